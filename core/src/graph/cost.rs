@@ -1,0 +1,96 @@
+use std::collections::BTreeMap;
+
+use super::{Graph, GraphError, INPUT, Op, Shape};
+
+/// What one layer with weights costs per image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerCost {
+    /// The layer.
+    pub node: String,
+    /// The activation point whose quantizer the layer's input carries.
+    pub input_point: String,
+    /// Multiply-accumulates.
+    pub macs: u64,
+    /// Number of weights, without the bias.
+    pub weights: usize,
+    /// Number of bias values.
+    pub biases: usize,
+}
+
+impl LayerCost {
+    /// Bit operations: multiply-accumulates times both operands' widths.
+    ///
+    /// Units: bits squared per image. Source: the BOPs of the mixed-precision literature (for example HAWQ-V3).
+    pub fn bops(&self, weight_bits: u32, activation_bits: u32) -> u64 {
+        self.macs * u64::from(weight_bits) * u64::from(activation_bits)
+    }
+}
+
+impl Graph {
+    /// Returns the price of every convolution and linear layer, in topological order.
+    ///
+    /// Errors: those of [`Graph::shapes`].
+    pub fn layer_costs(&self) -> Result<Vec<LayerCost>, GraphError> {
+        let shapes = self.shapes()?;
+        let mut shape_of: BTreeMap<&str, &Shape> = BTreeMap::from([(INPUT, &self.input.shape)]);
+        shape_of.extend(self.nodes.iter().map(|node| node.name.as_str()).zip(&shapes));
+        let mut costs = Vec::new();
+        for (node, shape) in self.nodes.iter().zip(&shapes) {
+            let input = shape_of[node.inputs[0].as_str()];
+            let (weights, positions, biases) = match &node.op {
+                Op::Conv2d(conv) => {
+                    let per_output = input.channels() / conv.groups * conv.kernel[0] * conv.kernel[1];
+                    let positions = shape.elements() / conv.out_channels;
+                    (
+                        conv.out_channels * per_output,
+                        positions,
+                        if conv.bias { conv.out_channels } else { 0 },
+                    )
+                }
+                Op::Linear(linear) => {
+                    let weights = linear.out_features * input.elements();
+                    (weights, 1, if linear.bias { linear.out_features } else { 0 })
+                }
+                _ => continue,
+            };
+            costs.push(LayerCost {
+                node: node.name.clone(),
+                input_point: self.input_point(&node.inputs[0]),
+                macs: weights as u64 * positions as u64,
+                weights,
+                biases,
+            });
+        }
+        Ok(costs)
+    }
+
+    /// Number of trainable values: weights, biases, and gamma and beta of batch norms.
+    ///
+    /// Errors: those of [`Graph::shapes`].
+    pub fn parameters(&self) -> Result<usize, GraphError> {
+        let shapes = self.shapes()?;
+        let layers: usize = self
+            .layer_costs()?
+            .iter()
+            .map(|layer| layer.weights + layer.biases)
+            .sum();
+        let norms = self
+            .nodes
+            .iter()
+            .zip(&shapes)
+            .filter(|(node, _)| matches!(node.op, Op::BatchNorm { .. }));
+        Ok(layers + norms.map(|(_, shape)| 2 * shape.channels()).sum::<usize>())
+    }
+
+    /// Names the activation point whose grid the output of `source` has.
+    ///
+    /// Batch norm and rectifier behind a layer are reached from the consumer's side, so only operators that
+    /// pass their input's grid on are looked through.
+    fn input_point(&self, source: &str) -> String {
+        let mut name = source;
+        while let Some(node) = self.node(name).filter(|node| node.op.preserves_grid()) {
+            name = &node.inputs[0];
+        }
+        format!("{name}.output")
+    }
+}

@@ -1,0 +1,11 @@
+//! The domain of bitloop: nouns and rules, without async, IO, clock or tensors.
+//!
+//! Start at [`spec`] (what the user writes), [`plan`] (what is to be measured), [`trial`] (one measurement) and
+//! [`state`] (what has happened so far, and what is owed).
+
+pub mod bits;
+pub mod canonical;
+pub mod digest;
+pub mod graph;
+pub mod spec;
+pub mod trial;

@@ -1,0 +1,113 @@
+use crate::bits::Bits;
+use crate::trial::{Calibration, Granularity, Numerics};
+
+/// A data set that bitloop can find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dataset {
+    /// Fashion-MNIST: 28x28 grey images of clothes in ten classes.
+    FashionMnist,
+}
+
+/// Which of a data set's two files the images come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// The training images.
+    Train,
+    /// The test images.
+    Test,
+}
+
+/// How many images a part gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageCount {
+    /// So many.
+    Count(u64),
+    /// What the other parts leave.
+    Rest,
+}
+
+/// The images of an experiment and how they are split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSpec {
+    /// Where the images come from.
+    pub dataset: Dataset,
+    /// Which of its files.
+    pub split: Split,
+    /// Images for calibration.
+    pub calibration: u64,
+    /// Images that searches see.
+    pub selection: ImageCount,
+    /// Images touched only by a final verification.
+    pub report: ImageCount,
+    /// Seed of the split.
+    pub seed: u64,
+}
+
+/// Which widths weights are tried at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightQuantization {
+    /// Widths, ascending and without repetition.
+    pub bits: Vec<Bits>,
+    /// Scales per tensor or per channel; the grid is symmetric.
+    pub granularity: Granularity,
+}
+
+/// Which widths activations are tried at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivationQuantization {
+    /// Widths, ascending and without repetition.
+    pub bits: Vec<Bits>,
+    /// How ranges are found; the grid is asymmetric.
+    pub calibration: Calibration,
+}
+
+/// The candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuantizationSpec {
+    /// Of weights.
+    pub weights: WeightQuantization,
+    /// Of activations.
+    pub activations: ActivationQuantization,
+    /// The width that every point has in the baseline.
+    pub baseline: Bits,
+}
+
+/// Which points are lowered alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Single {
+    /// Every point.
+    All,
+    /// Points whose names match one of these patterns (`*` stands for any text).
+    Matching(Vec<String>),
+}
+
+/// A sensitivity sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SensitivitySpec {
+    /// The points lowered alone.
+    pub single: Single,
+}
+
+/// One part of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StageSpec {
+    /// Lowers points and measures the damage.
+    Sensitivity(SensitivitySpec),
+}
+
+/// An experiment as written, checked as far as the text goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExperimentSpec {
+    /// Name for people and file names: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// The arithmetic.
+    pub numerics: Numerics,
+    /// Path of the model file; relative paths start at the experiment file.
+    pub checkpoint: String,
+    /// The images.
+    pub data: DataSpec,
+    /// The candidates.
+    pub quantization: QuantizationSpec,
+    /// The parts, in order; at least one.
+    pub stages: Vec<StageSpec>,
+}

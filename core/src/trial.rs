@@ -1,0 +1,245 @@
+//! A trial: one unit of work, described completely by its [`TrialSpec`], and what it gave.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bits::{BitConfig, Choice};
+use crate::canonical::Encoder;
+use crate::digest::Digest;
+
+/// Version of the canonical form of a trial; a change makes every trial a new one.
+pub const KEY_SCHEMA: u64 = 1;
+
+/// The name of a trial: blake3 of the canonical form of its [`TrialSpec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrialKey(pub Digest);
+
+impl fmt::Display for TrialKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.short())
+    }
+}
+
+/// With which arithmetic a quantized network is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numerics {
+    /// Fake quantization in f32.
+    Float,
+}
+
+impl Numerics {
+    /// The word used in experiment files and results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+        }
+    }
+}
+
+/// How many scales a weight has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Granularity {
+    /// One scale for the whole tensor.
+    PerTensor,
+    /// One scale per output channel.
+    PerChannel,
+}
+
+/// How a range is derived from calibration statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calibration {
+    /// Smallest and largest value seen, with zero included.
+    MinMax,
+}
+
+/// Which images of a data artifact a trial sees: `start..start + len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRange {
+    /// First image.
+    pub start: u64,
+    /// Number of images.
+    pub len: u64,
+}
+
+/// Runs the float network on calibration images and keeps the range of every activation point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareSpec {
+    /// The model file.
+    pub model: Digest,
+    /// The calibration images.
+    pub data: Digest,
+    /// Which of them.
+    pub images: ImageRange,
+    /// What is kept.
+    pub calibration: Calibration,
+}
+
+/// All that evaluations of one sweep share; an evaluation is this and a [`BitConfig`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvaluateContext {
+    /// The model file.
+    pub model: Digest,
+    /// The images.
+    pub data: Digest,
+    /// Which of them.
+    pub images: ImageRange,
+    /// The calibration statistics that a prepare trial gave.
+    pub statistics: Digest,
+    /// The arithmetic.
+    pub numerics: Numerics,
+    /// Scales of the weights; their grid is symmetric.
+    pub weight_granularity: Granularity,
+    /// How activation ranges are derived; their grid is asymmetric.
+    pub calibration: Calibration,
+    /// What a point gets that a bit config does not name, and what outcomes are paired with.
+    pub baseline: Choice,
+    /// Names of the points, so that an index in a bit config means the same everywhere.
+    pub points: Vec<String>,
+}
+
+impl EvaluateContext {
+    /// The context's own name: the digest of its canonical form.
+    pub fn digest(&self) -> Digest {
+        let mut encoder = Encoder::new("bitloop.evaluate_context", KEY_SCHEMA);
+        encoder
+            .digest(&self.model)
+            .digest(&self.data)
+            .number(self.images.start)
+            .number(self.images.len)
+            .digest(&self.statistics)
+            .text(self.numerics.as_str())
+            .number(match self.weight_granularity {
+                Granularity::PerTensor => 0,
+                Granularity::PerChannel => 1,
+            })
+            .number(match self.calibration {
+                Calibration::MinMax => 0,
+            });
+        write_choice(&mut encoder, self.baseline);
+        encoder.list(&self.points, |encoder, point| {
+            encoder.text(point);
+        });
+        Digest::of(&encoder.finish())
+    }
+}
+
+/// A unit of work, completely described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialSpec {
+    /// Calibrates a model.
+    Prepare(PrepareSpec),
+    /// Evaluates one bit config.
+    Evaluate {
+        /// Digest of the [`EvaluateContext`].
+        context: Digest,
+        /// What differs from the context's baseline.
+        config: BitConfig,
+    },
+}
+
+impl TrialSpec {
+    /// The trial's content-addressed name.
+    pub fn key(&self) -> TrialKey {
+        let mut encoder = Encoder::new("bitloop.trial", KEY_SCHEMA);
+        match self {
+            Self::Prepare(prepare) => {
+                encoder
+                    .number(0)
+                    .digest(&prepare.model)
+                    .digest(&prepare.data)
+                    .number(prepare.images.start)
+                    .number(prepare.images.len)
+                    .number(match prepare.calibration {
+                        Calibration::MinMax => 0,
+                    });
+            }
+            Self::Evaluate { context, config } => {
+                encoder.number(1).digest(context);
+                let changes: Vec<_> = config.changes().collect();
+                encoder.list(&changes, |encoder, (point, choice)| {
+                    encoder.number(u64::from(point.0));
+                    write_choice(encoder, *choice);
+                });
+            }
+        }
+        TrialKey(Digest::of(&encoder.finish()))
+    }
+}
+
+fn write_choice(encoder: &mut Encoder, choice: Choice) {
+    encoder.number(match choice {
+        Choice::Float => 0,
+        Choice::Bits(bits) => u64::from(bits.get()),
+    });
+}
+
+/// Sums over the images of one evaluation; sums of disjoint ranges of images add up to those of their union.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Images.
+    pub n: u64,
+    /// Images whose largest logit is the label's.
+    pub correct: u64,
+    /// Images whose label is among the five largest logits.
+    pub correct_top5: u64,
+    /// Images that the baseline gets right and this config wrong.
+    pub lost: u64,
+    /// Images that the baseline gets wrong and this config right.
+    pub gained: u64,
+    /// Sum of cross-entropies, in nats.
+    pub loss_sum: f64,
+    /// Sum of (cross-entropy - the baseline's cross-entropy on the same image), in nats.
+    pub loss_difference_sum: f64,
+    /// Sum of the squares of those differences.
+    pub loss_difference_squares: f64,
+    /// Sum of KL divergences from the float network's class probabilities, in nats.
+    pub kl_sum: f64,
+    /// Sum of squared float logits.
+    pub signal_sum: f64,
+    /// Sum of squared differences between float logits and these.
+    pub noise_sum: f64,
+}
+
+/// What a finished trial says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialResult {
+    /// The artifact with the calibration statistics.
+    Prepared {
+        /// Its digest.
+        statistics: Digest,
+    },
+    /// The sums.
+    Evaluated(Evaluation),
+    /// The trial cannot be done, wherever it is tried; this is data, not an error.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// With what a trial was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Program and version.
+    pub engine: String,
+    /// Class of the device, such as the CPU's model.
+    pub device: String,
+    /// Which kernels ran.
+    pub kernels: String,
+}
+
+/// A trial's result with its provenance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What came out.
+    pub result: TrialResult,
+    /// How.
+    pub provenance: Provenance,
+}
