@@ -104,12 +104,7 @@ impl BitConfig {
 
     /// Collects choices, dropping those that equal the baseline's.
     pub fn against(baseline: Choice, choices: impl IntoIterator<Item = (PointIndex, Choice)>) -> Self {
-        Self(
-            choices
-                .into_iter()
-                .filter(|(_, choice)| *choice != baseline)
-                .collect(),
-        )
+        Self(choices.into_iter().filter(|(_, choice)| *choice != baseline).collect())
     }
 
     /// The differing points in order.

@@ -27,10 +27,7 @@ impl Digest {
     ///
     /// Errors: `NotADigest` for any other number of bytes.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, NotADigest> {
-        bytes
-            .try_into()
-            .map(Self)
-            .map_err(|_| NotADigest(format!("{} bytes", bytes.len())))
+        bytes.try_into().map(Self).map_err(|_| NotADigest(format!("{} bytes", bytes.len())))
     }
 
     /// The hash itself.
@@ -104,13 +101,7 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in [
-            "",
-            "blake3:",
-            "blake3:zz",
-            "sha256:00",
-            &Digest::of(b"x").hex()[1..],
-        ] {
+        for text in ["", "blake3:", "blake3:zz", "sha256:00", &Digest::of(b"x").hex()[1..]] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }
         assert!(Digest::from_slice(&[0; 31]).is_err());

@@ -7,5 +7,8 @@ pub mod bits;
 pub mod canonical;
 pub mod digest;
 pub mod graph;
+pub mod plan;
+pub mod report;
 pub mod spec;
+pub mod state;
 pub mod trial;

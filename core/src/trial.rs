@@ -243,3 +243,27 @@ pub struct Outcome {
     /// How.
     pub provenance: Provenance,
 }
+
+/// Largest relative difference of two sums of the same evaluation on different classes of device.
+const FLOAT_TOLERANCE: f64 = 1e-3;
+
+impl Outcome {
+    /// Whether two outcomes of one trial say the same.
+    ///
+    /// On one class of device results must be equal. Between classes `float` results may differ by rounding:
+    /// sums by one part in a thousand, counts by as much of the images.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        if self.result == other.result {
+            return true;
+        }
+        let (TrialResult::Evaluated(a), TrialResult::Evaluated(b)) = (&self.result, &other.result) else {
+            return false;
+        };
+        let same_class = self.provenance.device == other.provenance.device;
+        let near = |a: f64, b: f64| (a - b).abs() <= FLOAT_TOLERANCE * a.abs().max(b.abs());
+        !same_class
+            && a.n == b.n
+            && a.correct.abs_diff(b.correct) as f64 <= FLOAT_TOLERANCE * a.n as f64
+            && near(a.loss_sum, b.loss_sum)
+    }
+}

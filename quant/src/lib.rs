@@ -1,1 +1,17 @@
+//! The numerics of bitloop: models, data, quantizers, execution and training on candle.
+//!
+//! The only crate that sees candle. It knows nothing of trials, leases or wires. Start at [`model`] and [`executor`].
 
+mod archive;
+pub mod calibration;
+pub mod data;
+pub mod evaluate;
+pub mod executor;
+mod kernels;
+pub mod lanes;
+pub mod model;
+mod network;
+pub mod quantizer;
+pub mod rng;
+pub mod train;
+pub mod zoo;

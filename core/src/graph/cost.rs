@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{Graph, GraphError, INPUT, Op, Shape};
+use super::{Graph, GraphError, INPUT, Node, Op, Shape};
 
 /// What one layer with weights costs per image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ impl Graph {
         let shapes = self.shapes()?;
         let mut shape_of: BTreeMap<&str, &Shape> = BTreeMap::from([(INPUT, &self.input.shape)]);
         shape_of.extend(self.nodes.iter().map(|node| node.name.as_str()).zip(&shapes));
+        let named: BTreeMap<&str, &Node> = self.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         let mut costs = Vec::new();
         for (node, shape) in self.nodes.iter().zip(&shapes) {
             let input = shape_of[node.inputs[0].as_str()];
@@ -41,11 +42,7 @@ impl Graph {
                 Op::Conv2d(conv) => {
                     let per_output = input.channels() / conv.groups * conv.kernel[0] * conv.kernel[1];
                     let positions = shape.elements() / conv.out_channels;
-                    (
-                        conv.out_channels * per_output,
-                        positions,
-                        if conv.bias { conv.out_channels } else { 0 },
-                    )
+                    (conv.out_channels * per_output, positions, if conv.bias { conv.out_channels } else { 0 })
                 }
                 Op::Linear(linear) => {
                     let weights = linear.out_features * input.elements();
@@ -55,7 +52,7 @@ impl Graph {
             };
             costs.push(LayerCost {
                 node: node.name.clone(),
-                input_point: self.input_point(&node.inputs[0]),
+                input_point: input_point(&named, &node.inputs[0]),
                 macs: weights as u64 * positions as u64,
                 weights,
                 biases,
@@ -69,28 +66,21 @@ impl Graph {
     /// Errors: those of [`Graph::shapes`].
     pub fn parameters(&self) -> Result<usize, GraphError> {
         let shapes = self.shapes()?;
-        let layers: usize = self
-            .layer_costs()?
-            .iter()
-            .map(|layer| layer.weights + layer.biases)
-            .sum();
-        let norms = self
-            .nodes
-            .iter()
-            .zip(&shapes)
-            .filter(|(node, _)| matches!(node.op, Op::BatchNorm { .. }));
+        let layers: usize = self.layer_costs()?.iter().map(|layer| layer.weights + layer.biases).sum();
+        let norms =
+            self.nodes.iter().zip(&shapes).filter(|(node, _)| matches!(node.op, Op::BatchNorm { .. }));
         Ok(layers + norms.map(|(_, shape)| 2 * shape.channels()).sum::<usize>())
     }
+}
 
-    /// Names the activation point whose grid the output of `source` has.
-    ///
-    /// Batch norm and rectifier behind a layer are reached from the consumer's side, so only operators that
-    /// pass their input's grid on are looked through.
-    fn input_point(&self, source: &str) -> String {
-        let mut name = source;
-        while let Some(node) = self.node(name).filter(|node| node.op.preserves_grid()) {
-            name = &node.inputs[0];
-        }
-        format!("{name}.output")
+/// Names the activation point whose grid the output of `source` has.
+///
+/// Batch norm and rectifier behind a layer are reached from the consumer's side, so only operators that
+/// pass their input's grid on are looked through.
+fn input_point(named: &BTreeMap<&str, &Node>, source: &str) -> String {
+    let mut name = source;
+    while let Some(node) = named.get(name).filter(|node| node.op.preserves_grid()) {
+        name = &node.inputs[0];
     }
+    format!("{name}.output")
 }

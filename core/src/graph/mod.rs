@@ -61,22 +61,14 @@ pub struct Graph {
 impl Graph {
     /// Starts a graph without nodes.
     pub fn new(name: impl Into<String>, input: Input) -> Self {
-        Self {
-            name: name.into(),
-            input,
-            nodes: Vec::new(),
-        }
+        Self { name: name.into(), input, nodes: Vec::new() }
     }
 
     /// Appends a node and returns its name, so that builders can chain.
     pub fn push(&mut self, name: impl Into<String>, op: Op, inputs: &[&str]) -> String {
         let name = name.into();
         let inputs = inputs.iter().map(|input| (*input).to_owned()).collect();
-        self.nodes.push(Node {
-            name: name.clone(),
-            op,
-            inputs,
-        });
+        self.nodes.push(Node { name: name.clone(), op, inputs });
         name
     }
 

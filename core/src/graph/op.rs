@@ -17,12 +17,7 @@ pub struct Padding {
 impl Padding {
     /// The same number on all four sides.
     pub fn all(padding: usize) -> Self {
-        Self {
-            top: padding,
-            left: padding,
-            bottom: padding,
-            right: padding,
-        }
+        Self { top: padding, left: padding, bottom: padding, right: padding }
     }
 
     /// TensorFlow's "same": the output has `ceil(size / stride)` rows and columns, the odd zero goes below and right.
@@ -32,12 +27,7 @@ impl Padding {
             let needed = ((out.max(1) - 1) * stride[axis] + kernel[axis]).saturating_sub(size[axis]);
             (needed / 2, needed - needed / 2)
         });
-        Self {
-            top,
-            left,
-            bottom,
-            right,
-        }
+        Self { top, left, bottom, right }
     }
 }
 
@@ -149,10 +139,7 @@ impl Op {
 
     /// Whether every value that comes out went in, so that the input's grid is the output's.
     pub fn preserves_grid(&self) -> bool {
-        matches!(
-            self,
-            Self::MaxPool(_) | Self::Flatten | Self::Identity | Self::Dropout { .. }
-        )
+        matches!(self, Self::MaxPool(_) | Self::Flatten | Self::Identity | Self::Dropout { .. })
     }
 
     /// Whether a quantizer on the output may move behind a following `next`, as hardware fuses the two.
@@ -161,10 +148,7 @@ impl Op {
     pub fn fuses_with(&self, next: &Op) -> bool {
         match next {
             Op::Relu | Op::Relu6 => {
-                matches!(
-                    self,
-                    Self::Conv2d(_) | Self::Linear(_) | Self::BatchNorm { .. } | Self::Add
-                )
+                matches!(self, Self::Conv2d(_) | Self::Linear(_) | Self::BatchNorm { .. } | Self::Add)
             }
             Op::BatchNorm { .. } => self.has_weight(),
             _ => false,

@@ -61,10 +61,9 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
             .inputs
             .iter()
             .map(|name| {
-                known.get(name.as_str()).ok_or_else(|| GraphError::UnknownInput {
-                    node: node.name.clone(),
-                    input: name.clone(),
-                })
+                known
+                    .get(name.as_str())
+                    .ok_or_else(|| GraphError::UnknownInput { node: node.name.clone(), input: name.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let shape = output_shape(node, &inputs)?;
@@ -86,11 +85,7 @@ fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
             Op::Concat => "2 or more",
             _ => "1",
         };
-        return Err(GraphError::InputCount {
-            node: node.name.clone(),
-            expected,
-            got: inputs.len(),
-        });
+        return Err(GraphError::InputCount { node: node.name.clone(), expected, got: inputs.len() });
     }
     let input = inputs[0];
     match &node.op {
@@ -98,21 +93,15 @@ fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
         Op::Linear(linear) => match input.0.as_slice() {
             [_] if linear.out_features > 0 => Ok(Shape(vec![linear.out_features])),
             [_] => Err(parameter(node, "out_features is 0")),
-            _ => Err(wrong_shape(
-                node,
-                input,
-                "a linear layer takes one axis; put a flatten before it",
-            )),
+            _ => Err(wrong_shape(node, input, "a linear layer takes one axis; put a flatten before it")),
         },
         Op::BatchNorm { eps } if *eps <= 0.0 => Err(parameter(node, "eps is not positive")),
         Op::BatchNorm { .. } | Op::Relu | Op::Relu6 | Op::Softmax | Op::Identity => Ok(input.clone()),
         Op::Dropout { rate } if !(0.0..1.0).contains(rate) => Err(parameter(node, "rate is not in 0..1")),
         Op::Dropout { .. } => Ok(input.clone()),
-        Op::Add if inputs[1] != input => Err(wrong_shape(
-            node,
-            inputs[1],
-            &format!("the other input has shape {input}"),
-        )),
+        Op::Add if inputs[1] != input => {
+            Err(wrong_shape(node, inputs[1], &format!("the other input has shape {input}")))
+        }
         Op::Add => Ok(input.clone()),
         Op::MaxPool(pool) | Op::AveragePool(pool) => pool_shape(node, pool, input),
         Op::GlobalAveragePool => {
@@ -130,21 +119,14 @@ fn conv_shape(node: &Node, conv: &Conv2d, input: &Shape) -> Result<Shape, GraphE
         return Err(parameter(node, "groups and out_channels must be at least 1"));
     }
     if channels % conv.groups != 0 || conv.out_channels % conv.groups != 0 {
-        let reason = format!(
-            "{} groups divide neither {channels} nor {}",
-            conv.groups, conv.out_channels
-        );
+        let reason = format!("{} groups divide neither {channels} nor {}", conv.groups, conv.out_channels);
         return Err(parameter(node, &reason));
     }
     let [height, width] = windows(
         node,
         input,
         [height, width],
-        Window {
-            kernel: conv.kernel,
-            stride: conv.stride,
-            padding: conv.padding,
-        },
+        Window { kernel: conv.kernel, stride: conv.stride, padding: conv.padding },
     )?;
     Ok(Shape::image(conv.out_channels, height, width))
 }
@@ -157,16 +139,8 @@ fn pool_shape(node: &Node, pool: &Pool, input: &Shape) -> Result<Shape, GraphErr
     {
         return Err(parameter(node, "padding is not smaller than the kernel"));
     }
-    let [height, width] = windows(
-        node,
-        input,
-        [height, width],
-        Window {
-            kernel: pool.kernel,
-            stride: pool.stride,
-            padding,
-        },
-    )?;
+    let [height, width] =
+        windows(node, input, [height, width], Window { kernel: pool.kernel, stride: pool.stride, padding })?;
     Ok(Shape::image(channels, height, width))
 }
 
@@ -189,18 +163,11 @@ struct Window {
 }
 
 fn windows(node: &Node, input: &Shape, size: [usize; 2], window: Window) -> Result<[usize; 2], GraphError> {
-    let Window {
-        kernel,
-        stride,
-        padding,
-    } = window;
+    let Window { kernel, stride, padding } = window;
     if kernel.contains(&0) || stride.contains(&0) {
         return Err(parameter(node, "kernel and stride must be at least 1"));
     }
-    let padded = [
-        size[0] + padding.top + padding.bottom,
-        size[1] + padding.left + padding.right,
-    ];
+    let padded = [size[0] + padding.top + padding.bottom, size[1] + padding.left + padding.right];
     if padded[0] < kernel[0] || padded[1] < kernel[1] {
         let reason = format!("it is smaller than the {}x{} window", kernel[0], kernel[1]);
         return Err(wrong_shape(node, input, &reason));
@@ -209,22 +176,13 @@ fn windows(node: &Node, input: &Shape, size: [usize; 2], window: Window) -> Resu
 }
 
 fn image(node: &Node, shape: &Shape) -> Result<[usize; 3], GraphError> {
-    shape
-        .as_image()
-        .ok_or_else(|| wrong_shape(node, shape, "it takes (channels, height, width)"))
+    shape.as_image().ok_or_else(|| wrong_shape(node, shape, "it takes (channels, height, width)"))
 }
 
 fn wrong_shape(node: &Node, shape: &Shape, reason: &str) -> GraphError {
-    GraphError::Shape {
-        node: node.name.clone(),
-        shape: shape.clone(),
-        reason: reason.to_owned(),
-    }
+    GraphError::Shape { node: node.name.clone(), shape: shape.clone(), reason: reason.to_owned() }
 }
 
 fn parameter(node: &Node, reason: &str) -> GraphError {
-    GraphError::Parameter {
-        node: node.name.clone(),
-        reason: reason.to_owned(),
-    }
+    GraphError::Parameter { node: node.name.clone(), reason: reason.to_owned() }
 }

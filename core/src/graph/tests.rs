@@ -1,11 +1,7 @@
 use super::*;
 
 pub(crate) fn input(channels: usize, size: usize) -> Input {
-    Input {
-        shape: Shape::image(channels, size, size),
-        mean: vec![0.5; channels],
-        std: vec![0.25; channels],
-    }
+    Input { shape: Shape::image(channels, size, size), mean: vec![0.5; channels], std: vec![0.25; channels] }
 }
 
 fn conv(out_channels: usize, stride: usize, groups: usize) -> Op {
@@ -26,45 +22,23 @@ pub(crate) fn small() -> Graph {
     graph.push("conv", conv(4, 1, 1), &[INPUT]);
     graph.push("bn", Op::BatchNorm { eps: 1e-3 }, &["conv"]);
     graph.push("relu", Op::Relu, &["bn"]);
-    let pool = Pool {
-        kernel: [2, 2],
-        stride: [2, 2],
-        padding: Padding::default(),
-    };
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
     graph.push("pool", Op::MaxPool(pool), &["relu"]);
     graph.push("flatten", Op::Flatten, &["pool"]);
-    graph.push(
-        "dense",
-        Op::Linear(Linear {
-            out_features: 3,
-            bias: true,
-        }),
-        &["flatten"],
-    );
+    graph.push("dense", Op::Linear(Linear { out_features: 3, bias: true }), &["flatten"]);
     graph.push("softmax", Op::Softmax, &["dense"]);
     graph
 }
 
 fn names(graph: &Graph) -> Vec<String> {
-    graph
-        .points()
-        .unwrap()
-        .into_iter()
-        .map(|point| point.name)
-        .collect()
+    graph.points().unwrap().into_iter().map(|point| point.name).collect()
 }
 
 #[test]
 fn points_stand_behind_fused_chains_and_skip_grid_preserving_operators() {
     assert_eq!(
         names(&small()),
-        [
-            "input.output",
-            "conv.weight",
-            "relu.output",
-            "dense.weight",
-            "dense.output"
-        ]
+        ["input.output", "conv.weight", "relu.output", "dense.weight", "dense.output"]
     );
 }
 
@@ -75,16 +49,7 @@ fn a_tensor_with_two_consumers_keeps_its_own_point() {
     graph.push("relu", Op::Relu, &["conv"]);
     graph.push("add", Op::Add, &["relu", "conv"]);
 
-    assert_eq!(
-        names(&graph),
-        [
-            "input.output",
-            "conv.weight",
-            "conv.output",
-            "relu.output",
-            "add.output"
-        ]
-    );
+    assert_eq!(names(&graph), ["input.output", "conv.weight", "conv.output", "relu.output", "add.output"]);
 }
 
 #[test]
@@ -104,26 +69,14 @@ fn costs_follow_the_geometry() {
 fn every_layer_input_point_is_a_point() {
     let graph = small();
     for layer in graph.layer_costs().unwrap() {
-        assert!(
-            names(&graph).contains(&layer.input_point),
-            "{}",
-            layer.input_point
-        );
+        assert!(names(&graph).contains(&layer.input_point), "{}", layer.input_point);
     }
 }
 
 #[test]
 fn same_padding_puts_the_odd_zero_below_and_right() {
     let padding = Padding::same([28, 28], [3, 3], [2, 2]);
-    assert_eq!(
-        padding,
-        Padding {
-            top: 0,
-            left: 0,
-            bottom: 1,
-            right: 1
-        }
-    );
+    assert_eq!(padding, Padding { top: 0, left: 0, bottom: 1, right: 1 });
     assert_eq!(Padding::same([7, 7], [3, 3], [2, 2]), Padding::all(1));
     assert_eq!(Padding::same([1, 1], [3, 3], [2, 2]), Padding::all(1));
     assert_eq!(Padding::same([4, 4], [1, 1], [2, 2]), Padding::default());
@@ -137,21 +90,11 @@ fn mistakes_name_the_node() {
 
     let mut dangling = small();
     dangling.push("last", Op::Relu, &["nowhere"]);
-    let error = GraphError::UnknownInput {
-        node: "last".into(),
-        input: "nowhere".into(),
-    };
+    let error = GraphError::UnknownInput { node: "last".into(), input: "nowhere".into() };
     assert_eq!(dangling.shapes(), Err(error));
 
     let mut flat = Graph::new("flat", input(1, 4));
-    flat.push(
-        "dense",
-        Op::Linear(Linear {
-            out_features: 2,
-            bias: false,
-        }),
-        &[INPUT],
-    );
+    flat.push("dense", Op::Linear(Linear { out_features: 2, bias: false }), &[INPUT]);
     assert!(flat.shapes().unwrap_err().to_string().contains("`dense`"));
 
     let mut grouped = Graph::new("grouped", input(3, 4));

@@ -1,0 +1,261 @@
+//! What a sensitivity sweep says: one row per lowered point and width, computed from the ledger alone.
+//!
+//! A report holds no times and no worker names, so it is the same bytes wherever and however often the trials ran.
+//! Its JSON form is a versioned document; its CSV form is described in `docs/results.md`.
+
+mod csv;
+mod interval;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bits::{Bits, PointIndex};
+use crate::digest::Digest;
+use crate::graph::{GraphError, LayerCost, Point, PointKind};
+use crate::plan::{Plan, StagePlan};
+use crate::state::{Experiment, Ledger, TrialState};
+use crate::trial::{Evaluation, TrialKey, TrialResult};
+
+pub use self::csv::CSV_COLUMNS;
+pub use self::interval::{Interval, mean_difference, paired_difference};
+
+/// Version of the report's JSON and CSV forms.
+pub const REPORT_FORMAT: u32 = 1;
+
+/// Confidence of every interval in a report.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// What one evaluation says about a config, beside the baseline on the same images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Images.
+    pub n: u64,
+    /// Images classified rightly.
+    pub correct: u64,
+    /// Images with the label among the first five classes.
+    pub correct_top5: u64,
+    /// Images that only the baseline gets right.
+    pub lost: u64,
+    /// Images that only this config gets right.
+    pub gained: u64,
+    /// Share of images classified rightly, in 0..1.
+    pub top1: f64,
+    /// The baseline's share minus this one's, with its interval.
+    pub top1_drop: Interval,
+    /// Mean cross-entropy in nats.
+    pub loss: f64,
+    /// Mean increase of the cross-entropy over the baseline's, with its interval.
+    pub loss_increase: Interval,
+    /// Mean KL divergence from the float network in nats.
+    pub kl: f64,
+    /// Signal to quantization noise of the logits in decibels; none without noise.
+    pub sqnr_db: Option<f64>,
+}
+
+impl Measured {
+    fn new(sums: &Evaluation) -> Self {
+        let n = sums.n as f64;
+        let noisy = sums.noise_sum > 0.0;
+        Self {
+            n: sums.n,
+            correct: sums.correct,
+            correct_top5: sums.correct_top5,
+            lost: sums.lost,
+            gained: sums.gained,
+            top1: sums.correct as f64 / n,
+            top1_drop: paired_difference(sums.lost, sums.gained, sums.n),
+            loss: sums.loss_sum / n,
+            loss_increase: mean_difference(sums.loss_difference_sum, sums.loss_difference_squares, sums.n),
+            kl: sums.kl_sum / n,
+            sqnr_db: noisy.then(|| 10.0 * (sums.signal_sum / sums.noise_sum).log10()),
+        }
+    }
+}
+
+/// What came of a trial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum RowState {
+    /// Not measured yet.
+    Open,
+    /// Measured.
+    Done(Measured),
+    /// It cannot be measured.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl RowState {
+    /// The word used in tables and CSV.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Done(_) => "done",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// The numbers, if there are any.
+    pub fn measured(&self) -> Option<&Measured> {
+        match self {
+            Self::Done(measured) => Some(measured),
+            Self::Open | Self::Failed { .. } => None,
+        }
+    }
+}
+
+/// The baseline with one point lowered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The point's name.
+    pub point: String,
+    /// Whether it is a weight or an activation.
+    pub kind: PointKind,
+    /// Its width.
+    pub bits: Bits,
+    /// What came of it.
+    pub result: RowState,
+    /// Bits of weight storage saved beside the baseline.
+    pub size_saved_bits: u64,
+    /// Bit operations per image saved beside the baseline.
+    pub bops_saved: u64,
+}
+
+/// The results of one experiment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`REPORT_FORMAT`].
+    pub format: u32,
+    /// The experiment's id.
+    pub experiment: String,
+    /// Where it stands.
+    pub status: String,
+    /// The model file.
+    pub model: Digest,
+    /// The selection images.
+    pub data: Digest,
+    /// The arithmetic.
+    pub numerics: String,
+    /// Width of every point in the baseline.
+    pub baseline_bits: Bits,
+    /// The float network.
+    pub float: RowState,
+    /// The baseline itself.
+    pub baseline: RowState,
+    /// The lowered points, in graph order, then by width.
+    pub rows: Vec<Row>,
+    /// Bits of weight storage of the baseline.
+    pub baseline_size_bits: u64,
+    /// Bit operations per image of the baseline.
+    pub baseline_bops: u64,
+}
+
+impl Report {
+    /// Gathers what the ledger knows of an experiment.
+    ///
+    /// Errors: those of the plan's graph.
+    pub fn new(ledger: &Ledger, experiment: &Experiment) -> Result<Self, GraphError> {
+        let plan = &experiment.plan;
+        let points = plan.points()?;
+        let layers = plan.graph.layer_costs()?;
+        let single = plan.stages.iter().enumerate().find_map(|(index, stage)| match stage {
+            StagePlan::Sensitivity { single } => {
+                Some((single.as_slice(), experiment.stages[index].trials.as_slice()))
+            }
+            StagePlan::Prepare => None,
+        });
+        let (single, trials) = single.unwrap_or_default();
+        let state = |index: usize| row_state(ledger, trials.get(index));
+        let lowered = single.iter().flat_map(|point| {
+            let kind = points[point.0 as usize].kind;
+            plan.candidates.bits(kind).iter().map(move |bits| (*point, *bits))
+        });
+        // The design's order: float, baseline, then every point at every width.
+        let rows = lowered
+            .enumerate()
+            .map(|(index, (point, bits))| row(plan, &points, &layers, (point, bits), state(index + 2)))
+            .collect();
+        let baseline = plan.candidates.baseline;
+        let width = u64::from(baseline.get());
+        Ok(Self {
+            format: REPORT_FORMAT,
+            experiment: experiment.id.0.clone(),
+            status: experiment.status.as_str().to_owned(),
+            model: plan.model,
+            data: plan.data.selection.digest,
+            numerics: plan.numerics.as_str().to_owned(),
+            baseline_bits: baseline,
+            float: state(0),
+            baseline: state(1),
+            rows,
+            baseline_size_bits: layers.iter().map(|layer| layer.weights as u64 * width).sum(),
+            baseline_bops: layers.iter().map(|layer| layer.bops(baseline.get(), baseline.get())).sum(),
+        })
+    }
+
+    /// The rows by damage: largest drop first, then largest increase of the loss; unmeasured ones last.
+    pub fn by_damage(&self) -> Vec<&Row> {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        let damage = |row: &Row| {
+            let measured = row.result.measured();
+            let of = |value: Option<f64>| value.unwrap_or(f64::NEG_INFINITY);
+            (of(measured.map(|m| m.top1_drop.value)), of(measured.map(|m| m.loss_increase.value)))
+        };
+        rows.sort_by(|a, b| {
+            let (a, b) = (damage(a), damage(b));
+            b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1))
+        });
+        rows
+    }
+
+    /// The report as a CSV text with a header; see [`CSV_COLUMNS`].
+    pub fn to_csv(&self) -> String {
+        csv::render(self)
+    }
+}
+
+fn row_state(ledger: &Ledger, key: Option<&TrialKey>) -> RowState {
+    match key.and_then(|key| ledger.trial(key)).map(|trial| &trial.state) {
+        None | Some(TrialState::Open) => RowState::Open,
+        Some(TrialState::Quarantined { losses }) => {
+            RowState::Failed { reason: format!("quarantined: {losses} workers were lost while they ran it") }
+        }
+        Some(TrialState::Done(outcome)) => match &outcome.result {
+            TrialResult::Evaluated(sums) => RowState::Done(Measured::new(sums)),
+            TrialResult::Failed { reason } => RowState::Failed { reason: reason.clone() },
+            TrialResult::Prepared { .. } => RowState::Failed { reason: "no evaluation came back".to_owned() },
+        },
+    }
+}
+
+fn row(
+    plan: &Plan,
+    points: &[Point],
+    layers: &[LayerCost],
+    (index, bits): (PointIndex, Bits),
+    result: RowState,
+) -> Row {
+    let point = &points[index.0 as usize];
+    let baseline = plan.candidates.baseline.get();
+    let saved_bits = u64::from(baseline.saturating_sub(bits.get()));
+    let touched = |layer: &&LayerCost| match point.kind {
+        PointKind::Weight => layer.node == point.node,
+        PointKind::Activation => layer.input_point == point.name,
+    };
+    let macs: u64 = layers.iter().filter(touched).map(|layer| layer.macs).sum();
+    Row {
+        point: point.name.clone(),
+        kind: point.kind,
+        bits,
+        result,
+        size_saved_bits: match point.kind {
+            PointKind::Weight => point.elements as u64 * saved_bits,
+            PointKind::Activation => 0,
+        },
+        bops_saved: macs * saved_bits * u64::from(baseline),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+use std::collections::BTreeSet;
+
+use super::error::SpecError;
+use super::file::read_file;
+use super::reader::{Fields, Place};
+use super::shared::{dataset, file_name, name};
+use super::{
+    ActivationQuantization, DataSpec, ExperimentSpec, ImageCount, QuantizationSpec, SensitivitySpec, Single,
+    Split, StageSpec, WeightQuantization,
+};
+use crate::bits::{Bits, UnsupportedBits};
+use crate::trial::{Calibration, Granularity, Numerics};
+
+/// Most images in a part, far above any data set and far below where sums of counts overflow.
+const IMAGES_MAX: u64 = 1_000_000_000;
+
+const GRANULARITIES: [(&str, Granularity); 2] =
+    [("per_channel", Granularity::PerChannel), ("per_tensor", Granularity::PerTensor)];
+const CALIBRATIONS: [(&str, Calibration); 1] = [("min_max", Calibration::MinMax)];
+const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Test)];
+
+/// The kinds of stages.
+#[derive(Clone, Copy)]
+enum StageKind {
+    Sensitivity,
+}
+
+impl ExperimentSpec {
+    /// Reads an experiment file; `docs/experiment.md` describes its keys.
+    ///
+    /// Defaults: `data.split: test`, `data.report: rest`, `data.seed: 0`, `weights.scheme: symmetric`,
+    /// `weights.granularity: per_channel`, `activations.scheme: asymmetric`, `activations.calibration: min_max`.
+    /// Widths come back in ascending order.
+    ///
+    /// Errors: every mistake in the text, in the order of the file.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let known = ["version", "name", "numerics", "model", "data", "quantization", "stages"];
+        read_file(text, &known, experiment)
+    }
+}
+
+fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
+    let name = fields.required("name", "name: my-experiment", name);
+    let numerics = fields.required("numerics", "numerics: float", numerics);
+    let checkpoint = fields.required("model", "model: { checkpoint: model.safetensors }", checkpoint);
+    let data =
+        fields.required("data", "data: { dataset: fashion_mnist, calibration: 512, selection: 2000 }", data);
+    let quantization = fields.required(
+        "quantization",
+        "quantization: { weights: { bits: [4] }, activations: { bits: [4] }, baseline: 8 }",
+        quantization,
+    );
+    let example = "stages: [{ sensitivity: { single: all } }]";
+    let stages =
+        fields.required("stages", example, |place| place.list("[{ sensitivity: { single: all } }]", stage));
+    Some(ExperimentSpec {
+        name: name?,
+        numerics: numerics?,
+        checkpoint: checkpoint?,
+        data: data?,
+        quantization: quantization?,
+        stages: stages?,
+    })
+}
+
+fn numerics(place: &Place<'_>) -> Option<Numerics> {
+    if place.as_text() == Some("exact") {
+        return place.mistake("exact numerics are not available yet", "write `numerics: float`");
+    }
+    place.word(&[(Numerics::Float.as_str(), Numerics::Float)])
+}
+
+fn checkpoint(place: &Place<'_>) -> Option<String> {
+    let fields = place.fields(&["checkpoint"])?;
+    fields.required("checkpoint", "checkpoint: model.safetensors", file_name)
+}
+
+fn data(place: &Place<'_>) -> Option<DataSpec> {
+    let fields = place.fields(&["dataset", "split", "calibration", "selection", "report", "seed"])?;
+    let dataset = fields.required("dataset", "dataset: fashion_mnist", dataset);
+    let split = fields.optional("split", Split::Test, |place| place.word(&SPLITS));
+    let calibration =
+        fields.required("calibration", "calibration: 512", |place| place.integer(1..=IMAGES_MAX));
+    let selection = fields.required("selection", "selection: 2000", image_count);
+    let report = fields.optional("report", ImageCount::Rest, image_count);
+    let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
+    if selection == Some(ImageCount::Rest) && report == Some(ImageCount::Rest) {
+        return fields.mistake(
+            "selection",
+            "`selection` and `report` cannot both be `rest`",
+            "give one of them a number of images (`report` is `rest` unless given)",
+        );
+    }
+    Some(DataSpec {
+        dataset: dataset?,
+        split: split?,
+        calibration: calibration?,
+        selection: selection?,
+        report: report?,
+        seed: seed?,
+    })
+}
+
+fn image_count(place: &Place<'_>) -> Option<ImageCount> {
+    match place.as_text() {
+        Some("rest") => Some(ImageCount::Rest),
+        Some(_) => {
+            place.expected("a whole number or `rest`", format!("write `rest` or a number up to {IMAGES_MAX}"))
+        }
+        None => place.integer(1..=IMAGES_MAX).map(ImageCount::Count),
+    }
+}
+
+fn quantization(place: &Place<'_>) -> Option<QuantizationSpec> {
+    let fields = place.fields(&["weights", "activations", "baseline"])?;
+    let baseline = fields.required("baseline", "baseline: 8", width);
+    let weights = fields.required("weights", "weights: { bits: [2, 4] }", |place| weights(place, baseline));
+    let activations =
+        fields.required("activations", "activations: { bits: [2, 4] }", |place| activations(place, baseline));
+    Some(QuantizationSpec { weights: weights?, activations: activations?, baseline: baseline? })
+}
+
+fn weights(place: &Place<'_>, baseline: Option<Bits>) -> Option<WeightQuantization> {
+    let fields = place.fields(&["bits", "scheme", "granularity"])?;
+    let bits = fields.required("bits", "bits: [2, 4]", |place| candidates(place, baseline));
+    let scheme = fields.optional("scheme", (), |place| place.word(&[("symmetric", ())]));
+    let granularity =
+        fields.optional("granularity", Granularity::PerChannel, |place| place.word(&GRANULARITIES));
+    scheme?;
+    Some(WeightQuantization { bits: bits?, granularity: granularity? })
+}
+
+fn activations(place: &Place<'_>, baseline: Option<Bits>) -> Option<ActivationQuantization> {
+    let fields = place.fields(&["bits", "scheme", "calibration"])?;
+    let bits = fields.required("bits", "bits: [2, 4]", |place| candidates(place, baseline));
+    let scheme = fields.optional("scheme", (), |place| place.word(&[("asymmetric", ())]));
+    let calibration = fields.optional("calibration", Calibration::MinMax, |place| place.word(&CALIBRATIONS));
+    scheme?;
+    Some(ActivationQuantization { bits: bits?, calibration: calibration? })
+}
+
+/// Widths below the baseline's, ascending; each width that cannot be tried is a mistake of its own.
+fn candidates(place: &Place<'_>, baseline: Option<Bits>) -> Option<Vec<Bits>> {
+    let mut seen = BTreeSet::new();
+    let mut complete = true;
+    for item in place.items("[2, 4]")? {
+        let accepted = width(&item).and_then(|bits| {
+            if !seen.insert(bits) {
+                return item.mistake(format!("{bits} is already in the list"), "remove it");
+            }
+            match baseline {
+                Some(baseline) if bits >= baseline => item.mistake(
+                    format!("{bits} bits are not below the baseline of {baseline}"),
+                    "remove the width, or choose a larger `quantization.baseline`",
+                ),
+                Some(_) | None => Some(bits),
+            }
+        });
+        complete &= accepted.is_some();
+    }
+    complete.then(|| seen.into_iter().collect())
+}
+
+fn width(place: &Place<'_>) -> Option<Bits> {
+    const HINT: &str = "choose 2 to 8 or 16";
+    let number = place.any_integer(HINT)?;
+    match u8::try_from(number).map(Bits::new) {
+        Ok(Ok(bits)) => Some(bits),
+        Ok(Err(UnsupportedBits(_))) | Err(_) => {
+            place.mistake(format!("{number} bits are not supported"), HINT)
+        }
+    }
+}
+
+fn stage(place: &Place<'_>) -> Option<StageSpec> {
+    let (kind, place) = place.variant(&[("sensitivity", StageKind::Sensitivity)])?;
+    match kind {
+        StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
+    }
+}
+
+fn sensitivity(place: &Place<'_>) -> Option<SensitivitySpec> {
+    let fields = place.fields(&["single"])?;
+    let single = fields.required("single", "single: all", single)?;
+    Some(SensitivitySpec { single })
+}
+
+fn single(place: &Place<'_>) -> Option<Single> {
+    const EXAMPLE: &str = "[\"*.weight\"]";
+    if place.as_text() == Some("all") {
+        return Some(Single::All);
+    }
+    if !place.is_list() {
+        return place
+            .expected("`all` or a list of patterns", format!("write `all` or a list such as `{EXAMPLE}`"));
+    }
+    let mut seen = BTreeSet::new();
+    let patterns = place.items(EXAMPLE)?;
+    let read: Vec<_> = patterns
+        .iter()
+        .map(|item| {
+            let pattern = item.text()?;
+            if !seen.insert(pattern) {
+                return item.mistake("this pattern is already in the list", "remove it");
+            }
+            Some(pattern.to_owned())
+        })
+        .collect();
+    read.into_iter().collect::<Option<Vec<_>>>().map(Single::Matching)
+}

@@ -1,0 +1,43 @@
+//! What experiment files and training files have in common.
+
+use super::Dataset;
+use super::node::quoted;
+use super::reader::Place;
+
+/// Longest name, so that file names made from it stay within every file system's limit.
+const NAME_BYTES_MAX: usize = 64;
+/// Longest path that Linux takes (`PATH_MAX`), in bytes.
+const PATH_BYTES_MAX: usize = 4096;
+
+const DATASETS: [(&str, Dataset); 1] = [("fashion_mnist", Dataset::FashionMnist)];
+
+/// A name that is also good as a file name.
+pub(super) fn name(place: &Place<'_>) -> Option<String> {
+    const HINT: &str = "use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter, digit or `_`";
+    let text = place.text()?;
+    let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
+    if let Some(char) = text.chars().find(|char| !allowed(*char)) {
+        return place.mistake(format!("a name cannot contain `{char}`"), HINT);
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return place.mistake(format!("the name is {} characters long", text.len()), HINT);
+    }
+    if text.starts_with(['.', '-']) {
+        return place.mistake(format!("a name cannot begin like `{}`", quoted(text)), HINT);
+    }
+    Some(text.to_owned())
+}
+
+/// The path of a file.
+pub(super) fn file_name(place: &Place<'_>) -> Option<String> {
+    let text = place.text()?;
+    if text.len() > PATH_BYTES_MAX {
+        return place.mistake(format!("the path is {} bytes long", text.len()), "use a shorter path");
+    }
+    Some(text.to_owned())
+}
+
+/// A data set.
+pub(super) fn dataset(place: &Place<'_>) -> Option<Dataset> {
+    place.word(&DATASETS)
+}

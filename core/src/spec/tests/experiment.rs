@@ -1,0 +1,305 @@
+use super::{EXPERIMENT, experiment_mistakes, with};
+use crate::bits::Bits;
+use crate::spec::{
+    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, QuantizationSpec, SensitivitySpec,
+    Single, Split, StageSpec, WeightQuantization,
+};
+use crate::trial::{Calibration, Granularity, Numerics};
+
+fn widths(widths: &[u8]) -> Vec<Bits> {
+    widths.iter().map(|bits| Bits::new(*bits).unwrap()).collect()
+}
+
+fn expected() -> ExperimentSpec {
+    ExperimentSpec {
+        name: "fashion-mnist-convblock".into(),
+        numerics: Numerics::Float,
+        checkpoint: "quickstart/convblock.safetensors".into(),
+        data: DataSpec {
+            dataset: Dataset::FashionMnist,
+            split: Split::Test,
+            calibration: 512,
+            selection: ImageCount::Count(2000),
+            report: ImageCount::Rest,
+            seed: 1,
+        },
+        quantization: QuantizationSpec {
+            weights: WeightQuantization { bits: widths(&[2, 3, 4]), granularity: Granularity::PerChannel },
+            activations: ActivationQuantization {
+                bits: widths(&[2, 3, 4]),
+                calibration: Calibration::MinMax,
+            },
+            baseline: Bits::new(8).unwrap(),
+        },
+        stages: vec![StageSpec::Sensitivity(SensitivitySpec { single: Single::All })],
+    }
+}
+
+#[test]
+fn the_example_is_read_with_ascending_widths() {
+    assert_eq!(ExperimentSpec::parse(EXPERIMENT), Ok(expected()));
+}
+
+#[test]
+fn keys_that_may_be_left_out_have_their_defaults() {
+    let text = with(EXPERIMENT, ", scheme: symmetric, granularity: per_channel", "");
+    let text = with(&text, ", scheme: asymmetric, calibration: min_max", "");
+    let text = with(&text, ", split: test", "");
+    let text = with(&text, ", report: rest, seed: 1", "");
+
+    let mut spec = expected();
+    spec.data.seed = 0;
+    assert_eq!(ExperimentSpec::parse(&text), Ok(spec));
+}
+
+#[test]
+fn every_other_choice_is_read() {
+    let text = with(EXPERIMENT, "per_channel", "per_tensor");
+    let text = with(&text, "split: test", "split: train");
+    let text = with(&text, "selection: 2000, report: rest", "selection: rest, report: 10");
+    let text = with(&text, "baseline: 8", "baseline: 16");
+    let text = with(&text, "single: all", "single: ['*.weight', input.output]");
+
+    let mut spec = expected();
+    spec.quantization.weights.granularity = Granularity::PerTensor;
+    spec.quantization.baseline = Bits::new(16).unwrap();
+    spec.data.split = Split::Train;
+    spec.data.selection = ImageCount::Rest;
+    spec.data.report = ImageCount::Count(10);
+    let single = Single::Matching(vec!["*.weight".into(), "input.output".into()]);
+    spec.stages = vec![StageSpec::Sensitivity(SensitivitySpec { single })];
+    assert_eq!(ExperimentSpec::parse(&text), Ok(spec));
+}
+
+#[test]
+fn each_kind_of_mistake_gives_one_line() {
+    for (from, to, line) in MISTAKES {
+        assert_eq!(experiment_mistakes(&with(EXPERIMENT, from, to)), [*line], "`{from}` -> `{to}`");
+    }
+}
+
+/// What is replaced in the example, by what, and what the reader says.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("version: 1", "version: 2", "version: this file is version 2; this bitloop reads version 1"),
+    ("version: 1", "version: one", "version: expected a whole number, found text `one`; write 1"),
+    ("version: 1", "", "version: is missing; add `version: 1`"),
+    (
+        "name: fashion-mnist-convblock",
+        "name: fashion mnist",
+        "name: a name cannot contain ` `; use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter, digit or `_`",
+    ),
+    (
+        "name: fashion-mnist-convblock",
+        "name: .hidden",
+        "name: a name cannot begin like `.hidden`; use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter, digit or `_`",
+    ),
+    (
+        "name: fashion-mnist-convblock",
+        "name: 2024",
+        "name: expected text, found number 2024; put it in quotation marks",
+    ),
+    ("name: fashion-mnist-convblock", "name: ''", "name: the text is empty"),
+    (
+        "name: fashion-mnist-convblock",
+        "name: a234567890123456789012345678901234567890123456789012345678901234x",
+        "name: the name is 65 characters long; use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter, digit or `_`",
+    ),
+    ("name: fashion-mnist-convblock", "name:", "name: expected text, found nothing"),
+    (
+        "numerics: float",
+        "numerics: exact",
+        "numerics: exact numerics are not available yet; write `numerics: float`",
+    ),
+    (
+        "numerics: float",
+        "numerics: floats",
+        "numerics: expected `float`, found text `floats`; did you mean `float`?",
+    ),
+    ("numerics: float", "", "numerics: is missing; add `numerics: float`"),
+    (
+        "numerics: float",
+        "numerics: float\nnumerics: float",
+        "numerics: this key stands here more than once; keep one of them",
+    ),
+    (
+        "numerics: float",
+        "numerics: float\n7: x",
+        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `quantization` and `stages`",
+    ),
+    (
+        "numerics: float",
+        "numerics: float\nbudget: { wall: 2h }",
+        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `quantization` and `stages`",
+    ),
+    (
+        "model: { checkpoint: quickstart/convblock.safetensors }",
+        "model: model.safetensors",
+        "model: expected a mapping, found text `model.safetensors`; known keys: `checkpoint`",
+    ),
+    (
+        "checkpoint: quickstart/convblock.safetensors",
+        "checkpoint: [a]",
+        "model.checkpoint: expected text, found a list",
+    ),
+    (
+        "dataset: fashion_mnist",
+        "dataset: fashion-mnist",
+        "data.dataset: expected `fashion_mnist`, found text `fashion-mnist`; did you mean `fashion_mnist`?",
+    ),
+    (
+        "dataset: fashion_mnist",
+        "dataset: cifar10",
+        "data.dataset: expected `fashion_mnist`, found text `cifar10`",
+    ),
+    ("dataset: fashion_mnist", "datset: fashion_mnist", "data.datset: unknown key; did you mean `dataset`?"),
+    ("split: test", "split: validation", "data.split: expected `train` or `test`, found text `validation`"),
+    (
+        "calibration: 512",
+        "calibration: 0",
+        "data.calibration: 0 is out of range; write a whole number from 1 to 1000000000",
+    ),
+    (
+        "calibration: 512",
+        "calibration: -512",
+        "data.calibration: -512 is out of range; write a whole number from 1 to 1000000000",
+    ),
+    (
+        "calibration: 512",
+        "calibration: 512.0",
+        "data.calibration: expected a whole number, found number 512.0; write a whole number from 1 to 1000000000",
+    ),
+    (
+        "calibration: 512",
+        "calibration: rest",
+        "data.calibration: expected a whole number, found text `rest`; write a whole number from 1 to 1000000000",
+    ),
+    (
+        "calibration: 512",
+        "calibration: 18446744073709551616",
+        "data.calibration: 18446744073709551616 is out of range; write a whole number from 1 to 1000000000",
+    ),
+    (
+        "selection: 2000",
+        "selection: rest",
+        "data.selection: `selection` and `report` cannot both be `rest`; give one of them a number of images (`report` is `rest` unless given)",
+    ),
+    (
+        "selection: 2000",
+        "selection: some",
+        "data.selection: expected a whole number or `rest`, found text `some`; write `rest` or a number up to 1000000000",
+    ),
+    (
+        "selection: 2000",
+        "selection: [2000]",
+        "data.selection: expected a whole number, found a list; write a whole number from 1 to 1000000000",
+    ),
+    (
+        "seed: 1",
+        "seed: -1",
+        "data.seed: -1 is out of range; write a whole number from 0 to 18446744073709551615",
+    ),
+    (
+        "seed: 1",
+        "seed: .nan",
+        "data.seed: expected a whole number, found number NaN; write a whole number from 0 to 18446744073709551615",
+    ),
+    ("weights: { bits", "wieghts: { bits", "quantization.wieghts: unknown key; did you mean `weights`?"),
+    (
+        "bits: [4, 2, 3]",
+        "bits: 4",
+        "quantization.weights.bits: expected a list, found number 4; write a list such as `[2, 4]`",
+    ),
+    (
+        "bits: [4, 2, 3]",
+        "bits: []",
+        "quantization.weights.bits: the list is empty; write a list such as `[2, 4]`",
+    ),
+    (
+        "bits: [4, 2, 3]",
+        "bits: [4, 9]",
+        "quantization.weights.bits[1]: 9 bits are not supported; choose 2 to 8 or 16",
+    ),
+    (
+        "bits: [4, 2, 3]",
+        "bits: [4, -4]",
+        "quantization.weights.bits[1]: -4 bits are not supported; choose 2 to 8 or 16",
+    ),
+    (
+        "bits: [4, 2, 3]",
+        "bits: [4, four]",
+        "quantization.weights.bits[1]: expected a whole number, found text `four`; choose 2 to 8 or 16",
+    ),
+    (
+        "bits: [4, 2, 3]",
+        "bits: [4, 2, 4]",
+        "quantization.weights.bits[2]: 4 is already in the list; remove it",
+    ),
+    (
+        "bits: [4, 2, 3]",
+        "bits: [4, 8]",
+        "quantization.weights.bits[1]: 8 bits are not below the baseline of 8; remove the width, or choose a larger `quantization.baseline`",
+    ),
+    (
+        "scheme: symmetric",
+        "scheme: asymmetric",
+        "quantization.weights.scheme: expected `symmetric`, found text `asymmetric`; did you mean `symmetric`?",
+    ),
+    (
+        "per_channel",
+        "per_chanel",
+        "quantization.weights.granularity: expected `per_channel` or `per_tensor`, found text `per_chanel`; did you mean `per_channel`?",
+    ),
+    (
+        "calibration: min_max",
+        "calibration: tf_enhanced",
+        "quantization.activations.calibration: expected `min_max`, found text `tf_enhanced`",
+    ),
+    ("baseline: 8", "baseline: 10", "quantization.baseline: 10 bits are not supported; choose 2 to 8 or 16"),
+    (
+        "stages:\n  - sensitivity: { single: all }",
+        "stages: []",
+        "stages: the list is empty; write a list such as `[{ sensitivity: { single: all } }]`",
+    ),
+    (
+        "  - sensitivity: { single: all }",
+        "  sensitivity: { single: all }",
+        "stages: expected a list, found a mapping; write a list such as `[{ sensitivity: { single: all } }]`",
+    ),
+    (
+        "- sensitivity: { single: all }",
+        "- sensitivity",
+        "stages[0]: expected a mapping with the key `sensitivity`, found text `sensitivity`; write `sensitivity: { ... }`",
+    ),
+    (
+        "- sensitivity: { single: all }",
+        "- sensitivty: { single: all }",
+        "stages[0].sensitivty: unknown key; did you mean `sensitivity`?",
+    ),
+    (
+        "- sensitivity: { single: all }",
+        "- search: { method: ilp }",
+        "stages[0].search: unknown key; known keys: `sensitivity`",
+    ),
+    (
+        "- sensitivity: { single: all }",
+        "- sensitivity: { single: all }\n    search: {}",
+        "stages[0]: expected one key, `sensitivity`; found 2 keys; write `sensitivity: { ... }`",
+    ),
+    (
+        "{ single: all }",
+        "{ single: every }",
+        "stages[0].sensitivity.single: expected `all` or a list of patterns, found text `every`; write `all` or a list such as `[\"*.weight\"]`",
+    ),
+    (
+        "{ single: all }",
+        "{ single: ['*.weight', '*.weight'] }",
+        "stages[0].sensitivity.single[1]: this pattern is already in the list; remove it",
+    ),
+    ("{ single: all }", "{ single: [''] }", "stages[0].sensitivity.single[0]: the text is empty"),
+    (
+        "{ single: all }",
+        "{ single: !all x }",
+        "stages[0].sensitivity.single: expected `all` or a list of patterns, found the tag `all`; write `all` or a list such as `[\"*.weight\"]`",
+    ),
+    ("{ single: all }", "{}", "stages[0].sensitivity.single: is missing; add `single: all`"),
+];

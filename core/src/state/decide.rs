@@ -1,0 +1,444 @@
+//! What happens next: the rules that turn an input into facts, changes and an answer.
+
+use std::collections::BTreeSet;
+
+use crate::plan::{ExperimentId, Plan};
+use crate::trial::{Outcome, TrialKey};
+
+use super::dispatch::{Change, Lease, LeaseId, WorkerId, WorkerInfo};
+use super::fact::{Batch, Fact, Sources};
+use super::ledger::{Status, TrialState};
+use super::shard::{Shard, next_shard};
+use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
+
+/// What a user does to an experiment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Stop handing out its trials.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Give it up.
+    Cancel,
+}
+
+/// What a stage's searcher wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proposal {
+    /// These trials next.
+    Trials(Batch),
+    /// Nothing until more is settled.
+    Wait,
+    /// Nothing any more.
+    Finished,
+    /// It cannot go on.
+    Failed(String),
+}
+
+/// One measured trial as a worker reports it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Which trial.
+    pub key: TrialKey,
+    /// What it gave.
+    pub outcome: Outcome,
+}
+
+/// Something that reaches the coordinator.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A user submits an experiment.
+    Submit {
+        /// Its plan.
+        plan: Box<Plan>,
+        /// Where its inputs were found.
+        sources: Sources,
+    },
+    /// A user acts on an experiment.
+    Act {
+        /// Which.
+        experiment: ExperimentId,
+        /// How.
+        action: Action,
+    },
+    /// A searcher was asked.
+    Advance {
+        /// For which experiment.
+        experiment: ExperimentId,
+        /// For which stage.
+        stage: u32,
+        /// Its answer.
+        proposal: Proposal,
+    },
+    /// A worker comes, or comes back after the coordinator or the connection was gone.
+    Register {
+        /// What it says of itself.
+        info: WorkerInfo,
+        /// Trials it still works on.
+        held: Vec<TrialKey>,
+    },
+    /// A worker goes in good order; its leases end.
+    Leave {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker wants work.
+    Request {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker is alive.
+    Heartbeat {
+        /// Which.
+        worker: WorkerId,
+        /// The lease it works on, if any.
+        lease: Option<LeaseId>,
+        /// The trial it is busy with.
+        running: Option<TrialKey>,
+    },
+    /// A worker reports trials.
+    Commit {
+        /// Which worker.
+        worker: WorkerId,
+        /// What it measured.
+        reports: Vec<Report>,
+        /// Time of one trial in milliseconds.
+        trial_ms: f64,
+    },
+    /// A worker gives the rest of a lease back.
+    Release {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which lease.
+        lease: LeaseId,
+    },
+    /// Time passed.
+    Tick {
+        /// How long the coordinator itself was held up, in milliseconds; deadlines move by as much.
+        stalled_ms: u64,
+    },
+}
+
+/// The answer to an input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Nothing to say.
+    Done,
+    /// The experiment's id, and whether it was unknown before.
+    Submitted {
+        /// Its id.
+        experiment: ExperimentId,
+        /// Whether it is new.
+        fresh: bool,
+    },
+    /// The lease that trials still held are under now.
+    Registered {
+        /// None if nothing held is owed.
+        adopted: Option<Shard>,
+    },
+    /// Work, or none right now.
+    Shard(Option<Shard>),
+    /// Whether the worker may go on with its lease.
+    Heartbeat {
+        /// Whether the lease it named is in force.
+        lease_valid: bool,
+    },
+    /// What became of the reports.
+    Committed {
+        /// New outcomes.
+        accepted: u32,
+        /// Outcomes that were there already and are equal.
+        duplicates: u32,
+        /// Outcomes that were there already and differ.
+        conflicts: u32,
+    },
+}
+
+/// Why an input was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No such experiment.
+    #[error("no experiment is called `{0}`; `bitloop list` shows them")]
+    UnknownExperiment(ExperimentId),
+    /// No experiment has proposed this trial.
+    #[error("trial {0} belongs to no experiment here")]
+    UnknownTrial(TrialKey),
+    /// The worker must register first.
+    #[error("worker `{}` is not registered", .0.0)]
+    UnknownWorker(WorkerId),
+    /// The experiment's status does not allow it.
+    #[error("experiment `{experiment}` is {status}; it cannot be {wanted}")]
+    WrongStatus {
+        /// Which experiment.
+        experiment: ExperimentId,
+        /// Where it stands.
+        status: &'static str,
+        /// What was asked for.
+        wanted: &'static str,
+    },
+}
+
+/// What an input leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What is to be applied, in order; facts among them are to be stored before the reply is sent.
+    pub events: Vec<Event>,
+    /// The answer.
+    pub reply: Reply,
+}
+
+impl Decision {
+    fn new(events: Vec<Event>, reply: Reply) -> Self {
+        Self { events, reply }
+    }
+
+    fn quiet(events: Vec<Event>) -> Self {
+        Self::new(events, Reply::Done)
+    }
+}
+
+/// Decides what happens. Pure: the same state, input and time give the same answer.
+///
+/// Errors: a [`Rejection`] changes nothing.
+pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision, Rejection> {
+    match input {
+        Input::Submit { plan, sources } => Ok(submit(state, plan, sources)),
+        Input::Act { experiment, action } => act(state, experiment, *action),
+        Input::Advance { experiment, stage, proposal } => Ok(advance(state, experiment, *stage, proposal)),
+        Input::Register { info, held } => Ok(register(state, info, held, now)),
+        Input::Leave { worker } => Ok(Decision::quiet(lose(state, worker, false))),
+        Input::Request { worker } => request(state, worker, now),
+        Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, *running, now),
+        Input::Commit { worker, reports, trial_ms } => commit(state, worker, reports, *trial_ms),
+        Input::Release { worker, lease } => release(state, worker, *lease),
+        Input::Tick { stalled_ms } => Ok(Decision::quiet(tick(state, *stalled_ms, now))),
+    }
+}
+
+fn submit(state: &State, plan: &Plan, sources: &Sources) -> Decision {
+    let experiment = plan.id();
+    let submitted = Fact::ExperimentSubmitted { plan: Box::new(plan.clone()), sources: sources.clone() };
+    let known = state.ledger.experiment(&experiment);
+    let mut events = Vec::new();
+    if known.is_none_or(|known| known.sources != *sources) {
+        events.push(submitted.into());
+    }
+    if known.is_some_and(|known| known.status == Status::Cancelled) {
+        events.push(Fact::ExperimentResumed { experiment: experiment.clone() }.into());
+    }
+    Decision::new(events, Reply::Submitted { experiment, fresh: known.is_none() })
+}
+
+fn act(state: &State, id: &ExperimentId, action: Action) -> Result<Decision, Rejection> {
+    let known = state.ledger.experiment(id).ok_or_else(|| Rejection::UnknownExperiment(id.clone()))?;
+    let experiment = id.clone();
+    let refuse = |wanted| {
+        Err(Rejection::WrongStatus { experiment: id.clone(), status: known.status.as_str(), wanted })
+    };
+    let fact = match (action, &known.status) {
+        (Action::Pause, Status::Active) => Fact::ExperimentPaused { experiment },
+        (Action::Pause, Status::Paused)
+        | (Action::Resume, Status::Active)
+        | (Action::Cancel, Status::Cancelled) => {
+            return Ok(Decision::quiet(Vec::new()));
+        }
+        (Action::Resume, Status::Paused | Status::Cancelled) => Fact::ExperimentResumed { experiment },
+        (Action::Cancel, Status::Active | Status::Paused) => Fact::ExperimentCancelled { experiment },
+        (Action::Pause, Status::Cancelled | Status::Finished | Status::Failed { .. }) => {
+            return refuse("paused");
+        }
+        (Action::Resume, Status::Finished | Status::Failed { .. }) => return refuse("resumed"),
+        (Action::Cancel, Status::Finished | Status::Failed { .. }) => return refuse("cancelled"),
+    };
+    Ok(Decision::quiet(vec![fact.into()]))
+}
+
+fn advance(state: &State, id: &ExperimentId, stage: u32, proposal: &Proposal) -> Decision {
+    // An answer to a question that is no longer open changes nothing.
+    let Some(known) = state.ledger.experiment(id) else {
+        return Decision::quiet(Vec::new());
+    };
+    if known.status != Status::Active || known.current_stage() != Some(stage) {
+        return Decision::quiet(Vec::new());
+    }
+    let experiment = id.clone();
+    let events = match proposal {
+        Proposal::Wait => Vec::new(),
+        Proposal::Trials(batch) => {
+            vec![Fact::StepProposed { experiment, stage, batch: batch.clone() }.into()]
+        }
+        Proposal::Failed(reason) => {
+            vec![Fact::ExperimentFailed { experiment, reason: reason.clone() }.into()]
+        }
+        Proposal::Finished => {
+            let mut events = vec![Fact::StageFinished { experiment: experiment.clone(), stage }.into()];
+            if stage as usize + 1 == known.stages.len() {
+                events.push(Fact::ExperimentFinished { experiment }.into());
+            }
+            events
+        }
+    };
+    Decision::quiet(events)
+}
+
+fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis) -> Decision {
+    // What the worker does not hold any more is free for others at once.
+    let mut events = lose(state, &info.id, false);
+    events.push(Change::WorkerJoined { info: info.clone(), now }.into());
+    let own = |lease: LeaseId| state.dispatch.lease(lease).is_some_and(|lease| lease.worker == info.id);
+    let is_free = |key: &TrialKey| state.dispatch.lease_of(key).is_none_or(own);
+    let entries: Vec<_> = held
+        .iter()
+        .filter(|key| is_free(key))
+        .filter_map(|key| state.ledger.entry(key))
+        .filter(|(_, trial)| state.ledger.is_owed(trial))
+        .map(|(key, trial)| (*key, trial.spec.clone()))
+        .collect();
+    if entries.is_empty() {
+        return Decision::new(events, Reply::Registered { adopted: None });
+    }
+    let (grant, shard) = grant(state, &info.id, entries, now);
+    events.push(grant.into());
+    Decision::new(events, Reply::Registered { adopted: Some(shard) })
+}
+
+fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision, Rejection> {
+    state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
+    let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
+    let trials: Vec<_> = next_shard(&state.ledger, &state.dispatch, worker)
+        .into_iter()
+        .map(|(key, spec)| (*key, spec.clone()))
+        .collect();
+    if trials.is_empty() {
+        return Ok(Decision::new(events, Reply::Shard(None)));
+    }
+    let (grant, shard) = grant(state, worker, trials, now);
+    events.push(grant.into());
+    Ok(Decision::new(events, Reply::Shard(Some(shard))))
+}
+
+fn grant(
+    state: &State,
+    worker: &WorkerId,
+    trials: Vec<(TrialKey, crate::trial::TrialSpec)>,
+    now: UnixMillis,
+) -> (Change, Shard) {
+    let lease = state.dispatch.next_lease();
+    let terms = Lease {
+        worker: worker.clone(),
+        trials: trials.iter().map(|(key, _)| *key).collect(),
+        running: None,
+        deadline: now.after(LEASE_TERM_MS),
+    };
+    let context = trials.first().and_then(|(_, spec)| super::shard::context(spec));
+    (Change::LeaseGranted { lease, terms }, Shard { lease, context, trials })
+}
+
+fn heartbeat(
+    state: &State,
+    worker: &WorkerId,
+    lease: Option<LeaseId>,
+    running: Option<TrialKey>,
+    now: UnixMillis,
+) -> Result<Decision, Rejection> {
+    state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
+    let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
+    let held = lease.filter(|id| state.dispatch.lease(*id).is_some_and(|lease| lease.worker == *worker));
+    if let Some(lease) = held {
+        events.push(Change::LeaseRenewed { lease, running, deadline: now.after(LEASE_TERM_MS) }.into());
+    }
+    Ok(Decision::new(events, Reply::Heartbeat { lease_valid: held.is_some() || lease.is_none() }))
+}
+
+fn commit(
+    state: &State,
+    worker: &WorkerId,
+    reports: &[Report],
+    trial_ms: f64,
+) -> Result<Decision, Rejection> {
+    let mut events = Vec::new();
+    let mut seen: BTreeSet<TrialKey> = BTreeSet::new();
+    let (mut accepted, mut duplicates, mut conflicts) = (0, 0, 0);
+    for report in reports {
+        let trial = state.ledger.trial(&report.key).ok_or(Rejection::UnknownTrial(report.key))?;
+        let (key, outcome) = (report.key, report.outcome.clone());
+        match &trial.state {
+            // A correct outcome is welcome from any attempt, also for a trial that was given up.
+            TrialState::Open | TrialState::Quarantined { .. } if seen.insert(key) => {
+                accepted += 1;
+                events.push(Fact::OutcomeCommitted { key, outcome }.into());
+            }
+            TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
+            TrialState::Done(first) if first.agrees_with(&outcome) => duplicates += 1,
+            TrialState::Done(_) => {
+                conflicts += 1;
+                events.push(Fact::ConflictSeen { key, outcome }.into());
+            }
+        }
+    }
+    if accepted > 0 && trial_ms.is_finite() && trial_ms > 0.0 {
+        let worker = worker.clone();
+        events.push(Change::WorkerCommitted { worker, trials: u64::from(accepted), trial_ms }.into());
+    }
+    Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
+}
+
+fn release(state: &State, worker: &WorkerId, lease: LeaseId) -> Result<Decision, Rejection> {
+    let held = state.dispatch.lease(lease).is_some_and(|held| held.worker == *worker);
+    // A stale lease never changes state.
+    let events = if held { vec![Change::LeaseEnded { lease }.into()] } else { Vec::new() };
+    Ok(Decision::quiet(events))
+}
+
+fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
+    if stalled_ms > 0 {
+        // Heartbeats could not get through while the coordinator itself was held up: nobody is late.
+        return state
+            .dispatch
+            .leases()
+            .map(|(lease, terms)| Change::LeaseRenewed {
+                lease: *lease,
+                running: terms.running,
+                deadline: terms.deadline.after(stalled_ms),
+            })
+            .map(Event::from)
+            .chain(
+                state
+                    .dispatch
+                    .workers()
+                    .map(|worker| Change::WorkerSeen { worker: worker.info.id.clone(), now }.into()),
+            )
+            .collect();
+    }
+    let late = state.dispatch.workers().filter(|worker| worker.last_seen.after(LEASE_TERM_MS) < now);
+    let mut events: Vec<Event> = late.flat_map(|worker| lose(state, &worker.info.id, true)).collect();
+    let already_ended = |id: &LeaseId| events.contains(&Change::LeaseEnded { lease: *id }.into());
+    let expired: Vec<LeaseId> = state
+        .dispatch
+        .leases()
+        .filter(|(id, lease)| lease.deadline < now && !already_ended(id))
+        .map(|(id, _)| *id)
+        .collect();
+    events.extend(expired.into_iter().map(|lease| Change::LeaseEnded { lease }.into()));
+    events
+}
+
+/// Ends what a worker holds and forgets it; when it was `lost`, the trial it was running is held against that trial.
+fn lose(state: &State, worker: &WorkerId, lost: bool) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (id, lease) in state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker) {
+        events.push(Change::LeaseEnded { lease: *id }.into());
+        let Some(key) = lease.running.filter(|key| lost && lease.trials.contains(key)) else {
+            continue;
+        };
+        events.push(Change::TrialLost { key }.into());
+        let losses = state.dispatch.losses(&key) + 1;
+        if losses >= QUARANTINE_LOSSES {
+            events.push(Fact::TrialQuarantined { key, losses }.into());
+        }
+    }
+    if state.dispatch.worker(worker).is_some() {
+        events.push(Change::WorkerLeft { worker: worker.clone() }.into());
+    }
+    events
+}

@@ -1,0 +1,96 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::plan::{ExperimentId, Plan};
+use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialSpec};
+
+/// Where a submitting client found its inputs, for messages when one is missing or changed later.
+pub type Sources = BTreeMap<String, Digest>;
+
+/// What a stage's searcher wants measured next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// What its evaluations share, the first time it is used.
+    pub context: Option<EvaluateContext>,
+    /// The trials, in canonical order.
+    pub trials: Vec<TrialSpec>,
+}
+
+/// Something that happened and must not be forgotten. Facts are stored before anyone is told of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// A user submitted an experiment.
+    ExperimentSubmitted {
+        /// The plan; the experiment's id derives from it.
+        plan: Box<Plan>,
+        /// Where its inputs were found.
+        sources: Sources,
+    },
+    /// A user paused an experiment.
+    ExperimentPaused {
+        /// Which.
+        experiment: ExperimentId,
+    },
+    /// A user resumed a paused, or revived a cancelled, experiment.
+    ExperimentResumed {
+        /// Which.
+        experiment: ExperimentId,
+    },
+    /// A user cancelled an experiment.
+    ExperimentCancelled {
+        /// Which.
+        experiment: ExperimentId,
+    },
+    /// A searcher proposed trials.
+    StepProposed {
+        /// For which experiment.
+        experiment: ExperimentId,
+        /// For which of its stages.
+        stage: u32,
+        /// The trials.
+        batch: Batch,
+    },
+    /// A searcher has what it needs.
+    StageFinished {
+        /// Of which experiment.
+        experiment: ExperimentId,
+        /// Which stage.
+        stage: u32,
+    },
+    /// All stages are finished.
+    ExperimentFinished {
+        /// Which.
+        experiment: ExperimentId,
+    },
+    /// A stage cannot go on.
+    ExperimentFailed {
+        /// Which.
+        experiment: ExperimentId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A trial was measured.
+    OutcomeCommitted {
+        /// Which.
+        key: TrialKey,
+        /// What it gave.
+        outcome: Outcome,
+    },
+    /// A trial was measured again with another result; the first one stays.
+    ConflictSeen {
+        /// Which.
+        key: TrialKey,
+        /// The later result.
+        outcome: Outcome,
+    },
+    /// A trial was running on each of several workers when they were lost; it is not tried again.
+    TrialQuarantined {
+        /// Which.
+        key: TrialKey,
+        /// How many workers were lost.
+        losses: u32,
+    },
+}

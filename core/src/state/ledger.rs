@@ -1,0 +1,267 @@
+use std::collections::{BTreeMap, HashMap};
+
+use crate::digest::Digest;
+use crate::plan::{ExperimentId, Plan};
+use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
+
+use super::fact::{Batch, Fact, Sources};
+
+/// Where an experiment stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Its trials are handed out.
+    Active,
+    /// Nothing is handed out until it is resumed.
+    Paused,
+    /// The user gave it up; submitting it again revives it.
+    Cancelled,
+    /// Everything is measured.
+    Finished,
+    /// It cannot go on.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Status {
+    /// The word used in tables.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Cancelled => "cancelled",
+            Self::Finished => "finished",
+            Self::Failed { .. } => "failed",
+        }
+    }
+
+    /// Whether nothing more will happen unless a user acts.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Finished | Self::Failed { .. })
+    }
+}
+
+/// What came of a trial so far.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TrialState {
+    /// Not measured yet.
+    Open,
+    /// Measured.
+    Done(Outcome),
+    /// It was running on this many workers when they were lost.
+    Quarantined {
+        /// How many.
+        losses: u32,
+    },
+}
+
+/// A trial that some experiment wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trial {
+    /// What is to be done.
+    pub spec: TrialSpec,
+    /// What came of it.
+    pub state: TrialState,
+    /// Order of proposal over all experiments; trials are handed out in this order.
+    pub sequence: u64,
+    wanted_by: Vec<(usize, u32)>,
+}
+
+/// Counts of one stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageProgress {
+    /// Trials in order of proposal.
+    pub trials: Vec<TrialKey>,
+    /// How many of them are no longer open.
+    pub settled: u64,
+    /// Whether the searcher is done.
+    pub finished: bool,
+}
+
+/// A submitted experiment and how far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// Its id.
+    pub id: ExperimentId,
+    /// What it is.
+    pub plan: Plan,
+    /// Where its inputs were found.
+    pub sources: Sources,
+    /// Where it stands.
+    pub status: Status,
+    /// One per stage of the plan.
+    pub stages: Vec<StageProgress>,
+    /// Trials that were measured already when they were proposed.
+    pub reused: u64,
+    /// Of the settled trials, those that failed or were quarantined.
+    pub failed: u64,
+}
+
+impl Experiment {
+    /// The first stage that is not finished.
+    pub fn current_stage(&self) -> Option<u32> {
+        self.stages.iter().position(|stage| !stage.finished).map(|index| index as u32)
+    }
+
+    /// Trials settled so far, over all stages.
+    pub fn settled(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.settled).sum()
+    }
+}
+
+/// Everything that facts say. Replaying the facts gives the ledger again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ledger {
+    experiments: Vec<Experiment>,
+    by_id: BTreeMap<ExperimentId, usize>,
+    contexts: BTreeMap<Digest, EvaluateContext>,
+    trials: HashMap<TrialKey, Trial>,
+    conflicts: u64,
+}
+
+impl Ledger {
+    /// Records a fact.
+    ///
+    /// Panics: when a fact speaks of an experiment or trial that no earlier fact introduced; `decide` never makes
+    /// such a fact and the store keeps their order.
+    pub(super) fn apply(&mut self, fact: &Fact) {
+        match fact {
+            Fact::ExperimentSubmitted { plan, sources } => self.submit(plan, sources),
+            Fact::ExperimentPaused { experiment } => self.known_mut(experiment).status = Status::Paused,
+            Fact::ExperimentResumed { experiment } => self.known_mut(experiment).status = Status::Active,
+            Fact::ExperimentCancelled { experiment } => self.known_mut(experiment).status = Status::Cancelled,
+            Fact::ExperimentFinished { experiment } => self.known_mut(experiment).status = Status::Finished,
+            Fact::ExperimentFailed { experiment, reason } => {
+                self.known_mut(experiment).status = Status::Failed { reason: reason.clone() };
+            }
+            Fact::StageFinished { experiment, stage } => {
+                self.known_mut(experiment).stages[*stage as usize].finished = true;
+            }
+            Fact::StepProposed { experiment, stage, batch } => self.propose(experiment, *stage, batch),
+            Fact::OutcomeCommitted { key, outcome } => self.settle(key, TrialState::Done(outcome.clone())),
+            Fact::TrialQuarantined { key, losses } => {
+                self.settle(key, TrialState::Quarantined { losses: *losses });
+            }
+            Fact::ConflictSeen { .. } => self.conflicts += 1,
+        }
+    }
+
+    fn submit(&mut self, plan: &Plan, sources: &Sources) {
+        let id = plan.id();
+        if let Some(index) = self.by_id.get(&id) {
+            // The same plan may be submitted from another place; the newest place is the one to name.
+            self.experiments[*index].sources = sources.clone();
+            return;
+        }
+        self.by_id.insert(id.clone(), self.experiments.len());
+        self.experiments.push(Experiment {
+            id,
+            plan: plan.clone(),
+            sources: sources.clone(),
+            status: Status::Active,
+            stages: vec![StageProgress::default(); plan.stages.len()],
+            reused: 0,
+            failed: 0,
+        });
+    }
+
+    fn propose(&mut self, experiment: &ExperimentId, stage: u32, batch: &Batch) {
+        if let Some(context) = &batch.context {
+            self.contexts.insert(context.digest(), context.clone());
+        }
+        let index = self.by_id[experiment];
+        for spec in &batch.trials {
+            let key = spec.key();
+            let sequence = self.trials.len() as u64;
+            let trial = self.trials.entry(key).or_insert_with(|| Trial {
+                spec: spec.clone(),
+                state: TrialState::Open,
+                sequence,
+                wanted_by: Vec::with_capacity(1),
+            });
+            trial.wanted_by.push((index, stage));
+            let settled = !matches!(trial.state, TrialState::Open);
+            let failed = has_failed(&trial.state);
+            let owner = &mut self.experiments[index];
+            owner.stages[stage as usize].trials.push(key);
+            owner.stages[stage as usize].settled += u64::from(settled);
+            owner.reused += u64::from(settled);
+            owner.failed += u64::from(failed);
+        }
+    }
+
+    fn settle(&mut self, key: &TrialKey, state: TrialState) {
+        let trial = self.trials.get_mut(key).expect("an outcome is only stored for a proposed trial");
+        let was_open = matches!(trial.state, TrialState::Open);
+        let had_failed = has_failed(&trial.state);
+        let failed = has_failed(&state);
+        trial.state = state;
+        for (index, stage) in trial.wanted_by.clone() {
+            let owner = &mut self.experiments[index];
+            owner.stages[stage as usize].settled += u64::from(was_open);
+            owner.failed = owner.failed + u64::from(failed) - u64::from(had_failed);
+        }
+    }
+
+    fn known_mut(&mut self, id: &ExperimentId) -> &mut Experiment {
+        &mut self.experiments[self.by_id[id]]
+    }
+
+    /// All experiments in order of submission.
+    pub fn experiments(&self) -> &[Experiment] {
+        &self.experiments
+    }
+
+    /// Finds an experiment.
+    pub fn experiment(&self, id: &ExperimentId) -> Option<&Experiment> {
+        self.by_id.get(id).map(|index| &self.experiments[*index])
+    }
+
+    /// Finds a trial.
+    pub fn trial(&self, key: &TrialKey) -> Option<&Trial> {
+        self.trials.get(key)
+    }
+
+    /// Finds a trial with the key that the ledger holds.
+    pub(super) fn entry(&self, key: &TrialKey) -> Option<(&TrialKey, &Trial)> {
+        self.trials.get_key_value(key)
+    }
+
+    /// The outcome of a trial, if it has been measured.
+    pub fn outcome(&self, key: &TrialKey) -> Option<&Outcome> {
+        match &self.trials.get(key)?.state {
+            TrialState::Done(outcome) => Some(outcome),
+            TrialState::Open | TrialState::Quarantined { .. } => None,
+        }
+    }
+
+    /// What a set of evaluations shares.
+    pub fn context(&self, digest: &Digest) -> Option<&EvaluateContext> {
+        self.contexts.get(digest)
+    }
+
+    /// How often a trial was measured again with another result.
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    /// Whether some active experiment waits for this trial.
+    pub fn is_owed(&self, trial: &Trial) -> bool {
+        matches!(trial.state, TrialState::Open)
+            && trial.wanted_by.iter().any(|(index, _)| self.experiments[*index].status == Status::Active)
+    }
+
+    /// All trials, in no order.
+    pub(super) fn trials(&self) -> impl Iterator<Item = (&TrialKey, &Trial)> {
+        self.trials.iter()
+    }
+}
+
+fn has_failed(state: &TrialState) -> bool {
+    match state {
+        TrialState::Open => false,
+        TrialState::Done(outcome) => matches!(outcome.result, TrialResult::Failed { .. }),
+        TrialState::Quarantined { .. } => true,
+    }
+}

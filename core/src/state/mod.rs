@@ -1,0 +1,122 @@
+//! What has happened and what is owed: the coordinator's state, as pure functions of (state, input, now).
+//!
+//! [`decide`] turns an input into events and a reply; [`State::apply`] records an event, the same live and on
+//! replay. The [`Ledger`] holds what facts say and is durable; [`Dispatch`] holds queue, leases and workers and is
+//! not. The caller stores the facts among the events before it sends the reply.
+
+mod decide;
+mod dispatch;
+mod fact;
+mod history;
+mod ledger;
+mod shard;
+
+pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
+pub use dispatch::{Change, Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
+pub use fact::{Batch, Fact, Sources};
+pub use history::StageHistory;
+pub use ledger::{Experiment, Ledger, StageProgress, Status, Trial, TrialState};
+pub use shard::Shard;
+
+/// How long a lease lasts without a heartbeat, in milliseconds. A worker sends five heartbeats in this time.
+pub const LEASE_TERM_MS: u64 = 10_000;
+
+/// A trial that ran on this many workers when they were lost is not tried again.
+pub const QUARANTINE_LOSSES: u32 = 3;
+
+/// Milliseconds since 1970, from a clock that never jumps back while the process lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The time `millis` later.
+    pub fn after(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Durable.
+    Fact(Fact),
+    /// Volatile.
+    Change(Change),
+}
+
+impl From<Fact> for Event {
+    fn from(fact: Fact) -> Self {
+        Self::Fact(fact)
+    }
+}
+
+impl From<Change> for Event {
+    fn from(change: Change) -> Self {
+        Self::Change(change)
+    }
+}
+
+/// All a coordinator knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// What facts say.
+    pub ledger: Ledger,
+    /// Who works on what.
+    pub dispatch: Dispatch,
+}
+
+impl State {
+    /// Records an event. The only code that changes state, live and on replay.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Change(change) => self.dispatch.apply(change, &self.ledger),
+            Event::Fact(fact) => {
+                self.ledger.apply(fact);
+                self.update_queue(fact);
+            }
+        }
+    }
+
+    fn update_queue(&mut self, fact: &Fact) {
+        match fact {
+            Fact::StepProposed { batch, .. } => {
+                for spec in &batch.trials {
+                    self.dispatch.enqueue(&spec.key(), &self.ledger);
+                }
+            }
+            Fact::OutcomeCommitted { key, .. } | Fact::TrialQuarantined { key, .. } => {
+                self.dispatch.settle(key, &self.ledger);
+            }
+            Fact::ExperimentPaused { experiment }
+            | Fact::ExperimentResumed { experiment }
+            | Fact::ExperimentCancelled { experiment }
+            | Fact::ExperimentFailed { experiment, .. } => {
+                let stages = self.ledger.experiment(experiment).map(|known| &known.stages);
+                for key in stages.into_iter().flatten().flat_map(|stage| &stage.trials) {
+                    self.dispatch.reconsider(key, &self.ledger);
+                }
+            }
+            Fact::ExperimentSubmitted { .. }
+            | Fact::StageFinished { .. }
+            | Fact::ExperimentFinished { .. }
+            | Fact::ConflictSeen { .. } => {}
+        }
+    }
+
+    /// What the searcher of an experiment's current stage may look at; none if the experiment is not active.
+    pub fn history(&self, experiment: &Experiment) -> Option<StageHistory<'_>> {
+        let stage = experiment.current_stage().filter(|_| experiment.status == Status::Active)?;
+        let known = self.ledger.experiment(&experiment.id)?;
+        Some(StageHistory::new(&self.ledger, known, stage))
+    }
+
+    /// Checks what must always hold; for tests and simulation.
+    ///
+    /// Errors: a sentence naming the first breach.
+    pub fn check(&self) -> Result<(), String> {
+        self.dispatch.check(&self.ledger)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,497 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::bits::{BitConfig, Bits, Choice, PointIndex};
+use crate::digest::Digest;
+use crate::graph::tests::small;
+use crate::plan::{Candidates, DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
+use crate::trial::{
+    Calibration, EvaluateContext, Evaluation, Granularity, Numerics, Outcome, Provenance, TrialKey,
+    TrialResult, TrialSpec,
+};
+
+pub(crate) fn plan(name: &str) -> Plan {
+    let part = |text: &str, images| DataPart { digest: Digest::of(text.as_bytes()), images };
+    let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect();
+    Plan {
+        format: PLAN_FORMAT,
+        name: name.to_owned(),
+        numerics: Numerics::Float,
+        model: Digest::of(b"model"),
+        graph: small(),
+        data: DataParts { calibration: part("c", 10), selection: part("s", 100), report: part("r", 50) },
+        candidates: Candidates {
+            weight_bits: bits(&[2, 4]),
+            activation_bits: bits(&[4]),
+            granularity: Granularity::PerChannel,
+            calibration: Calibration::MinMax,
+            baseline: Bits::new(8).unwrap(),
+        },
+        stages: vec![StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
+    }
+}
+
+pub(crate) fn evaluated(correct: u64) -> Outcome {
+    let sums = Evaluation { n: 100, correct, loss_sum: 10.0, ..Evaluation::default() };
+    Outcome { result: TrialResult::Evaluated(sums), provenance: provenance("cpu") }
+}
+
+fn provenance(device: &str) -> Provenance {
+    Provenance { engine: "bitloop".into(), device: device.into(), kernels: "f32".into() }
+}
+
+/// Drives the state as a coordinator would, and checks the invariants after every input.
+pub(crate) struct Engine {
+    pub(crate) state: State,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) now: UnixMillis,
+}
+
+impl Engine {
+    pub(crate) fn new() -> Self {
+        Self { state: State::default(), facts: Vec::new(), now: UnixMillis(1_000) }
+    }
+
+    pub(crate) fn feed(&mut self, input: Input) -> Result<Reply, Rejection> {
+        let decision = decide(&self.state, &input, self.now)?;
+        for event in &decision.events {
+            self.state.apply(event);
+            if let Event::Fact(fact) = event {
+                self.facts.push(fact.clone());
+            }
+        }
+        self.state.check().unwrap_or_else(|breach| panic!("{breach} after {input:?}"));
+        Ok(decision.reply)
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now = self.now.after(millis);
+        self.feed(Input::Tick { stalled_ms: 0 }).unwrap();
+    }
+
+    fn submit(&mut self, name: &str) -> ExperimentId {
+        let plan = Box::new(plan(name));
+        match self.feed(Input::Submit { plan, sources: BTreeMap::new() }).unwrap() {
+            Reply::Submitted { experiment, .. } => experiment,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Proposes `count` evaluations for the first stage.
+    fn propose(&mut self, experiment: &ExperimentId, count: u32) -> Vec<TrialKey> {
+        let (context, trials) = trials(count);
+        let keys = trials.iter().map(TrialSpec::key).collect();
+        let batch = Batch { context: Some(context), trials };
+        let proposal = Proposal::Trials(batch);
+        self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
+        keys
+    }
+
+    fn join(&mut self, worker: &str) -> WorkerId {
+        self.rejoin(worker, &[]);
+        WorkerId(worker.to_owned())
+    }
+
+    fn rejoin(&mut self, worker: &str, held: &[TrialKey]) -> Option<Shard> {
+        let id = WorkerId(worker.to_owned());
+        let info = WorkerInfo { id, host: "host".into(), device: "cpu".into(), threads: 1 };
+        match self.feed(Input::Register { info, held: held.to_vec() }).unwrap() {
+            Reply::Registered { adopted } => adopted,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn request(&mut self, worker: &WorkerId) -> Option<Shard> {
+        match self.feed(Input::Request { worker: worker.clone() }).unwrap() {
+            Reply::Shard(shard) => shard,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn beat(&mut self, worker: &WorkerId, shard: &Shard) -> bool {
+        let (worker, lease) = (worker.clone(), Some(shard.lease));
+        let running = shard.trials.first().map(|(key, _)| *key);
+        match self.feed(Input::Heartbeat { worker, lease, running }).unwrap() {
+            Reply::Heartbeat { lease_valid } => lease_valid,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn commit(&mut self, worker: &WorkerId, reports: &[(TrialKey, Outcome)]) -> (u32, u32, u32) {
+        let reports =
+            reports.iter().map(|(key, outcome)| Report { key: *key, outcome: outcome.clone() }).collect();
+        match self.feed(Input::Commit { worker: worker.clone(), reports, trial_ms: 1.0 }).unwrap() {
+            Reply::Committed { accepted, duplicates, conflicts } => (accepted, duplicates, conflicts),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn replayed(&self) -> State {
+        let mut state = State::default();
+        for fact in &self.facts {
+            state.apply(&Event::Fact(fact.clone()));
+        }
+        state
+    }
+}
+
+pub(crate) fn trials(count: u32) -> (EvaluateContext, Vec<TrialSpec>) {
+    let context = plan("any").context(Digest::of(b"statistics")).unwrap();
+    let digest = context.digest();
+    let trial = |point| TrialSpec::Evaluate {
+        context: digest,
+        config: BitConfig::against(context.baseline, [(PointIndex(point), Choice::Float)]),
+    };
+    let trials = (0..count).map(trial).collect();
+    (context, trials)
+}
+
+#[test]
+fn a_trial_goes_from_queue_to_lease_to_ledger() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+
+    let shard = engine.request(&worker).unwrap();
+    assert_eq!(shard.trials[0].0, keys[0]);
+    assert_eq!(engine.request(&worker), None);
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90))]), (1, 0, 0));
+
+    assert_eq!(engine.state.ledger.outcome(&keys[0]), Some(&evaluated(90)));
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().settled(), 1);
+    assert_eq!(engine.state.dispatch.leases().len(), 0);
+}
+
+#[test]
+fn a_silent_worker_loses_its_trials_to_another_within_two_lease_terms() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let dead = engine.join("dead");
+    engine.request(&dead).unwrap();
+
+    engine.wait(LEASE_TERM_MS + 1);
+
+    let alive = engine.join("alive");
+    assert_eq!(engine.request(&alive).unwrap().trials[0].0, keys[0]);
+}
+
+#[test]
+fn a_heartbeat_keeps_the_lease() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+    let shard = engine.request(&worker).unwrap();
+
+    for _ in 0..10 {
+        engine.wait(LEASE_TERM_MS / 2);
+        assert!(engine.beat(&worker, &shard));
+    }
+
+    assert_eq!(engine.state.dispatch.queue().len(), 0);
+}
+
+#[test]
+fn nobody_is_late_when_the_coordinator_itself_was_held_up() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+    engine.request(&worker).unwrap();
+
+    engine.now = engine.now.after(10 * LEASE_TERM_MS);
+    engine.feed(Input::Tick { stalled_ms: 10 * LEASE_TERM_MS }).unwrap();
+    engine.wait(LEASE_TERM_MS / 2);
+
+    assert_eq!(engine.state.dispatch.leases().len(), 1);
+}
+
+#[test]
+fn a_late_but_correct_outcome_is_welcome_and_withdraws_the_trial_from_its_new_holder() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let slow = engine.join("slow");
+    engine.request(&slow).unwrap();
+    engine.wait(LEASE_TERM_MS + 1);
+    let other = engine.join("other");
+    let shard = engine.request(&other).unwrap();
+
+    assert_eq!(engine.commit(&slow, &[(keys[0], evaluated(90))]), (1, 0, 0));
+
+    assert!(!engine.beat(&other, &shard));
+    assert_eq!(engine.commit(&other, &[(keys[0], evaluated(90))]), (0, 1, 0));
+}
+
+#[test]
+fn a_stale_lease_changes_nothing() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 1);
+    let (first, second) = (engine.join("first"), engine.join("second"));
+    let stale = engine.request(&first).unwrap().lease;
+    engine.feed(Input::Release { worker: first.clone(), lease: stale }).unwrap();
+    engine.request(&second).unwrap();
+    let before = engine.state.clone();
+
+    engine.feed(Input::Release { worker: first, lease: stale }).unwrap();
+
+    assert_eq!(engine.state, before);
+}
+
+#[test]
+fn the_first_of_two_different_outcomes_stays_and_the_other_is_a_conflict() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90)), (keys[0], evaluated(90))]), (1, 1, 0));
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(80))]), (0, 0, 1));
+
+    assert_eq!(engine.state.ledger.outcome(&keys[0]), Some(&evaluated(90)));
+    assert_eq!(engine.state.ledger.conflicts(), 1);
+}
+
+#[test]
+fn rounding_on_another_class_of_device_is_no_conflict() {
+    let rounded = Evaluation { n: 100, correct: 90, loss_sum: 10.001, ..Evaluation::default() };
+    let elsewhere = Outcome { result: TrialResult::Evaluated(rounded), provenance: provenance("gpu") };
+    let here = Outcome { provenance: provenance("cpu"), ..elsewhere.clone() };
+
+    assert!(evaluated(90).agrees_with(&elsewhere));
+    assert!(!evaluated(90).agrees_with(&here));
+}
+
+#[test]
+fn an_unknown_trial_is_refused_as_a_whole_commit() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+    let unknown = TrialKey(Digest::of(b"unknown"));
+    let reports =
+        vec![Report { key: keys[0], outcome: evaluated(1) }, Report { key: unknown, outcome: evaluated(1) }];
+
+    let answer = engine.feed(Input::Commit { worker, reports, trial_ms: 1.0 });
+
+    assert_eq!(answer, Err(Rejection::UnknownTrial(unknown)));
+    assert_eq!(engine.state.ledger.outcome(&keys[0]), None);
+}
+
+#[test]
+fn a_trial_that_kills_three_workers_is_quarantined_and_the_rest_goes_on() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    for name in ["w1", "w2", "w3"] {
+        let worker = engine.join(name);
+        let shard = engine.request(&worker).unwrap();
+        assert_eq!(shard.trials[0].0, keys[0]);
+        engine.beat(&worker, &shard);
+        engine.wait(LEASE_TERM_MS + 1);
+    }
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
+    let worker = engine.join("w4");
+    assert_eq!(engine.request(&worker).unwrap().trials[0].0, keys[1]);
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().failed, 1);
+}
+
+#[test]
+fn pause_withdraws_leases_and_resume_queues_what_is_left() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 3);
+    let worker = engine.join("w1");
+    let shard = engine.request(&worker).unwrap();
+
+    engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Pause }).unwrap();
+    assert!(!engine.beat(&worker, &shard));
+    assert_eq!(engine.request(&worker), None);
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90))]), (1, 0, 0));
+    engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Resume }).unwrap();
+
+    assert_eq!(engine.state.dispatch.queue().len(), 2);
+}
+
+#[test]
+fn what_two_experiments_want_is_measured_once_and_goes_on_while_one_is_paused() {
+    let mut engine = Engine::new();
+    let (a, b) = (engine.submit("a"), engine.submit("b"));
+    let keys = engine.propose(&a, 2);
+    engine.propose(&b, 2);
+    engine.feed(Input::Act { experiment: a.clone(), action: Action::Pause }).unwrap();
+    assert_eq!(engine.state.dispatch.queue().len(), 2);
+    let worker = engine.join("w1");
+    engine.commit(&worker, &[(keys[0], evaluated(1)), (keys[1], evaluated(1))]);
+
+    let c = engine.submit("c");
+    engine.propose(&c, 2);
+
+    let of = |id| engine.state.ledger.experiment(id).unwrap();
+    assert_eq!((of(&a).settled(), of(&b).settled(), of(&c).settled()), (2, 2, 2));
+    assert_eq!((of(&a).reused, of(&b).reused, of(&c).reused), (0, 0, 2));
+    assert_eq!(engine.state.dispatch.queue().len(), 0);
+}
+
+#[test]
+fn the_same_plan_is_one_experiment_and_an_over_one_cannot_be_paused() {
+    let mut engine = Engine::new();
+    let id = engine.submit("a");
+    assert_eq!(engine.submit("a"), id);
+    engine.feed(Input::Act { experiment: id.clone(), action: Action::Cancel }).unwrap();
+
+    let answer = engine.feed(Input::Act { experiment: id.clone(), action: Action::Pause });
+
+    let status = "cancelled";
+    assert_eq!(answer, Err(Rejection::WrongStatus { experiment: id.clone(), status, wanted: "paused" }));
+    assert_eq!(engine.submit("a"), id);
+    assert_eq!(engine.state.ledger.experiment(&id).unwrap().status, Status::Active);
+    assert_eq!(engine.state.ledger.experiments().len(), 1);
+}
+
+#[test]
+fn a_worker_re_attaches_what_it_still_holds_after_a_restart() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    engine.state = engine.replayed();
+
+    let adopted = engine.rejoin("w1", &keys[..1]).unwrap();
+
+    assert_eq!(adopted.trials[0].0, keys[0]);
+    assert_eq!(engine.state.dispatch.queue().collect::<Vec<_>>(), [&keys[1]]);
+    let other = engine.join("w2");
+    engine.request(&other).unwrap();
+    assert_eq!(engine.rejoin("w3", &keys), None);
+}
+
+#[test]
+fn shards_grow_with_speed_and_shrink_at_the_tail() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 100);
+    let (fast, _other) = (engine.join("fast"), engine.join("other"));
+
+    let first = engine.request(&fast).unwrap();
+    assert_eq!(first.trials.len(), 1);
+    engine.commit(&fast, &[(first.trials[0].0, evaluated(1))]);
+
+    assert_eq!(engine.request(&fast).unwrap().trials.len(), 25);
+}
+
+#[test]
+fn leaving_in_good_order_frees_trials_at_once_and_holds_nothing_against_them() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+    let shard = engine.request(&worker).unwrap();
+    engine.beat(&worker, &shard);
+
+    engine.feed(Input::Leave { worker }).unwrap();
+
+    assert_eq!(engine.state.dispatch.queue().len(), 1);
+    assert_eq!(engine.state.dispatch.losses(&keys[0]), 0);
+}
+
+mod simulation {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Join(u8),
+        Request(u8),
+        Beat(u8),
+        Commit(u8, bool),
+        Release(u8),
+        Leave(u8),
+        Act(u8, Action),
+        Propose(u8, u32),
+        Wait(u64),
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let action = prop_oneof![Just(Action::Pause), Just(Action::Resume), Just(Action::Cancel)];
+        prop_oneof![
+            (0..3_u8).prop_map(Step::Join),
+            (0..3_u8).prop_map(Step::Request),
+            (0..3_u8).prop_map(Step::Request),
+            (0..3_u8).prop_map(Step::Beat),
+            (0..3_u8, any::<bool>()).prop_map(|(worker, all)| Step::Commit(worker, all)),
+            (0..3_u8).prop_map(Step::Release),
+            (0..3_u8).prop_map(Step::Leave),
+            (0..2_u8, action).prop_map(|(experiment, action)| Step::Act(experiment, action)),
+            (0..2_u8, 1..40_u32).prop_map(|(experiment, count)| Step::Propose(experiment, count)),
+            (0..8_000_u64).prop_map(Step::Wait),
+            Just(Step::Restart),
+        ]
+    }
+
+    proptest! {
+        /// Goal: no order of joins, losses, commits, pauses and restarts breaks an invariant, loses an acknowledged
+        /// outcome, or makes live state and replay differ. `Engine::feed` checks the invariants after every input.
+        #[test]
+        fn no_order_of_events_breaks_an_invariant(steps in proptest::collection::vec(step(), 1..80)) {
+            let mut engine = Engine::new();
+            let experiments = [engine.submit("a"), engine.submit("b")];
+            let mut held: BTreeMap<u8, Shard> = BTreeMap::new();
+            let mut acknowledged: Vec<TrialKey> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Join(w) => { held.remove(&w); engine.join(&w.to_string()); }
+                    Step::Request(w) => {
+                        let worker = WorkerId(w.to_string());
+                        if engine.state.dispatch.worker(&worker).is_some()
+                            && let Some(shard) = engine.request(&worker) {
+                            held.insert(w, shard);
+                        }
+                    }
+                    Step::Beat(w) => {
+                        let worker = WorkerId(w.to_string());
+                        if engine.state.dispatch.worker(&worker).is_some()
+                            && let Some(shard) = held.get(&w) {
+                            engine.beat(&worker, shard);
+                        }
+                    }
+                    Step::Commit(w, all) => if let Some(shard) = held.get(&w) {
+                        let count = if all { shard.trials.len() } else { 1 };
+                        let reports: Vec<_> =
+                            shard.trials.iter().take(count).map(|(key, _)| (*key, evaluated(1))).collect();
+                        engine.commit(&WorkerId(w.to_string()), &reports);
+                        acknowledged.extend(reports.iter().map(|(key, _)| *key));
+                    },
+                    Step::Release(w) => if let Some(shard) = held.remove(&w) {
+                        engine.feed(Input::Release { worker: WorkerId(w.to_string()), lease: shard.lease }).unwrap();
+                    },
+                    Step::Leave(w) => {
+                        held.remove(&w);
+                        engine.feed(Input::Leave { worker: WorkerId(w.to_string()) }).unwrap();
+                    }
+                    Step::Act(e, action) => {
+                        let experiment = experiments[e as usize].clone();
+                        let _ = engine.feed(Input::Act { experiment, action });
+                    }
+                    Step::Propose(e, count) => { engine.propose(&experiments[e as usize], count); }
+                    Step::Wait(millis) => engine.wait(millis),
+                    Step::Restart => {
+                        let replayed = engine.replayed();
+                        prop_assert_eq!(&replayed.ledger, &engine.state.ledger);
+                        engine.state = replayed;
+                        prop_assert!(engine.state.check().is_ok());
+                    }
+                }
+            }
+            for key in acknowledged {
+                prop_assert_eq!(engine.state.ledger.outcome(&key), Some(&evaluated(1)));
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Evaluation of bit configs on images: fake quantization in f32, paired with the float network and the baseline.
+//!
+//! Start at [`Evaluator`]. Images go through in fixed blocks, each on one thread, and sums are taken in the order of
+//! the blocks; so the same trial gives the same bytes for any number of threads or workers of one device class.
+
+mod error;
+mod quantized;
+mod score;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use bitloop_core::bits::{BitConfig, Choice, PointIndex};
+use bitloop_core::graph::{Point, PointKind};
+use bitloop_core::trial::{Calibration, EvaluateContext, Evaluation, Numerics};
+use candle_core::{DType, Device, Tensor};
+
+pub use error::EvaluateError;
+
+use crate::calibration::{CalibrationError, Statistics};
+use crate::data::Images;
+use crate::executor;
+use crate::lanes::Lanes;
+use crate::model::Model;
+use crate::network::{self, Network};
+use quantized::{QuantizedPass, Quantizers, Source, WeightCache};
+use score::Score;
+
+/// Images of a block on a CPU: few enough that a layer's tensors stay near the core, enough to feed the kernels.
+const BLOCK_IMAGES: usize = 32;
+/// Images of a block on a GPU, where few images leave most of the device idle.
+const DEVICE_BLOCK_IMAGES: usize = 500;
+
+/// What evaluations of one sweep are made from; the digests in the context are the caller's to check.
+pub struct Materials {
+    /// The network with its float weights.
+    pub model: Arc<Model>,
+    /// The data artifact.
+    pub images: Arc<Images>,
+    /// Ranges of the activation points.
+    pub statistics: Statistics,
+    /// What all evaluations of the sweep share.
+    pub context: EvaluateContext,
+}
+
+/// Evaluates bit configs of one [`EvaluateContext`], keeping what they share.
+///
+/// Kept: normalized images, quantized weights by layer and width, the float network's logits and the baseline's
+/// scores; the last two are computed with the first evaluation.
+pub struct Evaluator {
+    network: Network,
+    images: Arc<Images>,
+    points: Vec<Point>,
+    statistics: Statistics,
+    context: EvaluateContext,
+    logits_node: String,
+    blocks: Vec<Block>,
+    lanes: Lanes,
+    cache: WeightCache,
+    /// Float logits, `(images in block, classes)` per block.
+    float: OnceLock<Vec<Vec<f32>>>,
+    baseline: OnceLock<Vec<Vec<Score>>>,
+}
+
+/// Images that go through the network together.
+struct Block {
+    positions: Range<usize>,
+    input: Tensor,
+}
+
+impl Evaluator {
+    /// Checks that model, images, statistics and context belong together, and prepares the images.
+    ///
+    /// On a GPU one thread feeds the device, whatever `threads` says.
+    ///
+    /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Calibration` (a point without a range),
+    /// `Lanes`, `Execute`.
+    pub fn new(materials: Materials, threads: usize, device: &Device) -> Result<Self, EvaluateError> {
+        let Materials {
+            model,
+            images,
+            statistics,
+            context,
+        } = materials;
+        // An exhaustive match, so that a new arithmetic or calibration cannot be evaluated as if it were this one.
+        match (context.numerics, context.calibration) {
+            (Numerics::Float, Calibration::MinMax) => {}
+        }
+        let points = model.graph.points()?;
+        check_points(&points, &context.points)?;
+        check_statistics(&points, &statistics)?;
+        check_classes(&model, &images)?;
+        images.check_shape(&model.graph.input.shape)?;
+        let range = images.range(context.images)?;
+        let network = Network::new(&model, device)?;
+        let (threads, block_images) = match device.is_cpu() {
+            true => (threads, BLOCK_IMAGES),
+            false => (threads.min(1), DEVICE_BLOCK_IMAGES),
+        };
+        let blocks = network::blocks(range, block_images).into_iter().map(|positions| {
+            let input = network.input(&images, positions.clone(), device)?;
+            Ok(Block { positions, input })
+        });
+        let blocks = blocks.collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Self {
+            logits_node: model.graph.logits()?.to_owned(),
+            lanes: Lanes::new(threads)?,
+            network,
+            images,
+            points,
+            statistics,
+            context,
+            blocks,
+            cache: WeightCache::default(),
+            float: OnceLock::new(),
+            baseline: OnceLock::new(),
+        })
+    }
+
+    /// The context that the evaluator was made for.
+    pub fn context(&self) -> &EvaluateContext {
+        &self.context
+    }
+
+    /// Evaluates a bit config on all images of the context; `None` if `stop` became true, which is seen between blocks.
+    ///
+    /// Errors: `UnknownPoint`, `NotFinite` naming the image, `Quantizer`, `Execute`. All but the last depend on the
+    /// trial alone, so trying elsewhere does not help.
+    pub fn evaluate(&self, config: &BitConfig, stop: &AtomicBool) -> Result<Option<Evaluation>, EvaluateError> {
+        self.check_config(config)?;
+        let Some(float) = self.float_logits(stop)? else {
+            return Ok(None);
+        };
+        let Some(baseline) = self.baseline_scores(stop)? else {
+            return Ok(None);
+        };
+        let baseline_choice = self.context.baseline;
+        let quantizers =
+            self.source().quantizers(|index| config.choice(point_index(index), baseline_choice))?;
+        let parts = self.lanes.map(self.blocks.len(), stop, |index| {
+            let block = &self.blocks[index];
+            let logits = self.logits(block, &quantizers)?;
+            let mut sums = Evaluation::default();
+            for (image, (logits, label)) in self.per_image(block, &logits).enumerate() {
+                let float = row(&float[index], image, logits.len());
+                let part = score::evaluation(logits, label, float, &baseline[index][image]);
+                score::add(&mut sums, &part);
+            }
+            Ok::<_, EvaluateError>(sums)
+        })?;
+        Ok(parts.map(|parts| {
+            let mut total = Evaluation::default();
+            for part in &parts {
+                score::add(&mut total, part);
+            }
+            total
+        }))
+    }
+
+    fn check_config(&self, config: &BitConfig) -> Result<(), EvaluateError> {
+        let points = self.points.len();
+        match config.changes().find(|(point, _)| point.0 as usize >= points) {
+            None => Ok(()),
+            Some((point, _)) => Err(EvaluateError::UnknownPoint {
+                index: point.0,
+                points,
+            }),
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            network: &self.network,
+            points: &self.points,
+            statistics: &self.statistics,
+            granularity: self.context.weight_granularity,
+            cache: &self.cache,
+        }
+    }
+
+    fn float_logits(&self, stop: &AtomicBool) -> Result<Option<&Vec<Vec<f32>>>, EvaluateError> {
+        if self.float.get().is_none() {
+            let quantizers = self.source().quantizers(|_| Choice::Float)?;
+            let logits = self.lanes.map(self.blocks.len(), stop, |index| {
+                self.logits(&self.blocks[index], &quantizers)
+            })?;
+            let Some(logits) = logits else { return Ok(None) };
+            // If another thread was first, its numbers are the same.
+            let _ = self.float.set(logits);
+        }
+        Ok(self.float.get())
+    }
+
+    fn baseline_scores(&self, stop: &AtomicBool) -> Result<Option<&Vec<Vec<Score>>>, EvaluateError> {
+        if self.baseline.get().is_none() {
+            let quantizers = self.source().quantizers(|_| self.context.baseline)?;
+            let scores = self.lanes.map(self.blocks.len(), stop, |index| {
+                let block = &self.blocks[index];
+                let logits = self.logits(block, &quantizers)?;
+                let scores = self.per_image(block, &logits).map(|(logits, label)| score::score(logits, label));
+                Ok::<_, EvaluateError>(scores.collect::<Vec<_>>())
+            })?;
+            let Some(scores) = scores else { return Ok(None) };
+            let _ = self.baseline.set(scores);
+        }
+        Ok(self.baseline.get())
+    }
+
+    /// Returns the logits of a block, `(images, classes)` row-major.
+    fn logits(&self, block: &Block, quantizers: &Quantizers<'_>) -> Result<Vec<f32>, EvaluateError> {
+        let graph = &self.network.graph;
+        let mut pass = QuantizedPass(quantizers);
+        let logits = executor::forward(graph, &block.input, &self.logits_node, &mut pass)?;
+        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        match logits.iter().position(|logit| !logit.is_finite()) {
+            None => Ok(logits),
+            Some(index) => {
+                let classes = (logits.len() / block.positions.len()).max(1);
+                Err(EvaluateError::NotFinite {
+                    image: block.positions.start + index / classes,
+                    class: index % classes,
+                    value: logits[index],
+                })
+            }
+        }
+    }
+
+    /// Pairs every image's logits with its label.
+    fn per_image<'b>(&'b self, block: &Block, logits: &'b [f32]) -> impl Iterator<Item = (&'b [f32], usize)> {
+        let classes = (logits.len() / block.positions.len()).max(1);
+        let labels = self.images.labels[block.positions.clone()].iter();
+        logits.chunks_exact(classes).zip(labels.map(|label| *label as usize))
+    }
+}
+
+fn row(values: &[f32], image: usize, classes: usize) -> &[f32] {
+    &values[image * classes..(image + 1) * classes]
+}
+
+/// Points are counted in `u32`, as a graph never has more.
+fn point_index(index: usize) -> PointIndex {
+    PointIndex(u32::try_from(index).expect("a graph has fewer than 2^32 points"))
+}
+
+fn check_points(graph: &[Point], context: &[String]) -> Result<(), EvaluateError> {
+    for index in 0..graph.len().max(context.len()) {
+        let in_graph = graph.get(index).map_or("", |point| &point.name);
+        let in_context = context.get(index).map_or("", String::as_str);
+        if in_graph != in_context {
+            return Err(EvaluateError::Points {
+                index,
+                graph: in_graph.to_owned(),
+                context: in_context.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_statistics(points: &[Point], statistics: &Statistics) -> Result<(), CalibrationError> {
+    let missing = points
+        .iter()
+        .find(|point| point.kind == PointKind::Activation && statistics.range(&point.name).is_none());
+    match missing {
+        None => Ok(()),
+        Some(point) => Err(CalibrationError::MissingPoint {
+            point: point.name.clone(),
+        }),
+    }
+}
+
+fn check_classes(model: &Model, images: &Images) -> Result<(), EvaluateError> {
+    let logits_node = model.graph.logits()?;
+    let shapes = model.graph.shapes()?;
+    let mut nodes = model.graph.nodes.iter().zip(&shapes);
+    let logits = nodes.find(|(node, _)| node.name == logits_node);
+    let logits = logits.map_or(model.graph.input.shape.elements(), |(_, shape)| shape.elements());
+    let largest = images.labels.iter().max().map_or(0, |label| *label as usize + 1);
+    if logits < (images.classes as usize).max(largest) {
+        return Err(EvaluateError::Classes {
+            logits,
+            classes: images.classes,
+        });
+    }
+    Ok(())
+}

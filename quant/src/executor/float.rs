@@ -1,0 +1,29 @@
+use std::collections::BTreeMap;
+
+use bitloop_core::graph::Node;
+use candle_core::{Result, Tensor};
+
+use super::{Pass, folded_batch_norm};
+
+/// The plain float network: weights as they are, batch norm over its running statistics.
+pub struct FloatPass<'a> {
+    /// As in a model: `<node>.weight`, `<node>.bias`, ...
+    pub weights: &'a BTreeMap<String, Tensor>,
+}
+
+impl Pass for FloatPass<'_> {
+    fn weight(&mut self, node: &Node) -> Result<Tensor> {
+        match self.weights.get(&format!("{}.weight", node.name)) {
+            Some(weight) => Ok(weight.clone()),
+            None => candle_core::bail!("the model has no weight `{}.weight`", node.name),
+        }
+    }
+
+    fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
+        Ok(self.weights.get(&format!("{}.bias", node.name)).cloned())
+    }
+
+    fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
+        folded_batch_norm(self.weights, &node.name, eps)?.apply(x)
+    }
+}

@@ -1,0 +1,176 @@
+//! Walks a graph over tensors, one node after another, on whatever device the input lies.
+//!
+//! What evaluation, calibration and training do differently stands behind [`Pass`]: where weights come from, how
+//! batch norm works, and what happens to a node's output. Nothing here knows of quantizers, files or optimizers.
+
+mod float;
+mod operators;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bitloop_core::graph::{Graph, INPUT, Input, Node, Op};
+use candle_core::{Device, Result, Tensor};
+
+pub use float::FloatPass;
+
+/// What a walk over the graph asks of its caller: evaluation, calibration and training differ only here.
+pub trait Pass {
+    /// Gives the weight of a convolution `(out, in / groups, kh, kw)` or of a linear layer `(out, in)`.
+    fn weight(&mut self, node: &Node) -> Result<Tensor>;
+
+    /// Gives the bias `(out,)` of a layer, if it has one.
+    fn bias(&mut self, node: &Node) -> Result<Option<Tensor>>;
+
+    /// Gives the batch norm of `x`.
+    fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor>;
+
+    /// Gives `x` with values dropped; nothing is dropped unless a pass says so.
+    fn dropout(&mut self, _node: &Node, _rate: f32, x: &Tensor) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+
+    /// Sees, and may replace, the output of a node (or of the input, named [`INPUT`]).
+    fn output(&mut self, _node: &str, x: Tensor) -> Result<Tensor> {
+        Ok(x)
+    }
+}
+
+/// Returns the output of node `until` for a batch of images.
+///
+/// Every tensor is freed behind its last consumer. The result does not depend on the number of threads.
+///
+/// Shapes: `input` `(n, channels, height, width)` f32, normalized -> `(n, ...)` with the shape of `until`.
+/// Errors: those of candle and of `pass`, and a message if `until` or a node's input is no earlier node.
+pub fn forward(graph: &Graph, input: &Tensor, until: &str, pass: &mut dyn Pass) -> Result<Tensor> {
+    let mut live: BTreeMap<&str, Tensor> = BTreeMap::new();
+    live.insert(INPUT, pass.output(INPUT, input.clone())?);
+    let last = match graph.nodes.iter().position(|node| node.name == until) {
+        Some(last) => last,
+        None if until == INPUT => return Ok(live.remove(INPUT).expect("the input was just inserted")),
+        None => candle_core::bail!("the graph has no node `{until}`"),
+    };
+    let nodes = &graph.nodes[..=last];
+    let last_use = last_uses(nodes);
+    for (index, node) in nodes.iter().enumerate() {
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|name| match live.get(name.as_str()) {
+                Some(tensor) => Ok(tensor.clone()),
+                None => candle_core::bail!("node `{}` reads `{name}`, which is no earlier node", node.name),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for name in &node.inputs {
+            if last_use[name.as_str()] == index {
+                live.remove(name.as_str());
+            }
+        }
+        let computed = compute(node, inputs, pass)
+            .map_err(|error| error.context(format!("in node `{}`", node.name)))?;
+        live.insert(&node.name, pass.output(&node.name, computed)?);
+    }
+    Ok(live.remove(until).expect("the last node's output has no later consumer"))
+}
+
+/// Returns pixels as the network's input: `(value / 255 - mean) / std` per channel.
+///
+/// Shapes: `pixels` `n * channels * height * width` -> `(n, channels, height, width)` f32.
+/// Errors: a message if the number of pixels or channels does not fit.
+pub fn normalize(input: &Input, pixels: &[u8], n: usize, device: &Device) -> Result<Tensor> {
+    let per_image = input.shape.elements();
+    let channels = input.shape.channels();
+    if pixels.len() != n * per_image || channels == 0 {
+        candle_core::bail!("{} pixels are not {n} images of shape {}", pixels.len(), input.shape);
+    }
+    if input.mean.len() != channels || input.std.len() != channels {
+        candle_core::bail!("the input has {channels} channel(s) but not as many means and deviations");
+    }
+    // One subtraction and one division per possible value, not per pixel.
+    let tables: Vec<[f32; 256]> = (0..channels)
+        .map(|c| std::array::from_fn(|value| (value as f32 / 255.0 - input.mean[c]) / input.std[c]))
+        .collect();
+    let plane = per_image / channels;
+    let mut values = Vec::with_capacity(pixels.len());
+    for (index, chunk) in pixels.chunks_exact(plane.max(1)).enumerate() {
+        let table = &tables[index % channels];
+        values.extend(chunk.iter().map(|value| table[usize::from(*value)]));
+    }
+    let mut shape = vec![n];
+    shape.extend(&input.shape.0);
+    Tensor::from_vec(values, shape, device)
+}
+
+/// A batch norm with fixed statistics, as one multiplication and one addition per channel.
+#[derive(Clone, Debug)]
+pub struct ScaleShift {
+    /// `gamma / sqrt(variance + eps)`, `(channels,)`.
+    pub scale: Tensor,
+    /// `beta - mean * scale`, `(channels,)`.
+    pub shift: Tensor,
+}
+
+impl ScaleShift {
+    /// Returns `x * scale + shift` along the channels.
+    ///
+    /// Shapes: `x` `(n, channels, ...)`, kept. Errors: those of candle.
+    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let scale = operators::along_channels(&self.scale, x.rank())?;
+        let shift = operators::along_channels(&self.shift, x.rank())?;
+        x.broadcast_mul(&scale)?.broadcast_add(&shift)
+    }
+}
+
+/// Folds the four weights of batch norm `node` (`gamma`, `beta`, `running_mean`, `running_var`) into a scale and a shift.
+///
+/// Errors: a message naming the first weight that is missing.
+pub fn folded_batch_norm(weights: &BTreeMap<String, Tensor>, node: &str, eps: f64) -> Result<ScaleShift> {
+    let weight = |part: &str| match weights.get(&format!("{node}.{part}")) {
+        Some(tensor) => Ok(tensor),
+        None => candle_core::bail!("the model has no weight `{node}.{part}`"),
+    };
+    let deviation = (weight("running_var")? + eps)?.sqrt()?;
+    let scale = (weight("gamma")? / deviation)?;
+    let shift = (weight("beta")? - (weight("running_mean")? * &scale)?)?;
+    Ok(ScaleShift { scale, shift })
+}
+
+fn last_uses(nodes: &[Node]) -> BTreeMap<&str, usize> {
+    let uses = nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(index, node)| node.inputs.iter().map(move |name| (name.as_str(), index)));
+    uses.collect()
+}
+
+fn compute(node: &Node, inputs: Vec<Tensor>, pass: &mut dyn Pass) -> Result<Tensor> {
+    let Some(x) = inputs.first() else {
+        candle_core::bail!("it has no input")
+    };
+    match &node.op {
+        Op::Conv2d(conv) => {
+            let y = operators::conv2d(x, &pass.weight(node)?, conv)?;
+            operators::add_bias(&y, pass.bias(node)?)
+        }
+        Op::Linear(_) => {
+            let y = operators::linear(x, &pass.weight(node)?)?;
+            operators::add_bias(&y, pass.bias(node)?)
+        }
+        Op::BatchNorm { eps } => pass.batch_norm(node, *eps, x),
+        Op::Relu => operators::relu(x, f32::INFINITY),
+        Op::Relu6 => operators::relu(x, 6.0),
+        Op::Add => match inputs.as_slice() {
+            [left, right] => left + right,
+            _ => candle_core::bail!("a sum takes 2 inputs, not {}", inputs.len()),
+        },
+        Op::MaxPool(pool) => operators::max_pool(x, pool),
+        Op::AveragePool(pool) => operators::average_pool(x, pool),
+        Op::GlobalAveragePool => operators::global_average_pool(x),
+        Op::Concat => Tensor::cat(&inputs, 1),
+        Op::Flatten => x.flatten_from(1),
+        Op::Softmax => candle_nn::ops::softmax(x, 1),
+        Op::Identity => Ok(x.clone()),
+        Op::Dropout { rate } => pass.dropout(node, *rate, x),
+    }
+}

@@ -1,0 +1,113 @@
+//! Operators as functions of tensors: the CPU runs our kernels, other devices candle's own operators.
+//!
+//! Both branches compute the same function; the tests compare them on the CPU, so what runs on a GPU is tested.
+
+use bitloop_core::graph::{Conv2d, Padding, Pool};
+use candle_core::{Result, Tensor};
+
+use crate::kernels;
+
+pub(super) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return kernels::conv2d(x, weight, conv);
+    }
+    conv2d_composed(x, weight, conv)
+}
+
+/// Candle knows one stride and one padding for both axes: pad first, and keep every n-th row and column afterwards.
+pub(super) fn conv2d_composed(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let x = pad(x, conv.padding, 0.0)?;
+    let [down, right] = conv.stride;
+    if down == right {
+        return x.conv2d(weight, 0, down, 1, conv.groups);
+    }
+    let y = x.conv2d(weight, 0, 1, 1, conv.groups)?;
+    every(&every(&y, 2, down)?, 3, right)
+}
+
+pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return kernels::linear(x, weight);
+    }
+    x.matmul(&weight.t()?)
+}
+
+pub(super) fn add_bias(x: &Tensor, bias: Option<Tensor>) -> Result<Tensor> {
+    match bias {
+        Some(bias) => x.broadcast_add(&along_channels(&bias, x.rank())?),
+        None => Ok(x.clone()),
+    }
+}
+
+/// Reshapes `(channels,)` so that it broadcasts along axis 1 of a tensor with `rank` axes.
+pub(super) fn along_channels(values: &Tensor, rank: usize) -> Result<Tensor> {
+    let mut shape = vec![1; rank];
+    if rank < 2 {
+        candle_core::bail!("a tensor of rank {rank} has no channels");
+    }
+    shape[1] = values.elem_count();
+    values.reshape(shape)
+}
+
+pub(super) fn relu(x: &Tensor, upper: f32) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return kernels::relu(x, upper);
+    }
+    if upper.is_finite() { x.clamp(0.0, upper) } else { x.relu() }
+}
+
+pub(super) fn max_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return kernels::max_pool(x, pool);
+    }
+    max_pool_composed(x, pool)
+}
+
+/// Padding must lose against every value; the lowest finite number does and has no gradient trouble.
+pub(super) fn max_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    pad(x, pool.padding, f32::MIN)?.max_pool2d_with_stride(pool.kernel.into(), pool.stride.into())
+}
+
+pub(super) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return kernels::average_pool(x, pool);
+    }
+    average_pool_composed(x, pool)
+}
+
+/// The mean over zeros and pixels, divided by the share of pixels: padding does not count.
+pub(super) fn average_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    let mean = |x: &Tensor| pad(x, pool.padding, 0.0)?.avg_pool2d_with_stride(pool.kernel.into(), pool.stride.into());
+    mean(x)?.broadcast_div(&mean(&x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.ones_like()?)?)
+}
+
+pub(super) fn global_average_pool(x: &Tensor) -> Result<Tensor> {
+    x.flatten_from(2)?.mean(2)
+}
+
+fn pad(x: &Tensor, padding: Padding, value: f32) -> Result<Tensor> {
+    if padding == Padding::default() {
+        return Ok(x.clone());
+    }
+    if value == 0.0 {
+        return x
+            .pad_with_zeros(2, padding.top, padding.bottom)?
+            .pad_with_zeros(3, padding.left, padding.right);
+    }
+    let full = |x: &Tensor, axis: usize, count: usize| {
+        let mut shape = x.dims().to_vec();
+        shape[axis] = count;
+        Tensor::full(value, shape, x.device())
+    };
+    let x = Tensor::cat(&[&full(x, 2, padding.top)?, x, &full(x, 2, padding.bottom)?], 2)?;
+    Tensor::cat(&[&full(&x, 3, padding.left)?, &x, &full(&x, 3, padding.right)?], 3)
+}
+
+fn every(x: &Tensor, axis: usize, step: usize) -> Result<Tensor> {
+    if step == 1 {
+        return Ok(x.clone());
+    }
+    let kept = (x.dim(axis)?).div_ceil(step) as u32;
+    let indices: Vec<u32> = (0..kept).map(|index| index * step as u32).collect();
+    x.index_select(&Tensor::new(indices, x.device())?, axis)
+}

@@ -1,0 +1,164 @@
+//! 2-d convolution with gradients: dispatch between the dense (im2col and gemm) and the depthwise kernels.
+
+use std::ops::Range;
+
+use bitloop_core::graph::Conv2d;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use super::memory::{slice, tensor_like, with_values};
+use super::{dense, depthwise};
+
+/// Returns the convolution of `x` with `weight`, without bias.
+///
+/// Shapes: `x` `(n, in, h, w)`, `weight` `(out, in / groups, kh, kw)` -> `(n, out, h', w')`, all f32 on the CPU.
+/// Errors: a message if the shapes do not fit.
+pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
+    let geometry = Geometry::new(x.dims4()?, weight.dims4()?, conv)?;
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution(geometry))
+}
+
+/// Extents of a convolution over a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Geometry {
+    pub(super) images: usize,
+    pub(super) channels: usize,
+    pub(super) size: [usize; 2],
+    pub(super) out_channels: usize,
+    pub(super) out_size: [usize; 2],
+    pub(super) kernel: [usize; 2],
+    pub(super) stride: [usize; 2],
+    /// Rows above, columns to the left.
+    pub(super) before: [usize; 2],
+    pub(super) groups: usize,
+    padded: bool,
+}
+
+impl Geometry {
+    fn new(
+        (images, channels, height, width): (usize, usize, usize, usize),
+        (out_channels, per_group, kh, kw): (usize, usize, usize, usize),
+        conv: &Conv2d,
+    ) -> Result<Self> {
+        let (groups, padding) = (conv.groups, conv.padding);
+        if groups == 0 || per_group * groups != channels || out_channels % groups != 0 || [kh, kw] != conv.kernel {
+            candle_core::bail!(
+                "a weight of shape {out_channels}x{per_group}x{kh}x{kw} in {groups} group(s) does not fit {channels} channel(s) and {conv:?}"
+            );
+        }
+        let padded = [height + padding.top + padding.bottom, width + padding.left + padding.right];
+        if conv.stride.contains(&0) || conv.kernel.contains(&0) || padded[0] < kh || padded[1] < kw {
+            candle_core::bail!("no {kh}x{kw} window at stride {:?} fits a padded image of {padded:?}", conv.stride);
+        }
+        Ok(Self {
+            images,
+            channels,
+            size: [height, width],
+            out_channels,
+            out_size: [0, 1].map(|axis| (padded[axis] - conv.kernel[axis]) / conv.stride[axis] + 1),
+            kernel: conv.kernel,
+            stride: conv.stride,
+            before: [padding.top, padding.left],
+            groups,
+            padded: padded != [height, width],
+        })
+    }
+
+    /// Values of one input image.
+    pub(super) fn image(&self) -> usize {
+        self.channels * self.plane()
+    }
+
+    /// Values of one input channel.
+    pub(super) fn plane(&self) -> usize {
+        self.size[0] * self.size[1]
+    }
+
+    /// Values of one output image.
+    pub(super) fn out_image(&self) -> usize {
+        self.out_channels * self.positions()
+    }
+
+    /// Values of one output channel.
+    pub(super) fn positions(&self) -> usize {
+        self.out_size[0] * self.out_size[1]
+    }
+
+    /// Weights of one output channel.
+    pub(super) fn depth(&self) -> usize {
+        self.channels / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// Whether the windows are the pixels, so that there is nothing to gather.
+    pub(super) fn is_pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == [1, 1] && !self.padded
+    }
+
+    /// Whether every channel has its own filter.
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.groups == self.channels && self.groups == self.out_channels && self.groups > 1
+    }
+
+    /// Output positions along `axis` whose kernel tap `tap` lies inside the image.
+    pub(super) fn inside(&self, axis: usize, tap: usize) -> Range<usize> {
+        let (stride, before) = (self.stride[axis], self.before[axis]);
+        let start = before.saturating_sub(tap).div_ceil(stride);
+        let end = match (self.size[axis] + before).checked_sub(tap + 1) {
+            Some(last) => (last / stride + 1).min(self.out_size[axis]),
+            None => 0,
+        };
+        start.min(end)..end
+    }
+
+    /// Input position along `axis` under kernel tap `tap` at an output position from [`Geometry::inside`].
+    pub(super) fn source(&self, axis: usize, position: usize, tap: usize) -> usize {
+        position * self.stride[axis] + tap - self.before[axis]
+    }
+}
+
+struct Convolution(Geometry);
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        "bitloop-conv2d"
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+        let geometry = &self.0;
+        let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
+        let y = if geometry.is_depthwise() {
+            depthwise::forward(x, weight, geometry)
+        } else {
+            dense::forward(x, weight, geometry)
+        };
+        let [height, width] = geometry.out_size;
+        let shape = Shape::from((geometry.images, geometry.out_channels, height, width));
+        Ok((CpuStorage::F32(y), shape))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let geometry = &self.0;
+        let gradients = if geometry.is_depthwise() {
+            [depthwise::input_gradient, depthwise::weight_gradient]
+        } else {
+            [dense::input_gradient, dense::weight_gradient]
+        };
+        with_values(dy, |dy| {
+            // The first layer's input needs no gradient; it would cost as much as the other one.
+            let dx = match x.track_op() {
+                true => Some(with_values(weight, |weight| tensor_like(gradients[0](weight, dy, geometry), x))?),
+                false => None,
+            };
+            let dw = match weight.track_op() {
+                true => Some(with_values(x, |x| tensor_like(gradients[1](x, dy, geometry), weight))?),
+                false => None,
+            };
+            Ok((dx, dw))
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! Operators on the CPU that are much faster than candle's, with their gradients, as candle `CustomOp`s.
+//!
+//! Work is spread over images (or channels, or rows) in rayon's *current* pool; whatever is summed across images is
+//! summed over a fixed number of groups in a fixed order. Results are therefore the same bytes for any number of
+//! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`] alone.
+
+mod batch_norm;
+mod conv;
+mod dense;
+mod depthwise;
+mod gemm;
+mod linear;
+mod memory;
+mod pool;
+mod relu;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use batch_norm::{BatchStatistics, batch_norm};
+pub(crate) use conv::conv2d;
+pub(crate) use linear::linear;
+pub(crate) use pool::{average_pool, max_pool};
+pub(crate) use relu::relu;
+
+/// Groups of images over which weight gradients are summed: enough for many cores, few enough to add up cheaply.
+const IMAGE_GROUPS: usize = 16;
+
+/// Adds up the equally long parts of `sums` in order.
+fn sum_in_order(sums: &[f32], length: usize) -> Vec<f32> {
+    let mut total = vec![0.0; length];
+    for part in sums.chunks_exact(length.max(1)) {
+        for (t, p) in total.iter_mut().zip(part) {
+            *t += p;
+        }
+    }
+    total
+}

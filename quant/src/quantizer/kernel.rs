@@ -1,0 +1,149 @@
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::Encoding;
+
+/// 1.5 * 2^23: adding and subtracting it rounds half to even, as between 2^23 and 2^24 f32 has steps of one.
+///
+/// `f32::round_ties_even` does the same, but as a function call where the CPU's baseline has no such instruction.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// What a value is turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// The nearest value on the grid.
+    Nearest,
+    /// The code.
+    Code,
+    /// 1 where the value's code is on the grid without clamping, else 0: the straight-through gradient's mask.
+    Mask,
+}
+
+/// One pass over a tensor, per tensor or along axis 0.
+pub(super) struct Quantize {
+    encoding: Encoding,
+    output: Output,
+}
+
+/// Scale, and the ends of the grid with the offset added, of one channel.
+#[derive(Clone, Copy)]
+struct Channel {
+    scale: f32,
+    lo: f32,
+    hi: f32,
+    offset: f32,
+}
+
+impl Quantize {
+    pub(super) fn new(encoding: &Encoding, output: Output) -> Self {
+        Self {
+            encoding: encoding.clone(),
+            output,
+        }
+    }
+
+    fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
+        let grid = self.encoding.grid();
+        let pairs = self.encoding.scale().iter().zip(self.encoding.offset());
+        pairs.map(move |(&scale, &offset)| Channel {
+            scale,
+            lo: (grid.qmin() + offset) as f32,
+            hi: (grid.qmax() + offset) as f32,
+            offset: offset as f32,
+        })
+    }
+
+    /// The same out of candle's operators, for devices without a kernel of ours.
+    pub(super) fn composed(&self, x: &Tensor) -> Result<Tensor> {
+        let channels: Vec<Channel> = self.channels().collect();
+        let mut shape = vec![1; x.rank()];
+        if channels.len() > 1 {
+            shape[0] = channels.len();
+        }
+        let along = |part: fn(&Channel) -> f32| {
+            let values: Vec<f32> = channels.iter().map(part).collect();
+            Tensor::from_vec(values, shape.as_slice(), x.device())
+        };
+        let (lo, hi, scale) = (along(|c| c.lo)?, along(|c| c.hi)?, along(|c| c.scale)?);
+        let steps = x.broadcast_div(&scale)?;
+        match self.output {
+            Output::Nearest => rounded(&steps.broadcast_maximum(&lo)?.broadcast_minimum(&hi)?)?.broadcast_mul(&scale),
+            Output::Code => {
+                let offset = along(|c| c.offset)?;
+                rounded(&steps.broadcast_maximum(&lo)?.broadcast_minimum(&hi)?)?.broadcast_sub(&offset)
+            }
+            Output::Mask => {
+                // One step beyond the ends is enough to tell inside from outside.
+                let (below, above) = (along(|c| c.lo - 1.0)?, along(|c| c.hi + 1.0)?);
+                let code = rounded(&steps.broadcast_maximum(&below)?.broadcast_minimum(&above)?)?;
+                let inside = code.broadcast_ge(&lo)?.mul(&code.broadcast_le(&hi)?)?;
+                inside.to_dtype(x.dtype())
+            }
+        }
+    }
+}
+
+fn rounded(x: &Tensor) -> Result<Tensor> {
+    // Two operators, not one affine: a fused multiply-add could cancel both additions.
+    let shift = Tensor::new(ROUNDING, x.device())?;
+    x.broadcast_add(&shift)?.broadcast_sub(&shift)
+}
+
+impl CustomOp1 for Quantize {
+    fn name(&self) -> &'static str {
+        "quantize"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let values = storage.as_slice::<f32>()?;
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("quantizing takes a contiguous tensor");
+        };
+        let values = &values[start..end];
+        let channels = self.encoding.scale().len();
+        let per_channel = (values.len() / channels.max(1)).max(1);
+        let mut result = Vec::with_capacity(values.len());
+        for (channel, values) in self.channels().zip(values.chunks(per_channel)) {
+            match self.output {
+                Output::Nearest => result.extend(values.iter().map(|x| channel.nearest(*x))),
+                Output::Code => result.extend(values.iter().map(|x| channel.code(*x))),
+                Output::Mask => result.extend(values.iter().map(|x| channel.mask(*x))),
+            }
+        }
+        Ok((CpuStorage::F32(result), layout.shape().clone()))
+    }
+
+    /// Straight-through: the gradient passes where no clamping took place.
+    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad_res: &Tensor) -> Result<Option<Tensor>> {
+        let mask = Self::new(&self.encoding, Output::Mask);
+        let mask = arg.detach().contiguous()?.apply_op1_no_bwd(&mask)?;
+        Ok(Some(grad_res.mul(&mask)?))
+    }
+}
+
+impl Channel {
+    /// Clamping before rounding gives the same code, as the ends are integers, and keeps the sum in range.
+    #[inline(always)]
+    fn rounded(self, x: f32, lo: f32, hi: f32) -> f32 {
+        let steps = x / self.scale;
+        // Comparisons rather than `max` and `min`, which would turn NaN into an end of the grid.
+        let steps = if steps < lo { lo } else { steps };
+        let steps = if steps > hi { hi } else { steps };
+        (steps + ROUNDING) - ROUNDING
+    }
+
+    #[inline(always)]
+    fn nearest(self, x: f32) -> f32 {
+        self.rounded(x, self.lo, self.hi) * self.scale
+    }
+
+    #[inline(always)]
+    fn code(self, x: f32) -> f32 {
+        self.rounded(x, self.lo, self.hi) - self.offset
+    }
+
+    #[inline(always)]
+    fn mask(self, x: f32) -> f32 {
+        let code = self.rounded(x, self.lo - 1.0, self.hi + 1.0);
+        f32::from(u8::from(code >= self.lo && code <= self.hi))
+    }
+}

@@ -1,0 +1,74 @@
+//! Affine quantizers: from a range to an encoding, and from a tensor to the nearest values on a grid.
+//!
+//! Start at [`Encoding`] and [`fake_quantize`]. Codes are `clamp(rne(x / scale) - offset, qmin, qmax)` with a division
+//! and rounding half to even, as ONNX QuantizeLinear does. Nothing here knows of networks or images.
+
+mod encoding;
+mod error;
+mod kernel;
+#[cfg(test)]
+mod tests;
+
+use candle_core::{DType, Tensor};
+
+pub use encoding::{Encoding, Grid};
+pub(crate) use encoding::observed_range;
+pub use error::QuantError;
+
+use kernel::{Output, Quantize};
+
+/// Returns the nearest values on the grid: `(clamp(rne(x / scale) - offset, qmin, qmax) + offset) * scale`.
+///
+/// The gradient is straight-through: it passes where no clamping took place. NaN stays NaN.
+///
+/// Shapes: `x` any f32, or `(channels, ...)` if the encoding has one scale per channel; kept.
+/// Errors: `Channels`, `Tensor`.
+pub fn fake_quantize(x: &Tensor, encoding: &Encoding) -> Result<Tensor, QuantError> {
+    check_channels(x, encoding)?;
+    let op = Quantize::new(encoding, Output::Nearest);
+    if x.device().is_cpu() {
+        let x = x.contiguous()?;
+        return Ok(x.apply_op1(op)?);
+    }
+    let nearest = op.composed(&x.detach())?;
+    if !x.track_op() {
+        return Ok(nearest);
+    }
+    let mask = Quantize::new(encoding, Output::Mask).composed(&x.detach())?;
+    let passing = x.mul(&mask)?;
+    Ok((&passing + (nearest - passing.detach())?)?)
+}
+
+/// Returns the codes, in `qmin..=qmax`.
+///
+/// Shapes: as [`fake_quantize`], i64. Errors: `Channels`, `NotFinite` if a value is NaN, `Tensor`.
+pub fn integer_codes(x: &Tensor, encoding: &Encoding) -> Result<Tensor, QuantError> {
+    check_channels(x, encoding)?;
+    let (min, max) = observed_range(&x.flatten_all()?.to_vec1::<f32>()?);
+    if min.is_nan() {
+        return Err(QuantError::NotFinite {
+            channel: 0,
+            min,
+            max,
+        });
+    }
+    let op = Quantize::new(encoding, Output::Code);
+    let x = x.detach();
+    let codes = if x.device().is_cpu() {
+        x.contiguous()?.apply_op1_no_bwd(&op)?
+    } else {
+        op.composed(&x)?
+    };
+    Ok(codes.to_dtype(DType::I64)?)
+}
+
+fn check_channels(x: &Tensor, encoding: &Encoding) -> Result<(), QuantError> {
+    let scales = encoding.scale().len();
+    if scales == 1 || (scales > 1 && x.dims().first() == Some(&scales)) {
+        return Ok(());
+    }
+    Err(QuantError::Channels {
+        scales,
+        shape: x.dims().to_vec(),
+    })
+}

@@ -1,0 +1,32 @@
+//! The prepare stage: one trial that collects calibration statistics.
+
+use bitloop_core::state::{Batch, Proposal, StageHistory};
+use bitloop_core::trial::{TrialResult, TrialSpec};
+
+use crate::Searcher;
+
+pub(crate) struct Prepare;
+
+impl Searcher for Prepare {
+    fn size(&self) -> u64 {
+        1
+    }
+
+    fn propose(&self, history: &StageHistory<'_>) -> Proposal {
+        let Some(key) = history.proposed().first() else {
+            let trial = TrialSpec::Prepare(history.plan().prepare());
+            return Proposal::Trials(Batch { context: None, trials: vec![trial] });
+        };
+        match history.outcome(key).map(|outcome| &outcome.result) {
+            Some(TrialResult::Prepared { .. }) => Proposal::Finished,
+            Some(TrialResult::Failed { reason }) => Proposal::Failed(format!("calibration failed: {reason}")),
+            Some(TrialResult::Evaluated(_)) => {
+                Proposal::Failed("calibration gave no statistics; its worker has another version".to_owned())
+            }
+            None if history.settled() > 0 => {
+                Proposal::Failed("calibration was quarantined: every worker that ran it was lost".to_owned())
+            }
+            None => Proposal::Wait,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The searchers against a state that is driven by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitloop_core::bits::{Bits, Choice, PointIndex};
+use bitloop_core::digest::Digest;
+use bitloop_core::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, Shape};
+use bitloop_core::plan::{Candidates, DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::state::{Event, Fact, Input, Proposal, Report, State, UnixMillis, WorkerId, decide};
+use bitloop_core::trial::{
+    Calibration, Evaluation, Granularity, Numerics, Outcome, Provenance, TrialKey, TrialResult, TrialSpec,
+};
+
+use crate::{plan_size, searcher};
+
+fn plan(layers: usize) -> Plan {
+    let input = GraphInput { shape: Shape(vec![4]), mean: vec![0.0; 4], std: vec![1.0; 4] };
+    let mut graph = Graph::new("layers", input);
+    let mut last = INPUT.to_owned();
+    for layer in 0..layers {
+        let op = Op::Linear(Linear { out_features: 4, bias: false });
+        last = graph.push(format!("dense_{layer}"), op, &[&last]);
+    }
+    let part = DataPart { digest: Digest::of(b"images"), images: 10 };
+    let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect();
+    let points = graph.points().unwrap().len() as u32;
+    Plan {
+        format: PLAN_FORMAT,
+        name: "test".to_owned(),
+        numerics: Numerics::Float,
+        model: Digest::of(b"model"),
+        graph,
+        data: DataParts { calibration: part, selection: part, report: part },
+        candidates: Candidates {
+            weight_bits: bits(&[2, 3, 4]),
+            activation_bits: bits(&[4, 6]),
+            granularity: Granularity::PerChannel,
+            calibration: Calibration::MinMax,
+            baseline: Bits::new(8).unwrap(),
+        },
+        stages: vec![
+            StagePlan::Prepare,
+            StagePlan::Sensitivity { single: (0..points).map(PointIndex).collect() },
+        ],
+    }
+}
+
+struct Driver {
+    state: State,
+    plan: Plan,
+    proposed: Vec<TrialSpec>,
+}
+
+impl Driver {
+    fn new(plan: Plan) -> Self {
+        let mut driver = Self { state: State::default(), plan: plan.clone(), proposed: Vec::new() };
+        driver.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() });
+        driver
+    }
+
+    fn feed(&mut self, input: Input) {
+        let decision = decide(&self.state, &input, UnixMillis(0)).unwrap();
+        for event in decision.events {
+            if let Event::Fact(Fact::StepProposed { batch, .. }) = &event {
+                self.proposed.extend(batch.trials.clone());
+            }
+            self.state.apply(&event);
+        }
+    }
+
+    /// Asks the current stage's searcher once; none when the experiment is over.
+    fn ask(&mut self) -> Option<Proposal> {
+        let id = self.plan.id();
+        let experiment = self.state.ledger.experiment(&id).unwrap();
+        let history = self.state.history(experiment)?;
+        let stage = history.stage();
+        let proposal = searcher(&self.plan, &self.plan.stages[stage as usize]).unwrap().propose(&history);
+        self.feed(Input::Advance { experiment: id, stage, proposal: proposal.clone() });
+        Some(proposal)
+    }
+
+    fn commit(&mut self, key: TrialKey, result: TrialResult) {
+        let provenance = Provenance { engine: String::new(), device: String::new(), kernels: String::new() };
+        let reports = vec![Report { key, outcome: Outcome { result, provenance } }];
+        self.feed(Input::Commit { worker: WorkerId("w".into()), reports, trial_ms: 1.0 });
+    }
+
+    fn status(&self) -> &'static str {
+        self.state.ledger.experiment(&self.plan.id()).unwrap().status.as_str()
+    }
+
+    fn prepare(&mut self) {
+        self.ask();
+        self.commit(self.proposed[0].key(), TrialResult::Prepared { statistics: Digest::of(b"statistics") });
+        assert_eq!(self.ask(), Some(Proposal::Finished));
+    }
+}
+
+#[test]
+fn a_sweep_lowers_every_point_to_every_width_once_and_finishes() {
+    let plan = plan(3);
+    let mut driver = Driver::new(plan.clone());
+    driver.prepare();
+    while driver.status() == "active" {
+        driver.ask();
+        let keys: Vec<TrialKey> = driver.proposed.iter().map(TrialSpec::key).collect();
+        for key in keys {
+            if driver.state.ledger.outcome(&key).is_none() {
+                driver.commit(key, TrialResult::Evaluated(Evaluation { n: 10, ..Evaluation::default() }));
+            }
+        }
+    }
+
+    assert_eq!(driver.status(), "finished");
+    // 4 activations at 2 widths, 3 weights at 3, the float network, the baseline and the preparation.
+    assert_eq!(plan_size(&plan).unwrap(), 4 * 2 + 3 * 3 + 2 + 1);
+    assert_eq!(driver.proposed.len() as u64, plan_size(&plan).unwrap());
+    let keys: BTreeSet<TrialKey> = driver.proposed.iter().map(TrialSpec::key).collect();
+    assert_eq!(keys.len(), driver.proposed.len());
+    let changes: Vec<usize> = driver.proposed[1..]
+        .iter()
+        .map(|trial| match trial {
+            TrialSpec::Evaluate { config, .. } => config.changes().len(),
+            TrialSpec::Prepare(_) => panic!("only the first trial prepares"),
+        })
+        .collect();
+    assert_eq!(changes[..2], [7, 0]);
+    assert!(changes[2..].iter().all(|count| *count == 1));
+    let TrialSpec::Evaluate { config, .. } = &driver.proposed[1] else { panic!("an evaluation") };
+    assert!(config.changes().all(|(_, choice)| choice == Choice::Float));
+}
+
+#[test]
+fn a_large_sweep_is_proposed_in_steps() {
+    let mut driver = Driver::new(plan(2_000));
+    driver.prepare();
+    while driver.ask() != Some(Proposal::Wait) {}
+
+    let size = plan_size(&driver.plan).unwrap();
+    assert!((driver.proposed.len() as u64) < size, "{} of {size}", driver.proposed.len());
+}
+
+#[test]
+fn the_same_history_gives_the_same_proposals() {
+    let (mut a, mut b) = (Driver::new(plan(5)), Driver::new(plan(5)));
+    a.prepare();
+    b.prepare();
+    a.ask();
+    b.ask();
+
+    assert_eq!(a.proposed, b.proposed);
+}
+
+#[test]
+fn a_failed_calibration_fails_the_experiment() {
+    let mut driver = Driver::new(plan(1));
+    driver.ask();
+    driver.commit(driver.proposed[0].key(), TrialResult::Failed { reason: "no memory".to_owned() });
+
+    assert_eq!(driver.ask(), Some(Proposal::Failed("calibration failed: no memory".to_owned())));
+    assert_eq!(driver.status(), "failed");
+}
