@@ -311,3 +311,6 @@ pub enum PlanError {
         points: u32,
     },
 }
+
+#[cfg(test)]
+mod tests;

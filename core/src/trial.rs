@@ -267,3 +267,6 @@ impl Outcome {
             && near(a.loss_sum, b.loss_sum)
     }
 }
+
+#[cfg(test)]
+mod tests;

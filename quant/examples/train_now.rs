@@ -23,15 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             dropout: 0.0,
             initializer: Initializer::HeNormal,
         }),
-        data: TrainData {
-            dataset: Dataset::FashionMnist,
-            validation: 5000,
-        },
-        optimizer: Optimizer::Sgd {
-            learning_rate: 0.1,
-            momentum: 0.9,
-            weight_decay: 5e-4,
-        },
+        data: TrainData { dataset: Dataset::FashionMnist, validation: 5000 },
+        optimizer: Optimizer::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4 },
         epochs,
         warmup_epochs: 1.0,
         batch: 128,
@@ -61,9 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut correct = 0;
     for (pixels, labels) in test.pixels.chunks(784 * 500).zip(test.labels.chunks(500)) {
         let x = executor::normalize(&model.graph.input, pixels, labels.len(), &candle_core::Device::Cpu)?;
-        let mut pass = executor::FloatPass {
-            weights: &model.weights,
-        };
+        let mut pass = executor::FloatPass { weights: &model.weights };
         let logits = executor::forward(&model.graph, &x, model.graph.logits()?, &mut pass)?;
         let best = logits.argmax(1)?.to_vec1::<u32>()?;
         correct += best.iter().zip(labels).filter(|(a, b)| a == b).count();

@@ -50,10 +50,8 @@ pub(crate) fn to_bytes(metadata: BTreeMap<&str, String>, tensors: &BTreeMap<&str
 
 /// Writes a JSON object in the order of its keys, which `Value` does only without the feature `preserve_order`.
 fn text_of(metadata: &BTreeMap<&str, String>) -> String {
-    let pairs: Vec<String> = metadata
-        .iter()
-        .map(|(key, value)| format!("{}:{}", json!(key), json!(value)))
-        .collect();
+    let pairs: Vec<String> =
+        metadata.iter().map(|(key, value)| format!("{}:{}", json!(key), json!(value))).collect();
     format!("{{{}}}", pairs.join(","))
 }
 
@@ -64,16 +62,10 @@ pub(crate) fn f32_bytes(values: &[f32]) -> Vec<u8> {
 
 /// Returns bytes as f32 values; bytes behind the last whole value are ignored.
 pub(crate) fn f32_values(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .chunks_exact(4)
-        .map(|chunk| f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]))
-        .collect()
+    bytes.chunks_exact(4).map(|chunk| f32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).collect()
 }
 
 /// Returns bytes as u32 values; bytes behind the last whole value are ignored.
 pub(crate) fn u32_values(bytes: &[u8]) -> Vec<u32> {
-    bytes
-        .chunks_exact(4)
-        .map(|chunk| u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]))
-        .collect()
+    bytes.chunks_exact(4).map(|chunk| u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).collect()
 }

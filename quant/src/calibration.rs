@@ -12,6 +12,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataError, Images};
+use crate::error::one_line;
 use crate::executor::{self, Pass};
 use crate::lanes::{LaneError, Lanes};
 use crate::model::Model;
@@ -36,7 +37,9 @@ pub enum CalibrationError {
     #[error(transparent)]
     Lanes(#[from] LaneError),
     /// An activation is NaN or infinite.
-    #[error("activation `{point}` is NaN or infinite on calibration images ({min} to {max}); the model cannot be used")]
+    #[error(
+        "activation `{point}` is NaN or infinite on calibration images ({min} to {max}); the model cannot be used"
+    )]
     NotFinite {
         /// The first such point in topological order.
         point: String,
@@ -46,7 +49,7 @@ pub enum CalibrationError {
         max: f32,
     },
     /// The network cannot be executed.
-    #[error("calibrating failed: {0}")]
+    #[error("calibrating failed: {}", one_line(.0))]
     Execute(#[from] candle_core::Error),
     /// The bytes are no statistics.
     #[error("the calibration statistics are damaged or of another kind ({reason}); calibrate again")]
@@ -55,7 +58,9 @@ pub enum CalibrationError {
         reason: String,
     },
     /// The statistics are of another version.
-    #[error("the calibration statistics have format version {found}, only {FORMAT} is known; use the same bitloop release everywhere")]
+    #[error(
+        "the calibration statistics have format version {found}, only {FORMAT} is known; use the same bitloop release everywhere"
+    )]
     Version {
         /// The file's version.
         found: u64,
@@ -120,22 +125,16 @@ impl Statistics {
     ///
     /// Errors: `MissingPoint`, `Quantizer`.
     pub fn encoding(&self, point: &str, bits: Bits) -> Result<Encoding, CalibrationError> {
-        let range = self.range(point).ok_or_else(|| CalibrationError::MissingPoint {
-            point: point.to_owned(),
-        })?;
-        Encoding::from_observed(&[range], Grid::asymmetric(bits)).map_err(|source| CalibrationError::Quantizer {
-            point: point.to_owned(),
-            source,
-        })
+        let range =
+            self.range(point).ok_or_else(|| CalibrationError::MissingPoint { point: point.to_owned() })?;
+        Encoding::from_observed(&[range], Grid::asymmetric(bits))
+            .map_err(|source| CalibrationError::Quantizer { point: point.to_owned(), source })
     }
 
     /// Returns the statistics' artifact, as JSON; the same statistics always give the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let points = self.ranges.iter().map(|(point, (min, max))| {
-            let range = FileRange {
-                min: f64::from(*min),
-                max: f64::from(*max),
-            };
+            let range = FileRange { min: f64::from(*min), max: f64::from(*max) };
             (point.clone(), range)
         });
         let file = File {
@@ -152,11 +151,10 @@ impl Statistics {
     /// Errors: `NotStatistics`, `Version`. No bytes make it panic.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CalibrationError> {
         let not_statistics = |reason: String| CalibrationError::NotStatistics { reason };
-        let version: FileVersion = serde_json::from_slice(bytes).map_err(|e| not_statistics(e.to_string()))?;
+        let version: FileVersion =
+            serde_json::from_slice(bytes).map_err(|e| not_statistics(e.to_string()))?;
         if version.format != u64::from(FORMAT) {
-            return Err(CalibrationError::Version {
-                found: version.format,
-            });
+            return Err(CalibrationError::Version { found: version.format });
         }
         let file: File = serde_json::from_slice(bytes).map_err(|e| not_statistics(e.to_string()))?;
         let mut ranges = BTreeMap::new();
@@ -167,10 +165,7 @@ impl Statistics {
             }
             ranges.insert(point, (min, max));
         }
-        Ok(Self {
-            images: file.images,
-            ranges,
-        })
+        Ok(Self { images: file.images, ranges })
     }
 }
 
@@ -195,11 +190,8 @@ pub fn calibrate(
     let never = AtomicBool::new(false);
     let observed = Lanes::new(threads)?.map(blocks.len(), &never, |block| {
         let input = network.input(images, blocks[block].clone(), &Device::Cpu)?;
-        let mut pass = Observe {
-            network: &network,
-            nodes: &nodes,
-            ranges: vec![observed_range(&[]); points.len()],
-        };
+        let mut pass =
+            Observe { network: &network, nodes: &nodes, ranges: vec![observed_range(&[]); points.len()] };
         executor::forward(&network.graph, &input, output, &mut pass)?;
         Ok::<_, candle_core::Error>(pass.ranges)
     })?;
@@ -215,10 +207,7 @@ pub fn calibrate(
         // Adding 0.0 makes -0.0 a plain zero: which of the two comes first depends on the order of the values.
         ranges.insert(point.name, (min + 0.0, max + 0.0));
     }
-    Ok(Statistics {
-        images: range.len,
-        ranges,
-    })
+    Ok(Statistics { images: range.len, ranges })
 }
 
 fn activation_points(model: &Model) -> Result<Vec<Point>, GraphError> {

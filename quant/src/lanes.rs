@@ -39,10 +39,7 @@ impl Lanes {
             return Err(LaneError::NoThreads);
         }
         let pool = |lane| {
-            ThreadPoolBuilder::new()
-                .num_threads(1)
-                .thread_name(move |_| format!("lane-{lane}"))
-                .build()
+            ThreadPoolBuilder::new().num_threads(1).thread_name(move |_| format!("lane-{lane}")).build()
         };
         let pools: Result<Vec<_>, _> = (0..threads).map(pool).collect();
         let pools = pools.map_err(|source| LaneError::Start { threads, source })?;
@@ -128,7 +125,8 @@ mod tests {
     fn the_first_failing_block_is_reported() {
         let lanes = Lanes::new(3).unwrap();
 
-        let answer = lanes.map(50, &AtomicBool::new(false), |block| if block >= 7 { Err(block) } else { Ok(()) });
+        let answer =
+            lanes.map(50, &AtomicBool::new(false), |block| if block >= 7 { Err(block) } else { Ok(()) });
 
         assert_eq!(answer, Err(7));
     }

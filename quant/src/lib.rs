@@ -5,6 +5,8 @@
 mod archive;
 pub mod calibration;
 pub mod data;
+pub mod device;
+mod error;
 pub mod evaluate;
 pub mod executor;
 mod kernels;

@@ -36,11 +36,7 @@ impl Network {
         for (name, tensor) in &model.weights {
             weights.insert(name.clone(), tensor.to_device(device)?);
         }
-        Ok(Self {
-            graph: model.graph.clone(),
-            weights,
-            batch_norms,
-        })
+        Ok(Self { graph: model.graph.clone(), weights, batch_norms })
     }
 
     pub(crate) fn weight(&self, node: &str) -> Result<Tensor> {
@@ -73,8 +69,5 @@ impl Network {
 /// Cuts a range of images into blocks of `len`, the last one shorter.
 pub(crate) fn blocks(range: Range<usize>, len: usize) -> Vec<Range<usize>> {
     let end = range.end;
-    range
-        .step_by(len)
-        .map(|start| start..end.min(start + len))
-        .collect()
+    range.step_by(len).map(|start| start..end.min(start + len)).collect()
 }

@@ -6,9 +6,7 @@
 /// splitmix64 as they recommend).
 pub fn rng(seed: u64, step: u64) -> Rng {
     let mut state = seed ^ splitmix(&mut step.wrapping_mul(0xd1b5_4a32_d192_ed03));
-    Rng {
-        state: std::array::from_fn(|_| splitmix(&mut state)),
-    }
+    Rng { state: std::array::from_fn(|_| splitmix(&mut state)) }
 }
 
 /// A generator made by [`rng`].

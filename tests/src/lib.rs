@@ -1,1 +1,28 @@
+//! Helpers for tests that need more than one crate: where things are, and processes that never outlive a test.
 
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Reference data beside the repository; absent on most machines, so callers print why they skip.
+pub fn shared() -> PathBuf {
+    root().join("../shared")
+}
+
+/// Every file below `folder` whose name ends in `ending`, sorted.
+pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            found.extend(files(&path, ending));
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}

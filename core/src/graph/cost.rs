@@ -22,7 +22,7 @@ impl LayerCost {
     ///
     /// Units: bits squared per image. Source: the BOPs of the mixed-precision literature (for example HAWQ-V3).
     pub fn bops(&self, weight_bits: u32, activation_bits: u32) -> u64 {
-        self.macs * u64::from(weight_bits) * u64::from(activation_bits)
+        self.macs.saturating_mul(u64::from(weight_bits) * u64::from(activation_bits))
     }
 }
 
@@ -53,7 +53,7 @@ impl Graph {
             costs.push(LayerCost {
                 node: node.name.clone(),
                 input_point: input_point(&named, &node.inputs[0]),
-                macs: weights as u64 * positions as u64,
+                macs: (weights as u64).saturating_mul(positions as u64),
                 weights,
                 biases,
             });

@@ -6,6 +6,12 @@ pub enum GraphError {
     /// There is nothing to execute.
     #[error("the graph has no nodes")]
     Empty,
+    /// The input has no values, or too many.
+    #[error("an input of shape {shape} makes no sense")]
+    Input {
+        /// Its shape.
+        shape: Shape,
+    },
     /// Two nodes share a name, or a node calls itself like the input.
     #[error("node name `{0}` is used twice")]
     DuplicateName(String),

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Conv2d, Graph, GraphError, INPUT, Node, Op, Padding, Pool};
 
+/// Values in a tensor at most, so that no count overflows however a file describes a network.
+const ELEMENTS_MAX: usize = 1 << 31;
+
+/// Channels and features at most.
+const CHANNELS_MAX: usize = 1 << 20;
+
+/// Extents of kernels, strides and paddings at most.
+const WINDOW_MAX: usize = 1 << 10;
+
 /// The extent of a tensor without its batch: `(channels, height, width)` or `(features,)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -38,6 +47,10 @@ impl fmt::Display for Shape {
     }
 }
 
+fn checked_elements(shape: &Shape) -> Option<usize> {
+    shape.0.iter().try_fold(1_usize, |product, extent| product.checked_mul(*extent))
+}
+
 pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
     let input = &graph.input;
     if input.mean.len() != input.shape.channels() || input.std.len() != input.shape.channels() {
@@ -49,6 +62,9 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
     }
     if graph.nodes.is_empty() {
         return Err(GraphError::Empty);
+    }
+    if checked_elements(&input.shape).is_none_or(|elements| elements == 0 || elements > ELEMENTS_MAX) {
+        return Err(GraphError::Input { shape: input.shape.clone() });
     }
     let mut names = BTreeSet::from([INPUT]);
     let mut known: BTreeMap<&str, Shape> = BTreeMap::from([(INPUT, input.shape.clone())]);
@@ -67,6 +83,9 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let shape = output_shape(node, &inputs)?;
+        if checked_elements(&shape).is_none_or(|elements| elements > ELEMENTS_MAX) {
+            return Err(wrong_shape(node, inputs[0], "its output would be larger than 2^31 values"));
+        }
         known.insert(&node.name, shape.clone());
         shapes.push(shape);
     }
@@ -91,8 +110,8 @@ fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
     match &node.op {
         Op::Conv2d(conv) => conv_shape(node, conv, input),
         Op::Linear(linear) => match input.0.as_slice() {
-            [_] if linear.out_features > 0 => Ok(Shape(vec![linear.out_features])),
-            [_] => Err(parameter(node, "out_features is 0")),
+            [_] if (1..=CHANNELS_MAX).contains(&linear.out_features) => Ok(Shape(vec![linear.out_features])),
+            [_] => Err(parameter(node, "out_features must be 1 to 2^20")),
             _ => Err(wrong_shape(node, input, "a linear layer takes one axis; put a flatten before it")),
         },
         Op::BatchNorm { eps } if *eps <= 0.0 => Err(parameter(node, "eps is not positive")),
@@ -115,8 +134,8 @@ fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
 
 fn conv_shape(node: &Node, conv: &Conv2d, input: &Shape) -> Result<Shape, GraphError> {
     let [channels, height, width] = image(node, input)?;
-    if conv.groups == 0 || conv.out_channels == 0 {
-        return Err(parameter(node, "groups and out_channels must be at least 1"));
+    if conv.groups == 0 || conv.out_channels == 0 || conv.out_channels > CHANNELS_MAX {
+        return Err(parameter(node, "groups and out_channels must be 1 to 2^20"));
     }
     if channels % conv.groups != 0 || conv.out_channels % conv.groups != 0 {
         let reason = format!("{} groups divide neither {channels} nor {}", conv.groups, conv.out_channels);
@@ -166,6 +185,10 @@ fn windows(node: &Node, input: &Shape, size: [usize; 2], window: Window) -> Resu
     let Window { kernel, stride, padding } = window;
     if kernel.contains(&0) || stride.contains(&0) {
         return Err(parameter(node, "kernel and stride must be at least 1"));
+    }
+    let sides = [padding.top, padding.left, padding.bottom, padding.right];
+    if [&kernel[..], &stride[..], &sides[..]].concat().into_iter().any(|extent| extent > WINDOW_MAX) {
+        return Err(parameter(node, "kernel, stride and padding must be at most 1024"));
     }
     let padded = [size[0] + padding.top + padding.bottom, size[1] + padding.left + padding.right];
     if padded[0] < kernel[0] || padded[1] < kernel[1] {

@@ -252,6 +252,11 @@ impl Ledger {
             && trial.wanted_by.iter().any(|(index, _)| self.experiments[*index].status == Status::Active)
     }
 
+    /// The experiments that want a trial, once for each time that one of their stages proposed it.
+    pub fn experiments_of<'a>(&'a self, trial: &'a Trial) -> impl Iterator<Item = &'a Experiment> {
+        trial.wanted_by.iter().map(|(index, _)| &self.experiments[*index])
+    }
+
     /// All trials, in no order.
     pub(super) fn trials(&self) -> impl Iterator<Item = (&TrialKey, &Trial)> {
         self.trials.iter()

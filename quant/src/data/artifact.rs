@@ -13,29 +13,14 @@ const FORMAT: &str = "1";
 impl Images {
     /// Returns the data artifact; the same images always give the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let metadata = BTreeMap::from([
-            (FORMAT_KEY, FORMAT.to_owned()),
-            (CLASSES_KEY, self.classes.to_string()),
-        ]);
+        let metadata =
+            BTreeMap::from([(FORMAT_KEY, FORMAT.to_owned()), (CLASSES_KEY, self.classes.to_string())]);
+        let labels_shape = [self.len()];
         let pixels_shape = [&[self.len()], self.shape.0.as_slice()].concat();
         let labels = self.labels.iter().flat_map(|label| label.to_le_bytes());
         let entries = BTreeMap::from([
-            (
-                "labels",
-                Entry {
-                    dtype: "U32",
-                    shape: &[self.len()],
-                    bytes: labels.collect(),
-                },
-            ),
-            (
-                "pixels",
-                Entry {
-                    dtype: "U8",
-                    shape: &pixels_shape,
-                    bytes: self.pixels.clone(),
-                },
-            ),
+            ("labels", Entry { dtype: "U32", shape: &labels_shape, bytes: labels.collect() }),
+            ("pixels", Entry { dtype: "U8", shape: &pixels_shape, bytes: self.pixels.clone() }),
         ]);
         archive::to_bytes(metadata, &entries)
     }
@@ -49,13 +34,11 @@ impl Images {
         let metadata = header.metadata().as_ref().ok_or_else(no_metadata)?;
         let version = metadata.get(FORMAT_KEY).ok_or_else(no_metadata)?;
         if version != FORMAT {
-            return Err(DataError::Version {
-                found: version.clone(),
-                supported: FORMAT,
-            });
+            return Err(DataError::Version { found: version.clone(), supported: FORMAT });
         }
         let classes = metadata.get(CLASSES_KEY).and_then(|text| text.parse().ok());
-        let classes = classes.ok_or_else(|| artifact("it does not say how many classes there are".to_owned()))?;
+        let classes =
+            classes.ok_or_else(|| artifact("it does not say how many classes there are".to_owned()))?;
 
         let file = SafeTensors::deserialize(bytes).map_err(|error| artifact(error.to_string()))?;
         let labels = tensor(&file, "labels", Dtype::U32)?;
@@ -65,7 +48,9 @@ impl Images {
         };
         if images != n || shape.len() != 3 || pixels.data().is_empty() || file.len() != 2 {
             let (labels, pixels) = (labels.shape(), pixels.shape());
-            let reason = format!("labels of shape {labels:?} and pixels of shape {pixels:?} are not (n) and (n, c, h, w)");
+            let reason = format!(
+                "labels of shape {labels:?} and pixels of shape {pixels:?} are not (n) and (n, c, h, w)"
+            );
             return Err(artifact(reason));
         }
         let images = Self {

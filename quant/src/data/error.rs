@@ -102,7 +102,10 @@ pub enum DataError {
         classes: u32,
     },
     /// No folder has the files.
-    #[error("{dataset} was not found; looked for {}; install the Debian package {package}, or download the files from {source_url} into one folder and name it with --dataset-dir", list(places))]
+    #[error(
+        "{dataset} was not found; looked for {}; install the Debian package {package}, or download the files from {source_url} into one folder and name it with --dataset-dir",
+        list(places)
+    )]
     NotFound {
         /// The data set.
         dataset: &'static str,
@@ -128,7 +131,9 @@ pub enum DataError {
         reason: String,
     },
     /// The data artifact is of another version.
-    #[error("the data artifact has format version `{found}`, only `{supported}` is known; use the same bitloop release everywhere")]
+    #[error(
+        "the data artifact has format version `{found}`, only `{supported}` is known; use the same bitloop release everywhere"
+    )]
     Version {
         /// The artifact's.
         found: String,
@@ -154,7 +159,9 @@ pub enum DataError {
         images: usize,
     },
     /// The network takes other images.
-    #[error("the images have shape {found}, the model takes {expected}; use the data set that it was trained on")]
+    #[error(
+        "the images have shape {found}, the model takes {expected}; use the data set that it was trained on"
+    )]
     Shape {
         /// What the model takes.
         expected: Shape,
@@ -172,7 +179,9 @@ pub enum DataError {
         others: u64,
     },
     /// The parts take more images than there are.
-    #[error("the split takes {calibration} images for calibration, {selection} for selection and {report} for the report, but the data set has {images}")]
+    #[error(
+        "the split takes {calibration} images for calibration, {selection} for selection and {report} for the report, but the data set has {images}"
+    )]
     TooFewImages {
         /// Images of the data set.
         images: usize,

@@ -26,29 +26,15 @@ pub(super) fn load(split: Split, folders: &[PathBuf]) -> Result<Images, DataErro
     let (shape, pixels) = idx::read_images(&images_path)?;
     let expected = Shape::image(1, SIZE, SIZE);
     if shape != expected {
-        return Err(DataError::Size {
-            path: images_path,
-            dataset: NAME,
-            expected,
-            found: shape,
-        });
+        return Err(DataError::Size { path: images_path, dataset: NAME, expected, found: shape });
     }
     let labels = idx::read_labels(&labels_path)?;
     let images = pixels.len() / shape.elements();
     if images != labels.len() {
-        return Err(DataError::Counts {
-            images_path,
-            images,
-            labels_path,
-            labels: labels.len(),
-        });
+        return Err(DataError::Counts { images_path, images, labels_path, labels: labels.len() });
     }
-    let images = Images {
-        shape,
-        pixels,
-        labels: labels.into_iter().map(u32::from).collect(),
-        classes: CLASSES,
-    };
+    let images =
+        Images { shape, pixels, labels: labels.into_iter().map(u32::from).collect(), classes: CLASSES };
     images.check_labels()?;
     Ok(images)
 }
@@ -65,25 +51,15 @@ fn find(stem: &str, folders: &[PathBuf]) -> Result<(PathBuf, PathBuf), DataError
             let plain = folder.join(format!("{stem}-labels-idx1-ubyte"));
             return match plain_or_gzip(&plain) {
                 Some(labels) => Ok((images, labels)),
-                None => Err(DataError::LabelsNotFound {
-                    images,
-                    labels: plain,
-                }),
+                None => Err(DataError::LabelsNotFound { images, labels: plain }),
             };
         }
     }
-    Err(DataError::NotFound {
-        dataset: NAME,
-        package: PACKAGE,
-        source_url: SOURCE_URL,
-        places,
-    })
+    Err(DataError::NotFound { dataset: NAME, package: PACKAGE, source_url: SOURCE_URL, places })
 }
 
 fn plain_or_gzip(plain: &Path) -> Option<PathBuf> {
     let mut name = plain.as_os_str().to_owned();
     name.push(".gz");
-    [plain.to_owned(), PathBuf::from(name)]
-        .into_iter()
-        .find(|path| path.is_file())
+    [plain.to_owned(), PathBuf::from(name)].into_iter().find(|path| path.is_file())
 }

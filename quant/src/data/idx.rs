@@ -22,9 +22,7 @@ const LIMIT: u64 = 1 << 32;
 pub fn read_images(path: &Path) -> Result<(Shape, Vec<u8>), DataError> {
     let (sizes, pixels) = read(path, "images", IMAGES_MAGIC)?;
     if pixels.is_empty() {
-        return Err(DataError::NoImages {
-            path: path.to_owned(),
-        });
+        return Err(DataError::NoImages { path: path.to_owned() });
     }
     Ok((Shape::image(1, sizes[1], sizes[2]), pixels))
 }
@@ -38,10 +36,7 @@ pub fn read_labels(path: &Path) -> Result<Vec<u8>, DataError> {
 }
 
 fn read(path: &Path, expected: &'static str, magic: u32) -> Result<(Vec<usize>, Vec<u8>), DataError> {
-    let io = |source| DataError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| DataError::Io { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(io)?;
     let mut start = Vec::new();
     file.by_ref().take(2).read_to_end(&mut start).map_err(io)?;
@@ -50,10 +45,7 @@ fn read(path: &Path, expected: &'static str, magic: u32) -> Result<(Vec<usize>, 
     if !compressed {
         return parse(path, whole, expected, magic).map_err(|mistake| mistake.or_io(io));
     }
-    let gzip = |source| DataError::Gzip {
-        path: path.to_owned(),
-        source,
-    };
+    let gzip = |source| DataError::Gzip { path: path.to_owned(), source };
     parse(path, MultiGzDecoder::new(whole), expected, magic).map_err(|mistake| mistake.or_io(gzip))
 }
 
@@ -81,24 +73,13 @@ fn parse(
     let axes = (magic & 0xff) as usize;
     let header_len = 4 + 4 * axes;
     let header = read_up_to(&mut reader, header_len as u64)?;
-    let words: Vec<u32> = header
-        .chunks_exact(4)
-        .map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]]))
-        .collect();
+    let words: Vec<u32> =
+        header.chunks_exact(4).map(|word| u32::from_be_bytes([word[0], word[1], word[2], word[3]])).collect();
     if let Some(found) = words.first().copied().filter(|found| *found != magic) {
-        return Err(Mistake::Content(DataError::Magic {
-            path: path.to_owned(),
-            expected,
-            found,
-            magic,
-        }));
+        return Err(Mistake::Content(DataError::Magic { path: path.to_owned(), expected, found, magic }));
     }
     let truncated = |expected: u64, found: usize| {
-        Mistake::Content(DataError::Truncated {
-            path: path.to_owned(),
-            expected,
-            found: found as u64,
-        })
+        Mistake::Content(DataError::Truncated { path: path.to_owned(), expected, found: found as u64 })
     };
     if header.len() < header_len {
         return Err(truncated(header_len as u64, header.len()));
@@ -106,11 +87,7 @@ fn parse(
     let sizes: Vec<usize> = words[1..].iter().map(|size| *size as usize).collect();
     let len = sizes.iter().try_fold(1_u64, |product, size| product.checked_mul(*size as u64));
     let Some(len) = len.filter(|len| *len <= LIMIT) else {
-        return Err(Mistake::Content(DataError::TooLarge {
-            path: path.to_owned(),
-            sizes,
-            limit: LIMIT,
-        }));
+        return Err(Mistake::Content(DataError::TooLarge { path: path.to_owned(), sizes, limit: LIMIT }));
     };
     let total = header_len as u64 + len;
     // One byte more than needed shows whether the file ends where it should.
@@ -119,10 +96,7 @@ fn parse(
         return Err(truncated(total, header_len + data.len()));
     }
     if data.len() as u64 > len {
-        return Err(Mistake::Content(DataError::Trailing {
-            path: path.to_owned(),
-            expected: total,
-        }));
+        return Err(Mistake::Content(DataError::Trailing { path: path.to_owned(), expected: total }));
     }
     Ok((sizes, data))
 }

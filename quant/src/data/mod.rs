@@ -55,20 +55,12 @@ impl Images {
         let mut pixels = Vec::with_capacity(indices.len() * per_image);
         let mut labels = Vec::with_capacity(indices.len());
         for &index in indices {
-            let outside = || DataError::Index {
-                index,
-                images: self.len(),
-            };
+            let outside = || DataError::Index { index, images: self.len() };
             labels.push(*self.labels.get(index).ok_or_else(outside)?);
             let start = index * per_image;
             pixels.extend_from_slice(self.pixels.get(start..start + per_image).ok_or_else(outside)?);
         }
-        Ok(Self {
-            shape: self.shape.clone(),
-            pixels,
-            labels,
-            classes: self.classes,
-        })
+        Ok(Self { shape: self.shape.clone(), pixels, labels, classes: self.classes })
     }
 
     /// Returns the positions that a trial's range covers.
@@ -79,11 +71,7 @@ impl Images {
         match end.filter(|end| range.len > 0 && *end <= self.len() as u64) {
             // Both are at most the number of images, which is a `usize`.
             Some(end) => Ok(range.start as usize..end as usize),
-            None => Err(DataError::Range {
-                start: range.start,
-                len: range.len,
-                images: self.len(),
-            }),
+            None => Err(DataError::Range { start: range.start, len: range.len, images: self.len() }),
         }
     }
 
@@ -94,21 +82,14 @@ impl Images {
         if self.shape == *shape && self.pixels.len() == self.len() * shape.elements() {
             return Ok(());
         }
-        Err(DataError::Shape {
-            expected: shape.clone(),
-            found: self.shape.clone(),
-        })
+        Err(DataError::Shape { expected: shape.clone(), found: self.shape.clone() })
     }
 
     /// Checks that every label is one of the classes.
     fn check_labels(&self) -> Result<(), DataError> {
         match self.labels.iter().position(|label| *label >= self.classes) {
             None => Ok(()),
-            Some(image) => Err(DataError::Label {
-                image,
-                label: self.labels[image],
-                classes: self.classes,
-            }),
+            Some(image) => Err(DataError::Label { image, label: self.labels[image], classes: self.classes }),
         }
     }
 }

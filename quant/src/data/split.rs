@@ -1,7 +1,7 @@
 use bitloop_core::spec::{DataSpec, ImageCount};
 
 use super::DataError;
-use crate::rng::Rng;
+use crate::rng::rng;
 
 /// Which images belong to which part; the parts do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,20 +16,16 @@ pub struct ImageSplit {
 
 /// Splits `images` images by the seed of `spec`: a random order, cut into calibration, selection and report.
 ///
-/// The order is a Fisher-Yates shuffle of `0..images` with [`Rng`], so it depends on the seed and the number alone.
+/// The order is a Fisher-Yates shuffle of `0..images` with [`rng`]`(seed, 0)`, so it depends on the seed and the number alone.
 ///
 /// Errors: `TooFewImages`, `EmptyPart`, `TwoRests`, with the numbers.
 pub fn split(images: usize, spec: &DataSpec) -> Result<ImageSplit, DataError> {
     let [calibration, selection, report] = lengths(images, spec)?;
     let mut order: Vec<usize> = (0..images).collect();
-    Rng::new(spec.seed).shuffle(&mut order);
+    rng(spec.seed, 0).shuffle(&mut order);
     let mut rest = order.into_iter();
     let mut take = |len: usize| rest.by_ref().take(len).collect::<Vec<_>>();
-    Ok(ImageSplit {
-        calibration: take(calibration),
-        selection: take(selection),
-        report: take(report),
-    })
+    Ok(ImageSplit { calibration: take(calibration), selection: take(selection), report: take(report) })
 }
 
 fn lengths(images: usize, spec: &DataSpec) -> Result<[usize; 3], DataError> {
@@ -42,12 +38,7 @@ fn lengths(images: usize, spec: &DataSpec) -> Result<[usize; 3], DataError> {
     let taken = spec.calibration.checked_add(selection);
     let taken = taken.and_then(|taken| taken.checked_add(report));
     let Some(taken) = taken.filter(|taken| *taken <= available) else {
-        return Err(DataError::TooFewImages {
-            images,
-            calibration: spec.calibration,
-            selection,
-            report,
-        });
+        return Err(DataError::TooFewImages { images, calibration: spec.calibration, selection, report });
     };
     let rest = available - taken;
     let (selection, report) = match (spec.selection, spec.report) {
@@ -56,17 +47,9 @@ fn lengths(images: usize, spec: &DataSpec) -> Result<[usize; 3], DataError> {
         (ImageCount::Count(_), ImageCount::Rest) => (selection, rest),
         (ImageCount::Count(_), ImageCount::Count(_)) => (selection, report),
     };
-    let parts = [
-        ("calibration", spec.calibration),
-        ("selection", selection),
-        ("report", report),
-    ];
+    let parts = [("calibration", spec.calibration), ("selection", selection), ("report", report)];
     if let Some((part, _)) = parts.iter().find(|(_, len)| *len == 0) {
-        return Err(DataError::EmptyPart {
-            part,
-            images,
-            others: taken,
-        });
+        return Err(DataError::EmptyPart { part, images, others: taken });
     }
     // Each is at most `images`, which was a `usize`.
     Ok(parts.map(|(_, len)| len as usize))

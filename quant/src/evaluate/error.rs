@@ -2,6 +2,7 @@ use bitloop_core::graph::GraphError;
 
 use crate::calibration::CalibrationError;
 use crate::data::DataError;
+use crate::error::one_line;
 use crate::lanes::LaneError;
 use crate::quantizer::QuantError;
 
@@ -41,7 +42,9 @@ pub enum EvaluateError {
         points: usize,
     },
     /// The network knows fewer classes than the images have.
-    #[error("the model has {logits} outputs for images of {classes} classes; use the data set that it was trained on")]
+    #[error(
+        "the model has {logits} outputs for images of {classes} classes; use the data set that it was trained on"
+    )]
     Classes {
         /// Number of logits.
         logits: usize,
@@ -49,7 +52,9 @@ pub enum EvaluateError {
         classes: u32,
     },
     /// A logit is NaN or infinite.
-    #[error("logit {class} of image {image} is {value}; the network cannot be evaluated with this bit config")]
+    #[error(
+        "logit {class} of image {image} is {value}; the network cannot be evaluated with this bit config"
+    )]
     NotFinite {
         /// Position of the image in the data artifact.
         image: usize,
@@ -67,6 +72,6 @@ pub enum EvaluateError {
         source: QuantError,
     },
     /// The network cannot be executed.
-    #[error("evaluating failed: {0}")]
+    #[error("evaluating failed: {}", one_line(.0))]
     Execute(#[from] candle_core::Error),
 }

@@ -79,12 +79,7 @@ impl Evaluator {
     /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Calibration` (a point without a range),
     /// `Lanes`, `Execute`.
     pub fn new(materials: Materials, threads: usize, device: &Device) -> Result<Self, EvaluateError> {
-        let Materials {
-            model,
-            images,
-            statistics,
-            context,
-        } = materials;
+        let Materials { model, images, statistics, context } = materials;
         // An exhaustive match, so that a new arithmetic or calibration cannot be evaluated as if it were this one.
         match (context.numerics, context.calibration) {
             (Numerics::Float, Calibration::MinMax) => {}
@@ -129,7 +124,11 @@ impl Evaluator {
     ///
     /// Errors: `UnknownPoint`, `NotFinite` naming the image, `Quantizer`, `Execute`. All but the last depend on the
     /// trial alone, so trying elsewhere does not help.
-    pub fn evaluate(&self, config: &BitConfig, stop: &AtomicBool) -> Result<Option<Evaluation>, EvaluateError> {
+    pub fn evaluate(
+        &self,
+        config: &BitConfig,
+        stop: &AtomicBool,
+    ) -> Result<Option<Evaluation>, EvaluateError> {
         self.check_config(config)?;
         let Some(float) = self.float_logits(stop)? else {
             return Ok(None);
@@ -164,10 +163,7 @@ impl Evaluator {
         let points = self.points.len();
         match config.changes().find(|(point, _)| point.0 as usize >= points) {
             None => Ok(()),
-            Some((point, _)) => Err(EvaluateError::UnknownPoint {
-                index: point.0,
-                points,
-            }),
+            Some((point, _)) => Err(EvaluateError::UnknownPoint { index: point.0, points }),
         }
     }
 
@@ -184,9 +180,9 @@ impl Evaluator {
     fn float_logits(&self, stop: &AtomicBool) -> Result<Option<&Vec<Vec<f32>>>, EvaluateError> {
         if self.float.get().is_none() {
             let quantizers = self.source().quantizers(|_| Choice::Float)?;
-            let logits = self.lanes.map(self.blocks.len(), stop, |index| {
-                self.logits(&self.blocks[index], &quantizers)
-            })?;
+            let logits = self
+                .lanes
+                .map(self.blocks.len(), stop, |index| self.logits(&self.blocks[index], &quantizers))?;
             let Some(logits) = logits else { return Ok(None) };
             // If another thread was first, its numbers are the same.
             let _ = self.float.set(logits);
@@ -200,7 +196,8 @@ impl Evaluator {
             let scores = self.lanes.map(self.blocks.len(), stop, |index| {
                 let block = &self.blocks[index];
                 let logits = self.logits(block, &quantizers)?;
-                let scores = self.per_image(block, &logits).map(|(logits, label)| score::score(logits, label));
+                let scores =
+                    self.per_image(block, &logits).map(|(logits, label)| score::score(logits, label));
                 Ok::<_, EvaluateError>(scores.collect::<Vec<_>>())
             })?;
             let Some(scores) = scores else { return Ok(None) };
@@ -266,9 +263,7 @@ fn check_statistics(points: &[Point], statistics: &Statistics) -> Result<(), Cal
         .find(|point| point.kind == PointKind::Activation && statistics.range(&point.name).is_none());
     match missing {
         None => Ok(()),
-        Some(point) => Err(CalibrationError::MissingPoint {
-            point: point.name.clone(),
-        }),
+        Some(point) => Err(CalibrationError::MissingPoint { point: point.name.clone() }),
     }
 }
 
@@ -280,10 +275,7 @@ fn check_classes(model: &Model, images: &Images) -> Result<(), EvaluateError> {
     let logits = logits.map_or(model.graph.input.shape.elements(), |(_, shape)| shape.elements());
     let largest = images.labels.iter().max().map_or(0, |label| *label as usize + 1);
     if logits < (images.classes as usize).max(largest) {
-        return Err(EvaluateError::Classes {
-            logits,
-            classes: images.classes,
-        });
+        return Err(EvaluateError::Classes { logits, classes: images.classes });
     }
     Ok(())
 }

@@ -34,7 +34,10 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Makes the quantizers of a bit config; `choice` gives what the point at a position gets.
-    pub(super) fn quantizers(&self, choice: impl Fn(usize) -> Choice) -> Result<Quantizers<'a>, EvaluateError> {
+    pub(super) fn quantizers(
+        &self,
+        choice: impl Fn(usize) -> Choice,
+    ) -> Result<Quantizers<'a>, EvaluateError> {
         let mut weights = BTreeMap::new();
         let mut outputs = BTreeMap::new();
         for (index, point) in self.points.iter().enumerate() {
@@ -51,11 +54,7 @@ impl<'a> Source<'a> {
                 }
             }
         }
-        Ok(Quantizers {
-            network: self.network,
-            weights,
-            outputs,
-        })
+        Ok(Quantizers { network: self.network, weights, outputs })
     }
 
     fn quantized_weight(&self, index: usize, point: &Point, bits: Bits) -> Result<Tensor, EvaluateError> {
@@ -67,10 +66,7 @@ impl<'a> Source<'a> {
         let weight = self.network.weight(&point.node)?;
         let quantized = Encoding::of_weight(&weight, bits, self.granularity)
             .and_then(|encoding| fake_quantize(&weight, &encoding))
-            .map_err(|source| EvaluateError::Quantizer {
-                point: point.name.clone(),
-                source,
-            })?;
+            .map_err(|source| EvaluateError::Quantizer { point: point.name.clone(), source })?;
         let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(cache.entry(key).or_insert(quantized).clone())
     }

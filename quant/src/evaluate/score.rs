@@ -21,11 +21,7 @@ pub(super) fn score(logits: &[f32], label: usize) -> Score {
     let own = logits[label];
     let before = logits.iter().enumerate();
     let rank = before.filter(|(class, logit)| **logit > own || (**logit == own && *class < label)).count();
-    Score {
-        correct: rank == 0,
-        correct_top5: rank < TOP,
-        loss: log_sum_exp(logits) - f64::from(own),
-    }
+    Score { correct: rank == 0, correct_top5: rank < TOP, loss: log_sum_exp(logits) - f64::from(own) }
 }
 
 /// Returns the sums of one image.

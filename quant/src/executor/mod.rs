@@ -67,8 +67,8 @@ pub fn forward(graph: &Graph, input: &Tensor, until: &str, pass: &mut dyn Pass) 
                 live.remove(name.as_str());
             }
         }
-        let computed = compute(node, inputs, pass)
-            .map_err(|error| error.context(format!("in node `{}`", node.name)))?;
+        let computed =
+            compute(node, inputs, pass).map_err(|error| error.context(format!("in node `{}`", node.name)))?;
         live.insert(&node.name, pass.output(&node.name, computed)?);
     }
     Ok(live.remove(until).expect("the last node's output has no later consumer"))
@@ -145,9 +145,7 @@ fn last_uses(nodes: &[Node]) -> BTreeMap<&str, usize> {
 }
 
 fn compute(node: &Node, inputs: Vec<Tensor>, pass: &mut dyn Pass) -> Result<Tensor> {
-    let Some(x) = inputs.first() else {
-        candle_core::bail!("it has no input")
-    };
+    let Some(x) = inputs.first() else { candle_core::bail!("it has no input") };
     match &node.op {
         Op::Conv2d(conv) => {
             let y = operators::conv2d(x, &pass.weight(node)?, conv)?;

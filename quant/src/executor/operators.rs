@@ -65,7 +65,7 @@ pub(super) fn max_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 
 /// Padding must lose against every value; the lowest finite number does and has no gradient trouble.
 pub(super) fn max_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    pad(x, pool.padding, f32::MIN)?.max_pool2d_with_stride(pool.kernel.into(), pool.stride.into())
+    pad(x, pool.padding, f32::MIN)?.max_pool2d_with_stride(pair(pool.kernel), pair(pool.stride))
 }
 
 pub(super) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
@@ -77,7 +77,8 @@ pub(super) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 
 /// The mean over zeros and pixels, divided by the share of pixels: padding does not count.
 pub(super) fn average_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    let mean = |x: &Tensor| pad(x, pool.padding, 0.0)?.avg_pool2d_with_stride(pool.kernel.into(), pool.stride.into());
+    let mean =
+        |x: &Tensor| pad(x, pool.padding, 0.0)?.avg_pool2d_with_stride(pair(pool.kernel), pair(pool.stride));
     mean(x)?.broadcast_div(&mean(&x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.ones_like()?)?)
 }
 
@@ -85,14 +86,20 @@ pub(super) fn global_average_pool(x: &Tensor) -> Result<Tensor> {
     x.flatten_from(2)?.mean(2)
 }
 
+fn pair([first, second]: [usize; 2]) -> (usize, usize) {
+    (first, second)
+}
+
 fn pad(x: &Tensor, padding: Padding, value: f32) -> Result<Tensor> {
     if padding == Padding::default() {
         return Ok(x.clone());
     }
     if value == 0.0 {
-        return x
-            .pad_with_zeros(2, padding.top, padding.bottom)?
-            .pad_with_zeros(3, padding.left, padding.right);
+        return x.pad_with_zeros(2, padding.top, padding.bottom)?.pad_with_zeros(
+            3,
+            padding.left,
+            padding.right,
+        );
     }
     let full = |x: &Tensor, axis: usize, count: usize| {
         let mut shape = x.dims().to_vec();

@@ -1,1 +1,199 @@
+use bitloop_core::graph::{Conv2d, Linear, Padding, Pool, Shape};
+use candle_core::DType;
 
+use super::*;
+use crate::rng::rng;
+
+/// Sums of a few dozen products of numbers around 1, taken in another order.
+const TOLERANCE: f32 = 1e-4;
+
+fn random(shape: &[usize], seed: u64) -> Tensor {
+    let mut rng = rng(seed, 0);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_close(found: &Tensor, expected: &Tensor, what: &str) {
+    assert_eq!(found.dims(), expected.dims(), "{what}");
+    for (f, e) in values(found).iter().zip(values(expected)) {
+        assert!((f - e).abs() <= TOLERANCE * (1.0 + e.abs()), "{what}: {f} is not {e}");
+    }
+}
+
+fn image_input(channels: usize, size: usize) -> Input {
+    Input { shape: Shape::image(channels, size, size), mean: vec![0.5; channels], std: vec![0.25; channels] }
+}
+
+const UNEVEN: Padding = Padding { top: 0, left: 1, bottom: 2, right: 1 };
+
+#[test]
+fn kernels_equal_what_other_devices_run() {
+    let x = random(&[3, 4, 7, 6], 1);
+    for (stride, groups) in [([1, 1], 1), ([2, 2], 1), ([1, 2], 1), ([2, 2], 2), ([2, 2], 4), ([3, 1], 4)] {
+        let conv = Conv2d { out_channels: 4, kernel: [3, 2], stride, padding: UNEVEN, groups, bias: false };
+        let weight = random(&[4, 4 / groups, 3, 2], 2);
+        let found = operators::conv2d(&x, &weight, &conv).unwrap();
+        assert_close(&found, &operators::conv2d_composed(&x, &weight, &conv).unwrap(), "conv2d");
+
+        let pool = Pool { kernel: [3, 2], stride, padding: UNEVEN };
+        let found = operators::max_pool(&x, &pool).unwrap();
+        assert_close(&found, &operators::max_pool_composed(&x, &pool).unwrap(), "max pool");
+        let found = operators::average_pool(&x, &pool).unwrap();
+        assert_close(&found, &operators::average_pool_composed(&x, &pool).unwrap(), "average pool");
+    }
+}
+
+/// Every operator once, on a 2x6x6 image.
+fn all_operators() -> Graph {
+    let mut graph = Graph::new("all", image_input(2, 6));
+    let conv = Conv2d {
+        out_channels: 3,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: Padding::all(1),
+        groups: 1,
+        bias: true,
+    };
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
+    graph.push("conv", Op::Conv2d(conv), &[INPUT]);
+    graph.push("bn", Op::BatchNorm { eps: 1e-3 }, &["conv"]);
+    graph.push("relu", Op::Relu, &["bn"]);
+    graph.push("relu6", Op::Relu6, &["conv"]);
+    graph.push("add", Op::Add, &["relu", "relu6"]);
+    graph.push("max", Op::MaxPool(pool.clone()), &["add"]);
+    graph.push("average", Op::AveragePool(pool), &["add"]);
+    graph.push("concat", Op::Concat, &["max", "average"]);
+    graph.push("same", Op::Identity, &["concat"]);
+    graph.push("drop", Op::Dropout { rate: 0.5 }, &["same"]);
+    graph.push("flatten", Op::Flatten, &["drop"]);
+    let dense = Linear { out_features: 4, bias: true };
+    graph.push("dense", Op::Linear(dense), &["flatten"]);
+    graph.push("softmax", Op::Softmax, &["dense"]);
+    graph
+}
+
+fn weights_of(graph: &Graph) -> BTreeMap<String, Tensor> {
+    let tensors = crate::model::expected_tensors(graph).unwrap();
+    let named = tensors.into_iter().enumerate().map(|(index, (name, shape))| {
+        let tensor = random(&shape, 10 + index as u64);
+        let is_variance = name.ends_with("running_var");
+        (name, if is_variance { tensor.sqr().unwrap() } else { tensor })
+    });
+    named.collect()
+}
+
+#[test]
+fn a_walk_computes_every_operator_with_its_inferred_shape() {
+    let graph = all_operators();
+    let weights = weights_of(&graph);
+    let x = random(&[5, 2, 6, 6], 3);
+
+    for (node, shape) in graph.nodes.iter().zip(graph.shapes().unwrap()) {
+        let y = forward(&graph, &x, &node.name, &mut FloatPass { weights: &weights }).unwrap();
+        assert_eq!(y.dims(), [&[5], shape.0.as_slice()].concat(), "{}", node.name);
+    }
+
+    let at = |name: &str| forward(&graph, &x, name, &mut FloatPass { weights: &weights }).unwrap();
+    let conv = x.conv2d(&weights["conv.weight"], 1, 1, 1, 1).unwrap();
+    let conv = conv.broadcast_add(&weights["conv.bias"].reshape((1, 3, 1, 1)).unwrap()).unwrap();
+    assert_close(&at("conv"), &conv, "conv");
+    let add = (at("bn").relu().unwrap() + conv.clamp(0f32, 6f32).unwrap()).unwrap();
+    assert_close(&at("add"), &add, "add");
+    let dense = at("flatten").matmul(&weights["dense.weight"].t().unwrap()).unwrap();
+    assert_close(&at("dense"), &dense.broadcast_add(&weights["dense.bias"]).unwrap(), "dense");
+    let sums = values(&at("softmax").sum(1).unwrap());
+    assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
+}
+
+#[test]
+fn a_folded_batch_norm_is_its_formula() {
+    let weights = weights_of(&all_operators());
+    let x = random(&[2, 3, 2, 2], 4);
+
+    let found = folded_batch_norm(&weights, "bn", 1e-3).unwrap().apply(&x).unwrap();
+
+    let part = |name: &str| values(&weights[&format!("bn.{name}")]);
+    let expected = values(&x).into_iter().enumerate().map(|(index, value)| {
+        let c = index / 4 % 3;
+        let deviation = (part("running_var")[c] + 1e-3).sqrt();
+        (value - part("running_mean")[c]) / deviation * part("gamma")[c] + part("beta")[c]
+    });
+    assert_close(
+        &found,
+        &Tensor::from_iter(expected, &Device::Cpu).unwrap().reshape((2, 3, 2, 2)).unwrap(),
+        "bn",
+    );
+    assert!(folded_batch_norm(&weights, "nowhere", 1e-3).is_err());
+}
+
+/// Doubles one node's output and counts what it sees.
+struct Doubling<'a> {
+    float: FloatPass<'a>,
+    seen: Vec<String>,
+}
+
+impl Pass for Doubling<'_> {
+    fn weight(&mut self, node: &Node) -> Result<Tensor> {
+        self.float.weight(node)
+    }
+
+    fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
+        self.float.bias(node)
+    }
+
+    fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
+        self.float.batch_norm(node, eps, x)
+    }
+
+    fn output(&mut self, node: &str, x: Tensor) -> Result<Tensor> {
+        self.seen.push(node.to_owned());
+        if node == INPUT { x * 2.0 } else { Ok(x) }
+    }
+}
+
+#[test]
+fn a_pass_sees_and_replaces_outputs_up_to_the_last_node() {
+    let graph = all_operators();
+    let weights = weights_of(&graph);
+    let x = random(&[1, 2, 6, 6], 5);
+    let mut pass = Doubling { float: FloatPass { weights: &weights }, seen: Vec::new() };
+
+    let found = forward(&graph, &x, "conv", &mut pass).unwrap();
+
+    let doubled = (&x * 2.0).unwrap();
+    let expected = forward(&graph, &doubled, "conv", &mut FloatPass { weights: &weights }).unwrap();
+    assert_eq!(values(&found), values(&expected));
+    assert_eq!(pass.seen, ["input", "conv"]);
+}
+
+#[test]
+fn mistakes_name_the_node() {
+    let graph = all_operators();
+    let mut weights = weights_of(&graph);
+    weights.remove("dense.weight");
+    let x = random(&[1, 2, 6, 6], 6);
+
+    let error = |until: &str| {
+        let result = forward(&graph, &x, until, &mut FloatPass { weights: &weights });
+        result.unwrap_err().to_string()
+    };
+    assert!(error("nowhere").contains("`nowhere`"));
+    assert!(error("dense").contains("`dense`"));
+}
+
+#[test]
+fn pixels_are_normalized_per_channel() {
+    let mut input = image_input(2, 1);
+    input.mean = vec![0.0, 0.5];
+    input.std = vec![1.0, 0.5];
+
+    let x = normalize(&input, &[0, 255, 255, 0], 2, &Device::Cpu).unwrap();
+
+    assert_eq!((x.dims(), x.dtype()), ([2, 2, 1, 1].as_slice(), DType::F32));
+    assert_eq!(values(&x), [0.0, 1.0, 1.0, -1.0]);
+    assert!(normalize(&input, &[0, 255, 255], 2, &Device::Cpu).is_err());
+}

@@ -24,7 +24,12 @@ pub(crate) struct BatchStatistics {
 /// Shapes: `x` `(n, channels, ...)`, kept; `gamma` and `beta` `(channels,)`; f32 on the CPU.
 /// Errors: a message if the shapes do not fit.
 /// Source: Ioffe and Szegedy, "Batch Normalization", 2015, algorithm 1 and the gradients of section 3.
-pub(crate) fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<(Tensor, BatchStatistics)> {
+pub(crate) fn batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+) -> Result<(Tensor, BatchStatistics)> {
     let [images, channels, ..] = *x.dims() else {
         candle_core::bail!("batch norm takes (n, channels, ...), not {:?}", x.dims())
     };
@@ -53,7 +58,7 @@ struct BatchNorm {
 
 impl BatchNorm {
     /// Applies `reduce` to the planes of each channel, one channel after another in one thread.
-    fn per_channel<R: Send>(&self, reduce: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    fn per_channel<R: Send>(&self, reduce: impl Fn(usize) -> R + Send + Sync) -> Vec<R> {
         (0..self.channels).into_par_iter().map(reduce).collect()
     }
 
@@ -126,11 +131,7 @@ impl CustomOp3 for BatchNorm {
             with_values(gamma, |gamma| with_values(dy, |dy| Ok(self.gradients(x, gamma, dy))))
         })?;
         let [dx, dgamma, dbeta] = gradients;
-        Ok((
-            Some(tensor_like(dx, x)?),
-            Some(tensor_like(dgamma, gamma)?),
-            Some(tensor_like(dbeta, beta)?),
-        ))
+        Ok((Some(tensor_like(dx, x)?), Some(tensor_like(dgamma, gamma)?), Some(tensor_like(dbeta, beta)?)))
     }
 }
 
@@ -155,10 +156,8 @@ impl BatchNorm {
         let count = (x.len() / self.channels) as f32;
         let image = self.plane * self.channels;
         let mut dx = vec![0.0; x.len()];
-        dx.par_chunks_mut(image)
-            .zip(x.par_chunks(image))
-            .zip(dy.par_chunks(image))
-            .for_each(|((dx, x), dy)| {
+        dx.par_chunks_mut(image).zip(x.par_chunks(image)).zip(dy.par_chunks(image)).for_each(
+            |((dx, x), dy)| {
                 for channel in 0..self.channels {
                     let pixels = channel * self.plane..(channel + 1) * self.plane;
                     let inverse = self.inverse_deviation(statistics.variance[channel]);
@@ -170,7 +169,8 @@ impl BatchNorm {
                         *dx = scale * (dy - offset - x * slope);
                     }
                 }
-            });
+            },
+        );
         [dx, dgamma, dbeta]
     }
 }

@@ -40,14 +40,21 @@ impl Geometry {
         conv: &Conv2d,
     ) -> Result<Self> {
         let (groups, padding) = (conv.groups, conv.padding);
-        if groups == 0 || per_group * groups != channels || out_channels % groups != 0 || [kh, kw] != conv.kernel {
+        if groups == 0
+            || per_group * groups != channels
+            || out_channels % groups != 0
+            || [kh, kw] != conv.kernel
+        {
             candle_core::bail!(
                 "a weight of shape {out_channels}x{per_group}x{kh}x{kw} in {groups} group(s) does not fit {channels} channel(s) and {conv:?}"
             );
         }
         let padded = [height + padding.top + padding.bottom, width + padding.left + padding.right];
         if conv.stride.contains(&0) || conv.kernel.contains(&0) || padded[0] < kh || padded[1] < kw {
-            candle_core::bail!("no {kh}x{kw} window at stride {:?} fits a padded image of {padded:?}", conv.stride);
+            candle_core::bail!(
+                "no {kh}x{kw} window at stride {:?} fits a padded image of {padded:?}",
+                conv.stride
+            );
         }
         Ok(Self {
             images,
@@ -122,7 +129,13 @@ impl CustomOp2 for Convolution {
         "bitloop-conv2d"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let geometry = &self.0;
         let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
         let y = if geometry.is_depthwise() {
@@ -151,7 +164,9 @@ impl CustomOp2 for Convolution {
         with_values(dy, |dy| {
             // The first layer's input needs no gradient; it would cost as much as the other one.
             let dx = match x.track_op() {
-                true => Some(with_values(weight, |weight| tensor_like(gradients[0](weight, dy, geometry), x))?),
+                true => {
+                    Some(with_values(weight, |weight| tensor_like(gradients[0](weight, dy, geometry), x))?)
+                }
                 false => None,
             };
             let dw = match weight.track_op() {

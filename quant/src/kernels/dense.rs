@@ -16,15 +16,13 @@ thread_local! {
 /// Returns `weight * windows(x)` per image.
 pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
-    y.par_chunks_mut(geometry.out_image())
-        .zip(x.par_chunks(geometry.image().max(1)))
-        .for_each(|(y, x)| {
-            for (group, y) in Group::all(geometry).zip(y.chunks_mut(Group::outputs(geometry))) {
-                with_windows(group.of_input(x), geometry, |windows| {
-                    gemm(y, false, group.weight(weight), windows);
-                });
-            }
-        });
+    y.par_chunks_mut(geometry.out_image()).zip(x.par_chunks(geometry.image().max(1))).for_each(|(y, x)| {
+        for (group, y) in Group::all(geometry).zip(y.chunks_mut(Group::outputs(geometry))) {
+            with_windows(group.of_input(x), geometry, |windows| {
+                gemm(y, false, group.weight(weight), windows);
+            });
+        }
+    });
     y
 }
 
@@ -32,9 +30,8 @@ pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32
 pub(super) fn input_gradient(weight: &[f32], dy: &[f32], geometry: &Geometry) -> Vec<f32> {
     let mut dx = vec![0.0; geometry.images * geometry.image()];
     let rows = geometry.depth();
-    dx.par_chunks_mut(geometry.image().max(1))
-        .zip(dy.par_chunks(geometry.out_image()))
-        .for_each(|(dx, dy)| {
+    dx.par_chunks_mut(geometry.image().max(1)).zip(dy.par_chunks(geometry.out_image())).for_each(
+        |(dx, dy)| {
             for group in Group::all(geometry) {
                 let weight = group.weight(weight).transposed();
                 let dx = &mut dx[group.input_range()];
@@ -48,7 +45,8 @@ pub(super) fn input_gradient(weight: &[f32], dy: &[f32], geometry: &Geometry) ->
                     scatter(windows, dx, geometry);
                 });
             }
-        });
+        },
+    );
     dx
 }
 

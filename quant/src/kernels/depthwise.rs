@@ -11,28 +11,25 @@ const LANES: usize = 16;
 /// Returns the convolution of every channel with its filter.
 pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
-    y.par_chunks_mut(geometry.out_image())
-        .zip(x.par_chunks(geometry.image().max(1)))
-        .for_each(|(y, x)| {
-            for (channel, y) in y.chunks_exact_mut(geometry.positions()).enumerate() {
-                let x = &x[channel * geometry.plane()..][..geometry.plane()];
-                each_line(geometry, channel, |tap, line, pixels| {
-                    let weight = weight[tap];
-                    for (y, x) in y[line].iter_mut().zip(x[pixels].iter().step_by(geometry.stride[1])) {
-                        *y += weight * x;
-                    }
-                });
-            }
-        });
+    y.par_chunks_mut(geometry.out_image()).zip(x.par_chunks(geometry.image().max(1))).for_each(|(y, x)| {
+        for (channel, y) in y.chunks_exact_mut(geometry.positions()).enumerate() {
+            let x = &x[channel * geometry.plane()..][..geometry.plane()];
+            each_line(geometry, channel, |tap, line, pixels| {
+                let weight = weight[tap];
+                for (y, x) in y[line].iter_mut().zip(x[pixels].iter().step_by(geometry.stride[1])) {
+                    *y += weight * x;
+                }
+            });
+        }
+    });
     y
 }
 
 /// Returns the gradient to the input.
 pub(super) fn input_gradient(weight: &[f32], dy: &[f32], geometry: &Geometry) -> Vec<f32> {
     let mut dx = vec![0.0; geometry.images * geometry.image()];
-    dx.par_chunks_mut(geometry.image().max(1))
-        .zip(dy.par_chunks(geometry.out_image()))
-        .for_each(|(dx, dy)| {
+    dx.par_chunks_mut(geometry.image().max(1)).zip(dy.par_chunks(geometry.out_image())).for_each(
+        |(dx, dy)| {
             for (channel, dy) in dy.chunks_exact(geometry.positions()).enumerate() {
                 let dx = &mut dx[channel * geometry.plane()..][..geometry.plane()];
                 each_line(geometry, channel, |tap, line, pixels| {
@@ -42,7 +39,8 @@ pub(super) fn input_gradient(weight: &[f32], dy: &[f32], geometry: &Geometry) ->
                     }
                 });
             }
-        });
+        },
+    );
     dx
 }
 
@@ -55,9 +53,7 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], geometry: &Geometry) -> Vec
         .zip(x.par_chunks((images * geometry.image()).max(1)))
         .zip(dy.par_chunks(images * geometry.out_image()))
         .for_each(|((sum, x), dy)| {
-            let pairs = x
-                .chunks_exact(geometry.plane().max(1))
-                .zip(dy.chunks_exact(geometry.positions()));
+            let pairs = x.chunks_exact(geometry.plane().max(1)).zip(dy.chunks_exact(geometry.positions()));
             for (index, (x, dy)) in pairs.enumerate() {
                 each_line(geometry, index % geometry.channels, |tap, line, pixels| {
                     sum[tap] += match geometry.stride[1] {
@@ -88,7 +84,8 @@ fn each_line(
             for oy in geometry.inside(0, ky) {
                 let line = oy * geometry.out_size[1];
                 let pixels = geometry.source(0, oy, ky) * geometry.size[1];
-                let (first, last) = (geometry.source(1, columns.start, kx), geometry.source(1, columns.end - 1, kx));
+                let (first, last) =
+                    (geometry.source(1, columns.start, kx), geometry.source(1, columns.end - 1, kx));
                 visit(tap, line + columns.start..line + columns.end, pixels + first..pixels + last + 1);
             }
         }

@@ -18,13 +18,7 @@ impl<'a> Matrix<'a> {
     /// Panics: the slice has another length (a broken invariant of the calling kernel).
     pub(super) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "a matrix covers its slice");
-        Self {
-            values,
-            rows,
-            columns,
-            row_stride: columns,
-            column_stride: 1,
-        }
+        Self { values, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
     /// Keeps the columns `start..start + count`.
@@ -33,11 +27,7 @@ impl<'a> Matrix<'a> {
     pub(super) fn columns(self, start: usize, count: usize) -> Self {
         assert!(start + count <= self.columns, "columns lie inside the matrix");
         let offset = (start * self.column_stride).min(self.values.len());
-        Self {
-            values: &self.values[offset..],
-            columns: count,
-            ..self
-        }
+        Self { values: &self.values[offset..], columns: count, ..self }
     }
 
     /// Swaps rows and columns without moving values.

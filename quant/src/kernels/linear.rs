@@ -49,10 +49,18 @@ impl CustomOp2 for Linear {
         "bitloop-linear"
     }
 
-    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout, s2: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
         let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
         let weight = Matrix::new(weight, self.outputs, self.inputs).transposed();
-        let block = |start, count| Matrix::new(&x[start * self.inputs..(start + count) * self.inputs], count, self.inputs);
+        let block = |start, count| {
+            Matrix::new(&x[start * self.inputs..(start + count) * self.inputs], count, self.inputs)
+        };
         let y = self.blocks([self.rows, self.outputs], block, weight);
         Ok((CpuStorage::F32(y), Shape::from((self.rows, self.outputs))))
     }
@@ -68,7 +76,11 @@ impl CustomOp2 for Linear {
             let dx = with_values(weight, |values| {
                 let values = Matrix::new(values, self.outputs, self.inputs);
                 let block = |start: usize, count: usize| {
-                    Matrix::new(&dy[start * self.outputs..(start + count) * self.outputs], count, self.outputs)
+                    Matrix::new(
+                        &dy[start * self.outputs..(start + count) * self.outputs],
+                        count,
+                        self.outputs,
+                    )
                 };
                 tensor_like(self.blocks([self.rows, self.inputs], block, values), x)
             })?;

@@ -6,9 +6,7 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
 ///
 /// Errors: a message for another type or a layout with gaps.
 pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let CpuStorage::F32(values) = storage else {
-        candle_core::bail!("the kernel takes f32 values")
-    };
+    let CpuStorage::F32(values) = storage else { candle_core::bail!("the kernel takes f32 values") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),
         None => candle_core::bail!("the kernel takes contiguous tensors"),

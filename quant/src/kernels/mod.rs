@@ -16,7 +16,7 @@ mod relu;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch_norm::{BatchStatistics, batch_norm};
+pub(crate) use batch_norm::batch_norm;
 pub(crate) use conv::conv2d;
 pub(crate) use linear::linear;
 pub(crate) use pool::{average_pool, max_pool};

@@ -89,7 +89,12 @@ impl Windows {
         y
     }
 
-    fn backward(&self, x: &[f32], dy: &[f32], channel: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+    fn backward(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        channel: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+    ) -> Vec<f32> {
         let mut dx = vec![0.0; x.len()];
         let plane = self.plane().max(1);
         dx.par_chunks_mut(plane)

@@ -40,14 +40,13 @@ impl CustomOp1 for Relu {
         let dx = with_values(x, |values| {
             with_values(dy, |dy| {
                 let mut dx = vec![0.0; values.len()];
-                dx.par_chunks_mut(BLOCK)
-                    .zip(values.par_chunks(BLOCK))
-                    .zip(dy.par_chunks(BLOCK))
-                    .for_each(|((dx, x), dy)| {
+                dx.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK)).for_each(
+                    |((dx, x), dy)| {
                         for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
                             *dx = if *x > 0.0 && *x < self.upper { *dy } else { 0.0 };
                         }
-                    });
+                    },
+                );
                 tensor_like(dx, x)
             })
         })?;

@@ -1,1 +1,374 @@
+//! Every kernel against a scalar reference on random shapes, and the same bytes from any number of threads.
 
+use bitloop_core::graph::{Conv2d, Padding, Pool};
+use candle_core::{Device, Result, Tensor, Var};
+
+use crate::rng::{Rng, rng};
+
+use super::*;
+
+/// Sums of a few hundred products of numbers around 1, taken in another order.
+const TOLERANCE: f64 = 2e-4;
+
+fn random(shape: &[usize], rng: &mut Rng) -> Tensor {
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    values.into_iter().map(f64::from).collect()
+}
+
+fn assert_close(found: &Tensor, expected: &[f64], what: &str) {
+    let found = values(found);
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!((f - e).abs() <= TOLERANCE * (1.0 + e.abs()), "{what}[{index}]: {f} is not {e}");
+    }
+}
+
+/// Output and gradients of `sum(operator(inputs) * r)`, with `r` of the output's shape.
+fn with_gradients(
+    inputs: &[&Tensor],
+    r: impl FnOnce(&[usize]) -> Tensor,
+    operator: impl Fn(&[&Tensor]) -> Result<Tensor>,
+) -> (Tensor, Vec<Tensor>, Tensor) {
+    let variables: Vec<Var> = inputs.iter().map(|input| Var::from_tensor(input).unwrap()).collect();
+    let y = operator(&variables.iter().map(Var::as_tensor).collect::<Vec<_>>()).unwrap();
+    let r = r(y.dims());
+    let gradients = (&y * &r).unwrap().sum_all().unwrap().backward().unwrap();
+    let gradients = variables.iter().map(|variable| gradients.get(variable).unwrap().clone());
+    (y, gradients.collect(), r)
+}
+
+struct Reference {
+    y: Vec<f64>,
+    dx: Vec<f64>,
+    dw: Vec<f64>,
+}
+
+/// The definition, one product at a time; `r` is the gradient of the output.
+fn naive_conv(x: &Tensor, w: &Tensor, conv: &Conv2d, r: &Tensor) -> Reference {
+    let (n, channels, height, width) = x.dims4().unwrap();
+    let (_, _, out_height, out_width) = r.dims4().unwrap();
+    let (x, w, r) = (values(x), values(w), values(r));
+    let per_group = channels / conv.groups;
+    let [kh, kw] = conv.kernel;
+    let mut reference = Reference { y: vec![0.0; r.len()], dx: vec![0.0; x.len()], dw: vec![0.0; w.len()] };
+    for index in 0..r.len() {
+        let (image, out) =
+            (index / (conv.out_channels * out_height * out_width), index / (out_height * out_width));
+        let out = out % conv.out_channels;
+        let (oy, ox) = (index / out_width % out_height, index % out_width);
+        let group = out / (conv.out_channels / conv.groups);
+        for tap in 0..per_group * kh * kw {
+            let (c, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw);
+            let iy = (oy * conv.stride[0] + ky).wrapping_sub(conv.padding.top);
+            let ix = (ox * conv.stride[1] + kx).wrapping_sub(conv.padding.left);
+            if iy >= height || ix >= width {
+                continue;
+            }
+            let pixel = ((image * channels + group * per_group + c) * height + iy) * width + ix;
+            let weight = out * per_group * kh * kw + tap;
+            reference.y[index] += x[pixel] * w[weight];
+            reference.dx[pixel] += r[index] * w[weight];
+            reference.dw[weight] += r[index] * x[pixel];
+        }
+    }
+    assert!(n > 0);
+    reference
+}
+
+fn random_conv(groups: usize, per_group: [usize; 2], rng: &mut Rng) -> (Conv2d, Vec<usize>, Vec<usize>) {
+    let kernel = [1 + rng.below(4), 1 + rng.below(4)];
+    let mut zeros = || rng.below(3);
+    let padding = Padding { top: zeros(), left: zeros(), bottom: zeros(), right: zeros() };
+    let stride = [1 + rng.below(3), 1 + rng.below(3)];
+    let size = [0, 1].map(|axis| kernel[axis] + rng.below(6));
+    let conv = Conv2d { out_channels: groups * per_group[1], kernel, stride, padding, groups, bias: false };
+    let x = vec![1 + rng.below(20), groups * per_group[0], size[0], size[1]];
+    let w = vec![conv.out_channels, per_group[0], kernel[0], kernel[1]];
+    (conv, x, w)
+}
+
+fn check_conv(conv: &Conv2d, x: &[usize], w: &[usize], rng: &mut Rng) {
+    let what = format!("{conv:?} on {x:?}");
+    let (x, w) = (random(x, rng), random(w, rng));
+
+    let (y, gradients, r) =
+        with_gradients(&[&x, &w], |shape| random(shape, rng), |t| conv2d(t[0], t[1], conv));
+
+    let reference = naive_conv(&x, &w, conv, &r);
+    assert_close(&y, &reference.y, &what);
+    assert_close(&gradients[0], &reference.dx, &format!("dx of {what}"));
+    assert_close(&gradients[1], &reference.dw, &format!("dw of {what}"));
+}
+
+#[test]
+fn dense_and_grouped_convolutions_equal_their_definition() {
+    let mut rng = rng(1, 0);
+    for _ in 0..40 {
+        let groups = [1, 1, 2, 3][rng.below(4)];
+        let per_group = [1 + rng.below(5), 1 + rng.below(6)];
+        let (conv, x, w) = random_conv(groups, per_group, &mut rng);
+        check_conv(&conv, &x, &w, &mut rng);
+    }
+}
+
+#[test]
+fn depthwise_convolutions_equal_their_definition() {
+    let mut rng = rng(2, 0);
+    for _ in 0..40 {
+        let channels = 1 + rng.below(5);
+        let (conv, x, w) = random_conv(channels, [1, 1], &mut rng);
+        check_conv(&conv, &x, &w, &mut rng);
+    }
+}
+
+#[test]
+fn depthwise_lines_longer_than_the_lanes_equal_their_definition() {
+    let conv = Conv2d {
+        out_channels: 3,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: Padding::all(1),
+        groups: 3,
+        bias: false,
+    };
+    check_conv(&conv, &[2, 3, 4, 37], &[3, 1, 3, 3], &mut rng(3, 0));
+}
+
+#[test]
+fn pointwise_and_single_pixel_convolutions_equal_their_definition() {
+    let mut rng = rng(4, 0);
+    let pointwise = |stride, padding| Conv2d {
+        out_channels: 7,
+        kernel: [1, 1],
+        stride: [stride; 2],
+        padding: Padding::all(padding),
+        groups: 1,
+        bias: false,
+    };
+    check_conv(&pointwise(1, 0), &[3, 5, 6, 4], &[7, 5, 1, 1], &mut rng);
+    check_conv(&pointwise(2, 0), &[3, 5, 6, 5], &[7, 5, 1, 1], &mut rng);
+    check_conv(&pointwise(1, 1), &[3, 5, 2, 2], &[7, 5, 1, 1], &mut rng);
+    check_conv(&pointwise(1, 0), &[1, 1, 1, 1], &[7, 1, 1, 1], &mut rng);
+    let wide = Conv2d { kernel: [3, 3], padding: Padding::all(1), ..pointwise(1, 0) };
+    check_conv(&wide, &[40, 2, 1, 1], &[7, 2, 3, 3], &mut rng);
+}
+
+#[test]
+fn a_constant_input_gets_no_gradient_but_its_weight_does() {
+    let mut rng = rng(5, 0);
+    let conv = Conv2d {
+        out_channels: 2,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: Padding::all(1),
+        groups: 1,
+        bias: false,
+    };
+    let x = random(&[2, 1, 5, 5], &mut rng);
+    let w = Var::from_tensor(&random(&[2, 1, 3, 3], &mut rng)).unwrap();
+
+    let gradients = conv2d(&x, &w, &conv).unwrap().sum_all().unwrap().backward().unwrap();
+
+    assert!(gradients.get(&x).is_none());
+    assert!(gradients.get(&w).is_some());
+}
+
+#[test]
+fn a_misfit_is_refused_not_computed() {
+    let mut rng = rng(6, 0);
+    let conv = Conv2d {
+        out_channels: 2,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: Padding::default(),
+        groups: 1,
+        bias: false,
+    };
+    let w = random(&[2, 3, 3, 3], &mut rng);
+
+    assert!(conv2d(&random(&[1, 2, 5, 5], &mut rng), &w, &conv).is_err());
+    assert!(conv2d(&random(&[1, 3, 2, 5], &mut rng), &w, &conv).is_err());
+    assert!(linear(&random(&[1, 3], &mut rng), &random(&[2, 4], &mut rng)).is_err());
+    assert!(batch_norm(&w, &random(&[2], &mut rng), &random(&[3], &mut rng), 1e-3).is_err());
+}
+
+#[test]
+fn a_linear_layer_equals_its_definition() {
+    let mut rng = rng(7, 0);
+    for (n, inputs, outputs) in [(1, 1, 1), (5, 3, 2), (33, 70, 65), (64, 9, 100)] {
+        let (x, w) = (random(&[n, inputs], &mut rng), random(&[outputs, inputs], &mut rng));
+
+        let (y, gradients, r) =
+            with_gradients(&[&x, &w], |shape| random(shape, &mut rng), |t| linear(t[0], t[1]));
+
+        assert_close(&y, &values(&x.matmul(&w.t().unwrap()).unwrap()), "y");
+        assert_close(&gradients[0], &values(&r.matmul(&w).unwrap()), "dx");
+        assert_close(&gradients[1], &values(&r.t().unwrap().matmul(&x).unwrap()), "dw");
+    }
+}
+
+/// Output and gradient of both poolings by their definition: `(max, dmax, average, daverage)`.
+fn naive_pool(x: &Tensor, pool: &Pool, r: &Tensor) -> [Vec<f64>; 4] {
+    let (_, _, height, width) = x.dims4().unwrap();
+    let (_, _, out_height, out_width) = r.dims4().unwrap();
+    let (x, r) = (values(x), values(r));
+    let mut result = [vec![0.0; r.len()], vec![0.0; x.len()], vec![0.0; r.len()], vec![0.0; x.len()]];
+    for index in 0..r.len() {
+        let plane = index / (out_height * out_width);
+        let (oy, ox) = (index / out_width % out_height, index % out_width);
+        let mut window = Vec::new();
+        for ky in 0..pool.kernel[0] {
+            for kx in 0..pool.kernel[1] {
+                let iy = (oy * pool.stride[0] + ky).wrapping_sub(pool.padding.top);
+                let ix = (ox * pool.stride[1] + kx).wrapping_sub(pool.padding.left);
+                if iy < height && ix < width {
+                    window.push((plane * height + iy) * width + ix);
+                }
+            }
+        }
+        let largest = *window.iter().max_by(|a, b| x[**a].total_cmp(&x[**b])).unwrap();
+        result[0][index] = x[largest];
+        result[1][largest] += r[index];
+        result[2][index] = window.iter().map(|pixel| x[*pixel]).sum::<f64>() / window.len() as f64;
+        for pixel in &window {
+            result[3][*pixel] += r[index] / window.len() as f64;
+        }
+    }
+    result
+}
+
+#[test]
+fn poolings_equal_their_definition() {
+    let mut rng = rng(8, 0);
+    for _ in 0..40 {
+        let kernel = [1 + rng.below(4), 1 + rng.below(4)];
+        let mut zeros = |axis: usize| rng.below(kernel[axis]);
+        let padding = Padding { top: zeros(0), left: zeros(1), bottom: zeros(0), right: zeros(1) };
+        let pool = Pool { kernel, stride: [1 + rng.below(4), 1 + rng.below(4)], padding };
+        let shape = [1 + rng.below(3), 1 + rng.below(3), kernel[0] + rng.below(6), kernel[1] + rng.below(6)];
+        let x = random(&shape, &mut rng);
+
+        let (y, gradients, r) =
+            with_gradients(&[&x], |shape| random(shape, &mut rng), |t| max_pool(t[0], &pool));
+        let (mean, mean_gradients, _) = with_gradients(&[&x], |_| r.clone(), |t| average_pool(t[0], &pool));
+
+        let [max, dmax, average, daverage] = naive_pool(&x, &pool, &r);
+        assert_close(&y, &max, &format!("max of {pool:?}"));
+        assert_close(&gradients[0], &dmax, &format!("gradient of max of {pool:?}"));
+        assert_close(&mean, &average, &format!("mean of {pool:?}"));
+        assert_close(&mean_gradients[0], &daverage, &format!("gradient of mean of {pool:?}"));
+    }
+}
+
+#[test]
+fn a_maximum_shows_a_nan() {
+    let pool = Pool { kernel: [1, 3], stride: [1, 1], padding: Padding::default() };
+    let x = Tensor::new(&[[[[5.0f32, f32::NAN, 7.0]]]], &Device::Cpu).unwrap();
+
+    assert!(values(&max_pool(&x, &pool).unwrap())[0].is_nan());
+}
+
+#[test]
+fn rectifiers_cut_values_and_gradients() {
+    let x = Tensor::new(&[-1.0f32, 0.0, 2.0, 6.0, 9.0], &Device::Cpu).unwrap();
+    let ones = |shape: &[usize]| Tensor::ones(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
+
+    let (y, gradients, _) = with_gradients(&[&x], ones, |t| relu(t[0], f32::INFINITY));
+    let (y6, gradients6, _) = with_gradients(&[&x], ones, |t| relu(t[0], 6.0));
+
+    assert_eq!(values(&y), [0.0, 0.0, 2.0, 6.0, 9.0]);
+    assert_eq!(values(&gradients[0]), [0.0, 0.0, 1.0, 1.0, 1.0]);
+    assert_eq!(values(&y6), [0.0, 0.0, 2.0, 6.0, 6.0]);
+    assert_eq!(values(&gradients6[0]), [0.0, 0.0, 1.0, 0.0, 0.0]);
+}
+
+/// Batch norm from candle's own differentiable operators, along the columns of `(channels, values)`.
+fn composed_batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<Tensor> {
+    let dims = x.dims().to_vec();
+    let channels = dims[1];
+    let rows = x.transpose(0, 1)?.contiguous()?;
+    let shape = rows.dims().to_vec();
+    let rows = rows.reshape((channels, ()))?;
+    let centered = rows.broadcast_sub(&rows.mean_keepdim(1)?)?;
+    let deviation = (centered.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?;
+    let y = centered.broadcast_div(&deviation)?;
+    let y = y.broadcast_mul(&gamma.reshape((channels, 1))?)?;
+    let y = y.broadcast_add(&beta.reshape((channels, 1))?)?;
+    y.reshape(shape)?.transpose(0, 1)?.contiguous()
+}
+
+#[test]
+fn batch_norm_and_its_gradients_equal_the_composed_form() {
+    let mut rng = rng(9, 0);
+    for shape in [vec![2, 1, 1, 1], vec![5, 3, 4, 7], vec![3, 2, 6, 6], vec![8, 4]] {
+        let x = ((random(&shape, &mut rng) * 2.0).unwrap() + 3.0).unwrap();
+        let (gamma, beta) = (random(&[shape[1]], &mut rng), random(&[shape[1]], &mut rng));
+        let inputs = [&x, &gamma, &beta];
+
+        let (y, gradients, r) =
+            with_gradients(&inputs, |s| random(s, &mut rng), |t| Ok(batch_norm(t[0], t[1], t[2], 1e-3)?.0));
+
+        let (expected, expected_gradients, _) =
+            with_gradients(&inputs, |_| r.clone(), |t| composed_batch_norm(t[0], t[1], t[2], 1e-3));
+        assert_close(&y, &values(&expected), "y");
+        for (gradient, expected) in gradients.iter().zip(&expected_gradients) {
+            assert_close(gradient, &values(expected), &format!("a gradient for {shape:?}"));
+        }
+    }
+}
+
+#[test]
+fn batch_statistics_are_mean_and_biased_variance() {
+    let x = Tensor::new(&[[[1.0f32, 3.0]], [[5.0, 7.0]]], &Device::Cpu).unwrap();
+    let one = Tensor::ones(1, candle_core::DType::F32, &Device::Cpu).unwrap();
+
+    let (_, statistics) = batch_norm(&x, &one, &one, 1e-3).unwrap();
+
+    assert_eq!(statistics.mean, [4.0]);
+    assert_eq!(statistics.variance, [5.0]);
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    let conv = |groups: usize, out_channels: usize| Conv2d {
+        out_channels,
+        kernel: [3, 3],
+        stride: [2, 1],
+        padding: Padding::all(1),
+        groups,
+        bias: false,
+    };
+    let network = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut rng = rng(10, 0);
+            let shapes: [&[usize]; 6] =
+                [&[37, 4, 9, 9], &[6, 4, 3, 3], &[6], &[6], &[6, 1, 3, 3], &[70, 6 * 3 * 9]];
+            let inputs: Vec<Tensor> = shapes.iter().map(|shape| random(shape, &mut rng)).collect();
+            let (y, mut gradients, _) = with_gradients(
+                &inputs.iter().collect::<Vec<_>>(),
+                |shape| random(shape, &mut rng),
+                |t| {
+                    let x = conv2d(t[0], t[1], &conv(1, 6))?;
+                    let x = relu(&batch_norm(&x, t[2], t[3], 1e-3)?.0, 6.0)?;
+                    linear(&conv2d(&x, t[4], &conv(6, 6))?.flatten_from(1)?, t[5])
+                },
+            );
+            gradients.push(y);
+            gradients
+                .iter()
+                .flat_map(|tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+                .map(f32::to_bits)
+                .collect::<Vec<u32>>()
+        })
+    };
+
+    let one = network(1);
+    assert_eq!(one, network(2));
+    assert_eq!(one, network(3));
+}

@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use bitloop_core::graph::{GraphError, Shape};
 
+use crate::error::one_line;
+
 /// What is wrong with a model file; every variant names the place.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -33,7 +35,9 @@ pub enum ModelError {
     #[error("a plain safetensors file without a graph; make a model file from it with `bitloop import`")]
     NoGraph,
     /// The file is of another version.
-    #[error("format version `{found}` is not known, only `{supported}`; use the bitloop release that wrote the file")]
+    #[error(
+        "format version `{found}` is not known, only `{supported}`; use the bitloop release that wrote the file"
+    )]
     Version {
         /// The file's.
         found: String,
@@ -50,7 +54,9 @@ pub enum ModelError {
     #[error("the graph is not valid: {0}")]
     Graph(#[from] GraphError),
     /// The input's normalization divides by zero, or is not finite.
-    #[error("the input's mean {mean} and standard deviation {std} of channel {channel} do not normalize anything")]
+    #[error(
+        "the input's mean {mean} and standard deviation {std} of channel {channel} do not normalize anything"
+    )]
     Normalization {
         /// Which channel.
         channel: usize,
@@ -92,7 +98,9 @@ pub enum ModelError {
         found: Shape,
     },
     /// A weight is NaN or infinite.
-    #[error("tensor `{name}` has the value {value} at index {index}; the training has diverged or the file is damaged")]
+    #[error(
+        "tensor `{name}` has the value {value} at index {index}; the training has diverged or the file is damaged"
+    )]
     NotFinite {
         /// The tensor.
         name: String,
@@ -102,7 +110,9 @@ pub enum ModelError {
         value: f32,
     },
     /// A batch norm would divide by zero or take the root of a negative number.
-    #[error("tensor `{name}` has the variance {value} at index {index}, which is not positive with eps {eps} added")]
+    #[error(
+        "tensor `{name}` has the variance {value} at index {index}, which is not positive with eps {eps} added"
+    )]
     Variance {
         /// The tensor.
         name: String,
@@ -114,7 +124,7 @@ pub enum ModelError {
         eps: f64,
     },
     /// candle cannot make or read a tensor.
-    #[error("tensor `{name}`: {source}")]
+    #[error("tensor `{name}`: {}", one_line(source))]
     Tensor {
         /// The tensor.
         name: String,

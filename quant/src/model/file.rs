@@ -26,9 +26,8 @@ impl Model {
         let mut weights = BTreeMap::new();
         let tensors: BTreeMap<&str, _> = file.iter().collect();
         for (name, view) in tensors {
-            let shape = expected.get(name).ok_or_else(|| ModelError::UnexpectedTensor {
-                name: name.to_owned(),
-            })?;
+            let shape =
+                expected.get(name).ok_or_else(|| ModelError::UnexpectedTensor { name: name.to_owned() })?;
             if view.dtype() != Dtype::F32 {
                 return Err(ModelError::Type {
                     name: name.to_owned(),
@@ -44,10 +43,7 @@ impl Model {
             }
             let values = archive::f32_values(view.data());
             let tensor = Tensor::from_vec(values, view.shape(), &Device::Cpu);
-            let tensor = tensor.map_err(|source| ModelError::Tensor {
-                name: name.to_owned(),
-                source,
-            })?;
+            let tensor = tensor.map_err(|source| ModelError::Tensor { name: name.to_owned(), source })?;
             weights.insert(name.to_owned(), tensor);
         }
         Self::new(graph, weights)
@@ -58,10 +54,8 @@ impl Model {
     /// Errors: those of [`Model::from_bytes`] with the path, and `Io`.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
         let bytes = fs::read(path).map_err(|source| io("read", path, source))?;
-        Self::from_bytes(&bytes).map_err(|source| ModelError::InFile {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
+        Self::from_bytes(&bytes)
+            .map_err(|source| ModelError::InFile { path: path.to_owned(), source: Box::new(source) })
     }
 
     /// Returns the model file's bytes; the same model always gives the same bytes, so their digest names it.
@@ -69,9 +63,8 @@ impl Model {
     /// Errors: those of [`Model::new`], if fields were changed to something that could not be read again.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         self.check()?;
-        let graph = serde_json::to_string(&self.graph).map_err(|error| ModelError::GraphText {
-            reason: error.to_string(),
-        })?;
+        let graph = serde_json::to_string(&self.graph)
+            .map_err(|error| ModelError::GraphText { reason: error.to_string() })?;
         let metadata = BTreeMap::from([(FORMAT_KEY, FORMAT.to_owned()), (GRAPH_KEY, graph)]);
         let mut entries = BTreeMap::new();
         for (name, tensor) in &self.weights {
@@ -109,29 +102,18 @@ fn graph_of(bytes: &[u8]) -> Result<Graph, ModelError> {
     let metadata = header.metadata().as_ref().ok_or(ModelError::NoGraph)?;
     let version = metadata.get(FORMAT_KEY).ok_or(ModelError::NoGraph)?;
     if version != FORMAT {
-        return Err(ModelError::Version {
-            found: version.clone(),
-            supported: FORMAT,
-        });
+        return Err(ModelError::Version { found: version.clone(), supported: FORMAT });
     }
     let text = metadata.get(GRAPH_KEY).ok_or(ModelError::NoGraph)?;
-    serde_json::from_str(text).map_err(|error| ModelError::GraphText {
-        reason: error.to_string(),
-    })
+    serde_json::from_str(text).map_err(|error| ModelError::GraphText { reason: error.to_string() })
 }
 
 fn not_safetensors(error: safetensors::SafeTensorError) -> ModelError {
-    ModelError::NotSafetensors {
-        reason: error.to_string(),
-    }
+    ModelError::NotSafetensors { reason: error.to_string() }
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> ModelError {
-    ModelError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    ModelError::Io { action, path: path.to_owned(), source }
 }
 
 /// A name of this process's own in the same folder, so that the rename stays within one file system.

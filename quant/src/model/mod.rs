@@ -6,7 +6,7 @@
 mod error;
 mod file;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 
@@ -64,12 +64,7 @@ impl Model {
             // The sum is taken in f32, as the network takes it.
             if let Some(index) = values.iter().position(|value| value + eps as f32 <= 0.0) {
                 let value = values[index];
-                return Err(ModelError::Variance {
-                    name,
-                    index,
-                    value,
-                    eps,
-                });
+                return Err(ModelError::Variance { name, index, value, eps });
             }
         }
         Ok(())
@@ -86,7 +81,8 @@ pub fn expected_tensors(graph: &Graph) -> Result<Vec<(String, Vec<usize>)>, Grap
     for (node, shape) in graph.nodes.iter().zip(&shapes) {
         let channels = node.inputs.first().and_then(|input| known.get(input.as_str()));
         let channels = channels.map_or(0, |input| input.channels());
-        let mut expect = |part: &str, shape: Vec<usize>| tensors.push((format!("{}.{part}", node.name), shape));
+        let mut expect =
+            |part: &str, shape: Vec<usize>| tensors.push((format!("{}.{part}", node.name), shape));
         match &node.op {
             Op::Conv2d(conv) => {
                 let [height, width] = conv.kernel;
@@ -126,11 +122,7 @@ pub fn expected_tensors(graph: &Graph) -> Result<Vec<(String, Vec<usize>)>, Grap
 fn check_normalization(graph: &Graph) -> Result<(), ModelError> {
     for (channel, (mean, std)) in graph.input.mean.iter().zip(&graph.input.std).enumerate() {
         if !mean.is_finite() || !std.is_normal() || *std < 0.0 {
-            return Err(ModelError::Normalization {
-                channel,
-                mean: *mean,
-                std: *std,
-            });
+            return Err(ModelError::Normalization { channel, mean: *mean, std: *std });
         }
     }
     Ok(())
@@ -138,10 +130,7 @@ fn check_normalization(graph: &Graph) -> Result<(), ModelError> {
 
 fn check_tensor(name: &str, expected: &[usize], tensor: &Tensor) -> Result<(), ModelError> {
     if tensor.dtype() != DType::F32 {
-        return Err(ModelError::Type {
-            name: name.to_owned(),
-            found: tensor.dtype().as_str().to_owned(),
-        });
+        return Err(ModelError::Type { name: name.to_owned(), found: tensor.dtype().as_str().to_owned() });
     }
     if tensor.dims() != expected {
         return Err(ModelError::Shape {
@@ -153,18 +142,11 @@ fn check_tensor(name: &str, expected: &[usize], tensor: &Tensor) -> Result<(), M
     let values = values_of(name, tensor)?;
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(index) => Err(ModelError::NotFinite {
-            name: name.to_owned(),
-            index,
-            value: values[index],
-        }),
+        Some(index) => Err(ModelError::NotFinite { name: name.to_owned(), index, value: values[index] }),
     }
 }
 
 fn values_of(name: &str, tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     let values = tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
-    values.map_err(|source| ModelError::Tensor {
-        name: name.to_owned(),
-        source,
-    })
+    values.map_err(|source| ModelError::Tensor { name: name.to_owned(), source })
 }

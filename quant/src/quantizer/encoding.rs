@@ -28,30 +28,18 @@ impl Grid {
         if !inside || qmax <= qmin || qmax - qmin >= CODE_MAX {
             return Err(QuantError::Grid { qmin, qmax });
         }
-        Ok(Self {
-            qmin,
-            qmax,
-            symmetric,
-        })
+        Ok(Self { qmin, qmax, symmetric })
     }
 
     /// The grid of weights: `-2^(b-1)..=2^(b-1) - 1` around zero.
     pub fn symmetric(bits: Bits) -> Self {
         let half = 1 << (bits.get() - 1);
-        Self {
-            qmin: -half,
-            qmax: half - 1,
-            symmetric: true,
-        }
+        Self { qmin: -half, qmax: half - 1, symmetric: true }
     }
 
     /// The grid of activations: `0..=2^b - 1` with a zero point.
     pub fn asymmetric(bits: Bits) -> Self {
-        Self {
-            qmin: 0,
-            qmax: (1 << bits.get()) - 1,
-            symmetric: false,
-        }
+        Self { qmin: 0, qmax: (1 << bits.get()) - 1, symmetric: false }
     }
 
     /// Smallest code.
@@ -111,11 +99,7 @@ impl Encoding {
     ///
     /// Errors: `NotFinite`.
     pub fn from_range(min: f32, max: f32, bits: Bits, symmetric: bool) -> Result<Self, QuantError> {
-        let grid = if symmetric {
-            Grid::symmetric(bits)
-        } else {
-            Grid::asymmetric(bits)
-        };
+        let grid = if symmetric { Grid::symmetric(bits) } else { Grid::asymmetric(bits) };
         Self::from_observed(&[(min, max)], grid)
     }
 
@@ -150,11 +134,7 @@ impl Encoding {
                 nearest.saturating_sub(grid.qmin).clamp(-grid.qmax, -grid.qmin)
             });
         }
-        Ok(Self {
-            grid,
-            scale,
-            offset,
-        })
+        Ok(Self { grid, scale, offset })
     }
 
     /// Returns the symmetric encoding of a weight.

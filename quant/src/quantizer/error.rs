@@ -1,5 +1,7 @@
 use bitloop_core::bits::UnsupportedBits;
 
+use crate::error::one_line;
+
 /// Why a tensor cannot be quantized.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantError {
@@ -15,7 +17,9 @@ pub enum QuantError {
         qmax: i32,
     },
     /// A range is NaN, infinite or upside down.
-    #[error("the range of channel {channel} is {min} to {max}, which no grid can cover; look for NaN or infinite values")]
+    #[error(
+        "the range of channel {channel} is {min} to {max}, which no grid can cover; look for NaN or infinite values"
+    )]
     NotFinite {
         /// Which channel; 0 if there is one range for all.
         channel: usize,
@@ -33,6 +37,6 @@ pub enum QuantError {
         shape: Vec<usize>,
     },
     /// candle cannot do it.
-    #[error("quantizing failed: {0}")]
+    #[error("quantizing failed: {}", one_line(.0))]
     Tensor(#[from] candle_core::Error),
 }

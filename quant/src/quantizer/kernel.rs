@@ -35,10 +35,7 @@ struct Channel {
 
 impl Quantize {
     pub(super) fn new(encoding: &Encoding, output: Output) -> Self {
-        Self {
-            encoding: encoding.clone(),
-            output,
-        }
+        Self { encoding: encoding.clone(), output }
     }
 
     fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
@@ -66,7 +63,9 @@ impl Quantize {
         let (lo, hi, scale) = (along(|c| c.lo)?, along(|c| c.hi)?, along(|c| c.scale)?);
         let steps = x.broadcast_div(&scale)?;
         match self.output {
-            Output::Nearest => rounded(&steps.broadcast_maximum(&lo)?.broadcast_minimum(&hi)?)?.broadcast_mul(&scale),
+            Output::Nearest => {
+                rounded(&steps.broadcast_maximum(&lo)?.broadcast_minimum(&hi)?)?.broadcast_mul(&scale)
+            }
             Output::Code => {
                 let offset = along(|c| c.offset)?;
                 rounded(&steps.broadcast_maximum(&lo)?.broadcast_minimum(&hi)?)?.broadcast_sub(&offset)

@@ -11,8 +11,8 @@ mod tests;
 
 use candle_core::{DType, Tensor};
 
-pub use encoding::{Encoding, Grid};
 pub(crate) use encoding::observed_range;
+pub use encoding::{Encoding, Grid};
 pub use error::QuantError;
 
 use kernel::{Output, Quantize};
@@ -46,19 +46,11 @@ pub fn integer_codes(x: &Tensor, encoding: &Encoding) -> Result<Tensor, QuantErr
     check_channels(x, encoding)?;
     let (min, max) = observed_range(&x.flatten_all()?.to_vec1::<f32>()?);
     if min.is_nan() {
-        return Err(QuantError::NotFinite {
-            channel: 0,
-            min,
-            max,
-        });
+        return Err(QuantError::NotFinite { channel: 0, min, max });
     }
     let op = Quantize::new(encoding, Output::Code);
     let x = x.detach();
-    let codes = if x.device().is_cpu() {
-        x.contiguous()?.apply_op1_no_bwd(&op)?
-    } else {
-        op.composed(&x)?
-    };
+    let codes = if x.device().is_cpu() { x.contiguous()?.apply_op1_no_bwd(&op)? } else { op.composed(&x)? };
     Ok(codes.to_dtype(DType::I64)?)
 }
 
@@ -67,8 +59,5 @@ fn check_channels(x: &Tensor, encoding: &Encoding) -> Result<(), QuantError> {
     if scales == 1 || (scales > 1 && x.dims().first() == Some(&scales)) {
         return Ok(());
     }
-    Err(QuantError::Channels {
-        scales,
-        shape: x.dims().to_vec(),
-    })
+    Err(QuantError::Channels { scales, shape: x.dims().to_vec() })
 }

@@ -38,7 +38,12 @@ pub(super) fn order(training: &[usize], seed: u64, epoch: usize) -> Vec<usize> {
 }
 
 /// Returns the pixels of a batch with random changes; a pixel shifted in from outside is 0, which is black.
-pub(super) fn augmented(images: &Images, batch: &[usize], augmentation: &Augmentation, rng: &mut Rng) -> Vec<u8> {
+pub(super) fn augmented(
+    images: &Images,
+    batch: &[usize],
+    augmentation: &Augmentation,
+    rng: &mut Rng,
+) -> Vec<u8> {
     let [channels, height, width] = *images.shape.0 else {
         return Vec::new();
     };
@@ -73,12 +78,7 @@ mod tests {
     use super::*;
 
     fn one_image() -> Images {
-        Images {
-            shape: Shape::image(1, 3, 3),
-            pixels: (1..=9).collect(),
-            labels: vec![0],
-            classes: 1,
-        }
+        Images { shape: Shape::image(1, 3, 3), pixels: (1..=9).collect(), labels: vec![0], classes: 1 }
     }
 
     #[test]

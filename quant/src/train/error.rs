@@ -15,7 +15,9 @@ pub enum TrainError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// There are not enough images to hold some back and fill one batch.
-    #[error("{images} images are too few to hold back {validation} and train on batches of {batch}; lower `validation` or `batch`")]
+    #[error(
+        "{images} images are too few to hold back {validation} and train on batches of {batch}; lower `validation` or `batch`"
+    )]
     TooFewImages {
         /// Images in the data set.
         images: usize,
@@ -38,7 +40,9 @@ pub enum TrainError {
     #[error("images of shape {0} do not belong to the data set; 1 channel is needed")]
     Images(Shape),
     /// The loss is no longer a number.
-    #[error("the loss is {loss} in epoch {epoch}, step {step}; lower `learning_rate` or raise `warmup_epochs`")]
+    #[error(
+        "the loss is {loss} in epoch {epoch}, step {step}; lower `learning_rate` or raise `warmup_epochs`"
+    )]
     Diverged {
         /// From 1.
         epoch: usize,
@@ -48,7 +52,9 @@ pub enum TrainError {
         loss: f64,
     },
     /// A half-finished training of another kind lies in the way.
-    #[error("{path} is a half-finished training with other settings or images; restore them, or delete the file to start again")]
+    #[error(
+        "{path} is a half-finished training with other settings or images; restore them, or delete the file to start again"
+    )]
     Changed {
         /// The training state.
         path: PathBuf,

@@ -95,9 +95,7 @@ pub fn train(
     let mut standing = Standing { epochs: 0, best: None };
     if let Some(earlier) = state::resume(&mut session, identity, &state_path)? {
         standing = earlier;
-        progress(Progress::Resumed {
-            epochs: standing.epochs,
-        });
+        progress(Progress::Resumed { epochs: standing.epochs });
     }
     let mut pace = Pace {
         watch: Stopwatch::start(),
@@ -151,11 +149,7 @@ fn epoch(
     for (index, batch) in session.order(epoch).chunks_exact(spec.batch).enumerate() {
         let loss = session.step(batch, epoch * steps + index)?;
         if !loss.is_finite() {
-            return Err(TrainError::Diverged {
-                epoch: epoch + 1,
-                step: index + 1,
-                loss,
-            });
+            return Err(TrainError::Diverged { epoch: epoch + 1, step: index + 1, loss });
         }
         loss_sum += loss;
         pace.steps_done += 1;

@@ -52,11 +52,7 @@ impl Update<'_> {
         let decays = name.ends_with(".weight");
         let zeros = || vec![0.0; values.len()];
         match *self.optimizer {
-            Optimizer::Sgd {
-                learning_rate,
-                momentum,
-                weight_decay,
-            } => {
+            Optimizer::Sgd { learning_rate, momentum, weight_decay } => {
                 let velocity = moments.first.entry(name.to_owned()).or_insert_with(zeros);
                 let rate = (learning_rate * self.factor) as f32;
                 let momentum = momentum as f32;
@@ -67,10 +63,7 @@ impl Update<'_> {
                     *w -= rate * (g + momentum * *v);
                 }
             }
-            Optimizer::AdamW {
-                learning_rate,
-                weight_decay,
-            } => {
+            Optimizer::AdamW { learning_rate, weight_decay } => {
                 let first = moments.first.entry(name.to_owned()).or_insert_with(zeros);
                 let second = moments.second.entry(name.to_owned()).or_insert_with(zeros);
                 let rate = learning_rate * self.factor;
@@ -95,21 +88,14 @@ mod tests {
 
     fn one_step(optimizer: &Optimizer, name: &str, step: usize, moments: &mut Moments) -> f32 {
         let mut values = [1.0];
-        let update = Update {
-            optimizer,
-            step,
-            factor: 1.0,
-        };
+        let update = Update { optimizer, step, factor: 1.0 };
         update.apply(moments, name, &mut values, &[0.5]);
         values[0]
     }
 
     #[test]
     fn the_learning_rate_rises_and_falls_to_zero() {
-        let schedule = Schedule {
-            warmup_steps: 10.0,
-            steps: 110,
-        };
+        let schedule = Schedule { warmup_steps: 10.0, steps: 110 };
 
         assert!((schedule.factor(0) - 0.1).abs() < 1e-12);
         assert!((schedule.factor(9) - 1.0).abs() < 1e-12);
@@ -119,11 +105,7 @@ mod tests {
 
     #[test]
     fn sgd_looks_ahead_and_decays_weights_only() {
-        let sgd = Optimizer::Sgd {
-            learning_rate: 0.1,
-            momentum: 0.9,
-            weight_decay: 0.1,
-        };
+        let sgd = Optimizer::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.1 };
 
         // g = 0.5 + 0.1, v = g, w = 1 - 0.1 (g + 0.9 v).
         assert!((one_step(&sgd, "conv.weight", 0, &mut Moments::default()) - 0.886).abs() < 1e-6);
@@ -133,10 +115,7 @@ mod tests {
 
     #[test]
     fn adamw_steps_by_the_learning_rate_at_first() {
-        let adamw = Optimizer::AdamW {
-            learning_rate: 0.01,
-            weight_decay: 0.5,
-        };
+        let adamw = Optimizer::AdamW { learning_rate: 0.01, weight_decay: 0.5 };
         let mut moments = Moments::default();
 
         assert!((one_step(&adamw, "conv.weight", 0, &mut moments) - (0.995 - 0.01)).abs() < 1e-6);

@@ -59,9 +59,8 @@ impl Pass for TrainingPass<'_> {
     fn dropout(&mut self, _: &Node, rate: f32, x: &Tensor) -> Result<Tensor> {
         let kept = 1.0 / (1.0 - rate);
         let rate = f64::from(rate);
-        let mask: Vec<f32> = (0..x.elem_count())
-            .map(|_| if self.dropout.uniform() < rate { 0.0 } else { kept })
-            .collect();
+        let mask: Vec<f32> =
+            (0..x.elem_count()).map(|_| if self.dropout.uniform() < rate { 0.0 } else { kept }).collect();
         x * Tensor::from_vec(mask, x.shape(), x.device())?
     }
 }

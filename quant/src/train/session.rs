@@ -110,11 +110,7 @@ impl<'a> Session<'a> {
             warmup_steps: self.spec.warmup_epochs * self.steps() as f64,
             steps: self.spec.epochs * self.steps(),
         };
-        let update = Update {
-            optimizer: &self.spec.optimizer,
-            step,
-            factor: schedule.factor(step),
-        };
+        let update = Update { optimizer: &self.spec.optimizer, step, factor: schedule.factor(step) };
         for (name, variable) in &self.variables {
             let Some(gradient) = gradients.get(variable) else {
                 continue;
@@ -130,11 +126,7 @@ impl<'a> Session<'a> {
     /// Returns accuracy and loss over the held-back images, with the running statistics.
     pub(super) fn validate(&self) -> Result<Validation, TrainError> {
         let weights = self.weights()?;
-        let mut sum = Validation {
-            correct: 0,
-            images: self.held_back.len(),
-            loss: 0.0,
-        };
+        let mut sum = Validation { correct: 0, images: self.held_back.len(), loss: 0.0 };
         let image = self.images.shape.elements();
         for batch in self.held_back.chunks(VALIDATION_BATCH) {
             let pixels: Vec<u8> = batch
@@ -144,7 +136,8 @@ impl<'a> Session<'a> {
                 .collect();
             let x = normalize(&self.graph.input, &pixels, batch.len(), &Device::Cpu)?;
             let logits = forward(&self.graph, &x, &self.logits, &mut FloatPass { weights: &weights })?;
-            let log_probabilities = candle_nn::ops::log_softmax(&logits.flatten_from(1)?, 1)?.to_vec2::<f32>()?;
+            let log_probabilities =
+                candle_nn::ops::log_softmax(&logits.flatten_from(1)?, 1)?.to_vec2::<f32>()?;
             for (index, row) in batch.iter().zip(log_probabilities) {
                 let label = self.images.labels[*index] as usize;
                 let first_largest = (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
@@ -202,11 +195,7 @@ fn check(spec: &TrainSpec, images: &Images) -> Result<(), TrainError> {
     setting("warmup_epochs", warmup, "between 0 and `epochs`", in_time)?;
     let validation = spec.data.validation;
     if validation == 0 || images.len() < validation + spec.batch {
-        return Err(TrainError::TooFewImages {
-            images: images.len(),
-            validation,
-            batch: spec.batch,
-        });
+        return Err(TrainError::TooFewImages { images: images.len(), validation, batch: spec.batch });
     }
     Ok(())
 }
@@ -219,9 +208,5 @@ fn input_of(dataset: Dataset, images: &Images) -> Result<Input, TrainError> {
     if images.shape.channels() != mean.len() {
         return Err(TrainError::Images(images.shape.clone()));
     }
-    Ok(Input {
-        shape: images.shape.clone(),
-        mean,
-        std,
-    })
+    Ok(Input { shape: images.shape.clone(), mean, std })
 }

@@ -55,7 +55,12 @@ pub(super) fn path_beside(out: &Path) -> PathBuf {
 }
 
 /// Writes the state; a reader sees the old file or the new one, never a part.
-pub(super) fn save(session: &Session<'_>, standing: &Standing, identity: Digest, path: &Path) -> Result<(), TrainError> {
+pub(super) fn save(
+    session: &Session<'_>,
+    standing: &Standing,
+    identity: Digest,
+    path: &Path,
+) -> Result<(), TrainError> {
     let (best_epoch, best) = standing.best.expect("a state is saved only behind a validated epoch");
     let header = Header {
         format: FORMAT,
@@ -78,11 +83,7 @@ pub(super) fn save(session: &Session<'_>, standing: &Standing, identity: Digest,
         }
     }
     let entries = named.iter().map(|(name, (shape, bytes))| {
-        let entry = Entry {
-            dtype: "F32",
-            shape,
-            bytes: bytes.clone(),
-        };
+        let entry = Entry { dtype: "F32", shape, bytes: bytes.clone() };
         (name.as_str(), entry)
     });
     let bytes = archive::to_bytes(BTreeMap::from([(KEY, header)]), &entries.collect());
@@ -106,10 +107,7 @@ pub(super) fn resume(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(io("read", path, source)),
     };
-    let wrong = |reason: String| TrainError::State {
-        path: path.to_owned(),
-        reason,
-    };
+    let wrong = |reason: String| TrainError::State { path: path.to_owned(), reason };
     let header = header_of(&bytes).map_err(wrong)?;
     if header.identity != identity {
         return Err(TrainError::Changed { path: path.to_owned() });
@@ -119,15 +117,9 @@ pub(super) fn resume(
         let values = archive::f32_values(view.data());
         restore(session, name, values).map_err(wrong)?;
     }
-    let best = Validation {
-        correct: header.best_correct,
-        images: header.best_images,
-        loss: header.best_loss,
-    };
-    Ok(Some(Standing {
-        epochs: header.epochs,
-        best: Some((header.best_epoch, best)),
-    }))
+    let best =
+        Validation { correct: header.best_correct, images: header.best_images, loss: header.best_loss };
+    Ok(Some(Standing { epochs: header.epochs, best: Some((header.best_epoch, best)) }))
 }
 
 /// Removes the state of a training that has ended.
@@ -169,9 +161,5 @@ fn restore(session: &mut Session<'_>, name: &str, values: Vec<f32>) -> Result<()
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> TrainError {
-    TrainError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    TrainError::Io { action, path: path.to_owned(), source }
 }

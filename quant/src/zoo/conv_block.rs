@@ -114,22 +114,13 @@ impl Builder<'_> {
     fn depthwise(&mut self, place: &Place, stride: usize) {
         let [kh, kw] = place.kernel;
         let suffix = joined(&format!("{kh}{kw}"), &place.suffix);
-        let window = Window {
-            kernel: place.kernel,
-            stride,
-            groups: self.channels,
-            bias: false,
-        };
+        let window = Window { kernel: place.kernel, stride, groups: self.channels, bias: false };
         self.conv(format!("conv2d_dw_{suffix}"), self.channels, window);
         self.norm_and_rectifier(format!("conv2d_dw_bn_{suffix}"), format!("conv2d_dw_act_{suffix}"));
     }
 
     fn pooling(&mut self, suffix: &str) {
-        let pool = Pool {
-            kernel: [2, 2],
-            stride: [2, 2],
-            padding: Padding::default(),
-        };
+        let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
         self.size = self.size.map(|size| size / 2);
         self.push(joined("mp", suffix), Op::MaxPool(pool));
         if self.spec.xnornet_trick {
@@ -140,10 +131,7 @@ impl Builder<'_> {
     fn classifier(&mut self, classes: usize) -> Result<(), ZooError> {
         if !self.spec.all_conv {
             self.push("flatten".to_owned(), Op::Flatten);
-            let dense = Linear {
-                out_features: classes,
-                bias: true,
-            };
+            let dense = Linear { out_features: classes, bias: true };
             self.push("dense".to_owned(), Op::Linear(dense));
             self.push("softmax".to_owned(), Op::Softmax);
             return Ok(());
@@ -152,12 +140,7 @@ impl Builder<'_> {
             let [height, width] = self.size;
             return Err(ZooError::NotOnePixel(Shape::image(self.channels, height, width)));
         }
-        let window = Window {
-            kernel: [1, 1],
-            stride: 1,
-            groups: 1,
-            bias: true,
-        };
+        let window = Window { kernel: [1, 1], stride: 1, groups: 1, bias: true };
         self.conv("dense".to_owned(), classes, window);
         self.push("softmax".to_owned(), Op::Softmax);
         self.push("flatten".to_owned(), Op::Flatten);

@@ -10,7 +10,9 @@ pub enum ZooError {
     #[error("`filters` is empty or has an empty block; name at least one number of filters per block")]
     NoFilters,
     /// The classifier of an `all_conv` network sees more than one pixel.
-    #[error("`all_conv` needs a 1x1 image at the classifier but it is {0}; add blocks, or leave `all_conv` out")]
+    #[error(
+        "`all_conv` needs a 1x1 image at the classifier but it is {0}; add blocks, or leave `all_conv` out"
+    )]
     NotOnePixel(Shape),
     /// The input is no image.
     #[error("the input has shape {0}; (channels, height, width) is needed")]

@@ -32,10 +32,8 @@ pub fn initial_weights(
             "gamma" | "running_var" => vec![1.0; count],
             _ => vec![0.0; count],
         };
-        let tensor = Tensor::from_vec(values, shape, &Device::Cpu).map_err(|error| ZooError::Weight {
-            name: name.clone(),
-            reason: error.to_string(),
-        })?;
+        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)
+            .map_err(|error| ZooError::Weight { name: name.clone(), reason: error.to_string() })?;
         weights.insert(name, tensor);
     }
     Ok(weights)
@@ -54,10 +52,7 @@ impl Fan {
             _ => 1,
         };
         let window: usize = shape[2..].iter().product();
-        Self {
-            fan_in: (shape[1] * window) as f64,
-            fan_out: (shape[0] / groups * window) as f64,
-        }
+        Self { fan_in: (shape[1] * window) as f64, fan_out: (shape[0] / groups * window) as f64 }
     }
 
     fn draw(&self, initializer: Initializer, rng: &mut Rng) -> f64 {

@@ -21,7 +21,12 @@ pub use resnet::resnet;
 /// Returns the graph of a network.
 ///
 /// Errors: [`ZooError`], saying what cannot be built.
-pub fn build(architecture: &Architecture, name: &str, input: Input, classes: usize) -> Result<Graph, ZooError> {
+pub fn build(
+    architecture: &Architecture,
+    name: &str,
+    input: Input,
+    classes: usize,
+) -> Result<Graph, ZooError> {
     match architecture {
         Architecture::ConvBlock(spec) => conv_block(spec, name, input, classes),
         Architecture::ResNet(spec) => resnet(spec, name, input, classes),

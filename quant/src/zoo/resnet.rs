@@ -19,9 +19,7 @@ pub fn resnet(spec: &ResNet, name: &str, input: Input, classes: usize) -> Result
     if ![8, 14, 20].contains(&spec.depth) {
         return Err(ZooError::Depth(spec.depth));
     }
-    let mut builder = Builder {
-        graph: Graph::new(name, input),
-    };
+    let mut builder = Builder { graph: Graph::new(name, input) };
     let stem = builder.conv_and_norm("", "1", INPUT, Window::square(spec.width, 3, spec.stem_stride));
     let mut last = builder.graph.push("relu1", Op::Relu, &[&stem]);
     let mut channels = spec.width;
@@ -36,10 +34,7 @@ pub fn resnet(spec: &ResNet, name: &str, input: Input, classes: usize) -> Result
     }
     let mut graph = builder.graph;
     let pool = graph.push("pool", Op::GlobalAveragePool, &[&last]);
-    let dense = Linear {
-        out_features: classes,
-        bias: true,
-    };
+    let dense = Linear { out_features: classes, bias: true };
     graph.push("dense", Op::Linear(dense), &[&pool]);
     graph.shapes()?;
     Ok(graph)
@@ -54,11 +49,7 @@ struct Window {
 
 impl Window {
     fn square(out_channels: usize, kernel: usize, stride: usize) -> Self {
-        Self {
-            out_channels,
-            kernel,
-            stride,
-        }
+        Self { out_channels, kernel, stride }
     }
 }
 
@@ -73,8 +64,7 @@ impl Builder {
         let second = self.conv_and_norm(prefix, "2", &relu, Window { stride: 1, ..window });
         let shortcut = if projects || window.stride > 1 {
             let conv = self.conv(format!("{prefix}shortcut.conv"), input, Window { kernel: 1, ..window });
-            self.graph
-                .push(format!("{prefix}shortcut.bn"), Op::BatchNorm { eps: EPS }, &[&conv])
+            self.graph.push(format!("{prefix}shortcut.bn"), Op::BatchNorm { eps: EPS }, &[&conv])
         } else {
             input.to_owned()
         };
@@ -84,8 +74,7 @@ impl Builder {
 
     fn conv_and_norm(&mut self, prefix: &str, number: &str, input: &str, window: Window) -> String {
         let conv = self.conv(format!("{prefix}conv{number}"), input, window);
-        self.graph
-            .push(format!("{prefix}bn{number}"), Op::BatchNorm { eps: EPS }, &[&conv])
+        self.graph.push(format!("{prefix}bn{number}"), Op::BatchNorm { eps: EPS }, &[&conv])
     }
 
     fn conv(&mut self, name: String, input: &str, window: Window) -> String {

@@ -1,0 +1,316 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Finds how few bits each layer of a network can do with, measured on your data and machines.
+#[derive(Debug, Parser)]
+#[command(name = "bitloop", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Form of what goes to standard output.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+
+    /// Log more to standard error (finer: the variable BITLOOP_LOG).
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run an experiment here: coordinator and workers in one process; continues what was interrupted.
+    Run(RunArguments),
+    /// Say what an experiment would measure, and run nothing.
+    Check(CheckArguments),
+    /// Serve experiments to workers.
+    Coordinator(CoordinatorArguments),
+    /// Measure for a coordinator.
+    Worker(WorkerArguments),
+    /// Hand an experiment to a coordinator and print its id.
+    Submit(SubmitArguments),
+    /// List a coordinator's experiments.
+    List(Remote),
+    /// Show one experiment.
+    Show(OnExperiment),
+    /// Follow an experiment until it is over.
+    Watch(OnExperiment),
+    /// Print an experiment's results.
+    Results(ResultsArguments),
+    /// List a coordinator's workers.
+    Workers(Remote),
+    /// Stop handing out an experiment's trials.
+    Pause(OnExperiment),
+    /// Go on with a paused or cancelled experiment.
+    Resume(OnExperiment),
+    /// Give an experiment up; what is measured stays.
+    Cancel(OnExperiment),
+    /// Train a float network from scratch; continues what was interrupted.
+    Train(TrainArguments),
+    /// Print a model file: layers, points, parameters, multiply-accumulates, sizes.
+    Inspect(InspectArguments),
+    /// Measure bitloop itself.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where data sets are looked up.
+#[derive(Debug, Args)]
+pub(crate) struct DatasetFolder {
+    /// Folder with data sets, looked in first.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset_dir: Option<PathBuf>,
+
+    /// Folder with data sets, looked in second.
+    #[arg(long = "datasets-variable", env = "BITLOOP_DATASETS", hide = true)]
+    pub(crate) from_environment: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataDir {
+    /// Folder for the store, artifacts and results.
+    #[arg(long, value_name = "DIR", default_value = "bitloop-data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Experiment file, or the id of an experiment in the data directory.
+    #[arg(default_value = "configs/quickstart.yaml", value_name = "EXPERIMENT.yaml")]
+    pub(crate) experiment: PathBuf,
+
+    /// Workers in this process; by default one per core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: Option<u16>,
+
+    /// Threads of each worker.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Device of the workers: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+
+    #[command(flatten)]
+    pub(crate) datasets: DatasetFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Experiment file.
+    #[arg(value_name = "EXPERIMENT.yaml")]
+    pub(crate) experiment: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) datasets: DatasetFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CoordinatorArguments {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = DEFAULT_LISTEN)]
+    pub(crate) listen: SocketAddr,
+
+    /// Allow an address that other machines reach, although nothing is authenticated or encrypted.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7717";
+const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7717";
+
+/// Which coordinator.
+#[derive(Debug, Args)]
+pub(crate) struct Remote {
+    /// The coordinator's URL.
+    #[arg(long, env = "BITLOOP_COORDINATOR", default_value = DEFAULT_COORDINATOR, value_name = "URL")]
+    pub(crate) coordinator: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArguments {
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+
+    /// Device to measure on: `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+
+    /// Threads to evaluate with; by default all cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+
+    /// Folder to keep artifacts in between starts; by default a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// Give up when the coordinator has not answered for so long (such as `30s` or `5m`); by default never.
+    #[arg(long, value_parser = duration)]
+    pub(crate) connect_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitArguments {
+    /// Experiment file.
+    #[arg(value_name = "EXPERIMENT.yaml")]
+    pub(crate) experiment: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+
+    #[command(flatten)]
+    pub(crate) datasets: DatasetFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OnExperiment {
+    /// The experiment's id, or a start of it that fits no other.
+    #[arg(value_name = "ID")]
+    pub(crate) experiment: String,
+
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResultsArguments {
+    #[command(flatten)]
+    pub(crate) on: OnExperiment,
+
+    /// Form of the results.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// By damage, for people.
+    Table,
+    /// The results file.
+    Csv,
+    /// The whole report.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArguments {
+    /// Training file.
+    #[arg(value_name = "TRAIN.yaml")]
+    pub(crate) training: PathBuf,
+
+    /// Threads; by default all cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+
+    #[command(flatten)]
+    pub(crate) datasets: DatasetFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// Model file.
+    pub(crate) model: PathBuf,
+
+    /// Print the quantizer points instead of the layers.
+    #[arg(long)]
+    pub(crate) points: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Time a trial costs the coordinator: workers that evaluate nothing, every outcome committed durably.
+    Dispatch(DispatchArguments),
+    /// Images per second of a model file in float.
+    Eval(EvalArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DispatchArguments {
+    /// Trials to dispatch, about.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) trials: u32,
+
+    /// Workers.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArguments {
+    /// Model file.
+    #[arg(long, default_value = "configs/quickstart/convblock.safetensors")]
+    pub(crate) model: PathBuf,
+
+    /// Images, drawn at random.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) images: u32,
+
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("`{text}` is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "5", "s", "1.5s", "-1s", "99999999999999999999h", "18446744073709551615h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

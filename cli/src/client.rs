@@ -1,0 +1,183 @@
+//! A user's side of the wire.
+
+use std::time::Duration;
+
+use bitloop_core::digest::Digest;
+use bitloop_core::plan::Plan;
+use bitloop_core::report::{REPORT_FORMAT, Report};
+use bitloop_core::state::Sources;
+use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
+use bitloop_proto::v1::coordinator_client::CoordinatorClient;
+use bitloop_proto::v1::{
+    ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, ListExperimentsRequest,
+    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest, ShowExperimentResponse,
+    SubmitRequest, WatchExperimentRequest, WorkerSummary,
+};
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use crate::clock::Stopwatch;
+use crate::failure::{Exit, Failure};
+use crate::inputs::Prepared;
+
+/// How long a command waits for a coordinator.
+const REACH_SECONDS: f64 = 10.0;
+
+/// Pause between two attempts to reach it.
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
+
+/// Deadline of one answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection to a coordinator.
+#[derive(Clone)]
+pub(crate) struct Client {
+    inner: CoordinatorClient<Channel>,
+    /// How the coordinator is called in messages.
+    name: String,
+}
+
+impl Client {
+    /// Reaches a coordinator, waiting a while for one that is just starting.
+    ///
+    /// Errors: exit code 3 with the URL when none answers.
+    pub(crate) async fn connect(url: &str) -> Result<Self, Failure> {
+        let endpoint = Endpoint::parse(url).map_err(|error| Failure::usage(error.to_string()))?;
+        let waited = Stopwatch::start();
+        loop {
+            let refused = match bitloop_proto::transport::connect(&endpoint).await {
+                Ok(channel) => return Ok(Self::over(channel, url)),
+                Err(refused) => refused,
+            };
+            if waited.seconds() > REACH_SECONDS {
+                let message = format!(
+                    "no coordinator answers at {url} ({refused}); start one with `bitloop coordinator`, or name \
+                     another with --coordinator"
+                );
+                return Err(Failure::new(Exit::Unreachable, message));
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Speaks over an established channel.
+    pub(crate) fn over(channel: Channel, name: &str) -> Self {
+        let inner = CoordinatorClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Self { inner, name: name.to_owned() }
+    }
+
+    /// Sends what the coordinator lacks and submits the plan; the answer says whether it was new.
+    pub(crate) async fn submit(&mut self, prepared: &Prepared) -> Result<(bool, ExperimentSummary), Failure> {
+        let digests = prepared.artifacts.keys().map(|digest| digest.as_bytes().to_vec()).collect();
+        let request = self.within(MissingArtifactsRequest { digests });
+        let missing = self.inner.missing_artifacts(request).await.map_err(|status| self.failure(status))?;
+        for digest in missing.into_inner().digests {
+            let digest = Digest::from_slice(&digest)?;
+            let Some(bytes) = prepared.artifacts.get(&digest) else { continue };
+            self.store_artifact(digest, bytes).await?;
+        }
+        let sources =
+            prepared.sources.iter().map(|(path, digest)| (path.clone(), digest.as_bytes().to_vec())).collect();
+        let request = self.within(SubmitRequest { plan: prepared.plan.to_document(), sources });
+        let answer = self.inner.submit(request).await.map_err(|status| self.failure(status))?.into_inner();
+        let summary = answer.summary.ok_or_else(|| self.malformed("submit"))?;
+        Ok((answer.fresh, summary))
+    }
+
+    async fn store_artifact(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), Failure> {
+        let named = digest.as_bytes().to_vec();
+        let chunks: Vec<ArtifactChunk> = bytes
+            .chunks(CHUNK_BYTES)
+            .map(|data| ArtifactChunk { digest: named.clone(), data: data.to_vec() })
+            .collect();
+        let request = self.within(tokio_stream::iter(chunks));
+        self.inner.store_artifact(request).await.map_err(|status| self.failure(status))?;
+        Ok(())
+    }
+
+    /// All experiments in order of submission.
+    pub(crate) async fn list(&mut self) -> Result<Vec<ExperimentSummary>, Failure> {
+        let request = self.within(ListExperimentsRequest {});
+        let answer = self.inner.list_experiments(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner().experiments)
+    }
+
+    /// One experiment with its plan and where its inputs were found.
+    pub(crate) async fn show(&mut self, experiment: &str) -> Result<(ExperimentSummary, Plan, Sources), Failure> {
+        let request = self.within(ShowExperimentRequest { experiment: experiment.to_owned() });
+        let answer = self.inner.show_experiment(request).await.map_err(|status| self.failure(status))?;
+        let ShowExperimentResponse { summary, plan, sources } = answer.into_inner();
+        let summary = summary.ok_or_else(|| self.malformed("show"))?;
+        let sources = sources
+            .into_iter()
+            .map(|(path, digest)| Ok((path, Digest::from_slice(&digest)?)))
+            .collect::<Result<Sources, Failure>>()?;
+        Ok((summary, Plan::from_document(&plan)?, sources))
+    }
+
+    /// The experiment's summary, now and whenever it changes.
+    pub(crate) async fn watch(&mut self, experiment: &str) -> Result<Streaming<ExperimentSummary>, Failure> {
+        // A stream lasts as long as the experiment: no deadline.
+        let request = WatchExperimentRequest { experiment: experiment.to_owned() };
+        let answer = self.inner.watch_experiment(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner())
+    }
+
+    /// Pauses, resumes or cancels.
+    pub(crate) async fn act(
+        &mut self,
+        experiment: &str,
+        action: ExperimentAction,
+    ) -> Result<ExperimentSummary, Failure> {
+        let request =
+            self.within(ActOnExperimentRequest { experiment: experiment.to_owned(), action: action.into() });
+        let answer = self.inner.act_on_experiment(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner())
+    }
+
+    /// What has been measured so far.
+    pub(crate) async fn results(&mut self, experiment: &str) -> Result<Report, Failure> {
+        let request = self.within(ResultsRequest { experiment: experiment.to_owned() });
+        let answer = self.inner.results(request).await.map_err(|status| self.failure(status))?;
+        let report: Report = serde_json::from_slice(&answer.into_inner().report)?;
+        if report.format != REPORT_FORMAT {
+            let message = format!(
+                "the coordinator writes reports of format {}, this program reads {REPORT_FORMAT}; use the same version",
+                report.format
+            );
+            return Err(Failure::new(Exit::Failed, message));
+        }
+        Ok(report)
+    }
+
+    /// The workers that the coordinator has heard from lately.
+    pub(crate) async fn workers(&mut self) -> Result<Vec<WorkerSummary>, Failure> {
+        let request = self.within(ListWorkersRequest {});
+        let answer = self.inner.list_workers(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner().workers)
+    }
+
+    /// Turns a refusal into a failure; a coordinator that is gone has its own exit code.
+    pub(crate) fn failure(&self, status: Status) -> Failure {
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded => {
+                let message = format!("the coordinator at {} is gone: {}", self.name, status.message());
+                Failure::new(Exit::Unreachable, message)
+            }
+            _ => Failure::new(Exit::Failed, status.message()),
+        }
+    }
+
+    fn within<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(ANSWER_TIMEOUT);
+        request
+    }
+
+    fn malformed(&self, call: &str) -> Failure {
+        let message = format!("the coordinator's answer to {call} is incomplete; is it another version?");
+        Failure::new(Exit::Failed, message)
+    }
+}

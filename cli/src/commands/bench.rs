@@ -1,0 +1,25 @@
+//! `bitloop bench`: what bitloop itself costs, as medians of repetitions.
+
+mod dispatch;
+mod eval;
+
+pub(super) use dispatch::execute as dispatch;
+pub(super) use eval::execute as eval;
+
+/// Middle value; the mean of the two middle ones of an even number.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+}

@@ -1,0 +1,98 @@
+//! `bitloop bench eval`: images per second of a model, in float and at the baseline's 8 bits.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
+use bitloop_core::digest::Digest;
+use bitloop_core::trial::{Calibration, EvaluateContext, Granularity, ImageRange, Numerics};
+use bitloop_quant::calibration::calibrate;
+use bitloop_quant::data::Images;
+use bitloop_quant::device::Device;
+use bitloop_quant::evaluate::{Evaluator, Materials};
+use bitloop_quant::model::Model;
+use bitloop_quant::rng::rng;
+use serde_json::json;
+
+use super::median;
+use crate::args::{EvalArguments, Output};
+use crate::clock::Stopwatch;
+use crate::failure::{Failure, Outcome};
+use crate::show;
+
+/// Images that the ranges of activations come from.
+const CALIBRATION_IMAGES: u64 = 64;
+
+pub(in crate::commands) fn execute(arguments: &EvalArguments, output: Output) -> Outcome {
+    let path = &arguments.model;
+    let model = Model::load(path).map_err(|error| Failure::usage(error.to_string()))?;
+    let name = model.graph.name.clone();
+    let points = model.graph.points()?.len() as u32;
+    let evaluator = evaluator(model, arguments)?;
+    let baseline = evaluator.context().baseline;
+    let float = BitConfig::against(baseline, (0..points).map(|point| (PointIndex(point), Choice::Float)));
+    // The first evaluation also computes what all later ones share.
+    evaluate(&evaluator, &float)?;
+    let (mut in_float, mut quantized) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.repetitions {
+        // Alternating, so that a noisy neighbour disturbs both alike.
+        in_float.push(f64::from(arguments.images) / evaluate(&evaluator, &float)?);
+        quantized.push(f64::from(arguments.images) / evaluate(&evaluator, &BitConfig::baseline())?);
+    }
+    let [float, quantized] = [median(in_float), median(quantized)];
+    match output {
+        Output::Json => show::json(&json!({
+            "model": name,
+            "images": arguments.images,
+            "threads": arguments.threads,
+            "repetitions": arguments.repetitions,
+            "float_images_per_second": float,
+            "w8a8_images_per_second": quantized,
+        })),
+        Output::Text => show::data(&show::fields(&[
+            ("model", name),
+            ("setting", format!("{} images, {} thread(s), median of {}", arguments.images, arguments.threads, arguments.repetitions)),
+            ("float", format!("{float:.0} images/s")),
+            ("W8A8", format!("{quantized:.0} images/s (fake quantization in f32)")),
+        ])),
+    }
+}
+
+fn evaluate(evaluator: &Evaluator, config: &BitConfig) -> Result<f64, Failure> {
+    let watch = Stopwatch::start();
+    evaluator.evaluate(config, &AtomicBool::new(false))?;
+    Ok(watch.seconds())
+}
+
+fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failure> {
+    let shape = model.graph.input.shape.clone();
+    let count = arguments.images.max(CALIBRATION_IMAGES as u32) as usize;
+    let classes = classes(&model)?;
+    let mut rng = rng(0, 0);
+    let pixels = (0..count * shape.elements()).map(|_| rng.below(256) as u8).collect();
+    let images = Images { shape, pixels, labels: vec![0; count], classes };
+    let threads = usize::from(arguments.threads);
+    let calibration = ImageRange { start: 0, len: CALIBRATION_IMAGES };
+    let statistics = calibrate(&model, &images, calibration, threads)?;
+    let unnamed = Digest::of(b"");
+    let context = EvaluateContext {
+        model: unnamed,
+        data: unnamed,
+        images: ImageRange { start: 0, len: u64::from(arguments.images) },
+        statistics: unnamed,
+        numerics: Numerics::Float,
+        weight_granularity: Granularity::PerChannel,
+        calibration: Calibration::MinMax,
+        baseline: Choice::Bits(Bits::new(8)?),
+        points: model.graph.points()?.into_iter().map(|point| point.name).collect(),
+    };
+    let materials = Materials { model: Arc::new(model), images: Arc::new(images), statistics, context };
+    Ok(Evaluator::new(materials, threads, &Device::Cpu)?)
+}
+
+fn classes(model: &Model) -> Result<u32, Failure> {
+    let logits = model.graph.logits()?;
+    let shapes = model.graph.shapes()?;
+    let shape = model.graph.nodes.iter().zip(&shapes).find(|(node, _)| node.name == logits).map(|(_, shape)| shape);
+    Ok(shape.unwrap_or(&model.graph.input.shape).elements() as u32)
+}

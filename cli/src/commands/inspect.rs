@@ -1,0 +1,86 @@
+//! `bitloop inspect`: a model file's graph.
+
+use std::fs;
+
+use bitloop_core::digest::Digest;
+use bitloop_core::graph::{Graph, LayerCost, Node, Shape};
+use bitloop_quant::model::Model;
+use serde_json::json;
+
+use crate::args::{InspectArguments, Output};
+use crate::failure::{Failure, Outcome};
+use crate::show;
+
+/// Width of a weight in cost columns of a float network.
+const FLOAT_BITS: u64 = 32;
+
+pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
+    let path = &arguments.model;
+    let bytes =
+        fs::read(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let model =
+        Model::from_bytes(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    let graph = &model.graph;
+    let (shapes, costs, points) = (graph.shapes()?, graph.layer_costs()?, graph.points()?);
+    let parameters = graph.parameters()?;
+    if output == Output::Json {
+        let layers: Vec<_> = costs
+            .iter()
+            .map(|layer| json!({ "node": layer.node, "macs": layer.macs, "weights": layer.weights, "biases": layer.biases, "input_point": layer.input_point }))
+            .collect();
+        return show::json(&json!({
+            "digest": Digest::of(&bytes),
+            "graph": graph,
+            "layers": layers,
+            "points": points,
+            "parameters": parameters,
+            "macs": costs.iter().map(|layer| layer.macs).sum::<u64>(),
+            "file_bytes": bytes.len(),
+        }));
+    }
+    if arguments.points {
+        let rows = points.iter().map(|point| {
+            vec![point.name.clone(), point.kind.as_str().to_owned(), show::with_thousands(point.elements as u64)]
+        });
+        return show::data(&show::table(&["point", "kind", ">values"], rows));
+    }
+    let rows = graph.nodes.iter().zip(&shapes).map(|(node, shape)| layer_row(node, shape, &costs));
+    let header = ["node", "operator", "inputs", "output", ">weights", ">MACs"];
+    let summary = summary(graph, &Digest::of(&bytes), &costs, parameters, points.len());
+    show::data(&format!("{}\n\n{}", show::table(&header, rows), show::fields(&summary)))
+}
+
+fn layer_row(node: &Node, shape: &Shape, costs: &[LayerCost]) -> Vec<String> {
+    let cost = costs.iter().find(|cost| cost.node == node.name);
+    let of = |number: Option<u64>| number.map(show::with_thousands).unwrap_or_default();
+    vec![
+        node.name.clone(),
+        node.op.kind().to_owned(),
+        node.inputs.join(", "),
+        shape.to_string(),
+        of(cost.map(|cost| cost.weights as u64)),
+        of(cost.map(|cost| cost.macs)),
+    ]
+}
+
+fn summary(
+    graph: &Graph,
+    digest: &Digest,
+    costs: &[LayerCost],
+    parameters: usize,
+    points: usize,
+) -> [(&'static str, String); 7] {
+    let macs: u64 = costs.iter().map(|layer| layer.macs).sum();
+    let weights: u64 = costs.iter().map(|layer| layer.weights as u64).sum();
+    let kib = |bits: u64| format!("{:.1} KiB of weights in float, {:.1} KiB at 8 bits", bits as f64 * 4.0 / 1024.0, bits as f64 / 1024.0);
+    let bops = |bits: u64| macs as f64 * (bits * bits) as f64 / 1e9;
+    [
+        ("model", format!("{} ({digest})", graph.name)),
+        ("input", graph.input.shape.to_string()),
+        ("points", points.to_string()),
+        ("parameters", show::with_thousands(parameters as u64)),
+        ("size", kib(weights)),
+        ("MACs", show::with_thousands(macs)),
+        ("GBOPs", format!("{:.3} in float, {:.3} at 8 bits", bops(FLOAT_BITS), bops(8))),
+    ]
+}

@@ -1,0 +1,48 @@
+//! A file per command.
+
+mod act;
+mod bench;
+mod check;
+mod completions;
+mod coordinator;
+mod inspect;
+mod query;
+mod run;
+mod submit;
+mod train;
+mod watch;
+mod worker;
+
+use bitloop_proto::v1::ExperimentAction;
+
+use crate::args::{Arguments, BenchCommand, Command};
+use crate::failure::Outcome;
+
+/// Runs what was typed.
+pub(crate) fn execute(arguments: &Arguments) -> Outcome {
+    let output = arguments.output;
+    match &arguments.command {
+        Command::Check(check) => check::execute(check, output),
+        Command::Inspect(inspect) => inspect::execute(inspect, output),
+        Command::Train(train) => train::execute(train, output),
+        Command::Completions { shell } => completions::execute(*shell),
+        Command::Bench(BenchCommand::Eval(eval)) => bench::eval(eval, output),
+        Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
+        Command::Run(run) => block_on(run::execute(run, output)),
+        Command::Coordinator(coordinator) => block_on(coordinator::execute(coordinator)),
+        Command::Worker(worker) => block_on(worker::execute(worker)),
+        Command::Submit(submit) => block_on(submit::execute(submit, output)),
+        Command::List(remote) => block_on(query::list(remote, output)),
+        Command::Show(on) => block_on(query::show(on, output)),
+        Command::Workers(remote) => block_on(query::workers(remote, output)),
+        Command::Results(results) => block_on(query::results(results, output)),
+        Command::Watch(on) => block_on(watch::execute(on, output)),
+        Command::Pause(on) => block_on(act::execute(on, ExperimentAction::Pause, output)),
+        Command::Resume(on) => block_on(act::execute(on, ExperimentAction::Resume, output)),
+        Command::Cancel(on) => block_on(act::execute(on, ExperimentAction::Cancel, output)),
+    }
+}
+
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,51 @@
+//! What users see: tables, JSON and progress.
+
+mod progress;
+mod results;
+mod summary;
+mod table;
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+pub(crate) use progress::Progress;
+pub(crate) use results::results_table;
+pub(crate) use summary::{experiments_table, fields, status, summary_json, worker_json, workers_table};
+pub(crate) use table::{table, with_thousands};
+
+/// Writes data to standard output. A closed pipe ends the program quietly, as `head` expects.
+pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Writes a value to standard output as JSON.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    data(&serde_json::to_string_pretty(value)?)
+}
+
+/// Writes a remark to standard error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Writes why a command failed to standard error, without repeating what an outer message says already.
+pub(crate) fn error(failure: &Failure) {
+    let mut text = String::new();
+    for cause in failure.error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    note(&format!("error: {text}"));
+}

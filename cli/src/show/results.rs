@@ -1,0 +1,70 @@
+use bitloop_core::report::{CONFIDENCE, Measured, Report, Row, RowState};
+
+use super::table;
+
+/// Lays a report out for people: what everything is compared with, then the points by damage.
+pub(crate) fn results_table(report: &Report) -> String {
+    let mut lines = vec![
+        format!("experiment  {} ({})", report.experiment, report.status),
+        format!("float       {}", reference(&report.float)),
+        format!(
+            "baseline    {}, W{bits}A{bits}, {} of weights, {:.2} MBOPs",
+            reference(&report.baseline),
+            size(report.baseline_size_bits),
+            report.baseline_bops as f64 / 1e6,
+            bits = report.baseline_bits,
+        ),
+        String::new(),
+    ];
+    let interval = format!("{:.0}% interval", CONFIDENCE * 100.0);
+    let header =
+        ["point", "kind", ">bits", ">top-1 drop", interval.as_str(), ">loss increase", ">size saved", ">BOPs saved"];
+    let rows = report.by_damage().into_iter().map(|row| cells(report, row));
+    lines.push(table(&header, rows));
+    lines.push(String::new());
+    lines.push(
+        "Drops are percentage points of the baseline's top-1 on the same images; negative means better.".to_owned(),
+    );
+    lines.join("\n")
+}
+
+fn reference(state: &RowState) -> String {
+    match state {
+        RowState::Done(Measured { n, correct, top1, loss, .. }) => {
+            format!("top-1 {:.2}% ({correct} of n={n}), loss {loss:.4}", top1 * 100.0)
+        }
+        RowState::Open => "not measured yet".to_owned(),
+        RowState::Failed { reason } => format!("failed: {reason}"),
+    }
+}
+
+fn cells(report: &Report, row: &Row) -> Vec<String> {
+    let mut cells = vec![row.point.clone(), row.kind.as_str().to_owned(), row.bits.to_string()];
+    match &row.result {
+        RowState::Done(measured) => {
+            let drop = measured.top1_drop;
+            let points = |share: f64| format!("{:+.2}", tidy_zero(share * 100.0));
+            cells.push(points(drop.value));
+            cells.push(format!("[{}, {}]", points(drop.low), points(drop.high)));
+            cells.push(format!("{:+.4}", tidy_zero(measured.loss_increase.value)));
+        }
+        RowState::Open => cells.extend(["open", "", ""].map(str::to_owned)),
+        RowState::Failed { reason } => cells.extend(["failed".to_owned(), reason.clone(), String::new()]),
+    }
+    cells.push(share(row.size_saved_bits, report.baseline_size_bits));
+    cells.push(share(row.bops_saved, report.baseline_bops));
+    cells
+}
+
+/// Zero without a sign, also where rounding would leave `-0.00`.
+fn tidy_zero(value: f64) -> f64 {
+    if value.abs() < 5e-5 { 0.0 } else { value }
+}
+
+fn share(saved: u64, of: u64) -> String {
+    if saved == 0 || of == 0 { "-".to_owned() } else { format!("{:.1}%", saved as f64 / of as f64 * 100.0) }
+}
+
+fn size(bits: u64) -> String {
+    format!("{:.1} KiB", bits as f64 / 8.0 / 1024.0)
+}

@@ -1,0 +1,91 @@
+use bitloop_proto::v1::{ExperimentStatus, ExperimentSummary, WorkerSummary};
+use serde_json::{Value, json};
+
+use super::table;
+
+/// The status as a word.
+pub(crate) fn status(summary: &ExperimentSummary) -> &'static str {
+    match summary.status() {
+        ExperimentStatus::Unspecified => "unknown",
+        ExperimentStatus::Active => "active",
+        ExperimentStatus::Paused => "paused",
+        ExperimentStatus::Cancelled => "cancelled",
+        ExperimentStatus::Finished => "finished",
+        ExperimentStatus::Failed => "failed",
+    }
+}
+
+/// One line per experiment.
+pub(crate) fn experiments_table(experiments: &[ExperimentSummary]) -> String {
+    if experiments.is_empty() {
+        return "no experiments; `bitloop submit EXPERIMENT.yaml` adds one".to_owned();
+    }
+    let header = ["id", "status", "stage", ">done", ">total", ">failed", ">reused"];
+    let rows = experiments.iter().map(|summary| {
+        let counts = [summary.settled, summary.total, summary.failed, summary.reused].map(|n| n.to_string());
+        [vec![summary.id.clone(), status(summary).to_owned(), summary.stage.clone()], counts.to_vec()].concat()
+    });
+    table(&header, rows)
+}
+
+/// One line per worker.
+pub(crate) fn workers_table(workers: &[WorkerSummary]) -> String {
+    if workers.is_empty() {
+        return "no workers; `bitloop worker --coordinator URL` adds one".to_owned();
+    }
+    let header = ["id", "device", ">threads", ">leased", ">done", ">ms/trial", ">silent"];
+    let rows = workers.iter().map(|worker| {
+        let info = worker.info.clone().unwrap_or_default();
+        let pace = if worker.trial_ms > 0.0 { format!("{:.1}", worker.trial_ms) } else { "-".to_owned() };
+        vec![
+            info.id,
+            info.device,
+            info.threads.to_string(),
+            worker.leased.to_string(),
+            worker.committed.to_string(),
+            pace,
+            format!("{:.1} s", worker.silent_ms as f64 / 1e3),
+        ]
+    });
+    table(&header, rows)
+}
+
+/// An experiment's summary as JSON.
+pub(crate) fn summary_json(summary: &ExperimentSummary) -> Value {
+    json!({
+        "id": summary.id,
+        "name": summary.name,
+        "status": status(summary),
+        "reason": (!summary.reason.is_empty()).then_some(&summary.reason),
+        "stage": (!summary.stage.is_empty()).then_some(&summary.stage),
+        "total": summary.total,
+        "settled": summary.settled,
+        "failed": summary.failed,
+        "reused": summary.reused,
+        "leased": summary.leased,
+        "workers": summary.workers,
+        "conflicts": summary.conflicts,
+    })
+}
+
+/// A worker as JSON.
+pub(crate) fn worker_json(worker: &WorkerSummary) -> Value {
+    let info = worker.info.clone().unwrap_or_default();
+    json!({
+        "id": info.id,
+        "host": info.host,
+        "device": info.device,
+        "threads": info.threads,
+        "leased": worker.leased,
+        "committed": worker.committed,
+        "trial_ms": (worker.trial_ms > 0.0).then_some(worker.trial_ms),
+        "silent_ms": worker.silent_ms,
+    })
+}
+
+/// Aligned `name  value` lines.
+pub(crate) fn fields(fields: &[(&str, String)]) -> String {
+    let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
+    lines.join("\n")
+}

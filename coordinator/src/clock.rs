@@ -1,0 +1,45 @@
+//! The only place that reads a clock.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bitloop_core::state::UnixMillis;
+
+/// A clock that never jumps: the date at its start plus the time since.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    started_unix: Duration,
+    #[cfg(test)]
+    manual_ms: Option<std::sync::Arc<std::sync::atomic::AtomicU64>>,
+}
+
+impl Clock {
+    pub(crate) fn system() -> Self {
+        // A date before 1970 only means that the numbers start at zero; nothing compares them across starts.
+        let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            started: Instant::now(),
+            started_unix,
+            #[cfg(test)]
+            manual_ms: None,
+        }
+    }
+
+    /// A clock that a test sets.
+    #[cfg(test)]
+    pub(crate) fn manual(millis: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Self {
+        Self {
+            manual_ms: Some(millis),
+            ..Self::system()
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        #[cfg(test)]
+        if let Some(millis) = &self.manual_ms {
+            return UnixMillis(millis.load(std::sync::atomic::Ordering::SeqCst));
+        }
+        let now = self.started_unix + self.started.elapsed();
+        UnixMillis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+}

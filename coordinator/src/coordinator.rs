@@ -1,0 +1,157 @@
+//! A running coordinator: opens everything in order and ends it in order.
+
+use std::io;
+use std::path::Path;
+use std::pin::pin;
+use std::thread::{self, JoinHandle};
+
+use bitloop_proto::transport::Incoming;
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::driver::{Driver, Handle, Parts};
+use crate::rpc::{self, Connection, RpcError};
+use crate::store::{SledStore, Store, StoreError};
+
+/// A coordinator on one data directory. Dropping it stops it like [`Coordinator::close`], but swallows the error.
+#[derive(Debug)]
+pub struct Coordinator {
+    handle: Handle,
+    stop: CancellationToken,
+    /// Cancelled when the driver has ended, for whatever reason.
+    stopped: CancellationToken,
+    driver: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+/// Why a coordinator cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the driver's thread cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a coordinator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the driver has stopped; the log says why")]
+    Stopped,
+    #[error("the driver panicked; this is a bug, nothing that was acknowledged is lost")]
+    Panicked,
+}
+
+impl Coordinator {
+    /// Opens a data directory, replays its store and starts the driver.
+    pub fn open(root: &Path) -> Result<Self, OpenError> {
+        let data_dir = DataDir::open(root)?;
+        let store = Box::new(SledStore::open(&data_dir.store())?);
+        Self::start(store, data_dir, Clock::system())
+    }
+
+    /// Like [`Coordinator::open`], with facts in another store; artifacts and results lie in the directory.
+    pub fn open_with(store: Box<dyn Store>, root: &Path) -> Result<Self, OpenError> {
+        Self::start(store, DataDir::open(root)?, Clock::system())
+    }
+
+    pub(crate) fn start(store: Box<dyn Store>, data_dir: DataDir, clock: Clock) -> Result<Self, OpenError> {
+        let parts = Parts { store, data_dir, clock };
+        let (driver, handle) = Driver::open(parts)?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(OpenError::Thread)?;
+        let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (stop_of_driver, ended) = (stop.clone(), stopped.clone().drop_guard());
+        let body = move || {
+            let result = driver.run(&runtime, &stop_of_driver);
+            drop(ended);
+            result
+        };
+        let builder = thread::Builder::new().name("bitloop-driver".to_owned());
+        let driver = builder.spawn(body).map_err(OpenError::Thread)?;
+        Ok(Self {
+            handle,
+            stop,
+            stopped,
+            driver: Some(driver),
+        })
+    }
+
+    /// The way to the driver within this process.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves TCP connections until `shutdown` is cancelled.
+    ///
+    /// Errors: when the service fails, or the driver stops because its store cannot be written; [`Coordinator::close`]
+    /// then says why.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
+        self.serve_stream(TcpListenerStream::new(listener), shutdown).await
+    }
+
+    /// Serves connections made within this process until `shutdown` is cancelled.
+    ///
+    /// Errors: those of [`Coordinator::serve`].
+    pub async fn serve_incoming(
+        &self,
+        incoming: Incoming,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        self.serve_stream(incoming, shutdown).await
+    }
+
+    /// Stops the driver and waits until everything is on disk and the directory is free.
+    ///
+    /// Errors: why the driver had stopped before, if it had.
+    pub async fn close(mut self) -> Result<(), ServeError> {
+        self.stop.cancel();
+        let Some(driver) = self.driver.take() else {
+            return Ok(());
+        };
+        let joined = tokio::task::spawn_blocking(|| driver.join()).await;
+        match joined {
+            Ok(Ok(result)) => Ok(result?),
+            Ok(Err(_)) | Err(_) => Err(ServeError::Panicked),
+        }
+    }
+
+    async fn serve_stream<C: Connection>(
+        &self,
+        incoming: impl Stream<Item = io::Result<C>>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let ended = shutdown.child_token();
+        let mut serving = pin!(rpc::serve(self.handle(), incoming, ended.clone()));
+        tokio::select! {
+            served = &mut serving => Ok(served?),
+            () = self.stopped.cancelled() => {
+                ended.cancel();
+                serving.await?;
+                Err(ServeError::Stopped)
+            }
+        }
+    }
+}
+
+impl Drop for Coordinator {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(driver) = self.driver.take() {
+            // The driver logs its own errors; the directory must be free when this returns.
+            let _ = driver.join();
+        }
+    }
+}

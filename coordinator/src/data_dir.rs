@@ -1,0 +1,155 @@
+//! The data directory: who may use it, and where things lie in it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::files::{PartFile, remove_parts};
+
+/// A data directory that this process alone uses, until this value is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error("data directory {} is in use by another bitloop{holder}; stop it or use --data-dir", .root.display())]
+    InUse { root: PathBuf, holder: String },
+    #[error("data directory {} is a file; choose another with --data-dir", .0.display())]
+    IsFile(PathBuf),
+    #[error("data directory {} cannot be used: {cause}; choose another with --data-dir", .root.display())]
+    Unusable { root: PathBuf, cause: io::Error },
+}
+
+impl DataDir {
+    /// Creates the directory if need be, and takes it for this process.
+    pub fn open(root: &Path) -> Result<Self, DataDirError> {
+        if root.is_file() {
+            return Err(DataDirError::IsFile(root.to_owned()));
+        }
+        let unusable = |cause| DataDirError::Unusable {
+            root: root.to_owned(),
+            cause,
+        };
+        fs::create_dir_all(root).map_err(unusable)?;
+        let lock = take_lock(root)?;
+        let directory = Self {
+            root: root.to_owned(),
+            _lock: lock,
+        };
+        directory.prepare().map_err(unusable)?;
+        Ok(directory)
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        for folder in [self.store(), self.artifacts(), self.results()] {
+            fs::create_dir_all(&folder)?;
+        }
+        for folder in [self.artifacts(), self.results()] {
+            remove_parts(&folder)?;
+            // A folder that cannot be written is better found now than after hours of measuring.
+            drop(PartFile::create(&folder.join("probe"))?);
+        }
+        Ok(())
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.root.join("store")
+    }
+
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    /// Where `<experiment>.csv` files are written.
+    pub fn results(&self) -> PathBuf {
+        self.root.join("results")
+    }
+}
+
+fn take_lock(root: &Path) -> Result<File, DataDirError> {
+    let unusable = |cause| DataDirError::Unusable {
+        root: root.to_owned(),
+        cause,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(root.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            // Whoever holds the lock may be just about to write its number; then it goes unnamed.
+            let _ = file.read_to_string(&mut process);
+            let holder = match process.trim().parse::<u32>() {
+                Ok(process) => format!(" (process {process})"),
+                Err(_) => String::new(),
+            };
+            return Err(DataDirError::InUse {
+                root: root.to_owned(),
+                holder,
+            });
+        }
+        Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
+    }
+    let note_process = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    note_process(&mut file).map_err(unusable)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_user_is_refused_and_told_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::open(folder.path()).unwrap();
+
+        let refused = DataDir::open(folder.path()).unwrap_err().to_string();
+
+        assert!(refused.contains(&format!("(process {})", std::process::id())), "{refused}");
+        assert!(refused.contains("--data-dir"), "{refused}");
+        drop(first);
+        DataDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+
+        assert!(matches!(DataDir::open(&file), Err(DataDirError::IsFile(_))));
+        let below = DataDir::open(&file.join("below"));
+        assert!(matches!(below, Err(DataDirError::Unusable { .. })));
+    }
+
+    #[test]
+    fn what_a_killed_process_left_unfinished_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = folder.path().join("artifacts/aa.1.0.part");
+        fs::create_dir_all(left.parent().unwrap()).unwrap();
+        fs::write(&left, "half").unwrap();
+
+        DataDir::open(folder.path()).unwrap();
+
+        assert!(!left.exists());
+    }
+}

@@ -1,0 +1,398 @@
+//! The one owner of the state: a thread that decides, applies, stores, and only then answers.
+//!
+//! A round takes the commands that have come, asks the searchers, serves waiting workers, stores all facts at
+//! once and sends the answers. Start at [`Driver::run`]; the rest of the program talks to it through [`Handle`].
+
+mod command;
+mod handle;
+mod notes;
+mod parked;
+mod results;
+mod searchers;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitloop_core::state::{Event, Fact, Input, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::artifacts::Artifacts;
+use crate::clock::Clock;
+use crate::data_dir::DataDir;
+use crate::store::{Store, StoreError};
+
+pub use self::command::RequestError;
+pub use self::handle::{Committed, Handle, Submitted};
+pub use self::view::{Overview, Shown, Summary, WorkerSummary};
+
+use self::command::{Answer, Command, Query};
+use self::parked::{Parked, Waiting};
+use self::results::Results;
+use self::searchers::Searchers;
+use self::view::{Sizes, View};
+
+/// How long a request for a shard waits for work, in milliseconds: long beside a round trip, short beside the
+/// time after which proxies and clients give up.
+pub(crate) const LONG_POLL_MS: u64 = 15_000;
+
+/// How often time passes for leases, in milliseconds.
+const TICK_MS: u64 = 500;
+
+/// A tick this late, in milliseconds, means that the coordinator itself was held up and nobody else is to blame.
+const STALL_MS: u64 = 2_000;
+
+/// Commands that may wait for the driver.
+const COMMANDS_WAITING: usize = 256;
+
+/// Commands taken in one round, so that one flush serves all of them.
+const COMMANDS_PER_ROUND: usize = 257;
+
+/// Facts after which a round takes no more commands, so that an answer never waits for a long write.
+const FACTS_PER_ROUND: usize = 8_192;
+
+/// How often the searchers are asked within a round; what is left comes in the next.
+const STEPS_PER_ROUND: usize = 16;
+
+/// Shortest time between two overviews, in milliseconds, unless something urgent happens.
+const OVERVIEW_MS: u64 = 100;
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) data_dir: DataDir,
+    pub(crate) clock: Clock,
+}
+
+/// State, store and searchers; see the module.
+pub(crate) struct Driver {
+    state: State,
+    store: Box<dyn Store>,
+    searchers: Searchers,
+    parked: Parked,
+    results: Results,
+    sizes: Sizes,
+    clock: Clock,
+    overview: watch::Sender<Arc<Overview>>,
+    commands: mpsc::Receiver<Command>,
+    round: Round,
+    /// Whether the searchers may have more to say although nothing has happened since they were asked.
+    is_searching: bool,
+    ticked: UnixMillis,
+    published: UnixMillis,
+    // Dropped last: while the store is open, nobody else may use the directory.
+    _data_dir: DataDir,
+}
+
+/// What a round has gathered.
+#[derive(Default)]
+struct Round {
+    facts: Vec<Fact>,
+    replies: Vec<Pending>,
+    queries: Vec<Query>,
+    urgent: bool,
+}
+
+/// An answer that waits for the store.
+struct Pending {
+    worker: Option<WorkerId>,
+    reply: oneshot::Sender<Answer>,
+    answer: Answer,
+}
+
+enum Wake {
+    Command(Command),
+    Time,
+    Stop,
+}
+
+impl Driver {
+    /// Loads the store, replays it, and does what is owed at once.
+    pub(crate) fn open(mut parts: Parts) -> Result<(Self, Handle), StoreError> {
+        let loaded = parts.store.load()?;
+        let epoch = parts.store.raise_epoch()?;
+        let now = parts.clock.now();
+        let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
+        let (overview, watched) = watch::channel(Arc::new(Overview::default()));
+        let artifacts = Artifacts::new(parts.data_dir.artifacts());
+        let mut driver = Self {
+            state: State::default(),
+            store: parts.store,
+            searchers: Searchers::default(),
+            parked: Parked::default(),
+            results: Results::new(parts.data_dir.results()),
+            sizes: Sizes::default(),
+            clock: parts.clock,
+            overview,
+            commands,
+            round: Round::default(),
+            is_searching: true,
+            ticked: now,
+            published: now,
+            _data_dir: parts.data_dir,
+        };
+        info!(epoch, facts = loaded.facts.len(), "store loaded");
+        for fact in loaded.facts {
+            driver.measure(&fact);
+            driver.state.apply(&fact.into());
+        }
+        warn_of_missing_artifacts(&driver.state, &artifacts);
+        driver.results.write_missing(&driver.state);
+        driver.advance();
+        driver.store_facts()?;
+        driver.round.urgent = true;
+        driver.publish();
+        Ok((driver, Handle::new(sender, watched, artifacts, epoch)))
+    }
+
+    /// Works until `stop` is cancelled, every handle is gone, or the store cannot be written.
+    pub(crate) fn run(mut self, runtime: &Runtime, stop: &CancellationToken) -> Result<(), StoreError> {
+        // What the first round of `open` left over is taken up at once.
+        let mut more = true;
+        loop {
+            let wake = match more {
+                true if !stop.is_cancelled() => self.commands.try_recv().map_or(Wake::Time, Wake::Command),
+                true | false => runtime.block_on(self.wait(stop)),
+            };
+            let first = match wake {
+                Wake::Command(command) => Some(command),
+                Wake::Time => None,
+                Wake::Stop => return Ok(()),
+            };
+            more = self.round(first).inspect_err(|cause| {
+                error!(%cause, "facts cannot be stored; nothing is acknowledged any more");
+            })?;
+        }
+    }
+
+    async fn wait(&mut self, stop: &CancellationToken) -> Wake {
+        let due = self.ticked.after(TICK_MS).0.saturating_sub(self.clock.now().0);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Wake::Stop,
+            command = self.commands.recv() => command.map_or(Wake::Stop, Wake::Command),
+            () = tokio::time::sleep(Duration::from_millis(due)) => Wake::Time,
+        }
+    }
+
+    /// One round; returns whether there is more to do at once.
+    fn round(&mut self, first: Option<Command>) -> Result<bool, StoreError> {
+        self.tick();
+        let mut next = first;
+        for _ in 0..COMMANDS_PER_ROUND {
+            let Some(command) = next else { break };
+            self.take(command);
+            if self.round.facts.len() >= FACTS_PER_ROUND {
+                break;
+            }
+            next = self.commands.try_recv().ok();
+        }
+        self.advance();
+        self.serve_parked();
+        self.store_facts()?;
+        self.publish();
+        let released = self.send_replies();
+        self.answer_queries();
+        Ok(self.is_searching || released)
+    }
+
+    fn take(&mut self, command: Command) {
+        let (input, reply) = match command {
+            Command::Query(query) => return self.round.queries.push(query),
+            Command::Input { input, reply } => (input, reply),
+        };
+        let Input::Request { worker } = &*input else {
+            let answer = self.step(&input);
+            return self.answer_later(None, reply, answer);
+        };
+        // Work is never granted to a client that has gone.
+        if reply.is_closed() {
+            return;
+        }
+        let request = Waiting {
+            worker: worker.clone(),
+            reply,
+            deadline: self.clock.now().after(LONG_POLL_MS),
+        };
+        match self.step(&input) {
+            Ok(Reply::Shard(None)) => {
+                if let Some(older) = self.parked.park(request) {
+                    self.answer_later(None, older.reply, Ok(Reply::Shard(None)));
+                }
+            }
+            answer => self.answer_later(Some(request.worker), request.reply, answer),
+        }
+    }
+
+    fn answer_later(&mut self, worker: Option<WorkerId>, reply: oneshot::Sender<Answer>, answer: Answer) {
+        self.round.replies.push(Pending {
+            worker,
+            reply,
+            answer,
+        });
+    }
+
+    /// Decides and applies; the only way in which the live state changes.
+    fn step(&mut self, input: &Input) -> Result<Reply, Rejection> {
+        let decision = decide(&self.state, input, self.clock.now())?;
+        for event in decision.events {
+            self.state.apply(&event);
+            notes::note(&event);
+            self.round.urgent |= notes::is_urgent(&event);
+            if let Event::Fact(fact) = event {
+                self.measure(&fact);
+                self.round.facts.push(fact);
+            }
+        }
+        Ok(decision.reply)
+    }
+
+    fn measure(&mut self, fact: &Fact) {
+        if let Fact::ExperimentSubmitted { plan, .. } = fact {
+            // A plan with a wrong graph fails when its first searcher is made; until then its size is unknown.
+            let size = bitloop_search::plan_size(plan).unwrap_or(0);
+            self.sizes.insert(plan.id(), size);
+        }
+    }
+
+    /// Asks the searchers until they wait, if anything has happened that they may look at.
+    fn advance(&mut self) {
+        if self.round.facts.is_empty() && !self.is_searching {
+            return;
+        }
+        self.is_searching = true;
+        for _ in 0..STEPS_PER_ROUND {
+            let answers = self.searchers.ask_all(&self.state);
+            if answers.is_empty() {
+                self.is_searching = false;
+                return;
+            }
+            for answer in answers {
+                // `decide` refuses no answer of a searcher; one that came too late changes nothing.
+                if let Err(rejection) = self.step(&answer) {
+                    warn!(%rejection, "a searcher's answer was refused");
+                }
+            }
+        }
+    }
+
+    fn serve_parked(&mut self) {
+        let now = self.clock.now();
+        let is_work = self.state.dispatch.queue().len() > 0;
+        for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
+            let answer = self.step(&Input::Request {
+                worker: request.worker.clone(),
+            });
+            if answer == Ok(Reply::Shard(None)) && now < request.deadline {
+                self.parked.park(request);
+            } else {
+                self.answer_later(Some(request.worker), request.reply, answer);
+            }
+        }
+    }
+
+    fn store_facts(&mut self) -> Result<(), StoreError> {
+        if self.round.facts.is_empty() {
+            return Ok(());
+        }
+        self.store.append(&self.round.facts)?;
+        // Whoever sees that an experiment is finished finds its results file.
+        for fact in std::mem::take(&mut self.round.facts) {
+            if let Fact::ExperimentFinished { experiment } = fact
+                && let Some(experiment) = self.state.ledger.experiment(&experiment)
+            {
+                self.results.write(&self.state, experiment);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        let now = self.clock.now();
+        if !self.round.urgent && now < self.published.after(OVERVIEW_MS) {
+            return;
+        }
+        let overview = self.view(now).overview();
+        self.overview.send_replace(Arc::new(overview));
+        self.round.urgent = false;
+        self.published = now;
+    }
+
+    /// Sends the round's answers; returns whether a lease came back because its worker had gone.
+    fn send_replies(&mut self) -> bool {
+        let mut released = false;
+        for Pending { worker, reply, answer } in std::mem::take(&mut self.round.replies) {
+            let Err(unsent) = reply.send(answer) else { continue };
+            if let (Some(worker), Some(lease)) = (worker, granted(&unsent)) {
+                let release = Input::Release { worker, lease };
+                released |= self.step(&release).is_ok();
+            }
+        }
+        released
+    }
+
+    fn answer_queries(&mut self) {
+        let queries = std::mem::take(&mut self.round.queries);
+        let view = self.view(self.clock.now());
+        for query in queries {
+            query(&view);
+        }
+    }
+
+    fn view(&self, now: UnixMillis) -> View<'_> {
+        View {
+            state: &self.state,
+            sizes: &self.sizes,
+            now,
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        let since_ms = now.0.saturating_sub(self.ticked.0);
+        if since_ms < TICK_MS {
+            return;
+        }
+        self.ticked = now;
+        let late_ms = since_ms - TICK_MS;
+        let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };
+        if stalled_ms > 0 {
+            warn!(stalled_ms, "the coordinator was held up; deadlines move by as much");
+        }
+        if let Err(rejection) = self.step(&Input::Tick { stalled_ms }) {
+            warn!(%rejection, "a tick was refused");
+        }
+    }
+}
+
+fn granted(answer: &Answer) -> Option<LeaseId> {
+    match answer {
+        Ok(Reply::Shard(Some(shard))) => Some(shard.lease),
+        Ok(
+            Reply::Shard(None)
+            | Reply::Done
+            | Reply::Submitted { .. }
+            | Reply::Registered { .. }
+            | Reply::Heartbeat { .. }
+            | Reply::Committed { .. },
+        )
+        | Err(_) => None,
+    }
+}
+
+fn warn_of_missing_artifacts(state: &State, artifacts: &Artifacts) {
+    let experiments = state.ledger.experiments().iter();
+    for experiment in experiments.filter(|experiment| experiment.status == Status::Active) {
+        for digest in artifacts.missing(&experiment.plan.artifacts()) {
+            warn!(
+                experiment = %experiment.id, %digest,
+                "an active experiment's artifact is gone; submit the experiment again to restore it"
+            );
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What reaches the driver, and how it may refuse.
+
+use bitloop_core::digest::Digest;
+use bitloop_core::graph::GraphError;
+use bitloop_core::plan::ExperimentId;
+use bitloop_core::state::{Input, Rejection, Reply};
+use bitloop_core::trial::TrialKey;
+use tokio::sync::oneshot;
+
+use super::view::View;
+
+/// What the driver is asked.
+pub(crate) enum Command {
+    /// Something that may change the state.
+    Input {
+        input: Box<Input>,
+        reply: oneshot::Sender<Answer>,
+    },
+    /// A look at the durable state; sends its own answer.
+    Query(Query),
+}
+
+pub(crate) type Answer = Result<Reply, Rejection>;
+
+pub(crate) type Query = Box<dyn FnOnce(&View<'_>) + Send>;
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RequestError {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error("these artifacts are not here: {}; submit the experiment again to send them", list(.0))]
+    MissingArtifacts(Vec<Digest>),
+    #[error("context {0} belongs to no experiment here")]
+    UnknownContext(Digest),
+    #[error("`{text}` could be any of {}; write more of it", list(.candidates))]
+    Ambiguous {
+        text: String,
+        candidates: Vec<ExperimentId>,
+    },
+    #[error(
+        "`{0}` cannot name an experiment; use 1 to 64 letters, digits, `-`, `_` and `.`, not beginning with `-` or `.`"
+    )]
+    Name(String),
+    #[error("the plan of `{0}` has no stages")]
+    NoStages(String),
+    #[error("trial {0} reports a sum that is no number; a worker reports such a trial as failed")]
+    NotFinite(TrialKey),
+    #[error("the report cannot be made: {0}")]
+    Report(#[from] GraphError),
+    #[error("the coordinator has stopped; its log says why")]
+    Stopped,
+}
+
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}

@@ -1,0 +1,286 @@
+//! The way to the driver, for the RPC service and for a coordinator in the same process.
+
+use std::sync::Arc;
+
+use bitloop_core::digest::Digest;
+use bitloop_core::plan::{ExperimentId, Plan};
+use bitloop_core::report::Report;
+use bitloop_core::state::{self, Action, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo};
+use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::command::{Command, RequestError};
+use super::view::{Overview, Shown, Summary, View, WorkerSummary};
+use crate::artifacts::Artifacts;
+
+/// Longest name of an experiment, as in experiment files.
+const NAME_BYTES_MAX: usize = 64;
+
+/// A way to the driver; clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    overview: watch::Receiver<Arc<Overview>>,
+    artifacts: Artifacts,
+    epoch: u64,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    pub experiment: ExperimentId,
+    /// False if the experiment was known already.
+    pub fresh: bool,
+}
+
+/// What became of some reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub accepted: u32,
+    pub duplicates: u32,
+    pub conflicts: u32,
+}
+
+impl Handle {
+    pub(super) fn new(
+        commands: mpsc::Sender<Command>,
+        overview: watch::Receiver<Arc<Overview>>,
+        artifacts: Artifacts,
+        epoch: u64,
+    ) -> Self {
+        Self {
+            commands,
+            overview,
+            artifacts,
+            epoch,
+        }
+    }
+
+    /// The number of this start of the coordinator.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The artifacts that trials read and write.
+    pub fn artifacts(&self) -> &Artifacts {
+        &self.artifacts
+    }
+
+    /// How far everything is, now and whenever it changes.
+    pub fn overview(&self) -> watch::Receiver<Arc<Overview>> {
+        self.overview.clone()
+    }
+
+    /// Submits a plan whose artifacts are here; a plan that is known already goes on where it is.
+    pub async fn submit(&self, plan: Plan, sources: Sources) -> Result<Submitted, RequestError> {
+        // The name becomes a file name.
+        let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
+        let is_name = (1..=NAME_BYTES_MAX).contains(&plan.name.len())
+            && plan.name.chars().all(allowed)
+            && !plan.name.starts_with(['.', '-']);
+        if !is_name {
+            return Err(RequestError::Name(plan.name));
+        }
+        if plan.stages.is_empty() {
+            return Err(RequestError::NoStages(plan.name));
+        }
+        self.require(plan.artifacts().to_vec()).await?;
+        let plan = Box::new(plan);
+        match self.send(Input::Submit { plan, sources }).await? {
+            Reply::Submitted { experiment, fresh } => Ok(Submitted { experiment, fresh }),
+            other => unreachable_reply(&other),
+        }
+    }
+
+    /// Pauses, resumes or cancels an experiment.
+    pub async fn act(&self, experiment: &ExperimentId, action: Action) -> Result<Summary, RequestError> {
+        let experiment = experiment.clone();
+        self.send(Input::Act {
+            experiment: experiment.clone(),
+            action,
+        })
+        .await?;
+        self.summary(&experiment).await
+    }
+
+    /// Registers a worker; returns the lease of those trials that it holds and that are still owed.
+    pub async fn register(
+        &self,
+        info: WorkerInfo,
+        held: Vec<TrialKey>,
+    ) -> Result<Option<Shard>, RequestError> {
+        match self.send(Input::Register { info, held }).await? {
+            Reply::Registered { adopted } => Ok(adopted),
+            other => unreachable_reply(&other),
+        }
+    }
+
+    /// Waits for work, up to the long poll's time.
+    pub async fn request_shard(&self, worker: &WorkerId) -> Result<Option<Shard>, RequestError> {
+        let worker = worker.clone();
+        match self.send(Input::Request { worker }).await? {
+            Reply::Shard(shard) => Ok(shard),
+            other => unreachable_reply(&other),
+        }
+    }
+
+    /// Says that a worker is alive; returns whether it may go on with its lease.
+    pub async fn heartbeat(
+        &self,
+        worker: &WorkerId,
+        lease: Option<LeaseId>,
+        running: Option<TrialKey>,
+    ) -> Result<bool, RequestError> {
+        let input = Input::Heartbeat {
+            worker: worker.clone(),
+            lease,
+            running,
+        };
+        match self.send(input).await? {
+            Reply::Heartbeat { lease_valid } => Ok(lease_valid),
+            other => unreachable_reply(&other),
+        }
+    }
+
+    /// Reports trials; they are durable when this returns.
+    pub async fn commit(
+        &self,
+        worker: &WorkerId,
+        reports: Vec<state::Report>,
+        trial_ms: f64,
+    ) -> Result<Committed, RequestError> {
+        let mut statistics = Vec::new();
+        for report in &reports {
+            match &report.outcome.result {
+                TrialResult::Prepared { statistics: digest } => statistics.push(*digest),
+                TrialResult::Evaluated(sums) => {
+                    let sums = [
+                        sums.loss_sum,
+                        sums.loss_difference_sum,
+                        sums.loss_difference_squares,
+                        sums.kl_sum,
+                        sums.signal_sum,
+                        sums.noise_sum,
+                    ];
+                    if !sums.iter().all(|sum| sum.is_finite()) {
+                        return Err(RequestError::NotFinite(report.key));
+                    }
+                }
+                TrialResult::Failed { .. } => {}
+            }
+        }
+        self.require(statistics).await?;
+        let input = Input::Commit {
+            worker: worker.clone(),
+            reports,
+            trial_ms,
+        };
+        match self.send(input).await? {
+            Reply::Committed {
+                accepted,
+                duplicates,
+                conflicts,
+            } => Ok(Committed {
+                accepted,
+                duplicates,
+                conflicts,
+            }),
+            other => unreachable_reply(&other),
+        }
+    }
+
+    /// Gives the rest of a lease back.
+    pub async fn release(&self, worker: &WorkerId, lease: LeaseId) -> Result<(), RequestError> {
+        let worker = worker.clone();
+        self.send(Input::Release { worker, lease }).await.map(|_| ())
+    }
+
+    /// Says that a worker goes; its leases end.
+    pub async fn leave(&self, worker: &WorkerId) -> Result<(), RequestError> {
+        let worker = worker.clone();
+        self.send(Input::Leave { worker }).await.map(|_| ())
+    }
+
+    /// Finds the experiment that a user means by an id, a name or the start of an id.
+    pub async fn resolve(&self, text: &str) -> Result<ExperimentId, RequestError> {
+        let text = text.to_owned();
+        self.ask(move |view| view.resolve(&text)).await?
+    }
+
+    /// All experiments, in order of submission.
+    pub async fn experiments(&self) -> Result<Vec<Summary>, RequestError> {
+        self.ask(|view| view.overview().experiments).await
+    }
+
+    /// All workers, by name.
+    pub async fn workers(&self) -> Result<Vec<WorkerSummary>, RequestError> {
+        self.ask(|view| view.workers()).await
+    }
+
+    /// How far an experiment is.
+    pub async fn summary(&self, id: &ExperimentId) -> Result<Summary, RequestError> {
+        let id = id.clone();
+        self.ask(move |view| view.summary_of(&id)).await?
+    }
+
+    /// An experiment with its plan.
+    pub async fn show(&self, id: &ExperimentId) -> Result<Shown, RequestError> {
+        let id = id.clone();
+        self.ask(move |view| view.shown(&id)).await?
+    }
+
+    /// The results so far.
+    pub async fn report(&self, id: &ExperimentId) -> Result<Report, RequestError> {
+        let id = id.clone();
+        self.ask(move |view| view.report(&id)).await?
+    }
+
+    /// What the evaluations of a shard share.
+    pub async fn context(&self, digest: Digest) -> Result<EvaluateContext, RequestError> {
+        self.ask(move |view| view.context(&digest)).await?
+    }
+
+    async fn require(&self, digests: Vec<Digest>) -> Result<(), RequestError> {
+        if digests.is_empty() {
+            return Ok(());
+        }
+        let artifacts = self.artifacts.clone();
+        let looked = tokio::task::spawn_blocking(move || artifacts.missing(&digests)).await;
+        let missing = looked.map_err(|_| RequestError::Stopped)?;
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(RequestError::MissingArtifacts(missing)),
+        }
+    }
+
+    async fn send(&self, input: Input) -> Result<Reply, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        let input = Box::new(input);
+        self.give(Command::Input { input, reply }).await?;
+        Ok(answer.await.map_err(|_| RequestError::Stopped)??)
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&View<'_>) -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        let query = Box::new(move |view: &View<'_>| {
+            // Whoever asked may have gone.
+            let _ = reply.send(question(view));
+        });
+        self.give(Command::Query(query)).await?;
+        answer.await.map_err(|_| RequestError::Stopped)
+    }
+
+    async fn give(&self, command: Command) -> Result<(), RequestError> {
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| RequestError::Stopped)
+    }
+}
+
+fn unreachable_reply(reply: &Reply) -> ! {
+    unreachable!("`decide` answers every kind of input with its own kind of reply, not {reply:?}")
+}

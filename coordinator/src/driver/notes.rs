@@ -1,0 +1,59 @@
+//! What the log says of events.
+
+use bitloop_core::state::{Change, Event, Fact};
+use tracing::{debug, info, warn};
+
+/// Logs an event once, when it happens; a replay is silent.
+pub(super) fn note(event: &Event) {
+    match event {
+        Event::Fact(fact) => note_fact(fact),
+        Event::Change(change) => note_change(change),
+    }
+}
+
+/// Whether people who watch should see this at once.
+pub(super) fn is_urgent(event: &Event) -> bool {
+    match event {
+        Event::Fact(fact) => !matches!(
+            fact,
+            Fact::OutcomeCommitted { .. } | Fact::StepProposed { .. } | Fact::ConflictSeen { .. }
+        ),
+        Event::Change(change) => matches!(change, Change::WorkerJoined { .. } | Change::WorkerLeft { .. }),
+    }
+}
+
+fn note_fact(fact: &Fact) {
+    match fact {
+        Fact::ExperimentSubmitted { plan, .. } => info!(experiment = %plan.id(), "experiment submitted"),
+        Fact::ExperimentPaused { experiment } => info!(%experiment, "experiment paused"),
+        Fact::ExperimentResumed { experiment } => info!(%experiment, "experiment resumed"),
+        Fact::ExperimentCancelled { experiment } => info!(%experiment, "experiment cancelled"),
+        Fact::StepProposed {
+            experiment,
+            stage,
+            batch,
+        } => debug!(%experiment, stage, trials = batch.trials.len(), "trials proposed"),
+        Fact::StageFinished { experiment, stage } => info!(%experiment, stage, "stage finished"),
+        Fact::ExperimentFinished { experiment } => info!(%experiment, "experiment finished"),
+        Fact::ExperimentFailed { experiment, reason } => warn!(%experiment, reason, "experiment failed"),
+        Fact::OutcomeCommitted { key, .. } => debug!(trial = %key, "outcome committed"),
+        Fact::ConflictSeen { key, outcome } => {
+            warn!(trial = %key, device = outcome.provenance.device, "a repeated measurement differs");
+        }
+        Fact::TrialQuarantined { key, losses } => warn!(trial = %key, losses, "trial quarantined"),
+    }
+}
+
+fn note_change(change: &Change) {
+    match change {
+        Change::WorkerJoined { info, .. } => info!(worker = info.id.0, host = info.host, "worker joined"),
+        Change::WorkerLeft { worker } => info!(worker = worker.0, "worker left"),
+        Change::WorkerSeen { .. } | Change::WorkerCommitted { .. } | Change::LeaseRenewed { .. } => {}
+        Change::LeaseGranted { lease, terms } => {
+            let (worker, trials) = (&terms.worker.0, terms.trials.len());
+            debug!(lease = lease.0, worker, trials, "lease granted");
+        }
+        Change::LeaseEnded { lease } => debug!(lease = lease.0, "lease ended"),
+        Change::TrialLost { key } => warn!(trial = %key, "a worker was lost while it ran a trial"),
+    }
+}

@@ -1,0 +1,52 @@
+//! The searchers of active experiments, made once per stage.
+
+use std::collections::HashMap;
+
+use bitloop_core::plan::ExperimentId;
+use bitloop_core::state::{Experiment, Input, Proposal, State, Status};
+use bitloop_search::{Searcher, searcher};
+
+/// Searchers by experiment, each with the stage it drives.
+#[derive(Default)]
+pub(super) struct Searchers {
+    made: HashMap<ExperimentId, (u32, Box<dyn Searcher>)>,
+}
+
+impl Searchers {
+    /// Asks the searcher of every active experiment once, and returns the answers that are not "wait".
+    pub(super) fn ask_all(&mut self, state: &State) -> Vec<Input> {
+        let experiments = state.ledger.experiments().iter();
+        let asked = experiments.filter_map(|experiment| self.ask(state, experiment));
+        asked.collect()
+    }
+
+    fn ask(&mut self, state: &State, experiment: &Experiment) -> Option<Input> {
+        if experiment.status != Status::Active {
+            self.made.remove(&experiment.id);
+            return None;
+        }
+        let history = state.history(experiment)?;
+        let stage = history.stage();
+        let proposal = match self.at(experiment, stage) {
+            Ok(searcher) => searcher.propose(&history),
+            Err(reason) => Proposal::Failed(reason),
+        };
+        (proposal != Proposal::Wait).then(|| Input::Advance {
+            experiment: experiment.id.clone(),
+            stage,
+            proposal,
+        })
+    }
+
+    fn at(&mut self, experiment: &Experiment, stage: u32) -> Result<&dyn Searcher, String> {
+        let is_made = self.made.get(&experiment.id).is_some_and(|(at, _)| *at == stage);
+        if !is_made {
+            let plan = &experiment.plan;
+            let wanted = &plan.stages[stage as usize];
+            let made = searcher(plan, wanted).map_err(|error| error.to_string())?;
+            self.made.insert(experiment.id.clone(), (stage, made));
+        }
+        let (_, searcher) = &self.made[&experiment.id];
+        Ok(searcher.as_ref())
+    }
+}

@@ -1,0 +1,199 @@
+//! What users see of the state: counts, cheap enough to be taken after every round.
+
+use std::collections::HashMap;
+
+use bitloop_core::digest::Digest;
+use bitloop_core::plan::ExperimentId;
+use bitloop_core::report::Report;
+use bitloop_core::state::{Experiment, Rejection, Sources, State, Status, UnixMillis, WorkerId, WorkerInfo};
+use bitloop_core::trial::EvaluateContext;
+
+use super::command::RequestError;
+
+/// How far an experiment is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    pub id: ExperimentId,
+    pub name: String,
+    pub status: Status,
+    /// The word of the first stage that is not finished.
+    pub stage: Option<&'static str>,
+    /// Trials of all stages, as far as known.
+    pub total: u64,
+    /// Trials that are no longer open.
+    pub settled: u64,
+    /// Of these, failed or quarantined ones.
+    pub failed: u64,
+    /// Trials that other experiments had measured before.
+    pub reused: u64,
+    /// Trials under a lease.
+    pub leased: u64,
+    /// Workers heard from lately.
+    pub workers: u64,
+    /// Repeated measurements that differed, over all experiments.
+    pub conflicts: u64,
+}
+
+/// What a worker has done and holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerSummary {
+    pub info: WorkerInfo,
+    pub committed: u64,
+    /// Trials it holds.
+    pub leased: u64,
+    /// Smoothed time of one trial, once known.
+    pub trial_ms: Option<f64>,
+    /// Since it was last heard from.
+    pub silent_ms: u64,
+}
+
+/// All experiments in order of submission, and all workers by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overview {
+    pub experiments: Vec<Summary>,
+    pub workers: Vec<WorkerSummary>,
+}
+
+impl Overview {
+    /// Finds an experiment.
+    pub fn experiment(&self, id: &ExperimentId) -> Option<&Summary> {
+        self.experiments.iter().find(|summary| summary.id == *id)
+    }
+}
+
+/// An experiment with its plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    pub summary: Summary,
+    /// The plan's document.
+    pub plan: Vec<u8>,
+    pub sources: Sources,
+}
+
+/// Number of trials of each plan, computed once.
+pub(crate) type Sizes = HashMap<ExperimentId, u64>;
+
+/// The state at the end of a round, when all of it is durable.
+pub(crate) struct View<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) sizes: &'a Sizes,
+    pub(crate) now: UnixMillis,
+}
+
+impl View<'_> {
+    pub(crate) fn overview(&self) -> Overview {
+        let leased = self.leased();
+        let experiments = self.state.ledger.experiments().iter();
+        Overview {
+            experiments: experiments
+                .map(|experiment| self.summary(experiment, &leased))
+                .collect(),
+            workers: self.workers(),
+        }
+    }
+
+    pub(crate) fn summary_of(&self, id: &ExperimentId) -> Result<Summary, RequestError> {
+        Ok(self.summary(self.experiment(id)?, &self.leased()))
+    }
+
+    pub(crate) fn shown(&self, id: &ExperimentId) -> Result<Shown, RequestError> {
+        let experiment = self.experiment(id)?;
+        Ok(Shown {
+            summary: self.summary(experiment, &self.leased()),
+            plan: experiment.plan.to_document(),
+            sources: experiment.sources.clone(),
+        })
+    }
+
+    pub(crate) fn report(&self, id: &ExperimentId) -> Result<Report, RequestError> {
+        Ok(Report::new(&self.state.ledger, self.experiment(id)?)?)
+    }
+
+    pub(crate) fn context(&self, digest: &Digest) -> Result<EvaluateContext, RequestError> {
+        let context = self.state.ledger.context(digest).cloned();
+        context.ok_or(RequestError::UnknownContext(*digest))
+    }
+
+    /// Finds the experiment that a user means: by id, else by its whole name, else by the start of its id.
+    pub(crate) fn resolve(&self, text: &str) -> Result<ExperimentId, RequestError> {
+        let exact = ExperimentId(text.to_owned());
+        let experiments = self.state.ledger.experiments();
+        if self.state.ledger.experiment(&exact).is_some() {
+            return Ok(exact);
+        }
+        let ids = |fits: &dyn Fn(&Experiment) -> bool| -> Vec<ExperimentId> {
+            let fitting = experiments.iter().filter(|experiment| fits(experiment));
+            fitting.map(|experiment| experiment.id.clone()).collect()
+        };
+        let mut candidates = ids(&|experiment| experiment.plan.name == text);
+        if candidates.is_empty() {
+            candidates = ids(&|experiment| !text.is_empty() && experiment.id.0.starts_with(text));
+        }
+        match candidates.len() {
+            0 => Err(Rejection::UnknownExperiment(exact).into()),
+            1 => Ok(candidates.remove(0)),
+            _ => Err(RequestError::Ambiguous {
+                text: text.to_owned(),
+                candidates,
+            }),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> Vec<WorkerSummary> {
+        let mut leased: HashMap<&WorkerId, u64> = HashMap::new();
+        for (_, lease) in self.state.dispatch.leases() {
+            *leased.entry(&lease.worker).or_default() += lease.trials.len() as u64;
+        }
+        let workers = self.state.dispatch.workers();
+        workers
+            .map(|worker| WorkerSummary {
+                info: worker.info.clone(),
+                committed: worker.committed,
+                leased: leased.get(&worker.info.id).copied().unwrap_or(0),
+                trial_ms: worker.trial_ms,
+                silent_ms: self.now.0.saturating_sub(worker.last_seen.0),
+            })
+            .collect()
+    }
+
+    fn experiment(&self, id: &ExperimentId) -> Result<&Experiment, RequestError> {
+        let known = self.state.ledger.experiment(id);
+        known.ok_or_else(|| Rejection::UnknownExperiment(id.clone()).into())
+    }
+
+    /// Leased trials of each experiment.
+    fn leased(&self) -> HashMap<&ExperimentId, u64> {
+        let ledger = &self.state.ledger;
+        let mut counts = HashMap::new();
+        let leases = self.state.dispatch.leases();
+        for trial in leases
+            .flat_map(|(_, lease)| &lease.trials)
+            .filter_map(|key| ledger.trial(key))
+        {
+            for experiment in ledger.experiments_of(trial) {
+                *counts.entry(&experiment.id).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    fn summary(&self, experiment: &Experiment, leased: &HashMap<&ExperimentId, u64>) -> Summary {
+        let stage = experiment.current_stage();
+        let stage = stage.and_then(|stage| experiment.plan.stages.get(stage as usize));
+        let proposed: usize = experiment.stages.iter().map(|stage| stage.trials.len()).sum();
+        let planned = self.sizes.get(&experiment.id).copied().unwrap_or(0);
+        Summary {
+            id: experiment.id.clone(),
+            name: experiment.plan.name.clone(),
+            status: experiment.status.clone(),
+            stage: stage.map(|stage| stage.as_str()),
+            total: planned.max(proposed as u64),
+            settled: experiment.settled(),
+            failed: experiment.failed,
+            reused: experiment.reused,
+            leased: leased.get(&experiment.id).copied().unwrap_or(0),
+            workers: self.state.dispatch.workers().len() as u64,
+            conflicts: self.state.ledger.conflicts(),
+        }
+    }
+}

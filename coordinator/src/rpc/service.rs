@@ -1,0 +1,303 @@
+//! The service of `coordinator.proto`: reads a request, asks the driver, writes the answer.
+
+use bitloop_core::plan::Plan;
+use bitloop_core::state::{LeaseId, Report, Status as ExperimentStatus, WorkerId, WorkerInfo};
+use bitloop_core::trial::TrialKey;
+use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
+use bitloop_proto::v1;
+use bitloop_proto::v1::coordinator_server::Coordinator;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::status;
+use super::streams::{self, Answers};
+use crate::driver::{Handle, RequestError, Summary, WorkerSummary};
+
+/// This program's version; workers of another one are refused.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How often a worker sends a heartbeat, in milliseconds: five times in a lease's term.
+const HEARTBEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
+
+/// Most digests or held trials in one request.
+const DIGESTS_MAX: usize = 65_536;
+
+pub(super) struct Service {
+    handle: Handle,
+    shutdown: CancellationToken,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Service {
+    pub(super) fn new(handle: Handle, shutdown: CancellationToken) -> Self {
+        Self { handle, shutdown }
+    }
+
+    fn check_epoch(&self, epoch: u64) -> Result<(), Status> {
+        let current = self.handle.epoch();
+        match epoch == current {
+            true => Ok(()),
+            false => Err(status::other_epoch(epoch, current)),
+        }
+    }
+
+    /// Finds the experiment that a text means.
+    async fn resolve(&self, text: &str) -> Result<bitloop_core::plan::ExperimentId, Status> {
+        self.handle.resolve(text).await.map_err(refused)
+    }
+}
+
+#[tonic::async_trait]
+impl Coordinator for Service {
+    async fn missing_artifacts(
+        &self,
+        request: Request<v1::MissingArtifactsRequest>,
+    ) -> Answer<v1::MissingArtifactsResponse> {
+        let asked = digests("digests", &request.into_inner().digests)?;
+        let artifacts = self.handle.artifacts().clone();
+        let missing = tokio::task::spawn_blocking(move || artifacts.missing(&asked)).await;
+        let missing = missing.map_err(|_| status::lost_task())?;
+        Ok(Response::new(v1::MissingArtifactsResponse {
+            digests: missing.iter().map(digest_to_wire).collect(),
+        }))
+    }
+
+    async fn store_artifact(
+        &self,
+        request: Request<Streaming<v1::ArtifactChunk>>,
+    ) -> Answer<v1::StoreArtifactResponse> {
+        let artifacts = self.handle.artifacts().clone();
+        let size = streams::receive(artifacts, request.into_inner()).await?;
+        Ok(Response::new(v1::StoreArtifactResponse { size }))
+    }
+
+    type FetchArtifactStream = Answers<v1::ArtifactChunk>;
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<v1::FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
+        let digest = digest("digest", &request.into_inner().digest).map_err(unreadable)?;
+        let artifacts = self.handle.artifacts().clone();
+        Ok(Response::new(streams::send(artifacts, digest).await?))
+    }
+
+    async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitResponse> {
+        let request = request.into_inner();
+        let plan = Plan::from_document(&request.plan).map_err(|error| status::no_plan(&error))?;
+        let sources = convert::sources(&request.sources).map_err(unreadable)?;
+        let submitted = self.handle.submit(plan, sources).await.map_err(refused)?;
+        let summary = self.handle.summary(&submitted.experiment).await;
+        let summary = summary.map_err(refused)?;
+        Ok(Response::new(v1::SubmitResponse {
+            experiment: submitted.experiment.0,
+            fresh: submitted.fresh,
+            summary: Some(summary_to_wire(&summary)),
+        }))
+    }
+
+    async fn list_experiments(
+        &self,
+        _: Request<v1::ListExperimentsRequest>,
+    ) -> Answer<v1::ListExperimentsResponse> {
+        let experiments = self.handle.experiments().await.map_err(refused)?;
+        Ok(Response::new(v1::ListExperimentsResponse {
+            experiments: experiments.iter().map(summary_to_wire).collect(),
+        }))
+    }
+
+    async fn show_experiment(
+        &self,
+        request: Request<v1::ShowExperimentRequest>,
+    ) -> Answer<v1::ShowExperimentResponse> {
+        let id = self.resolve(&request.into_inner().experiment).await?;
+        let shown = self.handle.show(&id).await.map_err(refused)?;
+        Ok(Response::new(v1::ShowExperimentResponse {
+            summary: Some(summary_to_wire(&shown.summary)),
+            plan: shown.plan,
+            sources: convert::sources_to_wire(&shown.sources),
+        }))
+    }
+
+    type WatchExperimentStream = Answers<v1::ExperimentSummary>;
+
+    async fn watch_experiment(
+        &self,
+        request: Request<v1::WatchExperimentRequest>,
+    ) -> Answer<Self::WatchExperimentStream> {
+        let id = self.resolve(&request.into_inner().experiment).await?;
+        let first = self.handle.summary(&id).await.map_err(refused)?;
+        // Overviews from before the first summary would turn progress back; the next one comes within a tick.
+        let mut overview = self.handle.overview();
+        overview.mark_unchanged();
+        let summaries = streams::watch(first, overview, self.shutdown.clone());
+        Ok(Response::new(summaries))
+    }
+
+    async fn act_on_experiment(
+        &self,
+        request: Request<v1::ActOnExperimentRequest>,
+    ) -> Answer<v1::ExperimentSummary> {
+        let request = request.into_inner();
+        let action = convert::action(request.action).map_err(unreadable)?;
+        let id = self.resolve(&request.experiment).await?;
+        let summary = self.handle.act(&id, action).await.map_err(refused)?;
+        Ok(Response::new(summary_to_wire(&summary)))
+    }
+
+    async fn results(&self, request: Request<v1::ResultsRequest>) -> Answer<v1::ResultsResponse> {
+        let id = self.resolve(&request.into_inner().experiment).await?;
+        let report = self.handle.report(&id).await.map_err(refused)?;
+        let report = serde_json::to_vec(&report).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(v1::ResultsResponse { report }))
+    }
+
+    async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
+        let workers = self.handle.workers().await.map_err(refused)?;
+        Ok(Response::new(v1::ListWorkersResponse {
+            workers: workers.iter().map(worker_to_wire).collect(),
+        }))
+    }
+
+    async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
+        let request = request.into_inner();
+        if request.version != VERSION {
+            return Err(Status::invalid_argument(format!(
+                "this coordinator is bitloop {VERSION}, the worker is {}; use the same version everywhere",
+                request.version
+            )));
+        }
+        let info = request.info.ok_or(ConvertError::Missing { field: "info" });
+        let info: WorkerInfo = info.and_then(TryInto::try_into).map_err(unreadable)?;
+        let held = digests("held", &request.held)?.into_iter().map(TrialKey).collect();
+        let adopted = self.handle.register(info, held).await.map_err(refused)?;
+        Ok(Response::new(v1::RegisterResponse {
+            epoch: self.handle.epoch(),
+            adopted: adopted.as_ref().map(Into::into),
+            heartbeat_ms: HEARTBEAT_MS,
+        }))
+    }
+
+    async fn request_shard(
+        &self,
+        request: Request<v1::RequestShardRequest>,
+    ) -> Answer<v1::RequestShardResponse> {
+        let request = request.into_inner();
+        self.check_epoch(request.epoch)?;
+        let worker = WorkerId(request.worker);
+        let shard = tokio::select! {
+            shard = self.handle.request_shard(&worker) => shard.map_err(refused)?,
+            () = self.shutdown.cancelled() => return Err(status::stopping()),
+        };
+        Ok(Response::new(v1::RequestShardResponse {
+            shard: shard.as_ref().map(Into::into),
+        }))
+    }
+
+    async fn fetch_context(&self, request: Request<v1::FetchContextRequest>) -> Answer<v1::EvaluateContext> {
+        let digest = digest("digest", &request.into_inner().digest).map_err(unreadable)?;
+        let context = self.handle.context(digest).await.map_err(refused)?;
+        Ok(Response::new((&context).into()))
+    }
+
+    async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
+        let request = request.into_inner();
+        self.check_epoch(request.epoch)?;
+        let running = match request.running.is_empty() {
+            true => None,
+            false => Some(TrialKey(digest("running", &request.running).map_err(unreadable)?)),
+        };
+        let worker = WorkerId(request.worker);
+        let lease = request.lease.map(LeaseId);
+        let lease_valid = self.handle.heartbeat(&worker, lease, running).await;
+        Ok(Response::new(v1::HeartbeatResponse {
+            lease_valid: lease_valid.map_err(refused)?,
+        }))
+    }
+
+    /// Outcomes are welcome from any epoch: what a worker measured while the coordinator was away is not lost.
+    async fn commit(&self, request: Request<v1::CommitRequest>) -> Answer<v1::CommitResponse> {
+        let request = request.into_inner();
+        let reports: Result<Vec<Report>, _> = request.reports.into_iter().map(TryInto::try_into).collect();
+        let reports = reports.map_err(unreadable)?;
+        let worker = WorkerId(request.worker);
+        let committed = self.handle.commit(&worker, reports, request.trial_ms).await;
+        let committed = committed.map_err(refused)?;
+        Ok(Response::new(v1::CommitResponse {
+            accepted: committed.accepted,
+            duplicates: committed.duplicates,
+            conflicts: committed.conflicts,
+        }))
+    }
+
+    async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {
+        let request = request.into_inner();
+        self.check_epoch(request.epoch)?;
+        let (worker, lease) = (WorkerId(request.worker), LeaseId(request.lease));
+        self.handle.release(&worker, lease).await.map_err(refused)?;
+        Ok(Response::new(v1::ReleaseResponse {}))
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Answer<v1::LeaveResponse> {
+        let worker = WorkerId(request.into_inner().worker);
+        self.handle.leave(&worker).await.map_err(refused)?;
+        Ok(Response::new(v1::LeaveResponse {}))
+    }
+}
+
+fn unreadable(error: ConvertError) -> Status {
+    status::unreadable(&error)
+}
+
+fn refused(error: RequestError) -> Status {
+    status::refused(&error)
+}
+
+fn digests(field: &'static str, bytes: &[Vec<u8>]) -> Result<Vec<bitloop_core::digest::Digest>, Status> {
+    if bytes.len() > DIGESTS_MAX {
+        return Err(Status::invalid_argument(format!(
+            "field `{field}` has {} entries, at most {DIGESTS_MAX} are allowed",
+            bytes.len()
+        )));
+    }
+    bytes
+        .iter()
+        .map(|bytes| digest(field, bytes).map_err(unreadable))
+        .collect()
+}
+
+/// The message of a summary.
+pub(super) fn summary_to_wire(summary: &Summary) -> v1::ExperimentSummary {
+    let reason = match &summary.status {
+        ExperimentStatus::Failed { reason } => reason.clone(),
+        ExperimentStatus::Active
+        | ExperimentStatus::Paused
+        | ExperimentStatus::Cancelled
+        | ExperimentStatus::Finished => String::new(),
+    };
+    v1::ExperimentSummary {
+        id: summary.id.0.clone(),
+        name: summary.name.clone(),
+        status: v1::ExperimentStatus::from(&summary.status).into(),
+        reason,
+        stage: summary.stage.unwrap_or_default().to_owned(),
+        total: summary.total,
+        settled: summary.settled,
+        failed: summary.failed,
+        reused: summary.reused,
+        leased: summary.leased,
+        workers: summary.workers,
+        conflicts: summary.conflicts,
+    }
+}
+
+fn worker_to_wire(worker: &WorkerSummary) -> v1::WorkerSummary {
+    v1::WorkerSummary {
+        info: Some((&worker.info).into()),
+        committed: worker.committed,
+        leased: worker.leased,
+        trial_ms: worker.trial_ms.unwrap_or(0.0),
+        silent_ms: worker.silent_ms,
+    }
+}

@@ -1,0 +1,65 @@
+//! Which gRPC status an error becomes.
+
+use bitloop_core::plan::PlanError;
+use bitloop_core::state::Rejection;
+use bitloop_proto::convert::ConvertError;
+use tonic::Status;
+
+use crate::artifacts::ArtifactError;
+use crate::driver::RequestError;
+
+/// A request that cannot be read.
+pub(super) fn unreadable(error: &ConvertError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// A plan that cannot be read.
+pub(super) fn no_plan(error: &PlanError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// A request that came to nothing. Only "failed precondition" makes a worker register again.
+pub(super) fn refused(error: &RequestError) -> Status {
+    let text = error.to_string();
+    match error {
+        RequestError::Rejected(rejection) => match rejection {
+            Rejection::UnknownExperiment(_) => Status::not_found(text),
+            Rejection::UnknownWorker(_) => Status::failed_precondition(text),
+            Rejection::UnknownTrial(_) | Rejection::WrongStatus { .. } => Status::invalid_argument(text),
+        },
+        RequestError::UnknownContext(_) => Status::not_found(text),
+        RequestError::MissingArtifacts(_)
+        | RequestError::Ambiguous { .. }
+        | RequestError::Name(_)
+        | RequestError::NoStages(_)
+        | RequestError::NotFinite(_) => Status::invalid_argument(text),
+        RequestError::Report(_) | RequestError::Stopped => Status::internal(text),
+    }
+}
+
+/// An artifact that cannot be stored or read.
+pub(super) fn artifact(error: &ArtifactError) -> Status {
+    let text = error.to_string();
+    match error {
+        ArtifactError::Missing(_) | ArtifactError::Damaged(_) => Status::not_found(text),
+        ArtifactError::Mismatch { .. } | ArtifactError::TooLarge { .. } => Status::invalid_argument(text),
+        ArtifactError::Disk { .. } => Status::internal(text),
+    }
+}
+
+/// A request of a worker that knew an earlier start of the coordinator.
+pub(super) fn other_epoch(found: u64, current: u64) -> Status {
+    Status::failed_precondition(format!(
+        "epoch {found} is over, this is epoch {current}; register again"
+    ))
+}
+
+/// The server is about to end.
+pub(super) fn stopping() -> Status {
+    Status::unavailable("the coordinator is stopping")
+}
+
+/// A task of the server itself was lost.
+pub(super) fn lost_task() -> Status {
+    Status::internal("the coordinator lost one of its own tasks; its log says why")
+}

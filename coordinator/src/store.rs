@@ -1,0 +1,63 @@
+//! Where facts are kept: [`SledStore`] on disk, [`MemoryStore`] for tests and benchmarks.
+//!
+//! A store knows the order of facts and nothing of their meaning, except that it refuses to load a list that the
+//! ledger could not replay. This folder is the only place that knows sled.
+
+mod check;
+mod memory;
+mod sled;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+use bitloop_core::state::Fact;
+
+pub use self::memory::MemoryStore;
+pub use self::sled::SledStore;
+
+/// Version of the layout on disk.
+pub const STORE_FORMAT: u32 = 1;
+
+/// What a store holds when it is opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// The epoch of the last start; 0 before the first.
+    pub epoch: u64,
+    /// Every fact in the order in which it was appended.
+    pub facts: Vec<Fact>,
+}
+
+/// A durable, ordered list of facts.
+pub trait Store: Send {
+    /// Reads everything.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
+
+    /// Appends facts; they are durable when this returns. A second outcome of one trial is dropped.
+    fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError>;
+
+    /// Raises the epoch by one, durably, and returns it.
+    fn raise_epoch(&mut self) -> Result<u64, StoreError>;
+}
+
+/// Why a store cannot go on; each message says what a person can do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store in {} cannot be opened: {reason}", .folder.display())]
+    Open { folder: PathBuf, reason: String },
+    #[error(
+        "the store in {} was written by a newer bitloop (format {found}, this one reads {STORE_FORMAT}); use that version",
+        .folder.display()
+    )]
+    Newer { folder: PathBuf, found: u32 },
+    #[error(
+        "the store in {} is damaged: {reason}; move the folder away and submit the experiments again, or restore a copy",
+        .folder.display()
+    )]
+    Damaged { folder: PathBuf, reason: String },
+    #[error(
+        "the store in {} cannot be written: {reason}; check that the disk is there and has space, then start again",
+        .folder.display()
+    )]
+    Write { folder: PathBuf, reason: String },
+}

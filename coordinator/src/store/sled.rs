@@ -1,0 +1,304 @@
+//! The store on disk.
+//!
+//! Trees: `meta` (format, epoch), `facts` ((sequence, part) -> a piece of a fact's JSON), `outcomes` (trial key ->
+//! sequence and outcome), `conflicts` (sequence -> key and outcome). One sequence runs through all of them, so
+//! that a load gives the exact order.
+//!
+//! A batch is written as runs of facts of one tree, in order; each run is one atomic batch, and sled's log is
+//! replayed as a prefix. So a crash keeps a prefix of the facts: never an outcome without the step that proposed
+//! its trial, never the end of an experiment without its outcomes.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use bitloop_core::digest::Digest;
+use bitloop_core::state::Fact;
+use bitloop_core::trial::{Outcome, TrialKey};
+use serde::{Deserialize, Serialize};
+
+use super::check::ReplayCheck;
+use super::{Loaded, STORE_FORMAT, Store, StoreError};
+
+/// Memory that sled may use for pages; the ledger holds everything anyway, so the cache serves only the open.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Longest value: sled moves far longer ones to files of their own, which 0.34 is known to leak.
+const PART_BYTES: usize = 16 << 10;
+
+const FORMAT_KEY: &[u8] = b"format";
+const EPOCH_KEY: &[u8] = b"epoch";
+
+/// Facts in a folder, in sled.
+pub struct SledStore {
+    folder: PathBuf,
+    database: sled::Db,
+    meta: sled::Tree,
+    facts: sled::Tree,
+    outcomes: sled::Tree,
+    conflicts: sled::Tree,
+    next_sequence: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OutcomeRecord {
+    sequence: u64,
+    outcome: Outcome,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConflictRecord {
+    key: TrialKey,
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TreeName {
+    Facts,
+    Outcomes,
+    Conflicts,
+}
+
+impl SledStore {
+    /// Opens or creates the store in `folder`. Nobody else may have it open; the data directory's lock sees to it.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let open_error = |reason: String| StoreError::Open {
+            folder: folder.to_owned(),
+            reason,
+        };
+        let mut store = guarded(|| Self::open_trees(folder)).map_err(open_error)?;
+        store.check_format()?;
+        // The sequence goes on behind what is there.
+        store.load()?;
+        Ok(store)
+    }
+
+    fn open_trees(folder: &Path) -> Result<Self, sled::Error> {
+        let database = sled::Config::new()
+            .path(folder)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            meta: database.open_tree("meta")?,
+            facts: database.open_tree("facts")?,
+            outcomes: database.open_tree("outcomes")?,
+            conflicts: database.open_tree("conflicts")?,
+            database,
+            next_sequence: 0,
+        })
+    }
+
+    fn check_format(&mut self) -> Result<(), StoreError> {
+        let found = guarded(|| self.meta.get(FORMAT_KEY)).map_err(|reason| self.damaged(reason))?;
+        let Some(found) = found else {
+            if !(self.facts.is_empty() && self.outcomes.is_empty() && self.conflicts.is_empty()) {
+                return Err(self.damaged("it does not name its format".to_owned()));
+            }
+            return self.write(|store| {
+                store.meta.insert(FORMAT_KEY, &STORE_FORMAT.to_be_bytes())?;
+                store.database.flush().map(|_| ())
+            });
+        };
+        match found.as_ref().try_into().map(u32::from_be_bytes) {
+            Ok(found) if found > STORE_FORMAT => Err(StoreError::Newer {
+                folder: self.folder.clone(),
+                found,
+            }),
+            // An older format is brought up to date here, once there is one.
+            Ok(STORE_FORMAT) => Ok(()),
+            Ok(found) => Err(self.damaged(format!("there never was a format {found}"))),
+            Err(_) => Err(self.damaged("its format is no number".to_owned())),
+        }
+    }
+
+    fn epoch(&self) -> Result<u64, StoreError> {
+        let read = || match self.meta.get(EPOCH_KEY)? {
+            Some(epoch) => number(&epoch),
+            None => Ok(0),
+        };
+        guarded(read).map_err(|reason| self.damaged(reason))
+    }
+
+    fn read_all(&self) -> Result<Vec<Fact>, ReadError> {
+        let mut records = self.read_facts()?;
+        for entry in &self.outcomes {
+            let (key, value) = entry?;
+            let key = Digest::from_slice(&key).map_err(|_| ReadError::Key(key.len()))?;
+            let OutcomeRecord { sequence, outcome } = serde_json::from_slice(&value)?;
+            let key = TrialKey(key);
+            records.push((sequence, Fact::OutcomeCommitted { key, outcome }));
+        }
+        for entry in &self.conflicts {
+            let (sequence, value) = entry?;
+            let ConflictRecord { key, outcome } = serde_json::from_slice(&value)?;
+            records.push((number(&sequence)?, Fact::ConflictSeen { key, outcome }));
+        }
+        records.sort_by_key(|(sequence, _)| *sequence);
+        let gap = (0..).zip(&records).find(|(expected, (found, _))| expected != found);
+        if let Some((expected, _)) = gap {
+            return Err(ReadError::Gap(expected));
+        }
+        Ok(records.into_iter().map(|(_, fact)| fact).collect())
+    }
+
+    fn read_facts(&self) -> Result<Vec<(u64, Fact)>, ReadError> {
+        let mut records = Vec::new();
+        let mut text: Vec<u8> = Vec::new();
+        let mut open: Option<u64> = None;
+        for entry in &self.facts {
+            let (key, part) = entry?;
+            let sequence = number(key.get(..8).unwrap_or_default())?;
+            if let Some(done) = open.filter(|open| *open != sequence) {
+                records.push((done, serde_json::from_slice(&text)?));
+                text.clear();
+            }
+            open = Some(sequence);
+            text.extend_from_slice(&part);
+        }
+        if let Some(done) = open {
+            records.push((done, serde_json::from_slice(&text)?));
+        }
+        Ok(records)
+    }
+
+    fn append_runs(&mut self, facts: &[Fact]) -> Result<(), sled::Error> {
+        let mut committed: HashSet<TrialKey> = HashSet::new();
+        for run in facts.chunk_by(|a, b| tree_of(a) == tree_of(b)) {
+            let Some(first) = run.first() else { continue };
+            let mut batch = sled::Batch::default();
+            for fact in run {
+                if let Fact::OutcomeCommitted { key, .. } = fact
+                    && (!committed.insert(*key) || self.outcomes.contains_key(key.0.as_bytes())?)
+                {
+                    continue;
+                }
+                put(&mut batch, self.next_sequence, fact);
+                self.next_sequence += 1;
+            }
+            self.tree(tree_of(first)).apply_batch(batch)?;
+        }
+        self.database.flush().map(|_| ())
+    }
+
+    fn tree(&self, name: TreeName) -> &sled::Tree {
+        match name {
+            TreeName::Facts => &self.facts,
+            TreeName::Outcomes => &self.outcomes,
+            TreeName::Conflicts => &self.conflicts,
+        }
+    }
+
+    fn write<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T, sled::Error>) -> Result<T, StoreError> {
+        guarded(|| body(self)).map_err(|reason| StoreError::Write {
+            folder: self.folder.clone(),
+            reason,
+        })
+    }
+
+    fn damaged(&self, reason: String) -> StoreError {
+        StoreError::Damaged {
+            folder: self.folder.clone(),
+            reason,
+        }
+    }
+}
+
+impl Store for SledStore {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let facts = guarded(|| self.read_all()).map_err(|reason| self.damaged(reason))?;
+        ReplayCheck::all(&facts).map_err(|reason| self.damaged(reason))?;
+        self.next_sequence = facts.len() as u64;
+        let epoch = self.epoch()?;
+        Ok(Loaded { epoch, facts })
+    }
+
+    fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        self.write(|store| store.append_runs(facts))
+    }
+
+    fn raise_epoch(&mut self) -> Result<u64, StoreError> {
+        let epoch = self.epoch()? + 1;
+        self.write(|store| {
+            store.meta.insert(EPOCH_KEY, &epoch.to_be_bytes())?;
+            store.database.flush().map(|_| epoch)
+        })
+    }
+}
+
+fn tree_of(fact: &Fact) -> TreeName {
+    match fact {
+        Fact::OutcomeCommitted { .. } => TreeName::Outcomes,
+        Fact::ConflictSeen { .. } => TreeName::Conflicts,
+        Fact::ExperimentSubmitted { .. }
+        | Fact::ExperimentPaused { .. }
+        | Fact::ExperimentResumed { .. }
+        | Fact::ExperimentCancelled { .. }
+        | Fact::StepProposed { .. }
+        | Fact::StageFinished { .. }
+        | Fact::ExperimentFinished { .. }
+        | Fact::ExperimentFailed { .. }
+        | Fact::TrialQuarantined { .. } => TreeName::Facts,
+    }
+}
+
+fn put(batch: &mut sled::Batch, sequence: u64, fact: &Fact) {
+    match fact {
+        Fact::OutcomeCommitted { key, outcome } => {
+            let outcome = outcome.clone();
+            batch.insert(key.0.as_bytes(), json(&OutcomeRecord { sequence, outcome }));
+        }
+        Fact::ConflictSeen { key, outcome } => {
+            let (key, outcome) = (*key, outcome.clone());
+            batch.insert(
+                &sequence.to_be_bytes(),
+                json(&ConflictRecord { key, outcome }),
+            );
+        }
+        other => {
+            for (part, bytes) in (0u32..).zip(json(other).chunks(PART_BYTES)) {
+                let key = [&sequence.to_be_bytes()[..], &part.to_be_bytes()[..]].concat();
+                batch.insert(key, bytes);
+            }
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("facts have only text keys, and numbers that JSON can write")
+}
+
+/// Why the trees cannot be read as facts.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{0}")]
+    Sled(#[from] sled::Error),
+    #[error("a record cannot be read ({0})")]
+    Record(#[from] serde_json::Error),
+    #[error("a key of {0} bytes stands where it cannot")]
+    Key(usize),
+    #[error("fact {0} is missing")]
+    Gap(u64),
+}
+
+fn number(bytes: &[u8]) -> Result<u64, ReadError> {
+    let bytes = bytes.try_into().map_err(|_| ReadError::Key(bytes.len()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// Runs something that calls sled, which panics on some kinds of damage, and gives its error or panic as text.
+fn guarded<T, E: std::fmt::Display>(body: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => Err(panic_text(panic.as_ref())),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it gave no reason").to_owned()
+}

@@ -1,0 +1,77 @@
+use super::*;
+use crate::graph::tests::small;
+
+const FILE: &str = "
+version: 1
+name: test
+numerics: float
+model: { checkpoint: model.safetensors }
+data: { dataset: fashion_mnist, calibration: 10, selection: 20, report: 5 }
+quantization:
+  weights: { bits: [2, 4] }
+  activations: { bits: [4] }
+  baseline: 8
+stages:
+  - sensitivity: { single: SINGLE }
+";
+
+fn inputs() -> Inputs {
+    let part = |text: &str, images| DataPart { digest: Digest::of(text.as_bytes()), images };
+    let data = DataParts { calibration: part("c", 10), selection: part("s", 20), report: part("r", 5) };
+    Inputs { model: Digest::of(b"model"), graph: small(), data }
+}
+
+fn plan(single: &str) -> Result<Plan, SpecError> {
+    let spec = ExperimentSpec::parse(&FILE.replace("SINGLE", single)).unwrap();
+    Plan::new(&spec, inputs())
+}
+
+#[test]
+fn preparation_comes_first_and_all_means_every_point() {
+    let plan = plan("all").unwrap();
+
+    let single = (0..5).map(PointIndex).collect();
+    assert_eq!(plan.stages, [StagePlan::Prepare, StagePlan::Sensitivity { single }]);
+    assert_eq!(plan.prepare().images, ImageRange { start: 0, len: 10 });
+    assert_eq!(plan.context(Digest::of(b"x")).unwrap().images.len, 20);
+}
+
+#[test]
+fn patterns_choose_points_and_one_that_matches_none_is_a_mistake() {
+    let chosen = plan("['*.weight']").unwrap();
+    assert_eq!(chosen.stages[1], StagePlan::Sensitivity { single: vec![PointIndex(1), PointIndex(3)] });
+
+    let error = plan("['*.weight', 'conv9.*', 'x']").unwrap_err();
+    let paths: Vec<&str> = error.mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+    assert_eq!(paths, ["stages[0].sensitivity.single[1]", "stages[0].sensitivity.single[2]"]);
+}
+
+#[test]
+fn the_id_follows_from_the_content() {
+    let (a, b, c) = (plan("all").unwrap(), plan("all").unwrap(), plan("['*.weight']").unwrap());
+
+    assert_eq!(a.id(), b.id());
+    assert_ne!(a.id(), c.id());
+    assert!(a.id().0.starts_with("test-"));
+}
+
+#[test]
+fn a_plan_survives_its_document_and_other_documents_are_refused() {
+    let plan = plan("all").unwrap();
+    let document = plan.to_document();
+    assert_eq!(Plan::from_document(&document).unwrap(), plan);
+
+    let text = String::from_utf8(document).unwrap();
+    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 2 }));
+    let unknown = text.replacen("\"format\":1", "\"format\":1,\"color\":3", 1);
+    assert!(matches!(Plan::from_document(unknown.as_bytes()), Err(PlanError::Malformed(_))));
+    let point = text.replacen("\"single\":[0", "\"single\":[99", 1);
+    let error = PlanError::UnknownPoint { point: 99, points: 5 };
+    assert_eq!(Plan::from_document(point.as_bytes()), Err(error));
+    let edge = text.replacen("\"inputs\":[\"conv\"]", "\"inputs\":[\"nowhere\"]", 1);
+    assert!(matches!(Plan::from_document(edge.as_bytes()), Err(PlanError::Graph(_))));
+    for end in (0..text.len()).step_by(97) {
+        assert!(Plan::from_document(&text.as_bytes()[..end]).is_err());
+    }
+}

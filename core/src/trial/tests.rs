@@ -1,0 +1,113 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::bits::{Bits, PointIndex};
+
+fn context() -> EvaluateContext {
+    EvaluateContext {
+        model: Digest::of(b"model"),
+        data: Digest::of(b"images"),
+        images: ImageRange { start: 0, len: 1000 },
+        statistics: Digest::of(b"statistics"),
+        numerics: Numerics::Float,
+        weight_granularity: Granularity::PerChannel,
+        calibration: Calibration::MinMax,
+        baseline: bits(8),
+        points: vec!["conv.weight".into(), "relu.output".into()],
+    }
+}
+
+fn bits(width: u8) -> Choice {
+    Choice::Bits(Bits::new(width).unwrap())
+}
+
+fn evaluate(context: Digest, changes: &[(u32, Choice)]) -> TrialSpec {
+    let changes = changes.iter().map(|(point, choice)| (PointIndex(*point), *choice));
+    TrialSpec::Evaluate { context, config: BitConfig::against(bits(8), changes) }
+}
+
+/// The vectors come from an independent program that writes the canonical form by hand and hashes it:
+///
+/// ```python
+/// from blake3 import blake3; from struct import pack
+/// n = lambda v: pack('<Q', v); t = lambda s: n(len(s.encode())) + s.encode(); d = lambda b: blake3(b).digest()
+/// context = (t('bitloop.evaluate_context') + n(1) + d(b'model') + d(b'images') + n(0) + n(1000) + d(b'statistics')
+///            + t('float') + n(1) + n(0) + n(8) + n(2) + t('conv.weight') + t('relu.output'))
+/// evaluate = t('bitloop.trial') + n(1) + n(1) + d(context) + n(2) + n(0) + n(0) + n(1) + n(4)
+/// baseline = t('bitloop.trial') + n(1) + n(1) + d(context) + n(0)
+/// prepare = t('bitloop.trial') + n(1) + n(0) + d(b'model') + d(b'images') + n(0) + n(512) + n(0)
+/// ```
+#[test]
+fn keys_equal_those_of_an_independent_program() {
+    let context = context().digest();
+    assert_eq!(context.hex(), "1e78910beba96fbe10d438a2802ec071bf60db499b86e495d523e7565506c334");
+
+    let mixed = evaluate(context, &[(0, Choice::Float), (1, bits(4))]);
+    assert_eq!(mixed.key().0.hex(), "d48ddb8b2c1f8e1f87b81013084ea8abe63ab0b4b0cbd735654109b1956aee7b");
+    let baseline = evaluate(context, &[]);
+    assert_eq!(baseline.key().0.hex(), "1dc3b3e04d81b58b326a4313fa69a8a6059933a8ec371b37e43c197901c33b1d");
+
+    let prepare = TrialSpec::Prepare(PrepareSpec {
+        model: Digest::of(b"model"),
+        data: Digest::of(b"images"),
+        images: ImageRange { start: 0, len: 512 },
+        calibration: Calibration::MinMax,
+    });
+    assert_eq!(prepare.key().0.hex(), "53481013a131a69323605e79f80e037e4f923156b4012ec94bdb58bd590e3729");
+}
+
+#[test]
+fn every_field_of_a_context_is_part_of_its_digest() {
+    let changed: [fn(&mut EvaluateContext); 9] = [
+        |c| c.model = Digest::of(b"other"),
+        |c| c.data = Digest::of(b"other"),
+        |c| c.images.start = 1,
+        |c| c.images.len = 999,
+        |c| c.statistics = Digest::of(b"other"),
+        |c| c.weight_granularity = Granularity::PerTensor,
+        |c| c.baseline = bits(7),
+        |c| c.points.swap(0, 1),
+        |c| c.points = vec!["conv.weightrelu.output".into()],
+    ];
+    let mut digests = BTreeSet::from([context().digest()]);
+    for change in changed {
+        let mut context = context();
+        change(&mut context);
+        digests.insert(context.digest());
+    }
+    assert_eq!(digests.len(), changed.len() + 1);
+}
+
+fn choices() -> impl Strategy<Value = Vec<(u32, Choice)>> {
+    let choice = prop_oneof![Just(Choice::Float), (2..=8_u8).prop_map(bits), Just(bits(16))];
+    proptest::collection::vec((0..20_u32, choice), 0..20)
+}
+
+proptest! {
+    #[test]
+    fn two_configs_share_a_key_only_if_they_are_equal(a in choices(), b in choices()) {
+        let context = context().digest();
+        let (a, b) = (evaluate(context, &a), evaluate(context, &b));
+        prop_assert_eq!(a == b, a.key() == b.key());
+    }
+
+    #[test]
+    fn naming_the_baselines_choice_changes_nothing(changes in choices()) {
+        let context = context().digest();
+        let mut last_wins = std::collections::BTreeMap::new();
+        last_wins.extend(changes.clone());
+        let named: Vec<_> = (0..20).map(|point| (point, *last_wins.get(&point).unwrap_or(&bits(8)))).collect();
+        let with_baseline = evaluate(context, &named);
+        let without: Vec<_> = named.into_iter().filter(|(_, choice)| *choice != bits(8)).collect();
+        prop_assert_eq!(with_baseline.key(), evaluate(context, &without).key());
+    }
+
+    #[test]
+    fn a_spec_survives_its_json_form(changes in choices()) {
+        let spec = evaluate(context().digest(), &changes);
+        let text = serde_json::to_string(&spec).unwrap();
+        prop_assert_eq!(serde_json::from_str::<TrialSpec>(&text).unwrap(), spec);
+    }
+}

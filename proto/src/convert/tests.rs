@@ -1,0 +1,252 @@
+use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
+use bitloop_core::digest::Digest;
+use bitloop_core::state::{LeaseId, Report, Shard, Status, WorkerId, WorkerInfo};
+use bitloop_core::trial::{
+    Calibration, EvaluateContext, Evaluation, Granularity, ImageRange, Numerics, Outcome, PrepareSpec,
+    Provenance, TrialKey, TrialResult, TrialSpec,
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::v1;
+
+fn a_digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest::from_bytes)
+}
+
+fn a_choice() -> impl Strategy<Value = Choice> {
+    let widths = prop::sample::select(vec![2u8, 3, 4, 5, 6, 7, 8, 16]);
+    prop_oneof![Just(Choice::Float), widths.prop_map(|bits| Choice::Bits(Bits::new(bits).unwrap()))]
+}
+
+fn a_config() -> impl Strategy<Value = BitConfig> {
+    let changes = prop::collection::btree_map(0u32..100, a_choice(), 0..40);
+    (a_choice(), changes).prop_map(|(baseline, changes)| {
+        let changes = changes.into_iter();
+        BitConfig::against(baseline, changes.map(|(point, choice)| (PointIndex(point), choice)))
+    })
+}
+
+fn a_range() -> impl Strategy<Value = ImageRange> {
+    (0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|(start, len)| ImageRange { start, len })
+}
+
+fn a_prepare() -> impl Strategy<Value = PrepareSpec> {
+    (a_digest(), a_digest(), a_range()).prop_map(|(model, data, images)| PrepareSpec {
+        model,
+        data,
+        images,
+        calibration: Calibration::MinMax,
+    })
+}
+
+prop_compose! {
+    fn a_context()(
+        digests in (a_digest(), a_digest(), a_digest()),
+        images in a_range(),
+        per_channel in any::<bool>(),
+        baseline in a_choice(),
+        points in prop::collection::vec(".{0,12}", 0..8),
+    ) -> EvaluateContext {
+        EvaluateContext {
+            model: digests.0,
+            data: digests.1,
+            statistics: digests.2,
+            images,
+            numerics: Numerics::Float,
+            weight_granularity: if per_channel { Granularity::PerChannel } else { Granularity::PerTensor },
+            calibration: Calibration::MinMax,
+            baseline,
+            points,
+        }
+    }
+}
+
+fn a_finite() -> impl Strategy<Value = f64> {
+    prop::num::f64::NORMAL | prop::num::f64::ZERO
+}
+
+prop_compose! {
+    fn an_evaluation()(
+        n in 1_000_000u64..,
+        counts in prop::array::uniform4(0u64..1_000_000),
+        sums in prop::array::uniform6(a_finite()),
+    ) -> Evaluation {
+        Evaluation {
+            n,
+            correct: counts[0],
+            correct_top5: counts[1],
+            lost: counts[2],
+            gained: counts[3],
+            loss_sum: sums[0],
+            loss_difference_sum: sums[1],
+            loss_difference_squares: sums[2],
+            kl_sum: sums[3],
+            signal_sum: sums[4],
+            noise_sum: sums[5],
+        }
+    }
+}
+
+fn a_report() -> impl Strategy<Value = Report> {
+    let result = prop_oneof![
+        a_digest().prop_map(|statistics| TrialResult::Prepared { statistics }),
+        an_evaluation().prop_map(TrialResult::Evaluated),
+        ".{0,30}".prop_map(|reason| TrialResult::Failed { reason }),
+    ];
+    (a_digest(), result, ".{0,9}", ".{0,9}").prop_map(|(key, result, device, kernels)| Report {
+        key: TrialKey(key),
+        outcome: Outcome {
+            result,
+            provenance: Provenance { engine: "bitloop 1".to_owned(), device, kernels },
+        },
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_shard_survives_the_wire(
+        lease in any::<u64>(),
+        context in a_digest(),
+        configs in prop::collection::vec(a_config(), 0..5),
+        prepare in a_prepare(),
+    ) {
+        let evaluate = |config| TrialSpec::Evaluate { context, config };
+        let specs = configs.into_iter().map(evaluate).chain([TrialSpec::Prepare(prepare)]);
+        let shard = Shard {
+            lease: LeaseId(lease),
+            context: Some(context),
+            trials: specs.map(|spec| (spec.key(), spec)).collect(),
+        };
+
+        prop_assert_eq!(Shard::try_from(v1::Shard::from(&shard)), Ok(shard));
+    }
+
+    #[test]
+    fn a_context_survives_the_wire_with_its_name(context in a_context()) {
+        let back = EvaluateContext::try_from(v1::EvaluateContext::from(&context)).unwrap();
+
+        prop_assert_eq!(back.digest(), context.digest());
+        prop_assert_eq!(back, context);
+    }
+
+    #[test]
+    fn a_report_survives_the_wire(report in a_report()) {
+        prop_assert_eq!(Report::try_from(v1::Report::from(&report)), Ok(report));
+    }
+
+    #[test]
+    fn a_worker_survives_the_wire(id in ".{1,9}", host in ".{0,9}", device in ".{0,9}", threads in any::<u32>()) {
+        let info = WorkerInfo { id: WorkerId(id), host, device, threads };
+
+        prop_assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::from(&info)), Ok(info));
+    }
+
+    #[test]
+    fn sources_survive_the_wire(known in prop::collection::btree_map(".{0,9}", a_digest(), 0..5)) {
+        prop_assert_eq!(sources(&sources_to_wire(&known)), Ok(known));
+    }
+}
+
+fn evaluate(changes: &[(u32, u32)]) -> v1::Trial {
+    let changes = changes.iter();
+    v1::Trial {
+        spec: Some(v1::trial::Spec::Evaluate(v1::Evaluate {
+            context: digest_to_wire(&Digest::of(b"context")),
+            changes: changes.map(|&(point, bits)| v1::PointChange { point, bits }).collect(),
+        })),
+    }
+}
+
+#[test]
+fn changes_in_no_canonical_form_are_refused() {
+    let order = |point| Err(ConvertError::PointOrder { point });
+    assert_eq!(TrialSpec::try_from(evaluate(&[(1, 4), (1, 4)])), order(1));
+    assert_eq!(TrialSpec::try_from(evaluate(&[(2, 4), (0, 4)])), order(0));
+    let all: Vec<(u32, u32)> = (0..).zip([0, 2, 3, 4, 5, 6, 7, 8, 16]).collect();
+    assert_eq!(TrialSpec::try_from(evaluate(&all)), Err(ConvertError::EveryChoice));
+}
+
+#[test]
+fn widths_that_no_quantizer_has_are_refused() {
+    for bits in [1, 9, 17, 256, 264, u32::MAX] {
+        let expected = ConvertError::UnsupportedBits { field: "bits", bits };
+        assert_eq!(TrialSpec::try_from(evaluate(&[(0, bits)])), Err(expected));
+    }
+}
+
+#[test]
+fn a_change_to_the_baseline_or_of_no_point_is_refused() {
+    let four = Choice::Bits(Bits::new(4).unwrap());
+    let context = EvaluateContext {
+        model: Digest::of(b""),
+        data: Digest::of(b""),
+        images: ImageRange { start: 0, len: 1 },
+        statistics: Digest::of(b""),
+        numerics: Numerics::Float,
+        weight_granularity: Granularity::PerTensor,
+        calibration: Calibration::MinMax,
+        baseline: four,
+        points: vec!["a".to_owned()],
+    };
+    let config = |point, choice| {
+        BitConfig::against(Choice::Bits(Bits::new(8).unwrap()), [(PointIndex(point), choice)])
+    };
+
+    let equal = check_config(&config(0, four), &context);
+    let unknown = check_config(&config(1, Choice::Float), &context);
+
+    assert_eq!(equal, Err(ConvertError::EqualsBaseline { point: 0 }));
+    assert_eq!(unknown, Err(ConvertError::UnknownPoint { point: 1, points: 1 }));
+    assert_eq!(check_config(&config(0, Choice::Float), &context), Ok(()));
+}
+
+#[test]
+fn missing_and_damaged_fields_are_named() {
+    let missing = |field| Err(ConvertError::Missing { field });
+    assert_eq!(TrialSpec::try_from(v1::Trial::default()).map(|_| ()), missing("spec"));
+    assert_eq!(Report::try_from(v1::Report::default()).map(|_| ()), missing("result"));
+    assert_eq!(digest("model", &[]).map(|_| ()), missing("model"));
+    assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::default()).map(|_| ()), missing("id"));
+    assert_eq!(action(0).map(|_| ()), missing("action"));
+    assert_eq!(status(&v1::ExperimentSummary::default()).map(|_| ()), missing("status"));
+
+    let length = ConvertError::DigestLength { field: "model", len: 31 };
+    assert_eq!(digest("model", &[0; 31]), Err(length));
+    assert_eq!(action(9), Err(ConvertError::UnknownValue { field: "action", value: 9 }));
+    let range = v1::ImageRange { start: u64::MAX, len: 1 };
+    assert_eq!(ImageRange::try_from(range), Err(ConvertError::RangeOverflow { field: "images" }));
+}
+
+#[test]
+fn sums_that_are_no_numbers_and_counts_beyond_the_images_are_refused() {
+    let nan = v1::Evaluation { n: 1, kl_sum: f64::NAN, ..Default::default() };
+    let many = v1::Evaluation { n: 1, correct: 2, ..Default::default() };
+
+    assert_eq!(Evaluation::try_from(nan), Err(ConvertError::NotFinite { field: "kl_sum" }));
+    let expected = ConvertError::Count { field: "correct", count: 2, n: 1 };
+    assert_eq!(Evaluation::try_from(many), Err(expected));
+}
+
+#[test]
+fn a_trial_of_another_context_than_its_shards_is_refused() {
+    let shard =
+        v1::Shard { lease: 1, context: digest_to_wire(&Digest::of(b"another")), trials: vec![evaluate(&[])] };
+
+    assert_eq!(Shard::try_from(shard), Err(ConvertError::MixedContexts));
+}
+
+#[test]
+fn a_failed_experiment_keeps_its_reason() {
+    let failed = Status::Failed { reason: "no images".to_owned() };
+
+    let summary = v1::ExperimentSummary {
+        status: v1::ExperimentStatus::from(&failed).into(),
+        reason: "no images".to_owned(),
+        ..Default::default()
+    };
+
+    assert_eq!(status(&summary), Ok(failed));
+}

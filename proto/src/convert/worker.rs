@@ -1,0 +1,162 @@
+use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
+use bitloop_core::trial::{Evaluation, Outcome, Provenance, TrialKey, TrialResult, TrialSpec};
+
+use super::{ConvertError, digest, digest_to_wire, required};
+use crate::v1;
+
+impl From<&WorkerInfo> for v1::WorkerInfo {
+    fn from(info: &WorkerInfo) -> Self {
+        Self {
+            id: info.id.0.clone(),
+            host: info.host.clone(),
+            device: info.device.clone(),
+            threads: info.threads,
+        }
+    }
+}
+
+impl TryFrom<v1::WorkerInfo> for WorkerInfo {
+    type Error = ConvertError;
+
+    fn try_from(info: v1::WorkerInfo) -> Result<Self, ConvertError> {
+        if info.id.is_empty() {
+            return Err(ConvertError::Missing { field: "id" });
+        }
+        Ok(Self { id: WorkerId(info.id), host: info.host, device: info.device, threads: info.threads })
+    }
+}
+
+impl From<&Shard> for v1::Shard {
+    fn from(shard: &Shard) -> Self {
+        Self {
+            lease: shard.lease.0,
+            context: shard.context.as_ref().map(digest_to_wire).unwrap_or_default(),
+            trials: shard.trials.iter().map(|(_, spec)| spec.into()).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Shard> for Shard {
+    type Error = ConvertError;
+
+    fn try_from(shard: v1::Shard) -> Result<Self, ConvertError> {
+        let context = match shard.context.is_empty() {
+            true => None,
+            false => Some(digest("context", &shard.context)?),
+        };
+        let mut trials = Vec::with_capacity(shard.trials.len());
+        for trial in shard.trials {
+            let spec = TrialSpec::try_from(trial)?;
+            if let TrialSpec::Evaluate { context: own, .. } = &spec
+                && context != Some(*own)
+            {
+                return Err(ConvertError::MixedContexts);
+            }
+            // The key is never taken from a peer: it follows from what is to be done.
+            trials.push((spec.key(), spec));
+        }
+        Ok(Self { lease: LeaseId(shard.lease), context, trials })
+    }
+}
+
+impl From<&Evaluation> for v1::Evaluation {
+    fn from(sums: &Evaluation) -> Self {
+        Self {
+            n: sums.n,
+            correct: sums.correct,
+            correct_top5: sums.correct_top5,
+            lost: sums.lost,
+            gained: sums.gained,
+            loss_sum: sums.loss_sum,
+            loss_difference_sum: sums.loss_difference_sum,
+            loss_difference_squares: sums.loss_difference_squares,
+            kl_sum: sums.kl_sum,
+            signal_sum: sums.signal_sum,
+            noise_sum: sums.noise_sum,
+        }
+    }
+}
+
+impl TryFrom<v1::Evaluation> for Evaluation {
+    type Error = ConvertError;
+
+    fn try_from(sums: v1::Evaluation) -> Result<Self, ConvertError> {
+        let counts = [
+            ("correct", sums.correct),
+            ("correct_top5", sums.correct_top5),
+            ("lost", sums.lost),
+            ("gained", sums.gained),
+        ];
+        for (field, count) in counts {
+            if count > sums.n {
+                return Err(ConvertError::Count { field, count, n: sums.n });
+            }
+        }
+        let finite = |field, value: f64| match value.is_finite() {
+            true => Ok(value),
+            false => Err(ConvertError::NotFinite { field }),
+        };
+        Ok(Self {
+            n: sums.n,
+            correct: sums.correct,
+            correct_top5: sums.correct_top5,
+            lost: sums.lost,
+            gained: sums.gained,
+            loss_sum: finite("loss_sum", sums.loss_sum)?,
+            loss_difference_sum: finite("loss_difference_sum", sums.loss_difference_sum)?,
+            loss_difference_squares: finite("loss_difference_squares", sums.loss_difference_squares)?,
+            kl_sum: finite("kl_sum", sums.kl_sum)?,
+            signal_sum: finite("signal_sum", sums.signal_sum)?,
+            noise_sum: finite("noise_sum", sums.noise_sum)?,
+        })
+    }
+}
+
+impl From<&Provenance> for v1::Provenance {
+    fn from(provenance: &Provenance) -> Self {
+        Self {
+            engine: provenance.engine.clone(),
+            device: provenance.device.clone(),
+            kernels: provenance.kernels.clone(),
+        }
+    }
+}
+
+impl From<v1::Provenance> for Provenance {
+    fn from(provenance: v1::Provenance) -> Self {
+        Self { engine: provenance.engine, device: provenance.device, kernels: provenance.kernels }
+    }
+}
+
+impl From<&Report> for v1::Report {
+    fn from(report: &Report) -> Self {
+        let result = match &report.outcome.result {
+            TrialResult::Prepared { statistics } => v1::report::Result::Prepared(digest_to_wire(statistics)),
+            TrialResult::Evaluated(sums) => v1::report::Result::Evaluated(sums.into()),
+            TrialResult::Failed { reason } => v1::report::Result::Failed(reason.clone()),
+        };
+        Self {
+            key: digest_to_wire(&report.key.0),
+            result: Some(result),
+            provenance: Some((&report.outcome.provenance).into()),
+        }
+    }
+}
+
+impl TryFrom<v1::Report> for Report {
+    type Error = ConvertError;
+
+    fn try_from(report: v1::Report) -> Result<Self, ConvertError> {
+        let result = match required("result", report.result)? {
+            v1::report::Result::Prepared(statistics) => {
+                TrialResult::Prepared { statistics: digest("prepared", &statistics)? }
+            }
+            v1::report::Result::Evaluated(sums) => TrialResult::Evaluated(sums.try_into()?),
+            v1::report::Result::Failed(reason) => TrialResult::Failed { reason },
+        };
+        Ok(Self {
+            key: TrialKey(digest("key", &report.key)?),
+            outcome: Outcome { result, provenance: required("provenance", report.provenance)?.into() },
+        })
+    }
+}

@@ -1,0 +1,257 @@
+use std::collections::BTreeMap;
+
+use bitloop_core::bits::Bits;
+use bitloop_core::digest::Digest;
+use bitloop_core::graph::Shape;
+use bitloop_core::trial::{Granularity, ImageRange};
+
+use super::*;
+use crate::calibration::calibrate;
+use crate::model::tests::model;
+use crate::rng::rng;
+
+const IMAGES: usize = 150;
+/// The images whose ranges the statistics hold.
+const CALIBRATED: ImageRange = ImageRange { start: 0, len: 40 };
+
+fn bits(bits: u8) -> Choice {
+    Choice::Bits(Bits::new(bits).unwrap())
+}
+
+fn images() -> Images {
+    let mut rng = rng(9, 0);
+    Images {
+        shape: Shape::image(1, 8, 8),
+        pixels: (0..IMAGES * 64).map(|_| rng.below(256) as u8).collect(),
+        labels: (0..IMAGES).map(|_| rng.below(6) as u32).collect(),
+        classes: 6,
+    }
+}
+
+fn range(start: u64, len: u64) -> ImageRange {
+    ImageRange { start, len }
+}
+
+fn materials(baseline: Choice, images_range: ImageRange) -> Materials {
+    let model = model(5);
+    let statistics = calibrate(&model, &images(), CALIBRATED, 1).unwrap();
+    let digest = Digest::of(b"any");
+    let points = model.graph.points().unwrap();
+    Materials {
+        model: Arc::new(model),
+        images: Arc::new(images()),
+        statistics,
+        context: EvaluateContext {
+            model: digest,
+            data: digest,
+            images: images_range,
+            statistics: digest,
+            numerics: Numerics::Float,
+            weight_granularity: Granularity::PerChannel,
+            calibration: Calibration::MinMax,
+            baseline,
+            points: points.into_iter().map(|point| point.name).collect(),
+        },
+    }
+}
+
+fn evaluator(baseline: Choice, images_range: ImageRange, threads: usize) -> Evaluator {
+    Evaluator::new(materials(baseline, images_range), threads, &Device::Cpu).unwrap()
+}
+
+fn whole() -> ImageRange {
+    range(0, IMAGES as u64)
+}
+
+fn everywhere(evaluator: &Evaluator, choice: Choice) -> BitConfig {
+    let points = 0..evaluator.context().points.len() as u32;
+    BitConfig::against(evaluator.context().baseline, points.map(|point| (PointIndex(point), choice)))
+}
+
+fn evaluate(evaluator: &Evaluator, config: &BitConfig) -> Evaluation {
+    evaluator.evaluate(config, &AtomicBool::new(false)).unwrap().unwrap()
+}
+
+#[test]
+fn the_float_network_differs_in_nothing_from_itself() {
+    let evaluator = evaluator(bits(4), whole(), 2);
+
+    let float = evaluate(&evaluator, &everywhere(&evaluator, Choice::Float));
+
+    assert_eq!((float.n, float.kl_sum, float.noise_sum), (IMAGES as u64, 0.0, 0.0));
+    assert!(float.signal_sum > 0.0 && float.correct <= float.correct_top5 && float.correct_top5 < float.n);
+}
+
+#[test]
+fn fewer_bits_are_further_from_float() {
+    let evaluator = evaluator(bits(8), CALIBRATED, 2);
+
+    let noise = [16, 8, 4, 2].map(|width| {
+        let sums = evaluate(&evaluator, &everywhere(&evaluator, bits(width)));
+        sums.noise_sum / sums.signal_sum
+    });
+
+    // On the calibration images nothing is clamped, and 16 bits leave rounding steps of 2^-16 of the range: a relative noise power far below 1e-7.
+    assert!(noise[0] < 1e-7, "{noise:?}");
+    assert!(noise.is_sorted(), "{noise:?}");
+}
+
+#[test]
+fn the_baseline_is_compared_with_itself() {
+    let evaluator = evaluator(bits(4), whole(), 2);
+
+    let baseline = evaluate(&evaluator, &BitConfig::baseline());
+
+    assert_eq!((baseline.lost, baseline.gained), (0, 0));
+    assert_eq!((baseline.loss_difference_sum, baseline.loss_difference_squares), (0.0, 0.0));
+}
+
+#[test]
+fn discordant_images_explain_the_difference_in_accuracy() {
+    let evaluator = evaluator(bits(8), whole(), 2);
+    let baseline = evaluate(&evaluator, &BitConfig::baseline());
+
+    let low = evaluate(&evaluator, &everywhere(&evaluator, bits(2)));
+
+    assert_eq!(baseline.correct as i64 - low.correct as i64, low.lost as i64 - low.gained as i64);
+    assert!(low.lost + low.gained > 0);
+    let difference = low.loss_sum - baseline.loss_sum;
+    assert!((low.loss_difference_sum - difference).abs() < 1e-9 * low.loss_sum, "{difference}");
+}
+
+#[test]
+fn every_number_of_threads_gives_the_same_bits() {
+    let expected = evaluate(&evaluator(bits(8), whole(), 1), &BitConfig::baseline());
+    for threads in [2, 3] {
+        let evaluator = evaluator(bits(8), whole(), threads);
+        for _ in 0..2 {
+            assert_eq!(evaluate(&evaluator, &BitConfig::baseline()), expected);
+        }
+    }
+    let statistics =
+        [1, 3].map(|threads| calibrate(&model(5), &images(), range(0, 100), threads).unwrap().to_bytes());
+    assert_eq!(statistics[0], statistics[1]);
+}
+
+#[test]
+fn sums_of_two_ranges_are_those_of_their_union() {
+    let config = |evaluator: &Evaluator| everywhere(evaluator, bits(3));
+    let sums = |images_range| {
+        let evaluator = evaluator(bits(8), images_range, 2);
+        evaluate(&evaluator, &config(&evaluator))
+    };
+
+    let mut parts = sums(range(0, 70));
+    score::add(&mut parts, &sums(range(70, 80)));
+    let union = sums(whole());
+
+    let counts = |e: &Evaluation| [e.n, e.correct, e.correct_top5, e.lost, e.gained];
+    assert_eq!(counts(&parts), counts(&union));
+    let reals = |e: &Evaluation| {
+        [e.loss_sum, e.loss_difference_sum, e.loss_difference_squares, e.kl_sum, e.signal_sum, e.noise_sum]
+    };
+    for (parts, union) in reals(&parts).into_iter().zip(reals(&union)) {
+        // f64 additions in another order.
+        assert!((parts - union).abs() <= 1e-9 * union.abs().max(1.0), "{parts} {union}");
+    }
+}
+
+#[test]
+fn one_point_alone_changes_the_outcome() {
+    let evaluator = evaluator(bits(8), whole(), 1);
+    let baseline = evaluate(&evaluator, &BitConfig::baseline());
+    for point in 0..evaluator.context().points.len() as u32 {
+        let config = BitConfig::against(bits(8), [(PointIndex(point), bits(2))]);
+
+        let changed = evaluate(&evaluator, &config);
+
+        assert!(changed.kl_sum > baseline.kl_sum, "point {point}");
+    }
+}
+
+#[test]
+fn a_stopped_evaluation_gives_nothing_and_can_be_asked_again() {
+    let evaluator = evaluator(bits(8), whole(), 2);
+
+    let stopped = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(true)).unwrap();
+
+    assert_eq!(stopped, None);
+    assert_eq!(evaluate(&evaluator, &BitConfig::baseline()).n, IMAGES as u64);
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let refused = |change: fn(&mut Materials)| {
+        let mut materials = materials(bits(8), whole());
+        change(&mut materials);
+        Evaluator::new(materials, 1, &Device::Cpu).err().unwrap()
+    };
+
+    let error = refused(|materials| materials.context.points.swap(0, 1));
+    assert!(matches!(error, EvaluateError::Points { index: 0, .. }));
+    let error = refused(|materials| materials.context.points.truncate(3));
+    assert!(matches!(error, EvaluateError::Points { index: 3, .. }));
+    let error = refused(|materials| materials.context.images.len += 1);
+    assert!(error.to_string().contains("151"), "{error}");
+    let error = refused(|materials| {
+        let empty = br#"{"format":1,"calibration":"min_max","images":1,"points":{}}"#;
+        materials.statistics = Statistics::from_bytes(empty).unwrap();
+    });
+    assert!(error.to_string().contains("`input.output`"), "{error}");
+    let error = refused(|materials| materials.images = Arc::new(Images { classes: 7, ..images() }));
+    assert!(matches!(error, EvaluateError::Classes { logits: 6, classes: 7 }));
+    assert!(matches!(
+        Evaluator::new(materials(bits(8), whole()), 0, &Device::Cpu),
+        Err(EvaluateError::Lanes(_))
+    ));
+
+    let evaluator = evaluator(bits(8), whole(), 1);
+    let config = BitConfig::against(bits(8), [(PointIndex(99), bits(4))]);
+    let error = evaluator.evaluate(&config, &AtomicBool::new(false)).unwrap_err();
+    assert!(matches!(error, EvaluateError::UnknownPoint { index: 99, .. }));
+}
+
+#[test]
+fn activations_that_overflow_are_named() {
+    let mut diverged = model(5);
+    let huge = (diverged.weights["depthwise.bias"].ones_like().unwrap() * 3e38).unwrap();
+    diverged.weights.insert("depthwise.bias".into(), huge);
+    let dense = (diverged.weights["dense.weight"].ones_like().unwrap() * 1e3).unwrap();
+    diverged.weights.insert("dense.weight".into(), dense);
+
+    let error = calibrate(&diverged, &images(), CALIBRATED, 2).unwrap_err();
+
+    assert!(
+        matches!(&error, CalibrationError::NotFinite { point, .. } if point == "dense.output"),
+        "{error}"
+    );
+    let mut materials = materials(Choice::Float, whole());
+    materials.model = Arc::new(diverged);
+    let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
+    let error = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(false)).unwrap_err();
+    assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");
+}
+
+#[test]
+fn statistics_survive_their_file_exactly() {
+    let statistics = calibrate(&model(5), &images(), range(10, 33), 2).unwrap();
+    let bytes = statistics.to_bytes();
+
+    assert_eq!(Statistics::from_bytes(&bytes).unwrap(), statistics);
+    assert_eq!(statistics.images(), 33);
+    let names: BTreeMap<&str, ()> =
+        ["input.output", "relu.output", "depthwise.output", "add.output", "dense.output"]
+            .map(|n| (n, ()))
+            .into();
+    for name in names.keys() {
+        let (min, max) = statistics.range(name).unwrap();
+        assert!(min < max, "{name}");
+        assert!(statistics.encoding(name, Bits::new(4).unwrap()).is_ok());
+    }
+    for len in 0..bytes.len() {
+        assert!(Statistics::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    let newer = String::from_utf8(bytes).unwrap().replace("\"format\": 1", "\"format\": 2");
+    let refused = Statistics::from_bytes(newer.as_bytes());
+    assert!(matches!(refused, Err(CalibrationError::Version { found: 2 })));
+}
