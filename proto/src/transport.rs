@@ -45,7 +45,7 @@ impl Endpoint {
     ///
     /// Errors: an [`EndpointError`] that says what to write instead.
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
-        let text = url.trim_end_matches('/');
+        let text = url.strip_suffix('/').unwrap_or(url);
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(EndpointError::NoScheme { url: url.to_owned() });
         };
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(Endpoint::parse(&url), Err(EndpointError::Scheme { url, scheme }));
         let url = owned("http://host");
         assert_eq!(Endpoint::parse(&url), Err(EndpointError::NoPort { url }));
-        for url in ["http://", "http://:80", "http://host:1/path", "http://a@host:1", "http://ho st:1"] {
+        for url in ["http:///", "http://:80", "http://host:1/path", "http://a@host:1", "http://ho st:1"] {
             let url = owned(url);
             assert_eq!(Endpoint::parse(&url), Err(EndpointError::Malformed { url }));
         }

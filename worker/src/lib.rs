@@ -1,1 +1,26 @@
+//! A worker: takes shards of trials from a coordinator, measures them and commits what came out.
+//!
+//! Start at [`work`]. Compute runs on one thread of its own, heartbeats on another; everything else is one async
+//! task that owns the state. What to measure next is none of the worker's business.
 
+mod artifacts;
+mod backoff;
+mod client;
+mod clock;
+mod compute;
+mod device;
+mod executor;
+mod heartbeat;
+mod pending;
+mod presence;
+mod quant_executor;
+mod session;
+mod worker;
+
+pub use artifacts::{ArtifactCache, ArtifactError, Artifacts};
+pub use bitloop_proto::transport::{Connection, Endpoint, EndpointError, InProcess, in_process};
+pub use client::ClientError;
+pub use device::{DeviceChoice, DeviceError};
+pub use executor::{EmptyExecutor, ExecuteError, Executor};
+pub use quant_executor::QuantExecutor;
+pub use worker::{WorkSummary, WorkerError, WorkerOptions, work};
