@@ -252,7 +252,7 @@ pub(crate) enum BenchCommand {
 #[derive(Debug, Args)]
 pub(crate) struct DispatchArguments {
     /// Trials to dispatch, about.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) trials: u32,
 
     /// Workers.
@@ -282,7 +282,8 @@ pub(crate) struct EvalArguments {
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let wrong = || format!("`{text}` is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
+    let wrong =
+        || format!("`{text}` is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let millis = match unit {
         "ms" => 1,

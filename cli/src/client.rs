@@ -10,8 +10,8 @@ use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::{
     ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, ListExperimentsRequest,
-    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest, ShowExperimentResponse,
-    SubmitRequest, WatchExperimentRequest, WorkerSummary,
+    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest,
+    ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -78,8 +78,11 @@ impl Client {
             let Some(bytes) = prepared.artifacts.get(&digest) else { continue };
             self.store_artifact(digest, bytes).await?;
         }
-        let sources =
-            prepared.sources.iter().map(|(path, digest)| (path.clone(), digest.as_bytes().to_vec())).collect();
+        let sources = prepared
+            .sources
+            .iter()
+            .map(|(path, digest)| (path.clone(), digest.as_bytes().to_vec()))
+            .collect();
         let request = self.within(SubmitRequest { plan: prepared.plan.to_document(), sources });
         let answer = self.inner.submit(request).await.map_err(|status| self.failure(status))?.into_inner();
         let summary = answer.summary.ok_or_else(|| self.malformed("submit"))?;
@@ -105,7 +108,10 @@ impl Client {
     }
 
     /// One experiment with its plan and where its inputs were found.
-    pub(crate) async fn show(&mut self, experiment: &str) -> Result<(ExperimentSummary, Plan, Sources), Failure> {
+    pub(crate) async fn show(
+        &mut self,
+        experiment: &str,
+    ) -> Result<(ExperimentSummary, Plan, Sources), Failure> {
         let request = self.within(ShowExperimentRequest { experiment: experiment.to_owned() });
         let answer = self.inner.show_experiment(request).await.map_err(|status| self.failure(status))?;
         let ShowExperimentResponse { summary, plan, sources } = answer.into_inner();

@@ -35,8 +35,8 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
             model_path.display()
         ))
     })?;
-    let model =
-        Model::from_bytes(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", model_path.display())))?;
+    let model = Model::from_bytes(&bytes)
+        .map_err(|error| Failure::usage(format!("{}: {error}", model_path.display())))?;
     let model_digest = Digest::of(&bytes);
     let images = data::load(spec.data.dataset, spec.data.split, &dataset_folders(datasets, folder))
         .and_then(|images| images.check_shape(&model.graph.input.shape).map(|()| images))
@@ -61,7 +61,8 @@ pub(crate) fn read_spec(path: &Path) -> Result<ExperimentSpec, Failure> {
 ///
 /// Errors: a usage failure that names it.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+    fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Where data sets are looked for, in this order.

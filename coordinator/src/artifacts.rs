@@ -56,24 +56,14 @@ impl Artifacts {
     pub fn writer(&self, digest: Digest) -> Result<ArtifactWriter, ArtifactError> {
         let part =
             PartFile::create(&self.path(&digest)).map_err(|cause| ArtifactError::Disk { digest, cause })?;
-        Ok(ArtifactWriter {
-            digest,
-            part,
-            hasher: blake3::Hasher::new(),
-            size: 0,
-        })
+        Ok(ArtifactWriter { digest, part, hasher: blake3::Hasher::new(), size: 0 })
     }
 
     /// Starts to read an artifact.
     pub fn reader(&self, digest: Digest) -> Result<ArtifactReader, ArtifactError> {
         let path = self.path(&digest);
         match File::open(&path) {
-            Ok(file) => Ok(ArtifactReader {
-                digest,
-                path,
-                file,
-                hasher: blake3::Hasher::new(),
-            }),
+            Ok(file) => Ok(ArtifactReader { digest, path, file, hasher: blake3::Hasher::new() }),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ArtifactError::Missing(digest)),
             Err(cause) => Err(ArtifactError::Disk { digest, cause }),
         }
@@ -102,9 +92,7 @@ impl ArtifactWriter {
             return Err(ArtifactError::TooLarge { digest });
         }
         self.hasher.update(bytes);
-        self.part
-            .write(bytes)
-            .map_err(|cause| ArtifactError::Disk { digest, cause })
+        self.part.write(bytes).map_err(|cause| ArtifactError::Disk { digest, cause })
     }
 
     /// Checks the digest, makes the artifact durable and returns its size.
@@ -114,9 +102,7 @@ impl ArtifactWriter {
         if found != digest {
             return Err(ArtifactError::Mismatch { digest, found });
         }
-        self.part
-            .finish()
-            .map_err(|cause| ArtifactError::Disk { digest, cause })?;
+        self.part.finish().map_err(|cause| ArtifactError::Disk { digest, cause })?;
         Ok(self.size)
     }
 }

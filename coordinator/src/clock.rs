@@ -14,6 +14,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is told of")]
     pub(crate) fn system() -> Self {
         // A date before 1970 only means that the numbers start at zero; nothing compares them across starts.
         let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -28,10 +29,7 @@ impl Clock {
     /// A clock that a test sets.
     #[cfg(test)]
     pub(crate) fn manual(millis: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Self {
-        Self {
-            manual_ms: Some(millis),
-            ..Self::system()
-        }
+        Self { manual_ms: Some(millis), ..Self::system() }
     }
 
     pub(crate) fn now(&self) -> UnixMillis {

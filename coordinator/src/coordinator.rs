@@ -68,10 +68,8 @@ impl Coordinator {
     pub(crate) fn start(store: Box<dyn Store>, data_dir: DataDir, clock: Clock) -> Result<Self, OpenError> {
         let parts = Parts { store, data_dir, clock };
         let (driver, handle) = Driver::open(parts)?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(OpenError::Thread)?;
+        let runtime =
+            runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;
         let (stop, stopped) = (CancellationToken::new(), CancellationToken::new());
         let (stop_of_driver, ended) = (stop.clone(), stopped.clone().drop_guard());
         let body = move || {
@@ -81,12 +79,7 @@ impl Coordinator {
         };
         let builder = thread::Builder::new().name("bitloop-driver".to_owned());
         let driver = builder.spawn(body).map_err(OpenError::Thread)?;
-        Ok(Self {
-            handle,
-            stop,
-            stopped,
-            driver: Some(driver),
-        })
+        Ok(Self { handle, stop, stopped, driver: Some(driver) })
     }
 
     /// The way to the driver within this process.

@@ -30,16 +30,10 @@ impl DataDir {
         if root.is_file() {
             return Err(DataDirError::IsFile(root.to_owned()));
         }
-        let unusable = |cause| DataDirError::Unusable {
-            root: root.to_owned(),
-            cause,
-        };
+        let unusable = |cause| DataDirError::Unusable { root: root.to_owned(), cause };
         fs::create_dir_all(root).map_err(unusable)?;
         let lock = take_lock(root)?;
-        let directory = Self {
-            root: root.to_owned(),
-            _lock: lock,
-        };
+        let directory = Self { root: root.to_owned(), _lock: lock };
         directory.prepare().map_err(unusable)?;
         Ok(directory)
     }
@@ -76,10 +70,7 @@ impl DataDir {
 }
 
 fn take_lock(root: &Path) -> Result<File, DataDirError> {
-    let unusable = |cause| DataDirError::Unusable {
-        root: root.to_owned(),
-        cause,
-    };
+    let unusable = |cause| DataDirError::Unusable { root: root.to_owned(), cause };
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -97,10 +88,7 @@ fn take_lock(root: &Path) -> Result<File, DataDirError> {
                 Ok(process) => format!(" (process {process})"),
                 Err(_) => String::new(),
             };
-            return Err(DataDirError::InUse {
-                root: root.to_owned(),
-                holder,
-            });
+            return Err(DataDirError::InUse { root: root.to_owned(), holder });
         }
         Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
     }

@@ -16,7 +16,9 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitloop_core::state::{Event, Fact, Input, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide};
+use bitloop_core::state::{
+    Event, Fact, Input, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
+};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -183,14 +185,12 @@ impl Driver {
     /// One round; returns whether there is more to do at once.
     fn round(&mut self, first: Option<Command>) -> Result<bool, StoreError> {
         self.tick();
-        let mut next = first;
-        for _ in 0..COMMANDS_PER_ROUND {
-            let Some(command) = next else { break };
+        let (mut next, mut taken) = (first, 0);
+        while let Some(command) = next {
             self.take(command);
-            if self.round.facts.len() >= FACTS_PER_ROUND {
-                break;
-            }
-            next = self.commands.try_recv().ok();
+            taken += 1;
+            let has_room = taken < COMMANDS_PER_ROUND && self.round.facts.len() < FACTS_PER_ROUND;
+            next = if has_room { self.commands.try_recv().ok() } else { None };
         }
         self.advance();
         self.serve_parked();
@@ -214,11 +214,8 @@ impl Driver {
         if reply.is_closed() {
             return;
         }
-        let request = Waiting {
-            worker: worker.clone(),
-            reply,
-            deadline: self.clock.now().after(LONG_POLL_MS),
-        };
+        let request =
+            Waiting { worker: worker.clone(), reply, deadline: self.clock.now().after(LONG_POLL_MS) };
         match self.step(&input) {
             Ok(Reply::Shard(None)) => {
                 if let Some(older) = self.parked.park(request) {
@@ -230,11 +227,7 @@ impl Driver {
     }
 
     fn answer_later(&mut self, worker: Option<WorkerId>, reply: oneshot::Sender<Answer>, answer: Answer) {
-        self.round.replies.push(Pending {
-            worker,
-            reply,
-            answer,
-        });
+        self.round.replies.push(Pending { worker, reply, answer });
     }
 
     /// Decides and applies; the only way in which the live state changes.
@@ -285,9 +278,7 @@ impl Driver {
         let now = self.clock.now();
         let is_work = self.state.dispatch.queue().len() > 0;
         for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
-            let answer = self.step(&Input::Request {
-                worker: request.worker.clone(),
-            });
+            let answer = self.step(&Input::Request { worker: request.worker.clone() });
             if answer == Ok(Reply::Shard(None)) && now < request.deadline {
                 self.parked.park(request);
             } else {
@@ -345,11 +336,7 @@ impl Driver {
     }
 
     fn view(&self, now: UnixMillis) -> View<'_> {
-        View {
-            state: &self.state,
-            sizes: &self.sizes,
-            now,
-        }
+        View { state: &self.state, sizes: &self.sizes, now }
     }
 
     fn tick(&mut self) {

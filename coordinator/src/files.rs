@@ -25,12 +25,7 @@ impl PartFile {
         name.push(format!(".{}.{number}{PART_SUFFIX}", std::process::id()));
         let part = target.with_file_name(name);
         let file = File::create(&part)?;
-        Ok(Self {
-            file,
-            part,
-            target: target.to_owned(),
-            finished: false,
-        })
+        Ok(Self { file, part, target: target.to_owned(), finished: false })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

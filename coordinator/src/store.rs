@@ -8,6 +8,7 @@ mod memory;
 mod sled;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,200 @@
+//! Small plans, outcomes and workers for tests.
+
+use bitloop_core::bits::{Bits, PointIndex};
+use bitloop_core::digest::Digest;
+use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
+use bitloop_core::plan::{Candidates, DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
+use bitloop_core::trial::{
+    Calibration, Evaluation, Granularity, Numerics, Outcome, Provenance, TrialKey, TrialResult, TrialSpec,
+};
+
+use crate::artifacts::Artifacts;
+use crate::driver::{Committed, Handle};
+use crate::store::{Loaded, MemoryStore, Store, StoreError};
+
+/// Trials of [`plan`]: prepare, float, baseline, two weights at two widths, three activations at one.
+pub(crate) const PLAN_TRIALS: u64 = 10;
+
+pub(crate) const MODEL: &[u8] = b"model";
+pub(crate) const CALIBRATION: &[u8] = b"calibration";
+pub(crate) const SELECTION: &[u8] = b"selection";
+pub(crate) const STATISTICS: &[u8] = b"statistics";
+
+fn graph() -> Graph {
+    let input = Input { shape: Shape::image(2, 8, 8), mean: vec![0.5; 2], std: vec![0.25; 2] };
+    let mut graph = Graph::new("small", input);
+    let conv = Conv2d {
+        out_channels: 4,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: Padding::all(1),
+        groups: 1,
+        bias: false,
+    };
+    graph.push("conv", Op::Conv2d(conv), &[INPUT]);
+    graph.push("relu", Op::Relu, &["conv"]);
+    graph.push("flatten", Op::Flatten, &["relu"]);
+    graph.push("dense", Op::Linear(Linear { out_features: 3, bias: true }), &["flatten"]);
+    graph
+}
+
+pub(crate) fn plan(name: &str) -> Plan {
+    let bits = |widths: &[u8]| widths.iter().map(|bits| Bits::new(*bits).unwrap()).collect();
+    let part = |bytes: &[u8], images| DataPart { digest: Digest::of(bytes), images };
+    Plan {
+        format: PLAN_FORMAT,
+        name: name.to_owned(),
+        numerics: Numerics::Float,
+        model: Digest::of(MODEL),
+        graph: graph(),
+        data: DataParts {
+            calibration: part(CALIBRATION, 8),
+            selection: part(SELECTION, 100),
+            report: part(b"report", 100),
+        },
+        candidates: Candidates {
+            weight_bits: bits(&[2, 4]),
+            activation_bits: bits(&[4]),
+            granularity: Granularity::PerChannel,
+            calibration: Calibration::MinMax,
+            baseline: Bits::new(8).unwrap(),
+        },
+        stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
+    }
+}
+
+/// The same sweep on other images, so that no trial is shared.
+pub(crate) fn plan_on(name: &str, selection: Digest) -> Plan {
+    let mut plan = plan(name);
+    plan.data.selection.digest = selection;
+    plan
+}
+
+pub(crate) fn store(artifacts: &Artifacts, bytes: &[u8]) {
+    let mut writer = artifacts.writer(Digest::of(bytes)).unwrap();
+    writer.write(bytes).unwrap();
+    writer.finish().unwrap();
+}
+
+pub(crate) fn store_inputs(artifacts: &Artifacts) {
+    for bytes in [MODEL, CALIBRATION, SELECTION, STATISTICS] {
+        store(artifacts, bytes);
+    }
+}
+
+/// Submits a plan whose artifacts it stores first.
+pub(crate) async fn submit(handle: &Handle, name: &str) -> ExperimentId {
+    store_inputs(handle.artifacts());
+    handle.submit(plan(name), Sources::new()).await.unwrap().experiment
+}
+
+/// What a trial gives; numbers follow from the key, so that every run gives the same.
+pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
+    let result = match spec {
+        TrialSpec::Prepare(_) => TrialResult::Prepared { statistics: Digest::of(STATISTICS) },
+        TrialSpec::Evaluate { .. } => TrialResult::Evaluated(Evaluation {
+            n: 100,
+            correct: u64::from(key.0.as_bytes()[0] % 100),
+            loss_sum: 0.1 + f64::from(key.0.as_bytes()[1]) / 3.0,
+            ..Evaluation::default()
+        }),
+    };
+    let text = str::to_owned;
+    let provenance = Provenance { engine: text("test"), device: text("cpu"), kernels: text("none") };
+    Outcome { result, provenance }
+}
+
+pub(crate) fn reports(shard: &Shard) -> Vec<Report> {
+    let report = |(key, spec): &(TrialKey, TrialSpec)| Report { key: *key, outcome: outcome(key, spec) };
+    shard.trials.iter().map(report).collect()
+}
+
+/// Reports that differ from [`reports`].
+pub(crate) fn other_reports(shard: &Shard) -> Vec<Report> {
+    let mut reports = reports(shard);
+    for report in &mut reports {
+        report.outcome.result = TrialResult::Failed { reason: "differs".to_owned() };
+    }
+    reports
+}
+
+pub(crate) fn worker(name: &str) -> WorkerInfo {
+    let text = str::to_owned;
+    WorkerInfo { id: WorkerId(text(name)), host: text("here"), device: text("cpu"), threads: 1 }
+}
+
+pub(crate) async fn register(handle: &Handle, name: &str) -> WorkerId {
+    let info = worker(name);
+    let id = info.id.clone();
+    handle.register(info, Vec::new()).await.unwrap();
+    id
+}
+
+/// Takes one shard and commits all of it.
+pub(crate) async fn work_once(handle: &Handle, worker: &WorkerId) -> Committed {
+    let shard = handle.request_shard(worker).await.unwrap().unwrap();
+    handle.commit(worker, reports(&shard), 500.0).await.unwrap()
+}
+
+/// Works until an experiment is over.
+pub(crate) async fn work_off(handle: &Handle, worker: &WorkerId, id: &ExperimentId) {
+    while !handle.summary(id).await.unwrap().status.is_over() {
+        work_once(handle, worker).await;
+    }
+}
+
+/// A history as a store would hold it: one experiment, `trials` proposed evaluations, each with an outcome.
+pub(crate) fn facts(trials: u32) -> Vec<Fact> {
+    let plan = plan("stored");
+    let experiment = plan.id();
+    let context = plan.context(Digest::of(STATISTICS)).unwrap();
+    let specs: Vec<TrialSpec> = (0..trials)
+        .map(|index| {
+            let baseline = bitloop_core::bits::Choice::Float;
+            let lowered = (PointIndex(index), bitloop_core::bits::Choice::Bits(Bits::new(4).unwrap()));
+            let config = bitloop_core::bits::BitConfig::against(baseline, [lowered]);
+            TrialSpec::Evaluate { context: context.digest(), config }
+        })
+        .collect();
+    let sources = Sources::from([("model.safetensors".to_owned(), Digest::of(MODEL))]);
+    let mut facts = vec![
+        Fact::ExperimentSubmitted { plan: Box::new(plan), sources },
+        Fact::StepProposed {
+            experiment: experiment.clone(),
+            stage: 1,
+            batch: Batch { context: Some(context), trials: specs.clone() },
+        },
+    ];
+    facts.extend(specs.iter().map(|spec| {
+        let key = spec.key();
+        Fact::OutcomeCommitted { key, outcome: outcome(&key, spec) }
+    }));
+    facts.push(Fact::StageFinished { experiment, stage: 1 });
+    facts
+}
+
+/// Fails after a number of appends, like a disk that is full.
+pub(crate) struct FullDisk {
+    pub(crate) inner: MemoryStore,
+    pub(crate) appends_left: u32,
+}
+
+impl Store for FullDisk {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.inner.load()
+    }
+
+    fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        if self.appends_left == 0 {
+            let reason = "no space left".to_owned();
+            return Err(StoreError::Write { folder: "full".into(), reason });
+        }
+        self.appends_left -= 1;
+        self.inner.append(facts)
+    }
+
+    fn raise_epoch(&mut self) -> Result<u64, StoreError> {
+        self.inner.raise_epoch()
+    }
+}

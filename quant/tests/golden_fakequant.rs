@@ -3,6 +3,8 @@
 //! The data lies outside the repository (`../shared/reference/aimet`, made by running the tool; its README says how
 //! exact each number is). Without it the tests say so and pass.
 
+#![expect(clippy::unwrap_used, reason = "test code, also outside of test functions")]
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! The zoo's networks against models that AutoQKeras built (`../shared/reference/qkeras/energy.json`).
 
+#![expect(clippy::unwrap_used, reason = "a reference that cannot be read must fail the test")]
+
 use std::path::Path;
 
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Node, Op, Padding, Shape};

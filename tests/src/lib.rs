@@ -1,5 +1,9 @@
 //! Helpers for tests that need more than one crate: where things are, and processes that never outlive a test.
 
+pub mod experiment;
+pub mod network;
+pub mod process;
+
 use std::path::{Path, PathBuf};
 
 /// The repository's root.

@@ -98,7 +98,8 @@ fn code(path: &Path) -> String {
 
 fn assert_only_in(word: &str, allowed: impl Fn(&Path) -> bool) {
     for path in sources() {
-        let in_tests = path.starts_with("tests") || path.iter().any(|part| part == "tests" || part == "tests.rs");
+        let in_tests =
+            path.starts_with("tests") || path.iter().any(|part| part == "tests" || part == "tests.rs");
         if !in_tests && !allowed(&path) {
             assert!(!code(&path).contains(word), "{} must not use `{word}`", path.display());
         }
@@ -107,7 +108,8 @@ fn assert_only_in(word: &str, allowed: impl Fn(&Path) -> bool) {
 
 #[test]
 fn sled_is_seen_by_the_store_alone() {
-    let store = |path: &Path| path.starts_with("coordinator/src/store") || path.ends_with("coordinator/src/store.rs");
+    let store =
+        |path: &Path| path.starts_with("coordinator/src/store") || path.ends_with("coordinator/src/store.rs");
     assert_only_in("sled::", store);
 }
 
@@ -138,7 +140,9 @@ fn unsafe_code_lives_in_kernels_alone() {
 
 #[test]
 fn core_and_search_do_no_io() {
-    for path in sources().into_iter().filter(|path| path.starts_with("core/src") || path.starts_with("search/src")) {
+    for path in
+        sources().into_iter().filter(|path| path.starts_with("core/src") || path.starts_with("search/src"))
+    {
         let text = code(&path);
         for word in ["std::fs", "std::net", "std::thread", "std::env::", "async fn", "println!"] {
             assert!(!text.contains(word), "{} must not use `{word}`", path.display());

@@ -43,7 +43,15 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
                 images.calibration.images, images.selection.images, images.report.images
             ),
         ),
-        ("points", format!("{}: {} weights, {} activations", points.len(), count(&points, PointKind::Weight), count(&points, PointKind::Activation))),
+        (
+            "points",
+            format!(
+                "{}: {} weights, {} activations",
+                points.len(),
+                count(&points, PointKind::Weight),
+                count(&points, PointKind::Activation)
+            ),
+        ),
         ("weights", lowered(PointKind::Weight)),
         ("activations", lowered(PointKind::Activation)),
         ("baseline", format!("{} bits", plan.candidates.baseline)),

@@ -40,7 +40,11 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
     }
     if arguments.points {
         let rows = points.iter().map(|point| {
-            vec![point.name.clone(), point.kind.as_str().to_owned(), show::with_thousands(point.elements as u64)]
+            vec![
+                point.name.clone(),
+                point.kind.as_str().to_owned(),
+                show::with_thousands(point.elements as u64),
+            ]
         });
         return show::data(&show::table(&["point", "kind", ">values"], rows));
     }
@@ -72,7 +76,13 @@ fn summary(
 ) -> [(&'static str, String); 7] {
     let macs: u64 = costs.iter().map(|layer| layer.macs).sum();
     let weights: u64 = costs.iter().map(|layer| layer.weights as u64).sum();
-    let kib = |bits: u64| format!("{:.1} KiB of weights in float, {:.1} KiB at 8 bits", bits as f64 * 4.0 / 1024.0, bits as f64 / 1024.0);
+    let kib = |bits: u64| {
+        format!(
+            "{:.1} KiB of weights in float, {:.1} KiB at 8 bits",
+            bits as f64 * 4.0 / 1024.0,
+            bits as f64 / 1024.0
+        )
+    };
     let bops = |bits: u64| macs as f64 * (bits * bits) as f64 / 1e9;
     [
         ("model", format!("{} ({digest})", graph.name)),

@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod coordinator;
 mod inspect;
+mod local;
 mod query;
 mod run;
 mod submit;

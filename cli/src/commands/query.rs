@@ -22,7 +22,8 @@ pub(super) async fn workers(remote: &Remote, output: Output) -> Outcome {
 }
 
 pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
-    let (summary, plan, sources) = Client::connect(&on.remote.coordinator).await?.show(&on.experiment).await?;
+    let (summary, plan, sources) =
+        Client::connect(&on.remote.coordinator).await?.show(&on.experiment).await?;
     if output == Output::Json {
         let mut value = show::summary_json(&summary);
         value["plan"] = serde_json::to_value(&plan)?;
@@ -53,7 +54,8 @@ pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
 }
 
 pub(super) async fn results(results: &ResultsArguments, output: Output) -> Outcome {
-    let report = Client::connect(&results.on.remote.coordinator).await?.results(&results.on.experiment).await?;
+    let report =
+        Client::connect(&results.on.remote.coordinator).await?.results(&results.on.experiment).await?;
     let format = if output == Output::Json { Format::Json } else { results.format };
     match format {
         Format::Table => show::data(&show::results_table(&report)),

@@ -80,7 +80,13 @@ impl Bar {
                     remaining_s
                 ));
             }
-            train::Progress::Epoch { epoch, training_loss, validation_accuracy, validation_loss, is_best } => {
+            train::Progress::Epoch {
+                epoch,
+                training_loss,
+                validation_accuracy,
+                validation_loss,
+                is_best,
+            } => {
                 let best = if is_best { ", best so far" } else { "" };
                 let accuracy = validation_accuracy * 100.0;
                 let line = format!(

@@ -17,13 +17,22 @@ pub(crate) fn results_table(report: &Report) -> String {
         String::new(),
     ];
     let interval = format!("{:.0}% interval", CONFIDENCE * 100.0);
-    let header =
-        ["point", "kind", ">bits", ">top-1 drop", interval.as_str(), ">loss increase", ">size saved", ">BOPs saved"];
+    let header = [
+        "point",
+        "kind",
+        ">bits",
+        ">top-1 drop",
+        interval.as_str(),
+        ">loss increase",
+        ">size saved",
+        ">BOPs saved",
+    ];
     let rows = report.by_damage().into_iter().map(|row| cells(report, row));
     lines.push(table(&header, rows));
     lines.push(String::new());
     lines.push(
-        "Drops are percentage points of the baseline's top-1 on the same images; negative means better.".to_owned(),
+        "Drops are percentage points of the baseline's top-1 on the same images; negative means better."
+            .to_owned(),
     );
     lines.join("\n")
 }

@@ -23,7 +23,8 @@ pub(crate) fn experiments_table(experiments: &[ExperimentSummary]) -> String {
     let header = ["id", "status", "stage", ">done", ">total", ">failed", ">reused"];
     let rows = experiments.iter().map(|summary| {
         let counts = [summary.settled, summary.total, summary.failed, summary.reused].map(|n| n.to_string());
-        [vec![summary.id.clone(), status(summary).to_owned(), summary.stage.clone()], counts.to_vec()].concat()
+        [vec![summary.id.clone(), status(summary).to_owned(), summary.stage.clone()], counts.to_vec()]
+            .concat()
     });
     table(&header, rows)
 }

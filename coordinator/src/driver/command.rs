@@ -12,10 +12,7 @@ use super::view::View;
 /// What the driver is asked.
 pub(crate) enum Command {
     /// Something that may change the state.
-    Input {
-        input: Box<Input>,
-        reply: oneshot::Sender<Answer>,
-    },
+    Input { input: Box<Input>, reply: oneshot::Sender<Answer> },
     /// A look at the durable state; sends its own answer.
     Query(Query),
 }
@@ -34,10 +31,7 @@ pub enum RequestError {
     #[error("context {0} belongs to no experiment here")]
     UnknownContext(Digest),
     #[error("`{text}` could be any of {}; write more of it", list(.candidates))]
-    Ambiguous {
-        text: String,
-        candidates: Vec<ExperimentId>,
-    },
+    Ambiguous { text: String, candidates: Vec<ExperimentId> },
     #[error(
         "`{0}` cannot name an experiment; use 1 to 64 letters, digits, `-`, `_` and `.`, not beginning with `-` or `.`"
     )]

@@ -48,12 +48,7 @@ impl Handle {
         artifacts: Artifacts,
         epoch: u64,
     ) -> Self {
-        Self {
-            commands,
-            overview,
-            artifacts,
-            epoch,
-        }
+        Self { commands, overview, artifacts, epoch }
     }
 
     /// The number of this start of the coordinator.
@@ -95,11 +90,7 @@ impl Handle {
     /// Pauses, resumes or cancels an experiment.
     pub async fn act(&self, experiment: &ExperimentId, action: Action) -> Result<Summary, RequestError> {
         let experiment = experiment.clone();
-        self.send(Input::Act {
-            experiment: experiment.clone(),
-            action,
-        })
-        .await?;
+        self.send(Input::Act { experiment: experiment.clone(), action }).await?;
         self.summary(&experiment).await
     }
 
@@ -131,11 +122,7 @@ impl Handle {
         lease: Option<LeaseId>,
         running: Option<TrialKey>,
     ) -> Result<bool, RequestError> {
-        let input = Input::Heartbeat {
-            worker: worker.clone(),
-            lease,
-            running,
-        };
+        let input = Input::Heartbeat { worker: worker.clone(), lease, running };
         match self.send(input).await? {
             Reply::Heartbeat { lease_valid } => Ok(lease_valid),
             other => unreachable_reply(&other),
@@ -170,21 +157,11 @@ impl Handle {
             }
         }
         self.require(statistics).await?;
-        let input = Input::Commit {
-            worker: worker.clone(),
-            reports,
-            trial_ms,
-        };
+        let input = Input::Commit { worker: worker.clone(), reports, trial_ms };
         match self.send(input).await? {
-            Reply::Committed {
-                accepted,
-                duplicates,
-                conflicts,
-            } => Ok(Committed {
-                accepted,
-                duplicates,
-                conflicts,
-            }),
+            Reply::Committed { accepted, duplicates, conflicts } => {
+                Ok(Committed { accepted, duplicates, conflicts })
+            }
             other => unreachable_reply(&other),
         }
     }
@@ -274,10 +251,7 @@ impl Handle {
     }
 
     async fn give(&self, command: Command) -> Result<(), RequestError> {
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| RequestError::Stopped)
+        self.commands.send(command).await.map_err(|_| RequestError::Stopped)
     }
 }
 

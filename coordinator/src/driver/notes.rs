@@ -28,11 +28,9 @@ fn note_fact(fact: &Fact) {
         Fact::ExperimentPaused { experiment } => info!(%experiment, "experiment paused"),
         Fact::ExperimentResumed { experiment } => info!(%experiment, "experiment resumed"),
         Fact::ExperimentCancelled { experiment } => info!(%experiment, "experiment cancelled"),
-        Fact::StepProposed {
-            experiment,
-            stage,
-            batch,
-        } => debug!(%experiment, stage, trials = batch.trials.len(), "trials proposed"),
+        Fact::StepProposed { experiment, stage, batch } => {
+            debug!(%experiment, stage, trials = batch.trials.len(), "trials proposed")
+        }
         Fact::StageFinished { experiment, stage } => info!(%experiment, stage, "stage finished"),
         Fact::ExperimentFinished { experiment } => info!(%experiment, "experiment finished"),
         Fact::ExperimentFailed { experiment, reason } => warn!(%experiment, reason, "experiment failed"),

@@ -85,9 +85,7 @@ impl View<'_> {
         let leased = self.leased();
         let experiments = self.state.ledger.experiments().iter();
         Overview {
-            experiments: experiments
-                .map(|experiment| self.summary(experiment, &leased))
-                .collect(),
+            experiments: experiments.map(|experiment| self.summary(experiment, &leased)).collect(),
             workers: self.workers(),
         }
     }
@@ -132,10 +130,7 @@ impl View<'_> {
         match candidates.len() {
             0 => Err(Rejection::UnknownExperiment(exact).into()),
             1 => Ok(candidates.remove(0)),
-            _ => Err(RequestError::Ambiguous {
-                text: text.to_owned(),
-                candidates,
-            }),
+            _ => Err(RequestError::Ambiguous { text: text.to_owned(), candidates }),
         }
     }
 
@@ -166,10 +161,7 @@ impl View<'_> {
         let ledger = &self.state.ledger;
         let mut counts = HashMap::new();
         let leases = self.state.dispatch.leases();
-        for trial in leases
-            .flat_map(|(_, lease)| &lease.trials)
-            .filter_map(|key| ledger.trial(key))
-        {
+        for trial in leases.flat_map(|(_, lease)| &lease.trials).filter_map(|key| ledger.trial(key)) {
             for experiment in ledger.experiments_of(trial) {
                 *counts.entry(&experiment.id).or_default() += 1;
             }

@@ -155,9 +155,7 @@ impl Coordinator for Service {
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
         let workers = self.handle.workers().await.map_err(refused)?;
-        Ok(Response::new(v1::ListWorkersResponse {
-            workers: workers.iter().map(worker_to_wire).collect(),
-        }))
+        Ok(Response::new(v1::ListWorkersResponse { workers: workers.iter().map(worker_to_wire).collect() }))
     }
 
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
@@ -190,9 +188,7 @@ impl Coordinator for Service {
             shard = self.handle.request_shard(&worker) => shard.map_err(refused)?,
             () = self.shutdown.cancelled() => return Err(status::stopping()),
         };
-        Ok(Response::new(v1::RequestShardResponse {
-            shard: shard.as_ref().map(Into::into),
-        }))
+        Ok(Response::new(v1::RequestShardResponse { shard: shard.as_ref().map(Into::into) }))
     }
 
     async fn fetch_context(&self, request: Request<v1::FetchContextRequest>) -> Answer<v1::EvaluateContext> {
@@ -211,9 +207,7 @@ impl Coordinator for Service {
         let worker = WorkerId(request.worker);
         let lease = request.lease.map(LeaseId);
         let lease_valid = self.handle.heartbeat(&worker, lease, running).await;
-        Ok(Response::new(v1::HeartbeatResponse {
-            lease_valid: lease_valid.map_err(refused)?,
-        }))
+        Ok(Response::new(v1::HeartbeatResponse { lease_valid: lease_valid.map_err(refused)? }))
     }
 
     /// Outcomes are welcome from any epoch: what a worker measured while the coordinator was away is not lost.
@@ -261,10 +255,7 @@ fn digests(field: &'static str, bytes: &[Vec<u8>]) -> Result<Vec<bitloop_core::d
             bytes.len()
         )));
     }
-    bytes
-        .iter()
-        .map(|bytes| digest(field, bytes).map_err(unreadable))
-        .collect()
+    bytes.iter().map(|bytes| digest(field, bytes).map_err(unreadable)).collect()
 }
 
 /// The message of a summary.

@@ -49,9 +49,7 @@ pub(super) fn artifact(error: &ArtifactError) -> Status {
 
 /// A request of a worker that knew an earlier start of the coordinator.
 pub(super) fn other_epoch(found: u64, current: u64) -> Status {
-    Status::failed_precondition(format!(
-        "epoch {found} is over, this is epoch {current}; register again"
-    ))
+    Status::failed_precondition(format!("epoch {found} is over, this is epoch {current}; register again"))
 }
 
 /// The server is about to end.

@@ -42,7 +42,9 @@ pub(super) async fn receive(
     .await?;
     while let Some(chunk) = chunks.message().await? {
         if chunk.digest != named.as_bytes() {
-            return Err(Status::invalid_argument(format!("a chunk of artifact {named} names another digest")));
+            return Err(Status::invalid_argument(format!(
+                "a chunk of artifact {named} names another digest"
+            )));
         }
         writer = blocking(move || append(writer, &chunk.data)).await?;
     }
@@ -94,8 +96,7 @@ async fn blocking<T: Send + 'static>(
     body: impl FnOnce() -> Result<T, ArtifactError> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(body).await;
-    done.map_err(|_| status::lost_task())?
-        .map_err(|error| status::artifact(&error))
+    done.map_err(|_| status::lost_task())?.map_err(|error| status::artifact(&error))
 }
 
 /// Sends an experiment's summary now and whenever it changes, until the experiment is over.

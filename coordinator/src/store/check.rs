@@ -33,11 +33,7 @@ impl ReplayCheck {
             | Fact::ExperimentFinished { experiment }
             | Fact::ExperimentFailed { experiment, .. } => self.experiment(experiment).map(|_| ()),
             Fact::StageFinished { experiment, stage } => self.stage(experiment, *stage),
-            Fact::StepProposed {
-                experiment,
-                stage,
-                batch,
-            } => {
+            Fact::StepProposed { experiment, stage, batch } => {
                 self.stage(experiment, *stage)?;
                 self.trials.extend(batch.trials.iter().map(|spec| spec.key()));
                 Ok(())
@@ -59,9 +55,7 @@ impl ReplayCheck {
     fn stage(&self, id: &ExperimentId, stage: u32) -> Result<(), String> {
         match (stage as usize) < self.experiment(id)? {
             true => Ok(()),
-            false => Err(format!(
-                "it speaks of stage {stage} of experiment `{id}`, which has fewer"
-            )),
+            false => Err(format!("it speaks of stage {stage} of experiment `{id}`, which has fewer")),
         }
     }
 }

@@ -32,10 +32,8 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         let loaded = self.content().loaded.clone();
-        ReplayCheck::all(&loaded.facts).map_err(|reason| StoreError::Damaged {
-            folder: PathBuf::from("memory"),
-            reason,
-        })?;
+        ReplayCheck::all(&loaded.facts)
+            .map_err(|reason| StoreError::Damaged { folder: PathBuf::from("memory"), reason })?;
         Ok(loaded)
     }
 

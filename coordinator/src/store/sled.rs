@@ -12,6 +12,7 @@ use std::any::Any;
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::state::Fact;
@@ -19,6 +20,7 @@ use bitloop_core::trial::{Outcome, TrialKey};
 use serde::{Deserialize, Serialize};
 
 use super::check::ReplayCheck;
+use super::witness::Witness;
 use super::{Loaded, STORE_FORMAT, Store, StoreError};
 
 /// Memory that sled may use for pages; the ledger holds everything anyway, so the cache serves only the open.
@@ -26,6 +28,10 @@ const CACHE_BYTES: u64 = 64 << 20;
 
 /// Longest value: sled moves far longer ones to files of their own, which 0.34 is known to leak.
 const PART_BYTES: usize = 16 << 10;
+
+/// How often, and after which pause, a store is opened again that is still locked.
+const OPEN_RETRIES: u32 = 100;
+const OPEN_PAUSE: Duration = Duration::from_millis(20);
 
 const FORMAT_KEY: &[u8] = b"format";
 const EPOCH_KEY: &[u8] = b"epoch";
@@ -39,6 +45,8 @@ pub struct SledStore {
     outcomes: sled::Tree,
     conflicts: sled::Tree,
     next_sequence: u64,
+    /// What opening has read already, for the first load.
+    opened: Option<Loaded>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,23 +71,48 @@ enum TreeName {
 impl SledStore {
     /// Opens or creates the store in `folder`. Nobody else may have it open; the data directory's lock sees to it.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let open_error = |reason: String| StoreError::Open {
-            folder: folder.to_owned(),
-            reason,
-        };
-        let mut store = guarded(|| Self::open_trees(folder)).map_err(open_error)?;
+        let open_error = |reason: String| StoreError::Open { folder: folder.to_owned(), reason };
+        let witness = Witness::read(folder).map_err(|error| open_error(format!("witness.json: {error}")))?;
+        if let Some(found) = witness.map(|witness| witness.format).filter(|found| *found > STORE_FORMAT) {
+            return Err(StoreError::Newer { folder: folder.to_owned(), found });
+        }
+        let mut store = guarded(|| Self::open_patiently(folder)).map_err(open_error)?;
         store.check_format()?;
         // The sequence goes on behind what is there.
-        store.load()?;
+        let loaded = store.load()?;
+        store.compare(witness, &loaded)?;
+        store.opened = Some(loaded);
         Ok(store)
     }
 
+    /// A store that was dropped a moment ago may still be locked by sled's own threads.
+    fn open_patiently(folder: &Path) -> Result<Self, sled::Error> {
+        for _ in 0..OPEN_RETRIES {
+            match Self::open_trees(folder) {
+                Err(error) if error.to_string().contains("could not acquire lock") => {
+                    std::thread::sleep(OPEN_PAUSE);
+                }
+                opened => return opened,
+            }
+        }
+        Self::open_trees(folder)
+    }
+
+    fn compare(&self, witness: Option<Witness>, loaded: &Loaded) -> Result<(), StoreError> {
+        let Some(witness) = witness else { return Ok(()) };
+        let facts = loaded.facts.len() as u64;
+        if facts < witness.facts || loaded.epoch < witness.epoch {
+            return Err(self.damaged(format!(
+                "it holds {facts} facts, but held {} when it was last opened",
+                witness.facts
+            )));
+        }
+        Ok(())
+    }
+
     fn open_trees(folder: &Path) -> Result<Self, sled::Error> {
-        let database = sled::Config::new()
-            .path(folder)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None)
-            .open()?;
+        let database =
+            sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?;
         Ok(Self {
             folder: folder.to_owned(),
             meta: database.open_tree("meta")?,
@@ -88,7 +121,16 @@ impl SledStore {
             conflicts: database.open_tree("conflicts")?,
             database,
             next_sequence: 0,
+            opened: None,
         })
+    }
+
+    /// Writes a format as another version would have.
+    #[cfg(test)]
+    pub(super) fn set_format(folder: &Path, format: &[u8]) {
+        let store = Self::open_trees(folder).unwrap();
+        store.meta.insert(FORMAT_KEY, format).unwrap();
+        store.database.flush().unwrap();
     }
 
     fn check_format(&mut self) -> Result<(), StoreError> {
@@ -103,10 +145,9 @@ impl SledStore {
             });
         };
         match found.as_ref().try_into().map(u32::from_be_bytes) {
-            Ok(found) if found > STORE_FORMAT => Err(StoreError::Newer {
-                folder: self.folder.clone(),
-                found,
-            }),
+            Ok(found) if found > STORE_FORMAT => {
+                Err(StoreError::Newer { folder: self.folder.clone(), found })
+            }
             // An older format is brought up to date here, once there is one.
             Ok(STORE_FORMAT) => Ok(()),
             Ok(found) => Err(self.damaged(format!("there never was a format {found}"))),
@@ -192,22 +233,20 @@ impl SledStore {
     }
 
     fn write<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T, sled::Error>) -> Result<T, StoreError> {
-        guarded(|| body(self)).map_err(|reason| StoreError::Write {
-            folder: self.folder.clone(),
-            reason,
-        })
+        self.opened = None;
+        guarded(|| body(self)).map_err(|reason| StoreError::Write { folder: self.folder.clone(), reason })
     }
 
     fn damaged(&self, reason: String) -> StoreError {
-        StoreError::Damaged {
-            folder: self.folder.clone(),
-            reason,
-        }
+        StoreError::Damaged { folder: self.folder.clone(), reason }
     }
 }
 
 impl Store for SledStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
+        if let Some(loaded) = self.opened.take() {
+            return Ok(loaded);
+        }
         let facts = guarded(|| self.read_all()).map_err(|reason| self.damaged(reason))?;
         ReplayCheck::all(&facts).map_err(|reason| self.damaged(reason))?;
         self.next_sequence = facts.len() as u64;
@@ -223,7 +262,10 @@ impl Store for SledStore {
         let epoch = self.epoch()? + 1;
         self.write(|store| {
             store.meta.insert(EPOCH_KEY, &epoch.to_be_bytes())?;
-            store.database.flush().map(|_| epoch)
+            store.database.flush()?;
+            let witness = Witness { format: STORE_FORMAT, epoch, facts: store.next_sequence };
+            witness.write(&store.folder)?;
+            Ok(epoch)
         })
     }
 }
@@ -252,10 +294,7 @@ fn put(batch: &mut sled::Batch, sequence: u64, fact: &Fact) {
         }
         Fact::ConflictSeen { key, outcome } => {
             let (key, outcome) = (*key, outcome.clone());
-            batch.insert(
-                &sequence.to_be_bytes(),
-                json(&ConflictRecord { key, outcome }),
-            );
+            batch.insert(&sequence.to_be_bytes(), json(&ConflictRecord { key, outcome }));
         }
         other => {
             for (part, bytes) in (0u32..).zip(json(other).chunks(PART_BYTES)) {

@@ -1,0 +1,242 @@
+use std::fs;
+use std::path::Path;
+
+use bitloop_core::plan::ExperimentId;
+use bitloop_core::state::State;
+use bitloop_core::trial::TrialResult;
+
+use super::*;
+use crate::testing::facts;
+
+/// What every store must do. `open` opens the same store again after the last one was dropped.
+fn keeps_the_contract(mut open: impl FnMut() -> Box<dyn Store>) {
+    let history = facts(20);
+    let (first, rest) = history.split_at(5);
+
+    let mut store = open();
+    assert_eq!(store.load().unwrap(), Loaded::default());
+    store.append(&[]).unwrap();
+    assert_eq!(store.raise_epoch().unwrap(), 1);
+    store.append(first).unwrap();
+    drop(store);
+
+    let mut store = open();
+    assert_eq!(store.load().unwrap(), Loaded { epoch: 1, facts: first.to_vec() });
+    assert_eq!(store.raise_epoch().unwrap(), 2);
+    store.append(rest).unwrap();
+    assert_eq!(store.load().unwrap(), Loaded { epoch: 2, facts: history.clone() });
+    drop(store);
+
+    let mut store = open();
+    let conflict = conflict(&history[2]);
+    // A second outcome of one trial is dropped, in a later batch and within one; a conflict is kept each time.
+    store.append(&[history[2].clone(), conflict.clone(), conflict.clone()]).unwrap();
+    let kept = [&history[..], &[conflict.clone(), conflict]].concat();
+    assert_eq!(store.load().unwrap(), Loaded { epoch: 2, facts: kept });
+}
+
+fn keeps_the_first_of_two_outcomes_in_one_batch(mut store: impl Store) {
+    let history = facts(1);
+    let Fact::OutcomeCommitted { key, outcome } = &history[2] else { panic!("{:?}", history[2]) };
+    let mut other = outcome.clone();
+    other.result = TrialResult::Failed { reason: "second".to_owned() };
+    let second = Fact::OutcomeCommitted { key: *key, outcome: other };
+
+    store.append(&[&history[..3], &[second], &history[3..]].concat()).unwrap();
+
+    assert_eq!(store.load().unwrap().facts, history);
+}
+
+fn keeps_a_big_batch_in_order(mut store: impl Store) {
+    let history = facts(3_000);
+
+    store.append(&history).unwrap();
+
+    assert_eq!(store.load().unwrap().facts, history);
+}
+
+fn refuses_what_cannot_be_replayed(mut open: impl FnMut() -> Box<dyn Store>) {
+    let history = facts(2);
+    let nowhere = ExperimentId("nowhere".to_owned());
+    let unknown = [
+        vec![history[2].clone()],
+        vec![history[0].clone(), history[2].clone()],
+        vec![Fact::ExperimentFinished { experiment: nowhere }],
+        vec![history[0].clone(), late_stage(&history[4])],
+    ];
+    for facts in unknown {
+        let mut store = open();
+        store.append(&facts).unwrap();
+
+        let refused = store.load().unwrap_err();
+
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    }
+}
+
+fn conflict(fact: &Fact) -> Fact {
+    let Fact::OutcomeCommitted { key, outcome } = fact else { panic!("{fact:?}") };
+    Fact::ConflictSeen { key: *key, outcome: outcome.clone() }
+}
+
+fn late_stage(fact: &Fact) -> Fact {
+    let Fact::StageFinished { experiment, .. } = fact else { panic!("{fact:?}") };
+    Fact::StageFinished { experiment: experiment.clone(), stage: 2 }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    let store = MemoryStore::default();
+    keeps_the_contract(|| Box::new(store.clone()));
+    keeps_the_first_of_two_outcomes_in_one_batch(MemoryStore::default());
+    keeps_a_big_batch_in_order(MemoryStore::default());
+    refuses_what_cannot_be_replayed(|| Box::new(MemoryStore::default()));
+}
+
+#[test]
+fn sled_keeps_the_contract() {
+    let root = tempfile::tempdir().unwrap();
+    let mut opened = 0;
+    let fresh = |name: &str| SledStore::open(&root.path().join(name)).unwrap();
+    keeps_the_contract(|| Box::new(fresh("contract")));
+    keeps_the_first_of_two_outcomes_in_one_batch(fresh("twice"));
+    keeps_a_big_batch_in_order(fresh("big"));
+    refuses_what_cannot_be_replayed(|| {
+        opened += 1;
+        Box::new(fresh(&format!("damaged{opened}")))
+    });
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// What a kill leaves is what the files hold at that moment: nothing is flushed, closed or dropped.
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let root = tempfile::tempdir().unwrap();
+    let live = root.path().join("live");
+    let mut store = SledStore::open(&live).unwrap();
+    let history = facts(60);
+
+    let mut acknowledged = 0;
+    for (round, len) in [1, 2, 7, 1, 30, 3, 19].into_iter().enumerate() {
+        store.append(&history[acknowledged..acknowledged + len]).unwrap();
+        acknowledged += len;
+        let killed = root.path().join(format!("killed{round}"));
+        copy_folder(&live, &killed);
+
+        let mut reopened = SledStore::open(&killed).unwrap();
+
+        assert_eq!(reopened.load().unwrap().facts, history[..acknowledged]);
+        reopened.append(&history[acknowledged..]).unwrap();
+        assert_eq!(reopened.load().unwrap().facts, history);
+    }
+}
+
+/// The longest file of a store: sled's log.
+fn log_of(folder: &Path) -> std::path::PathBuf {
+    let files = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().unwrap().is_file());
+    files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().path()
+}
+
+#[test]
+fn a_torn_log_gives_a_prefix_or_an_error_and_never_a_panic() {
+    let root = tempfile::tempdir().unwrap();
+    let live = root.path().join("live");
+    let history = facts(40);
+    let mut store = SledStore::open(&live).unwrap();
+    for batch in history.chunks(6) {
+        store.append(batch).unwrap();
+    }
+    drop(store);
+    let whole = fs::read(log_of(&live)).unwrap();
+
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    for (number, cut) in (0..=used).rev().step_by(used / 12).enumerate() {
+        let torn = root.path().join(format!("torn{number}"));
+        copy_folder(&live, &torn);
+        fs::write(log_of(&torn), &whole[..cut]).unwrap();
+
+        match SledStore::open(&torn).and_then(|mut store| store.load()) {
+            Ok(loaded) => {
+                let expected = &history[..loaded.facts.len()];
+                assert_eq!(loaded.facts, expected, "cut at {cut}");
+                let mut state = State::default();
+                loaded.facts.into_iter().for_each(|fact| state.apply(&fact.into()));
+                assert_eq!(state.check(), Ok(()));
+            }
+            Err(error) => assert!(error.to_string().contains("torn"), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_log_of_garbage_is_no_empty_store() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("store");
+    let mut store = SledStore::open(&folder).unwrap();
+    store.append(&facts(3)).unwrap();
+    store.raise_epoch().unwrap();
+    drop(store);
+    fs::write(log_of(&folder), [0xa5; 4096]).unwrap();
+
+    let refused = SledStore::open(&folder).map(drop).unwrap_err().to_string();
+
+    assert!(refused.contains(&folder.display().to_string()), "{refused}");
+    assert!(refused.contains("restore a copy"), "{refused}");
+}
+
+#[test]
+fn a_folder_that_sled_cannot_read_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("store");
+    fs::create_dir_all(folder.join("db")).unwrap();
+
+    let refused = SledStore::open(&folder).map(drop).unwrap_err().to_string();
+
+    assert!(refused.contains(&folder.display().to_string()), "{refused}");
+}
+
+#[test]
+fn a_witness_of_a_newer_format_is_enough_to_refuse() {
+    let root = tempfile::tempdir().unwrap();
+    witness::Witness { format: 2, epoch: 1, facts: 0 }.write(root.path()).unwrap();
+
+    let refused = SledStore::open(root.path()).map(drop).unwrap_err();
+
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 2 });
+}
+
+#[test]
+fn a_newer_store_is_refused_with_both_formats() {
+    let root = tempfile::tempdir().unwrap();
+    drop(SledStore::open(root.path()).unwrap());
+    SledStore::set_format(root.path(), &2_u32.to_be_bytes());
+
+    let refused = SledStore::open(root.path()).map(drop).unwrap_err();
+
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 2 });
+    assert!(refused.to_string().contains("(format 2, this one reads 1); use that version"), "{refused}");
+}
+
+#[test]
+fn an_impossible_format_is_damage() {
+    for bytes in [&0_u32.to_be_bytes()[..], b"one"] {
+        let root = tempfile::tempdir().unwrap();
+        drop(SledStore::open(root.path()).unwrap());
+        SledStore::set_format(root.path(), bytes);
+
+        let refused = SledStore::open(root.path()).map(drop).unwrap_err();
+
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    }
+}

@@ -137,7 +137,7 @@ fn conv_shape(node: &Node, conv: &Conv2d, input: &Shape) -> Result<Shape, GraphE
     if conv.groups == 0 || conv.out_channels == 0 || conv.out_channels > CHANNELS_MAX {
         return Err(parameter(node, "groups and out_channels must be 1 to 2^20"));
     }
-    if channels % conv.groups != 0 || conv.out_channels % conv.groups != 0 {
+    if !channels.is_multiple_of(conv.groups) || !conv.out_channels.is_multiple_of(conv.groups) {
         let reason = format!("{} groups divide neither {channels} nor {}", conv.groups, conv.out_channels);
         return Err(parameter(node, &reason));
     }

@@ -56,7 +56,7 @@ fn naive_conv(x: &Tensor, w: &Tensor, conv: &Conv2d, r: &Tensor) -> Reference {
     let per_group = channels / conv.groups;
     let [kh, kw] = conv.kernel;
     let mut reference = Reference { y: vec![0.0; r.len()], dx: vec![0.0; x.len()], dw: vec![0.0; w.len()] };
-    for index in 0..r.len() {
+    for (index, gradient) in r.iter().enumerate() {
         let (image, out) =
             (index / (conv.out_channels * out_height * out_width), index / (out_height * out_width));
         let out = out % conv.out_channels;
@@ -72,8 +72,8 @@ fn naive_conv(x: &Tensor, w: &Tensor, conv: &Conv2d, r: &Tensor) -> Reference {
             let pixel = ((image * channels + group * per_group + c) * height + iy) * width + ix;
             let weight = out * per_group * kh * kw + tap;
             reference.y[index] += x[pixel] * w[weight];
-            reference.dx[pixel] += r[index] * w[weight];
-            reference.dw[weight] += r[index] * x[pixel];
+            reference.dx[pixel] += gradient * w[weight];
+            reference.dw[weight] += gradient * x[pixel];
         }
     }
     assert!(n > 0);

@@ -1,7 +1,8 @@
 //! What a training needs to go on after a stop, in one file beside the checkpoint.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use bitloop_core::digest::Digest;
@@ -90,7 +91,11 @@ pub(super) fn save(
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
-    fs::write(&beside, bytes).map_err(|source| io("write", &beside, source))?;
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(&bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|source| io("write", &beside, source))?;
     fs::rename(&beside, path).map_err(|source| io("rename", &beside, source))
 }
 

@@ -75,13 +75,13 @@ fn a_small_network_learns_and_the_best_epoch_is_written() {
 
     let report = report.unwrap();
     assert!(report.validation_accuracy > 0.9, "{report:?}");
-    let best = seen.iter().filter_map(|progress| match progress {
+    let mut best = seen.iter().filter_map(|progress| match progress {
         Progress::Epoch { validation_accuracy, is_best, epoch, .. } if *is_best => {
             Some((*epoch, *validation_accuracy))
         }
         _ => None,
     });
-    assert_eq!(best.last(), Some((report.best_epoch, report.validation_accuracy)));
+    assert_eq!(best.next_back(), Some((report.best_epoch, report.validation_accuracy)));
     assert_eq!(seen.iter().filter(|p| matches!(p, Progress::Step { .. })).count(), 6 * 8);
     assert_eq!(Model::load(&out).unwrap().graph.name, "tiny");
     assert!(!state::path_beside(&out).exists());

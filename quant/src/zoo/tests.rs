@@ -79,7 +79,7 @@ fn the_xnornet_trick_moves_batch_norm_behind_the_pooling() {
 #[test]
 fn an_all_conv_classifier_needs_one_pixel() {
     let spec = ConvBlock { all_conv: true, ..plain() };
-    let three = ConvBlock { filters: vec![vec![4]; 3], ..spec.clone() };
+    let three = ConvBlock { filters: vec![vec![4]; 3], all_conv: true, ..plain() };
 
     assert_eq!(conv_block(&spec, "n", input(1, 8), 3), Err(ZooError::NotOnePixel(Shape::image(4, 4, 4))));
     assert_eq!(names(&three)[9..], ["dense", "softmax", "flatten"]);

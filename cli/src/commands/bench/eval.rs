@@ -51,7 +51,13 @@ pub(in crate::commands) fn execute(arguments: &EvalArguments, output: Output) ->
         })),
         Output::Text => show::data(&show::fields(&[
             ("model", name),
-            ("setting", format!("{} images, {} thread(s), median of {}", arguments.images, arguments.threads, arguments.repetitions)),
+            (
+                "setting",
+                format!(
+                    "{} images, {} thread(s), median of {}",
+                    arguments.images, arguments.threads, arguments.repetitions
+                ),
+            ),
             ("float", format!("{float:.0} images/s")),
             ("W8A8", format!("{quantized:.0} images/s (fake quantization in f32)")),
         ])),
@@ -93,6 +99,7 @@ fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failu
 fn classes(model: &Model) -> Result<u32, Failure> {
     let logits = model.graph.logits()?;
     let shapes = model.graph.shapes()?;
-    let shape = model.graph.nodes.iter().zip(&shapes).find(|(node, _)| node.name == logits).map(|(_, shape)| shape);
+    let shape =
+        model.graph.nodes.iter().zip(&shapes).find(|(node, _)| node.name == logits).map(|(_, shape)| shape);
     Ok(shape.unwrap_or(&model.graph.input.shape).elements() as u32)
 }

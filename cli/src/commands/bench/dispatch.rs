@@ -1,0 +1,133 @@
+//! `bitloop bench dispatch`: a sweep whose evaluations cost nothing, so that everything else shows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use bitloop_core::bits::{Bits, PointIndex};
+use bitloop_core::digest::Digest;
+use bitloop_core::graph::{Graph, INPUT, Input, Linear, Op, Shape};
+use bitloop_core::plan::{Candidates, DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::state::Sources;
+use bitloop_core::trial::{Calibration, Granularity, Numerics};
+use bitloop_worker::EmptyExecutor;
+use serde_json::json;
+
+use crate::args::{DispatchArguments, Output};
+use crate::clock::Stopwatch;
+use crate::commands::local::Local;
+use crate::commands::{watch, worker};
+use crate::failure::{Failure, Outcome};
+use crate::inputs::Prepared;
+use crate::show;
+
+/// Candidate widths of every point.
+const WIDTHS: [u8; 6] = [2, 3, 4, 5, 6, 7];
+
+/// The kernel's unit of processor time, in seconds; a constant of Linux's interface.
+const TICK_SECONDS: f64 = 0.01;
+
+pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: Output) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let prepared = prepared(arguments.trials)?;
+    let mut local = Local::open(folder.path())?;
+    let mut client = local.client().await?;
+    for _ in 0..arguments.workers {
+        local.add_worker(Box::new(EmptyExecutor), worker::options(1));
+    }
+    let (watch, cpu) = (Stopwatch::start(), cpu_seconds());
+    let (_, summary) = client.submit(&prepared).await?;
+    let submitted = watch.seconds();
+    let last = watch::follow(&mut client, &summary.id).await?;
+    let (wall, cpu) = (watch.seconds(), cpu_seconds().zip(cpu).map(|(end, start)| end - start));
+    drop(client);
+    local.close().await?;
+    watch::verdict(&last)?;
+    let trials = last.settled as f64;
+    let store_bytes = bytes_below(&folder.path().join("store"));
+    let micros = |seconds: f64| seconds / trials * 1e6;
+    match output {
+        Output::Json => show::json(&json!({
+            "trials": last.settled,
+            "workers": arguments.workers,
+            "wall_seconds": wall,
+            "submit_seconds": submitted,
+            "trials_per_second": trials / wall,
+            "wall_us_per_trial": micros(wall),
+            "cpu_us_per_trial": cpu.map(micros),
+            "store_bytes_per_trial": store_bytes as f64 / trials,
+        })),
+        Output::Text => {
+            let cpu = cpu.map_or("unknown".to_owned(), |cpu| {
+                format!("{:.1} us a trial, of the whole process", micros(cpu))
+            });
+            show::data(&show::fields(&[
+                (
+                    "trials",
+                    format!("{} by {} workers that evaluate nothing", last.settled, arguments.workers),
+                ),
+                (
+                    "wall",
+                    format!("{wall:.2} s, {:.1} us a trial, {:.0} trials/s", micros(wall), trials / wall),
+                ),
+                ("cpu", cpu),
+                ("submit", format!("{submitted:.2} s")),
+                ("store", format!("{:.0} bytes a trial", store_bytes as f64 / trials)),
+            ]))
+        }
+    }
+}
+
+/// A plan of about `trials` trials whose artifacts are empty.
+fn prepared(trials: u32) -> Result<Prepared, Failure> {
+    let layers = (trials as usize).div_ceil(2 * WIDTHS.len());
+    let input = Input { shape: Shape(vec![1]), mean: vec![0.0], std: vec![1.0] };
+    let mut graph = Graph::new("bench", input);
+    let mut last = INPUT.to_owned();
+    for layer in 0..layers {
+        let op = Op::Linear(Linear { out_features: 1, bias: false });
+        last = graph.push(format!("dense_{layer}"), op, &[&last]);
+    }
+    let bits = WIDTHS.iter().map(|width| Bits::new(*width)).collect::<Result<Vec<_>, _>>()?;
+    let empty = Digest::of(b"");
+    let part = DataPart { digest: empty, images: 1 };
+    let single = (0..graph.points()?.len() as u32).map(PointIndex).collect();
+    let plan = Plan {
+        format: PLAN_FORMAT,
+        name: "bench".to_owned(),
+        numerics: Numerics::Float,
+        model: empty,
+        graph,
+        data: DataParts { calibration: part, selection: part, report: part },
+        candidates: Candidates {
+            weight_bits: bits.clone(),
+            activation_bits: bits,
+            granularity: Granularity::PerChannel,
+            calibration: Calibration::MinMax,
+            baseline: Bits::new(8)?,
+        },
+        stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }],
+    };
+    let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);
+    Ok(Prepared { plan, sources: Sources::new(), artifacts })
+}
+
+/// Processor time of this process so far, where the system tells.
+fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name may hold anything, so fields are counted behind its closing bracket.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks * TICK_SECONDS)
+}
+
+fn bytes_below(folder: &std::path::Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,75 @@
+//! A coordinator and workers in this process, reached over in-memory connections.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bitloop_coordinator::Coordinator;
+use bitloop_proto::transport::{InProcess, in_process};
+use bitloop_worker::{Connection, Executor, WorkSummary, WorkerError, WorkerOptions, work};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+use crate::failure::{Exit, Failure, Outcome};
+
+/// How the coordinator is called in messages.
+const NAME: &str = "this process";
+
+pub(super) struct Local {
+    coordinator: Arc<Coordinator>,
+    serving: JoinHandle<Result<(), bitloop_coordinator::ServeError>>,
+    /// Stops taking connections; cancelled after the workers have gone.
+    closed: CancellationToken,
+    connector: InProcess,
+    workers: JoinSet<Result<WorkSummary, WorkerError>>,
+    stop_workers: CancellationToken,
+}
+
+impl Local {
+    /// Opens a data directory and serves it to this process alone.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, Failure> {
+        Ok(Self::around(Coordinator::open(data_dir)?))
+    }
+
+    pub(super) fn around(coordinator: Coordinator) -> Self {
+        let coordinator = Arc::new(coordinator);
+        let (incoming, connector) = in_process();
+        let closed = CancellationToken::new();
+        let (server, until) = (coordinator.clone(), closed.clone());
+        let serving = tokio::spawn(async move { server.serve_incoming(incoming, until).await });
+        let stop_workers = CancellationToken::new();
+        Self { coordinator, serving, closed, connector, workers: JoinSet::new(), stop_workers }
+    }
+
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::over(self.connector.connect().await?, NAME))
+    }
+
+    pub(super) fn add_worker(&mut self, executor: Box<dyn Executor>, options: WorkerOptions) {
+        let connection = Connection::InProcess(self.connector.clone());
+        self.workers.spawn(work(connection, executor, options, self.stop_workers.clone()));
+    }
+
+    /// Waits until a worker ends, which none does by itself unless something is wrong.
+    pub(super) async fn worker_ended(&mut self) -> Failure {
+        match self.workers.join_next().await {
+            Some(Ok(Err(error))) => error.into(),
+            Some(Ok(Ok(_))) => Failure::new(Exit::Failed, "a worker stopped by itself"),
+            Some(Err(error)) => Failure::new(Exit::Failed, format!("a worker panicked: {error}")),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops the workers, which commit what they have measured, then the coordinator.
+    pub(super) async fn close(mut self) -> Outcome {
+        self.stop_workers.cancel();
+        while self.workers.join_next().await.is_some() {}
+        self.closed.cancel();
+        let served = self.serving.await.context("the coordinator's service panicked")?;
+        let coordinator = Arc::into_inner(self.coordinator).context("the coordinator is still in use")?;
+        // Why the driver stopped says more than that the service did.
+        coordinator.close().await?;
+        Ok(served?)
+    }
+}

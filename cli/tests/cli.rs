@@ -1,0 +1,63 @@
+//! What commands print, compared with what they printed before. `UPDATE_EXPECT=1 cargo test` accepts a change.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use expect_test::expect_file;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Runs the program in the repository's root with a cleared environment; standard output, then standard error.
+fn say(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
+    let done = command.env_clear().current_dir(root()).args(arguments).output().unwrap();
+    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    format!("$ bitloop {}\n{text}exit code {}\n", arguments.join(" "), done.status.code().unwrap())
+}
+
+#[test]
+fn help() {
+    expect_file!["snapshots/help.txt"].assert_eq(&say(&["--help"]));
+    expect_file!["snapshots/help_run.txt"].assert_eq(&say(&["run", "--help"]));
+    expect_file!["snapshots/help_worker.txt"].assert_eq(&say(&["worker", "--help"]));
+    expect_file!["snapshots/help_results.txt"].assert_eq(&say(&["results", "--help"]));
+}
+
+#[test]
+fn usage_errors() {
+    expect_file!["snapshots/unknown_command.txt"].assert_eq(&say(&["fly"]));
+    expect_file!["snapshots/missing_argument.txt"].assert_eq(&say(&["show"]));
+    expect_file!["snapshots/wrong_number.txt"].assert_eq(&say(&["run", "--workers", "0"]));
+}
+
+#[test]
+fn inspect_and_check() {
+    let model = "configs/quickstart/convblock.safetensors";
+    expect_file!["snapshots/inspect.txt"].assert_eq(&say(&["inspect", model]));
+    expect_file!["snapshots/inspect_points.txt"].assert_eq(&say(&["inspect", model, "--points"]));
+    expect_file!["snapshots/check.txt"].assert_eq(&say(&["check", "configs/quickstart.yaml"]));
+}
+
+#[test]
+fn json_holds_the_fields_that_scripts_rely_on() {
+    let arguments = ["check", "configs/quickstart.yaml", "--output", "json"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
+    let done = command.env_clear().current_dir(root()).args(arguments).output().unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+
+    let fields: Vec<&String> = value.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["experiment", "images", "macs_per_image", "points", "sources", "trials"]);
+    assert!(value["trials"].is_u64() && value["points"].is_array());
+}
+
+#[test]
+fn completions_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = say(&["completions", shell]);
+        for command in ["run", "submit", "results", "cancel"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}

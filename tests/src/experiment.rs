@@ -1,0 +1,62 @@
+//! Small experiments on the quick start's network and images.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::root;
+
+/// An experiment file with its own copies of model and images.
+#[derive(Debug)]
+pub struct Experiment {
+    folder: PathBuf,
+    /// Its file.
+    pub file: PathBuf,
+}
+
+impl Experiment {
+    /// Writes an experiment that measures `points` on `selection` images into a new folder.
+    pub fn new(folder: &Path, name: &str, points: &str, selection: u32) -> Self {
+        let own = folder.join("quickstart");
+        fs::create_dir_all(own.join("fashion-mnist")).expect("a folder for the inputs");
+        let shipped = root().join("configs/quickstart");
+        for file in [
+            "convblock.safetensors",
+            "fashion-mnist/t10k-images-idx3-ubyte.gz",
+            "fashion-mnist/t10k-labels-idx1-ubyte.gz",
+        ] {
+            fs::copy(shipped.join(file), own.join(file))
+                .expect("the quick start's inputs are in the repository");
+        }
+        let text = format!(
+            "version: 1\nname: {name}\nnumerics: float\nmodel: {{ checkpoint: quickstart/convblock.safetensors }}\n\
+             data: {{ dataset: fashion_mnist, split: test, calibration: 64, selection: {selection}, seed: 3 }}\n\
+             quantization:\n  weights: {{ bits: [2, 3, 4] }}\n  activations: {{ bits: [2, 4] }}\n  baseline: 8\n\
+             stages:\n  - sensitivity: {{ single: {points} }}\n"
+        );
+        let file = folder.join(format!("{name}.yaml"));
+        fs::write(&file, text).expect("the experiment file");
+        Self { folder: folder.to_owned(), file }
+    }
+
+    /// The file's path as an argument.
+    pub fn path(&self) -> String {
+        self.file.display().to_string()
+    }
+
+    /// The model file.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.folder.join("quickstart/convblock.safetensors")
+    }
+
+    /// Takes model and images away, as on a machine that never had them.
+    pub fn remove_inputs(&self) {
+        fs::remove_dir_all(self.folder.join("quickstart")).expect("the inputs are there");
+    }
+}
+
+/// The results file that a data directory holds, if there is exactly one.
+pub fn results_file(data_dir: &Path) -> Option<Vec<u8>> {
+    let mut files = crate::files(&data_dir.join("results"), ".csv");
+    let only = files.pop()?;
+    files.is_empty().then(|| fs::read(only).expect("a results file can be read"))
+}

@@ -1,0 +1,131 @@
+//! The real program in real processes, which never outlive a test.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long anything in a test may take before it is called stuck; generous, as machines are shared.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Pause between two looks at something awaited.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The program under test, which cargo builds for the same profile.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    // <target>/<profile>/deps/<test>
+    let profile = test.parent().and_then(Path::parent).expect("tests lie two folders below the profile's");
+    let binary = profile.join("bitloop");
+    assert!(binary.exists(), "{} is missing; `cargo test --workspace` builds it", binary.display());
+    binary
+}
+
+/// A command with a cleared environment, in `folder`.
+pub fn bitloop<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary());
+    command.env_clear().current_dir(folder).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Said {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Fails the test unless the exit code was 0.
+    pub fn ok(self) -> Self {
+        assert!(self.status.success(), "{}\nstdout:\n{}\nstderr:\n{}", self.status, self.out, self.err);
+        self
+    }
+}
+
+/// Runs a command to its end.
+pub fn say<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Said {
+    Process::start(bitloop(folder, arguments)).end()
+}
+
+/// A running program; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    logs: tempfile::TempDir,
+}
+
+impl Process {
+    /// Starts a command; what it says goes to files, so that it never blocks on a full pipe.
+    pub fn start(mut command: Command) -> Self {
+        let logs = tempfile::tempdir().expect("a temporary folder");
+        let file = |name: &str| File::create(logs.path().join(name)).expect("a log file");
+        let child = command.stdout(file("out")).stderr(file("err")).spawn();
+        Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")), logs }
+    }
+
+    /// Standard output so far.
+    pub fn out(&self) -> String {
+        fs::read_to_string(self.logs.path().join("out")).unwrap_or_default()
+    }
+
+    /// Standard error so far.
+    pub fn err(&self) -> String {
+        fs::read_to_string(self.logs.path().join("err")).unwrap_or_default()
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal by name, such as `INT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([format!("-{name}"), pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} works");
+    }
+
+    /// Waits for the end.
+    pub fn end(mut self) -> Said {
+        let mut status = None;
+        await_that("the process ends", || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        Said { status: status.expect("it has ended"), out: self.out(), err: self.err() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until something holds.
+pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Time for patience only: no assertion depends on it.
+#[expect(clippy::disallowed_methods, reason = "a test that is stuck must end")]
+pub fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,214 @@
+//! A coordinator and workers as they run on a cluster: each in its own folder, with a cleared environment, without the
+//! model or data files; in network namespaces where the system permits them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bitloop_tests::experiment::{Experiment, results_file};
+use bitloop_tests::network::{Host, Network};
+use bitloop_tests::process::{Process, Said, await_that, bitloop, say};
+
+/// Host of the coordinator; workers have 1 to 3, the submitting user has 4.
+const COORDINATOR: Host = 0;
+const USER: Host = 4;
+
+/// The machines of one test.
+struct Cluster {
+    folder: tempfile::TempDir,
+    network: Option<Network>,
+    url: String,
+    coordinator: Process,
+}
+
+impl Cluster {
+    /// Starts a coordinator on a free port; `network` as far as it is there.
+    fn new(network: Option<Network>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut cluster =
+            Self { folder, network, url: String::new(), coordinator: Process::start(Command::new("true")) };
+        let address =
+            if cluster.network.is_some() { Network::address(COORDINATOR) } else { "127.0.0.1".to_owned() };
+        cluster.start_coordinator(&format!("{address}:0"));
+        cluster
+    }
+
+    fn start_coordinator(&mut self, listen: &str) {
+        let mut arguments = vec!["coordinator", "--listen", listen, "--data-dir", "data"];
+        if self.network.is_some() {
+            arguments.push("--insecure");
+        }
+        let coordinator = Process::start(self.command(COORDINATOR, &arguments));
+        await_that("the coordinator listens", || coordinator.out().contains("listening on "));
+        self.url = coordinator.out().trim().trim_start_matches("listening on ").to_owned();
+        self.coordinator = coordinator;
+    }
+
+    /// `kill -9` and a new start on the same address and data directory.
+    fn restart_coordinator(&mut self) {
+        self.coordinator.kill();
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        self.start_coordinator(&listen);
+    }
+
+    /// A command on a host, in the host's own folder.
+    fn command(&self, host: Host, arguments: &[&str]) -> Command {
+        let folder = self.folder_of(host);
+        match &self.network {
+            Some(network) => network.bitloop(host, &folder, arguments),
+            None => bitloop(&folder, arguments),
+        }
+    }
+
+    fn folder_of(&self, host: Host) -> PathBuf {
+        let folder = self.folder.path().join(format!("host{host}"));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder_of(COORDINATOR).join("data")
+    }
+
+    fn worker(&self, host: Host) -> Process {
+        Process::start(self.command(host, &["worker", "--coordinator", &self.url, "--threads", "1"]))
+    }
+
+    /// A user's command, with the coordinator's URL.
+    fn ask(&self, arguments: &[&str]) -> Said {
+        let arguments = [arguments, &["--coordinator", &self.url]].concat();
+        Process::start(self.command(USER, &arguments)).end()
+    }
+
+    fn submit(&self, experiment: &Experiment) -> String {
+        self.ask(&["submit", &experiment.path()]).ok().out.trim().to_owned()
+    }
+
+    fn summary(&self, id: &str) -> serde_json::Value {
+        let said = self.ask(&["show", id, "--output", "json"]).ok();
+        serde_json::from_str(&said.out).unwrap()
+    }
+
+    fn await_settled(&self, id: &str, count: u64) {
+        await_that(&format!("{count} trials are settled"), || {
+            self.summary(id)["settled"].as_u64().unwrap_or(0) >= count
+        });
+    }
+}
+
+/// What `bitloop run` makes of an experiment in one process.
+fn reference(folder: &Path, experiment: &Experiment) -> Vec<u8> {
+    say(folder, ["run", &experiment.path(), "--data-dir", "reference"]).ok();
+    results_file(&folder.join("reference")).expect("results")
+}
+
+fn in_network(hosts: Host, test: &str) -> Option<Network> {
+    match Network::new(hosts) {
+        Ok(network) => Some(network),
+        Err(reason) => {
+            println!("{test}: separate processes instead of network namespaces: {reason}");
+            None
+        }
+    }
+}
+
+/// Goal: on machines that have nothing but the URL, with workers that come early, late, leave and die, and a coordinator
+/// that dies, the results are those of one process, byte for byte.
+#[test]
+fn a_cluster_that_is_hurt_gives_the_bytes_of_one_process() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "cluster", "all", 1500);
+    let expected = reference(inputs.path(), &experiment);
+    let network = in_network(5, "a_cluster_that_is_hurt_gives_the_bytes_of_one_process");
+    let mut cluster = Cluster::new(network);
+
+    let mut early = cluster.worker(1);
+    let id = cluster.submit(&experiment);
+    experiment.remove_inputs();
+    let second = cluster.worker(2);
+    cluster.await_settled(&id, 6);
+    early.kill();
+    let late = cluster.worker(3);
+    cluster.await_settled(&id, 10);
+    cluster.restart_coordinator();
+    second.signal("TERM");
+    let left = second.end().ok();
+    assert!(left.err.contains("worker stopped"), "{}", left.err);
+    cluster.ask(&["watch", &id]).ok();
+
+    let csv = cluster.ask(&["results", &id, "--format", "csv"]).ok().out;
+    assert_eq!(csv.as_bytes(), expected);
+    assert_eq!(results_file(&cluster.data_dir()), Some(expected));
+    assert_eq!(cluster.summary(&id)["conflicts"], 0);
+    drop(late);
+}
+
+#[test]
+fn the_same_experiment_twice_is_one_and_its_work_is_done_once() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "twice", "['*.weight']", 50);
+    let cluster = Cluster::new(None);
+    let _worker = cluster.worker(1);
+
+    let id = cluster.submit(&experiment);
+    cluster.ask(&["watch", &id]).ok();
+    let again = cluster.ask(&["submit", &experiment.path()]).ok();
+
+    assert_eq!(again.out.trim(), id);
+    let total = cluster.summary(&id)["total"].as_u64().unwrap();
+    assert!(
+        again.err.contains(&format!("resumed: {total} of {total} trials already measured")),
+        "{}",
+        again.err
+    );
+    let list = cluster.ask(&["list", "--output", "json"]).ok();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&list.out).unwrap().as_array().unwrap().len(), 1);
+    let workers = cluster.ask(&["workers", "--output", "json"]).ok();
+    let workers: serde_json::Value = serde_json::from_str(&workers.out).unwrap();
+    assert_eq!(workers[0]["committed"].as_u64(), Some(total));
+}
+
+#[test]
+fn pause_survives_a_restart_and_resume_finishes() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "paused", "all", 1000);
+    let mut cluster = Cluster::new(None);
+    let _worker = cluster.worker(1);
+    let id = cluster.submit(&experiment);
+    cluster.await_settled(&id, 3);
+
+    // A start of the id that fits no other is enough.
+    cluster.ask(&["pause", "paused"]).ok();
+    cluster.restart_coordinator();
+    let paused = cluster.summary(&id);
+    let watched = cluster.ask(&["watch", &id]);
+    let later = cluster.summary(&id);
+    assert_eq!((&paused["status"], &later["status"]), (&"paused".into(), &"paused".into()));
+    assert!(watched.err.contains("is paused"), "{}", watched.err);
+    assert!(later["settled"].as_u64() < later["total"].as_u64());
+
+    cluster.ask(&["resume", &id]).ok();
+    cluster.ask(&["watch", &id]).ok();
+    assert!(results_file(&cluster.data_dir()).is_some());
+    let refused = cluster.ask(&["pause", &id]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.err.contains("is finished; it cannot be paused"), "{}", refused.err);
+}
+
+#[test]
+fn a_cancelled_experiment_is_over_and_can_be_revived() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "cancelled", "all", 500);
+    let cluster = Cluster::new(None);
+    let id = cluster.submit(&experiment);
+
+    cluster.ask(&["cancel", &id]).ok();
+    let watched = cluster.ask(&["watch", &id]);
+    assert_eq!(watched.status.code(), Some(1));
+    assert!(watched.err.contains("was cancelled"), "{}", watched.err);
+
+    let _worker = cluster.worker(1);
+    assert_eq!(cluster.submit(&experiment), id);
+    cluster.ask(&["watch", &id]).ok();
+    assert_eq!(cluster.summary(&id)["status"], "finished");
+}

@@ -1,0 +1,336 @@
+//! The coordinator as a worker calls it: the only place of this crate that knows gRPC.
+//!
+//! Each call is one attempt with a deadline; whether to try again is the caller's decision ([`ClientError`]).
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitloop_core::digest::Digest;
+use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
+use bitloop_core::trial::{EvaluateContext, TrialKey};
+use bitloop_proto::convert::{self, ConvertError};
+use bitloop_proto::transport::{CHUNK_BYTES, ConnectError, Connection, MAX_MESSAGE_BYTES};
+use bitloop_proto::v1;
+use bitloop_proto::v1::coordinator_client::CoordinatorClient;
+use tokio::io::AsyncWriteExt;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+/// For calls that only touch the coordinator's memory.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// For calls that wait for the coordinator's disk.
+const DURABLE: Duration = Duration::from_secs(20);
+
+/// The coordinator holds a request without work back for less than this.
+const LONG_POLL: Duration = Duration::from_secs(40);
+
+/// For one chunk of an artifact.
+const CHUNK: Duration = Duration::from_secs(30);
+
+/// For a whole artifact on its way to the coordinator.
+const UPLOAD: Duration = Duration::from_secs(300);
+
+/// No model or data set that a worker takes is larger.
+const MAX_ARTIFACT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answered in time, or the coordinator is not able to right now; try again.
+    #[error("{call}: the coordinator does not answer: {reason}")]
+    Unreachable {
+        /// Which call.
+        call: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// The coordinator started anew or gave this worker up; register again.
+    #[error("{call}: the worker is not registered: {message}")]
+    NotRegistered {
+        /// Which call.
+        call: &'static str,
+        /// What the coordinator says.
+        message: String,
+    },
+    /// The coordinator does not know what was named.
+    #[error("{call}: {message}")]
+    NotFound {
+        /// Which call.
+        call: &'static str,
+        /// What the coordinator says.
+        message: String,
+    },
+    /// What was said makes no sense to the coordinator.
+    #[error("{call}: the coordinator refuses: {message}")]
+    Invalid {
+        /// Which call.
+        call: &'static str,
+        /// What the coordinator says.
+        message: String,
+    },
+    /// The coordinator will never accept this call.
+    #[error("{call}: the coordinator refuses ({code}): {message}")]
+    Rejected {
+        /// Which call.
+        call: &'static str,
+        /// gRPC's name for the reason.
+        code: String,
+        /// What the coordinator says.
+        message: String,
+    },
+    /// The answer makes no sense.
+    #[error("{call}: the coordinator's answer is malformed: {source}")]
+    Malformed {
+        /// Which call.
+        call: &'static str,
+        /// What is wrong.
+        source: ConvertError,
+    },
+    /// What came is not what was asked for.
+    #[error("{call}: got {found} instead of {expected}")]
+    Damaged {
+        /// Which call.
+        call: &'static str,
+        /// What was asked for.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// An artifact does not end.
+    #[error("artifact {digest} is larger than {limit} bytes")]
+    TooLarge {
+        /// Which.
+        digest: Digest,
+        /// The limit.
+        limit: u64,
+    },
+    /// An artifact cannot be written down.
+    #[error("cannot write artifact {digest}: {source}")]
+    File {
+        /// Which.
+        digest: Digest,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+impl ClientError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::NotRegistered { .. }
+            | Self::NotFound { .. }
+            | Self::Invalid { .. }
+            | Self::Rejected { .. }
+            | Self::Malformed { .. }
+            | Self::Damaged { .. }
+            | Self::TooLarge { .. }
+            | Self::File { .. } => false,
+        }
+    }
+
+    fn of_status(call: &'static str, status: &Status) -> Self {
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted
+            | Code::ResourceExhausted => Self::Unreachable { call, reason: message },
+            Code::FailedPrecondition => Self::NotRegistered { call, message },
+            Code::NotFound => Self::NotFound { call, message },
+            Code::InvalidArgument => Self::Invalid { call, message },
+            code => Self::Rejected { call, code: format!("{code:?}"), message },
+        }
+    }
+}
+
+/// Number of a coordinator's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch(u64);
+
+/// The answer to registering.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) epoch: Epoch,
+    pub(crate) adopted: Option<Shard>,
+    pub(crate) heartbeat: Duration,
+}
+
+/// Calls in the name of one worker. Clones share a connection, which mends itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    worker: WorkerId,
+    inner: CoordinatorClient<Channel>,
+}
+
+impl Client {
+    pub(crate) async fn connect(connection: &Connection, worker: &WorkerId) -> Result<Self, ConnectError> {
+        let channel = connection.connect().await?;
+        let inner = CoordinatorClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self { worker: worker.clone(), inner })
+    }
+
+    /// Says who is there and which trials it still holds.
+    pub(crate) async fn register(
+        &self,
+        info: &WorkerInfo,
+        held: &[TrialKey],
+    ) -> Result<Registration, ClientError> {
+        let request = v1::RegisterRequest {
+            info: Some(info.into()),
+            held: held.iter().map(|key| convert::digest_to_wire(&key.0)).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let answer = once("register", QUICK, self.inner.clone().register(request)).await?;
+        Ok(Registration {
+            epoch: Epoch(answer.epoch),
+            adopted: shard("register", answer.adopted)?,
+            heartbeat: Duration::from_millis(answer.heartbeat_ms),
+        })
+    }
+
+    /// Waits for work; the coordinator decides how long.
+    pub(crate) async fn request_shard(&self, epoch: Epoch) -> Result<Option<Shard>, ClientError> {
+        let request = v1::RequestShardRequest { worker: self.worker.0.clone(), epoch: epoch.0 };
+        let answer = once("request_shard", LONG_POLL, self.inner.clone().request_shard(request)).await?;
+        shard("request_shard", answer.shard)
+    }
+
+    /// Fetches what evaluations share; the answer is only believed if it has the digest asked for.
+    pub(crate) async fn fetch_context(&self, digest: &Digest) -> Result<EvaluateContext, ClientError> {
+        let call = "fetch_context";
+        let request = v1::FetchContextRequest { digest: convert::digest_to_wire(digest) };
+        let answer = once(call, QUICK, self.inner.clone().fetch_context(request)).await?;
+        let context =
+            EvaluateContext::try_from(answer).map_err(|source| ClientError::Malformed { call, source })?;
+        match context.digest() {
+            found if found == *digest => Ok(context),
+            found => Err(ClientError::Damaged { call, expected: *digest, found }),
+        }
+    }
+
+    /// Says that the worker is alive; returns whether the lease is in force.
+    pub(crate) async fn heartbeat(
+        &self,
+        epoch: Epoch,
+        lease: Option<LeaseId>,
+        running: Option<TrialKey>,
+    ) -> Result<bool, ClientError> {
+        let request = v1::HeartbeatRequest {
+            worker: self.worker.0.clone(),
+            epoch: epoch.0,
+            lease: lease.map(|lease| lease.0),
+            running: running.map(|key| convert::digest_to_wire(&key.0)).unwrap_or_default(),
+        };
+        let answer = once("heartbeat", QUICK, self.inner.clone().heartbeat(request)).await?;
+        Ok(answer.lease_valid)
+    }
+
+    /// Reports outcomes; when this returns they are durable.
+    pub(crate) async fn commit(
+        &self,
+        epoch: Epoch,
+        reports: &[&Report],
+        trial_ms: f64,
+    ) -> Result<(), ClientError> {
+        let request = v1::CommitRequest {
+            worker: self.worker.0.clone(),
+            epoch: epoch.0,
+            reports: reports.iter().map(|report| (*report).into()).collect(),
+            trial_ms,
+        };
+        once("commit", DURABLE, self.inner.clone().commit(request)).await.map(|_| ())
+    }
+
+    /// Gives the rest of a lease back.
+    pub(crate) async fn release(&self, epoch: Epoch, lease: LeaseId) -> Result<(), ClientError> {
+        let request = v1::ReleaseRequest { worker: self.worker.0.clone(), epoch: epoch.0, lease: lease.0 };
+        once("release", QUICK, self.inner.clone().release(request)).await.map(|_| ())
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn leave(&self) -> Result<(), ClientError> {
+        let request = v1::LeaveRequest { worker: self.worker.0.clone() };
+        once("leave", QUICK, self.inner.clone().leave(request)).await.map(|_| ())
+    }
+
+    /// Writes an artifact to `file`; what is there after an error is worthless.
+    pub(crate) async fn fetch_artifact(
+        &self,
+        digest: &Digest,
+        file: &mut tokio::fs::File,
+    ) -> Result<(), ClientError> {
+        let call = "fetch_artifact";
+        let broken = |source| ClientError::File { digest: *digest, source };
+        let request = v1::FetchArtifactRequest { digest: convert::digest_to_wire(digest) };
+        let mut chunks = once(call, CHUNK, self.inner.clone().fetch_artifact(request)).await?;
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0;
+        while let Some(chunk) = in_time(call, CHUNK, chunks.message()).await? {
+            size += chunk.data.len() as u64;
+            if size > MAX_ARTIFACT_BYTES {
+                return Err(ClientError::TooLarge { digest: *digest, limit: MAX_ARTIFACT_BYTES });
+            }
+            hasher.update(&chunk.data);
+            file.write_all(&chunk.data).await.map_err(broken)?;
+        }
+        file.sync_all().await.map_err(broken)?;
+        match Digest::from_bytes(*hasher.finalize().as_bytes()) {
+            found if found == *digest => Ok(()),
+            found => Err(ClientError::Damaged { call, expected: *digest, found }),
+        }
+    }
+
+    /// Hands an artifact to the coordinator.
+    pub(crate) async fn store_artifact(
+        &self,
+        digest: &Digest,
+        bytes: Arc<Vec<u8>>,
+    ) -> Result<(), ClientError> {
+        let name = convert::digest_to_wire(digest);
+        // An empty artifact is one empty chunk, as the first chunk names the digest.
+        let chunks = bytes.len().div_ceil(CHUNK_BYTES).max(1);
+        let chunks = (0..chunks).map(move |index| {
+            let start = index * CHUNK_BYTES;
+            let end = bytes.len().min(start + CHUNK_BYTES);
+            v1::ArtifactChunk { digest: name.clone(), data: bytes[start..end].to_vec() }
+        });
+        let request = tokio_stream::iter(chunks);
+        once("store_artifact", UPLOAD, self.inner.clone().store_artifact(request)).await.map(|_| ())
+    }
+}
+
+fn shard(call: &'static str, message: Option<v1::Shard>) -> Result<Option<Shard>, ClientError> {
+    message.map(Shard::try_from).transpose().map_err(|source| ClientError::Malformed { call, source })
+}
+
+async fn once<T>(
+    call: &'static str,
+    deadline: Duration,
+    answer: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, ClientError> {
+    in_time(call, deadline, answer).await.map(Response::into_inner)
+}
+
+async fn in_time<T>(
+    call: &'static str,
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, ClientError> {
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(status)) => Err(ClientError::of_status(call, &status)),
+        Err(_) => {
+            let reason = format!("no answer within {} s", deadline.as_secs());
+            Err(ClientError::Unreachable { call, reason })
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The executor that measures, over `bitloop-quant`. It keeps what trials share between shards.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bitloop_core::bits::BitConfig;
+use bitloop_core::digest::Digest;
+use bitloop_core::trial::{EvaluateContext, Outcome, PrepareSpec, TrialResult, TrialSpec};
+use bitloop_proto::convert;
+use bitloop_quant::calibration::{self, CalibrationError, Statistics};
+use bitloop_quant::data::Images;
+use bitloop_quant::device::Device;
+use bitloop_quant::evaluate::{EvaluateError, Evaluator, Materials};
+use bitloop_quant::lanes::LaneError;
+use bitloop_quant::model::Model;
+
+use crate::artifacts::Artifacts;
+use crate::device::{DeviceChoice, DeviceError};
+use crate::executor::{ExecuteError, Executor};
+
+/// How many contexts' evaluators, models and data sets are kept: the current one's and that of the stage before.
+const KEPT: usize = 2;
+
+/// The values used last, by digest.
+struct Recent<T>(VecDeque<(Digest, Arc<T>)>);
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self(VecDeque::with_capacity(KEPT))
+    }
+}
+
+impl<T> Recent<T> {
+    fn get(&mut self, digest: &Digest) -> Option<Arc<T>> {
+        let index = self.0.iter().position(|(known, _)| known == digest)?;
+        let entry = self.0.remove(index)?;
+        let value = Arc::clone(&entry.1);
+        self.0.push_front(entry);
+        Some(value)
+    }
+
+    fn insert(&mut self, digest: Digest, value: T) -> Arc<T> {
+        let value = Arc::new(value);
+        self.0.truncate(KEPT - 1);
+        self.0.push_front((digest, Arc::clone(&value)));
+        value
+    }
+}
+
+/// Calibrates and evaluates networks.
+pub struct QuantExecutor {
+    device: DeviceChoice,
+    opened: Device,
+    class: String,
+    threads: usize,
+    models: Recent<Model>,
+    images: Recent<Images>,
+    evaluators: Recent<Evaluator>,
+}
+
+/// Why a trial gave no numbers: for good, or just here and now.
+enum Obstacle {
+    Failed(String),
+    Here(ExecuteError),
+}
+
+impl<E: Into<ExecuteError>> From<E> for Obstacle {
+    fn from(error: E) -> Self {
+        Self::Here(error.into())
+    }
+}
+
+impl QuantExecutor {
+    /// Prepares to compute on `device` with as many threads; 0 stands for one per core.
+    ///
+    /// Errors: `Unavailable`.
+    pub fn new(device: DeviceChoice, threads: usize) -> Result<Self, DeviceError> {
+        let opened = bitloop_quant::device::open(&device.to_string())
+            .map_err(|error| DeviceError::Unavailable { reason: error.to_string() })?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if threads == 0 { cores } else { threads };
+        Ok(Self {
+            device,
+            opened,
+            class: device.class(),
+            threads,
+            models: Recent::default(),
+            images: Recent::default(),
+            evaluators: Recent::default(),
+        })
+    }
+
+    /// Threads it computes with.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn model(&mut self, digest: &Digest, artifacts: &dyn Artifacts) -> Result<Arc<Model>, Obstacle> {
+        if let Some(model) = self.models.get(digest) {
+            return Ok(model);
+        }
+        let bytes = artifacts.fetch(digest)?;
+        let model = Model::from_bytes(&bytes).map_err(|error| Obstacle::Failed(error.to_string()))?;
+        Ok(self.models.insert(*digest, model))
+    }
+
+    fn images(&mut self, digest: &Digest, artifacts: &dyn Artifacts) -> Result<Arc<Images>, Obstacle> {
+        if let Some(images) = self.images.get(digest) {
+            return Ok(images);
+        }
+        let bytes = artifacts.fetch(digest)?;
+        let images = Images::from_bytes(&bytes).map_err(|error| Obstacle::Failed(error.to_string()))?;
+        Ok(self.images.insert(*digest, images))
+    }
+
+    fn prepare(&mut self, spec: &PrepareSpec, artifacts: &dyn Artifacts) -> Result<TrialResult, Obstacle> {
+        let model = self.model(&spec.model, artifacts)?;
+        let images = self.images(&spec.data, artifacts)?;
+        let statistics = calibration::calibrate(&model, &images, spec.images, self.threads);
+        let statistics = statistics.map_err(|error| self.calibration_obstacle(error))?;
+        // Stored before the outcome is committed: whoever reads the outcome finds the artifact.
+        let statistics = artifacts.store(statistics.to_bytes())?;
+        Ok(TrialResult::Prepared { statistics })
+    }
+
+    fn evaluator(
+        &mut self,
+        digest: &Digest,
+        context: &EvaluateContext,
+        artifacts: &dyn Artifacts,
+    ) -> Result<Arc<Evaluator>, Obstacle> {
+        if let Some(evaluator) = self.evaluators.get(digest) {
+            return Ok(evaluator);
+        }
+        let model = self.model(&context.model, artifacts)?;
+        let images = self.images(&context.data, artifacts)?;
+        let statistics = Statistics::from_bytes(&artifacts.fetch(&context.statistics)?);
+        let statistics = statistics.map_err(|error| self.calibration_obstacle(error))?;
+        let materials = Materials { model, images, statistics, context: context.clone() };
+        let evaluator = Evaluator::new(materials, self.threads, &self.opened);
+        let evaluator = evaluator.map_err(|error| self.evaluate_obstacle(error))?;
+        Ok(self.evaluators.insert(*digest, evaluator))
+    }
+
+    fn evaluate(
+        &mut self,
+        evaluator: &Evaluator,
+        config: &BitConfig,
+        stop: &AtomicBool,
+    ) -> Result<Option<TrialResult>, Obstacle> {
+        let checked = convert::check_config(config, evaluator.context());
+        checked.map_err(|error| Obstacle::Failed(error.to_string()))?;
+        let sums = evaluator.evaluate(config, stop).map_err(|error| self.evaluate_obstacle(error))?;
+        let Some(sums) = sums else { return Ok(None) };
+        let finite = [
+            sums.loss_sum,
+            sums.loss_difference_sum,
+            sums.loss_difference_squares,
+            sums.kl_sum,
+            sums.signal_sum,
+            sums.noise_sum,
+        ];
+        match finite.iter().all(|sum| sum.is_finite()) {
+            true => Ok(Some(TrialResult::Evaluated(sums))),
+            false => Err(Obstacle::Failed("a sum over the images is not a finite number".to_owned())),
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        trial: &TrialSpec,
+        context: Option<&EvaluateContext>,
+        artifacts: &dyn Artifacts,
+        stop: &AtomicBool,
+    ) -> Result<Option<TrialResult>, Obstacle> {
+        match trial {
+            TrialSpec::Prepare(prepare) => self.prepare(prepare, artifacts).map(Some),
+            TrialSpec::Evaluate { context: digest, config } => {
+                let context = context.ok_or(ExecuteError::NoContext)?;
+                let evaluator = self.evaluator(digest, context, artifacts)?;
+                self.evaluate(&evaluator, config, stop)
+            }
+        }
+    }
+
+    /// Tells what fails everywhere from what fails here: threads, and a device other than the CPU.
+    fn evaluate_obstacle(&self, error: EvaluateError) -> Obstacle {
+        match error {
+            EvaluateError::Lanes(error) => lane_obstacle(&error),
+            EvaluateError::Calibration(error) => self.calibration_obstacle(error),
+            EvaluateError::Execute(error) => self.execute_obstacle(format!("evaluating failed: {error}")),
+            error @ (EvaluateError::Graph(_)
+            | EvaluateError::Data(_)
+            | EvaluateError::Points { .. }
+            | EvaluateError::UnknownPoint { .. }
+            | EvaluateError::Classes { .. }
+            | EvaluateError::NotFinite { .. }
+            | EvaluateError::Quantizer { .. }) => Obstacle::Failed(error.to_string()),
+        }
+    }
+
+    fn calibration_obstacle(&self, error: CalibrationError) -> Obstacle {
+        match error {
+            CalibrationError::Lanes(error) => lane_obstacle(&error),
+            CalibrationError::Execute(error) => self.execute_obstacle(format!("calibrating failed: {error}")),
+            error @ (CalibrationError::Data(_)
+            | CalibrationError::Graph(_)
+            | CalibrationError::NotFinite { .. }
+            | CalibrationError::NotStatistics { .. }
+            | CalibrationError::Version { .. }
+            | CalibrationError::MissingPoint { .. }
+            | CalibrationError::Quantizer { .. }) => Obstacle::Failed(error.to_string()),
+        }
+    }
+
+    fn execute_obstacle(&self, reason: String) -> Obstacle {
+        match self.device {
+            DeviceChoice::Cpu => Obstacle::Failed(reason),
+            DeviceChoice::Cuda(_) => Obstacle::Here(ExecuteError::Device { reason }),
+        }
+    }
+}
+
+fn lane_obstacle(error: &LaneError) -> Obstacle {
+    Obstacle::Here(ExecuteError::Device { reason: error.to_string() })
+}
+
+impl Executor for QuantExecutor {
+    fn device(&self) -> String {
+        self.class.clone()
+    }
+
+    fn run(
+        &mut self,
+        trial: &TrialSpec,
+        context: Option<&EvaluateContext>,
+        artifacts: &dyn Artifacts,
+        stop: &AtomicBool,
+    ) -> Result<Option<Outcome>, ExecuteError> {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let result = match self.attempt(trial, context, artifacts, stop) {
+            Ok(Some(result)) => result,
+            Ok(None) => return Ok(None),
+            Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
+            Err(Obstacle::Here(error)) => return Err(error),
+        };
+        Ok(Some(Outcome { result, provenance: self.provenance() }))
+    }
+
+    fn reset(&mut self) {
+        self.models = Recent::default();
+        self.images = Recent::default();
+        self.evaluators = Recent::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_values_used_last_are_kept() {
+        let [a, b, c] = ["a", "b", "c"].map(|text| Digest::of(text.as_bytes()));
+        let mut recent = Recent::default();
+        recent.insert(a, 1);
+        recent.insert(b, 2);
+
+        recent.get(&a);
+        recent.insert(c, 3);
+
+        assert!(recent.get(&b).is_none());
+        assert_eq!(recent.get(&a).as_deref(), Some(&1));
+        assert_eq!(recent.get(&c).as_deref(), Some(&3));
+    }
+}

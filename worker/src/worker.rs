@@ -1,0 +1,146 @@
+//! What starts a worker and what it says at the end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitloop_core::state::{WorkerId, WorkerInfo};
+use bitloop_proto::transport::Connection;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::artifacts::{ArtifactCache, ArtifactError, CoordinatorArtifacts};
+use crate::backoff::Backoff;
+use crate::client::{Client, ClientError};
+use crate::clock;
+use crate::compute::Compute;
+use crate::executor::Executor;
+use crate::presence::Presence;
+use crate::session::Session;
+
+/// What a worker is told at its start.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Its name; no two workers of a coordinator share one.
+    pub id: String,
+    /// The host it runs on, for people.
+    pub host: String,
+    /// Threads that its executor computes with, for people.
+    pub threads: u32,
+    /// Where artifacts are kept; a temporary folder if none.
+    pub cache_dir: Option<PathBuf>,
+    /// How long the first connection is tried; for ever if none.
+    pub connect_timeout: Option<Duration>,
+    /// After how long without work it leaves; never if none.
+    pub max_idle: Option<Duration>,
+}
+
+/// What a worker did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkSummary {
+    /// Shards that it took.
+    pub shards: u64,
+    /// Outcomes that the coordinator acknowledged.
+    pub committed: u64,
+    /// Outcomes that the coordinator knows nothing of.
+    pub lost: u64,
+}
+
+/// Why a worker ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Nobody answered.
+    #[error(
+        "the coordinator at {address} cannot be reached within {} s: {reason}; check the address and that `bitloop coordinator` runs there",
+        waited.as_secs_f64()
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        address: String,
+        /// How long.
+        waited: Duration,
+        /// Why, as the system says.
+        reason: String,
+    },
+    /// The coordinator does not want this worker; the usual reason is another version.
+    #[error("{0}; use the same bitloop version everywhere")]
+    Refused(ClientError),
+    /// Its own cache cannot be used.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The compute thread is gone, which is a mistake of this program.
+    #[error("the compute thread ended unexpectedly")]
+    ComputeThread,
+}
+
+/// Works for a coordinator until `shutdown` is cancelled, or until there was nothing to do for long.
+///
+/// On shutdown it stops within about two seconds, commits what is finished, gives the rest back and leaves.
+///
+/// Errors: [`WorkerError`]; a coordinator that is away later is waited for.
+pub async fn work(
+    connection: Connection,
+    executor: Box<dyn Executor>,
+    options: WorkerOptions,
+    shutdown: CancellationToken,
+) -> Result<WorkSummary, WorkerError> {
+    let worker = WorkerId(options.id.clone());
+    let first = first_connection(&connection, &worker, &options);
+    let Some(client) = shutdown.run_until_cancelled(first).await else {
+        return Ok(WorkSummary::default());
+    };
+    let client = client?;
+    let info = WorkerInfo {
+        id: worker,
+        host: options.host.clone(),
+        device: executor.device(),
+        threads: options.threads,
+    };
+    let presence = Arc::new(Presence::default());
+    // Also ends when the session ends by a mistake, as the compute thread may be waiting for a transfer.
+    let transfers = shutdown.child_token();
+    let artifacts = CoordinatorArtifacts {
+        cache: ArtifactCache::open(options.cache_dir.as_deref())?,
+        client: client.clone(),
+        runtime: Handle::current(),
+        shutdown: transfers.clone(),
+    };
+    let compute = Compute::start(executor, Box::new(artifacts), Arc::clone(&presence))?;
+    let session = Session::new(client, compute, presence, info).ending(transfers);
+    session.run(connection, options.max_idle, shutdown).await
+}
+
+async fn first_connection(
+    connection: &Connection,
+    worker: &WorkerId,
+    options: &WorkerOptions,
+) -> Result<Client, WorkerError> {
+    let started = clock::now();
+    let mut backoff = Backoff::new(&worker.0);
+    let mut told = false;
+    loop {
+        let error = match Client::connect(connection, worker).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let wait = backoff.next_wait();
+        if let Some(limit) = options.connect_timeout
+            && clock::elapsed(started) + wait >= limit
+        {
+            return Err(WorkerError::Unreachable {
+                address: error.address,
+                waited: limit,
+                reason: error.reason,
+            });
+        }
+        if !told {
+            warn!(%error, "waiting for the coordinator");
+            told = true;
+        }
+        tokio::time::sleep(wait).await;
+    }
+}

@@ -1,0 +1,330 @@
+//! A coordinator that follows a script and remembers what it was told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
+use bitloop_core::digest::Digest;
+use bitloop_core::state::{LeaseId, Shard};
+use bitloop_core::trial::{
+    Calibration, EvaluateContext, Granularity, ImageRange, Numerics, PrepareSpec, TrialKey, TrialSpec,
+};
+use bitloop_proto::convert;
+use bitloop_proto::transport::{Connection, in_process};
+use bitloop_proto::v1::coordinator_server::{Coordinator, CoordinatorServer};
+use bitloop_proto::v1::*;
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+/// No condition takes longer unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The lease that trials still held are put under.
+pub(crate) const ADOPTED: u64 = 99;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Call {
+    /// Keys in ascending order.
+    Register {
+        held: Vec<TrialKey>,
+    },
+    Request,
+    FetchArtifact(Digest),
+    StoreArtifact(Digest),
+    Commit {
+        epoch: u64,
+        keys: Vec<TrialKey>,
+    },
+    Release {
+        lease: u64,
+    },
+    Leave,
+}
+
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) epoch: u64,
+    pub(crate) shards: VecDeque<Shard>,
+    pub(crate) contexts: BTreeMap<Digest, EvaluateContext>,
+    pub(crate) artifacts: BTreeMap<Digest, Vec<u8>>,
+    /// What the next commits are answered with instead of being recorded.
+    pub(crate) commit_failures: VecDeque<Code>,
+    /// Leases that heartbeats are told to be void.
+    pub(crate) void: Vec<u64>,
+    /// Trials that commits may not name.
+    pub(crate) refused: Vec<TrialKey>,
+    pub(crate) calls: Vec<Call>,
+    given: Vec<(TrialKey, TrialSpec)>,
+    pub(crate) reports: Vec<Report>,
+}
+
+impl Script {
+    pub(crate) fn committed(&self) -> Vec<TrialKey> {
+        let key = |report: &Report| TrialKey(Digest::from_slice(&report.key).unwrap());
+        self.reports.iter().map(key).collect()
+    }
+
+    fn check(&self, epoch: u64) -> Result<(), Status> {
+        match epoch == self.epoch {
+            true => Ok(()),
+            false => Err(Status::failed_precondition(format!("epoch is {}", self.epoch))),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake {
+    script: Arc<Mutex<Script>>,
+    changed: watch::Sender<()>,
+}
+
+impl Fake {
+    /// Starts it; the connection leads there.
+    pub(crate) fn start() -> (Self, Connection) {
+        let script = Script { epoch: 1, ..Default::default() };
+        let fake = Self { script: Arc::new(Mutex::new(script)), changed: watch::Sender::new(()) };
+        let (incoming, connector) = in_process();
+        let service = CoordinatorServer::new(fake.clone());
+        tokio::spawn(async move {
+            let server = tonic::transport::Server::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        (fake, Connection::InProcess(connector))
+    }
+
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut Script) -> T) -> T {
+        let value = change(&mut self.script.lock().unwrap());
+        self.changed.send_replace(());
+        value
+    }
+
+    /// Waits until something holds.
+    pub(crate) async fn until(&self, condition: impl Fn(&Script) -> bool) {
+        let mut changes = self.changed.subscribe();
+        let holds = async {
+            while !condition(&self.script.lock().unwrap()) {
+                changes.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, holds).await.is_err() {
+            panic!("never came true; calls: {:?}", self.script.lock().unwrap().calls);
+        }
+    }
+
+    /// Adds a shard of evaluations and returns their keys.
+    pub(crate) fn hand_out(&self, lease: u64, trials: std::ops::Range<u32>) -> Vec<TrialKey> {
+        let context = context();
+        let digest = context.digest();
+        let four = Choice::Bits(Bits::new(4).unwrap());
+        let trials: Vec<_> = trials
+            .map(|point| {
+                let config = BitConfig::against(context.baseline, [(PointIndex(point), four)]);
+                let spec = TrialSpec::Evaluate { context: digest, config };
+                (spec.key(), spec)
+            })
+            .collect();
+        let keys = trials.iter().map(|(key, _)| *key).collect();
+        self.with(|script| {
+            script.contexts.insert(digest, context);
+            script.shards.push_back(Shard { lease: LeaseId(lease), context: Some(digest), trials });
+        });
+        keys
+    }
+
+    /// Adds a shard with one prepare trial.
+    pub(crate) fn hand_out_prepare(&self, lease: u64, model: Digest) -> TrialKey {
+        let images = ImageRange { start: 0, len: 1 };
+        let data = Digest::of(b"data");
+        let spec = PrepareSpec { model, data, images, calibration: Calibration::MinMax };
+        let spec = TrialSpec::Prepare(spec);
+        let key = spec.key();
+        let shard = Shard { lease: LeaseId(lease), context: None, trials: vec![(key, spec)] };
+        self.with(|script| script.shards.push_back(shard));
+        key
+    }
+}
+
+fn context() -> EvaluateContext {
+    EvaluateContext {
+        model: Digest::of(b"model"),
+        data: Digest::of(b"data"),
+        images: ImageRange { start: 0, len: 1 },
+        statistics: Digest::of(b"statistics"),
+        numerics: Numerics::Float,
+        weight_granularity: Granularity::PerTensor,
+        calibration: Calibration::MinMax,
+        baseline: Choice::Bits(Bits::new(8).unwrap()),
+        points: (0..1_000).map(|point| format!("point{point}")).collect(),
+    }
+}
+
+fn keys<'a>(bytes: impl IntoIterator<Item = &'a Vec<u8>>) -> Vec<TrialKey> {
+    bytes.into_iter().map(|bytes| TrialKey(Digest::from_slice(bytes).unwrap())).collect()
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Chunks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Coordinator for Fake {
+    type FetchArtifactStream = Chunks<ArtifactChunk>;
+    type WatchExperimentStream = Chunks<ExperimentSummary>;
+
+    async fn register(&self, request: Request<RegisterRequest>) -> Answer<RegisterResponse> {
+        let mut held = keys(&request.into_inner().held);
+        held.sort();
+        self.with(|script| {
+            let held_specs = script.given.iter().filter(|(key, _)| held.contains(key));
+            let trials: Vec<_> = held_specs.cloned().collect();
+            let shard = Shard { lease: LeaseId(ADOPTED), context: Some(context().digest()), trials };
+            let adopted = (!shard.trials.is_empty()).then(|| (&shard).into());
+            script.calls.push(Call::Register { held });
+            Ok(Response::new(RegisterResponse { epoch: script.epoch, adopted, heartbeat_ms: 50 }))
+        })
+    }
+
+    async fn request_shard(&self, request: Request<RequestShardRequest>) -> Answer<RequestShardResponse> {
+        let epoch = request.into_inner().epoch;
+        self.with(|script| script.calls.push(Call::Request));
+        let mut changes = self.changed.subscribe();
+        loop {
+            {
+                let mut script = self.script.lock().unwrap();
+                script.check(epoch)?;
+                if let Some(shard) = script.shards.pop_front() {
+                    script.given.extend(shard.trials.iter().cloned());
+                    return Ok(Response::new(RequestShardResponse { shard: Some((&shard).into()) }));
+                }
+            }
+            changes.changed().await.map_err(|_| Status::unavailable("the test is over"))?;
+        }
+    }
+
+    async fn fetch_context(
+        &self,
+        request: Request<FetchContextRequest>,
+    ) -> Answer<bitloop_proto::v1::EvaluateContext> {
+        let digest = convert::digest("digest", &request.into_inner().digest).unwrap();
+        let context = self.with(|script| script.contexts.get(&digest).map(Into::into));
+        context.map(Response::new).ok_or_else(|| Status::not_found("no such context"))
+    }
+
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
+        let request = request.into_inner();
+        let script = self.script.lock().unwrap();
+        script.check(request.epoch)?;
+        let lease_valid = request.lease.is_none_or(|lease| !script.void.contains(&lease));
+        Ok(Response::new(HeartbeatResponse { lease_valid }))
+    }
+
+    async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitResponse> {
+        let request = request.into_inner();
+        self.with(|script| {
+            let keys = keys(request.reports.iter().map(|report| &report.key));
+            script.calls.push(Call::Commit { epoch: request.epoch, keys });
+            if let Some(code) = script.commit_failures.pop_front() {
+                return Err(Status::new(code, "by the script"));
+            }
+            script.check(request.epoch)?;
+            if script
+                .refused
+                .iter()
+                .any(|key| request.reports.iter().any(|report| report.key == key.0.as_bytes()))
+            {
+                return Err(Status::invalid_argument("an unknown trial"));
+            }
+            assert!(request.trial_ms >= 0.0 && !request.reports.is_empty());
+            script.reports.extend(request.reports);
+            Ok(Response::new(CommitResponse::default()))
+        })
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Answer<ReleaseResponse> {
+        let lease = request.into_inner().lease;
+        self.with(|script| script.calls.push(Call::Release { lease }));
+        Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn leave(&self, _: Request<LeaveRequest>) -> Answer<LeaveResponse> {
+        self.with(|script| script.calls.push(Call::Leave));
+        Ok(Response::new(LeaveResponse {}))
+    }
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
+        let name = request.into_inner().digest;
+        let digest = convert::digest("digest", &name).unwrap();
+        let bytes = self.with(|script| {
+            script.calls.push(Call::FetchArtifact(digest));
+            script.artifacts.get(&digest).cloned()
+        });
+        let bytes = bytes.ok_or_else(|| Status::not_found("no such artifact"))?;
+        let chunk = move |data: &[u8]| Ok(ArtifactChunk { digest: name.clone(), data: data.to_vec() });
+        let chunks: Vec<_> = bytes.chunks(100_000).map(chunk).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
+    }
+
+    async fn store_artifact(
+        &self,
+        request: Request<Streaming<ArtifactChunk>>,
+    ) -> Answer<StoreArtifactResponse> {
+        let mut chunks = request.into_inner();
+        let (mut name, mut bytes) = (Vec::new(), Vec::new());
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk?;
+            name = chunk.digest;
+            bytes.extend(chunk.data);
+        }
+        let digest = Digest::of(&bytes);
+        assert_eq!(convert::digest_to_wire(&digest), name);
+        self.with(|script| {
+            script.calls.push(Call::StoreArtifact(digest));
+            let size = bytes.len() as u64;
+            script.artifacts.insert(digest, bytes);
+            Ok(Response::new(StoreArtifactResponse { size }))
+        })
+    }
+
+    async fn missing_artifacts(
+        &self,
+        _: Request<MissingArtifactsRequest>,
+    ) -> Answer<MissingArtifactsResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn submit(&self, _: Request<SubmitRequest>) -> Answer<SubmitResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn list_experiments(&self, _: Request<ListExperimentsRequest>) -> Answer<ListExperimentsResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn show_experiment(&self, _: Request<ShowExperimentRequest>) -> Answer<ShowExperimentResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn watch_experiment(
+        &self,
+        _: Request<WatchExperimentRequest>,
+    ) -> Answer<Self::WatchExperimentStream> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn act_on_experiment(&self, _: Request<ActOnExperimentRequest>) -> Answer<ExperimentSummary> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn results(&self, _: Request<ResultsRequest>) -> Answer<ResultsResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+}

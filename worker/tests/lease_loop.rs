@@ -1,0 +1,303 @@
+//! What a worker says to its coordinator, against a scripted one within the process.
+
+mod fake;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bitloop_core::digest::Digest;
+use bitloop_core::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
+use bitloop_worker::{
+    Artifacts, Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, WorkSummary, WorkerError,
+    WorkerOptions, work,
+};
+use fake::{ADOPTED, Call, Fake};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+fn options() -> WorkerOptions {
+    WorkerOptions {
+        id: "w1".to_owned(),
+        host: "here".to_owned(),
+        threads: 1,
+        cache_dir: None,
+        connect_timeout: Some(Duration::from_secs(10)),
+        max_idle: None,
+    }
+}
+
+fn sorted(keys: &[TrialKey]) -> Vec<TrialKey> {
+    let mut keys = keys.to_vec();
+    keys.sort();
+    keys
+}
+
+struct Running {
+    work: JoinHandle<Result<WorkSummary, WorkerError>>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    fn start(connection: Connection, executor: impl Executor + 'static) -> Self {
+        let shutdown = CancellationToken::new();
+        let work = work(connection, Box::new(executor), options(), shutdown.clone());
+        Self { work: tokio::spawn(work), shutdown }
+    }
+
+    async fn finish(self) -> WorkSummary {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.work).await;
+        ended.expect("the worker ends").unwrap().unwrap()
+    }
+}
+
+/// Measures nothing; one trial takes until the gate opens or it is stopped.
+struct Gated {
+    held_up: TrialKey,
+    gate: Arc<AtomicBool>,
+}
+
+impl Executor for Gated {
+    fn device(&self) -> String {
+        "gated".to_owned()
+    }
+
+    fn run(
+        &mut self,
+        trial: &TrialSpec,
+        context: Option<&EvaluateContext>,
+        artifacts: &dyn Artifacts,
+        stop: &AtomicBool,
+    ) -> Result<Option<Outcome>, ExecuteError> {
+        if trial.key() == self.held_up {
+            while !self.gate.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        }
+        EmptyExecutor.run(trial, context, artifacts, stop)
+    }
+}
+
+#[tokio::test]
+async fn a_shard_is_measured_and_committed() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..600);
+    let worker = Running::start(connection, EmptyExecutor);
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    let summary = worker.finish().await;
+
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    assert_eq!(summary, WorkSummary { shards: 1, committed: 600, lost: 0 });
+    let calls = fake.with(|script| script.calls.clone());
+    assert_eq!(calls[0], Call::Register { held: vec![] });
+    assert_eq!(calls.last(), Some(&Call::Leave));
+    assert!(!calls.iter().any(|call| matches!(call, Call::Release { .. })), "nothing was left to release");
+}
+
+#[tokio::test]
+async fn a_failed_commit_is_repeated_and_no_key_is_lost_or_committed_twice() {
+    let (fake, connection) = Fake::start();
+    fake.with(|script| script.commit_failures.extend([Code::Unavailable, Code::Unknown]));
+    let keys = fake.hand_out(7, 0..5);
+    let worker = Running::start(connection, EmptyExecutor);
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    worker.finish().await;
+
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    let calls = fake.with(|script| script.calls.clone());
+    let registrations = calls.iter().filter(|call| matches!(call, Call::Register { .. })).count();
+    assert_eq!(registrations, 1, "a coordinator that is away for a moment still knows the worker");
+}
+
+#[tokio::test]
+async fn an_outcome_that_the_coordinator_refuses_takes_no_other_with_it() {
+    let (fake, connection) = Fake::start();
+    let mut keys = fake.hand_out(7, 0..5);
+    fake.with(|script| script.refused.push(keys[2]));
+    let worker = Running::start(connection, EmptyExecutor);
+
+    fake.until(|script| script.reports.len() >= 4).await;
+    let summary = worker.finish().await;
+
+    keys.remove(2);
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    assert_eq!(summary, WorkSummary { shards: 1, committed: 4, lost: 1 });
+}
+
+#[tokio::test]
+async fn a_new_epoch_makes_the_worker_register_with_what_it_holds_and_go_on() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..4);
+    let gate = Arc::new(AtomicBool::new(false));
+    // The first outcome cannot be committed before the coordinator has started anew.
+    fake.with(|script| script.commit_failures.extend([Code::Unavailable; 3]));
+    let worker = Running::start(connection, Gated { held_up: keys[1], gate: Arc::clone(&gate) });
+    fake.until(|script| script.calls.iter().any(|call| matches!(call, Call::Commit { .. }))).await;
+
+    fake.with(|script| {
+        script.epoch = 2;
+        script.commit_failures.clear();
+    });
+    fake.until(|script| script.calls.contains(&Call::Register { held: sorted(&keys) })).await;
+    gate.store(true, Ordering::Relaxed);
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    let summary = worker.finish().await;
+
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    assert_eq!(summary, WorkSummary { shards: 1, committed: 4, lost: 0 });
+}
+
+#[tokio::test]
+async fn a_void_lease_stops_the_work_and_new_work_is_asked_for() {
+    let (fake, connection) = Fake::start();
+    let first = fake.hand_out(7, 0..3);
+    let gate = Arc::new(AtomicBool::new(false));
+    let worker = Running::start(connection, Gated { held_up: first[1], gate });
+    fake.until(|script| script.committed() == first[..1]).await;
+
+    let second = fake.hand_out(8, 10..12);
+    fake.with(|script| script.void.push(7));
+    fake.until(|script| script.reports.len() >= 3).await;
+    worker.finish().await;
+
+    assert_eq!(fake.with(|script| script.committed()), [&first[..1], &second].concat());
+    let calls = fake.with(|script| script.calls.clone());
+    assert!(!calls.contains(&Call::Release { lease: 7 }), "what is void is not released");
+}
+
+#[tokio::test]
+async fn shutdown_commits_what_is_finished_and_releases_the_rest() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..3);
+    let gate = Arc::new(AtomicBool::new(false));
+    let worker = Running::start(connection, Gated { held_up: keys[2], gate });
+    fake.until(|script| !script.calls.is_empty() && script.shards.is_empty()).await;
+    fake.until(|script| !script.reports.is_empty()).await;
+
+    let summary = worker.finish().await;
+
+    assert_eq!(fake.with(|script| script.committed()), keys[..2]);
+    assert_eq!(summary, WorkSummary { shards: 1, committed: 2, lost: 0 });
+    let calls = fake.with(|script| script.calls.clone());
+    assert_eq!(calls[calls.len() - 2..], [Call::Release { lease: 7 }, Call::Leave]);
+}
+
+#[tokio::test]
+async fn statistics_are_stored_before_their_outcome_is_committed() {
+    let (fake, connection) = Fake::start();
+    let key = fake.hand_out_prepare(7, Digest::of(b"model"));
+    let worker = Running::start(connection, EmptyExecutor);
+
+    fake.until(|script| !script.reports.is_empty()).await;
+    worker.finish().await;
+
+    let calls = fake.with(|script| script.calls.clone());
+    let stored = calls.iter().position(|call| matches!(call, Call::StoreArtifact(_))).unwrap();
+    let committed =
+        calls.iter().position(|call| *call == Call::Commit { epoch: 1, keys: vec![key] }).unwrap();
+    assert!(stored < committed);
+}
+
+/// Fetches the model of a prepare trial and panics if it is not what its digest says.
+struct Fetching;
+
+impl Executor for Fetching {
+    fn device(&self) -> String {
+        "fetching".to_owned()
+    }
+
+    fn run(
+        &mut self,
+        trial: &TrialSpec,
+        _: Option<&EvaluateContext>,
+        artifacts: &dyn Artifacts,
+        _: &AtomicBool,
+    ) -> Result<Option<Outcome>, ExecuteError> {
+        let TrialSpec::Prepare(prepare) = trial else { panic!("this one cannot be measured") };
+        for _ in 0..2 {
+            assert_eq!(Digest::of(&artifacts.fetch(&prepare.model)?), prepare.model);
+        }
+        let result = TrialResult::Prepared { statistics: prepare.model };
+        Ok(Some(Outcome { result, provenance: self.provenance() }))
+    }
+}
+
+#[tokio::test]
+async fn an_artifact_is_fetched_once() {
+    let (fake, connection) = Fake::start();
+    let model: Vec<u8> = (0..1_000_000u32).map(|index| (index % 251) as u8).collect();
+    let digest = Digest::of(&model);
+    fake.with(|script| script.artifacts.insert(digest, model));
+    fake.hand_out_prepare(7, digest);
+    let worker = Running::start(connection, Fetching);
+
+    fake.until(|script| !script.reports.is_empty()).await;
+    worker.finish().await;
+
+    let calls = fake.with(|script| script.calls.clone());
+    assert_eq!(calls.iter().filter(|call| **call == Call::FetchArtifact(digest)).count(), 1);
+}
+
+#[tokio::test]
+async fn a_trial_whose_artifact_is_missing_or_damaged_is_given_back_and_not_failed() {
+    let (fake, connection) = Fake::start();
+    let (missing, damaged) = (Digest::of(b"missing"), Digest::of(b"damaged"));
+    fake.with(|script| script.artifacts.insert(damaged, b"something else".to_vec()));
+    fake.hand_out_prepare(7, missing);
+    fake.hand_out_prepare(8, damaged);
+    let worker = Running::start(connection, Fetching);
+
+    fake.until(|script| script.calls.contains(&Call::Release { lease: 8 })).await;
+    worker.finish().await;
+
+    assert!(fake.with(|script| script.calls.contains(&Call::Release { lease: 7 })));
+    assert_eq!(fake.with(|script| script.committed()), []);
+}
+
+#[tokio::test]
+async fn a_measurement_that_panics_is_a_failed_trial() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..2);
+    let worker = Running::start(connection, Fetching);
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    worker.finish().await;
+
+    let report = fake.with(|script| script.reports[0].clone());
+    let reason = "the measurement panicked: this one cannot be measured".to_owned();
+    assert_eq!(report.result, Some(bitloop_proto::v1::report::Result::Failed(reason)));
+}
+
+#[tokio::test]
+async fn a_coordinator_that_is_not_there_is_named() {
+    // A port that was free a moment ago and that nobody listens on.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    let connection = Connection::Url(Endpoint::parse(&url).unwrap());
+    let options = WorkerOptions { connect_timeout: Some(Duration::ZERO), ..options() };
+
+    let ended = work(connection, Box::new(EmptyExecutor), options, CancellationToken::new()).await;
+
+    let error = ended.expect_err("nobody listens").to_string();
+    assert!(error.contains(&url), "{error}");
+}
+
+#[tokio::test]
+async fn the_lease_of_adopted_trials_is_released_at_shutdown() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..2);
+    let gate = Arc::new(AtomicBool::new(false));
+    let worker = Running::start(connection, Gated { held_up: keys[0], gate });
+    fake.until(|script| script.shards.is_empty()).await;
+
+    fake.with(|script| script.epoch = 2);
+    fake.until(|script| script.calls.contains(&Call::Register { held: sorted(&keys) })).await;
+    worker.finish().await;
+
+    let calls = fake.with(|script| script.calls.clone());
+    assert_eq!(calls[calls.len() - 2..], [Call::Release { lease: ADOPTED }, Call::Leave]);
+}
