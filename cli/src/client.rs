@@ -91,10 +91,11 @@ impl Client {
 
     async fn store_artifact(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), Failure> {
         let named = digest.as_bytes().to_vec();
-        let chunks: Vec<ArtifactChunk> = bytes
-            .chunks(CHUNK_BYTES)
-            .map(|data| ArtifactChunk { digest: named.clone(), data: data.to_vec() })
-            .collect();
+        let chunk = |data: &[u8]| ArtifactChunk { digest: named.clone(), data: data.to_vec() };
+        // The digest travels in the first chunk, so that an empty artifact has one too.
+        let first = chunk(&bytes[..bytes.len().min(CHUNK_BYTES)]);
+        let others = bytes.chunks(CHUNK_BYTES).skip(1).map(chunk);
+        let chunks: Vec<ArtifactChunk> = std::iter::once(first).chain(others).collect();
         let request = self.within(tokio_stream::iter(chunks));
         self.inner.store_artifact(request).await.map_err(|status| self.failure(status))?;
         Ok(())

@@ -6,12 +6,14 @@
 mod csv;
 mod interval;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{Bits, PointIndex};
+use crate::bits::Bits;
 use crate::digest::Digest;
 use crate::graph::{GraphError, LayerCost, Point, PointKind};
-use crate::plan::{Plan, StagePlan};
+use crate::plan::StagePlan;
 use crate::state::{Experiment, Ledger, TrialState};
 use crate::trial::{Evaluation, TrialKey, TrialResult};
 
@@ -167,16 +169,15 @@ impl Report {
         });
         let (single, trials) = single.unwrap_or_default();
         let state = |index: usize| row_state(ledger, trials.get(index));
-        let lowered = single.iter().flat_map(|point| {
-            let kind = points[point.0 as usize].kind;
-            plan.candidates.bits(kind).iter().map(move |bits| (*point, *bits))
-        });
-        // The design's order: float, baseline, then every point at every width.
-        let rows = lowered
-            .enumerate()
-            .map(|(index, (point, bits))| row(plan, &points, &layers, (point, bits), state(index + 2)))
-            .collect();
         let baseline = plan.candidates.baseline;
+        let touched = Touched::new(&layers);
+        // The design's order: float, baseline, then every point at every width.
+        let mut rows = Vec::with_capacity(trials.len());
+        for point in single.iter().map(|index| &points[index.0 as usize]) {
+            for bits in plan.candidates.bits(point.kind) {
+                rows.push(row(baseline, point, *bits, touched.macs(point), state(rows.len() + 2)));
+            }
+        }
         let width = u64::from(baseline.get());
         Ok(Self {
             format: REPORT_FORMAT,
@@ -229,21 +230,34 @@ fn row_state(ledger: &Ledger, key: Option<&TrialKey>) -> RowState {
     }
 }
 
-fn row(
-    plan: &Plan,
-    points: &[Point],
-    layers: &[LayerCost],
-    (index, bits): (PointIndex, Bits),
-    result: RowState,
-) -> Row {
-    let point = &points[index.0 as usize];
-    let baseline = plan.candidates.baseline.get();
-    let saved_bits = u64::from(baseline.saturating_sub(bits.get()));
-    let touched = |layer: &&LayerCost| match point.kind {
-        PointKind::Weight => layer.node == point.node,
-        PointKind::Activation => layer.input_point == point.name,
-    };
-    let macs: u64 = layers.iter().filter(touched).map(|layer| layer.macs).sum();
+/// Multiply-accumulates that a point's width has a part in.
+struct Touched<'a> {
+    by_weight: BTreeMap<&'a str, u64>,
+    by_input: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Touched<'a> {
+    fn new(layers: &'a [LayerCost]) -> Self {
+        let by_weight = layers.iter().map(|layer| (layer.node.as_str(), layer.macs)).collect();
+        let mut by_input = BTreeMap::new();
+        for layer in layers {
+            *by_input.entry(layer.input_point.as_str()).or_default() += layer.macs;
+        }
+        Self { by_weight, by_input }
+    }
+
+    fn macs(&self, point: &Point) -> u64 {
+        let found = match point.kind {
+            PointKind::Weight => self.by_weight.get(point.node.as_str()),
+            PointKind::Activation => self.by_input.get(point.name.as_str()),
+        };
+        // An activation that no layer reads, such as the network's output, has a part in none.
+        found.copied().unwrap_or(0)
+    }
+}
+
+fn row(baseline: Bits, point: &Point, bits: Bits, macs: u64, result: RowState) -> Row {
+    let saved_bits = u64::from(baseline.get().saturating_sub(bits.get()));
     Row {
         point: point.name.clone(),
         kind: point.kind,
@@ -253,7 +267,7 @@ fn row(
             PointKind::Weight => point.elements as u64 * saved_bits,
             PointKind::Activation => 0,
         },
-        bops_saved: macs * saved_bits * u64::from(baseline),
+        bops_saved: macs * saved_bits * u64::from(baseline.get()),
     }
 }
 

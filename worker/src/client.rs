@@ -312,12 +312,14 @@ fn shard(call: &'static str, message: Option<v1::Shard>) -> Result<Option<Shard>
     message.map(Shard::try_from).transpose().map_err(|source| ClientError::Malformed { call, source })
 }
 
-async fn once<T>(
+/// Boxes the call, as the generated futures are large and would be part of every caller's.
+fn once<T>(
     call: &'static str,
     deadline: Duration,
     answer: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, ClientError> {
-    in_time(call, deadline, answer).await.map(Response::into_inner)
+) -> impl Future<Output = Result<T, ClientError>> {
+    let answer = Box::pin(answer);
+    async move { in_time(call, deadline, answer).await.map(Response::into_inner) }
 }
 
 async fn in_time<T>(

@@ -57,6 +57,7 @@ struct Current {
     started: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "an event lives for one turn of the loop")]
 enum Event {
     Progress(Option<Progress>),
     CommitDue,

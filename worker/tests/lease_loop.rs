@@ -1,5 +1,7 @@
 //! What a worker says to its coordinator, against a scripted one within the process.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 mod fake;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::bits::{BitConfig, Choice};
+use crate::bits::{BitConfig, Choice, PointIndex};
 use crate::state::tests::{Engine, plan};
 use crate::state::{Batch, Input, Proposal, Report as TrialReport, WorkerId};
 use crate::trial::{Outcome, Provenance, TrialSpec};

@@ -370,6 +370,8 @@ fn commit(
             }
             TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
             TrialState::Done(first) if first.agrees_with(&outcome) => duplicates += 1,
+            // A worker that repeats a commit repeats its conflicts.
+            TrialState::Done(_) if state.ledger.has_conflict(&key, &outcome) => conflicts += 1,
             TrialState::Done(_) => {
                 conflicts += 1;
                 events.push(Fact::ConflictSeen { key, outcome }.into());

@@ -117,7 +117,8 @@ pub struct Ledger {
     by_id: BTreeMap<ExperimentId, usize>,
     contexts: BTreeMap<Digest, EvaluateContext>,
     trials: HashMap<TrialKey, Trial>,
-    conflicts: u64,
+    /// Later results that differed, each kept once.
+    conflicts: Vec<(TrialKey, TrialResult)>,
 }
 
 impl Ledger {
@@ -143,7 +144,7 @@ impl Ledger {
             Fact::TrialQuarantined { key, losses } => {
                 self.settle(key, TrialState::Quarantined { losses: *losses });
             }
-            Fact::ConflictSeen { .. } => self.conflicts += 1,
+            Fact::ConflictSeen { key, outcome } => self.conflicts.push((*key, outcome.result.clone())),
         }
     }
 
@@ -241,9 +242,14 @@ impl Ledger {
         self.contexts.get(digest)
     }
 
-    /// How often a trial was measured again with another result.
+    /// How many different results came for trials that had one already.
     pub fn conflicts(&self) -> u64 {
-        self.conflicts
+        self.conflicts.len() as u64
+    }
+
+    /// Whether this very conflict is known.
+    pub(super) fn has_conflict(&self, key: &TrialKey, outcome: &Outcome) -> bool {
+        self.conflicts.iter().any(|(known, result)| known == key && *result == outcome.result)
     }
 
     /// Whether some active experiment waits for this trial.

@@ -250,6 +250,7 @@ fn the_first_of_two_different_outcomes_stays_and_the_other_is_a_conflict() {
 
     assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90)), (keys[0], evaluated(90))]), (1, 1, 0));
     assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(80))]), (0, 0, 1));
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(80))]), (0, 0, 1));
 
     assert_eq!(engine.state.ledger.outcome(&keys[0]), Some(&evaluated(90)));
     assert_eq!(engine.state.ledger.conflicts(), 1);
