@@ -51,8 +51,12 @@ impl Network {
     }
 
     pub(crate) fn batch_norm(&self, node: &Node, x: &Tensor) -> Result<Tensor> {
+        self.folded_batch_norm(node)?.apply(x)
+    }
+
+    pub(crate) fn folded_batch_norm(&self, node: &Node) -> Result<&ScaleShift> {
         match self.batch_norms.get(&node.name) {
-            Some(folded) => folded.apply(x),
+            Some(folded) => Ok(folded),
             None => candle_core::bail!("the model has no batch norm `{}`", node.name),
         }
     }

@@ -102,7 +102,7 @@ fn damaged_model_files_name_the_tensor_and_the_reason() {
         (good[..5].to_vec(), &["safetensors"]),
         (Vec::new(), &["safetensors"]),
         (not_a_number, &["NaN"]),
-        (renamed, &["dense.weight"]),
+        (renamed, &["other.weight"]),
         (wrong_shape, &["dense"]),
         (no_graph, &["graph"]),
     ];

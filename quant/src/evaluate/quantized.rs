@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::EvaluateError;
 use crate::calibration::Statistics;
-use crate::executor::Pass;
+use crate::executor::{Pass, ScaleShift};
 use crate::network::Network;
 use crate::quantizer::{Encoding, fake_quantize};
 
@@ -89,6 +89,14 @@ impl Pass for QuantizedPass<'_> {
 
     fn batch_norm(&mut self, node: &Node, _eps: f64, x: &Tensor) -> candle_core::Result<Tensor> {
         self.0.network.batch_norm(node, x)
+    }
+
+    fn folded_batch_norm(&mut self, node: &Node, _eps: f64) -> candle_core::Result<Option<ScaleShift>> {
+        self.0.network.folded_batch_norm(node).cloned().map(Some)
+    }
+
+    fn sees(&self, node: &str) -> bool {
+        self.0.outputs.contains_key(node)
     }
 
     fn output(&mut self, node: &str, x: Tensor) -> candle_core::Result<Tensor> {

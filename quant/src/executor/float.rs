@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bitloop_core::graph::Node;
 use candle_core::{Result, Tensor};
 
-use super::{Pass, folded_batch_norm};
+use super::{Pass, ScaleShift, folded_batch_norm};
 
 /// The plain float network: weights as they are, batch norm over its running statistics.
 pub struct FloatPass<'a> {
@@ -25,5 +25,13 @@ impl Pass for FloatPass<'_> {
 
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
         folded_batch_norm(self.weights, &node.name, eps)?.apply(x)
+    }
+
+    fn folded_batch_norm(&mut self, node: &Node, eps: f64) -> Result<Option<ScaleShift>> {
+        folded_batch_norm(self.weights, &node.name, eps).map(Some)
+    }
+
+    fn sees(&self, _node: &str) -> bool {
+        false
     }
 }

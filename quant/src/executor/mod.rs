@@ -3,6 +3,7 @@
 //! What evaluation, calibration and training do differently stands behind [`Pass`]: where weights come from, how
 //! batch norm works, and what happens to a node's output. Nothing here knows of quantizers, files or optimizers.
 
+mod chain;
 mod float;
 mod operators;
 #[cfg(test)]
@@ -13,7 +14,9 @@ use std::collections::BTreeMap;
 use bitloop_core::graph::{Graph, INPUT, Input, Node, Op};
 use candle_core::{Device, Result, Tensor};
 
+use chain::chain;
 pub use float::FloatPass;
+use operators::After;
 
 /// What a walk over the graph asks of its caller: evaluation, calibration and training differ only here.
 pub trait Pass {
@@ -26,9 +29,19 @@ pub trait Pass {
     /// Gives the batch norm of `x`.
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor>;
 
+    /// Gives batch norm `node` as a scale and a shift, if a walk may apply it together with the layer before it.
+    fn folded_batch_norm(&mut self, _node: &Node, _eps: f64) -> Result<Option<ScaleShift>> {
+        Ok(None)
+    }
+
     /// Gives `x` with values dropped; nothing is dropped unless a pass says so.
     fn dropout(&mut self, _node: &Node, _rate: f32, x: &Tensor) -> Result<Tensor> {
         Ok(x.clone())
+    }
+
+    /// Whether [`Pass::output`] has a use for the output of `node`; what a pass does not see may never be made.
+    fn sees(&self, _node: &str) -> bool {
+        true
     }
 
     /// Sees, and may replace, the output of a node (or of the input, named [`INPUT`]).
@@ -53,7 +66,9 @@ pub fn forward(graph: &Graph, input: &Tensor, until: &str, pass: &mut dyn Pass) 
     };
     let nodes = &graph.nodes[..=last];
     let last_use = last_uses(nodes);
-    for (index, node) in nodes.iter().enumerate() {
+    let mut next = 0;
+    while let Some(node) = nodes.get(next) {
+        let index = next;
         let inputs = node
             .inputs
             .iter()
@@ -67,9 +82,12 @@ pub fn forward(graph: &Graph, input: &Tensor, until: &str, pass: &mut dyn Pass) 
                 live.remove(name.as_str());
             }
         }
-        let computed =
-            compute(node, inputs, pass).map_err(|error| error.context(format!("in node `{}`", node.name)))?;
-        live.insert(&node.name, pass.output(&node.name, computed)?);
+        let (after, last) = chain(nodes, index, &last_use, pass)?;
+        let computed = compute(node, inputs, after, pass)
+            .map_err(|error| error.context(format!("in node `{}`", node.name)))?;
+        let name = &nodes[last].name;
+        live.insert(name, pass.output(name, computed)?);
+        next = last + 1;
     }
     Ok(live.remove(until).expect("the last node's output has no later consumer"))
 }
@@ -116,9 +134,7 @@ impl ScaleShift {
     ///
     /// Shapes: `x` `(n, channels, ...)`, kept. Errors: those of candle.
     pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let scale = operators::along_channels(&self.scale, x.rank())?;
-        let shift = operators::along_channels(&self.shift, x.rank())?;
-        x.broadcast_mul(&scale)?.broadcast_add(&shift)
+        operators::after(x, &After { norm: Some(self.clone()), ..After::default() })
     }
 }
 
@@ -144,22 +160,23 @@ fn last_uses(nodes: &[Node]) -> BTreeMap<&str, usize> {
     uses.collect()
 }
 
-fn compute(node: &Node, inputs: Vec<Tensor>, pass: &mut dyn Pass) -> Result<Tensor> {
+/// Computes a node, and with it what follows in its chain.
+fn compute(node: &Node, inputs: Vec<Tensor>, after: After, pass: &mut dyn Pass) -> Result<Tensor> {
     let Some(x) = inputs.first() else { candle_core::bail!("it has no input") };
     match &node.op {
         Op::Conv2d(conv) => {
-            let y = operators::conv2d(x, &pass.weight(node)?, conv)?;
-            operators::add_bias(&y, pass.bias(node)?)
+            let after = After { bias: pass.bias(node)?, ..after };
+            operators::conv2d(x, &pass.weight(node)?, conv, &after)
         }
         Op::Linear(_) => {
-            let y = operators::linear(x, &pass.weight(node)?)?;
-            operators::add_bias(&y, pass.bias(node)?)
+            let after = After { bias: pass.bias(node)?, ..after };
+            operators::linear(x, &pass.weight(node)?, &after)
         }
         Op::BatchNorm { eps } => pass.batch_norm(node, *eps, x),
         Op::Relu => operators::relu(x, f32::INFINITY),
         Op::Relu6 => operators::relu(x, 6.0),
         Op::Add => match inputs.as_slice() {
-            [left, right] => left + right,
+            [left, right] => operators::add(left, right, &after),
             _ => candle_core::bail!("a sum takes 2 inputs, not {}", inputs.len()),
         },
         Op::MaxPool(pool) => operators::max_pool(x, pool),

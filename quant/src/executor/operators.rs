@@ -5,13 +5,86 @@
 use bitloop_core::graph::{Conv2d, Padding, Pool};
 use candle_core::{Result, Tensor};
 
-use crate::kernels;
+use super::ScaleShift;
+use crate::kernels::{self, Tail};
 
-pub(super) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return kernels::conv2d(x, weight, conv);
+/// What is done to a layer's output, in this order; absent parts are left out.
+#[derive(Default)]
+pub(super) struct After {
+    /// `(channels,)`.
+    pub(super) bias: Option<Tensor>,
+    /// A batch norm with fixed statistics.
+    pub(super) norm: Option<ScaleShift>,
+    /// Upper limit of a rectifier.
+    pub(super) upper: Option<f32>,
+}
+
+impl After {
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { bias, norm, upper } = self;
+        bias.is_none() && norm.is_none() && upper.is_none()
     }
-    conv2d_composed(x, weight, conv)
+
+    /// The same as a kernel's tail; `None` where there is no such kernel: with gradients, or elsewhere than on the CPU.
+    fn tail(&self, inputs: &[&Tensor], channels: usize) -> Result<Option<Tail>> {
+        let norm = self.norm.iter().flat_map(|norm| [&norm.scale, &norm.shift]);
+        let mut tensors = inputs.iter().copied().chain(&self.bias).chain(norm);
+        if tensors.any(|tensor| !tensor.device().is_cpu() || tensor.track_op()) {
+            return Ok(None);
+        }
+        let mut tail = Tail::identity(channels);
+        if let Some(bias) = &self.bias {
+            tail = tail.with_bias(bias)?;
+        }
+        if let Some(norm) = &self.norm {
+            tail = tail.with_scale_and_shift(&norm.scale, &norm.shift)?;
+        }
+        if let Some(upper) = self.upper {
+            tail = tail.with_rectifier(upper);
+        }
+        Ok(Some(tail))
+    }
+
+    /// The same out of candle's operators.
+    pub(super) fn composed(&self, x: Tensor) -> Result<Tensor> {
+        let mut x = x;
+        if let Some(bias) = &self.bias {
+            x = x.broadcast_add(&along_channels(bias, x.rank())?)?;
+        }
+        if let Some(norm) = &self.norm {
+            let scale = along_channels(&norm.scale, x.rank())?;
+            let shift = along_channels(&norm.shift, x.rank())?;
+            x = x.broadcast_mul(&scale)?.broadcast_add(&shift)?;
+        }
+        match self.upper {
+            Some(upper) => relu(&x, upper),
+            None => Ok(x),
+        }
+    }
+}
+
+pub(super) fn after(x: &Tensor, after: &After) -> Result<Tensor> {
+    match after.tail(&[x], x.dim(1)?)? {
+        Some(tail) => kernels::apply_tail(x, &tail),
+        None => after.composed(x.clone()),
+    }
+}
+
+pub(super) fn add(left: &Tensor, right: &Tensor, after: &After) -> Result<Tensor> {
+    match after.tail(&[left, right], left.dim(1)?)? {
+        Some(tail) => kernels::add(left, right, &tail),
+        None => after.composed((left + right)?),
+    }
+}
+
+pub(super) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d, after: &After) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return after.composed(conv2d_composed(x, weight, conv)?);
+    }
+    match after.tail(&[x, weight], conv.out_channels)? {
+        Some(tail) => kernels::conv2d_then(x, weight, conv, tail),
+        None => after.composed(kernels::conv2d(x, weight, conv)?),
+    }
 }
 
 /// Candle knows one stride and one padding for both axes: pad first, and keep every n-th row and column afterwards.
@@ -25,22 +98,18 @@ pub(super) fn conv2d_composed(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Res
     every(&every(&y, 2, down)?, 3, right)
 }
 
-pub(super) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return kernels::linear(x, weight);
+pub(super) fn linear(x: &Tensor, weight: &Tensor, after: &After) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return after.composed(x.matmul(&weight.t()?)?);
     }
-    x.matmul(&weight.t()?)
-}
-
-pub(super) fn add_bias(x: &Tensor, bias: Option<Tensor>) -> Result<Tensor> {
-    match bias {
-        Some(bias) => x.broadcast_add(&along_channels(&bias, x.rank())?),
-        None => Ok(x.clone()),
+    match after.tail(&[x, weight], weight.dim(0)?)? {
+        Some(tail) => kernels::linear_then(x, weight, tail),
+        None => after.composed(kernels::linear(x, weight)?),
     }
 }
 
 /// Reshapes `(channels,)` so that it broadcasts along axis 1 of a tensor with `rank` axes.
-pub(super) fn along_channels(values: &Tensor, rank: usize) -> Result<Tensor> {
+fn along_channels(values: &Tensor, rank: usize) -> Result<Tensor> {
     let mut shape = vec![1; rank];
     if rank < 2 {
         candle_core::bail!("a tensor of rank {rank} has no channels");

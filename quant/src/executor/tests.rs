@@ -36,7 +36,7 @@ fn kernels_equal_what_other_devices_run() {
     for (stride, groups) in [([1, 1], 1), ([2, 2], 1), ([1, 2], 1), ([2, 2], 2), ([2, 2], 4), ([3, 1], 4)] {
         let conv = Conv2d { out_channels: 4, kernel: [3, 2], stride, padding: UNEVEN, groups, bias: false };
         let weight = random(&[4, 4 / groups, 3, 2], 2);
-        let found = operators::conv2d(&x, &weight, &conv).unwrap();
+        let found = operators::conv2d(&x, &weight, &conv, &operators::After::default()).unwrap();
         assert_close(&found, &operators::conv2d_composed(&x, &weight, &conv).unwrap(), "conv2d");
 
         let pool = Pool { kernel: [3, 2], stride, padding: UNEVEN };

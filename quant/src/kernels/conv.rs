@@ -6,6 +6,7 @@ use bitloop_core::graph::Conv2d;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::memory::{slice, tensor_like, with_values};
+use super::tail::Tail;
 use super::{dense, depthwise};
 
 /// Returns the convolution of `x` with `weight`, without bias.
@@ -14,7 +15,17 @@ use super::{dense, depthwise};
 /// Errors: a message if the shapes do not fit.
 pub(crate) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     let geometry = Geometry::new(x.dims4()?, weight.dims4()?, conv)?;
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution(geometry))
+    let tail = Tail::identity(geometry.out_channels);
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution { geometry, tail })
+}
+
+/// Returns the convolution after the tail, each image while it is in the core's cache; without gradients.
+///
+/// Shapes and errors: as [`conv2d`].
+pub(crate) fn conv2d_then(x: &Tensor, weight: &Tensor, conv: &Conv2d, tail: Tail) -> Result<Tensor> {
+    let geometry = Geometry::new(x.dims4()?, weight.dims4()?, conv)?;
+    tail.check(geometry.out_channels)?;
+    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &Convolution { geometry, tail })
 }
 
 /// Extents of a convolution over a batch.
@@ -122,7 +133,10 @@ impl Geometry {
     }
 }
 
-struct Convolution(Geometry);
+struct Convolution {
+    geometry: Geometry,
+    tail: Tail,
+}
 
 impl CustomOp2 for Convolution {
     fn name(&self) -> &'static str {
@@ -136,12 +150,12 @@ impl CustomOp2 for Convolution {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let geometry = &self.0;
+        let geometry = &self.geometry;
         let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
         let y = if geometry.is_depthwise() {
-            depthwise::forward(x, weight, geometry)
+            depthwise::forward(x, weight, geometry, &self.tail)
         } else {
-            dense::forward(x, weight, geometry)
+            dense::forward(x, weight, geometry, &self.tail)
         };
         let [height, width] = geometry.out_size;
         let shape = Shape::from((geometry.images, geometry.out_channels, height, width));
@@ -155,7 +169,7 @@ impl CustomOp2 for Convolution {
         _: &Tensor,
         dy: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let geometry = &self.0;
+        let geometry = &self.geometry;
         let gradients = if geometry.is_depthwise() {
             [depthwise::input_gradient, depthwise::weight_gradient]
         } else {

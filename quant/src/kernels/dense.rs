@@ -6,6 +6,8 @@ use rayon::prelude::*;
 
 use super::conv::Geometry;
 use super::gemm::{Matrix, gemm};
+use super::tail::Tail;
+use super::windows::Windows;
 use super::{IMAGE_GROUPS, sum_in_order};
 
 thread_local! {
@@ -13,15 +15,17 @@ thread_local! {
     static WINDOWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Returns `weight * windows(x)` per image.
-pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
+/// Returns `weight * windows(x)` per image, after the tail.
+pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tail) -> Vec<f32> {
+    let gathering = Windows::new(geometry);
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
     y.par_chunks_mut(geometry.out_image()).zip(x.par_chunks(geometry.image().max(1))).for_each(|(y, x)| {
         for (group, y) in Group::all(geometry).zip(y.chunks_mut(Group::outputs(geometry))) {
-            with_windows(group.of_input(x), geometry, |windows| {
+            with_windows(group.of_input(x), geometry, &gathering, |windows| {
                 gemm(y, false, group.weight(weight), windows);
             });
         }
+        tail.apply(y, geometry.positions());
     });
     y
 }
@@ -54,6 +58,7 @@ pub(super) fn input_gradient(weight: &[f32], dy: &[f32], geometry: &Geometry) ->
 pub(super) fn weight_gradient(x: &[f32], dy: &[f32], geometry: &Geometry) -> Vec<f32> {
     let length = geometry.out_channels * geometry.depth();
     let images = geometry.images.div_ceil(IMAGE_GROUPS).max(1);
+    let gathering = Windows::new(geometry);
     let mut sums = vec![0.0; IMAGE_GROUPS * length];
     sums.par_chunks_mut(length)
         .zip(x.par_chunks((images * geometry.image()).max(1)))
@@ -62,7 +67,7 @@ pub(super) fn weight_gradient(x: &[f32], dy: &[f32], geometry: &Geometry) -> Vec
             let pairs = x.chunks(geometry.image().max(1)).zip(dy.chunks(geometry.out_image()));
             for (x, dy) in pairs {
                 for (group, sum) in Group::all(geometry).zip(sum.chunks_mut(length / geometry.groups)) {
-                    with_windows(group.of_input(x), geometry, |windows| {
+                    with_windows(group.of_input(x), geometry, &gathering, |windows| {
                         gemm(sum, true, group.of_output(dy), windows.transposed());
                     });
                 }
@@ -118,48 +123,19 @@ fn with_buffer(length: usize, work: impl FnOnce(&mut [f32])) {
     });
 }
 
-fn with_windows(planes: &[f32], geometry: &Geometry, work: impl FnOnce(Matrix<'_>)) {
+fn with_windows(planes: &[f32], geometry: &Geometry, gathering: &Windows<'_>, work: impl FnOnce(Matrix<'_>)) {
     let (rows, columns) = (geometry.depth(), geometry.positions());
     if geometry.is_pointwise() {
         return work(Matrix::new(planes, rows, columns));
     }
-    with_buffer(rows * columns, |windows| {
-        gather(planes, windows, geometry);
+    with_buffer(rows * columns + gathering.scratch(), |buffer| {
+        let (windows, scratch) = buffer.split_at_mut(rows * columns);
+        gathering.gather(planes, windows, scratch);
         work(Matrix::new(windows, rows, columns));
     });
 }
 
-/// Writes every window as a column: row `(channel, ky, kx)` holds that tap's value for each output position.
-fn gather(planes: &[f32], windows: &mut [f32], geometry: &Geometry) {
-    let [kh, kw] = geometry.kernel;
-    let [out_height, out_width] = geometry.out_size;
-    let width = geometry.size[1];
-    for (row, taps) in windows.chunks_exact_mut(out_height * out_width).enumerate() {
-        let (channel, ky, kx) = (row / (kh * kw), row / kw % kh, row % kw);
-        let plane = &planes[channel * geometry.plane()..(channel + 1) * geometry.plane()];
-        let (rows, columns) = (geometry.inside(0, ky), geometry.inside(1, kx));
-        for (oy, line) in taps.chunks_exact_mut(out_width).enumerate() {
-            if !rows.contains(&oy) || columns.is_empty() {
-                line.fill(0.0);
-                continue;
-            }
-            line[..columns.start].fill(0.0);
-            line[columns.end..].fill(0.0);
-            let source = &plane[geometry.source(0, oy, ky) * width..][..width];
-            let source = &source[geometry.source(1, columns.start, kx)..];
-            let line = &mut line[columns.clone()];
-            if geometry.stride[1] == 1 {
-                line.copy_from_slice(&source[..line.len()]);
-            } else {
-                for (value, source) in line.iter_mut().zip(source.iter().step_by(geometry.stride[1])) {
-                    *value = *source;
-                }
-            }
-        }
-    }
-}
-
-/// Adds every window's values to the pixels they came from: the transpose of [`gather`].
+/// Adds every window's values to the pixels they came from: the transpose of [`Windows::gather`].
 fn scatter(windows: &[f32], planes: &mut [f32], geometry: &Geometry) {
     let [kh, kw] = geometry.kernel;
     let [out_height, out_width] = geometry.out_size;

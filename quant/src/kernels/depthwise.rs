@@ -3,13 +3,14 @@
 use rayon::prelude::*;
 
 use super::conv::Geometry;
+use super::tail::Tail;
 use super::{IMAGE_GROUPS, sum_in_order};
 
 /// Partial sums of a dot product: enough to fill the vector registers of any x86.
 const LANES: usize = 16;
 
-/// Returns the convolution of every channel with its filter.
-pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32> {
+/// Returns the convolution of every channel with its filter, after the tail.
+pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tail) -> Vec<f32> {
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
     y.par_chunks_mut(geometry.out_image()).zip(x.par_chunks(geometry.image().max(1))).for_each(|(y, x)| {
         for (channel, y) in y.chunks_exact_mut(geometry.positions()).enumerate() {
@@ -21,6 +22,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry) -> Vec<f32
                 }
             });
         }
+        tail.apply(y, geometry.positions());
     });
     y
 }

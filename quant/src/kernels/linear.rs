@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::gemm::{Matrix, gemm};
 use super::memory::{slice, tensor_like, with_values};
+use super::tail::Tail;
 
 /// Rows of the product that one thread computes together: fixed, so that results do not depend on the threads.
 const ROWS: usize = 32;
@@ -14,21 +15,34 @@ const ROWS: usize = 32;
 /// Shapes: `x` `(n, in)`, `weight` `(out, in)` -> `(n, out)`, all f32 on the CPU.
 /// Errors: a message if the shapes do not fit.
 pub(crate) fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let ((rows, inputs), (outputs, depth)) = (x.dims2()?, weight.dims2()?);
-    if inputs != depth {
-        candle_core::bail!("a weight of shape {outputs}x{depth} does not fit {inputs} features");
-    }
-    let product = Linear { rows, inputs, outputs };
-    x.contiguous()?.apply_op2(&weight.contiguous()?, product)
+    let tail = Tail::identity(weight.dim(0)?);
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Linear::new(x, weight, tail)?)
+}
+
+/// Returns `x * weight^T` after the tail, without gradients.
+///
+/// Shapes and errors: as [`linear`].
+pub(crate) fn linear_then(x: &Tensor, weight: &Tensor, tail: Tail) -> Result<Tensor> {
+    x.contiguous()?.apply_op2_no_bwd(&weight.contiguous()?, &Linear::new(x, weight, tail)?)
 }
 
 struct Linear {
     rows: usize,
     inputs: usize,
     outputs: usize,
+    tail: Tail,
 }
 
 impl Linear {
+    fn new(x: &Tensor, weight: &Tensor, tail: Tail) -> Result<Self> {
+        let ((rows, inputs), (outputs, depth)) = (x.dims2()?, weight.dims2()?);
+        if inputs != depth {
+            candle_core::bail!("a weight of shape {outputs}x{depth} does not fit {inputs} features");
+        }
+        tail.check(outputs)?;
+        Ok(Self { rows, inputs, outputs, tail })
+    }
+
     /// `rows x columns = left(block) * right`, with `left` cut into blocks of rows.
     fn blocks<'a>(
         &self,
@@ -61,7 +75,8 @@ impl CustomOp2 for Linear {
         let block = |start, count| {
             Matrix::new(&x[start * self.inputs..(start + count) * self.inputs], count, self.inputs)
         };
-        let y = self.blocks([self.rows, self.outputs], block, weight);
+        let mut y = self.blocks([self.rows, self.outputs], block, weight);
+        self.tail.apply(&mut y, 1);
         Ok((CpuStorage::F32(y), Shape::from((self.rows, self.outputs))))
     }
 

@@ -13,14 +13,17 @@ mod linear;
 mod memory;
 mod pool;
 mod relu;
+mod tail;
+mod windows;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use batch_norm::batch_norm;
-pub(crate) use conv::conv2d;
-pub(crate) use linear::linear;
+pub(crate) use conv::{conv2d, conv2d_then};
+pub(crate) use linear::{linear, linear_then};
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use relu::relu;
+pub(crate) use tail::{Tail, add, apply_tail};
 
 /// Groups of images over which weight gradients are summed: enough for many cores, few enough to add up cheaply.
 const IMAGE_GROUPS: usize = 16;
