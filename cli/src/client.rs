@@ -51,8 +51,9 @@ impl Client {
             };
             if waited.seconds() > REACH_SECONDS {
                 let message = format!(
-                    "no coordinator answers at {url} ({refused}); start one with `bitloop coordinator`, or name \
-                     another with --coordinator"
+                    "no coordinator answers at {url} ({}); start one with `bitloop coordinator`, or name another with \
+                     --coordinator",
+                    refused.reason
                 );
                 return Err(Failure::new(Exit::Unreachable, message));
             }

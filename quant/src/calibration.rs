@@ -169,17 +169,27 @@ impl Statistics {
     }
 }
 
-/// Runs the float network over `range` of `images` and returns the range of every activation point.
+/// The images that a model is calibrated on.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample<'a> {
+    /// A data artifact.
+    pub images: &'a Images,
+    /// Which of its images.
+    pub range: ImageRange,
+}
+
+/// Runs the float network over a sample and returns the range of every activation point; `None` if `stop` became true.
 ///
 /// The result does not depend on `threads`.
 ///
 /// Errors: `Data`, `Graph`, `Lanes`, `NotFinite` naming the point, `Execute`.
 pub fn calibrate(
     model: &Model,
-    images: &Images,
-    range: ImageRange,
+    sample: Sample<'_>,
     threads: usize,
-) -> Result<Statistics, CalibrationError> {
+    stop: &AtomicBool,
+) -> Result<Option<Statistics>, CalibrationError> {
+    let Sample { images, range } = sample;
     let positions = images.range(range)?;
     images.check_shape(&model.graph.input.shape)?;
     let points = activation_points(model)?;
@@ -187,8 +197,7 @@ pub fn calibrate(
     let output = &model.graph.output()?.name;
     let network = Network::new(model, &Device::Cpu)?;
     let blocks = network::blocks(positions, BLOCK_IMAGES);
-    let never = AtomicBool::new(false);
-    let observed = Lanes::new(threads)?.map(blocks.len(), &never, |block| {
+    let observed = Lanes::new(threads)?.map(blocks.len(), stop, |block| {
         let input = network.input(images, blocks[block].clone(), &Device::Cpu)?;
         let mut pass =
             Observe { network: &network, nodes: &nodes, ranges: vec![observed_range(&[]); points.len()] };
@@ -196,7 +205,7 @@ pub fn calibrate(
         Ok::<_, candle_core::Error>(pass.ranges)
     })?;
     let mut ranges = BTreeMap::new();
-    let observed = observed.unwrap_or_default();
+    let Some(observed) = observed else { return Ok(None) };
     for (index, point) in points.into_iter().enumerate() {
         let ends: Vec<f32> = observed.iter().flat_map(|block| [block[index].0, block[index].1]).collect();
         let (min, max) = observed_range(&ends);
@@ -207,7 +216,7 @@ pub fn calibrate(
         // Adding 0.0 makes -0.0 a plain zero: which of the two comes first depends on the order of the values.
         ranges.insert(point.name, (min + 0.0, max + 0.0));
     }
-    Ok(Statistics { images: range.len, ranges })
+    Ok(Some(Statistics { images: range.len, ranges }))
 }
 
 fn activation_points(model: &Model) -> Result<Vec<Point>, GraphError> {

@@ -1,4 +1,4 @@
-//! The devices that networks run on.
+//! The devices that networks run on, and the classes within which results are equal to the last bit.
 
 pub use candle_core::Device;
 
@@ -12,28 +12,77 @@ pub enum DeviceError {
     #[error("this bitloop was built without CUDA; build it with `cargo build --release --features cuda`")]
     WithoutCuda,
     /// The driver or the card refuses.
-    #[error("device `{name}` cannot be opened: {source}; `nvidia-smi` shows what is there")]
+    #[error("device `{name}` cannot be opened: {reason}; `nvidia-smi` shows what is there")]
     Open {
         /// The device.
         name: String,
         /// What the driver says.
-        source: candle_core::Error,
+        reason: String,
     },
+}
+
+/// A device that can be computed on.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// What candle computes on.
+    pub device: Device,
+    /// Its class: results of one class are equal to the last bit.
+    pub class: String,
 }
 
 /// Opens `cpu` or `cuda:N`.
 ///
 /// Errors: [`DeviceError`].
-pub fn open(name: &str) -> Result<Device, DeviceError> {
+pub fn open(name: &str) -> Result<Opened, DeviceError> {
     if name == "cpu" {
-        return Ok(Device::Cpu);
+        return Ok(Opened { device: Device::Cpu, class: format!("{} {}", cpu_model(), simd_level()) });
     }
-    let number = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-    let number = number.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
+    let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
+    let ordinal = ordinal.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
     if !candle_core::utils::cuda_is_available() {
         return Err(DeviceError::WithoutCuda);
     }
-    Device::new_cuda(number).map_err(|source| DeviceError::Open { name: name.to_owned(), source })
+    let device = Device::new_cuda(ordinal)
+        .map_err(|error| DeviceError::Open { name: name.to_owned(), reason: error.to_string() })?;
+    Ok(Opened { device, class: format!("CUDA {}", gpu_model(ordinal)) })
+}
+
+/// The GPU's name as the driver tells it; without that, GPUs of one number count as one class.
+fn gpu_model(ordinal: usize) -> String {
+    let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let mut files: Vec<_> = folders.map(|folder| folder.path().join("information")).collect();
+    files.sort();
+    let text = files.get(ordinal).and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+    field(&text, "Model").map_or_else(|| format!("device {ordinal}"), str::to_owned)
+}
+
+fn cpu_model() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    field(&text, "model name").unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+/// The value of a `name : value` line.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    let value = fields.find(|(field, _)| field.trim() == name).map(|(_, value)| value.trim());
+    value.filter(|value| !value.is_empty())
+}
+
+/// The widest instructions that the kernels choose between; another level rounds differently.
+#[cfg(target_arch = "x86_64")]
+fn simd_level() -> &'static str {
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        "avx512"
+    } else if std::arch::is_x86_feature_detected!("fma") {
+        "avx2+fma"
+    } else {
+        "sse2"
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn simd_level() -> &'static str {
+    std::env::consts::ARCH
 }
 
 #[cfg(test)]
@@ -42,8 +91,8 @@ mod tests {
 
     #[test]
     fn only_known_names_are_devices() {
-        assert!(matches!(open("cpu"), Ok(Device::Cpu)));
-        for wrong in ["", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x"] {
+        assert!(open("cpu").is_ok_and(|opened| opened.device.is_cpu() && !opened.class.is_empty()));
+        for wrong in ["", "CPU", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cpu:0"] {
             assert!(matches!(open(wrong), Err(DeviceError::Unknown(_))), "{wrong}");
         }
     }
@@ -52,5 +101,12 @@ mod tests {
     #[test]
     fn a_gpu_needs_the_other_build() {
         assert!(matches!(open("cuda:0"), Err(DeviceError::WithoutCuda)));
+    }
+
+    #[test]
+    fn the_cpus_model_is_found() {
+        let text = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Fast CPU @ 3 GHz\nflags\t: fma\n";
+        assert_eq!(field(text, "model name"), Some("Fast CPU @ 3 GHz"));
+        assert_eq!(field("processor : 0\n", "model name"), None);
     }
 }

@@ -8,15 +8,14 @@ use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{EvaluateContext, Outcome, PrepareSpec, TrialResult, TrialSpec};
 use bitloop_proto::convert;
-use bitloop_quant::calibration::{self, CalibrationError, Statistics};
+use bitloop_quant::calibration::{self, CalibrationError, Sample, Statistics};
 use bitloop_quant::data::Images;
-use bitloop_quant::device::Device;
+use bitloop_quant::device::{self, DeviceError, Opened};
 use bitloop_quant::evaluate::{EvaluateError, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
 
 use crate::artifacts::Artifacts;
-use crate::device::{DeviceChoice, DeviceError};
 use crate::executor::{ExecuteError, Executor};
 
 /// How many contexts' evaluators, models and data sets are kept: the current one's and that of the stage before.
@@ -50,9 +49,7 @@ impl<T> Recent<T> {
 
 /// Calibrates and evaluates networks.
 pub struct QuantExecutor {
-    device: DeviceChoice,
-    opened: Device,
-    class: String,
+    device: Opened,
     threads: usize,
     models: Recent<Model>,
     images: Recent<Images>,
@@ -72,28 +69,17 @@ impl<E: Into<ExecuteError>> From<E> for Obstacle {
 }
 
 impl QuantExecutor {
-    /// Prepares to compute on `device` with as many threads; 0 stands for one per core.
+    /// Prepares to compute on a device, called `cpu` or `cuda:N`, with as many threads.
     ///
-    /// Errors: `Unavailable`.
-    pub fn new(device: DeviceChoice, threads: usize) -> Result<Self, DeviceError> {
-        let opened = bitloop_quant::device::open(&device.to_string())
-            .map_err(|error| DeviceError::Unavailable { reason: error.to_string() })?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores } else { threads };
+    /// Errors: those of [`device::open`].
+    pub fn new(device: &str, threads: usize) -> Result<Self, DeviceError> {
         Ok(Self {
-            device,
-            opened,
-            class: device.class(),
+            device: device::open(device)?,
             threads,
             models: Recent::default(),
             images: Recent::default(),
             evaluators: Recent::default(),
         })
-    }
-
-    /// Threads it computes with.
-    pub fn threads(&self) -> usize {
-        self.threads
     }
 
     fn model(&mut self, digest: &Digest, artifacts: &dyn Artifacts) -> Result<Arc<Model>, Obstacle> {
@@ -114,14 +100,22 @@ impl QuantExecutor {
         Ok(self.images.insert(*digest, images))
     }
 
-    fn prepare(&mut self, spec: &PrepareSpec, artifacts: &dyn Artifacts) -> Result<TrialResult, Obstacle> {
+    fn prepare(
+        &mut self,
+        spec: &PrepareSpec,
+        artifacts: &dyn Artifacts,
+        stop: &AtomicBool,
+    ) -> Result<Option<TrialResult>, Obstacle> {
         let model = self.model(&spec.model, artifacts)?;
         let images = self.images(&spec.data, artifacts)?;
-        let statistics = calibration::calibrate(&model, &images, spec.images, self.threads);
-        let statistics = statistics.map_err(|error| self.calibration_obstacle(error))?;
+        let sample = Sample { images: &images, range: spec.images };
+        let statistics = calibration::calibrate(&model, sample, self.threads, stop);
+        let Some(statistics) = statistics.map_err(|error| self.calibration_obstacle(error))? else {
+            return Ok(None);
+        };
         // Stored before the outcome is committed: whoever reads the outcome finds the artifact.
         let statistics = artifacts.store(statistics.to_bytes())?;
-        Ok(TrialResult::Prepared { statistics })
+        Ok(Some(TrialResult::Prepared { statistics }))
     }
 
     fn evaluator(
@@ -138,7 +132,7 @@ impl QuantExecutor {
         let statistics = Statistics::from_bytes(&artifacts.fetch(&context.statistics)?);
         let statistics = statistics.map_err(|error| self.calibration_obstacle(error))?;
         let materials = Materials { model, images, statistics, context: context.clone() };
-        let evaluator = Evaluator::new(materials, self.threads, &self.opened);
+        let evaluator = Evaluator::new(materials, self.threads, &self.device.device);
         let evaluator = evaluator.map_err(|error| self.evaluate_obstacle(error))?;
         Ok(self.evaluators.insert(*digest, evaluator))
     }
@@ -175,7 +169,7 @@ impl QuantExecutor {
         stop: &AtomicBool,
     ) -> Result<Option<TrialResult>, Obstacle> {
         match trial {
-            TrialSpec::Prepare(prepare) => self.prepare(prepare, artifacts).map(Some),
+            TrialSpec::Prepare(prepare) => self.prepare(prepare, artifacts, stop),
             TrialSpec::Evaluate { context: digest, config } => {
                 let context = context.ok_or(ExecuteError::NoContext)?;
                 let evaluator = self.evaluator(digest, context, artifacts)?;
@@ -215,9 +209,9 @@ impl QuantExecutor {
     }
 
     fn execute_obstacle(&self, reason: String) -> Obstacle {
-        match self.device {
-            DeviceChoice::Cpu => Obstacle::Failed(reason),
-            DeviceChoice::Cuda(_) => Obstacle::Here(ExecuteError::Device { reason }),
+        match self.device.device.is_cpu() {
+            true => Obstacle::Failed(reason),
+            false => Obstacle::Here(ExecuteError::Device { reason }),
         }
     }
 }
@@ -228,7 +222,7 @@ fn lane_obstacle(error: &LaneError) -> Obstacle {
 
 impl Executor for QuantExecutor {
     fn device(&self) -> String {
-        self.class.clone()
+        self.device.class.clone()
     }
 
     fn run(

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::available_parallelism;
 
 use bitloop_worker::{
-    Connection, DeviceError, Endpoint, Executor, QuantExecutor, WorkerError, WorkerOptions, work,
+    Connection, Endpoint, Executor, QuantExecutor, WorkerError, WorkerOptions, work,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,6 @@ pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
 
 /// The evaluator of a device.
 pub(super) fn executor(device: &str, threads: u16) -> Result<Box<dyn Executor>, Failure> {
-    let device = device.parse().map_err(|error: DeviceError| Failure::usage(error.to_string()))?;
     let executor = QuantExecutor::new(device, usize::from(threads))
         .map_err(|error| Failure::usage(error.to_string()))?;
     Ok(Box::new(executor))

@@ -6,7 +6,7 @@ use bitloop_core::graph::Shape;
 use bitloop_core::trial::{Granularity, ImageRange};
 
 use super::*;
-use crate::calibration::calibrate;
+use crate::calibration::{Sample, calibrate};
 use crate::model::tests::model;
 use crate::rng::rng;
 
@@ -32,9 +32,21 @@ fn range(start: u64, len: u64) -> ImageRange {
     ImageRange { start, len }
 }
 
+fn calibrated(model: &Model, range: ImageRange, threads: usize) -> Result<Statistics, CalibrationError> {
+    let sample = Sample { images: &images(), range };
+    let statistics = calibrate(model, sample, threads, &AtomicBool::new(false))?;
+    Ok(statistics.expect("nothing stops it"))
+}
+
+#[test]
+fn a_calibration_that_is_stopped_gives_nothing() {
+    let sample = Sample { images: &images(), range: CALIBRATED };
+    assert_eq!(calibrate(&model(5), sample, 1, &AtomicBool::new(true)).unwrap(), None);
+}
+
 fn materials(baseline: Choice, images_range: ImageRange) -> Materials {
     let model = model(5);
-    let statistics = calibrate(&model, &images(), CALIBRATED, 1).unwrap();
+    let statistics = calibrated(&model, CALIBRATED, 1).unwrap();
     let digest = Digest::of(b"any");
     let points = model.graph.points().unwrap();
     Materials {
@@ -129,7 +141,7 @@ fn every_number_of_threads_gives_the_same_bits() {
         }
     }
     let statistics =
-        [1, 3].map(|threads| calibrate(&model(5), &images(), range(0, 100), threads).unwrap().to_bytes());
+        [1, 3].map(|threads| calibrated(&model(5), range(0, 100), threads).unwrap().to_bytes());
     assert_eq!(statistics[0], statistics[1]);
 }
 
@@ -219,7 +231,7 @@ fn activations_that_overflow_are_named() {
     let dense = (diverged.weights["dense.weight"].ones_like().unwrap() * 1e3).unwrap();
     diverged.weights.insert("dense.weight".into(), dense);
 
-    let error = calibrate(&diverged, &images(), CALIBRATED, 2).unwrap_err();
+    let error = calibrated(&diverged, CALIBRATED, 2).unwrap_err();
 
     assert!(
         matches!(&error, CalibrationError::NotFinite { point, .. } if point == "dense.output"),
@@ -234,7 +246,7 @@ fn activations_that_overflow_are_named() {
 
 #[test]
 fn statistics_survive_their_file_exactly() {
-    let statistics = calibrate(&model(5), &images(), range(10, 33), 2).unwrap();
+    let statistics = calibrated(&model(5), range(10, 33), 2).unwrap();
     let bytes = statistics.to_bytes();
 
     assert_eq!(Statistics::from_bytes(&bytes).unwrap(), statistics);

@@ -7,8 +7,11 @@ use rayon::prelude::*;
 use super::conv::Geometry;
 use super::gemm::{Matrix, gemm};
 use super::tail::Tail;
-use super::windows::Windows;
+use super::windows::{Gathered, Windows};
 use super::{IMAGE_GROUPS, sum_in_order};
+
+/// Columns up to which images share a matrix product: a few times what fills the vector registers.
+const COLUMNS: usize = 256;
 
 thread_local! {
     /// Gathered windows; kept between calls because allocating and clearing it costs as much as filling it.
@@ -19,15 +22,48 @@ thread_local! {
 pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tail) -> Vec<f32> {
     let gathering = Windows::new(geometry);
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
-    y.par_chunks_mut(geometry.out_image()).zip(x.par_chunks(geometry.image().max(1))).for_each(|(y, x)| {
-        for (group, y) in Group::all(geometry).zip(y.chunks_mut(Group::outputs(geometry))) {
-            with_windows(group.of_input(x), geometry, &gathering, |windows| {
-                gemm(y, false, group.weight(weight), windows);
-            });
+    // Fixed by the shapes, so that results do not depend on the threads.
+    let together = (std::env::var("COLS").map_or(COLUMNS, |v| v.parse().unwrap()) / geometry.positions().max(1)).max(1);
+    let images = x.par_chunks((together * geometry.image()).max(1));
+    y.par_chunks_mut((together * geometry.out_image()).max(1)).zip(images).for_each(|(y, x)| {
+        if y.len() == geometry.out_image() {
+            for (group, y) in Group::all(geometry).zip(y.chunks_mut(Group::outputs(geometry))) {
+                with_windows(group.of_input(x), geometry, &gathering, |windows| {
+                    gemm(y, false, group.weight(weight), windows);
+                });
+            }
+        } else {
+            forward_together(x, weight, &gathering, y);
         }
         tail.apply(y, geometry.positions());
     });
     y
+}
+
+/// One product for several images: a layer with few positions would otherwise arrange its weights anew for each.
+fn forward_together(x: &[f32], weight: &[f32], gathering: &Windows<'_>, y: &mut [f32]) {
+    let geometry = gathering.geometry();
+    let (outputs, positions) = (Group::outputs(geometry), geometry.positions());
+    let columns = y.len() / geometry.out_channels;
+    let (taps, products) = (geometry.depth() * columns, outputs / positions * columns);
+    with_buffer(taps + products + gathering.scratch(), |buffer| {
+        let (windows, rest) = buffer.split_at_mut(taps);
+        let (product, scratch) = rest.split_at_mut(products);
+        for group in Group::all(geometry) {
+            let mut gathered = Gathered { windows, columns, scratch };
+            for (image, x) in x.chunks_exact(geometry.image()).enumerate() {
+                gathering.gather(group.of_input(x), image, &mut gathered);
+            }
+            let all = Matrix::new(gathered.windows, geometry.depth(), columns);
+            gemm(product, false, group.weight(weight), all);
+            for (image, y) in y.chunks_exact_mut(geometry.out_image()).enumerate() {
+                let y = y[group.index * outputs..][..outputs].chunks_exact_mut(positions);
+                for (y, product) in y.zip(product.chunks_exact(columns)) {
+                    y.copy_from_slice(&product[image * positions..][..positions]);
+                }
+            }
+        }
+    });
 }
 
 /// Returns the gradient to the input: `weight^T * dy`, scattered back to the pixels.
@@ -130,7 +166,7 @@ fn with_windows(planes: &[f32], geometry: &Geometry, gathering: &Windows<'_>, wo
     }
     with_buffer(rows * columns + gathering.scratch(), |buffer| {
         let (windows, scratch) = buffer.split_at_mut(rows * columns);
-        gathering.gather(planes, windows, scratch);
+        gathering.gather(planes, 0, &mut Gathered { windows, columns, scratch });
         work(Matrix::new(windows, rows, columns));
     });
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{Calibration, EvaluateContext, Granularity, ImageRange, Numerics};
-use bitloop_quant::calibration::calibrate;
+use bitloop_quant::calibration::{Sample, calibrate};
 use bitloop_quant::data::Images;
 use bitloop_quant::device::Device;
 use bitloop_quant::evaluate::{Evaluator, Materials};
@@ -78,8 +78,9 @@ fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failu
     let pixels = (0..count * shape.elements()).map(|_| rng.below(256) as u8).collect();
     let images = Images { shape, pixels, labels: vec![0; count], classes };
     let threads = usize::from(arguments.threads);
-    let calibration = ImageRange { start: 0, len: CALIBRATION_IMAGES };
-    let statistics = calibrate(&model, &images, calibration, threads)?;
+    let sample = Sample { images: &images, range: ImageRange { start: 0, len: CALIBRATION_IMAGES } };
+    let statistics = calibrate(&model, sample, threads, &AtomicBool::new(false))?;
+    let statistics = statistics.expect("nothing stops the calibration");
     let unnamed = Digest::of(b"");
     let context = EvaluateContext {
         model: unnamed,
