@@ -6,15 +6,15 @@ use std::process::Command;
 use expect_test::expect_file;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("cli is a folder of the repository").to_path_buf()
 }
 
 /// Runs the program in the repository's root with a cleared environment; standard output, then standard error.
 fn say(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
-    let done = command.env_clear().current_dir(root()).args(arguments).output().unwrap();
-    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    format!("$ bitloop {}\n{text}exit code {}\n", arguments.join(" "), done.status.code().unwrap())
+    let done = command.env_clear().current_dir(root()).args(arguments).output().expect("the program starts");
+    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("output is text")).concat();
+    format!("$ bitloop {}\n{text}exit code {}\n", arguments.join(" "), done.status.code().unwrap_or(-1))
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn inspect_and_check() {
 fn json_holds_the_fields_that_scripts_rely_on() {
     let arguments = ["check", "configs/quickstart.yaml", "--output", "json"];
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
-    let done = command.env_clear().current_dir(root()).args(arguments).output().unwrap();
+    let done = command.env_clear().current_dir(root()).args(arguments).output().expect("the program starts");
     let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
 
     let fields: Vec<&String> = value.as_object().unwrap().keys().collect();

@@ -147,6 +147,11 @@ impl Plan {
         let mut stages = vec![StagePlan::Prepare];
         for (index, stage) in spec.stages.iter().enumerate() {
             match stage {
+                StageSpec::Sensitivity(_) if stages.len() > 1 => mistakes.push(Mistake {
+                    path: format!("stages[{index}].sensitivity"),
+                    problem: "there is a sensitivity stage already".to_owned(),
+                    hint: "join the lists of points of both".to_owned(),
+                }),
                 StageSpec::Sensitivity(sensitivity) => {
                     let path = format!("stages[{index}].sensitivity.single");
                     let single = chosen_points(sensitivity, &points, &path, &mut mistakes);

@@ -27,11 +27,11 @@ fn run(folder: &Path, experiment: &Experiment) -> Said {
 
 /// Runs an experiment whose file was edited.
 fn edited(from: &str, to: &str) -> Said {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let experiment = Experiment::new(folder.path(), "bad", "all", 100);
-    let text = fs::read_to_string(&experiment.file).unwrap();
+    let text = fs::read_to_string(&experiment.file).expect("the experiment file");
     assert!(text.contains(from), "{from}");
-    fs::write(&experiment.file, text.replacen(from, to, 1)).unwrap();
+    fs::write(&experiment.file, text.replacen(from, to, 1)).expect("the experiment file");
     let said = run(folder.path(), &experiment);
     assert!(!folder.path().join("data").exists(), "a file with mistakes touches no data directory");
     said

@@ -24,7 +24,7 @@ struct Cluster {
 impl Cluster {
     /// Starts a coordinator on a free port; `network` as far as it is there.
     fn new(network: Option<Network>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let mut cluster =
             Self { folder, network, url: String::new(), coordinator: Process::start(Command::new("true")) };
         let address =
@@ -62,7 +62,7 @@ impl Cluster {
 
     fn folder_of(&self, host: Host) -> PathBuf {
         let folder = self.folder.path().join(format!("host{host}"));
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).expect("a host's folder");
         folder
     }
 
@@ -86,7 +86,7 @@ impl Cluster {
 
     fn summary(&self, id: &str) -> serde_json::Value {
         let said = self.ask(&["show", id, "--output", "json"]).ok();
-        serde_json::from_str(&said.out).unwrap()
+        serde_json::from_str(&said.out).expect("`--output json` prints JSON")
     }
 
     fn await_settled(&self, id: &str, count: u64) {
@@ -106,7 +106,7 @@ fn in_network(hosts: Host, test: &str) -> Option<Network> {
     match Network::new(hosts) {
         Ok(network) => Some(network),
         Err(reason) => {
-            println!("{test}: separate processes instead of network namespaces: {reason}");
+            eprintln!("{test}: separate processes instead of network namespaces: {reason}");
             None
         }
     }

@@ -46,7 +46,7 @@ pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
         ("activations", format!("{} bits", widths(&plan.candidates.activation_bits))),
     ];
     if !summary.reason.is_empty() {
-        fields.insert(2, ("reason", summary.reason.clone()));
+        fields.insert(2, ("reason", summary.reason));
     }
     let inputs = sources.iter().map(|(path, digest)| ("input", format!("{digest}  {path}")));
     fields.extend(inputs);

@@ -97,7 +97,7 @@ proptest! {
     fn naming_the_baselines_choice_changes_nothing(changes in choices()) {
         let context = context().digest();
         let mut last_wins = std::collections::BTreeMap::new();
-        last_wins.extend(changes.clone());
+        last_wins.extend(changes);
         let named: Vec<_> = (0..20).map(|point| (point, *last_wins.get(&point).unwrap_or(&bits(8)))).collect();
         let with_baseline = evaluate(context, &named);
         let without: Vec<_> = named.into_iter().filter(|(_, choice)| *choice != bits(8)).collect();
