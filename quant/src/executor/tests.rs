@@ -130,6 +130,86 @@ fn a_folded_batch_norm_is_its_formula() {
     assert!(folded_batch_norm(&weights, "nowhere", 1e-3).is_err());
 }
 
+/// Sees every output, so that nothing is computed together.
+struct Watching<'a>(FloatPass<'a>);
+
+impl Pass for Watching<'_> {
+    fn weight(&mut self, node: &Node) -> Result<Tensor> {
+        self.0.weight(node)
+    }
+
+    fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
+        self.0.bias(node)
+    }
+
+    fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
+        self.0.batch_norm(node, eps, x)
+    }
+}
+
+/// Chains of every kind, among them some that must not be joined.
+fn chains() -> Graph {
+    let mut graph = Graph::new("chains", image_input(2, 6));
+    let conv = |groups| Conv2d {
+        out_channels: 4,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: Padding::all(1),
+        groups,
+        bias: groups == 1,
+    };
+    graph.push("conv1", Op::Conv2d(conv(1)), &[INPUT]);
+    graph.push("bn1", Op::BatchNorm { eps: 1e-3 }, &["conv1"]);
+    graph.push("relu1", Op::Relu6, &["bn1"]);
+    graph.push("conv2", Op::Conv2d(conv(4)), &["relu1"]);
+    graph.push("relu2", Op::Relu, &["conv2"]);
+    graph.push("bn2", Op::BatchNorm { eps: 1e-3 }, &["relu2"]);
+    graph.push("conv3", Op::Conv2d(conv(1)), &["bn2"]);
+    graph.push("bn3", Op::BatchNorm { eps: 1e-3 }, &["conv3"]);
+    graph.push("add", Op::Add, &["bn3", "conv3"]);
+    graph.push("relu3", Op::Relu, &["add"]);
+    graph.push("relu4", Op::Relu6, &["relu3"]);
+    graph.push("flatten", Op::Flatten, &["relu4"]);
+    graph.push("dense", Op::Linear(Linear { out_features: 5, bias: true }), &["flatten"]);
+    graph.push("relu5", Op::Relu, &["dense"]);
+    graph
+}
+
+#[test]
+fn nodes_computed_together_give_the_same_bits_as_one_by_one() {
+    let graph = chains();
+    let weights = weights_of(&graph);
+    let x = random(&[9, 2, 6, 6], 7);
+
+    for node in &graph.nodes {
+        let together = forward(&graph, &x, &node.name, &mut FloatPass { weights: &weights }).unwrap();
+        let alone = forward(&graph, &x, &node.name, &mut Watching(FloatPass { weights: &weights })).unwrap();
+
+        let bits = |x: &Tensor| values(x).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(&together), bits(&alone), "{}", node.name);
+    }
+}
+
+#[test]
+fn what_follows_a_layer_equals_what_other_devices_run() {
+    let (x, other) = (random(&[3, 4, 5, 3], 8), random(&[3, 4, 5, 3], 9));
+    let norm = || Some(ScaleShift { scale: random(&[4], 10), shift: random(&[4], 11) });
+    let bias = || Some(random(&[4], 12));
+    for (bias, norm, upper) in [
+        (None, None, None),
+        (bias(), None, None),
+        (None, norm(), Some(6.0)),
+        (bias(), norm(), Some(f32::INFINITY)),
+    ] {
+        let after = operators::After { bias, norm, upper };
+
+        let expected = after.composed(x.clone()).unwrap();
+        assert_close(&operators::after(&x, &after).unwrap(), &expected, "after");
+        let expected = after.composed((&x + &other).unwrap()).unwrap();
+        assert_close(&operators::add(&x, &other, &after).unwrap(), &expected, "after a sum");
+    }
+}
+
 /// Doubles one node's output and counts what it sees.
 struct Doubling<'a> {
     float: FloatPass<'a>,

@@ -11,7 +11,7 @@ use super::windows::{Gathered, Windows};
 use super::{IMAGE_GROUPS, sum_in_order};
 
 /// Columns up to which images share a matrix product: a few times what fills the vector registers.
-const COLUMNS: usize = 256;
+const COLUMNS: usize = 128;
 
 thread_local! {
     /// Gathered windows; kept between calls because allocating and clearing it costs as much as filling it.
@@ -23,7 +23,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tai
     let gathering = Windows::new(geometry);
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
     // Fixed by the shapes, so that results do not depend on the threads.
-    let together = (std::env::var("COLS").map_or(COLUMNS, |v| v.parse().unwrap()) / geometry.positions().max(1)).max(1);
+    let together = (COLUMNS / geometry.positions().max(1)).max(1);
     let images = x.par_chunks((together * geometry.image()).max(1));
     y.par_chunks_mut((together * geometry.out_image()).max(1)).zip(images).for_each(|(y, x)| {
         if y.len() == geometry.out_image() {

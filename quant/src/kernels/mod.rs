@@ -14,9 +14,9 @@ mod memory;
 mod pool;
 mod relu;
 mod tail;
-mod windows;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 pub(crate) use batch_norm::batch_norm;
 pub(crate) use conv::{conv2d, conv2d_then};

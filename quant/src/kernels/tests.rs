@@ -372,3 +372,107 @@ fn any_number_of_threads_gives_the_same_bytes() {
     assert_eq!(one, network(2));
     assert_eq!(one, network(3));
 }
+
+/// The definition of a tail behind `y`, in f64.
+fn naive_tail(y: &Tensor, [bias, scale, shift]: &[Tensor; 3], upper: f64) -> Vec<f64> {
+    let channels = bias.elem_count();
+    let plane = y.elem_count() / (y.dims()[0] * channels);
+    let (bias, scale, shift) = (values(bias), values(scale), values(shift));
+    let along = values(y).into_iter().enumerate();
+    let value = |(index, y): (usize, f64)| {
+        let channel = index / plane % channels;
+        ((y + bias[channel]) * scale[channel] + shift[channel]).clamp(0.0, upper)
+    };
+    along.map(value).collect()
+}
+
+fn tail(parts: &[Tensor; 3], upper: f32) -> Tail {
+    let [bias, scale, shift] = parts;
+    let tail = Tail::identity(bias.elem_count()).with_bias(bias).unwrap();
+    tail.with_scale_and_shift(scale, shift).unwrap().with_rectifier(upper)
+}
+
+#[test]
+fn tails_equal_their_definition_behind_every_kernel() {
+    let mut rng = rng(11, 0);
+    for round in 0..40 {
+        let (groups, per_group) = ([1, 2, 3][round % 3], [1 + rng.below(3), 1 + rng.below(4)]);
+        let per_group = if round % 5 == 0 { [1, 1] } else { per_group };
+        let (conv, x, w) = random_conv(groups, per_group, &mut rng);
+        let (x, w) = (random(&x, &mut rng), random(&w, &mut rng));
+        let parts = [0; 3].map(|_| random(&[conv.out_channels], &mut rng));
+        let upper = if round % 2 == 0 { 0.5 } else { f32::INFINITY };
+
+        let plain = conv2d(&x, &w, &conv).unwrap();
+        let expected = naive_tail(&plain, &parts, upper.into());
+        let found = conv2d_then(&x, &w, &conv, tail(&parts, upper)).unwrap();
+        assert_close(&found, &expected, "a tail behind a convolution");
+        let found = apply_tail(&plain, &tail(&parts, upper)).unwrap();
+        assert_close(&found, &expected, "a tail alone");
+
+        let other = random(plain.dims(), &mut rng);
+        let expected = naive_tail(&(&plain + &other).unwrap(), &parts, upper.into());
+        let found = add(&plain, &other, &tail(&parts, upper)).unwrap();
+        assert_close(&found, &expected, "a tail behind a sum");
+
+        let (x, w) = (random(&[round + 1, 5], &mut rng), random(&[conv.out_channels, 5], &mut rng));
+        let expected = naive_tail(&linear(&x, &w).unwrap(), &parts, upper.into());
+        let found = linear_then(&x, &w, tail(&parts, upper)).unwrap();
+        assert_close(&found, &expected, "a tail behind a linear layer");
+    }
+}
+
+#[test]
+fn an_empty_tail_changes_no_bit_and_nan_stays() {
+    let x = Tensor::new(&[[[0.0f32, -0.0, f32::NAN, f32::INFINITY, -1e-45]]], &Device::Cpu).unwrap();
+    let bits = |x: &Tensor| values(x).into_iter().map(f64::to_bits).collect::<Vec<_>>();
+    let minus_zeros = Tensor::new(&[[[-0.0f32; 5]]], &Device::Cpu).unwrap();
+
+    let found = apply_tail(&x, &Tail::identity(1).with_rectifier(6.0)).unwrap();
+
+    assert_eq!(bits(&apply_tail(&x, &Tail::identity(1)).unwrap()), bits(&x));
+    assert_eq!(bits(&add(&x, &minus_zeros, &Tail::identity(1)).unwrap()), bits(&x));
+    let found = values(&found);
+    assert_eq!((found[0], found[3], found[4]), (0.0, 6.0, 0.0));
+    assert!(found[1].is_sign_negative() && found[2].is_nan());
+}
+
+#[test]
+fn tails_that_do_not_fit_are_refused() {
+    let x = random(&[1, 3, 2, 2], &mut rng(12, 0));
+
+    assert!(apply_tail(&x, &Tail::identity(2)).is_err());
+    assert!(add(&x, &x.narrow(3, 0, 1).unwrap(), &Tail::identity(3)).is_err());
+    assert!(
+        Tail::identity(2)
+            .with_bias(&Tensor::zeros(3, candle_core::DType::F32, &Device::Cpu).unwrap())
+            .is_err()
+    );
+}
+
+#[test]
+fn tails_give_the_same_bytes_in_any_number_of_threads() {
+    let mut rng = rng(13, 0);
+    let conv = Conv2d {
+        out_channels: 5,
+        kernel: [3, 3],
+        stride: [2, 2],
+        padding: Padding { top: 0, left: 1, bottom: 1, right: 0 },
+        groups: 1,
+        bias: false,
+    };
+    let (x, w) = (random(&[37, 4, 7, 9], &mut rng), random(&[5, 4, 3, 3], &mut rng));
+    let parts = [0; 3].map(|_| random(&[5], &mut rng));
+    let network = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let y = conv2d_then(&x, &w, &conv, tail(&parts, 6.0)).unwrap();
+            let y = add(&y, &apply_tail(&y, &tail(&parts, 6.0)).unwrap(), &tail(&parts, 6.0)).unwrap();
+            values(&y).into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        })
+    };
+
+    let one = network(1);
+    assert_eq!(one, network(2));
+    assert_eq!(one, network(3));
+}

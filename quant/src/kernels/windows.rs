@@ -148,6 +148,9 @@ impl Tap {
                 values[..self.columns.len()].copy_from_slice(&source[..self.columns.len()]);
             }
         }
+        if self.rows.len() == 1 {
+            return;
+        }
         let outside = start + self.columns.len();
         for column in outside..outside + gap {
             // Down the columns, as a row's gap is too short for the call that filling it would become.
