@@ -160,3 +160,51 @@ fn a_failed_calibration_fails_the_experiment() {
     assert_eq!(driver.ask(), Some(Proposal::Failed("calibration failed: no memory".to_owned())));
     assert_eq!(driver.status(), "failed");
 }
+
+mod properties {
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
+    use super::*;
+
+    fn widths() -> impl Strategy<Value = Vec<Bits>> {
+        subsequence(vec![2_u8, 3, 4, 5, 6, 7], 1..=6)
+            .prop_map(|widths| widths.into_iter().map(|width| Bits::new(width).unwrap()).collect())
+    }
+
+    fn any_plan() -> impl Strategy<Value = Plan> {
+        (1..6_usize, widths(), widths()).prop_flat_map(|(layers, weight_bits, activation_bits)| {
+            let mut plan = plan(layers);
+            plan.candidates.weight_bits = weight_bits;
+            plan.candidates.activation_bits = activation_bits;
+            let points: Vec<u32> = (0..plan.points().unwrap().len() as u32).collect();
+            subsequence(points.clone(), 1..=points.len()).prop_map(move |chosen| {
+                let single = chosen.into_iter().map(PointIndex).collect();
+                Plan { stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }], ..plan.clone() }
+            })
+        })
+    }
+
+    proptest! {
+        /// Goal: whatever a plan chooses, its document keeps it, its sweep has exactly the announced trials, none twice,
+        /// and each lowers at most one point below the baseline.
+        #[test]
+        fn every_plan_is_kept_by_its_document_and_swept_exactly_once(plan in any_plan()) {
+            let read = Plan::from_document(&plan.to_document()).unwrap();
+            prop_assert_eq!(&read, &plan);
+            prop_assert_eq!(read.id(), plan.id());
+
+            let mut driver = Driver::new(plan.clone());
+            driver.prepare();
+            while driver.ask() != Some(Proposal::Wait) {}
+
+            prop_assert_eq!(driver.proposed.len() as u64, plan_size(&plan).unwrap());
+            let keys: BTreeSet<TrialKey> = driver.proposed.iter().map(TrialSpec::key).collect();
+            prop_assert_eq!(keys.len(), driver.proposed.len());
+            for trial in &driver.proposed[2..] {
+                let TrialSpec::Evaluate { config, .. } = trial else { panic!("an evaluation") };
+                prop_assert!(config.changes().len() <= 1);
+            }
+        }
+    }
+}

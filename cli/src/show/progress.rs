@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use super::note;
 use crate::clock::Stopwatch;
 
-/// Seconds between two lines where no bar can be drawn.
+/// Seconds between two lines of one stage where no bar can be drawn.
 const LINE_SECONDS: f64 = 10.0;
 
 /// How far an experiment is: a live bar on a terminal, a line now and then elsewhere.
@@ -17,7 +17,8 @@ pub(crate) struct Progress {
     started: Stopwatch,
     /// Trials settled before this process looked, which say nothing of the rate.
     before: u64,
-    last_line: Option<Stopwatch>,
+    /// When the last line was written, and of which stage.
+    last_line: Option<(Stopwatch, String)>,
 }
 
 impl Progress {
@@ -51,11 +52,14 @@ impl Progress {
             self.bar.set_message(message(summary));
             return;
         }
-        if self.last_line.is_none_or(|line| line.seconds() >= LINE_SECONDS) {
+        let due = |(written, stage): &(Stopwatch, String)| {
+            written.seconds() >= LINE_SECONDS || *stage != summary.stage
+        };
+        if self.last_line.as_ref().is_none_or(due) {
             let pace = Pace::new(summary.settled, summary.total, self.before, self.started);
             let (settled, total) = (summary.settled, summary.total);
             note(&format!("{} {settled}/{total} trials, {}, {}", message(summary), pace.rate(), pace.eta()));
-            self.last_line = Some(Stopwatch::start());
+            self.last_line = Some((Stopwatch::start(), summary.stage.clone()));
         }
     }
 
