@@ -117,7 +117,7 @@ fn in_network(hosts: Host, test: &str) -> Option<Network> {
 #[test]
 fn a_cluster_that_is_hurt_gives_the_bytes_of_one_process() {
     let inputs = tempfile::tempdir().unwrap();
-    let experiment = Experiment::new(inputs.path(), "cluster", "all", 1500);
+    let experiment = Experiment::new(inputs.path(), "cluster", "all", 3000);
     let expected = reference(inputs.path(), &experiment);
     let network = in_network(5, "a_cluster_that_is_hurt_gives_the_bytes_of_one_process");
     let mut cluster = Cluster::new(network);
@@ -171,7 +171,7 @@ fn the_same_experiment_twice_is_one_and_its_work_is_done_once() {
 #[test]
 fn pause_survives_a_restart_and_resume_finishes() {
     let inputs = tempfile::tempdir().unwrap();
-    let experiment = Experiment::new(inputs.path(), "paused", "all", 1000);
+    let experiment = Experiment::new(inputs.path(), "paused", "all", 3000);
     let mut cluster = Cluster::new(None);
     let _worker = cluster.worker(1);
     let id = cluster.submit(&experiment);
