@@ -74,7 +74,7 @@ pub(crate) enum Command {
 }
 
 /// Where data sets are looked up.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct DatasetFolder {
     /// Folder with data sets, looked in first.
     #[arg(long, value_name = "DIR")]

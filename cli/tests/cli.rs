@@ -13,7 +13,8 @@ fn root() -> PathBuf {
 fn say(arguments: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
     let done = command.env_clear().current_dir(root()).args(arguments).output().expect("the program starts");
-    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("output is text")).concat();
+    let text =
+        [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("output is text")).concat();
     format!("$ bitloop {}\n{text}exit code {}\n", arguments.join(" "), done.status.code().unwrap_or(-1))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bitloop_core::digest::Digest;
 
@@ -10,6 +10,9 @@ use crate::files::PartFile;
 
 /// Largest artifact: more than any network or data set that a trial reads at once.
 pub const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+
+/// What is read at once where only the digest matters.
+const CHECK_BYTES: usize = 1 << 20;
 
 /// The artifacts of a data directory. A clone names the same folder.
 #[derive(Clone, Debug)]
@@ -37,6 +40,11 @@ impl Artifacts {
         Self { folder }
     }
 
+    /// Where they lie, each under its digest.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(digest.hex())
     }
@@ -50,6 +58,17 @@ impl Artifacts {
             }
         }
         missing
+    }
+
+    /// Like [`Artifacts::missing`], but reads the others too, and removes damaged ones, so that they are sent again.
+    pub fn missing_or_damaged(&self, digests: &[Digest]) -> Result<Vec<Digest>, ArtifactError> {
+        for digest in digests {
+            match self.reader(*digest).and_then(ArtifactReader::check) {
+                Ok(()) | Err(ArtifactError::Missing(_) | ArtifactError::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.missing(digests))
     }
 
     /// Starts to store an artifact.
@@ -116,6 +135,12 @@ pub struct ArtifactReader {
 }
 
 impl ArtifactReader {
+    /// Reads everything for its digest alone.
+    fn check(mut self) -> Result<(), ArtifactError> {
+        while self.next(CHECK_BYTES)?.is_some() {}
+        Ok(())
+    }
+
     /// Returns the next bytes, at most `len`; none at the end, where the digest is checked.
     ///
     /// A damaged artifact is removed, so that it counts as missing when its experiment is submitted again.
@@ -202,5 +227,16 @@ mod tests {
         assert!(matches!(refused, ArtifactError::Damaged(_)));
         assert!(refused.to_string().contains(&digest.to_string()));
         assert_eq!(artifacts.missing(&[digest]), [digest]);
+    }
+
+    #[test]
+    fn whoever_asks_what_to_send_is_told_of_damaged_artifacts_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::new(folder.path().to_owned());
+        let [whole, damaged] = [&b"weights"[..], b"images"].map(|bytes| store(&artifacts, bytes));
+        fs::write(folder.path().join(damaged.hex()), b"image").unwrap();
+
+        assert_eq!(artifacts.missing_or_damaged(&[whole, damaged]).unwrap(), [damaged]);
+        assert_eq!(read(&artifacts, whole).unwrap(), b"weights");
     }
 }

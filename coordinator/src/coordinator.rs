@@ -11,6 +11,7 @@ use tokio::runtime;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
@@ -18,7 +19,7 @@ use crate::driver::{Driver, Handle, Parts};
 use crate::rpc::{self, Connection, RpcError};
 use crate::store::{SledStore, Store, StoreError};
 
-/// A coordinator on one data directory. Dropping it stops it like [`Coordinator::close`], but swallows the error.
+/// A coordinator on one data directory. Dropping it stops it like [`Coordinator::close`], but only logs the error.
 #[derive(Debug)]
 pub struct Coordinator {
     handle: Handle,
@@ -143,8 +144,10 @@ impl Drop for Coordinator {
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(driver) = self.driver.take() {
-            // The driver logs its own errors; the directory must be free when this returns.
-            let _ = driver.join();
+            // The directory must be free when this returns.
+            if let Ok(Err(cause)) = driver.join() {
+                error!(%cause, "facts could not be stored; nothing was acknowledged any more");
+            }
         }
     }
 }

@@ -34,20 +34,15 @@ impl DataDir {
         fs::create_dir_all(root).map_err(unusable)?;
         let lock = take_lock(root)?;
         let directory = Self { root: root.to_owned(), _lock: lock };
-        directory.prepare().map_err(unusable)?;
+        directory.prepare()?;
         Ok(directory)
     }
 
-    fn prepare(&self) -> io::Result<()> {
-        for folder in [self.store(), self.artifacts(), self.results()] {
-            fs::create_dir_all(&folder)?;
-        }
-        for folder in [self.artifacts(), self.results()] {
-            remove_parts(&folder)?;
-            // A folder that cannot be written is better found now than after hours of measuring.
-            drop(PartFile::create(&folder.join("probe"))?);
-        }
-        Ok(())
+    fn prepare(&self) -> Result<(), DataDirError> {
+        let folders = [self.store(), self.artifacts(), self.results()];
+        folders.into_iter().try_for_each(|folder| {
+            prepare(&folder).map_err(|cause| DataDirError::Unusable { root: folder.clone(), cause })
+        })
     }
 
     /// The directory itself.
@@ -67,6 +62,13 @@ impl DataDir {
     pub fn results(&self) -> PathBuf {
         self.root.join("results")
     }
+}
+
+fn prepare(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    remove_parts(folder)?;
+    // A folder that cannot be written is better found now than after hours of measuring.
+    PartFile::create(&folder.join("probe")).map(drop)
 }
 
 fn take_lock(root: &Path) -> Result<File, DataDirError> {

@@ -16,13 +16,15 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitloop_core::digest::Digest;
 use bitloop_core::state::{
     Event, Fact, Input, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
 };
+use bitloop_core::trial::TrialResult;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
@@ -140,6 +142,10 @@ impl Driver {
         };
         info!(epoch, facts = loaded.facts.len(), "store loaded");
         for fact in loaded.facts {
+            if let Some(statistics) = lost_statistics(&fact, &artifacts) {
+                warn!(%statistics, "calibration statistics are gone or damaged; they are measured again");
+                continue;
+            }
             driver.measure(&fact);
             driver.state.apply(&fact.into());
         }
@@ -166,9 +172,7 @@ impl Driver {
                 Wake::Time => None,
                 Wake::Stop => return Ok(()),
             };
-            more = self.round(first).inspect_err(|cause| {
-                error!(%cause, "facts cannot be stored; nothing is acknowledged any more");
-            })?;
+            more = self.round(first)?;
         }
     }
 
@@ -370,6 +374,15 @@ fn granted(answer: &Answer) -> Option<LeaseId> {
         )
         | Err(_) => None,
     }
+}
+
+/// The statistics of an outcome that is worth nothing without them. Its trial stays open; the same statistics come again.
+fn lost_statistics(fact: &Fact, artifacts: &Artifacts) -> Option<Digest> {
+    let Fact::OutcomeCommitted { outcome, .. } = fact else { return None };
+    let TrialResult::Prepared { statistics } = outcome.result else { return None };
+    // An error of the disk is not taken for a loss.
+    let lost = artifacts.missing_or_damaged(&[statistics]).unwrap_or_default();
+    lost.first().copied()
 }
 
 fn warn_of_missing_artifacts(state: &State, artifacts: &Artifacts) {

@@ -44,7 +44,11 @@ pub trait Store: Send {
 /// Why a store cannot go on; each message says what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    #[error("the store in {} cannot be opened: {reason}", .folder.display())]
+    #[error(
+        "the store in {} cannot be opened: {reason}; check that the disk has space and the files may be read and written, \
+         or restore a copy",
+        .folder.display()
+    )]
     Open { folder: PathBuf, reason: String },
     #[error(
         "the store in {} was written by a newer bitloop (format {found}, this one reads {STORE_FORMAT}); use that version",

@@ -147,6 +147,91 @@ fn a_changed_input_is_a_new_experiment_and_is_named() {
 }
 
 #[test]
+fn an_experiment_that_was_interrupted_earlier_does_not_hold_up_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let earlier = Experiment::new(folder.path(), "earlier", "all", 8000);
+    let next = Experiment::new(folder.path(), "next", "[input.output]", 50);
+    let arguments = ["run", &earlier.path(), "--data-dir", "my data", "--workers", "1"];
+    let process = Process::start(bitloop(folder.path(), arguments));
+    await_that("the sweep has begun", || process.err().contains("sensitivity"));
+    process.signal("INT");
+    process.end();
+
+    let finished = run(folder.path(), &next.path(), "my data", &[]).ok();
+    let note = finished.err.lines().find(|line| line.starts_with("paused: earlier-")).expect("a note");
+    assert!(note.contains(" of 40 trials") && note.contains("--data-dir 'my data'` continues it"), "{note}");
+
+    let process = Process::start(bitloop(folder.path(), arguments));
+    await_that("it goes on", || process.err().contains("resumed: "));
+    process.signal("INT");
+    assert!(process.end().err.contains("interrupted"));
+}
+
+#[test]
+fn a_damaged_or_lost_artifact_is_restored_by_the_same_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(folder.path(), "hurt", "['*.weight']", 300);
+    run(folder.path(), &experiment.path(), "undisturbed", &[]).ok();
+    let expected = results_file(&folder.path().join("undisturbed")).expect("results");
+    let arguments = ["run", &experiment.path(), "--data-dir", "data", "--workers", "1"];
+    let process = Process::start(bitloop(folder.path(), arguments));
+    await_that("the sweep has begun", || process.err().contains("sensitivity"));
+    process.signal("INT");
+    process.end();
+    // Model, two parts of the images, and what calibration gave.
+    let artifacts = bitloop_tests::files(&folder.path().join("data/artifacts"), "");
+    assert_eq!(artifacts.len(), 4);
+    for (index, artifact) in artifacts.iter().enumerate() {
+        match index % 2 {
+            0 => fs::write(artifact, "cut short").unwrap(),
+            _ => fs::remove_file(artifact).unwrap(),
+        }
+    }
+
+    run(folder.path(), &experiment.path(), "data", &[]).ok();
+
+    assert_eq!(results_file(&folder.path().join("data")), Some(expected));
+}
+
+#[test]
+fn an_artifact_that_cannot_be_restored_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(folder.path(), "gone", "all", 3000);
+    let arguments = ["run", &experiment.path(), "--data-dir", "data", "--workers", "1"];
+    let process = Process::start(bitloop(folder.path(), arguments));
+    await_that("the sweep has begun", || process.err().contains("sensitivity"));
+    process.signal("INT");
+    process.end();
+    let results = bitloop_tests::files(&folder.path().join("data/artifacts"), "");
+    let model = results.iter().max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    fs::remove_file(model).unwrap();
+
+    // By its id: without the file nothing can be sent again.
+    let said = say(folder.path(), ["run", "gone", "--data-dir", "data"]);
+
+    assert_eq!(said.status.code(), Some(1), "{}", said.err);
+    let digest = model.file_name().unwrap().to_string_lossy().into_owned();
+    let error = said.err.lines().find(|line| line.starts_with("error: ")).expect("an error");
+    assert!(error.contains(&digest) && error.contains("submit the experiment again"), "{}", said.err);
+}
+
+#[test]
+fn results_that_cannot_be_written_are_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(folder.path(), "unwritten", "[input.output]", 50);
+    run(folder.path(), &experiment.path(), "first", &[]).ok();
+    let results = bitloop_tests::files(&folder.path().join("first/results"), ".csv");
+    let name = results[0].file_name().unwrap();
+    // Something else stands in the place of the file.
+    fs::create_dir_all(folder.path().join("data/results").join(name)).unwrap();
+
+    let said = run(folder.path(), &experiment.path(), "data", &[]);
+
+    assert_eq!(said.status.code(), Some(1), "{}", said.err);
+    assert!(said.err.contains("cannot be written although every trial is measured"), "{}", said.err);
+}
+
+#[test]
 fn two_processes_cannot_share_a_data_directory() {
     let folder = tempfile::tempdir().unwrap();
     let experiment = Experiment::new(folder.path(), "locked", "all", 5000);

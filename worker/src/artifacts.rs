@@ -1,6 +1,6 @@
 //! Artifacts as trials need them: from a cache folder, or from the coordinator by way of that folder.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,12 @@ use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::client::{Client, ClientError};
+
+/// How the names of temporary folders begin.
+const TEMPORARY_PREFIX: &str = "bitloop-worker-";
+
+/// A temporary folder's file that its process keeps locked.
+const LOCK: &str = "lock";
 
 /// How often one artifact is tried before the lease is given back.
 const TRANSFER_ATTEMPTS: u32 = 5;
@@ -54,7 +60,8 @@ pub trait Artifacts {
 #[derive(Debug)]
 pub struct ArtifactCache {
     folder: PathBuf,
-    _temporary: Option<TempDir>,
+    // The lock goes after the folder.
+    _temporary: Option<(TempDir, File)>,
 }
 
 impl ArtifactCache {
@@ -68,13 +75,17 @@ impl ArtifactCache {
                     .map_err(|source| ArtifactError::Cache { path: folder.to_owned(), source })?;
                 Ok(Self { folder: folder.to_owned(), _temporary: None })
             }
-            None => {
-                let temporary = tempfile::Builder::new().prefix("bitloop-worker-").tempdir();
-                let temporary = temporary
-                    .map_err(|source| ArtifactError::Cache { path: std::env::temp_dir(), source })?;
-                Ok(Self { folder: temporary.path().to_owned(), _temporary: Some(temporary) })
-            }
+            None => Self::temporary_in(&std::env::temp_dir()),
         }
+    }
+
+    fn temporary_in(parent: &Path) -> Result<Self, ArtifactError> {
+        let unusable = |source| ArtifactError::Cache { path: parent.to_owned(), source };
+        remove_abandoned(parent);
+        let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(parent);
+        let temporary = temporary.map_err(unusable)?;
+        let lock = lock(temporary.path()).map_err(unusable)?;
+        Ok(Self { folder: temporary.path().to_owned(), _temporary: Some((temporary, lock)) })
     }
 
     /// Returns an artifact if it is here. A file with other bytes than its name says is deleted.
@@ -108,7 +119,12 @@ impl ArtifactCache {
     }
 
     fn begin(&self) -> Result<NamedTempFile, ArtifactError> {
-        NamedTempFile::new_in(&self.folder).map_err(|source| self.broken(source))
+        // A coordinator that shares the folder removes such files when it starts.
+        tempfile::Builder::new()
+            .suffix(".part")
+            .tempfile_in(&self.folder)
+            // The full text would name the random path, which says nothing.
+            .map_err(|source| self.broken(source.kind().into()))
     }
 
     fn finish(&self, digest: &Digest, file: NamedTempFile) -> Result<(), ArtifactError> {
@@ -124,6 +140,32 @@ impl ArtifactCache {
 
     fn broken(&self, source: io::Error) -> ArtifactError {
         ArtifactError::Cache { path: self.folder.clone(), source }
+    }
+}
+
+/// Locks a temporary folder for as long as the process lives; the lock comes into sight locked.
+fn lock(folder: &Path) -> io::Result<File> {
+    let early = folder.join("lock.part");
+    let file = File::create(&early)?;
+    file.try_lock()?;
+    fs::rename(early, folder.join(LOCK))?;
+    Ok(file)
+}
+
+/// Removes the temporary folders of workers that were killed: those whose lock nobody holds.
+fn remove_abandoned(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        // A link is no folder here, so nothing outside can be meant.
+        if !is_ours || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let lock = File::open(entry.path().join(LOCK));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
+            // Another worker may be removing it too, or it may be another user's.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -206,7 +248,7 @@ mod tests {
         assert_eq!(cache.read(&digest).unwrap().as_deref(), Some(b"weights".as_slice()));
         assert_eq!(cache.read(&Digest::of(b"other")).unwrap(), None);
         let files = fs::read_dir(&cache.folder).unwrap().count();
-        assert_eq!(files, 1, "no temporary file stays behind");
+        assert_eq!(files, 2, "no temporary file stays behind, only the artifact and the lock");
     }
 
     #[test]
@@ -220,6 +262,26 @@ mod tests {
         assert!(!cache.path(&digest).exists());
         cache.write(b"weights").unwrap();
         assert_eq!(cache.read(&digest).unwrap().as_deref(), Some(b"weights".as_slice()));
+    }
+
+    #[test]
+    fn temporary_folders_of_killed_workers_are_removed_and_no_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let killed = parent.path().join("bitloop-worker-killed");
+        let other = parent.path().join("another");
+        for folder in [&killed, &other] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(LOCK), "").unwrap();
+        }
+
+        let first = ArtifactCache::temporary_in(parent.path()).unwrap();
+        let second = ArtifactCache::temporary_in(parent.path()).unwrap();
+
+        assert!(!killed.exists() && other.exists());
+        assert!(first.folder.exists() && second.folder.exists());
+        let folder = first.folder.clone();
+        drop(first);
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(crate) enum Progress {
 pub(crate) enum End {
     Finished,
     Stopped,
-    GaveUp { trial: TrialKey, error: ExecuteError },
+    GaveUp { reason: String },
 }
 
 /// The running thread; it ends when `orders` is dropped and its order is over.
@@ -97,7 +97,7 @@ impl Bench {
             let outcome = match self.attempt(spec, order) {
                 Ok(Some(outcome)) => outcome,
                 Ok(None) => return End::Stopped,
-                Err(error) => return End::GaveUp { trial: *key, error },
+                Err(error) => return End::GaveUp { reason: error.to_string() },
             };
             let compute_ms = clock::elapsed(started).as_secs_f64() * 1e3;
             let measured = Measured { report: Report { key: *key, outcome }, compute_ms };

@@ -4,6 +4,7 @@
 //! held, so that nobody else measures it.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -76,11 +77,29 @@ pub(crate) struct Session {
     heartbeat: Option<Heartbeat>,
     shutdown: CancellationToken,
     transfers: CancellationToken,
+    given_back: GivenBack,
     summary: WorkSummary,
+}
+
+/// Shards given back since one was finished.
+struct GivenBack {
+    count: u32,
+    /// When the worker itself gives up; never if none.
+    limit: Option<u32>,
+    backoff: Backoff,
+    /// The reason last said, which is not said again.
+    reason: String,
+}
+
+impl GivenBack {
+    fn none(info: &WorkerInfo, limit: Option<u32>) -> Self {
+        Self { count: 0, limit, backoff: Backoff::new(&info.id.0), reason: String::new() }
+    }
 }
 
 impl Session {
     pub(crate) fn new(client: Client, compute: Compute, presence: Arc<Presence>, info: WorkerInfo) -> Self {
+        let given_back = GivenBack::none(&info, None);
         Self {
             client,
             compute,
@@ -92,6 +111,7 @@ impl Session {
             heartbeat: None,
             shutdown: CancellationToken::new(),
             transfers: CancellationToken::new(),
+            given_back,
             summary: WorkSummary::default(),
         }
     }
@@ -102,14 +122,19 @@ impl Session {
         self
     }
 
+    /// Ends the work with an error when so many shards in a row were given back.
+    pub(crate) fn giving_up_after(mut self, limit: Option<u32>) -> Self {
+        self.given_back.limit = limit;
+        self
+    }
+
     pub(crate) async fn run(
         mut self,
         connection: Connection,
-        max_idle: Option<Duration>,
         shutdown: CancellationToken,
     ) -> Result<WorkSummary, WorkerError> {
         self.shutdown = shutdown;
-        let end = self.work(connection, max_idle).await;
+        let Err(end) = self.work(connection).await;
         // From here on only time ends the waiting.
         self.shutdown = CancellationToken::new();
         self.farewell().await;
@@ -124,12 +149,12 @@ impl Session {
             error!("a thread of the worker panicked");
         }
         match end {
-            Ok(()) | Err(Stop::Shutdown) => Ok(summary),
-            Err(Stop::Fatal(error)) => Err(error),
+            Stop::Shutdown => Ok(summary),
+            Stop::Fatal(error) => Err(error),
         }
     }
 
-    async fn work(&mut self, connection: Connection, max_idle: Option<Duration>) -> Result<(), Stop> {
+    async fn work(&mut self, connection: Connection) -> Result<Infallible, Stop> {
         let registration = self.register().await?;
         let heartbeat = Heartbeat::start(Pulse {
             connection,
@@ -139,11 +164,11 @@ impl Session {
         });
         self.heartbeat = Some(heartbeat.map_err(WorkerError::from)?);
         info!(worker = %self.info.id.0, "registered");
-        while let Some(shard) = self.next_shard(max_idle).await? {
+        loop {
+            let shard = self.next_shard().await?;
             self.summary.shards += 1;
             self.measure(shard).await?;
         }
-        Ok(())
     }
 
     /// Runs a call unless the worker is shutting down.
@@ -204,21 +229,16 @@ impl Session {
         }
     }
 
-    /// Waits for a shard; none when there was nothing to do for `max_idle`.
-    async fn next_shard(&mut self, max_idle: Option<Duration>) -> Result<Option<Shard>, Stop> {
-        let idle_since = clock::now();
+    async fn next_shard(&mut self) -> Result<Shard, Stop> {
         let mut backoff = self.backoff();
         loop {
             let epoch = self.epoch().await?;
             let asked = clock::now();
             match self.unless_shutdown(self.client.request_shard(epoch)).await? {
-                Ok(Some(shard)) => return Ok(Some(shard)),
+                Ok(Some(shard)) => return Ok(shard),
                 Ok(None) if clock::elapsed(asked) >= SHORT_POLL => backoff = self.backoff(),
                 Ok(None) => self.pause(&mut backoff).await?,
                 Err(error) => self.mend(error, epoch, &mut backoff).await?,
-            }
-            if max_idle.is_some_and(|limit| clock::elapsed(idle_since) >= limit) {
-                return Ok(None);
             }
         }
     }
@@ -244,30 +264,25 @@ impl Session {
             stop: Arc::clone(&stop),
             started: false,
         });
-        let context = match shard.context {
-            Some(digest) => match self.context(&digest).await? {
-                Some(context) => Some(context),
-                None => return self.give_back().await,
-            },
-            None => None,
-        };
-        let order = Order { context, trials: shard.trials, stop };
-        let sent = self.compute.orders.send(order).await;
-        sent.map_err(|_| WorkerError::ComputeThread)?;
-        if let Some(current) = &mut self.current {
-            current.started = true;
-        }
-        let end = self.follow().await?;
-        self.commit_all().await?;
-        match end {
-            End::Finished => {}
-            End::Stopped => debug!("a lease ended before its shard was done"),
-            End::GaveUp { trial, error } => {
-                warn!(%trial, %error, "a shard is given back");
-                return self.give_back().await;
+        let end = match self.context(shard.context).await? {
+            Ok(context) => {
+                let sent = self.compute.orders.send(Order { context, trials: shard.trials, stop }).await;
+                sent.map_err(|_| WorkerError::ComputeThread)?;
+                if let Some(current) = &mut self.current {
+                    current.started = true;
+                }
+                self.follow().await?
             }
+            Err(end) => end,
+        };
+        self.commit_all().await?;
+        self.release().await?;
+        match end {
+            End::Finished => self.given_back = GivenBack::none(&self.info, self.given_back.limit),
+            End::Stopped => debug!("a lease ended before its shard was done"),
+            End::GaveUp { reason } => self.given_back(reason).await?,
         }
-        self.release().await
+        Ok(())
     }
 
     /// Keeps outcomes and commits them until the compute thread is done with the shard.
@@ -346,39 +361,50 @@ impl Session {
         Ok(())
     }
 
-    /// Finds what a shard's evaluations share; none if it cannot be had or nobody waits for the shard any more.
-    async fn context(&mut self, digest: &Digest) -> Result<Option<Arc<EvaluateContext>>, Stop> {
-        if let Some((_, context)) = self.contexts.iter().find(|(known, _)| known == digest) {
-            return Ok(Some(Arc::clone(context)));
+    /// Finds what a shard's evaluations share, if anything; else how the shard ends.
+    async fn context(
+        &mut self,
+        digest: Option<Digest>,
+    ) -> Result<Result<Option<Arc<EvaluateContext>>, End>, Stop> {
+        let Some(digest) = digest else { return Ok(Ok(None)) };
+        if let Some((_, context)) = self.contexts.iter().find(|(known, _)| *known == digest) {
+            return Ok(Ok(Some(Arc::clone(context))));
         }
         let mut backoff = self.backoff();
         while self.current.as_ref().is_some_and(|current| !current.stop.load(Ordering::Relaxed)) {
             let epoch = self.epoch().await?;
-            match self.unless_shutdown(self.client.fetch_context(digest)).await? {
+            match self.unless_shutdown(self.client.fetch_context(&digest)).await? {
                 Ok(context) => {
                     let context = Arc::new(context);
                     self.contexts.truncate(KEPT_CONTEXTS - 1);
-                    self.contexts.push_front((*digest, Arc::clone(&context)));
-                    return Ok(Some(context));
+                    self.contexts.push_front((digest, Arc::clone(&context)));
+                    return Ok(Ok(Some(context)));
                 }
                 Err(
                     error @ (ClientError::NotFound { .. }
                     | ClientError::Malformed { .. }
                     | ClientError::Damaged { .. }),
-                ) => {
-                    warn!(%error, "a shard is given back");
-                    return Ok(None);
-                }
+                ) => return Ok(Err(End::GaveUp { reason: error.to_string() })),
                 Err(error) => self.mend(error, epoch, &mut backoff).await?,
             }
         }
-        Ok(None)
+        Ok(Err(End::Stopped))
     }
 
-    /// Releases the lease, and waits a little so that a trial that cannot be done here does not come back at once.
-    async fn give_back(&mut self) -> Result<(), Stop> {
-        self.release().await?;
-        self.pause(&mut self.backoff()).await
+    /// Waits, ever longer, so that a trial that cannot be done here does not come back at once.
+    async fn given_back(&mut self, reason: String) -> Result<(), Stop> {
+        let given_back = &mut self.given_back;
+        given_back.count = given_back.count.saturating_add(1);
+        if given_back.limit.is_some_and(|limit| given_back.count >= limit) {
+            return Err(Stop::Fatal(WorkerError::GaveUp { reason }));
+        }
+        // A worker that gives up says why at its end.
+        if given_back.limit.is_none() && given_back.reason != reason {
+            warn!(reason, "trials cannot be measured; tried again for as long as they are owed");
+            given_back.reason = reason;
+        }
+        let wait = given_back.backoff.next_wait();
+        self.unless_shutdown(tokio::time::sleep(wait)).await
     }
 
     /// Ends the current shard. A lease of which nothing is left has ended by itself.

@@ -32,8 +32,8 @@ pub struct WorkerOptions {
     pub cache_dir: Option<PathBuf>,
     /// How long the first connection is tried; for ever if none.
     pub connect_timeout: Option<Duration>,
-    /// After how long without work it leaves; never if none.
-    pub max_idle: Option<Duration>,
+    /// After how many shards in a row that it could not measure it ends with an error; never if none.
+    pub max_give_backs: Option<u32>,
 }
 
 /// What a worker did.
@@ -66,6 +66,12 @@ pub enum WorkerError {
     /// The coordinator does not want this worker; the usual reason is another version.
     #[error("{0}; use the same bitloop version everywhere")]
     Refused(ClientError),
+    /// It cannot measure what is owed.
+    #[error("trials cannot be measured here: {reason}")]
+    GaveUp {
+        /// Why the last shard was given back.
+        reason: String,
+    },
     /// Its own cache cannot be used.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
@@ -77,7 +83,7 @@ pub enum WorkerError {
     ComputeThread,
 }
 
-/// Works for a coordinator until `shutdown` is cancelled, or until there was nothing to do for long.
+/// Works for a coordinator until `shutdown` is cancelled.
 ///
 /// On shutdown it stops within about two seconds, commits what is finished, gives the rest back and leaves.
 ///
@@ -111,7 +117,7 @@ pub async fn work(
     };
     let compute = Compute::start(executor, Box::new(artifacts), Arc::clone(&presence))?;
     let session = Session::new(client, compute, presence, info).ending(transfers);
-    session.run(connection, options.max_idle, shutdown).await
+    session.giving_up_after(options.max_give_backs).run(connection, shutdown).await
 }
 
 async fn first_connection(

@@ -26,7 +26,7 @@ fn options() -> WorkerOptions {
         threads: 1,
         cache_dir: None,
         connect_timeout: Some(Duration::from_secs(10)),
-        max_idle: None,
+        max_give_backs: None,
     }
 }
 
@@ -258,6 +258,22 @@ async fn a_trial_whose_artifact_is_missing_or_damaged_is_given_back_and_not_fail
 
     assert!(fake.with(|script| script.calls.contains(&Call::Release { lease: 7 })));
     assert_eq!(fake.with(|script| script.committed()), []);
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_get_an_artifact_ends_with_its_name_where_nobody_can_bring_it() {
+    let (fake, connection) = Fake::start();
+    let missing = Digest::of(b"missing");
+    fake.hand_out_prepare(7, missing);
+    fake.hand_out_prepare(8, missing);
+    let options = WorkerOptions { max_give_backs: Some(2), ..options() };
+
+    let ended = work(connection, Box::new(Fetching), options, CancellationToken::new()).await;
+
+    let Err(WorkerError::GaveUp { reason }) = ended else { panic!("{ended:?}") };
+    assert!(reason.contains(&missing.to_string()), "{reason}");
+    let calls = fake.with(|script| script.calls.clone());
+    assert!(calls.contains(&Call::Release { lease: 8 }) && calls.last() == Some(&Call::Leave));
 }
 
 #[tokio::test]

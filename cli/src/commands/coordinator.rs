@@ -4,7 +4,7 @@ use bitloop_coordinator::Coordinator;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::run::stop_signal;
+use super::run::StopSignal;
 use crate::args::CoordinatorArguments;
 use crate::failure::{Failure, Outcome};
 use crate::show;
@@ -28,12 +28,13 @@ pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
         ))
     })?;
     let coordinator = Coordinator::open(&arguments.data.data_dir)?;
+    let mut stop = StopSignal::listen()?;
     // The one line of output that scripts wait for; port 0 is replaced by the port taken.
     show::data(&format!("listening on http://{}", listener.local_addr()?))?;
     let shutdown = CancellationToken::new();
     let served = tokio::select! {
         served = coordinator.serve(listener, shutdown.clone()) => served.map_err(Failure::from),
-        stopped = stop_signal() => stopped,
+        () = stop.received() => Ok(()),
     };
     shutdown.cancel();
     // Why the driver stopped says more than that the service did.

@@ -16,6 +16,10 @@ use crate::failure::{Exit, Failure, Outcome};
 /// How the coordinator is called in messages.
 const NAME: &str = "this process";
 
+/// What is missing in this process cannot be handed in from elsewhere, so a worker says that it cannot go on: after
+/// about ten seconds, in which another one may be making what it waits for.
+const GIVE_BACKS: u32 = 7;
+
 pub(super) struct Local {
     coordinator: Arc<Coordinator>,
     serving: JoinHandle<Result<(), bitloop_coordinator::ServeError>>,
@@ -46,7 +50,11 @@ impl Local {
         Ok(Client::over(self.connector.connect().await?, NAME))
     }
 
+    /// Adds a worker that shares the coordinator's artifacts: what lies on this disk already needs no copy.
     pub(super) fn add_worker(&mut self, executor: Box<dyn Executor>, options: WorkerOptions) {
+        let artifacts = self.coordinator.handle().artifacts().folder().to_owned();
+        let options =
+            WorkerOptions { cache_dir: Some(artifacts), max_give_backs: Some(GIVE_BACKS), ..options };
         let connection = Connection::InProcess(self.connector.clone());
         self.workers.spawn(work(connection, executor, options, self.stop_workers.clone()));
     }

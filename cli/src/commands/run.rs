@@ -5,42 +5,69 @@ use std::thread::available_parallelism;
 
 use bitloop_core::spec::ExperimentSpec;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
-use tokio::signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 
 use super::local::Local;
 use super::worker::{executor, options};
 use super::{submit, watch};
-use crate::args::{Output, RunArguments};
+use crate::args::{DatasetFolder, Output, RunArguments};
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::inputs::{self, Prepared};
 use crate::show;
 
 pub(super) async fn execute(arguments: &RunArguments, output: Output) -> Outcome {
-    let data_dir = &arguments.data.data_dir;
-    let is_file = arguments.experiment.exists();
+    let mut stop = StopSignal::listen()?;
+    let given = (arguments.experiment.clone(), arguments.datasets.clone(), arguments.data.data_dir.clone());
+    let opening = spawn_blocking(move || open(&given.0, &given.1, &given.2));
+    let (prepared, mut local) = tokio::select! {
+        opened = opening => opened??,
+        () = stop.received() => return Err(continued(arguments, "", interrupted())),
+    };
+    let ended = tokio::select! {
+        ended = measure(&mut local, arguments, prepared) => ended,
+        () = stop.received() => Err(interrupted()),
+    };
+    let ended = conclude(&local, arguments, ended, output).await;
+    match local.close().await {
+        Ok(()) => ended,
+        // Why the coordinator stopped says more than that it did.
+        Err(cause) => Err(continued(arguments, "", cause)),
+    }
+}
+
+/// Reads the experiment's inputs and opens the data directory; both may take a while.
+fn open(
+    experiment: &Path,
+    datasets: &DatasetFolder,
+    data_dir: &Path,
+) -> Result<(Result<Prepared, Failure>, Local), Failure> {
+    let is_file = experiment.exists();
     if !is_file && !data_dir.exists() {
-        return Err(no_such_experiment(&arguments.experiment));
+        return Err(no_such_experiment(experiment));
     }
     // A file with mistakes touches no data directory, unless that may know more about a missing input.
-    let prepared = match inputs::prepare(&arguments.experiment, &arguments.datasets) {
+    let prepared = match inputs::prepare(experiment, datasets) {
         Err(failure) if is_file && !data_dir.exists() => return Err(failure),
         prepared => prepared,
     };
-    let mut local = Local::open(data_dir)?;
-    let ended = tokio::select! {
-        ended = measure(&mut local, arguments, prepared) => ended,
-        interrupted = interrupted() => interrupted,
-    };
+    Ok((prepared, Local::open(data_dir)?))
+}
+
+/// Shows the results, or says how to go on.
+async fn conclude(
+    local: &Local,
+    arguments: &RunArguments,
+    ended: Result<ExperimentSummary, Failure>,
+    output: Output,
+) -> Outcome {
     let mut client = local.client().await?;
-    let ended = match ended {
+    match ended {
         Ok(summary) => show_results(&mut client, arguments, &summary, output).await,
         Err(failure) if failure.exit == Exit::Failed => Err(explain(&mut client, arguments, failure).await),
         Err(failure) => Err(failure),
-    };
-    drop(client);
-    let closed = local.close().await;
-    ended.and(closed)
+    }
 }
 
 /// Submits (or finds) the experiment, starts workers and follows it to its end.
@@ -58,6 +85,9 @@ async fn measure(
         // Whoever types `run` wants it to run.
         summary = client.act(&summary.id, ExperimentAction::Resume).await?;
     }
+    if summary.status() == ExperimentStatus::Active {
+        pause_others(&mut client, arguments, &summary.id).await?;
+    }
     let workers = match arguments.workers {
         Some(workers) => usize::from(workers),
         None => available_parallelism()?.get(),
@@ -70,6 +100,21 @@ async fn measure(
         followed = watch::follow(&mut client, &summary.id) => followed,
         failure = local.worker_ended() => Err(failure),
     }
+}
+
+/// Pauses what else is active in the data directory: trials are measured in the order of their submission, so an
+/// experiment that was interrupted earlier would hold this one up.
+async fn pause_others(client: &mut Client, arguments: &RunArguments, id: &str) -> Result<(), Failure> {
+    let others = client.list().await?.into_iter();
+    for other in others.filter(|other| other.id != id && other.status() == ExperimentStatus::Active) {
+        client.act(&other.id, ExperimentAction::Pause).await?;
+        let command = continuing(arguments, &other.id);
+        show::note(&format!(
+            "paused: {} with {} of {} trials measured; `{command}` continues it",
+            other.id, other.settled, other.total
+        ));
+    }
+    Ok(())
 }
 
 /// When a file is missing or wrong: the experiment that was typed, if it is an id, or else what is known of the inputs.
@@ -132,6 +177,13 @@ async fn show_results(
     }
     if summary.status() == ExperimentStatus::Finished {
         let csv = arguments.data.data_dir.join("results").join(format!("{}.csv", summary.id));
+        if !csv.is_file() {
+            let message = format!(
+                "{} cannot be written although every trial is measured; check that the disk has space",
+                csv.display()
+            );
+            return Err(continued(arguments, "", Failure::new(Exit::Failed, message)));
+        }
         show::note(&format!("results: {}", csv.display()));
     }
     if summary.conflicts > 0 {
@@ -143,39 +195,73 @@ async fn show_results(
     watch::verdict(summary)
 }
 
-/// Resolves on Ctrl-C or a request to terminate.
-async fn interrupted() -> Result<ExperimentSummary, Failure> {
-    stop_signal().await?;
-    Err(Failure::new(Exit::Failed, "interrupted"))
+/// Ctrl-C and requests to terminate, noticed from [`StopSignal::listen`] on.
+pub(super) struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(super) async fn stop_signal() -> Result<(), Failure> {
-    let mut terminate = signal::unix::signal(signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        pressed = signal::ctrl_c() => pressed?,
-        _ = terminate.recv() => {}
+impl StopSignal {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    pub(super) async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
-/// Adds to a failure how to go on.
+fn interrupted() -> Failure {
+    Failure::new(Exit::Failed, "interrupted")
+}
+
+/// Adds to a failure how far the experiment is and how to go on.
 async fn explain(client: &mut Client, arguments: &RunArguments, failure: Failure) -> Failure {
-    let typed = arguments.experiment.display().to_string();
-    let command = continuing(arguments, &typed);
     let known = client.list().await.unwrap_or_default();
-    let active = known.iter().rev().find(|summary| summary.status() == ExperimentStatus::Active);
+    // All others were paused.
+    let active = known.iter().find(|summary| summary.status() == ExperimentStatus::Active);
     let done =
         active.map(|summary| format!("{} of {} trials are measured; ", summary.settled, summary.total));
-    let message = format!("{:#}\n{}`{command}` continues", failure.error, done.unwrap_or_default());
-    Failure::new(failure.exit, message)
+    continued(arguments, &done.unwrap_or_default(), failure)
+}
+
+/// Adds to a failure the command that goes on.
+fn continued(arguments: &RunArguments, done: &str, failure: Failure) -> Failure {
+    let command = continuing(arguments, &arguments.experiment.display().to_string());
+    Failure::new(failure.exit, format!("{:#}\n{done}`{command}` continues", failure.error))
 }
 
 /// The command that goes on with an experiment.
 fn continuing(arguments: &RunArguments, experiment: &str) -> String {
-    let mut command = format!("bitloop run {experiment}");
+    let mut command = format!("bitloop run {}", quoted(experiment));
     if arguments.data.data_dir != Path::new("bitloop-data") {
-        command.push_str(&format!(" --data-dir {}", arguments.data.data_dir.display()));
+        let data_dir = arguments.data.data_dir.display().to_string();
+        command.push_str(&format!(" --data-dir {}", quoted(&data_dir)));
     }
     command
+}
+
+/// A word as a shell needs it.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_alphanumeric() || "/._-+:@%=,".contains(char);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_can_be_pasted_into_a_shell() {
+        assert_eq!(quoted("data/x-1.yaml"), "data/x-1.yaml");
+        assert_eq!(quoted("my data"), "'my data'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
 }

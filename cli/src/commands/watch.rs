@@ -23,7 +23,11 @@ pub(super) async fn follow(client: &mut Client, experiment: &str) -> Result<Expe
     let mut progress: Option<Progress> = None;
     let mut last = None;
     while let Some(summary) = stream.message().await.map_err(|status| client.failure(status))? {
-        progress.get_or_insert_with(|| Progress::new(&summary)).update(&summary);
+        let is_over = !matches!(summary.status(), ExperimentStatus::Active | ExperimentStatus::Paused);
+        // Of an experiment that was over before anyone looked there is no progress to see.
+        if progress.is_some() || !is_over {
+            progress.get_or_insert_with(|| Progress::new(&summary)).update(&summary);
+        }
         let idle = summary.status() == ExperimentStatus::Paused && summary.leased == 0;
         last = Some(summary);
         if idle {

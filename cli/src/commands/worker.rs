@@ -3,18 +3,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::available_parallelism;
 
-use bitloop_worker::{
-    Connection, Endpoint, Executor, QuantExecutor, WorkerError, WorkerOptions, work,
-};
+use bitloop_worker::{Connection, Endpoint, Executor, QuantExecutor, WorkerError, WorkerOptions, work};
 use tokio_util::sync::CancellationToken;
 
-use super::run::stop_signal;
+use super::run::StopSignal;
 use crate::args::WorkerArguments;
 use crate::clock;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::show;
 
 pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
+    let mut stop = StopSignal::listen()?;
     let endpoint =
         Endpoint::parse(&arguments.remote.coordinator).map_err(|error| Failure::usage(error.to_string()))?;
     let threads = match arguments.threads {
@@ -36,8 +35,7 @@ pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let mut working = tokio::spawn(work(Connection::Url(endpoint), executor, options, shutdown.clone()));
     let ended = tokio::select! {
         ended = &mut working => ended,
-        stopped = stop_signal() => {
-            stopped?;
+        () = stop.received() => {
             shutdown.cancel();
             working.await
         }
@@ -71,6 +69,6 @@ pub(super) fn options(threads: u16) -> WorkerOptions {
         threads: u32::from(threads),
         cache_dir: None,
         connect_timeout: None,
-        max_idle: None,
+        max_give_backs: None,
     }
 }

@@ -27,6 +27,11 @@ impl Searchers {
         }
         let history = state.history(experiment)?;
         let stage = history.stage();
+        // An outcome of an earlier stage may have been lost with its artifact; it is measured again.
+        let mut earlier = experiment.stages.iter().take(stage as usize);
+        if earlier.any(|stage| stage.settled < stage.trials.len() as u64) {
+            return None;
+        }
         let proposal = match self.at(experiment, stage) {
             Ok(searcher) => searcher.propose(&history),
             Err(reason) => Proposal::Failed(reason),

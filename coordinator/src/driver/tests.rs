@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{Action, Sources};
+use bitloop_core::trial::TrialSpec;
 use tempfile::TempDir;
 
 use super::*;
@@ -272,6 +273,44 @@ async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start
 
     assert_eq!(fs::read(fixture.results(&id)).unwrap(), csv);
     drop(coordinator);
+}
+
+#[tokio::test]
+async fn statistics_that_were_lost_are_measured_again() {
+    let whole = Fixture::new();
+    let coordinator = whole.open();
+    let id = submit(&coordinator.handle(), "sweep").await;
+    let worker = register(&coordinator.handle(), "w1").await;
+    work_off(&coordinator.handle(), &worker, &id).await;
+    let facts = whole.facts();
+    let proposal = |stage| {
+        let is_proposal =
+            move |fact: &Fact| matches!(fact, Fact::StepProposed { stage: of, .. } if *of == stage);
+        facts.iter().position(is_proposal).unwrap()
+    };
+
+    // Before and after the sweep was proposed.
+    for known in [proposal(1), proposal(1) + 3] {
+        let fixture = Fixture::new();
+        fixture.store.clone().append(&facts[..known]).unwrap();
+        store_inputs(&Artifacts::new(fixture.parts().data_dir.artifacts()));
+        let statistics = fixture.folder.path().join("artifacts").join(Digest::of(STATISTICS).hex());
+        fs::write(&statistics, "other").unwrap();
+
+        let coordinator = fixture.open();
+        let handle = coordinator.handle();
+        assert_eq!(handle.summary(&id).await.unwrap().status, Status::Active);
+        let worker = register(&handle, "w1").await;
+        let shard = handle.request_shard(&worker).await.unwrap().unwrap();
+        assert!(matches!(shard.trials[0].1, TrialSpec::Prepare(_)), "it comes first");
+        assert!(!statistics.exists());
+        store(handle.artifacts(), STATISTICS);
+        let committed = handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
+        assert_eq!(committed.accepted, 1);
+        work_off(&handle, &worker, &id).await;
+
+        assert_eq!(fs::read(fixture.results(&id)).unwrap(), fs::read(whole.results(&id)).unwrap());
+    }
 }
 
 #[tokio::test]

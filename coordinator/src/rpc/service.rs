@@ -56,8 +56,7 @@ impl Coordinator for Service {
     ) -> Answer<v1::MissingArtifactsResponse> {
         let asked = digests("digests", &request.into_inner().digests)?;
         let artifacts = self.handle.artifacts().clone();
-        let missing = tokio::task::spawn_blocking(move || artifacts.missing(&asked)).await;
-        let missing = missing.map_err(|_| status::lost_task())?;
+        let missing = streams::blocking(move || artifacts.missing_or_damaged(&asked)).await?;
         Ok(Response::new(v1::MissingArtifactsResponse {
             digests: missing.iter().map(digest_to_wire).collect(),
         }))

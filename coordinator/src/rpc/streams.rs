@@ -92,7 +92,8 @@ fn send_chunks(
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs something that waits for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
     body: impl FnOnce() -> Result<T, ArtifactError> + Send + 'static,
 ) -> Result<T, Status> {
     let done = tokio::task::spawn_blocking(body).await;

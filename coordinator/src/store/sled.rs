@@ -101,11 +101,15 @@ impl SledStore {
     fn compare(&self, witness: Option<Witness>, loaded: &Loaded) -> Result<(), StoreError> {
         let Some(witness) = witness else { return Ok(()) };
         let facts = loaded.facts.len() as u64;
-        if facts < witness.facts || loaded.epoch < witness.epoch {
-            return Err(self.damaged(format!(
-                "it holds {facts} facts, but held {} when it was last opened",
-                witness.facts
-            )));
+        if facts < witness.facts {
+            let (before, now) = (witness.facts, facts);
+            return Err(
+                self.damaged(format!("it holds {now} facts, but held {before} when it was last opened"))
+            );
+        }
+        if loaded.epoch < witness.epoch {
+            let (before, now) = (witness.epoch, loaded.epoch);
+            return Err(self.damaged(format!("it knows of {now} starts, but there were {before}")));
         }
         Ok(())
     }

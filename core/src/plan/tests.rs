@@ -50,7 +50,8 @@ fn patterns_choose_points_and_one_that_matches_none_is_a_mistake() {
 fn a_second_sensitivity_stage_is_a_mistake() {
     let error = plan("all }\n  - sensitivity: { single: ['*.weight']").unwrap_err();
 
-    let line = "stages[1].sensitivity: there is a sensitivity stage already; join the lists of points of both";
+    let line =
+        "stages[1].sensitivity: there is a sensitivity stage already; join the lists of points of both";
     assert_eq!(error.to_string(), line);
 }
 

@@ -140,8 +140,7 @@ fn every_number_of_threads_gives_the_same_bits() {
             assert_eq!(evaluate(&evaluator, &BitConfig::baseline()), expected);
         }
     }
-    let statistics =
-        [1, 3].map(|threads| calibrated(&model(5), range(0, 100), threads).unwrap().to_bytes());
+    let statistics = [1, 3].map(|threads| calibrated(&model(5), range(0, 100), threads).unwrap().to_bytes());
     assert_eq!(statistics[0], statistics[1]);
 }
 
