@@ -12,6 +12,7 @@ mod failure;
 mod inputs;
 mod show;
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,5 +35,7 @@ fn main() -> ExitCode {
 fn log_to_stderr(arguments: &Arguments) {
     let default = if arguments.verbose { "info,bitloop=debug" } else { "warn" };
     let filter = EnvFilter::try_from_env("BITLOOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let format = tracing_subscriber::fmt().with_writer(stderr).with_ansi(colours).with_target(false);
+    format.with_env_filter(filter).init();
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bitloop_tests::{files, root};
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use serde_json::Value;
 
 /// Lines of a hand-written file.
 const LINES_MAX: usize = 500;
@@ -47,18 +48,21 @@ fn allowed_users() -> Vec<(&'static str, &'static [&'static str])> {
     ]
 }
 
+/// Crate of this workspace -> what it depends on, tests and build scripts aside.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let metadata = MetadataCommand::new()
-        .manifest_path(root().join("Cargo.toml"))
-        .no_deps()
-        .other_options(vec!["--offline".to_owned()])
-        .exec()
-        .expect("cargo describes its own workspace");
-    let normal = |package: &cargo_metadata::Package| {
-        let used = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
-        (package.name.to_string(), used.map(|dependency| dependency.name.clone()).collect())
+    let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+    let done = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output();
+    let done = done.expect("cargo describes its own workspace");
+    let metadata: Value = serde_json::from_slice(&done.stdout).expect("`cargo metadata` prints JSON");
+    let name = |value: &Value| value["name"].as_str().expect("packages have names").to_owned();
+    let array = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let normal = |package: &Value| {
+        let dependencies = array(&package["dependencies"]);
+        // Tests' and build scripts' dependencies have a kind.
+        let used = dependencies.iter().filter(|dependency| dependency["kind"].is_null()).map(name);
+        (name(package), used.collect())
     };
-    metadata.packages.iter().map(normal).collect()
+    array(&metadata["packages"]).iter().map(normal).collect()
 }
 
 #[test]
