@@ -5,9 +5,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Width of an f32 in cost models.
-const FLOAT_BITS: u32 = 32;
-
 /// Width of a quantizer's codes: 2 to 8, or 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
@@ -63,16 +60,6 @@ pub enum Choice {
     Float,
     /// An affine quantizer of this width.
     Bits(Bits),
-}
-
-impl Choice {
-    /// The width for cost models: 32 for float.
-    pub fn cost_bits(self) -> u32 {
-        match self {
-            Self::Float => FLOAT_BITS,
-            Self::Bits(bits) => bits.get(),
-        }
-    }
 }
 
 impl fmt::Display for Choice {
