@@ -29,6 +29,7 @@ fn graph() -> Graph {
         kernel: [3, 3],
         stride: [1, 1],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups: 1,
         bias: false,
     };

@@ -241,6 +241,10 @@ impl Pass for Observe<'_> {
         Ok(self.network.bias(node))
     }
 
+    fn parameter(&mut self, node: &Node, part: &str) -> candle_core::Result<Tensor> {
+        self.network.parameter(&node.name, part)
+    }
+
     fn batch_norm(&mut self, node: &Node, _eps: f64, x: &Tensor) -> candle_core::Result<Tensor> {
         self.network.batch_norm(node, x)
     }

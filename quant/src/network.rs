@@ -40,9 +40,13 @@ impl Network {
     }
 
     pub(crate) fn weight(&self, node: &str) -> Result<Tensor> {
-        match self.weights.get(&format!("{node}.weight")) {
-            Some(weight) => Ok(weight.clone()),
-            None => candle_core::bail!("the model has no weight `{node}.weight`"),
+        self.parameter(node, "weight")
+    }
+
+    pub(crate) fn parameter(&self, node: &str, part: &str) -> Result<Tensor> {
+        match self.weights.get(&format!("{node}.{part}")) {
+            Some(tensor) => Ok(tensor.clone()),
+            None => candle_core::bail!("the model has no weight `{node}.{part}`"),
         }
     }
 

@@ -131,7 +131,7 @@ fn class_of(node: &Node, graph: &Graph) -> &'static str {
         Op::Conv2d(_) => "Conv2D",
         Op::Linear(_) => "Dense",
         Op::BatchNorm { .. } => "BatchNormalization",
-        Op::Relu | Op::Softmax => "Activation",
+        Op::Relu | Op::Softmax { .. } => "Activation",
         Op::MaxPool(_) => "MaxPooling2D",
         Op::Flatten => "Flatten",
         Op::Dropout { .. } => "Dropout",

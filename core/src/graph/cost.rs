@@ -37,7 +37,7 @@ impl Graph {
         let named: BTreeMap<&str, &Node> = self.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         let mut costs = Vec::new();
         for (node, shape) in self.nodes.iter().zip(&shapes) {
-            let input = shape_of[node.inputs[0].as_str()];
+            let Some(input) = node.inputs.first().map(|input| shape_of[input.as_str()]) else { continue };
             let (weights, positions, biases) = match &node.op {
                 Op::Conv2d(conv) => {
                     let per_output = input.channels() / conv.groups * conv.kernel[0] * conv.kernel[1];
@@ -61,15 +61,18 @@ impl Graph {
         Ok(costs)
     }
 
-    /// Number of trainable values: weights, biases, and gamma and beta of batch norms.
+    /// Number of trainable values: weights, biases, gamma and beta of batch norms, and slopes.
     ///
     /// Errors: those of [`Graph::shapes`].
     pub fn parameters(&self) -> Result<usize, GraphError> {
         let shapes = self.shapes()?;
         let layers: usize = self.layer_costs()?.iter().map(|layer| layer.weights + layer.biases).sum();
-        let norms =
-            self.nodes.iter().zip(&shapes).filter(|(node, _)| matches!(node.op, Op::BatchNorm { .. }));
-        Ok(layers + norms.map(|(_, shape)| 2 * shape.channels()).sum::<usize>())
+        let others = self.nodes.iter().zip(&shapes).map(|(node, shape)| match &node.op {
+            Op::BatchNorm { .. } => 2 * shape.channels(),
+            Op::PRelu => shape.channels(),
+            _ => 0,
+        });
+        Ok(layers + others.sum::<usize>())
     }
 }
 

@@ -86,17 +86,19 @@ impl Graph {
 
     /// Returns the name of the node that gives the logits: the output, or what feeds a final softmax.
     ///
-    /// Flatten, dropout and identity behind the softmax are looked through, as `all_conv` networks end in them.
+    /// Flatten, reshape, dropout and identity behind the softmax are looked through, as `all_conv` networks end in them.
     pub fn logits(&self) -> Result<&str, GraphError> {
         let mut node = self.output()?;
         loop {
             let feeding = node.inputs.first().map(String::as_str).unwrap_or(INPUT);
             match &node.op {
-                Op::Softmax => return Ok(feeding),
-                Op::Flatten | Op::Identity | Op::Dropout { .. } => match self.node(feeding) {
-                    Some(earlier) => node = earlier,
-                    None => break,
-                },
+                Op::Softmax { .. } => return Ok(feeding),
+                Op::Flatten | Op::Reshape { .. } | Op::Identity | Op::Dropout { .. } => {
+                    match self.node(feeding) {
+                        Some(earlier) => node = earlier,
+                        None => break,
+                    }
+                }
                 _ => break,
             }
         }

@@ -43,6 +43,9 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Zeros around the image.
     pub padding: Padding,
+    /// Distance between the taps of the window, down and right; 1 for an ordinary convolution.
+    #[serde(default = "dense", skip_serializing_if = "is_dense")]
+    pub dilation: [usize; 2],
     /// Groups of channels that do not see each other; equal to the channels for a depthwise convolution.
     pub groups: usize,
     /// Whether a bias is added.
@@ -67,11 +70,35 @@ pub struct Pool {
     pub kernel: [usize; 2],
     /// Steps down and right.
     pub stride: [usize; 2],
-    /// What is put around the image; average pooling does not count it.
+    /// What is put around the image.
     pub padding: Padding,
+    /// Whether an average counts the padding as zeros; a maximum never does.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub count_padding: bool,
 }
 
-/// What a node computes.
+// Fields that later versions added are left out where they have their default, so that a graph written before them
+// keeps its bytes, and with them the digest that names the model.
+
+fn dense() -> [usize; 2] {
+    [1, 1]
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn is_dense(dilation: &[usize; 2]) -> bool {
+    *dilation == dense()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(value: &usize) -> bool {
+    *value == 0
+}
+
+/// What a node computes. Axes and shapes are those of one image, without the batch: axis 0 is the channels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Op {
@@ -88,20 +115,108 @@ pub enum Op {
     Relu,
     /// `min(max(x, 0), 6)`.
     Relu6,
-    /// Sum of two tensors of one shape.
+    /// `x` where it is positive, else `slope * x`.
+    LeakyRelu {
+        /// Steepness below zero.
+        slope: f32,
+    },
+    /// `x` where it is positive, else its channel's `slope` times it; slopes `(channels,)`.
+    PRelu,
+    /// `x * clamp(x / 6 + 1 / 2, 0, 1)`.
+    HardSwish,
+    /// `clamp(alpha * x + beta, 0, 1)`.
+    HardSigmoid {
+        /// Steepness in the middle.
+        alpha: f32,
+        /// Value at zero.
+        beta: f32,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `min(max(x, min), max)`.
+    Clip {
+        /// Smallest value.
+        min: f32,
+        /// Largest value.
+        max: f32,
+    },
+    /// Sum of two tensors; extents of 1 repeat, shapes are aligned at their last axes.
     Add,
+    /// Product of two tensors; extents of 1 repeat, shapes are aligned at their last axes.
+    Mul,
+    /// The tensor `value`, the same for every image; takes no input.
+    Constant {
+        /// Its extents.
+        shape: Vec<usize>,
+    },
     /// Largest value of a window.
     MaxPool(Pool),
-    /// Mean of a window, over the values inside the image.
+    /// Mean of a window.
     AveragePool(Pool),
     /// Mean over the image, giving `(channels,)`.
     GlobalAveragePool,
-    /// Joins tensors along the channels.
-    Concat,
+    /// Mean over some axes.
+    Mean {
+        /// The axes, ascending.
+        axes: Vec<usize>,
+        /// Whether they stay, with extent 1.
+        keep: bool,
+    },
+    /// Joins tensors along an axis.
+    Concat {
+        /// The axis; channels unless given.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        axis: usize,
+    },
     /// All values in one axis, channels first.
     Flatten,
-    /// `exp(x) / sum(exp(x))` over the channels.
-    Softmax,
+    /// The values in their order, with other extents.
+    Reshape {
+        /// The extents; as many values as came in.
+        shape: Vec<usize>,
+    },
+    /// The axes in another order: axis `i` of the output is axis `perm[i]` of the input.
+    Transpose {
+        /// Each axis once.
+        perm: Vec<usize>,
+    },
+    /// Every `step`-th index of an axis from `start` up to, not including, `end`.
+    Slice {
+        /// The axis.
+        axis: usize,
+        /// First index.
+        start: usize,
+        /// Index behind the last one.
+        end: usize,
+        /// At least 1.
+        step: usize,
+    },
+    /// The tensor with a constant around it.
+    Pad {
+        /// Values put before each axis.
+        before: Vec<usize>,
+        /// Values put behind each axis.
+        after: Vec<usize>,
+        /// What is put there.
+        value: f32,
+    },
+    /// `exp(x) / sum(exp(x))` along an axis.
+    Softmax {
+        /// The axis; channels unless given.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        axis: usize,
+    },
+    /// `x / (bias + alpha / size * sum(x'^2))^beta` over the `size` nearest channels.
+    Lrn {
+        /// Channels in the sum.
+        size: usize,
+        /// Weight of the sum.
+        alpha: f32,
+        /// Exponent.
+        beta: f32,
+        /// Added to the sum.
+        bias: f32,
+    },
     /// The input.
     Identity,
     /// The input when evaluating; when training, values are zeroed with probability `rate` and the rest scaled up.
@@ -120,13 +235,27 @@ impl Op {
             Self::BatchNorm { .. } => "batch_norm",
             Self::Relu => "relu",
             Self::Relu6 => "relu6",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::PRelu => "p_relu",
+            Self::HardSwish => "hard_swish",
+            Self::HardSigmoid { .. } => "hard_sigmoid",
+            Self::Sigmoid => "sigmoid",
+            Self::Clip { .. } => "clip",
             Self::Add => "add",
+            Self::Mul => "mul",
+            Self::Constant { .. } => "constant",
             Self::MaxPool(_) => "max_pool",
             Self::AveragePool(_) => "average_pool",
             Self::GlobalAveragePool => "global_average_pool",
-            Self::Concat => "concat",
+            Self::Mean { .. } => "mean",
+            Self::Concat { .. } => "concat",
             Self::Flatten => "flatten",
-            Self::Softmax => "softmax",
+            Self::Reshape { .. } => "reshape",
+            Self::Transpose { .. } => "transpose",
+            Self::Slice { .. } => "slice",
+            Self::Pad { .. } => "pad",
+            Self::Softmax { .. } => "softmax",
+            Self::Lrn { .. } => "lrn",
             Self::Identity => "identity",
             Self::Dropout { .. } => "dropout",
         }
@@ -137,9 +266,19 @@ impl Op {
         matches!(self, Self::Conv2d(_) | Self::Linear(_))
     }
 
-    /// Whether every value that comes out went in, so that the input's grid is the output's.
+    /// Whether every value that comes out went in (or is zero), so that the input's grid is the output's.
     pub fn preserves_grid(&self) -> bool {
-        matches!(self, Self::MaxPool(_) | Self::Flatten | Self::Identity | Self::Dropout { .. })
+        match self {
+            Self::Pad { value, .. } => *value == 0.0,
+            Self::MaxPool(_)
+            | Self::Flatten
+            | Self::Reshape { .. }
+            | Self::Transpose { .. }
+            | Self::Slice { .. }
+            | Self::Identity
+            | Self::Dropout { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether a quantizer on the output may move behind a following `next`, as hardware fuses the two.

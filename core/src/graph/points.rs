@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, INPUT, Node};
+use super::{Graph, GraphError, INPUT, Node, Op};
 
 /// Whether a point is a layer's weight or an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl Graph {
     }
 
     fn carries_output_point(&self, node: &Node, consumers: &[&Node]) -> bool {
-        if node.op.preserves_grid() || matches!(node.op, super::Op::Softmax) {
+        if node.op.preserves_grid() || matches!(node.op, Op::Softmax { .. } | Op::Constant { .. }) {
             return false;
         }
         match consumers {

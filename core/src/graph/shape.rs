@@ -5,14 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Conv2d, Graph, GraphError, INPUT, Node, Op, Padding, Pool};
 
+mod layout;
+
 /// Values in a tensor at most, so that no count overflows however a file describes a network.
 const ELEMENTS_MAX: usize = 1 << 31;
 
 /// Channels and features at most.
 const CHANNELS_MAX: usize = 1 << 20;
 
-/// Extents of kernels, strides and paddings at most.
+/// Extents of kernels, strides, dilations and paddings at most.
 const WINDOW_MAX: usize = 1 << 10;
+
+/// Axes of a tensor at most, beside the batch.
+const RANK_MAX: usize = 6;
 
 /// The extent of a tensor without its batch: `(channels, height, width)` or `(features,)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +89,8 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
             .collect::<Result<Vec<_>, _>>()?;
         let shape = output_shape(node, &inputs)?;
         if checked_elements(&shape).is_none_or(|elements| elements > ELEMENTS_MAX) {
-            return Err(wrong_shape(node, inputs[0], "its output would be larger than 2^31 values"));
+            let reason = format!("its output of shape {shape} would be larger than 2^31 values");
+            return Err(parameter(node, &reason));
         }
         known.insert(&node.name, shape.clone());
         shapes.push(shape);
@@ -93,18 +99,9 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
 }
 
 fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
-    let count_is_right = match node.op {
-        Op::Add => inputs.len() == 2,
-        Op::Concat => inputs.len() >= 2,
-        _ => inputs.len() == 1,
-    };
-    if !count_is_right {
-        let expected = match node.op {
-            Op::Add => "2",
-            Op::Concat => "2 or more",
-            _ => "1",
-        };
-        return Err(GraphError::InputCount { node: node.name.clone(), expected, got: inputs.len() });
+    check_input_count(node, inputs.len())?;
+    if let Op::Constant { shape } = &node.op {
+        return constant_shape(node, shape);
     }
     let input = inputs[0];
     match &node.op {
@@ -114,21 +111,86 @@ fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
             [_] => Err(parameter(node, "out_features must be 1 to 2^20")),
             _ => Err(wrong_shape(node, input, "a linear layer takes one axis; put a flatten before it")),
         },
-        Op::BatchNorm { eps } if *eps <= 0.0 => Err(parameter(node, "eps is not positive")),
-        Op::BatchNorm { .. } | Op::Relu | Op::Relu6 | Op::Softmax | Op::Identity => Ok(input.clone()),
+        Op::BatchNorm { eps } if eps.is_nan() || *eps <= 0.0 => Err(parameter(node, "eps is not positive")),
         Op::Dropout { rate } if !(0.0..1.0).contains(rate) => Err(parameter(node, "rate is not in 0..1")),
-        Op::Dropout { .. } => Ok(input.clone()),
-        Op::Add if inputs[1] != input => {
-            Err(wrong_shape(node, inputs[1], &format!("the other input has shape {input}")))
+        Op::LeakyRelu { slope } if !slope.is_finite() => Err(parameter(node, "slope is not a number")),
+        Op::HardSigmoid { alpha, beta } if !alpha.is_finite() || !beta.is_finite() => {
+            Err(parameter(node, "alpha and beta must be numbers"))
         }
-        Op::Add => Ok(input.clone()),
+        Op::Clip { min, max } if min.is_nan() || max.is_nan() || min > max => {
+            Err(parameter(node, "min must not be above max"))
+        }
+        Op::Lrn { size, alpha, beta, bias } => lrn_shape(node, *size, &[*alpha, *beta, *bias], input),
+        Op::Softmax { axis } => axis_of(node, *axis, input).map(|_| input.clone()),
+        Op::BatchNorm { .. }
+        | Op::Relu
+        | Op::Relu6
+        | Op::LeakyRelu { .. }
+        | Op::PRelu
+        | Op::HardSwish
+        | Op::HardSigmoid { .. }
+        | Op::Sigmoid
+        | Op::Clip { .. }
+        | Op::Identity
+        | Op::Dropout { .. } => Ok(input.clone()),
+        Op::Add | Op::Mul => broadcast_shape(node, input, inputs[1]),
+        Op::Constant { shape } => Ok(Shape(shape.clone())),
         Op::MaxPool(pool) | Op::AveragePool(pool) => pool_shape(node, pool, input),
         Op::GlobalAveragePool => {
             let [channels, _, _] = image(node, input)?;
             Ok(Shape(vec![channels]))
         }
-        Op::Concat => concat_shape(node, inputs),
+        Op::Mean { axes, keep } => layout::mean(node, axes, *keep, input),
+        Op::Concat { axis } => layout::concat(node, *axis, inputs),
         Op::Flatten => Ok(Shape(vec![input.elements()])),
+        Op::Reshape { shape } => layout::reshape(node, shape, input),
+        Op::Transpose { perm } => layout::transpose(node, perm, input),
+        Op::Slice { axis, start, end, step } => layout::slice(node, *axis, [*start, *end, *step], input),
+        Op::Pad { before, after, .. } => layout::pad(node, [before, after], input),
+    }
+}
+
+fn check_input_count(node: &Node, got: usize) -> Result<(), GraphError> {
+    let (is_right, expected) = match node.op {
+        Op::Add | Op::Mul => (got == 2, "2"),
+        Op::Concat { .. } => (got >= 2, "2 or more"),
+        Op::Constant { .. } => (got == 0, "0"),
+        _ => (got == 1, "1"),
+    };
+    if is_right { Ok(()) } else { Err(GraphError::InputCount { node: node.name.clone(), expected, got }) }
+}
+
+fn constant_shape(node: &Node, shape: &[usize]) -> Result<Shape, GraphError> {
+    let shape = Shape(shape.to_vec());
+    match checked_elements(&shape) {
+        Some(1..=ELEMENTS_MAX) if shape.0.len() <= RANK_MAX => Ok(shape),
+        Some(_) | None => Err(parameter(node, &format!("a constant of shape {shape} makes no sense"))),
+    }
+}
+
+fn lrn_shape(node: &Node, size: usize, numbers: &[f32], input: &Shape) -> Result<Shape, GraphError> {
+    image(node, input)?;
+    if !(1..=CHANNELS_MAX).contains(&size) || numbers.iter().any(|number| !number.is_finite()) {
+        return Err(parameter(node, "size must be 1 to 2^20, and alpha, beta and bias numbers"));
+    }
+    Ok(input.clone())
+}
+
+/// Aligns the shapes at their last axes; an extent of 1 repeats.
+fn broadcast_shape(node: &Node, left: &Shape, right: &Shape) -> Result<Shape, GraphError> {
+    let rank = left.0.len().max(right.0.len());
+    let extent = |shape: &Shape, axis: usize| match (axis + shape.0.len()).checked_sub(rank) {
+        Some(axis) => shape.0[axis],
+        None => 1,
+    };
+    let extents = (0..rank).map(|axis| match (extent(left, axis), extent(right, axis)) {
+        (one, other) if one == other => Some(one),
+        (1, other) | (other, 1) => Some(other),
+        _ => None,
+    });
+    match extents.collect() {
+        Some(extents) => Ok(Shape(extents)),
+        None => Err(wrong_shape(node, right, &format!("the other input has shape {left}"))),
     }
 }
 
@@ -145,7 +207,7 @@ fn conv_shape(node: &Node, conv: &Conv2d, input: &Shape) -> Result<Shape, GraphE
         node,
         input,
         [height, width],
-        Window { kernel: conv.kernel, stride: conv.stride, padding: conv.padding },
+        Window { kernel: conv.kernel, stride: conv.stride, dilation: conv.dilation, padding: conv.padding },
     )?;
     Ok(Shape::image(conv.out_channels, height, width))
 }
@@ -158,48 +220,45 @@ fn pool_shape(node: &Node, pool: &Pool, input: &Shape) -> Result<Shape, GraphErr
     {
         return Err(parameter(node, "padding is not smaller than the kernel"));
     }
-    let [height, width] =
-        windows(node, input, [height, width], Window { kernel: pool.kernel, stride: pool.stride, padding })?;
+    let window = Window { kernel: pool.kernel, stride: pool.stride, dilation: [1, 1], padding };
+    let [height, width] = windows(node, input, [height, width], window)?;
     Ok(Shape::image(channels, height, width))
-}
-
-fn concat_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
-    let rest = inputs[0].0.get(1..).unwrap_or_default();
-    for other in inputs {
-        if other.0.get(1..).unwrap_or_default() != rest {
-            let reason = format!("all but the channels must equal those of {}", inputs[0]);
-            return Err(wrong_shape(node, other, &reason));
-        }
-    }
-    let channels = inputs.iter().map(|shape| shape.channels()).sum();
-    Ok(Shape([&[channels], rest].concat()))
 }
 
 struct Window {
     kernel: [usize; 2],
     stride: [usize; 2],
+    dilation: [usize; 2],
     padding: Padding,
 }
 
 fn windows(node: &Node, input: &Shape, size: [usize; 2], window: Window) -> Result<[usize; 2], GraphError> {
-    let Window { kernel, stride, padding } = window;
-    if kernel.contains(&0) || stride.contains(&0) {
-        return Err(parameter(node, "kernel and stride must be at least 1"));
+    let Window { kernel, stride, dilation, padding } = window;
+    if [kernel, stride, dilation].as_flattened().contains(&0) {
+        return Err(parameter(node, "kernel, stride and dilation must be at least 1"));
     }
     let sides = [padding.top, padding.left, padding.bottom, padding.right];
-    if [&kernel[..], &stride[..], &sides[..]].concat().into_iter().any(|extent| extent > WINDOW_MAX) {
-        return Err(parameter(node, "kernel, stride and padding must be at most 1024"));
+    if [kernel, stride, dilation].as_flattened().iter().chain(&sides).any(|extent| *extent > WINDOW_MAX) {
+        return Err(parameter(node, "kernel, stride, dilation and padding must be at most 1024"));
     }
     let padded = [size[0] + padding.top + padding.bottom, size[1] + padding.left + padding.right];
-    if padded[0] < kernel[0] || padded[1] < kernel[1] {
-        let reason = format!("it is smaller than the {}x{} window", kernel[0], kernel[1]);
+    let reach = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1);
+    if padded[0] < reach[0] || padded[1] < reach[1] {
+        let reason = format!("it is smaller than the {}x{} window", reach[0], reach[1]);
         return Err(wrong_shape(node, input, &reason));
     }
-    Ok([0, 1].map(|axis| (padded[axis] - kernel[axis]) / stride[axis] + 1))
+    Ok([0, 1].map(|axis| (padded[axis] - reach[axis]) / stride[axis] + 1))
 }
 
 fn image(node: &Node, shape: &Shape) -> Result<[usize; 3], GraphError> {
     shape.as_image().ok_or_else(|| wrong_shape(node, shape, "it takes (channels, height, width)"))
+}
+
+fn axis_of(node: &Node, axis: usize, shape: &Shape) -> Result<usize, GraphError> {
+    match shape.0.get(axis) {
+        Some(extent) => Ok(*extent),
+        None => Err(wrong_shape(node, shape, &format!("it has no axis {axis}"))),
+    }
 }
 
 fn wrong_shape(node: &Node, shape: &Shape, reason: &str) -> GraphError {

@@ -11,6 +11,7 @@ fn conv(out_channels: usize, stride: usize, groups: usize) -> Op {
         kernel,
         stride: [stride; 2],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups,
         bias: false,
     })
@@ -22,11 +23,11 @@ pub(crate) fn small() -> Graph {
     graph.push("conv", conv(4, 1, 1), &[INPUT]);
     graph.push("bn", Op::BatchNorm { eps: 1e-3 }, &["conv"]);
     graph.push("relu", Op::Relu, &["bn"]);
-    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default(), count_padding: false };
     graph.push("pool", Op::MaxPool(pool), &["relu"]);
     graph.push("flatten", Op::Flatten, &["pool"]);
     graph.push("dense", Op::Linear(Linear { out_features: 3, bias: true }), &["flatten"]);
-    graph.push("softmax", Op::Softmax, &["dense"]);
+    graph.push("softmax", Op::Softmax { axis: 0 }, &["dense"]);
     graph
 }
 
@@ -113,7 +114,7 @@ fn logits_feed_the_final_softmax() {
 
     let mut ends_flat = Graph::new("all_conv", input(2, 8));
     ends_flat.push("conv", conv(3, 1, 1), &[INPUT]);
-    ends_flat.push("softmax", Op::Softmax, &["conv"]);
+    ends_flat.push("softmax", Op::Softmax { axis: 0 }, &["conv"]);
     ends_flat.push("flatten", Op::Flatten, &["softmax"]);
     assert_eq!(ends_flat.logits().unwrap(), "conv");
 }
@@ -123,4 +124,69 @@ fn a_graph_survives_its_json_form() {
     let graph = small();
     let text = serde_json::to_string(&graph).unwrap();
     assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), graph);
+}
+
+#[test]
+fn fields_of_later_versions_leave_the_bytes_of_earlier_graphs_alone() {
+    let text = serde_json::to_string(&small()).unwrap();
+
+    for field in ["dilation", "count_padding", "axis"] {
+        assert!(!text.contains(field), "{text}");
+    }
+    assert_eq!(serde_json::from_str::<Graph>(&text).unwrap(), small());
+}
+
+#[test]
+fn dilation_widens_the_window() {
+    let mut graph = Graph::new("dilated", input(2, 8));
+    let Op::Conv2d(conv) = conv(4, 1, 1) else { unreachable!() };
+    graph.push("conv", Op::Conv2d(Conv2d { dilation: [2, 3], ..conv }), &[INPUT]);
+
+    assert_eq!(graph.shapes().unwrap(), [Shape::image(4, 6, 4)]);
+}
+
+#[test]
+fn operators_that_do_not_fit_their_input_are_refused() {
+    let refused = [
+        Op::Slice { axis: 3, start: 0, end: 1, step: 1 },
+        Op::Slice { axis: 1, start: 2, end: 2, step: 1 },
+        Op::Slice { axis: 1, start: 0, end: 9, step: 1 },
+        Op::Slice { axis: 1, start: 0, end: 8, step: 0 },
+        Op::Transpose { perm: vec![0, 1] },
+        Op::Transpose { perm: vec![0, 1, 1] },
+        Op::Reshape { shape: vec![127] },
+        Op::Reshape { shape: vec![] },
+        Op::Reshape { shape: vec![usize::MAX, 2] },
+        Op::Mean { axes: vec![], keep: true },
+        Op::Mean { axes: vec![2, 1], keep: true },
+        Op::Mean { axes: vec![3], keep: true },
+        Op::Pad { before: vec![1, 1], after: vec![0, 0, 0], value: 0.0 },
+        Op::Pad { before: vec![0, 0, usize::MAX], after: vec![0, 0, 1], value: 0.0 },
+        Op::Softmax { axis: 3 },
+        Op::Lrn { size: 0, alpha: 1.0, beta: 1.0, bias: 1.0 },
+        Op::Clip { min: 1.0, max: 0.0 },
+        Op::LeakyRelu { slope: f32::NAN },
+    ];
+    for op in refused {
+        let mut graph = Graph::new("refused", input(2, 8));
+        graph.push("node", op.clone(), &[INPUT]);
+
+        assert!(graph.shapes().is_err(), "{op:?}");
+    }
+}
+
+#[test]
+fn shapes_of_two_inputs_are_aligned_at_their_last_axes() {
+    let sum_with = |shape: &[usize]| {
+        let mut graph = Graph::new("broadcast", input(2, 8));
+        graph.push("constant", Op::Constant { shape: shape.to_vec() }, &[]);
+        graph.push("sum", Op::Add, &[INPUT, "constant"]);
+        graph.shapes().map(|shapes| shapes[1].clone())
+    };
+
+    assert_eq!(sum_with(&[2, 1, 1]), Ok(Shape::image(2, 8, 8)));
+    assert_eq!(sum_with(&[8]), Ok(Shape::image(2, 8, 8)));
+    assert!(sum_with(&[2]).is_err());
+    assert!(sum_with(&[0]).is_err());
+    assert!(sum_with(&[1 << 40, 1 << 40]).is_err());
 }

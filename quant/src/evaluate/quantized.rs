@@ -87,6 +87,10 @@ impl Pass for QuantizedPass<'_> {
         Ok(self.0.network.bias(node))
     }
 
+    fn parameter(&mut self, node: &Node, part: &str) -> candle_core::Result<Tensor> {
+        self.0.network.parameter(&node.name, part)
+    }
+
     fn batch_norm(&mut self, node: &Node, _eps: f64, x: &Tensor) -> candle_core::Result<Tensor> {
         self.0.network.batch_norm(node, x)
     }

@@ -39,20 +39,7 @@ pub(super) fn chain(
             }
             Op::Relu if after.upper.is_none() => after.upper = Some(f32::INFINITY),
             Op::Relu6 if after.upper.is_none() => after.upper = Some(6.0),
-            Op::BatchNorm { .. }
-            | Op::Relu
-            | Op::Relu6
-            | Op::Conv2d(_)
-            | Op::Linear(_)
-            | Op::Add
-            | Op::MaxPool(_)
-            | Op::AveragePool(_)
-            | Op::GlobalAveragePool
-            | Op::Concat
-            | Op::Flatten
-            | Op::Softmax
-            | Op::Identity
-            | Op::Dropout { .. } => break,
+            _ => break,
         }
         last += 1;
     }

@@ -13,14 +13,18 @@ pub struct FloatPass<'a> {
 
 impl Pass for FloatPass<'_> {
     fn weight(&mut self, node: &Node) -> Result<Tensor> {
-        match self.weights.get(&format!("{}.weight", node.name)) {
-            Some(weight) => Ok(weight.clone()),
-            None => candle_core::bail!("the model has no weight `{}.weight`", node.name),
-        }
+        self.parameter(node, "weight")
     }
 
     fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
         Ok(self.weights.get(&format!("{}.bias", node.name)).cloned())
+    }
+
+    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
+        match self.weights.get(&format!("{}.{part}", node.name)) {
+            Some(tensor) => Ok(tensor.clone()),
+            None => candle_core::bail!("the model has no weight `{}.{part}`", node.name),
+        }
     }
 
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {

@@ -5,6 +5,7 @@
 
 mod chain;
 mod float;
+mod layout;
 mod operators;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use chain::chain;
 pub use float::FloatPass;
 use operators::After;
 
+use crate::kernels::Curve;
+
 /// What a walk over the graph asks of its caller: evaluation, calibration and training differ only here.
 pub trait Pass {
     /// Gives the weight of a convolution `(out, in / groups, kh, kw)` or of a linear layer `(out, in)`.
@@ -25,6 +28,9 @@ pub trait Pass {
 
     /// Gives the bias `(out,)` of a layer, if it has one.
     fn bias(&mut self, node: &Node) -> Result<Option<Tensor>>;
+
+    /// Gives another tensor of a node: the `slope` of a `PRelu`, the `value` of a constant.
+    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor>;
 
     /// Gives the batch norm of `x`.
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor>;
@@ -162,7 +168,11 @@ fn last_uses(nodes: &[Node]) -> BTreeMap<&str, usize> {
 
 /// Computes a node, and with it what follows in its chain.
 fn compute(node: &Node, inputs: Vec<Tensor>, after: After, pass: &mut dyn Pass) -> Result<Tensor> {
-    let Some(x) = inputs.first() else { candle_core::bail!("it has no input") };
+    let x = match (inputs.first(), &node.op) {
+        (_, Op::Constant { .. }) => return pass.parameter(node, "value")?.unsqueeze(0),
+        (Some(x), _) => x,
+        (None, _) => candle_core::bail!("it has no input"),
+    };
     match &node.op {
         Op::Conv2d(conv) => {
             let after = After { bias: pass.bias(node)?, ..after };
@@ -175,16 +185,32 @@ fn compute(node: &Node, inputs: Vec<Tensor>, after: After, pass: &mut dyn Pass) 
         Op::BatchNorm { eps } => pass.batch_norm(node, *eps, x),
         Op::Relu => operators::relu(x, f32::INFINITY),
         Op::Relu6 => operators::relu(x, 6.0),
-        Op::Add => match inputs.as_slice() {
-            [left, right] => operators::add(left, right, &after),
-            _ => candle_core::bail!("a sum takes 2 inputs, not {}", inputs.len()),
+        Op::LeakyRelu { slope } => operators::curve(x, Curve::LeakyRelu { slope: *slope }),
+        Op::PRelu => operators::p_relu(x, &pass.parameter(node, "slope")?),
+        Op::HardSwish => operators::curve(x, Curve::HardSwish),
+        Op::HardSigmoid { alpha, beta } => {
+            operators::curve(x, Curve::HardSigmoid { alpha: *alpha, beta: *beta })
+        }
+        Op::Sigmoid => operators::curve(x, Curve::Sigmoid),
+        Op::Clip { min, max } => operators::curve(x, Curve::Clip { min: *min, max: *max }),
+        Op::Add | Op::Mul => match inputs.as_slice() {
+            [left, right] if node.op == Op::Add => operators::add(left, right, &after),
+            [left, right] => operators::multiply(left, right),
+            _ => candle_core::bail!("it takes 2 inputs, not {}", inputs.len()),
         },
+        Op::Constant { .. } => candle_core::bail!("a constant takes no input"),
         Op::MaxPool(pool) => operators::max_pool(x, pool),
         Op::AveragePool(pool) => operators::average_pool(x, pool),
         Op::GlobalAveragePool => operators::global_average_pool(x),
-        Op::Concat => Tensor::cat(&inputs, 1),
+        Op::Mean { axes, keep } => layout::mean(x, axes, *keep),
+        Op::Concat { axis } => Tensor::cat(&inputs, axis + 1),
         Op::Flatten => x.flatten_from(1),
-        Op::Softmax => candle_nn::ops::softmax(x, 1),
+        Op::Reshape { shape } => layout::reshape(x, shape),
+        Op::Transpose { perm } => layout::transpose(x, perm),
+        Op::Slice { axis, start, end, step } => layout::slice(x, *axis, [*start, *end, *step]),
+        Op::Pad { before, after, value } => layout::pad(x, [before, after], *value),
+        Op::Softmax { axis } => candle_nn::ops::softmax(x, axis + 1),
+        Op::Lrn { size, alpha, beta, bias } => operators::lrn(x, *size, [*alpha, *beta, *bias]),
         Op::Identity => Ok(x.clone()),
         Op::Dropout { rate } => pass.dropout(node, *rate, x),
     }

@@ -6,7 +6,8 @@ use bitloop_core::graph::{Conv2d, Padding, Pool};
 use candle_core::{Result, Tensor};
 
 use super::ScaleShift;
-use crate::kernels::{self, Tail};
+use super::layout::{every, pad_axis};
+use crate::kernels::{self, Curve, Tail};
 
 /// What is done to a layer's output, in this order; absent parts are left out.
 #[derive(Default)]
@@ -71,6 +72,10 @@ pub(super) fn after(x: &Tensor, after: &After) -> Result<Tensor> {
 }
 
 pub(super) fn add(left: &Tensor, right: &Tensor, after: &After) -> Result<Tensor> {
+    if left.dims() != right.dims() {
+        let rank = left.rank().max(right.rank());
+        return after.composed(aligned(left, rank)?.broadcast_add(&aligned(right, rank)?)?);
+    }
     match after.tail(&[left, right], left.dim(1)?)? {
         Some(tail) => kernels::add(left, right, &tail),
         None => after.composed((left + right)?),
@@ -90,12 +95,27 @@ pub(super) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d, after: &After) 
 /// Candle knows one stride and one padding for both axes: pad first, and keep every n-th row and column afterwards.
 pub(super) fn conv2d_composed(x: &Tensor, weight: &Tensor, conv: &Conv2d) -> Result<Tensor> {
     let x = pad(x, conv.padding, 0.0)?;
+    let weight = &dilated(weight, conv.dilation)?;
     let [down, right] = conv.stride;
     if down == right {
         return x.conv2d(weight, 0, down, 1, conv.groups);
     }
     let y = x.conv2d(weight, 0, 1, 1, conv.groups)?;
     every(&every(&y, 2, down)?, 3, right)
+}
+
+/// Puts zeros between the taps, as candle knows one distance for both axes.
+fn dilated(weight: &Tensor, dilation: [usize; 2]) -> Result<Tensor> {
+    let (out, per_group, height, width) = weight.dims4()?;
+    let [down, right] = dilation.map(|distance| distance.saturating_sub(1));
+    if [down, right] == [0, 0] {
+        return Ok(weight.clone());
+    }
+    let rows = weight.reshape((out, per_group, height, 1, width))?.pad_with_zeros(3, 0, down)?;
+    let rows = rows.reshape((out, per_group, height * (down + 1), width, 1))?;
+    let taps = rows.pad_with_zeros(4, 0, right)?;
+    let taps = taps.reshape((out, per_group, height * (down + 1), width * (right + 1)))?;
+    taps.narrow(2, 0, height * (down + 1) - down)?.narrow(3, 0, width * (right + 1) - right)
 }
 
 pub(super) fn linear(x: &Tensor, weight: &Tensor, after: &After) -> Result<Tensor> {
@@ -144,10 +164,13 @@ pub(super) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     average_pool_composed(x, pool)
 }
 
-/// The mean over zeros and pixels, divided by the share of pixels: padding does not count.
+/// The mean over zeros and pixels, divided by the share of pixels unless padding counts.
 pub(super) fn average_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let mean =
         |x: &Tensor| pad(x, pool.padding, 0.0)?.avg_pool2d_with_stride(pair(pool.kernel), pair(pool.stride));
+    if pool.count_padding {
+        return mean(x);
+    }
     mean(x)?.broadcast_div(&mean(&x.narrow(0, 0, 1)?.narrow(1, 0, 1)?.ones_like()?)?)
 }
 
@@ -160,30 +183,54 @@ fn pair([first, second]: [usize; 2]) -> (usize, usize) {
 }
 
 fn pad(x: &Tensor, padding: Padding, value: f32) -> Result<Tensor> {
-    if padding == Padding::default() {
-        return Ok(x.clone());
-    }
-    if value == 0.0 {
-        return x.pad_with_zeros(2, padding.top, padding.bottom)?.pad_with_zeros(
-            3,
-            padding.left,
-            padding.right,
-        );
-    }
-    let full = |x: &Tensor, axis: usize, count: usize| {
-        let mut shape = x.dims().to_vec();
-        shape[axis] = count;
-        Tensor::full(value, shape, x.device())
-    };
-    let x = Tensor::cat(&[&full(x, 2, padding.top)?, x, &full(x, 2, padding.bottom)?], 2)?;
-    Tensor::cat(&[&full(&x, 3, padding.left)?, &x, &full(&x, 3, padding.right)?], 3)
+    let x = pad_axis(x, 2, [padding.top, padding.bottom], value)?;
+    pad_axis(&x, 3, [padding.left, padding.right], value)
 }
 
-fn every(x: &Tensor, axis: usize, step: usize) -> Result<Tensor> {
-    if step == 1 {
-        return Ok(x.clone());
+/// Puts axes of extent 1 behind the batch, so that candle's broadcasting aligns the images and not the batch.
+fn aligned(x: &Tensor, rank: usize) -> Result<Tensor> {
+    let mut shape = x.dims().to_vec();
+    while shape.len() < rank {
+        shape.insert(1, 1);
     }
-    let kept = (x.dim(axis)?).div_ceil(step) as u32;
-    let indices: Vec<u32> = (0..kept).map(|index| index * step as u32).collect();
-    x.index_select(&Tensor::new(indices, x.device())?, axis)
+    x.reshape(shape)
+}
+
+pub(super) fn multiply(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    let rank = left.rank().max(right.rank());
+    aligned(left, rank)?.broadcast_mul(&aligned(right, rank)?)
+}
+
+pub(super) fn curve(x: &Tensor, curve: Curve) -> Result<Tensor> {
+    if x.device().is_cpu() && !x.track_op() {
+        return kernels::curve(x, curve);
+    }
+    curve_composed(x, curve)
+}
+
+/// The same out of candle's operators: for gradients, and for devices without a kernel of ours.
+pub(super) fn curve_composed(x: &Tensor, curve: Curve) -> Result<Tensor> {
+    match curve {
+        Curve::LeakyRelu { slope } => x.relu()? + (x.minimum(0.0)? * f64::from(slope))?,
+        Curve::HardSwish => x * (x / 6.0)?.affine(1.0, 0.5)?.clamp(0.0, 1.0)?,
+        Curve::HardSigmoid { alpha, beta } => x.affine(f64::from(alpha), f64::from(beta))?.clamp(0.0, 1.0),
+        Curve::Sigmoid => candle_nn::ops::sigmoid(x),
+        Curve::Clip { min, max } => x.clamp(min, max),
+    }
+}
+
+pub(super) fn p_relu(x: &Tensor, slope: &Tensor) -> Result<Tensor> {
+    x.relu()? + x.minimum(0.0)?.broadcast_mul(&along_channels(slope, x.rank())?)?
+}
+
+/// As ONNX defines it: of an even number of channels, the odd one is taken from those that follow.
+pub(super) fn lrn(x: &Tensor, size: usize, [alpha, beta, bias]: [f32; 3]) -> Result<Tensor> {
+    let channels = x.dim(1)?;
+    let before = (size - 1) / 2;
+    let squares = x.sqr()?.pad_with_zeros(1, before, size - 1 - before)?;
+    let mut sum = squares.narrow(1, 0, channels)?;
+    for offset in 1..size {
+        sum = (sum + squares.narrow(1, offset, channels)?)?;
+    }
+    x / sum.affine(f64::from(alpha) / size as f64, f64::from(bias))?.powf(f64::from(beta))?
 }

@@ -34,12 +34,20 @@ const UNEVEN: Padding = Padding { top: 0, left: 1, bottom: 2, right: 1 };
 fn kernels_equal_what_other_devices_run() {
     let x = random(&[3, 4, 7, 6], 1);
     for (stride, groups) in [([1, 1], 1), ([2, 2], 1), ([1, 2], 1), ([2, 2], 2), ([2, 2], 4), ([3, 1], 4)] {
-        let conv = Conv2d { out_channels: 4, kernel: [3, 2], stride, padding: UNEVEN, groups, bias: false };
+        let conv = Conv2d {
+            out_channels: 4,
+            kernel: [3, 2],
+            stride,
+            padding: UNEVEN,
+            dilation: [groups.min(2), stride[0].min(2)],
+            groups,
+            bias: false,
+        };
         let weight = random(&[4, 4 / groups, 3, 2], 2);
         let found = operators::conv2d(&x, &weight, &conv, &operators::After::default()).unwrap();
         assert_close(&found, &operators::conv2d_composed(&x, &weight, &conv).unwrap(), "conv2d");
 
-        let pool = Pool { kernel: [3, 2], stride, padding: UNEVEN };
+        let pool = Pool { kernel: [3, 2], stride, padding: UNEVEN, count_padding: groups > 1 };
         let found = operators::max_pool(&x, &pool).unwrap();
         assert_close(&found, &operators::max_pool_composed(&x, &pool).unwrap(), "max pool");
         let found = operators::average_pool(&x, &pool).unwrap();
@@ -47,7 +55,70 @@ fn kernels_equal_what_other_devices_run() {
     }
 }
 
-/// Every operator once, on a 2x6x6 image.
+#[test]
+fn curves_equal_what_other_devices_run_and_what_their_formulas_give() {
+    let x = Tensor::new(&[[-7.0_f32, -3.0, -1.5, -0.5], [0.0, 1.0, 2.5, 6.5]], &Device::Cpu).unwrap();
+    let cases: [(Curve, [f32; 8]); 5] = [
+        (Curve::LeakyRelu { slope: 0.1 }, [-0.7, -0.3, -0.15, -0.05, 0.0, 1.0, 2.5, 6.5]),
+        (Curve::HardSwish, [0.0, 0.0, -0.375, -0.208_333, 0.0, 0.666_667, 2.291_667, 6.5]),
+        (Curve::HardSigmoid { alpha: 0.2, beta: 0.5 }, [0.0, 0.0, 0.2, 0.4, 0.5, 0.7, 1.0, 1.0]),
+        (Curve::Sigmoid, [0.000_911, 0.047_426, 0.182_426, 0.377_541, 0.5, 0.731_059, 0.924_142, 0.998_499]),
+        (Curve::Clip { min: -1.0, max: 2.0 }, [-1.0, -1.0, -1.0, -0.5, 0.0, 1.0, 2.0, 2.0]),
+    ];
+    for (curve, expected) in cases {
+        let expected = Tensor::from_slice(&expected, (2, 4), &Device::Cpu).unwrap();
+        assert_close(&operators::curve(&x, curve).unwrap(), &expected, &format!("{curve:?}"));
+        assert_close(&operators::curve_composed(&x, curve).unwrap(), &expected, &format!("{curve:?}"));
+    }
+}
+
+#[test]
+fn operators_that_move_values_skip_the_batch() {
+    let mut graph = Graph::new("layout", image_input(2, 3));
+    graph.push("transpose", Op::Transpose { perm: vec![1, 2, 0] }, &[INPUT]);
+    graph.push("slice", Op::Slice { axis: 1, start: 0, end: 3, step: 2 }, &["transpose"]);
+    graph.push("pad", Op::Pad { before: vec![0, 1, 0], after: vec![0, 0, 1], value: 5.0 }, &["slice"]);
+    graph.push("mean", Op::Mean { axes: vec![0, 2], keep: true }, &["pad"]);
+    graph.push("reshape", Op::Reshape { shape: vec![3, 1] }, &["mean"]);
+    graph.push("value", Op::Constant { shape: vec![3, 2] }, &[]);
+    graph.push("mul", Op::Mul, &["reshape", "value"]);
+    graph.push("concat", Op::Concat { axis: 1 }, &["mul", "reshape"]);
+    let shapes: Vec<Vec<usize>> = graph.shapes().unwrap().into_iter().map(|shape| shape.0).collect();
+    let value = Tensor::new(&[[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu).unwrap();
+    let weights = BTreeMap::from([("value.value".to_owned(), value)]);
+    // Image 1 is image 0 plus 100: what leaks from one to the other would show.
+    let pixels: Vec<f32> = (0..36).map(|i| (i % 18) as f32 + if i < 18 { 0.0 } else { 100.0 }).collect();
+    let x = Tensor::from_vec(pixels, (2, 2, 3, 3), &Device::Cpu).unwrap();
+
+    let y = forward(&graph, &x, "concat", &mut FloatPass { weights: &weights }).unwrap();
+
+    let [a, b, c] = [5.0, (7.5 + 7.5 + 5.0) / 3.0, (9.5 + 9.5 + 5.0) / 3.0];
+    let [b1, c1] = [(107.5 * 2.0 + 5.0) / 3.0, (109.5 * 2.0 + 5.0) / 3.0];
+    let expected: Vec<f32> = [[a, b, c], [a, b1, c1]]
+        .iter()
+        .flat_map(|[a, b, c]| [*a, 2.0 * a, *a, 3.0 * b, 4.0 * b, *b, 5.0 * c, 6.0 * c, *c])
+        .collect();
+    assert_eq!(shapes.last().unwrap(), &[3, 3]);
+    assert_close(&y, &Tensor::from_vec(expected, (2, 3, 3), &Device::Cpu).unwrap(), "concat");
+}
+
+#[test]
+fn normalization_over_channels_and_slopes_equal_their_definition() {
+    let mut graph = Graph::new("lrn", image_input(4, 1));
+    graph.push("slopes", Op::PRelu, &[INPUT]);
+    graph.push("lrn", Op::Lrn { size: 2, alpha: 0.5, beta: 2.0, bias: 1.0 }, &["slopes"]);
+    let slope = Tensor::new(&[1.0_f32, 0.5, 0.25, 0.0], &Device::Cpu).unwrap();
+    let weights = BTreeMap::from([("slopes.slope".to_owned(), slope)]);
+    let x = Tensor::new(&[-1.0_f32, -2.0, 3.0, -4.0], &Device::Cpu).unwrap().reshape((1, 4, 1, 1)).unwrap();
+
+    let y = forward(&graph, &x, "lrn", &mut FloatPass { weights: &weights }).unwrap();
+
+    // Behind the slopes: -1, -1, 3, 0; each sum is over the channel and the next one.
+    let expected = [-1.0 / 1.5_f32.powi(2), -1.0 / 3.5_f32.powi(2), 3.0 / 3.25_f32.powi(2), 0.0];
+    assert_close(&y.flatten_all().unwrap(), &Tensor::new(&expected, &Device::Cpu).unwrap(), "lrn");
+}
+
+/// The operators of a plain network once each, on a 2x6x6 image.
 fn all_operators() -> Graph {
     let mut graph = Graph::new("all", image_input(2, 6));
     let conv = Conv2d {
@@ -55,10 +126,11 @@ fn all_operators() -> Graph {
         kernel: [3, 3],
         stride: [1, 1],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups: 1,
         bias: true,
     };
-    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default(), count_padding: false };
     graph.push("conv", Op::Conv2d(conv), &[INPUT]);
     graph.push("bn", Op::BatchNorm { eps: 1e-3 }, &["conv"]);
     graph.push("relu", Op::Relu, &["bn"]);
@@ -66,13 +138,13 @@ fn all_operators() -> Graph {
     graph.push("add", Op::Add, &["relu", "relu6"]);
     graph.push("max", Op::MaxPool(pool.clone()), &["add"]);
     graph.push("average", Op::AveragePool(pool), &["add"]);
-    graph.push("concat", Op::Concat, &["max", "average"]);
+    graph.push("concat", Op::Concat { axis: 0 }, &["max", "average"]);
     graph.push("same", Op::Identity, &["concat"]);
     graph.push("drop", Op::Dropout { rate: 0.5 }, &["same"]);
     graph.push("flatten", Op::Flatten, &["drop"]);
     let dense = Linear { out_features: 4, bias: true };
     graph.push("dense", Op::Linear(dense), &["flatten"]);
-    graph.push("softmax", Op::Softmax, &["dense"]);
+    graph.push("softmax", Op::Softmax { axis: 0 }, &["dense"]);
     graph
 }
 
@@ -142,6 +214,10 @@ impl Pass for Watching<'_> {
         self.0.bias(node)
     }
 
+    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
+        self.0.parameter(node, part)
+    }
+
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
         self.0.batch_norm(node, eps, x)
     }
@@ -155,6 +231,7 @@ fn chains() -> Graph {
         kernel: [3, 3],
         stride: [1, 1],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups,
         bias: groups == 1,
     };
@@ -223,6 +300,10 @@ impl Pass for Doubling<'_> {
 
     fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
         self.float.bias(node)
+    }
+
+    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
+        self.float.parameter(node, part)
     }
 
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {

@@ -38,6 +38,7 @@ pub(super) struct Geometry {
     pub(super) out_size: [usize; 2],
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
+    dilation: [usize; 2],
     /// Rows above, columns to the left.
     pub(super) before: [usize; 2],
     pub(super) groups: usize,
@@ -61,20 +62,20 @@ impl Geometry {
             );
         }
         let padded = [height + padding.top + padding.bottom, width + padding.left + padding.right];
-        if conv.stride.contains(&0) || conv.kernel.contains(&0) || padded[0] < kh || padded[1] < kw {
-            candle_core::bail!(
-                "no {kh}x{kw} window at stride {:?} fits a padded image of {padded:?}",
-                conv.stride
-            );
+        let is_empty = [conv.stride, conv.kernel, conv.dilation].as_flattened().contains(&0);
+        let reach = [0, 1].map(|axis| conv.kernel[axis].saturating_sub(1) * conv.dilation[axis] + 1);
+        if is_empty || padded[0] < reach[0] || padded[1] < reach[1] {
+            candle_core::bail!("{conv:?} has no window that fits a padded image of {padded:?}");
         }
         Ok(Self {
             images,
             channels,
             size: [height, width],
             out_channels,
-            out_size: [0, 1].map(|axis| (padded[axis] - conv.kernel[axis]) / conv.stride[axis] + 1),
+            out_size: [0, 1].map(|axis| (padded[axis] - reach[axis]) / conv.stride[axis] + 1),
             kernel: conv.kernel,
             stride: conv.stride,
+            dilation: conv.dilation,
             before: [padding.top, padding.left],
             groups,
             padded: padded != [height, width],
@@ -118,7 +119,7 @@ impl Geometry {
 
     /// Output positions along `axis` whose kernel tap `tap` lies inside the image.
     pub(super) fn inside(&self, axis: usize, tap: usize) -> Range<usize> {
-        let (stride, before) = (self.stride[axis], self.before[axis]);
+        let (stride, before, tap) = (self.stride[axis], self.before[axis], tap * self.dilation[axis]);
         let start = before.saturating_sub(tap).div_ceil(stride);
         let end = match (self.size[axis] + before).checked_sub(tap + 1) {
             Some(last) => (last / stride + 1).min(self.out_size[axis]),
@@ -129,7 +130,7 @@ impl Geometry {
 
     /// Input position along `axis` under kernel tap `tap` at an output position from [`Geometry::inside`].
     pub(super) fn source(&self, axis: usize, position: usize, tap: usize) -> usize {
-        position * self.stride[axis] + tap - self.before[axis]
+        position * self.stride[axis] + tap * self.dilation[axis] - self.before[axis]
     }
 }
 

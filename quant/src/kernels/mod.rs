@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod conv;
+mod curve;
 mod dense;
 mod depthwise;
 mod gemm;
@@ -20,6 +21,7 @@ mod windows;
 
 pub(crate) use batch_norm::batch_norm;
 pub(crate) use conv::{conv2d, conv2d_then};
+pub(crate) use curve::{Curve, curve};
 pub(crate) use linear::{linear, linear_then};
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use relu::relu;

@@ -16,7 +16,7 @@ pub(crate) fn max_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     x.contiguous()?.apply_op1(MaxPool(windows))
 }
 
-/// Returns the mean of every window, over the values inside the image.
+/// Returns the mean of every window: over the values inside the image, or with the padding counted as zeros.
 ///
 /// Shapes: `(n, c, h, w)` -> `(n, c, h', w')`, f32 on the CPU. Errors: a message if no window fits.
 pub(crate) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
@@ -54,6 +54,12 @@ impl Windows {
 
     fn plane(&self) -> usize {
         self.size[0] * self.size[1]
+    }
+
+    /// Values that the mean over a window is taken of.
+    fn counted(&self, rows: &Range<usize>, columns: &Range<usize>) -> f32 {
+        let [height, width] = self.pool.kernel;
+        (if self.pool.count_padding { height * width } else { rows.len() * columns.len() }) as f32
     }
 
     fn positions(&self) -> usize {
@@ -156,9 +162,9 @@ impl CustomOp1 for AveragePool {
         let width = windows.size[1];
         let y = windows.forward(slice(storage, layout)?, |x, y| {
             windows.each(|position, rows, columns| {
-                let count = rows.len() * columns.len();
+                let count = windows.counted(&rows, &columns);
                 let lines = rows.map(|row| &x[row * width + columns.start..row * width + columns.end]);
-                y[position] = lines.flatten().sum::<f32>() / count as f32;
+                y[position] = lines.flatten().sum::<f32>() / count;
             });
         });
         Ok((CpuStorage::F32(y), windows.out_shape()))
@@ -169,7 +175,7 @@ impl CustomOp1 for AveragePool {
         let width = windows.size[1];
         let channel = |_: &[f32], dy: &[f32], dx: &mut [f32]| {
             windows.each(|position, rows, columns| {
-                let share = dy[position] / (rows.len() * columns.len()) as f32;
+                let share = dy[position] / windows.counted(&rows, &columns);
                 for row in rows {
                     for value in &mut dx[row * width + columns.start..row * width + columns.end] {
                         *value += share;

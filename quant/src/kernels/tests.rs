@@ -64,8 +64,8 @@ fn naive_conv(x: &Tensor, w: &Tensor, conv: &Conv2d, r: &Tensor) -> Reference {
         let group = out / (conv.out_channels / conv.groups);
         for tap in 0..per_group * kh * kw {
             let (c, ky, kx) = (tap / (kh * kw), tap / kw % kh, tap % kw);
-            let iy = (oy * conv.stride[0] + ky).wrapping_sub(conv.padding.top);
-            let ix = (ox * conv.stride[1] + kx).wrapping_sub(conv.padding.left);
+            let iy = (oy * conv.stride[0] + ky * conv.dilation[0]).wrapping_sub(conv.padding.top);
+            let ix = (ox * conv.stride[1] + kx * conv.dilation[1]).wrapping_sub(conv.padding.left);
             if iy >= height || ix >= width {
                 continue;
             }
@@ -85,8 +85,10 @@ fn random_conv(groups: usize, per_group: [usize; 2], rng: &mut Rng) -> (Conv2d, 
     let mut zeros = || rng.below(3);
     let padding = Padding { top: zeros(), left: zeros(), bottom: zeros(), right: zeros() };
     let stride = [1 + rng.below(3), 1 + rng.below(3)];
-    let size = [0, 1].map(|axis| kernel[axis] + rng.below(6));
-    let conv = Conv2d { out_channels: groups * per_group[1], kernel, stride, padding, groups, bias: false };
+    let dilation = [1 + rng.below(2), 1 + rng.below(3)];
+    let size = [0, 1].map(|axis| (kernel[axis] - 1) * dilation[axis] + 1 + rng.below(6));
+    let out_channels = groups * per_group[1];
+    let conv = Conv2d { out_channels, kernel, stride, padding, dilation, groups, bias: false };
     let x = vec![1 + rng.below(20), groups * per_group[0], size[0], size[1]];
     let w = vec![conv.out_channels, per_group[0], kernel[0], kernel[1]];
     (conv, x, w)
@@ -133,6 +135,7 @@ fn depthwise_lines_longer_than_the_lanes_equal_their_definition() {
         kernel: [3, 3],
         stride: [1, 1],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups: 3,
         bias: false,
     };
@@ -147,6 +150,7 @@ fn pointwise_and_single_pixel_convolutions_equal_their_definition() {
         kernel: [1, 1],
         stride: [stride; 2],
         padding: Padding::all(padding),
+        dilation: [1, 1],
         groups: 1,
         bias: false,
     };
@@ -166,6 +170,7 @@ fn a_constant_input_gets_no_gradient_but_its_weight_does() {
         kernel: [3, 3],
         stride: [1, 1],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups: 1,
         bias: false,
     };
@@ -186,6 +191,7 @@ fn a_misfit_is_refused_not_computed() {
         kernel: [3, 3],
         stride: [1, 1],
         padding: Padding::default(),
+        dilation: [1, 1],
         groups: 1,
         bias: false,
     };
@@ -234,9 +240,10 @@ fn naive_pool(x: &Tensor, pool: &Pool, r: &Tensor) -> [Vec<f64>; 4] {
         let largest = *window.iter().max_by(|a, b| x[**a].total_cmp(&x[**b])).unwrap();
         result[0][index] = x[largest];
         result[1][largest] += r[index];
-        result[2][index] = window.iter().map(|pixel| x[*pixel]).sum::<f64>() / window.len() as f64;
+        let counted = if pool.count_padding { pool.kernel[0] * pool.kernel[1] } else { window.len() } as f64;
+        result[2][index] = window.iter().map(|pixel| x[*pixel]).sum::<f64>() / counted;
         for pixel in &window {
-            result[3][*pixel] += r[index] / window.len() as f64;
+            result[3][*pixel] += r[index] / counted;
         }
     }
     result
@@ -249,7 +256,8 @@ fn poolings_equal_their_definition() {
         let kernel = [1 + rng.below(4), 1 + rng.below(4)];
         let mut zeros = |axis: usize| rng.below(kernel[axis]);
         let padding = Padding { top: zeros(0), left: zeros(1), bottom: zeros(0), right: zeros(1) };
-        let pool = Pool { kernel, stride: [1 + rng.below(4), 1 + rng.below(4)], padding };
+        let stride = [1 + rng.below(4), 1 + rng.below(4)];
+        let pool = Pool { kernel, stride, padding, count_padding: rng.below(2) == 1 };
         let shape = [1 + rng.below(3), 1 + rng.below(3), kernel[0] + rng.below(6), kernel[1] + rng.below(6)];
         let x = random(&shape, &mut rng);
 
@@ -267,7 +275,7 @@ fn poolings_equal_their_definition() {
 
 #[test]
 fn a_maximum_shows_a_nan() {
-    let pool = Pool { kernel: [1, 3], stride: [1, 1], padding: Padding::default() };
+    let pool = Pool { kernel: [1, 3], stride: [1, 1], padding: Padding::default(), count_padding: false };
     let x = Tensor::new(&[[[[5.0f32, f32::NAN, 7.0]]]], &Device::Cpu).unwrap();
 
     assert!(values(&max_pool(&x, &pool).unwrap())[0].is_nan());
@@ -340,6 +348,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
         kernel: [3, 3],
         stride: [2, 1],
         padding: Padding::all(1),
+        dilation: [1, 1],
         groups,
         bias: false,
     };
@@ -458,6 +467,7 @@ fn tails_give_the_same_bytes_in_any_number_of_threads() {
         kernel: [3, 3],
         stride: [2, 2],
         padding: Padding { top: 0, left: 1, bottom: 1, right: 0 },
+        dilation: [1, 1],
         groups: 1,
         bias: false,
     };

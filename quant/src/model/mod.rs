@@ -21,7 +21,7 @@ pub struct Model {
     /// The operators.
     pub graph: Graph,
     /// f32 tensors on the CPU: `<node>.weight`, `<node>.bias`, and for a batch norm `<node>.gamma`, `.beta`,
-    /// `.running_mean`, `.running_var`.
+    /// `.running_mean`, `.running_var`; for a `PRelu` `<node>.slope`, for a constant `<node>.value`.
     pub weights: BTreeMap<String, Tensor>,
 }
 
@@ -102,15 +102,29 @@ pub fn expected_tensors(graph: &Graph) -> Result<Vec<(String, Vec<usize>)>, Grap
                     expect(part, vec![channels]);
                 }
             }
+            Op::PRelu => expect("slope", vec![channels]),
+            Op::Constant { shape } => expect("value", shape.clone()),
             Op::Relu
             | Op::Relu6
+            | Op::LeakyRelu { .. }
+            | Op::HardSwish
+            | Op::HardSigmoid { .. }
+            | Op::Sigmoid
+            | Op::Clip { .. }
             | Op::Add
+            | Op::Mul
             | Op::MaxPool(_)
             | Op::AveragePool(_)
             | Op::GlobalAveragePool
-            | Op::Concat
+            | Op::Mean { .. }
+            | Op::Concat { .. }
             | Op::Flatten
-            | Op::Softmax
+            | Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Softmax { .. }
+            | Op::Lrn { .. }
             | Op::Identity
             | Op::Dropout { .. } => {}
         }

@@ -14,11 +14,12 @@ pub(crate) fn graph() -> Graph {
             kernel: [3, 3],
             stride: [1, 1],
             padding: Padding::all(1),
+            dilation: [1, 1],
             groups,
             bias,
         })
     };
-    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default(), count_padding: false };
     let linear = Linear { out_features: 6, bias: true };
     let mut graph = Graph::new("fixture", input);
     graph.push("conv", conv(4, 1, false), &[INPUT]);
@@ -29,7 +30,7 @@ pub(crate) fn graph() -> Graph {
     graph.push("pool", Op::MaxPool(pool), &["add"]);
     graph.push("flatten", Op::Flatten, &["pool"]);
     graph.push("dense", Op::Linear(linear), &["flatten"]);
-    graph.push("softmax", Op::Softmax, &["dense"]);
+    graph.push("softmax", Op::Softmax { axis: 0 }, &["dense"]);
     graph
 }
 

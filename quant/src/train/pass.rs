@@ -44,6 +44,10 @@ impl Pass for TrainingPass<'_> {
         Ok(bias.map(|bias| bias.as_tensor().clone()))
     }
 
+    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
+        self.variable(node, part)
+    }
+
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
         let (gamma, beta) = (self.variable(node, "gamma")?, self.variable(node, "beta")?);
         let (y, statistics) = kernels::batch_norm(x, &gamma, &beta, eps)?;

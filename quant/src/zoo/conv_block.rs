@@ -120,7 +120,7 @@ impl Builder<'_> {
     }
 
     fn pooling(&mut self, suffix: &str) {
-        let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default() };
+        let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default(), count_padding: false };
         self.size = self.size.map(|size| size / 2);
         self.push(joined("mp", suffix), Op::MaxPool(pool));
         if self.spec.xnornet_trick {
@@ -133,7 +133,7 @@ impl Builder<'_> {
             self.push("flatten".to_owned(), Op::Flatten);
             let dense = Linear { out_features: classes, bias: true };
             self.push("dense".to_owned(), Op::Linear(dense));
-            self.push("softmax".to_owned(), Op::Softmax);
+            self.push("softmax".to_owned(), Op::Softmax { axis: 0 });
             return Ok(());
         }
         if self.size != [1, 1] {
@@ -142,7 +142,7 @@ impl Builder<'_> {
         }
         let window = Window { kernel: [1, 1], stride: 1, groups: 1, bias: true };
         self.conv("dense".to_owned(), classes, window);
-        self.push("softmax".to_owned(), Op::Softmax);
+        self.push("softmax".to_owned(), Op::Softmax { axis: 0 });
         self.push("flatten".to_owned(), Op::Flatten);
         Ok(())
     }
@@ -154,6 +154,7 @@ impl Builder<'_> {
             kernel: window.kernel,
             stride,
             padding: Padding::same(self.size, window.kernel, stride),
+            dilation: [1, 1],
             groups: window.groups,
             bias: window.bias,
         };

@@ -85,6 +85,7 @@ impl Builder {
             kernel: [window.kernel; 2],
             stride: [window.stride; 2],
             padding: Padding::all(padding),
+            dilation: [1, 1],
             groups: 1,
             bias: false,
         };
