@@ -172,8 +172,8 @@ impl Plan {
             candidates: Candidates {
                 weight_bits: spec.quantization.weights.bits.clone(),
                 activation_bits: spec.quantization.activations.bits.clone(),
-                granularity: spec.quantization.weights.granularity,
-                calibration: spec.quantization.activations.calibration,
+                granularity: spec.quantization.weights.rule.granularity,
+                calibration: spec.quantization.activations.rule.calibration,
                 baseline: spec.quantization.baseline,
             },
             stages,

@@ -8,6 +8,12 @@ use crate::bits::{BitConfig, Choice};
 use crate::canonical::Encoder;
 use crate::digest::Digest;
 
+mod rule;
+
+pub use rule::{
+    ActivationRule, Calibration, Granularity, Percentile, Scheme, UnsupportedPercentile, WeightRule,
+};
+
 /// Version of the canonical form of a trial; a change makes every trial a new one.
 pub const KEY_SCHEMA: u64 = 1;
 
@@ -37,24 +43,6 @@ impl Numerics {
             Self::Float => "float",
         }
     }
-}
-
-/// How many scales a weight has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Granularity {
-    /// One scale for the whole tensor.
-    PerTensor,
-    /// One scale per output channel.
-    PerChannel,
-}
-
-/// How a range is derived from calibration statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Calibration {
-    /// Smallest and largest value seen, with zero included.
-    MinMax,
 }
 
 /// Which images of a data artifact a trial sees: `start..start + len`.
@@ -112,14 +100,9 @@ impl EvaluateContext {
             .number(self.images.start)
             .number(self.images.len)
             .digest(&self.statistics)
-            .text(self.numerics.as_str())
-            .number(match self.weight_granularity {
-                Granularity::PerTensor => 0,
-                Granularity::PerChannel => 1,
-            })
-            .number(match self.calibration {
-                Calibration::MinMax => 0,
-            });
+            .text(self.numerics.as_str());
+        self.weight_granularity.write(&mut encoder);
+        self.calibration.write(&mut encoder);
         write_choice(&mut encoder, self.baseline);
         encoder.list(&self.points, |encoder, point| {
             encoder.text(point);
@@ -154,10 +137,8 @@ impl TrialSpec {
                     .digest(&prepare.model)
                     .digest(&prepare.data)
                     .number(prepare.images.start)
-                    .number(prepare.images.len)
-                    .number(match prepare.calibration {
-                        Calibration::MinMax => 0,
-                    });
+                    .number(prepare.images.len);
+                prepare.calibration.write(&mut encoder);
             }
             Self::Evaluate { context, config } => {
                 encoder.number(1).digest(context);

@@ -1,5 +1,5 @@
 use crate::bits::Bits;
-use crate::trial::{Calibration, Granularity, Numerics};
+use crate::trial::{ActivationRule, Numerics, WeightRule};
 
 /// A data set that bitloop can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ pub struct DataSpec {
 pub struct WeightQuantization {
     /// Widths, ascending and without repetition.
     pub bits: Vec<Bits>,
-    /// Scales per tensor or per channel; the grid is symmetric.
-    pub granularity: Granularity,
+    /// How encodings are found.
+    pub rule: WeightRule,
 }
 
 /// Which widths activations are tried at.
@@ -57,8 +57,8 @@ pub struct WeightQuantization {
 pub struct ActivationQuantization {
     /// Widths, ascending and without repetition.
     pub bits: Vec<Bits>,
-    /// How ranges are found; the grid is asymmetric.
-    pub calibration: Calibration,
+    /// How encodings are found.
+    pub rule: ActivationRule,
 }
 
 /// The candidates.

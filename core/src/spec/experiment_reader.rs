@@ -9,14 +9,25 @@ use super::{
     Split, StageSpec, WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
-use crate::trial::{Calibration, Granularity, Numerics};
+use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme, WeightRule};
 
 /// Most images in a part, far above any data set and far below where sums of counts overflow.
 const IMAGES_MAX: u64 = 1_000_000_000;
 
 const GRANULARITIES: [(&str, Granularity); 2] =
     [("per_channel", Granularity::PerChannel), ("per_tensor", Granularity::PerTensor)];
-const CALIBRATIONS: [(&str, Calibration); 1] = [("min_max", Calibration::MinMax)];
+const CALIBRATIONS: [(&str, Calibration); 4] = [
+    ("min_max", Calibration::MinMax),
+    ("sqnr", Calibration::Sqnr),
+    ("tf_enhanced", Calibration::TfEnhanced),
+    ("mse", Calibration::Mse),
+];
+/// The one calibration that has a parameter.
+const PERCENTILE: &str = "percentile";
+const PARTS_PER_PERCENT: f64 = 1e4;
+/// One part per million above the half, where the ends of the range would meet.
+const PERCENT_MIN: f64 = 50.0001;
+const PERCENT_MAX: f64 = 100.0;
 const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Test)];
 
 /// The kinds of stages.
@@ -29,7 +40,8 @@ impl ExperimentSpec {
     /// Reads an experiment file; `docs/experiment.md` describes its keys.
     ///
     /// Defaults: `data.split: test`, `data.report: rest`, `data.seed: 0`, `weights.scheme: symmetric`,
-    /// `weights.granularity: per_channel`, `activations.scheme: asymmetric`, `activations.calibration: min_max`.
+    /// `weights.granularity: per_channel`, `weights.calibration: min_max`, `activations.scheme: asymmetric`,
+    /// `activations.calibration: min_max`.
     /// Widths come back in ascending order.
     ///
     /// Errors: every mistake in the text, in the order of the file.
@@ -121,22 +133,46 @@ fn quantization(place: &Place<'_>) -> Option<QuantizationSpec> {
 }
 
 fn weights(place: &Place<'_>, baseline: Option<Bits>) -> Option<WeightQuantization> {
-    let fields = place.fields(&["bits", "scheme", "granularity"])?;
+    let fields = place.fields(&["bits", "scheme", "granularity", "calibration"])?;
     let bits = fields.required("bits", "bits: [2, 4]", |place| candidates(place, baseline));
-    let scheme = fields.optional("scheme", (), |place| place.word(&[("symmetric", ())]));
+    let scheme = fields.optional("scheme", Scheme::Symmetric, scheme);
     let granularity =
         fields.optional("granularity", Granularity::PerChannel, |place| place.word(&GRANULARITIES));
-    scheme?;
-    Some(WeightQuantization { bits: bits?, granularity: granularity? })
+    let calibration = fields.optional("calibration", Calibration::MinMax, calibration);
+    let rule = WeightRule { scheme: scheme?, granularity: granularity?, calibration: calibration? };
+    Some(WeightQuantization { bits: bits?, rule })
 }
 
 fn activations(place: &Place<'_>, baseline: Option<Bits>) -> Option<ActivationQuantization> {
     let fields = place.fields(&["bits", "scheme", "calibration"])?;
     let bits = fields.required("bits", "bits: [2, 4]", |place| candidates(place, baseline));
-    let scheme = fields.optional("scheme", (), |place| place.word(&[("asymmetric", ())]));
-    let calibration = fields.optional("calibration", Calibration::MinMax, |place| place.word(&CALIBRATIONS));
-    scheme?;
-    Some(ActivationQuantization { bits: bits?, calibration: calibration? })
+    let scheme = fields.optional("scheme", Scheme::Asymmetric, scheme);
+    let calibration = fields.optional("calibration", Calibration::MinMax, calibration);
+    let rule = ActivationRule { scheme: scheme?, calibration: calibration? };
+    Some(ActivationQuantization { bits: bits?, rule })
+}
+
+fn scheme(place: &Place<'_>) -> Option<Scheme> {
+    place.word(&Scheme::ALL.map(|scheme| (scheme.as_str(), scheme)))
+}
+
+/// A word, or `{ percentile: 99.9 }`.
+fn calibration(place: &Place<'_>) -> Option<Calibration> {
+    if !place.is_mapping() {
+        if place.as_text() == Some(PERCENTILE) {
+            return place.mistake("it is not said which percentile", "write `{ percentile: 99.9 }`");
+        }
+        return place.word(&CALIBRATIONS);
+    }
+    let ((), place) = place.variant(&[(PERCENTILE, ())])?;
+    let percent = place.number(PERCENT_MIN..=PERCENT_MAX)?;
+    let parts_per_million = percent * PARTS_PER_PERCENT;
+    let whole = parts_per_million.round();
+    // The text's number is rounded to binary: 99.9 is a whole number of parts only to within a few units of 1e-8.
+    if (parts_per_million - whole).abs() > 1e-6 {
+        return place.mistake(format!("{percent} has more than four decimals"), "round it to four");
+    }
+    Percentile::new(whole as u32).ok().map(Calibration::Percentile)
 }
 
 /// Widths below the baseline's, ascending; each width that cannot be tried is a mistake of its own.

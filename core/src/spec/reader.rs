@@ -46,6 +46,11 @@ impl<'a> Place<'a> {
         matches!(self.node, Node::List(_))
     }
 
+    /// Whether the value is a mapping.
+    pub(super) fn is_mapping(&self) -> bool {
+        matches!(self.node, Node::Mapping(_))
+    }
+
     /// The text, if it is one and has no other use.
     pub(super) fn as_text(&self) -> Option<&'a str> {
         if let Node::Text(text) = self.node { Some(text) } else { None }

@@ -59,6 +59,35 @@ fn keys_equal_those_of_an_independent_program() {
 }
 
 #[test]
+fn rules_share_a_canonical_form_only_if_they_are_equal() {
+    let percentiles = [500_001, 999_000, 1_000_000].map(|ppm| Percentile::new(ppm).unwrap());
+    let mut calibrations =
+        vec![Calibration::MinMax, Calibration::Sqnr, Calibration::TfEnhanced, Calibration::Mse];
+    calibrations.extend(percentiles.map(Calibration::Percentile));
+    let mut forms = BTreeSet::new();
+    let mut rules = 0;
+    for scheme in Scheme::ALL {
+        for granularity in [Granularity::PerTensor, Granularity::PerChannel] {
+            for &calibration in &calibrations {
+                let rule = WeightRule { scheme, granularity, calibration };
+                let mut encoder = Encoder::default();
+                rule.write(&mut encoder);
+                forms.insert(encoder.finish());
+                rules += 1;
+
+                let text = serde_json::to_string(&rule).unwrap();
+                assert_eq!(serde_json::from_str::<WeightRule>(&text).unwrap(), rule);
+            }
+        }
+    }
+
+    assert_eq!(forms.len(), rules);
+    for refused in [0, 500_000, 1_000_001] {
+        assert!(serde_json::from_str::<Percentile>(&refused.to_string()).is_err(), "{refused}");
+    }
+}
+
+#[test]
 fn every_field_of_a_context_is_part_of_its_digest() {
     let changed: [fn(&mut EvaluateContext); 9] = [
         |c| c.model = Digest::of(b"other"),

@@ -2,8 +2,8 @@ use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::state::{LeaseId, Report, Shard, Status, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
-    Calibration, EvaluateContext, Evaluation, Granularity, ImageRange, Numerics, Outcome, PrepareSpec,
-    Provenance, TrialKey, TrialResult, TrialSpec,
+    Calibration, EvaluateContext, Evaluation, Granularity, ImageRange, Numerics, Outcome, Percentile,
+    PrepareSpec, Provenance, TrialKey, TrialResult, TrialSpec,
 };
 use proptest::prelude::*;
 
@@ -31,13 +31,19 @@ fn a_range() -> impl Strategy<Value = ImageRange> {
     (0..u64::MAX / 2, 0..u64::MAX / 2).prop_map(|(start, len)| ImageRange { start, len })
 }
 
+fn a_calibration() -> impl Strategy<Value = Calibration> {
+    prop_oneof![
+        Just(Calibration::MinMax),
+        Just(Calibration::Sqnr),
+        Just(Calibration::TfEnhanced),
+        Just(Calibration::Mse),
+        (500_001u32..=1_000_000).prop_map(|ppm| Calibration::Percentile(Percentile::new(ppm).unwrap())),
+    ]
+}
+
 fn a_prepare() -> impl Strategy<Value = PrepareSpec> {
-    (a_digest(), a_digest(), a_range()).prop_map(|(model, data, images)| PrepareSpec {
-        model,
-        data,
-        images,
-        calibration: Calibration::MinMax,
-    })
+    (a_digest(), a_digest(), a_range(), a_calibration())
+        .prop_map(|(model, data, images, calibration)| PrepareSpec { model, data, images, calibration })
 }
 
 prop_compose! {
@@ -45,6 +51,7 @@ prop_compose! {
         digests in (a_digest(), a_digest(), a_digest()),
         images in a_range(),
         per_channel in any::<bool>(),
+        calibration in a_calibration(),
         baseline in a_choice(),
         points in prop::collection::vec(".{0,12}", 0..8),
     ) -> EvaluateContext {
@@ -55,7 +62,7 @@ prop_compose! {
             images,
             numerics: Numerics::Float,
             weight_granularity: if per_channel { Granularity::PerChannel } else { Granularity::PerTensor },
-            calibration: Calibration::MinMax,
+            calibration,
             baseline,
             points,
         }

@@ -1,6 +1,6 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::trial::{
-    Calibration, EvaluateContext, Granularity, ImageRange, Numerics, PrepareSpec, TrialSpec,
+    Calibration, EvaluateContext, Granularity, ImageRange, Numerics, Percentile, PrepareSpec, TrialSpec,
 };
 
 use super::{ConvertError, digest, digest_to_wire, required};
@@ -26,20 +26,33 @@ impl TryFrom<v1::ImageRange> for ImageRange {
     }
 }
 
-impl From<Calibration> for v1::Calibration {
-    fn from(calibration: Calibration) -> Self {
-        match calibration {
-            Calibration::MinMax => Self::MinMax,
-        }
+/// Percentiles are enum values from here on, as many as there are parts per million.
+const PERCENTILE: i32 = 1 << 20;
+
+fn calibration_to_wire(calibration: Calibration) -> i32 {
+    let known = v1::Calibration::MinMax as i32;
+    match calibration {
+        Calibration::MinMax => known,
+        Calibration::Sqnr => known + 1,
+        Calibration::TfEnhanced => known + 2,
+        Calibration::Mse => known + 3,
+        // At most 10^6, so the sum stays far below 2^31.
+        Calibration::Percentile(percentile) => PERCENTILE + percentile.parts_per_million() as i32,
     }
 }
 
 fn calibration(value: i32) -> Result<Calibration, ConvertError> {
-    match v1::Calibration::try_from(value) {
-        Ok(v1::Calibration::MinMax) => Ok(Calibration::MinMax),
-        Ok(v1::Calibration::Unspecified) => Err(ConvertError::Missing { field: "calibration" }),
-        Err(_) => Err(ConvertError::UnknownValue { field: "calibration", value }),
+    let field = "calibration";
+    let known = [Calibration::MinMax, Calibration::Sqnr, Calibration::TfEnhanced, Calibration::Mse];
+    if value == v1::Calibration::Unspecified as i32 {
+        return Err(ConvertError::Missing { field });
     }
+    if let Some(calibration) = known.into_iter().find(|known| calibration_to_wire(*known) == value) {
+        return Ok(calibration);
+    }
+    let percentile = value.checked_sub(PERCENTILE).and_then(|ppm| u32::try_from(ppm).ok());
+    let percentile = percentile.and_then(|ppm| Percentile::new(ppm).ok());
+    percentile.map(Calibration::Percentile).ok_or(ConvertError::UnknownValue { field, value })
 }
 
 impl From<Numerics> for v1::Numerics {
@@ -144,7 +157,7 @@ impl From<&PrepareSpec> for v1::Prepare {
             model: digest_to_wire(&spec.model),
             data: digest_to_wire(&spec.data),
             images: Some(spec.images.into()),
-            calibration: v1::Calibration::from(spec.calibration).into(),
+            calibration: calibration_to_wire(spec.calibration),
         }
     }
 }
@@ -198,7 +211,7 @@ impl From<&EvaluateContext> for v1::EvaluateContext {
             statistics: digest_to_wire(&context.statistics),
             numerics: v1::Numerics::from(context.numerics).into(),
             weight_granularity: v1::Granularity::from(context.weight_granularity).into(),
-            calibration: v1::Calibration::from(context.calibration).into(),
+            calibration: calibration_to_wire(context.calibration),
             baseline_bits: choice_to_wire(context.baseline),
             points: context.points.clone(),
         }

@@ -4,7 +4,7 @@ use crate::spec::{
     ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, QuantizationSpec, SensitivitySpec,
     Single, Split, StageSpec, WeightQuantization,
 };
-use crate::trial::{Calibration, Granularity, Numerics};
+use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme, WeightRule};
 
 fn widths(widths: &[u8]) -> Vec<Bits> {
     widths.iter().map(|bits| Bits::new(*bits).unwrap()).collect()
@@ -24,10 +24,17 @@ fn expected() -> ExperimentSpec {
             seed: 1,
         },
         quantization: QuantizationSpec {
-            weights: WeightQuantization { bits: widths(&[2, 3, 4]), granularity: Granularity::PerChannel },
+            weights: WeightQuantization {
+                bits: widths(&[2, 3, 4]),
+                rule: WeightRule {
+                    scheme: Scheme::Symmetric,
+                    granularity: Granularity::PerChannel,
+                    calibration: Calibration::MinMax,
+                },
+            },
             activations: ActivationQuantization {
                 bits: widths(&[2, 3, 4]),
-                calibration: Calibration::MinMax,
+                rule: ActivationRule { scheme: Scheme::Asymmetric, calibration: Calibration::MinMax },
             },
             baseline: Bits::new(8).unwrap(),
         },
@@ -61,7 +68,7 @@ fn every_other_choice_is_read() {
     let text = with(&text, "single: all", "single: ['*.weight', input.output]");
 
     let mut spec = expected();
-    spec.quantization.weights.granularity = Granularity::PerTensor;
+    spec.quantization.weights.rule.granularity = Granularity::PerTensor;
     spec.quantization.baseline = Bits::new(16).unwrap();
     spec.data.split = Split::Train;
     spec.data.selection = ImageCount::Rest;
@@ -69,6 +76,33 @@ fn every_other_choice_is_read() {
     let single = Single::Matching(vec!["*.weight".into(), "input.output".into()]);
     spec.stages = vec![StageSpec::Sensitivity(SensitivitySpec { single })];
     assert_eq!(ExperimentSpec::parse(&text), Ok(spec));
+}
+
+#[test]
+fn every_way_to_find_encodings_is_read() {
+    let percentile = |ppm| Calibration::Percentile(Percentile::new(ppm).unwrap());
+    for (text, calibration) in [
+        ("min_max", Calibration::MinMax),
+        ("sqnr", Calibration::Sqnr),
+        ("tf_enhanced", Calibration::TfEnhanced),
+        ("mse", Calibration::Mse),
+        ("{ percentile: 99.9 }", percentile(999_000)),
+        ("{ percentile: 99.9999 }", percentile(999_999)),
+        ("{ percentile: 50.0001 }", percentile(500_001)),
+        ("{ percentile: 100 }", percentile(1_000_000)),
+    ] {
+        let read = with(EXPERIMENT, "calibration: min_max", &format!("calibration: {text}"));
+        let read = with(&read, "per_channel", &format!("per_channel, calibration: {text}"));
+
+        let quantization = ExperimentSpec::parse(&read).unwrap().quantization;
+
+        assert_eq!(quantization.activations.rule.calibration, calibration, "{text}");
+        assert_eq!(quantization.weights.rule.calibration, calibration, "{text}");
+    }
+    for scheme in Scheme::ALL {
+        let read = with(EXPERIMENT, "scheme: symmetric", &format!("scheme: {}", scheme.as_str()));
+        assert_eq!(ExperimentSpec::parse(&read).unwrap().quantization.weights.rule.scheme, scheme);
+    }
 }
 
 #[test]
@@ -241,8 +275,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "scheme: symmetric",
-        "scheme: asymmetric",
-        "quantization.weights.scheme: expected `symmetric`, found text `asymmetric`; did you mean `symmetric`?",
+        "scheme: symetric",
+        "quantization.weights.scheme: expected one of `symmetric`, `strict_symmetric` or `asymmetric`, found text `symetric`; did you mean `symmetric`?",
     ),
     (
         "per_channel",
@@ -251,8 +285,23 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "calibration: min_max",
-        "calibration: tf_enhanced",
-        "quantization.activations.calibration: expected `min_max`, found text `tf_enhanced`",
+        "calibration: tfe",
+        "quantization.activations.calibration: expected one of `min_max`, `sqnr`, `tf_enhanced` or `mse`, found text `tfe`",
+    ),
+    (
+        "calibration: min_max",
+        "calibration: percentile",
+        "quantization.activations.calibration: it is not said which percentile; write `{ percentile: 99.9 }`",
+    ),
+    (
+        "calibration: min_max",
+        "calibration: { percentile: 50 }",
+        "quantization.activations.calibration.percentile: 50 is out of range; write a number from 50.0001 to 100",
+    ),
+    (
+        "calibration: min_max",
+        "calibration: { percentile: 99.99999 }",
+        "quantization.activations.calibration.percentile: 99.99999 has more than four decimals; round it to four",
     ),
     ("baseline: 8", "baseline: 10", "quantization.baseline: 10 bits are not supported; choose 2 to 8 or 16"),
     (
