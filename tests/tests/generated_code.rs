@@ -1,4 +1,5 @@
-//! The generated code under `proto/src/generated` is what the `.proto` file gives.
+//! The generated code is what the `.proto` files give: the wire under `proto/src/generated`, the ONNX format under
+//! `quant/src/onnx/generated`.
 //!
 //! With `BITLOOP_REGENERATE=1` the files are written instead of compared:
 //! `BITLOOP_REGENERATE=1 cargo test --release -p bitloop-tests --test generated_code`.
@@ -6,24 +7,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PROTO: &str = "bitloop/v1/coordinator.proto";
-const FILES: [&str; 2] = ["bitloop.v1.rs", "descriptor.bin"];
+use bitloop_tests::root;
 
-fn proto_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto")
+/// One `.proto` file and what is made from it.
+struct Generated {
+    /// Where names in the `.proto` files start from.
+    includes: PathBuf,
+    proto: &'static str,
+    /// Where the generated files lie.
+    folder: PathBuf,
+    files: &'static [&'static str],
 }
 
-fn compiler() -> protox::Compiler {
-    let mut compiler = protox::Compiler::new([proto_folder()]).expect("the folder can be read");
+fn compiler(includes: &Path) -> protox::Compiler {
+    let mut compiler = protox::Compiler::new([includes]).expect("the folder can be read");
     compiler.include_imports(true);
     compiler
 }
 
-fn generate(into: &Path) {
+fn generate(source: &Generated, into: &Path) {
     // The comments become docs of the generated code; reflection does without them.
-    let with_comments = compiler()
+    let with_comments = compiler(&source.includes)
         .include_source_info(true)
-        .open_file(PROTO)
+        .open_file(source.proto)
         .expect("the .proto file is valid")
         .file_descriptor_set();
     tonic_prost_build::configure()
@@ -31,24 +37,23 @@ fn generate(into: &Path) {
         .out_dir(into)
         .compile_fds(with_comments)
         .expect("code can be generated");
-    let descriptor = compiler()
+    let descriptor = compiler(&source.includes)
         .include_source_info(false)
-        .open_file(PROTO)
+        .open_file(source.proto)
         .expect("the .proto file is valid")
         .encode_file_descriptor_set();
     fs::write(into.join("descriptor.bin"), descriptor).expect("the folder can be written");
 }
 
-#[test]
-fn generated_code_is_what_the_proto_file_gives() {
+fn assert_up_to_date(source: &Generated) {
     let folder = tempfile::tempdir().unwrap();
-    generate(folder.path());
+    generate(source, folder.path());
 
-    for file in FILES {
-        let committed = proto_folder().join("src/generated").join(file);
+    for file in source.files {
+        let committed = source.folder.join(file);
         let fresh = fs::read(folder.path().join(file)).unwrap();
         if std::env::var_os("BITLOOP_REGENERATE").is_some() {
-            fs::create_dir_all(committed.parent().unwrap()).unwrap();
+            fs::create_dir_all(&source.folder).unwrap();
             fs::write(&committed, &fresh).unwrap();
         }
         let found = fs::read(&committed).unwrap_or_default();
@@ -58,4 +63,24 @@ fn generated_code_is_what_the_proto_file_gives() {
             committed.display()
         );
     }
+}
+
+#[test]
+fn generated_wire_is_what_its_proto_file_gives() {
+    assert_up_to_date(&Generated {
+        includes: root().join("proto"),
+        proto: "bitloop/v1/coordinator.proto",
+        folder: root().join("proto/src/generated"),
+        files: &["bitloop.v1.rs", "descriptor.bin"],
+    });
+}
+
+#[test]
+fn generated_onnx_schema_is_what_its_proto_file_gives() {
+    assert_up_to_date(&Generated {
+        includes: root().join("quant/proto"),
+        proto: "onnx.proto",
+        folder: root().join("quant/src/onnx/generated"),
+        files: &["onnx.rs"],
+    });
 }
