@@ -9,6 +9,7 @@ pub mod device;
 mod error;
 pub mod evaluate;
 pub mod executor;
+pub mod import;
 mod kernels;
 pub mod lanes;
 pub mod model;

@@ -1,0 +1,3 @@
+//! Networks and weights that other programs wrote.
+
+pub mod torch;
