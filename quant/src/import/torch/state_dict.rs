@@ -57,26 +57,29 @@ pub(super) fn tensors<'p, 'a>(
 fn unwrapped<'a>(pickle: &Pickle<'a>) -> Value<'a> {
     let mut value = pickle.root;
     for _ in 0..WRAPPERS_DEEP {
-        let inner = WRAPPERS.iter().find_map(|wrapper| {
-            let pairs = pickle.pairs(value).iter();
-            let mut inner = pairs.filter(|pair| matches!(pair.0, Value::Text(key) if key == *wrapper));
-            inner.next().map(|pair| pair.1).filter(|inner| may_hold_tensors(pickle, *inner))
-        });
-        match inner {
-            Some(inner) => value = inner,
+        let inner = wrapped(pickle, value);
+        let full =
+            inner.iter().find(|inner| holds_tensors(pickle, **inner) || !wrapped(pickle, **inner).is_empty());
+        // Of wrappers without tensors one is opened all the same if there is nothing else, for the error to name.
+        match full.or(inner.first().filter(|_| !holds_tensors(pickle, value))) {
+            Some(inner) => value = *inner,
             None => break,
         }
     }
     value
 }
 
-/// A dict, or an object of a class, which the error then names.
-fn may_hold_tensors<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> bool {
-    match pickle.object(value) {
-        Some(Object::Dict(pairs)) => !pairs.is_empty(),
-        Some(Object::Opaque(_)) => true,
-        _ => false,
-    }
+/// The values under the wrappers' keys, in the wrappers' order.
+fn wrapped<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Vec<Value<'a>> {
+    let under = |wrapper: &&str| {
+        let mut pairs = pickle.pairs(value).iter();
+        pairs.find(|pair| matches!(pair.0, Value::Text(key) if key == *wrapper)).map(|pair| pair.1)
+    };
+    WRAPPERS.iter().filter_map(under).collect()
+}
+
+fn holds_tensors<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> bool {
+    pickle.pairs(value).iter().any(|pair| matches!(pickle.object(pair.1), Some(Object::Tensor(_))))
 }
 
 fn nothing<'a>(pickle: &Pickle<'a>, root: Value<'a>) -> TorchError {
