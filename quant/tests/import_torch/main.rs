@@ -239,6 +239,49 @@ fn the_state_dict_is_found_under_the_usual_keys() {
 }
 
 #[test]
+fn texts_and_ordered_dicts_of_python_2_are_read() {
+    let mut writer = PickleWriter::new();
+    writer.global("collections", "OrderedDict");
+    writer.raw(b"](](U\x06weight");
+    writer.tensor(&TensorEntry::vector("weight", "0", 1), true);
+    writer.raw(b"ee\x85R");
+    let bytes = legacy_file(&writer.end(), &[("0", f32_bytes(&[6.0]))]);
+
+    assert_eq!(plain(from_bytes(&bytes).unwrap())["weight"], (vec![1], vec![6.0]));
+}
+
+#[test]
+fn objects_of_every_other_kind_are_passed_over() {
+    let others: [&[u8]; 13] = [
+        b"cargparse\nNamespace\n)\x81}b",
+        b"cargparse\nNamespace\n)}\x92",
+        b"(cargparse\nNamespace\nNo",
+        b"(Niargparse\nNamespace\n",
+        b"\x8c\x08builtins\x8c\x05print\x93\x8c\x02hi\x85R",
+        b"ccollections\ndefaultdict\n)R(NNuNNs",
+        b"ccollections\ndeque\n)R(NNeNa",
+        b"\x8f(NN\x90",
+        b"(NN\x91",
+        b"(NNd",
+        b"(NNl",
+        b"\x82\x01",
+        b"\x96\x02\0\0\0\0\0\0\0hi",
+    ];
+    for other in others {
+        let mut writer = PickleWriter::new();
+        writer.raw(b"}(");
+        writer.text("other");
+        writer.raw(other);
+        writer.text("weight");
+        writer.tensor(&TensorEntry::vector("weight", "0", 1), false);
+        writer.op(b'u');
+        let found = from_bytes(&zip_file(&writer.end(), &[("0", f32_bytes(&[6.0]))]));
+        let names: Vec<String> = found.expect(&String::from_utf8_lossy(other)).into_keys().collect();
+        assert_eq!(names, ["weight"]);
+    }
+}
+
+#[test]
 fn a_part_of_a_legacy_storage_is_read_where_it_lies() {
     let mut writer = PickleWriter::new();
     writer.op(b'}');

@@ -5,8 +5,8 @@ use std::path::Path;
 use bitloop_quant::import::torch::{TorchError, from_bytes, read};
 
 use crate::files::{
-    Archive, PickleWriter, TensorEntry, f32_bytes, legacy_head, state_dict, with_weight, zip_entries,
-    zip_file,
+    Archive, PickleWriter, TensorEntry, f32_bytes, legacy_file, legacy_head, state_dict, with_weight,
+    zip_entries, zip_file,
 };
 use crate::{Plain, error_of, plain, two_vectors};
 
@@ -180,6 +180,24 @@ fn what_is_no_state_dict_is_refused_with_what_it_is() {
     assert!(matches!(from_bytes(&[[0; 257].as_slice(), b"ustar"].concat()), Err(TorchError::Tar)));
     assert!(matches!(read(Path::new("/nonexistent")), Err(TorchError::Io { .. })));
     assert!(matches!(read(Path::new("/")), Err(TorchError::InFile { .. })));
+}
+
+#[test]
+fn legacy_streams_with_other_storages_than_described_are_refused() {
+    let entries = [TensorEntry::vector("a", "0", 2)];
+    let pickle = state_dict(&entries, true);
+    let values = || f32_bytes(&[1.0, 2.0]);
+
+    let shorter = error_of(&legacy_file(&pickle, &[("0", f32_bytes(&[1.0]))]));
+    let unlisted = error_of(&legacy_file(&pickle, &[]));
+    let unknown = error_of(&legacy_file(&pickle, &[("0", values()), ("1", values())]));
+    let twice = error_of(&legacy_file(&pickle, &[("0", values()), ("0", values())]));
+    let trailing = error_of(&[legacy_file(&pickle, &[("0", values())]), vec![0; 5]].concat());
+
+    for (error, key) in [(shorter, "0"), (unlisted, "0"), (unknown, "1"), (twice, "0")] {
+        assert!(error.contains(&format!("storage `{key}` is described in no way, or in two")), "{error}");
+    }
+    assert!(trailing.contains("5 bytes behind the last storage"), "{trailing}");
 }
 
 #[test]

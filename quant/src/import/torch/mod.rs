@@ -1,8 +1,8 @@
 //! Weights from PyTorch checkpoints and plain safetensors files, as f32 tensors by name.
 //!
 //! Start at [`read`]. Three formats are told apart by their first bytes: the zip archive that `torch.save` writes since
-//! 1.6, its older stream of pickles, and safetensors. A checkpoint's pickle is read as data, see [`pickle`]; no code in
-//! it, or that it names, is ever executed. What the bytes claim is compared with what is there before memory is taken:
+//! 1.6, its older stream of pickles, and safetensors. A checkpoint's pickle is read as data (`pickle`); no code in it, or
+//! that it names, is ever executed. What the bytes claim is compared with what is there before memory is taken:
 //! a file of `n` bytes gives at most `4 n` elements.
 
 mod archive;
