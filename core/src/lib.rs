@@ -7,6 +7,7 @@ pub mod bits;
 pub mod canonical;
 pub mod digest;
 pub mod graph;
+pub mod placement;
 pub mod plan;
 pub mod report;
 pub mod spec;

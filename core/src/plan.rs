@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::bits::{Bits, Choice, PointIndex};
 use crate::digest::Digest;
 use crate::graph::{Graph, GraphError, Point, PointKind};
+use crate::placement::Placement;
 use crate::spec::{ExperimentSpec, Mistake, SensitivitySpec, Single, SpecError, StageSpec, matches};
 use crate::trial::{Calibration, EvaluateContext, Granularity, ImageRange, Numerics, PrepareSpec};
 
@@ -172,7 +173,7 @@ impl Plan {
             candidates: Candidates {
                 weight_bits: spec.quantization.weights.bits.clone(),
                 activation_bits: spec.quantization.activations.bits.clone(),
-                granularity: spec.quantization.weights.rule.granularity,
+                granularity: spec.quantization.weight_rule(&Placement::default()).granularity,
                 calibration: spec.quantization.activations.rule.calibration,
                 baseline: spec.quantization.baseline,
             },

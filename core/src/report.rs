@@ -241,7 +241,9 @@ impl<'a> Touched<'a> {
         let by_weight = layers.iter().map(|layer| (layer.node.as_str(), layer.macs)).collect();
         let mut by_input = BTreeMap::new();
         for layer in layers {
-            *by_input.entry(layer.input_point.as_str()).or_default() += layer.macs;
+            if let Some(point) = &layer.input_point {
+                *by_input.entry(point.as_str()).or_default() += layer.macs;
+            }
         }
         Self { by_weight, by_input }
     }

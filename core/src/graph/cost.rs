@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 
-use super::{Graph, GraphError, INPUT, Node, Op, Shape};
+use super::{Graph, GraphError, INPUT, Op, Point, Shape};
 
 /// What one layer with weights costs per image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerCost {
     /// The layer.
     pub node: String,
-    /// The activation point whose quantizer the layer's input carries.
-    pub input_point: String,
+    /// The activation point on whose grid the layer's input is; none if the input is float.
+    pub input_point: Option<String>,
     /// Multiply-accumulates.
     pub macs: u64,
     /// Number of weights, without the bias.
@@ -27,14 +27,36 @@ impl LayerCost {
 }
 
 impl Graph {
-    /// Returns the price of every convolution and linear layer, in topological order.
+    /// Returns the price of every convolution and linear layer, in topological order, with the default rules' points.
     ///
     /// Errors: those of [`Graph::shapes`].
     pub fn layer_costs(&self) -> Result<Vec<LayerCost>, GraphError> {
+        self.layer_costs_with(&self.points()?)
+    }
+
+    /// The same with these points, which some placement gave for this graph.
+    ///
+    /// Errors: those of [`Graph::shapes`].
+    pub fn layer_costs_with(&self, points: &[Point]) -> Result<Vec<LayerCost>, GraphError> {
+        let covered = points.iter().flat_map(|point| {
+            point.tensors.iter().chain(&point.passed_on).map(|tensor| (tensor.as_str(), &point.name))
+        });
+        let covered: BTreeMap<&str, &String> = covered.collect();
+        let inputs = self.nodes.iter().map(|node| (&node.name, node.inputs.first()));
+        let inputs: BTreeMap<&String, Option<&String>> = inputs.collect();
+        let mut costs = self.bare_layer_costs()?;
+        for cost in &mut costs {
+            let input = inputs[&cost.node].and_then(|input| covered.get(input.as_str()));
+            cost.input_point = input.map(|name| (*name).clone());
+        }
+        Ok(costs)
+    }
+
+    /// The prices without points.
+    pub(crate) fn bare_layer_costs(&self) -> Result<Vec<LayerCost>, GraphError> {
         let shapes = self.shapes()?;
         let mut shape_of: BTreeMap<&str, &Shape> = BTreeMap::from([(INPUT, &self.input.shape)]);
         shape_of.extend(self.nodes.iter().map(|node| node.name.as_str()).zip(&shapes));
-        let named: BTreeMap<&str, &Node> = self.nodes.iter().map(|node| (node.name.as_str(), node)).collect();
         let mut costs = Vec::new();
         for (node, shape) in self.nodes.iter().zip(&shapes) {
             let Some(input) = node.inputs.first().map(|input| shape_of[input.as_str()]) else { continue };
@@ -52,7 +74,7 @@ impl Graph {
             };
             costs.push(LayerCost {
                 node: node.name.clone(),
-                input_point: input_point(&named, &node.inputs[0]),
+                input_point: None,
                 macs: (weights as u64).saturating_mul(positions as u64),
                 weights,
                 biases,
@@ -66,7 +88,7 @@ impl Graph {
     /// Errors: those of [`Graph::shapes`].
     pub fn parameters(&self) -> Result<usize, GraphError> {
         let shapes = self.shapes()?;
-        let layers: usize = self.layer_costs()?.iter().map(|layer| layer.weights + layer.biases).sum();
+        let layers: usize = self.bare_layer_costs()?.iter().map(|layer| layer.weights + layer.biases).sum();
         let others = self.nodes.iter().zip(&shapes).map(|(node, shape)| match &node.op {
             Op::BatchNorm { .. } => 2 * shape.channels(),
             Op::PRelu => shape.channels(),
@@ -74,16 +96,4 @@ impl Graph {
         });
         Ok(layers + others.sum::<usize>())
     }
-}
-
-/// Names the activation point whose grid the output of `source` has.
-///
-/// Batch norm and rectifier behind a layer are reached from the consumer's side, so only operators that
-/// pass their input's grid on are looked through.
-fn input_point(named: &BTreeMap<&str, &Node>, source: &str) -> String {
-    let mut name = source;
-    while let Some(node) = named.get(name).filter(|node| node.op.preserves_grid()) {
-        name = &node.inputs[0];
-    }
-    format!("{name}.output")
 }

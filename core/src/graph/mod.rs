@@ -9,8 +9,6 @@ mod op;
 mod points;
 mod shape;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 pub use cost::LayerCost;
@@ -110,17 +108,6 @@ impl Graph {
     /// Errors: the first [`GraphError`], naming the node.
     pub fn shapes(&self) -> Result<Vec<Shape>, GraphError> {
         shape::infer(self)
-    }
-
-    /// Number of consumers of every node (and of [`INPUT`]).
-    fn consumers(&self) -> BTreeMap<&str, Vec<&Node>> {
-        let mut consumers: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
-        for node in &self.nodes {
-            for input in &node.inputs {
-                consumers.entry(input).or_default().push(node);
-            }
-        }
-        consumers
     }
 }
 

@@ -85,7 +85,7 @@ fn dense() -> [usize; 2] {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 
@@ -264,33 +264,5 @@ impl Op {
     /// Whether the operator has a weight that can carry a quantizer.
     pub fn has_weight(&self) -> bool {
         matches!(self, Self::Conv2d(_) | Self::Linear(_))
-    }
-
-    /// Whether every value that comes out went in (or is zero), so that the input's grid is the output's.
-    pub fn preserves_grid(&self) -> bool {
-        match self {
-            Self::Pad { value, .. } => *value == 0.0,
-            Self::MaxPool(_)
-            | Self::Flatten
-            | Self::Reshape { .. }
-            | Self::Transpose { .. }
-            | Self::Slice { .. }
-            | Self::Identity
-            | Self::Dropout { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether a quantizer on the output may move behind a following `next`, as hardware fuses the two.
-    ///
-    /// Source: the supergroups of common inference runtimes: layer + batch norm, layer / sum + rectifier.
-    pub fn fuses_with(&self, next: &Op) -> bool {
-        match next {
-            Op::Relu | Op::Relu6 => {
-                matches!(self, Self::Conv2d(_) | Self::Linear(_) | Self::BatchNorm { .. } | Self::Add)
-            }
-            Op::BatchNorm { .. } => self.has_weight(),
-            _ => false,
-        }
     }
 }

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Graph, GraphError, INPUT, Node, Op};
+use super::op::is_false;
+use super::{Graph, GraphError};
+use crate::placement::Placement;
 
 /// Whether a point is a layer's weight or an activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,64 +24,40 @@ impl PointKind {
     }
 }
 
-/// A tensor that can carry a quantizer.
+/// A tensor that can carry a quantizer, or several that share one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// `<node>.weight` or `<node>.output`; `input.output` is the network's input.
     pub name: String,
     /// What it is.
     pub kind: PointKind,
-    /// The node whose weight or output it is, or [`INPUT`].
+    /// The node whose weight or output it is, or [`INPUT`](super::INPUT).
     pub node: String,
-    /// Number of values (for one image, if an activation).
+    /// Number of values (for one image, if an activation) at `node`.
     pub elements: usize,
+    /// Nodes (or [`INPUT`](super::INPUT)) on whose output the quantizer acts, in topological order; none for a weight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tensors: Vec<String>,
+    /// Nodes whose output is on the same grid without a quantizer, since they only move values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_on: Vec<String>,
+    /// Whether it stays at the baseline's width, so that no search tries others.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fixed: bool,
+}
+
+impl Point {
+    /// Whether the output of `node` (or the input, if [`INPUT`](super::INPUT)) is on this point's grid.
+    pub fn covers(&self, node: &str) -> bool {
+        self.tensors.iter().chain(&self.passed_on).any(|tensor| tensor == node)
+    }
 }
 
 impl Graph {
-    /// Returns every quantizer point in topological order: the input, then per node its weight and its output.
-    ///
-    /// An output carries no quantizer of its own where a fused successor takes it (layer + batch norm +
-    /// rectifier), where the operator passes its input's grid on (max pooling, flatten, ...), and at a softmax.
+    /// Returns the quantizer points that the default rules give; see [`Placement::points`].
     ///
     /// Errors: those of [`Graph::shapes`].
     pub fn points(&self) -> Result<Vec<Point>, GraphError> {
-        let shapes = self.shapes()?;
-        let consumers = self.consumers();
-        let mut points = vec![Point {
-            name: format!("{INPUT}.output"),
-            kind: PointKind::Activation,
-            node: INPUT.to_owned(),
-            elements: self.input.shape.elements(),
-        }];
-        let mut inputs_of_layers = self.layer_costs()?.into_iter().peekable();
-        for (node, shape) in self.nodes.iter().zip(&shapes) {
-            if let Some(layer) = inputs_of_layers.next_if(|layer| layer.node == node.name) {
-                points.push(Point {
-                    name: format!("{}.weight", node.name),
-                    kind: PointKind::Weight,
-                    node: node.name.clone(),
-                    elements: layer.weights,
-                });
-            }
-            if self.carries_output_point(node, consumers.get(node.name.as_str()).map_or(&[], Vec::as_slice)) {
-                points.push(Point {
-                    name: format!("{}.output", node.name),
-                    kind: PointKind::Activation,
-                    node: node.name.clone(),
-                    elements: shape.elements(),
-                });
-            }
-        }
-        Ok(points)
-    }
-
-    fn carries_output_point(&self, node: &Node, consumers: &[&Node]) -> bool {
-        if node.op.preserves_grid() || matches!(node.op, Op::Softmax { .. } | Op::Constant { .. }) {
-            return false;
-        }
-        match consumers {
-            [only] => !node.op.fuses_with(&only.op),
-            _ => true,
-        }
+        Placement::standard().points(self)
     }
 }

@@ -1,5 +1,6 @@
 use crate::bits::Bits;
-use crate::trial::{ActivationRule, Numerics, WeightRule};
+use crate::placement::Placement;
+use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Scheme, WeightRule};
 
 /// A data set that bitloop can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,12 @@ pub struct DataSpec {
 pub struct WeightQuantization {
     /// Widths, ascending and without repetition.
     pub bits: Vec<Bits>,
-    /// How encodings are found.
-    pub rule: WeightRule,
+    /// Where zero lies on the grid.
+    pub scheme: Scheme,
+    /// Scales per tensor or per channel; where none is given, the placement says it.
+    pub granularity: Option<Granularity>,
+    /// How ranges are found.
+    pub calibration: Calibration,
 }
 
 /// Which widths activations are tried at.
@@ -61,15 +66,35 @@ pub struct ActivationQuantization {
     pub rule: ActivationRule,
 }
 
+/// Where the rules come from by which points are placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlacementSource {
+    /// Built-in rules, by their name.
+    Preset(&'static str),
+    /// The path of a rules file; relative paths start at the experiment file.
+    File(String),
+}
+
 /// The candidates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuantizationSpec {
+    /// Where quantizers stand.
+    pub placement: PlacementSource,
     /// Of weights.
     pub weights: WeightQuantization,
     /// Of activations.
     pub activations: ActivationQuantization,
     /// The width that every point has in the baseline.
     pub baseline: Bits,
+}
+
+impl QuantizationSpec {
+    /// How encodings of weights are found with the rules that `placement` names; a granularity in the experiment goes
+    /// before theirs.
+    pub fn weight_rule(&self, placement: &Placement) -> WeightRule {
+        let WeightQuantization { scheme, granularity, calibration, .. } = self.weights;
+        WeightRule { scheme, granularity: granularity.unwrap_or(placement.weights.granularity), calibration }
+    }
 }
 
 /// Which points are lowered alone.

@@ -2,20 +2,19 @@ use std::collections::BTreeSet;
 
 use super::error::SpecError;
 use super::file::read_file;
+use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
 use super::shared::{dataset, file_name, name};
 use super::{
-    ActivationQuantization, DataSpec, ExperimentSpec, ImageCount, QuantizationSpec, SensitivitySpec, Single,
-    Split, StageSpec, WeightQuantization,
+    ActivationQuantization, DataSpec, ExperimentSpec, GRANULARITIES, ImageCount, PlacementSource,
+    QuantizationSpec, SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
-use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme, WeightRule};
+use crate::trial::{ActivationRule, Calibration, Numerics, Percentile, Scheme};
 
 /// Most images in a part, far above any data set and far below where sums of counts overflow.
 const IMAGES_MAX: u64 = 1_000_000_000;
 
-const GRANULARITIES: [(&str, Granularity); 2] =
-    [("per_channel", Granularity::PerChannel), ("per_tensor", Granularity::PerTensor)];
 const CALIBRATIONS: [(&str, Calibration); 4] = [
     ("min_max", Calibration::MinMax),
     ("sqnr", Calibration::Sqnr),
@@ -40,8 +39,8 @@ impl ExperimentSpec {
     /// Reads an experiment file; `docs/experiment.md` describes its keys.
     ///
     /// Defaults: `data.split: test`, `data.report: rest`, `data.seed: 0`, `weights.scheme: symmetric`,
-    /// `weights.granularity: per_channel`, `weights.calibration: min_max`, `activations.scheme: asymmetric`,
-    /// `activations.calibration: min_max`.
+    /// `weights.granularity` as the placement says, `weights.calibration: min_max`, `placement: default`,
+    /// `activations.scheme: asymmetric`, `activations.calibration: min_max`.
     /// Widths come back in ascending order.
     ///
     /// Errors: every mistake in the text, in the order of the file.
@@ -124,23 +123,32 @@ fn image_count(place: &Place<'_>) -> Option<ImageCount> {
 }
 
 fn quantization(place: &Place<'_>) -> Option<QuantizationSpec> {
-    let fields = place.fields(&["weights", "activations", "baseline"])?;
+    let fields = place.fields(&["placement", "weights", "activations", "baseline"])?;
+    let placement = fields.optional("placement", PlacementSource::Preset("default"), placement_source);
     let baseline = fields.required("baseline", "baseline: 8", width);
     let weights = fields.required("weights", "weights: { bits: [2, 4] }", |place| weights(place, baseline));
     let activations =
         fields.required("activations", "activations: { bits: [2, 4] }", |place| activations(place, baseline));
-    Some(QuantizationSpec { weights: weights?, activations: activations?, baseline: baseline? })
+    Some(QuantizationSpec {
+        placement: placement?,
+        weights: weights?,
+        activations: activations?,
+        baseline: baseline?,
+    })
 }
 
 fn weights(place: &Place<'_>, baseline: Option<Bits>) -> Option<WeightQuantization> {
     let fields = place.fields(&["bits", "scheme", "granularity", "calibration"])?;
     let bits = fields.required("bits", "bits: [2, 4]", |place| candidates(place, baseline));
     let scheme = fields.optional("scheme", Scheme::Symmetric, scheme);
-    let granularity =
-        fields.optional("granularity", Granularity::PerChannel, |place| place.word(&GRANULARITIES));
+    let granularity = fields.optional("granularity", None, |place| place.word(&GRANULARITIES).map(Some));
     let calibration = fields.optional("calibration", Calibration::MinMax, calibration);
-    let rule = WeightRule { scheme: scheme?, granularity: granularity?, calibration: calibration? };
-    Some(WeightQuantization { bits: bits?, rule })
+    Some(WeightQuantization {
+        bits: bits?,
+        scheme: scheme?,
+        granularity: granularity?,
+        calibration: calibration?,
+    })
 }
 
 fn activations(place: &Place<'_>, baseline: Option<Bits>) -> Option<ActivationQuantization> {

@@ -1,4 +1,4 @@
-//! What both kinds of files have in common at their top level, and the order in which mistakes are listed.
+//! What all kinds of files have in common at their top level, and the order in which mistakes are listed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use super::error::{Mistake, SpecError};
 use super::node::Node;
 use super::reader::{Fields, Place, key_name, key_path};
 
-/// The version of both kinds of files that this bitloop reads.
+/// The version of every kind of file that this bitloop reads.
 const FILE_VERSION: u64 = 1;
 const EXAMPLE: &str = "configs/quickstart.yaml is an example to start from";
 
@@ -19,9 +19,19 @@ pub(super) fn read_file<T>(
     known: &[&'static str],
     read: impl FnOnce(&Fields<'_>) -> Option<T>,
 ) -> Result<T, SpecError> {
+    read_file_like(EXAMPLE, text, known, read)
+}
+
+/// The same for another kind of file, with an `example` of its kind to point at.
+pub(super) fn read_file_like<T>(
+    example: &str,
+    text: &str,
+    known: &[&'static str],
+    read: impl FnOnce(&Fields<'_>) -> Option<T>,
+) -> Result<T, SpecError> {
     let root = Node::parse(text).map_err(|mistake| SpecError { mistakes: vec![mistake] })?;
     let mistakes = RefCell::new(Vec::new());
-    let value = top_level(&Place::root(&root, &mistakes), &root, known).and_then(|fields| {
+    let value = top_level(&Place::root(&root, &mistakes), &root, known, example).and_then(|fields| {
         let only = FILE_VERSION..=FILE_VERSION;
         let version = fields.required("version", "version: 1", |place| place.integer(only));
         let value = read(&fields);
@@ -34,17 +44,22 @@ pub(super) fn read_file<T>(
     }
 }
 
-fn top_level<'a>(place: &Place<'a>, root: &'a Node, known: &[&'static str]) -> Option<Fields<'a>> {
+fn top_level<'a>(
+    place: &Place<'a>,
+    root: &'a Node,
+    known: &[&'static str],
+    example: &str,
+) -> Option<Fields<'a>> {
     let entries = match root {
         Node::Mapping(entries) => entries,
-        Node::Nothing => return place.mistake("is empty", EXAMPLE),
+        Node::Nothing => return place.mistake("is empty", example),
         Node::Flag(_)
         | Node::Integer(_)
         | Node::Number(_)
         | Node::Text(_)
         | Node::List(_)
         | Node::Tagged(_) => {
-            return place.expected("keys such as `version: 1` at the top level", EXAMPLE);
+            return place.expected("keys such as `version: 1` at the top level", example);
         }
     };
     let version = entries.iter().find(|(key, _)| matches!(key, Node::Text(key) if key == "version"));

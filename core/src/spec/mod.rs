@@ -1,4 +1,4 @@
-//! What the user writes: experiment files and training files, read from YAML text.
+//! What the user writes: experiment, training and rules files, read from YAML text.
 //!
 //! Reading finds every mistake at once, each with its path in the file and a hint. The types here mirror the
 //! files and have passed every check that needs nothing but the text.
@@ -9,6 +9,7 @@ mod experiment_reader;
 mod file;
 mod node;
 mod pattern;
+mod placement_reader;
 mod reader;
 mod shared;
 mod suggestion;
@@ -17,12 +18,17 @@ mod tests;
 mod train;
 mod train_reader;
 
+use crate::trial::Granularity;
+
 pub use error::{Mistake, SpecError};
 pub use experiment::{
-    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, QuantizationSpec, SensitivitySpec,
-    Single, Split, StageSpec, WeightQuantization,
+    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, PlacementSource, QuantizationSpec,
+    SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
 };
 pub use pattern::matches;
 pub use train::{
     Architecture, Augmentation, ConvBlock, Initializer, Optimizer, ResNet, Separable, TrainData, TrainSpec,
 };
+
+const GRANULARITIES: [(&str, Granularity); 2] =
+    [("per_channel", Granularity::PerChannel), ("per_tensor", Granularity::PerTensor)];

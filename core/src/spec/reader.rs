@@ -97,6 +97,14 @@ impl<'a> Place<'a> {
         if items.is_empty() {
             return self.mistake("the list is empty", format!("write a list such as `{example}`"));
         }
+        self.any_items(example)
+    }
+
+    /// A list with any number of items.
+    pub(super) fn any_items(&self, example: &str) -> Option<Vec<Place<'a>>> {
+        let Node::List(items) = self.node else {
+            return self.expected("a list", format!("write a list such as `{example}`"));
+        };
         let place =
             |(index, node)| Place { path: format!("{}[{index}]", self.path), node, mistakes: self.mistakes };
         Some(items.iter().enumerate().map(place).collect())
@@ -267,6 +275,11 @@ impl<'a> Fields<'a> {
             Some(node) => read(&self.place.child(key, node)),
             None => Some(default),
         }
+    }
+
+    /// Whether the key is there, with whatever value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
     }
 
     /// Reports a mistake about a key, which may be absent.

@@ -1,10 +1,11 @@
 use super::{EXPERIMENT, experiment_mistakes, with};
 use crate::bits::Bits;
+use crate::placement::Placement;
 use crate::spec::{
-    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, QuantizationSpec, SensitivitySpec,
-    Single, Split, StageSpec, WeightQuantization,
+    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, PlacementSource, QuantizationSpec,
+    SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
 };
-use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme, WeightRule};
+use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme};
 
 fn widths(widths: &[u8]) -> Vec<Bits> {
     widths.iter().map(|bits| Bits::new(*bits).unwrap()).collect()
@@ -24,13 +25,12 @@ fn expected() -> ExperimentSpec {
             seed: 1,
         },
         quantization: QuantizationSpec {
+            placement: PlacementSource::Preset("default"),
             weights: WeightQuantization {
                 bits: widths(&[2, 3, 4]),
-                rule: WeightRule {
-                    scheme: Scheme::Symmetric,
-                    granularity: Granularity::PerChannel,
-                    calibration: Calibration::MinMax,
-                },
+                scheme: Scheme::Symmetric,
+                granularity: Some(Granularity::PerChannel),
+                calibration: Calibration::MinMax,
             },
             activations: ActivationQuantization {
                 bits: widths(&[2, 3, 4]),
@@ -56,7 +56,40 @@ fn keys_that_may_be_left_out_have_their_defaults() {
 
     let mut spec = expected();
     spec.data.seed = 0;
+    spec.quantization.weights.granularity = None;
     assert_eq!(ExperimentSpec::parse(&text), Ok(spec));
+}
+
+#[test]
+fn rules_come_by_name_or_from_a_file() {
+    for (given, expected) in [
+        ("per_tensor", PlacementSource::Preset("per_tensor")),
+        ("pairwise_mpq", PlacementSource::Preset("pairwise_mpq")),
+        ("default.yaml", PlacementSource::File("default.yaml".into())),
+        ("rules/ours", PlacementSource::File("rules/ours".into())),
+    ] {
+        let text = with(EXPERIMENT, "  baseline: 8", &format!("  baseline: 8\n  placement: {given}"));
+        assert_eq!(ExperimentSpec::parse(&text).map(|spec| spec.quantization.placement), Ok(expected));
+    }
+    let misspelt = with(EXPERIMENT, "  baseline: 8", "  baseline: 8\n  placement: per_tenser");
+    assert_eq!(
+        experiment_mistakes(&misspelt),
+        [
+            "quantization.placement: expected `default`, `per_tensor`, `pairwise_mpq` or the path of a rules file, found text `per_tenser`; a path ends in `.yaml`"
+        ]
+    );
+}
+
+#[test]
+fn the_experiment_s_granularity_goes_before_the_placement_s() {
+    let rules = Placement::preset("per_tensor").unwrap();
+    let mut quantization = expected().quantization;
+    assert_eq!(quantization.weight_rule(&rules).granularity, Granularity::PerChannel);
+
+    quantization.weights.granularity = None;
+
+    assert_eq!(quantization.weight_rule(&rules).granularity, Granularity::PerTensor);
+    assert_eq!(quantization.weight_rule(&Placement::default()).granularity, Granularity::PerChannel);
 }
 
 #[test]
@@ -68,7 +101,7 @@ fn every_other_choice_is_read() {
     let text = with(&text, "single: all", "single: ['*.weight', input.output]");
 
     let mut spec = expected();
-    spec.quantization.weights.rule.granularity = Granularity::PerTensor;
+    spec.quantization.weights.granularity = Some(Granularity::PerTensor);
     spec.quantization.baseline = Bits::new(16).unwrap();
     spec.data.split = Split::Train;
     spec.data.selection = ImageCount::Rest;
@@ -97,11 +130,11 @@ fn every_way_to_find_encodings_is_read() {
         let quantization = ExperimentSpec::parse(&read).unwrap().quantization;
 
         assert_eq!(quantization.activations.rule.calibration, calibration, "{text}");
-        assert_eq!(quantization.weights.rule.calibration, calibration, "{text}");
+        assert_eq!(quantization.weights.calibration, calibration, "{text}");
     }
     for scheme in Scheme::ALL {
         let read = with(EXPERIMENT, "scheme: symmetric", &format!("scheme: {}", scheme.as_str()));
-        assert_eq!(ExperimentSpec::parse(&read).unwrap().quantization.weights.rule.scheme, scheme);
+        assert_eq!(ExperimentSpec::parse(&read).unwrap().quantization.weights.scheme, scheme);
     }
 }
 

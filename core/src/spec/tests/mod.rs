@@ -1,6 +1,7 @@
 mod damage;
 mod experiment;
 mod layout;
+mod placement;
 mod train;
 
 use super::{ExperimentSpec, TrainSpec};
