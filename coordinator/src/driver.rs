@@ -142,8 +142,8 @@ impl Driver {
         };
         info!(epoch, facts = loaded.facts.len(), "store loaded");
         for fact in loaded.facts {
-            if let Some(statistics) = lost_statistics(&fact, &artifacts) {
-                warn!(%statistics, "calibration statistics are gone or damaged; they are measured again");
+            if let Some(artifact) = lost_artifact(&fact, &artifacts) {
+                warn!(%artifact, "a prepared model is gone or damaged; it is made again");
                 continue;
             }
             driver.measure(&fact);
@@ -376,12 +376,12 @@ fn granted(answer: &Answer) -> Option<LeaseId> {
     }
 }
 
-/// The statistics of an outcome that is worth nothing without them. Its trial stays open; the same statistics come again.
-fn lost_statistics(fact: &Fact, artifacts: &Artifacts) -> Option<Digest> {
+/// The artifact of an outcome that is worth nothing without it. Its trial stays open; the same artifact comes again.
+fn lost_artifact(fact: &Fact, artifacts: &Artifacts) -> Option<Digest> {
     let Fact::OutcomeCommitted { outcome, .. } = fact else { return None };
-    let TrialResult::Prepared { statistics } = outcome.result else { return None };
+    let TrialResult::Prepared { artifact, .. } = &outcome.result else { return None };
     // An error of the disk is not taken for a loss.
-    let lost = artifacts.missing_or_damaged(&[statistics]).unwrap_or_default();
+    let lost = artifacts.missing_or_damaged(&[*artifact]).unwrap_or_default();
     lost.first().copied()
 }
 

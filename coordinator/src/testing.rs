@@ -3,11 +3,9 @@
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
-use bitloop_core::plan::{Candidates, DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
-use bitloop_core::trial::{
-    Calibration, Evaluation, Granularity, Numerics, Outcome, Provenance, TrialKey, TrialResult, TrialSpec,
-};
+use bitloop_core::trial::{Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult, TrialSpec};
 
 use crate::artifacts::Artifacts;
 use crate::driver::{Committed, Handle};
@@ -19,7 +17,7 @@ pub(crate) const PLAN_TRIALS: u64 = 10;
 pub(crate) const MODEL: &[u8] = b"model";
 pub(crate) const CALIBRATION: &[u8] = b"calibration";
 pub(crate) const SELECTION: &[u8] = b"selection";
-pub(crate) const STATISTICS: &[u8] = b"statistics";
+pub(crate) const PREPARED: &[u8] = b"prepared";
 
 fn graph() -> Graph {
     let input = Input { shape: Shape::image(2, 8, 8), mean: vec![0.5; 2], std: vec![0.25; 2] };
@@ -54,13 +52,10 @@ pub(crate) fn plan(name: &str) -> Plan {
             selection: part(SELECTION, 100),
             report: part(b"report", 100),
         },
-        candidates: Candidates {
-            weight_bits: bits(&[2, 4]),
-            activation_bits: bits(&[4]),
-            granularity: Granularity::PerChannel,
-            calibration: Calibration::MinMax,
-            baseline: Bits::new(8).unwrap(),
-        },
+        points: graph().points().unwrap(),
+        transforms: Vec::new(),
+        guard: Guard { data: Digest::of(SELECTION), images: ImageRange { start: 0, len: 100 }, drop_max_ppm: 0 },
+        candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
     }
 }
@@ -79,7 +74,7 @@ pub(crate) fn store(artifacts: &Artifacts, bytes: &[u8]) {
 }
 
 pub(crate) fn store_inputs(artifacts: &Artifacts) {
-    for bytes in [MODEL, CALIBRATION, SELECTION, STATISTICS] {
+    for bytes in [MODEL, CALIBRATION, SELECTION, PREPARED] {
         store(artifacts, bytes);
     }
 }
@@ -93,7 +88,7 @@ pub(crate) async fn submit(handle: &Handle, name: &str) -> ExperimentId {
 /// What a trial gives; numbers follow from the key, so that every run gives the same.
 pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
     let result = match spec {
-        TrialSpec::Prepare(_) => TrialResult::Prepared { statistics: Digest::of(STATISTICS) },
+        TrialSpec::Prepare(_) => TrialResult::Prepared { artifact: Digest::of(PREPARED), steps: vec![] },
         TrialSpec::Evaluate { .. } => TrialResult::Evaluated(Evaluation {
             n: 100,
             correct: u64::from(key.0.as_bytes()[0] % 100),
@@ -149,7 +144,7 @@ pub(crate) async fn work_off(handle: &Handle, worker: &WorkerId, id: &Experiment
 pub(crate) fn facts(trials: u32) -> Vec<Fact> {
     let plan = plan("stored");
     let experiment = plan.id();
-    let context = plan.context(Digest::of(STATISTICS)).unwrap();
+    let context = plan.context(Digest::of(PREPARED)).unwrap();
     let specs: Vec<TrialSpec> = (0..trials)
         .map(|index| {
             let baseline = bitloop_core::bits::Choice::Float;

@@ -7,15 +7,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{Bits, Choice, PointIndex};
+use crate::bits::{Choice, PointIndex};
 use crate::digest::Digest;
-use crate::graph::{Graph, GraphError, Point, PointKind};
+use crate::graph::{Graph, GraphError, INPUT, LayerCost, Point};
 use crate::placement::Placement;
-use crate::spec::{ExperimentSpec, Mistake, SensitivitySpec, Single, SpecError, StageSpec, matches};
-use crate::trial::{Calibration, EvaluateContext, Granularity, ImageRange, Numerics, PrepareSpec};
+use crate::spec::{
+    ExperimentSpec, Mistake, QuantizationSpec, SensitivitySpec, Single, SpecError, StageSpec, matches,
+};
+use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 
 /// Version of the plan's JSON form.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
 
 /// Hexadecimal digits of the plan's digest in an experiment's id.
 const ID_DIGITS: usize = 8;
@@ -41,8 +43,9 @@ pub struct DataPart {
 }
 
 impl DataPart {
-    fn all(self) -> ImageRange {
-        ImageRange { start: 0, len: self.images }
+    /// The first images of the part, or all.
+    fn first(self, images: Option<u64>) -> ImageRange {
+        ImageRange { start: 0, len: images.map_or(self.images, |images| images.min(self.images)) }
     }
 }
 
@@ -57,36 +60,11 @@ pub struct DataParts {
     pub report: DataPart,
 }
 
-/// The candidate widths and how encodings are found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidates {
-    /// Widths of weights, ascending.
-    pub weight_bits: Vec<Bits>,
-    /// Widths of activations, ascending.
-    pub activation_bits: Vec<Bits>,
-    /// Scales of weights.
-    pub granularity: Granularity,
-    /// Ranges of activations.
-    pub calibration: Calibration,
-    /// Width of every point in the baseline.
-    pub baseline: Bits,
-}
-
-impl Candidates {
-    /// The widths a point of this kind is tried at.
-    pub fn bits(&self, kind: PointKind) -> &[Bits] {
-        match kind {
-            PointKind::Weight => &self.weight_bits,
-            PointKind::Activation => &self.activation_bits,
-        }
-    }
-}
-
 /// One part of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StagePlan {
-    /// Collects calibration statistics: one trial.
+    /// Makes the model ready: one trial.
     Prepare,
     /// Measures the float network, the baseline, and the baseline with one point lowered.
     Sensitivity {
@@ -117,10 +95,16 @@ pub struct Plan {
     pub numerics: Numerics,
     /// The model file.
     pub model: Digest,
-    /// Its graph.
+    /// Its graph as it is quantized: with batch norms folded if they are to be.
     pub graph: Graph,
+    /// Where quantizers stand.
+    pub points: Vec<Point>,
     /// The images.
     pub data: DataParts,
+    /// What is done to the float network, ascending.
+    pub transforms: Vec<Transform>,
+    /// How transforms are judged.
+    pub guard: Guard,
     /// The candidates.
     pub candidates: Candidates,
     /// The parts, in order.
@@ -136,6 +120,8 @@ pub struct Inputs {
     pub graph: Graph,
     /// The images, split.
     pub data: DataParts,
+    /// The rules by which points are placed.
+    pub placement: Placement,
 }
 
 impl Plan {
@@ -143,7 +129,12 @@ impl Plan {
     ///
     /// Errors: every mistake that only shows against the graph, such as a pattern that names no point.
     pub fn new(spec: &ExperimentSpec, inputs: Inputs) -> Result<Self, SpecError> {
-        let points = inputs.graph.points().map_err(|error| graph_mistake(&error))?;
+        let graph = match spec.prepare.transforms.contains(&Transform::FoldBatchNorm) {
+            true => inputs.graph.without_folded_batch_norms(),
+            false => inputs.graph,
+        };
+        let points = inputs.placement.points(&graph);
+        let points = points.map_err(|error| graph_mistake(spec.model.key(), &error))?;
         let mut mistakes = Vec::new();
         let mut stages = vec![StagePlan::Prepare];
         for (index, stage) in spec.stages.iter().enumerate() {
@@ -168,15 +159,16 @@ impl Plan {
             name: spec.name.clone(),
             numerics: spec.numerics,
             model: inputs.model,
-            graph: inputs.graph,
+            graph,
+            points,
             data: inputs.data,
-            candidates: Candidates {
-                weight_bits: spec.quantization.weights.bits.clone(),
-                activation_bits: spec.quantization.activations.bits.clone(),
-                granularity: spec.quantization.weight_rule(&Placement::default()).granularity,
-                calibration: spec.quantization.activations.rule.calibration,
-                baseline: spec.quantization.baseline,
+            transforms: spec.prepare.transforms.clone(),
+            guard: Guard {
+                data: inputs.data.selection.digest,
+                images: inputs.data.selection.first(spec.prepare.images),
+                drop_max_ppm: spec.prepare.drop_max_ppm,
             },
+            candidates: candidates(&spec.quantization, &inputs.placement),
             stages,
         })
     }
@@ -196,7 +188,9 @@ impl Plan {
         }
         let plan: Self =
             serde_json::from_slice(text).map_err(|error| PlanError::Malformed(error.to_string()))?;
-        let points = plan.points()?.len() as u32;
+        plan.graph.shapes()?;
+        plan.check_points()?;
+        let points = plan.points.len() as u32;
         for stage in &plan.stages {
             if let StagePlan::Sensitivity { single } = stage
                 && let Some(point) = single.iter().find(|point| point.0 >= points)
@@ -218,11 +212,23 @@ impl Plan {
         ExperimentId(format!("{}-{}", self.name, &digest[..ID_DIGITS]))
     }
 
-    /// The graph's quantizer points.
+    fn check_points(&self) -> Result<(), PlanError> {
+        for point in &self.points {
+            let nodes = point.tensors.iter().chain([&point.node]);
+            if let Some(node) =
+                nodes.into_iter().find(|node| *node != INPUT && self.graph.node(node).is_none())
+            {
+                return Err(PlanError::UnknownNode { point: point.name.clone(), node: node.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// What every layer costs, with the points of this plan.
     ///
     /// Errors: those of [`Graph::shapes`], which cannot happen in a plan made by [`Plan::new`] or read.
-    pub fn points(&self) -> Result<Vec<Point>, GraphError> {
-        self.graph.points()
+    pub fn layer_costs(&self) -> Result<Vec<LayerCost>, GraphError> {
+        self.graph.layer_costs_with(&self.points)
     }
 
     /// The artifacts that trials will need.
@@ -235,26 +241,35 @@ impl Plan {
         PrepareSpec {
             model: self.model,
             data: self.data.calibration.digest,
-            images: self.data.calibration.all(),
-            calibration: self.candidates.calibration,
+            images: self.data.calibration.first(None),
+            transforms: self.transforms.clone(),
+            guard: self.guard.clone(),
+            candidates: self.candidates.clone(),
+            points: self.points.clone(),
         }
     }
 
-    /// What the evaluations of this plan share, once the calibration statistics are there.
-    ///
-    /// Errors: those of [`Plan::points`].
-    pub fn context(&self, statistics: Digest) -> Result<EvaluateContext, GraphError> {
-        Ok(EvaluateContext {
-            model: self.model,
+    /// What the evaluations of this plan share, once the model is prepared.
+    pub fn context(&self, prepared: Digest) -> EvaluateContext {
+        EvaluateContext {
+            prepared,
             data: self.data.selection.digest,
-            images: self.data.selection.all(),
-            statistics,
+            images: self.data.selection.first(None),
             numerics: self.numerics,
-            weight_granularity: self.candidates.granularity,
-            calibration: self.candidates.calibration,
             baseline: Choice::Bits(self.candidates.baseline),
-            points: self.points()?.into_iter().map(|point| point.name).collect(),
-        })
+            points: self.points.iter().map(|point| point.name.clone()).collect(),
+        }
+    }
+}
+
+fn candidates(spec: &QuantizationSpec, placement: &Placement) -> Candidates {
+    Candidates {
+        weight_bits: spec.weights.bits.clone(),
+        activation_bits: spec.activations.bits.clone(),
+        weights: spec.weight_rule(placement),
+        activations: spec.activations.rule,
+        biases: placement.biases,
+        baseline: spec.baseline,
     }
 }
 
@@ -264,12 +279,13 @@ fn chosen_points(
     path: &str,
     mistakes: &mut Vec<Mistake>,
 ) -> Vec<PointIndex> {
-    let all = (0..points.len() as u32).map(PointIndex);
+    // Points that a placement fixes stay at the baseline's width.
+    let all = (0..points.len() as u32).map(PointIndex).filter(|index| !points[index.0 as usize].fixed);
     let Single::Matching(patterns) = &spec.single else {
         return all.collect();
     };
     for (index, pattern) in patterns.iter().enumerate() {
-        if !points.iter().any(|point| matches(pattern, &point.name)) {
+        if !points.iter().any(|point| !point.fixed && matches(pattern, &point.name)) {
             mistakes.push(Mistake {
                 path: format!("{path}[{index}]"),
                 problem: format!("`{pattern}` matches no point of the model"),
@@ -281,10 +297,10 @@ fn chosen_points(
         .collect()
 }
 
-fn graph_mistake(error: &GraphError) -> SpecError {
+fn graph_mistake(key: &str, error: &GraphError) -> SpecError {
     SpecError {
         mistakes: vec![Mistake {
-            path: "model.checkpoint".to_owned(),
+            path: key.to_owned(),
             problem: error.to_string(),
             hint: "the model file is damaged or was written by hand; train or import it again".to_owned(),
         }],
@@ -308,6 +324,14 @@ pub enum PlanError {
     /// The graph is wrong.
     #[error("the plan's graph is wrong: {0}")]
     Graph(#[from] GraphError),
+    /// A point stands on a tensor that is not there.
+    #[error("the plan's point `{point}` is of `{node}`, which its graph does not have")]
+    UnknownNode {
+        /// The point.
+        point: String,
+        /// The node.
+        node: String,
+    },
     /// A stage names a point that is not there.
     #[error("the plan names point {point}, but its graph has {points}")]
     UnknownPoint {

@@ -6,7 +6,7 @@
 mod csv;
 mod interval;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,13 +15,19 @@ use crate::digest::Digest;
 use crate::graph::{GraphError, LayerCost, Point, PointKind};
 use crate::plan::StagePlan;
 use crate::state::{Experiment, Ledger, TrialState};
-use crate::trial::{Evaluation, TrialKey, TrialResult};
+use crate::trial::{Evaluation, Outcome, PreparedStep, TrialKey, TrialResult};
 
 pub use self::csv::CSV_COLUMNS;
 pub use self::interval::{Interval, mean_difference, paired_difference};
 
-/// Version of the report's JSON and CSV forms.
-pub const REPORT_FORMAT: u32 = 1;
+/// Version of the report's JSON form.
+pub const REPORT_FORMAT: u32 = 2;
+
+/// Version of the report's CSV form.
+pub const CSV_FORMAT: u32 = 1;
+
+/// Width of a tensor without a quantizer.
+const FLOAT_BITS: u32 = 32;
 
 /// Confidence of every interval in a report.
 pub const CONFIDENCE: f64 = 0.95;
@@ -141,6 +147,10 @@ pub struct Report {
     pub numerics: String,
     /// Width of every point in the baseline.
     pub baseline_bits: Bits,
+    /// The prepared model: transformed, with the encodings of every point; none before it is made.
+    pub prepared: Option<Digest>,
+    /// What the transforms came to, in order; empty if none had to be judged.
+    pub steps: Vec<PreparedStep>,
     /// The float network.
     pub float: RowState,
     /// The baseline itself.
@@ -159,8 +169,8 @@ impl Report {
     /// Errors: those of the plan's graph.
     pub fn new(ledger: &Ledger, experiment: &Experiment) -> Result<Self, GraphError> {
         let plan = &experiment.plan;
-        let points = plan.points()?;
-        let layers = plan.graph.layer_costs()?;
+        let points = &plan.points;
+        let layers = plan.layer_costs()?;
         let single = plan.stages.iter().enumerate().find_map(|(index, stage)| match stage {
             StagePlan::Sensitivity { single } => {
                 Some((single.as_slice(), experiment.stages[index].trials.as_slice()))
@@ -178,7 +188,13 @@ impl Report {
                 rows.push(row(baseline, point, *bits, touched.macs(point), state(rows.len() + 2)));
             }
         }
-        let width = u64::from(baseline.get());
+        let carried: BTreeSet<&str> = points.iter().map(|point| point.name.as_str()).collect();
+        let width = |is_quantized| if is_quantized { baseline.get() } else { FLOAT_BITS };
+        let weight_bits =
+            |layer: &LayerCost| width(carried.contains(format!("{}.weight", layer.node).as_str()));
+        let size = |layer: &LayerCost| layer.weights as u64 * u64::from(weight_bits(layer));
+        let bops = |layer: &LayerCost| layer.bops(weight_bits(layer), width(layer.input_point.is_some()));
+        let (prepared, steps) = preparation(ledger, experiment);
         Ok(Self {
             format: REPORT_FORMAT,
             experiment: experiment.id.0.clone(),
@@ -187,11 +203,13 @@ impl Report {
             data: plan.data.selection.digest,
             numerics: plan.numerics.as_str().to_owned(),
             baseline_bits: baseline,
+            prepared,
+            steps,
             float: state(0),
             baseline: state(1),
             rows,
-            baseline_size_bits: layers.iter().map(|layer| layer.weights as u64 * width).sum(),
-            baseline_bops: layers.iter().map(|layer| layer.bops(baseline.get(), baseline.get())).sum(),
+            baseline_size_bits: layers.iter().map(size).sum(),
+            baseline_bops: layers.iter().map(bops).sum(),
         })
     }
 
@@ -213,6 +231,19 @@ impl Report {
     /// The report as a CSV text with a header; see [`CSV_COLUMNS`].
     pub fn to_csv(&self) -> String {
         csv::render(self)
+    }
+}
+
+/// What the prepare stage gave, if it is done.
+fn preparation(ledger: &Ledger, experiment: &Experiment) -> (Option<Digest>, Vec<PreparedStep>) {
+    let stages = experiment.plan.stages.iter().zip(&experiment.stages);
+    let mut trials =
+        stages.filter(|(plan, _)| matches!(plan, StagePlan::Prepare)).flat_map(|(_, stage)| &stage.trials);
+    match trials.next().and_then(|key| ledger.trial(key)).map(|trial| &trial.state) {
+        Some(TrialState::Done(Outcome { result: TrialResult::Prepared { artifact, steps }, .. })) => {
+            (Some(*artifact), steps.clone())
+        }
+        _ => (None, Vec::new()),
     }
 }
 

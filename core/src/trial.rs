@@ -8,14 +8,18 @@ use crate::bits::{BitConfig, Choice};
 use crate::canonical::Encoder;
 use crate::digest::Digest;
 
+mod prepare;
 mod rule;
 
+pub use prepare::{
+    BiasCorrection, Biases, Candidates, Guard, PrepareSpec, PreparedStep, StepState, Transform,
+};
 pub use rule::{
     ActivationRule, Calibration, Granularity, Percentile, Scheme, UnsupportedPercentile, WeightRule,
 };
 
 /// Version of the canonical form of a trial; a change makes every trial a new one.
-pub const KEY_SCHEMA: u64 = 1;
+pub const KEY_SCHEMA: u64 = 2;
 
 /// The name of a trial: blake3 of the canonical form of its [`TrialSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,36 +58,17 @@ pub struct ImageRange {
     pub len: u64,
 }
 
-/// Runs the float network on calibration images and keeps the range of every activation point.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PrepareSpec {
-    /// The model file.
-    pub model: Digest,
-    /// The calibration images.
-    pub data: Digest,
-    /// Which of them.
-    pub images: ImageRange,
-    /// What is kept.
-    pub calibration: Calibration,
-}
-
 /// All that evaluations of one sweep share; an evaluation is this and a [`BitConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvaluateContext {
-    /// The model file.
-    pub model: Digest,
+    /// The artifact that a prepare trial gave: transformed model, points, encodings.
+    pub prepared: Digest,
     /// The images.
     pub data: Digest,
     /// Which of them.
     pub images: ImageRange,
-    /// The calibration statistics that a prepare trial gave.
-    pub statistics: Digest,
     /// The arithmetic.
     pub numerics: Numerics,
-    /// Scales of the weights; their grid is symmetric.
-    pub weight_granularity: Granularity,
-    /// How activation ranges are derived; their grid is asymmetric.
-    pub calibration: Calibration,
     /// What a point gets that a bit config does not name, and what outcomes are paired with.
     pub baseline: Choice,
     /// Names of the points, so that an index in a bit config means the same everywhere.
@@ -95,14 +80,11 @@ impl EvaluateContext {
     pub fn digest(&self) -> Digest {
         let mut encoder = Encoder::new("bitloop.evaluate_context", KEY_SCHEMA);
         encoder
-            .digest(&self.model)
+            .digest(&self.prepared)
             .digest(&self.data)
             .number(self.images.start)
             .number(self.images.len)
-            .digest(&self.statistics)
             .text(self.numerics.as_str());
-        self.weight_granularity.write(&mut encoder);
-        self.calibration.write(&mut encoder);
         write_choice(&mut encoder, self.baseline);
         encoder.list(&self.points, |encoder, point| {
             encoder.text(point);
@@ -115,7 +97,7 @@ impl EvaluateContext {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialSpec {
-    /// Calibrates a model.
+    /// Makes a model ready.
     Prepare(PrepareSpec),
     /// Evaluates one bit config.
     Evaluate {
@@ -132,13 +114,7 @@ impl TrialSpec {
         let mut encoder = Encoder::new("bitloop.trial", KEY_SCHEMA);
         match self {
             Self::Prepare(prepare) => {
-                encoder
-                    .number(0)
-                    .digest(&prepare.model)
-                    .digest(&prepare.data)
-                    .number(prepare.images.start)
-                    .number(prepare.images.len);
-                prepare.calibration.write(&mut encoder);
+                encoder.number(0).text(&prepare.to_document());
             }
             Self::Evaluate { context, config } => {
                 encoder.number(1).digest(context);
@@ -191,10 +167,12 @@ pub struct Evaluation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialResult {
-    /// The artifact with the calibration statistics.
+    /// The model is ready.
     Prepared {
-        /// Its digest.
-        statistics: Digest,
+        /// Digest of the artifact with the transformed model, its points and their encodings.
+        artifact: Digest,
+        /// What the transforms came to, in order; empty if none had to be judged.
+        steps: Vec<PreparedStep>,
     },
     /// The sums.
     Evaluated(Evaluation),

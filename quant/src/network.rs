@@ -15,6 +15,7 @@ pub(crate) struct Network {
     pub(crate) graph: Graph,
     weights: BTreeMap<String, Tensor>,
     batch_norms: BTreeMap<String, ScaleShift>,
+    device: Device,
 }
 
 impl Network {
@@ -36,7 +37,7 @@ impl Network {
         for (name, tensor) in &model.weights {
             weights.insert(name.clone(), tensor.to_device(device)?);
         }
-        Ok(Self { graph: model.graph.clone(), weights, batch_norms })
+        Ok(Self { graph: model.graph.clone(), weights, batch_norms, device: device.clone() })
     }
 
     pub(crate) fn weight(&self, node: &str) -> Result<Tensor> {
@@ -51,7 +52,15 @@ impl Network {
     }
 
     pub(crate) fn bias(&self, node: &Node) -> Option<Tensor> {
-        self.weights.get(&format!("{}.bias", node.name)).cloned()
+        self.bias_of(&node.name)
+    }
+
+    pub(crate) fn bias_of(&self, node: &str) -> Option<Tensor> {
+        self.weights.get(&format!("{node}.bias")).cloned()
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     pub(crate) fn batch_norm(&self, node: &Node, x: &Tensor) -> Result<Tensor> {

@@ -1,4 +1,4 @@
-//! The prepare stage: one trial that collects calibration statistics.
+//! The prepare stage: one trial that makes the model ready.
 
 use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::trial::{TrialResult, TrialSpec};
@@ -19,12 +19,14 @@ impl Searcher for Prepare {
         };
         match history.outcome(key).map(|outcome| &outcome.result) {
             Some(TrialResult::Prepared { .. }) => Proposal::Finished,
-            Some(TrialResult::Failed { reason }) => Proposal::Failed(format!("calibration failed: {reason}")),
+            Some(TrialResult::Failed { reason }) => {
+                Proposal::Failed(format!("the model cannot be prepared: {reason}"))
+            }
             Some(TrialResult::Evaluated(_)) => {
-                Proposal::Failed("calibration gave no statistics; its worker has another version".to_owned())
+                Proposal::Failed("preparing gave no artifact; its worker has another version".to_owned())
             }
             None if history.settled() > 0 => {
-                Proposal::Failed("calibration was quarantined: every worker that ran it was lost".to_owned())
+                Proposal::Failed("preparing was quarantined: every worker that ran it was lost".to_owned())
             }
             None => Proposal::Wait,
         }

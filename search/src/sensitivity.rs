@@ -37,7 +37,7 @@ struct Lowered {
 
 impl Sensitivity {
     pub(crate) fn new(plan: &Plan, single: &[PointIndex]) -> Result<Self, GraphError> {
-        let points = plan.points()?;
+        let points = &plan.points;
         let mut size = REFERENCES;
         let lower = |point: &PointIndex| {
             let widths = plan.candidates.bits(points[point.0 as usize].kind).to_vec();
@@ -81,7 +81,7 @@ impl Searcher for Sensitivity {
             return Proposal::Wait;
         }
         let Some(context) = context(history) else {
-            return Proposal::Failed("no earlier stage collected calibration statistics".to_owned());
+            return Proposal::Failed("no earlier stage prepared the model".to_owned());
         };
         let digest = context.digest();
         let end = self.size.min(proposed + STEP_TRIALS);
@@ -92,13 +92,13 @@ impl Searcher for Sensitivity {
     }
 }
 
-/// What this sweep's evaluations share: derived from the statistics that the prepare stage gave.
+/// What this sweep's evaluations share: derived from the artifact that the prepare stage gave.
 fn context(history: &StageHistory<'_>) -> Option<EvaluateContext> {
     let stages = history.plan().stages.iter().take(history.stage() as usize);
     let prepare = stages.enumerate().find(|(_, stage)| matches!(stage, StagePlan::Prepare))?.0;
     let key = history.earlier(prepare as u32).first()?;
-    match history.outcome(key)?.result {
-        TrialResult::Prepared { statistics } => history.plan().context(statistics).ok(),
+    match &history.outcome(key)?.result {
+        TrialResult::Prepared { artifact, .. } => Some(history.plan().context(*artifact)),
         TrialResult::Evaluated(_) | TrialResult::Failed { .. } => None,
     }
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitloop_core::bits::{Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, Shape};
-use bitloop_core::plan::{Candidates, DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Event, Fact, Input, Proposal, Report, State, UnixMillis, WorkerId, decide};
 use bitloop_core::trial::{
-    Calibration, Evaluation, Granularity, Numerics, Outcome, Provenance, TrialKey, TrialResult, TrialSpec,
+    Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
+    TrialSpec,
 };
 
 use crate::{plan_size, searcher};
@@ -29,15 +30,12 @@ fn plan(layers: usize) -> Plan {
         name: "test".to_owned(),
         numerics: Numerics::Float,
         model: Digest::of(b"model"),
+        points: graph.points().unwrap(),
         graph,
         data: DataParts { calibration: part, selection: part, report: part },
-        candidates: Candidates {
-            weight_bits: bits(&[2, 3, 4]),
-            activation_bits: bits(&[4, 6]),
-            granularity: Granularity::PerChannel,
-            calibration: Calibration::MinMax,
-            baseline: Bits::new(8).unwrap(),
-        },
+        transforms: Vec::new(),
+        guard: Guard { data: part.digest, images: ImageRange { start: 0, len: 10 }, drop_max_ppm: 0 },
+        candidates: Candidates::with_default_rules(bits(&[2, 3, 4]), bits(&[4, 6]), Bits::new(8).unwrap()),
         stages: vec![
             StagePlan::Prepare,
             StagePlan::Sensitivity { single: (0..points).map(PointIndex).collect() },
@@ -91,7 +89,10 @@ impl Driver {
 
     fn prepare(&mut self) {
         self.ask();
-        self.commit(self.proposed[0].key(), TrialResult::Prepared { statistics: Digest::of(b"statistics") });
+        self.commit(
+            self.proposed[0].key(),
+            TrialResult::Prepared { artifact: Digest::of(b"prepared"), steps: vec![] },
+        );
         assert_eq!(self.ask(), Some(Proposal::Finished));
     }
 }
@@ -177,7 +178,7 @@ mod properties {
             let mut plan = plan(layers);
             plan.candidates.weight_bits = weight_bits;
             plan.candidates.activation_bits = activation_bits;
-            let points: Vec<u32> = (0..plan.points().unwrap().len() as u32).collect();
+            let points: Vec<u32> = (0..plan.points.len() as u32).collect();
             subsequence(points.clone(), 1..=points.len()).prop_map(move |chosen| {
                 let single = chosen.into_iter().map(PointIndex).collect();
                 Plan { stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }], ..plan.clone() }

@@ -1,4 +1,5 @@
 use bitloop_core::report::{CONFIDENCE, Measured, Report, Row, RowState};
+use bitloop_core::trial::PreparedStep;
 
 use super::table;
 
@@ -16,6 +17,10 @@ pub(crate) fn results_table(report: &Report) -> String {
         ),
         String::new(),
     ];
+    if !report.steps.is_empty() {
+        lines.push(steps_table(&report.steps));
+        lines.push(String::new());
+    }
     let interval = format!("{:.0}% interval", CONFIDENCE * 100.0);
     let header = [
         "point",
@@ -35,6 +40,26 @@ pub(crate) fn results_table(report: &Report) -> String {
             .to_owned(),
     );
     lines.join("\n")
+}
+
+/// One line per transform: whether it stayed, and the accuracy behind it.
+fn steps_table(steps: &[PreparedStep]) -> String {
+    let header = ["transform", "", ">changes", ">float top-1", ">baseline top-1"];
+    let rows = steps.iter().map(|step| {
+        let top1 = |correct: u64| format!("{:.2}%", correct as f64 / step.n.max(1) as f64 * 100.0);
+        let (name, state) = match step.transform {
+            Some(transform) => (transform.as_str(), step.state.as_str()),
+            None => ("model as given", ""),
+        };
+        vec![
+            name.to_owned(),
+            state.to_owned(),
+            if step.changes > 0 { step.changes.to_string() } else { String::new() },
+            top1(step.float_correct),
+            step.baseline_correct.map_or_else(|| "-".to_owned(), top1),
+        ]
+    });
+    table(&header, rows)
 }
 
 fn reference(state: &RowState) -> String {

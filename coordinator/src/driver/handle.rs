@@ -136,10 +136,10 @@ impl Handle {
         reports: Vec<state::Report>,
         trial_ms: f64,
     ) -> Result<Committed, RequestError> {
-        let mut statistics = Vec::new();
+        let mut artifacts = Vec::new();
         for report in &reports {
             match &report.outcome.result {
-                TrialResult::Prepared { statistics: digest } => statistics.push(*digest),
+                TrialResult::Prepared { artifact, .. } => artifacts.push(*artifact),
                 TrialResult::Evaluated(sums) => {
                     let sums = [
                         sums.loss_sum,
@@ -156,7 +156,7 @@ impl Handle {
                 TrialResult::Failed { .. } => {}
             }
         }
-        self.require(statistics).await?;
+        self.require(artifacts).await?;
         let input = Input::Commit { worker: worker.clone(), reports, trial_ms };
         match self.send(input).await? {
             Reply::Committed { accepted, duplicates, conflicts } => {

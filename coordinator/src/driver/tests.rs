@@ -276,7 +276,7 @@ async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start
 }
 
 #[tokio::test]
-async fn statistics_that_were_lost_are_measured_again() {
+async fn a_prepared_model_that_was_lost_is_made_again() {
     let whole = Fixture::new();
     let coordinator = whole.open();
     let id = submit(&coordinator.handle(), "sweep").await;
@@ -294,8 +294,8 @@ async fn statistics_that_were_lost_are_measured_again() {
         let fixture = Fixture::new();
         fixture.store.clone().append(&facts[..known]).unwrap();
         store_inputs(&Artifacts::new(fixture.parts().data_dir.artifacts()));
-        let statistics = fixture.folder.path().join("artifacts").join(Digest::of(STATISTICS).hex());
-        fs::write(&statistics, "other").unwrap();
+        let prepared = fixture.folder.path().join("artifacts").join(Digest::of(PREPARED).hex());
+        fs::write(&prepared, "other").unwrap();
 
         let coordinator = fixture.open();
         let handle = coordinator.handle();
@@ -303,8 +303,8 @@ async fn statistics_that_were_lost_are_measured_again() {
         let worker = register(&handle, "w1").await;
         let shard = handle.request_shard(&worker).await.unwrap().unwrap();
         assert!(matches!(shard.trials[0].1, TrialSpec::Prepare(_)), "it comes first");
-        assert!(!statistics.exists());
-        store(handle.artifacts(), STATISTICS);
+        assert!(!prepared.exists());
+        store(handle.artifacts(), PREPARED);
         let committed = handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
         assert_eq!(committed.accepted, 1);
         work_off(&handle, &worker, &id).await;

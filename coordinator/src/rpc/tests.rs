@@ -52,7 +52,7 @@ impl Served {
 }
 
 async fn store_all(client: &mut Client) {
-    for bytes in [MODEL, CALIBRATION, SELECTION, STATISTICS] {
+    for bytes in [MODEL, CALIBRATION, SELECTION, PREPARED] {
         let digest = Digest::of(bytes).as_bytes().to_vec();
         let chunks: Vec<_> = bytes
             .chunks(5)
@@ -210,11 +210,12 @@ async fn outcomes_are_checked_and_welcome_from_any_epoch() {
     let epoch = client.register(registration("w1")).await.unwrap().into_inner().epoch;
     let shard = next_shard(&mut client, epoch).await;
 
-    let mut without_statistics = commit_request(&shard, epoch);
+    let mut without_artifact = commit_request(&shard, epoch);
     let absent = Digest::of(b"absent");
-    let result = v1::report::Result::Prepared(absent.as_bytes().to_vec());
-    without_statistics.reports[0].result = Some(result);
-    let refused = client.commit(without_statistics).await.unwrap_err();
+    let prepared = v1::Prepared { artifact: absent.as_bytes().to_vec(), steps: "[]".to_owned() };
+    let result = v1::report::Result::Prepared(prepared);
+    without_artifact.reports[0].result = Some(result);
+    let refused = client.commit(without_artifact).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert!(refused.message().contains(&absent.to_string()), "{}", refused.message());
     let mut unknown = commit_request(&shard, epoch);

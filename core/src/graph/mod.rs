@@ -5,14 +5,18 @@
 
 mod cost;
 mod error;
+mod fold;
 mod op;
 mod points;
 mod shape;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use cost::LayerCost;
 pub use error::GraphError;
+pub use fold::Folds;
 pub use op::{Conv2d, Linear, Op, Padding, Pool};
 pub use points::{Point, PointKind};
 pub use shape::Shape;
@@ -108,6 +112,17 @@ impl Graph {
     /// Errors: the first [`GraphError`], naming the node.
     pub fn shapes(&self) -> Result<Vec<Shape>, GraphError> {
         shape::infer(self)
+    }
+
+    /// Consumers of every node (and of [`INPUT`]) that has any.
+    fn consumers(&self) -> BTreeMap<&str, Vec<&Node>> {
+        let mut consumers: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
+        for node in &self.nodes {
+            for input in &node.inputs {
+                consumers.entry(input).or_default().push(node);
+            }
+        }
+        consumers
     }
 }
 

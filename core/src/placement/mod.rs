@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 pub use operator::Operator;
 
-use crate::trial::Granularity;
+use crate::trial::{Biases, Granularity};
 
 /// The rules that hold unless others are named; other files fall back on them key by key.
 pub(crate) const DEFAULT_RULES: &str = include_str!("default.yaml");
@@ -24,15 +24,6 @@ const PAIRWISE_MPQ_RULES: &str = include_str!("pairwise_mpq.yaml");
 
 static DEFAULT: LazyLock<Placement> =
     LazyLock::new(|| Placement::parse(DEFAULT_RULES).expect("a test reads the built-in rules"));
-
-/// How biases are simulated and exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Biases {
-    /// Added in float.
-    Float,
-    /// Rounded to 32-bit steps of input scale times weight scale.
-    Int32,
-}
 
 /// Which activations may carry a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

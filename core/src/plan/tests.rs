@@ -18,7 +18,7 @@ stages:
 fn inputs() -> Inputs {
     let part = |text: &str, images| DataPart { digest: Digest::of(text.as_bytes()), images };
     let data = DataParts { calibration: part("c", 10), selection: part("s", 20), report: part("r", 5) };
-    Inputs { model: Digest::of(b"model"), graph: small(), data }
+    Inputs { model: Digest::of(b"model"), graph: small(), data, placement: Placement::standard().clone() }
 }
 
 fn plan(single: &str) -> Result<Plan, SpecError> {
@@ -33,7 +33,7 @@ fn preparation_comes_first_and_all_means_every_point() {
     let single = (0..5).map(PointIndex).collect();
     assert_eq!(plan.stages, [StagePlan::Prepare, StagePlan::Sensitivity { single }]);
     assert_eq!(plan.prepare().images, ImageRange { start: 0, len: 10 });
-    assert_eq!(plan.context(Digest::of(b"x")).unwrap().images.len, 20);
+    assert_eq!(plan.context(Digest::of(b"x")).images.len, 20);
 }
 
 #[test]
@@ -71,14 +71,14 @@ fn a_plan_survives_its_document_and_other_documents_are_refused() {
     assert_eq!(Plan::from_document(&document).unwrap(), plan);
 
     let text = String::from_utf8(document).unwrap();
-    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
-    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 2 }));
-    let unknown = text.replacen("\"format\":1", "\"format\":1,\"color\":3", 1);
+    let newer = text.replacen("\"format\":2", "\"format\":3", 1);
+    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 3 }));
+    let unknown = text.replacen("\"format\":2", "\"format\":2,\"color\":3", 1);
     assert!(matches!(Plan::from_document(unknown.as_bytes()), Err(PlanError::Malformed(_))));
     let point = text.replacen("\"single\":[0", "\"single\":[99", 1);
     let error = PlanError::UnknownPoint { point: 99, points: 5 };
     assert_eq!(Plan::from_document(point.as_bytes()), Err(error));
-    let edge = text.replacen("\"inputs\":[\"conv\"]", "\"inputs\":[\"nowhere\"]", 1);
+    let edge = text.replacen("\"inputs\":[\"relu\"]", "\"inputs\":[\"nowhere\"]", 1);
     assert!(matches!(Plan::from_document(edge.as_bytes()), Err(PlanError::Graph(_))));
     for end in (0..text.len()).step_by(97) {
         assert!(Plan::from_document(&text.as_bytes()[..end]).is_err());

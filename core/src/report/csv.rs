@@ -1,6 +1,6 @@
-use super::{Measured, Report, RowState};
+use super::{CSV_FORMAT, Measured, Report, RowState};
 
-/// The columns of a results file, in order; documented in `docs/results.md`. A change raises `REPORT_FORMAT`.
+/// The columns of a results file, in order; documented in `docs/results.md`. A change raises `CSV_FORMAT`.
 #[rustfmt::skip]
 pub const CSV_COLUMNS: [&str; 27] = [
     "format", "experiment", "model", "data", "numerics", "baseline_bits",
@@ -32,7 +32,7 @@ pub(super) fn render(report: &Report) -> String {
 
 fn record(report: &Report, named: [&str; 3], result: &RowState, saved: [u64; 2]) -> Vec<String> {
     let mut record = vec![
-        report.format.to_string(),
+        CSV_FORMAT.to_string(),
         report.experiment.clone(),
         report.model.to_string(),
         report.data.to_string(),

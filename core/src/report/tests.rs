@@ -11,14 +11,14 @@ fn engine() -> Engine {
     let mut engine = Engine::new();
     let plan = plan("golden");
     let id = plan.id();
-    let context = plan.context(Digest::of(b"statistics")).unwrap();
+    let context = plan.context(Digest::of(b"prepared"));
     let digest = context.digest();
     let baseline = context.baseline;
     let mut configs = vec![
         BitConfig::against(baseline, (0..5).map(|point| (PointIndex(point), Choice::Float))),
         BitConfig::baseline(),
     ];
-    let points = plan.points().unwrap();
+    let points = &plan.points;
     for (index, point) in points.iter().enumerate() {
         let change = |bits: &Bits| (PointIndex(index as u32), Choice::Bits(*bits));
         configs.extend(
@@ -72,7 +72,7 @@ fn golden_report() -> Report {
 #[test]
 fn golden_csv_of_format_1() {
     let expected = include_str!("golden_v1.csv");
-    assert_eq!(golden_report().to_csv(), expected, "a changed results file needs a new REPORT_FORMAT");
+    assert_eq!(golden_report().to_csv(), expected, "a changed results file needs a new CSV_FORMAT");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use super::{ModelSpec, PrepareRules};
 use crate::bits::Bits;
 use crate::placement::Placement;
 use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Scheme, WeightRule};
@@ -127,10 +128,12 @@ pub struct ExperimentSpec {
     pub name: String,
     /// The arithmetic.
     pub numerics: Numerics,
-    /// Path of the model file; relative paths start at the experiment file.
-    pub checkpoint: String,
+    /// The model.
+    pub model: ModelSpec,
     /// The images.
     pub data: DataSpec,
+    /// What is done to the model first.
+    pub prepare: PrepareRules,
     /// The candidates.
     pub quantization: QuantizationSpec,
     /// The parts, in order; at least one.

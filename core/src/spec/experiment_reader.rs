@@ -2,9 +2,10 @@ use std::collections::BTreeSet;
 
 use super::error::SpecError;
 use super::file::read_file;
+use super::model::{PrepareRules, model, prepare};
 use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
-use super::shared::{dataset, file_name, name};
+use super::shared::{dataset, name};
 use super::{
     ActivationQuantization, DataSpec, ExperimentSpec, GRANULARITIES, ImageCount, PlacementSource,
     QuantizationSpec, SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
@@ -45,7 +46,7 @@ impl ExperimentSpec {
     ///
     /// Errors: every mistake in the text, in the order of the file.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
-        let known = ["version", "name", "numerics", "model", "data", "quantization", "stages"];
+        let known = ["version", "name", "numerics", "model", "data", "prepare", "quantization", "stages"];
         read_file(text, &known, experiment)
     }
 }
@@ -53,7 +54,8 @@ impl ExperimentSpec {
 fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
     let name = fields.required("name", "name: my-experiment", name);
     let numerics = fields.required("numerics", "numerics: float", numerics);
-    let checkpoint = fields.required("model", "model: { checkpoint: model.safetensors }", checkpoint);
+    let model = fields.required("model", "model: { checkpoint: model.safetensors }", model);
+    let prepare = fields.optional("prepare", PrepareRules::default(), prepare);
     let data =
         fields.required("data", "data: { dataset: fashion_mnist, calibration: 512, selection: 2000 }", data);
     let quantization = fields.required(
@@ -67,8 +69,9 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
     Some(ExperimentSpec {
         name: name?,
         numerics: numerics?,
-        checkpoint: checkpoint?,
+        model: model?,
         data: data?,
+        prepare: prepare?,
         quantization: quantization?,
         stages: stages?,
     })
@@ -79,11 +82,6 @@ fn numerics(place: &Place<'_>) -> Option<Numerics> {
         return place.mistake("exact numerics are not available yet", "write `numerics: float`");
     }
     place.word(&[(Numerics::Float.as_str(), Numerics::Float)])
-}
-
-fn checkpoint(place: &Place<'_>) -> Option<String> {
-    let fields = place.fields(&["checkpoint"])?;
-    fields.required("checkpoint", "checkpoint: model.safetensors", file_name)
 }
 
 fn data(place: &Place<'_>) -> Option<DataSpec> {

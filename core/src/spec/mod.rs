@@ -7,6 +7,7 @@ mod error;
 mod experiment;
 mod experiment_reader;
 mod file;
+mod model;
 mod node;
 mod pattern;
 mod placement_reader;
@@ -25,6 +26,7 @@ pub use experiment::{
     ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, PlacementSource, QuantizationSpec,
     SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
 };
+pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
 pub use train::{
     Architecture, Augmentation, ConvBlock, Initializer, Optimizer, ResNet, Separable, TrainData, TrainSpec,

@@ -3,10 +3,10 @@ use super::file::read_file_like;
 use super::reader::{Fields, Place};
 use super::{GRANULARITIES, PlacementSource};
 use crate::placement::{
-    Activations, Biases, DEFAULT_RULES, Exception, LayerPlace, Operator, Placement, Selector, Supergroup,
-    Treatment, WeightRules,
+    Activations, DEFAULT_RULES, Exception, LayerPlace, Operator, Placement, Selector, Supergroup, Treatment,
+    WeightRules,
 };
-use crate::trial::Granularity;
+use crate::trial::{Biases, Granularity};
 
 const EXAMPLE: &str = "docs/placement.md describes rules files";
 const KEYS: [&str; 11] = [

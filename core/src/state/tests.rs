@@ -4,29 +4,31 @@ use super::*;
 use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::digest::Digest;
 use crate::graph::tests::small;
-use crate::plan::{Candidates, DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
+use crate::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use crate::trial::{
-    Calibration, EvaluateContext, Evaluation, Granularity, Numerics, Outcome, Provenance, TrialKey,
+    Candidates, EvaluateContext, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey,
     TrialResult, TrialSpec,
 };
 
 pub(crate) fn plan(name: &str) -> Plan {
     let part = |text: &str, images| DataPart { digest: Digest::of(text.as_bytes()), images };
     let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect();
+    let selection = part("s", 100);
     Plan {
         format: PLAN_FORMAT,
         name: name.to_owned(),
         numerics: Numerics::Float,
         model: Digest::of(b"model"),
         graph: small(),
-        data: DataParts { calibration: part("c", 10), selection: part("s", 100), report: part("r", 50) },
-        candidates: Candidates {
-            weight_bits: bits(&[2, 4]),
-            activation_bits: bits(&[4]),
-            granularity: Granularity::PerChannel,
-            calibration: Calibration::MinMax,
-            baseline: Bits::new(8).unwrap(),
+        points: small().points().unwrap(),
+        data: DataParts { calibration: part("c", 10), selection, report: part("r", 50) },
+        transforms: Vec::new(),
+        guard: Guard {
+            data: selection.digest,
+            images: ImageRange { start: 0, len: selection.images },
+            drop_max_ppm: 0,
         },
+        candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         stages: vec![StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
     }
 }
@@ -136,7 +138,7 @@ impl Engine {
 }
 
 pub(crate) fn trials(count: u32) -> (EvaluateContext, Vec<TrialSpec>) {
-    let context = plan("any").context(Digest::of(b"statistics")).unwrap();
+    let context = plan("any").context(Digest::of(b"prepared"));
     let digest = context.digest();
     let trial = |point| TrialSpec::Evaluate {
         context: digest,

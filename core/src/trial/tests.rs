@@ -7,13 +7,10 @@ use crate::bits::{Bits, PointIndex};
 
 fn context() -> EvaluateContext {
     EvaluateContext {
-        model: Digest::of(b"model"),
+        prepared: Digest::of(b"prepared"),
         data: Digest::of(b"images"),
         images: ImageRange { start: 0, len: 1000 },
-        statistics: Digest::of(b"statistics"),
         numerics: Numerics::Float,
-        weight_granularity: Granularity::PerChannel,
-        calibration: Calibration::MinMax,
         baseline: bits(8),
         points: vec!["conv.weight".into(), "relu.output".into()],
     }
@@ -33,29 +30,55 @@ fn evaluate(context: Digest, changes: &[(u32, Choice)]) -> TrialSpec {
 /// ```python
 /// from blake3 import blake3; from struct import pack
 /// n = lambda v: pack('<Q', v); t = lambda s: n(len(s.encode())) + s.encode(); d = lambda b: blake3(b).digest()
-/// context = (t('bitloop.evaluate_context') + n(1) + d(b'model') + d(b'images') + n(0) + n(1000) + d(b'statistics')
-///            + t('float') + n(1) + n(0) + n(8) + n(2) + t('conv.weight') + t('relu.output'))
-/// evaluate = t('bitloop.trial') + n(1) + n(1) + d(context) + n(2) + n(0) + n(0) + n(1) + n(4)
-/// baseline = t('bitloop.trial') + n(1) + n(1) + d(context) + n(0)
-/// prepare = t('bitloop.trial') + n(1) + n(0) + d(b'model') + d(b'images') + n(0) + n(512) + n(0)
+/// context = (t('bitloop.evaluate_context') + n(2) + d(b'prepared') + d(b'images') + n(0) + n(1000)
+///            + t('float') + n(8) + n(2) + t('conv.weight') + t('relu.output'))
+/// evaluate = t('bitloop.trial') + n(2) + n(1) + d(context) + n(2) + n(0) + n(0) + n(1) + n(4)
+/// baseline = t('bitloop.trial') + n(2) + n(1) + d(context) + n(0)
+/// prepare = t('bitloop.trial') + n(2) + n(0) + t(json.dumps({
+///     'model': h(b'model'), 'data': h(b'images'), 'images': {'start': 0, 'len': 512},
+///     'transforms': ['fold_batch_norm', {'bias_correction': 'empirical'}],
+///     'guard': {'data': h(b'other'), 'images': {'start': 0, 'len': 100}, 'drop_max_ppm': 5000},
+///     'candidates': {'weight_bits': [4], 'activation_bits': [4, 8],
+///         'weights': {'scheme': 'symmetric', 'granularity': 'per_channel', 'calibration': 'min_max'},
+///         'activations': {'scheme': 'asymmetric', 'calibration': {'percentile': 999000}},
+///         'biases': 'float', 'baseline': 8},
+///     'points': []}, separators=(',', ':')))       # h = lambda b: 'blake3:' + blake3(b).hexdigest()
 /// ```
 #[test]
 fn keys_equal_those_of_an_independent_program() {
     let context = context().digest();
-    assert_eq!(context.hex(), "1e78910beba96fbe10d438a2802ec071bf60db499b86e495d523e7565506c334");
+    assert_eq!(context.hex(), "498f36062157d07345026d03572274785a52a5b5911b12fd5aa780d20d2d80bc");
 
     let mixed = evaluate(context, &[(0, Choice::Float), (1, bits(4))]);
-    assert_eq!(mixed.key().0.hex(), "d48ddb8b2c1f8e1f87b81013084ea8abe63ab0b4b0cbd735654109b1956aee7b");
+    assert_eq!(mixed.key().0.hex(), "a3e175d92ac76b18a6210096204d094c838c5f0853fb8d544c8779848a340312");
     let baseline = evaluate(context, &[]);
-    assert_eq!(baseline.key().0.hex(), "1dc3b3e04d81b58b326a4313fa69a8a6059933a8ec371b37e43c197901c33b1d");
+    assert_eq!(baseline.key().0.hex(), "d78e25a5bc910cbb7f97dcde1c9f567cd9703c7c0ed4df7c5b302ef3830fcf08");
 
+    let whole = |len| ImageRange { start: 0, len };
     let prepare = TrialSpec::Prepare(PrepareSpec {
         model: Digest::of(b"model"),
         data: Digest::of(b"images"),
-        images: ImageRange { start: 0, len: 512 },
-        calibration: Calibration::MinMax,
+        images: whole(512),
+        transforms: vec![Transform::FoldBatchNorm, Transform::BiasCorrection(BiasCorrection::Empirical)],
+        guard: Guard { data: Digest::of(b"other"), images: whole(100), drop_max_ppm: 5000 },
+        candidates: Candidates {
+            weight_bits: vec![Bits::new(4).unwrap()],
+            activation_bits: [4, 8].map(|bits| Bits::new(bits).unwrap()).to_vec(),
+            weights: WeightRule {
+                scheme: Scheme::Symmetric,
+                granularity: Granularity::PerChannel,
+                calibration: Calibration::MinMax,
+            },
+            activations: ActivationRule {
+                scheme: Scheme::Asymmetric,
+                calibration: Calibration::Percentile(Percentile::new(999_000).unwrap()),
+            },
+            biases: Biases::Float,
+            baseline: Bits::new(8).unwrap(),
+        },
+        points: vec![],
     });
-    assert_eq!(prepare.key().0.hex(), "53481013a131a69323605e79f80e037e4f923156b4012ec94bdb58bd590e3729");
+    assert_eq!(prepare.key().0.hex(), "fbea048afd3adb63085b18ebe8eb7cccf5f375f648082e168a34209dc0af6ead");
 }
 
 #[test]
@@ -89,13 +112,11 @@ fn rules_share_a_canonical_form_only_if_they_are_equal() {
 
 #[test]
 fn every_field_of_a_context_is_part_of_its_digest() {
-    let changed: [fn(&mut EvaluateContext); 9] = [
-        |c| c.model = Digest::of(b"other"),
+    let changed: [fn(&mut EvaluateContext); 7] = [
         |c| c.data = Digest::of(b"other"),
         |c| c.images.start = 1,
         |c| c.images.len = 999,
-        |c| c.statistics = Digest::of(b"other"),
-        |c| c.weight_granularity = Granularity::PerTensor,
+        |c| c.prepared = Digest::of(b"other"),
         |c| c.baseline = bits(7),
         |c| c.points.swap(0, 1),
         |c| c.points = vec!["conv.weightrelu.output".into()],

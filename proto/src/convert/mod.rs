@@ -91,6 +91,14 @@ pub enum ConvertError {
         /// Images.
         n: u64,
     },
+    /// The text is not the document that it should be.
+    #[error("field `{field}` cannot be read ({reason}); use the same bitloop version everywhere")]
+    Document {
+        /// Which.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// An evaluation of a shard has another context than the shard.
     #[error("a shard's trial has a context that is not the shard's")]
     MixedContexts,

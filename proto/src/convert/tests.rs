@@ -1,9 +1,11 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
+use bitloop_core::graph::{Point, PointKind};
 use bitloop_core::state::{LeaseId, Report, Shard, Status, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
-    Calibration, EvaluateContext, Evaluation, Granularity, ImageRange, Numerics, Outcome, Percentile,
-    PrepareSpec, Provenance, TrialKey, TrialResult, TrialSpec,
+    ActivationRule, BiasCorrection, Biases, Calibration, Candidates, EvaluateContext, Evaluation,
+    Granularity, Guard, ImageRange, Numerics, Outcome, Percentile, PrepareSpec, PreparedStep, Provenance,
+    Scheme, StepState, Transform, TrialKey, TrialResult, TrialSpec, WeightRule,
 };
 use proptest::prelude::*;
 
@@ -41,28 +43,89 @@ fn a_calibration() -> impl Strategy<Value = Calibration> {
     ]
 }
 
-fn a_prepare() -> impl Strategy<Value = PrepareSpec> {
-    (a_digest(), a_digest(), a_range(), a_calibration())
-        .prop_map(|(model, data, images, calibration)| PrepareSpec { model, data, images, calibration })
+fn a_width() -> impl Strategy<Value = Bits> {
+    (2u8..=8).prop_map(|bits| Bits::new(bits).unwrap())
+}
+
+fn a_transform() -> impl Strategy<Value = Transform> {
+    prop_oneof![
+        Just(Transform::FoldBatchNorm),
+        Just(Transform::HighBiasFold),
+        Just(Transform::BiasCorrection(BiasCorrection::Analytic)),
+    ]
+}
+
+fn a_point() -> impl Strategy<Value = Point> {
+    (".{0,9}", 0usize..1 << 40, prop::collection::vec(".{0,9}", 0..3)).prop_map(
+        |(name, elements, tensors)| Point {
+            node: name.clone(),
+            name,
+            kind: PointKind::Activation,
+            elements,
+            tensors,
+            passed_on: Vec::new(),
+            fixed: false,
+        },
+    )
+}
+
+prop_compose! {
+    fn a_prepare()(
+        digests in (a_digest(), a_digest(), a_digest()),
+        images in a_range(),
+        guard in a_range(),
+        drop_max_ppm in any::<u32>(),
+        transforms in prop::collection::vec(a_transform(), 0..3),
+        calibration in a_calibration(),
+        widths in prop::collection::vec(a_width(), 0..3),
+        points in prop::collection::vec(a_point(), 0..3),
+    ) -> PrepareSpec {
+        PrepareSpec {
+            model: digests.0,
+            data: digests.1,
+            images,
+            transforms,
+            guard: Guard { data: digests.2, images: guard, drop_max_ppm },
+            candidates: Candidates {
+                weight_bits: widths.clone(),
+                activation_bits: widths,
+                weights: WeightRule {
+                    scheme: Scheme::StrictSymmetric,
+                    granularity: Granularity::PerTensor,
+                    calibration,
+                },
+                activations: ActivationRule { scheme: Scheme::Asymmetric, calibration },
+                biases: Biases::Int32,
+                baseline: Bits::new(8).unwrap(),
+            },
+            points,
+        }
+    }
+}
+
+prop_compose! {
+    fn a_step()(
+        transform in prop::option::of(a_transform()),
+        counts in prop::array::uniform3(any::<u64>()),
+        baseline_correct in prop::option::of(any::<u64>()),
+    ) -> PreparedStep {
+        let [changes, n, float_correct] = counts;
+        PreparedStep { transform, state: StepState::Undone, changes, n, float_correct, baseline_correct }
+    }
 }
 
 prop_compose! {
     fn a_context()(
-        digests in (a_digest(), a_digest(), a_digest()),
+        digests in (a_digest(), a_digest()),
         images in a_range(),
-        per_channel in any::<bool>(),
-        calibration in a_calibration(),
         baseline in a_choice(),
         points in prop::collection::vec(".{0,12}", 0..8),
     ) -> EvaluateContext {
         EvaluateContext {
-            model: digests.0,
+            prepared: digests.0,
             data: digests.1,
-            statistics: digests.2,
             images,
             numerics: Numerics::Float,
-            weight_granularity: if per_channel { Granularity::PerChannel } else { Granularity::PerTensor },
-            calibration,
             baseline,
             points,
         }
@@ -97,7 +160,8 @@ prop_compose! {
 
 fn a_report() -> impl Strategy<Value = Report> {
     let result = prop_oneof![
-        a_digest().prop_map(|statistics| TrialResult::Prepared { statistics }),
+        (a_digest(), prop::collection::vec(a_step(), 0..3))
+            .prop_map(|(artifact, steps)| TrialResult::Prepared { artifact, steps }),
         an_evaluation().prop_map(TrialResult::Evaluated),
         ".{0,30}".prop_map(|reason| TrialResult::Failed { reason }),
     ];
@@ -188,13 +252,10 @@ fn widths_that_no_quantizer_has_are_refused() {
 fn a_change_to_the_baseline_or_of_no_point_is_refused() {
     let four = Choice::Bits(Bits::new(4).unwrap());
     let context = EvaluateContext {
-        model: Digest::of(b""),
+        prepared: Digest::of(b""),
         data: Digest::of(b""),
         images: ImageRange { start: 0, len: 1 },
-        statistics: Digest::of(b""),
         numerics: Numerics::Float,
-        weight_granularity: Granularity::PerTensor,
-        calibration: Calibration::MinMax,
         baseline: four,
         points: vec!["a".to_owned()],
     };

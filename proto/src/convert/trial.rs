@@ -1,7 +1,5 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
-use bitloop_core::trial::{
-    Calibration, EvaluateContext, Granularity, ImageRange, Numerics, Percentile, PrepareSpec, TrialSpec,
-};
+use bitloop_core::trial::{EvaluateContext, ImageRange, Numerics, PrepareSpec, TrialSpec};
 
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
@@ -26,35 +24,6 @@ impl TryFrom<v1::ImageRange> for ImageRange {
     }
 }
 
-/// Percentiles are enum values from here on, as many as there are parts per million.
-const PERCENTILE: i32 = 1 << 20;
-
-fn calibration_to_wire(calibration: Calibration) -> i32 {
-    let known = v1::Calibration::MinMax as i32;
-    match calibration {
-        Calibration::MinMax => known,
-        Calibration::Sqnr => known + 1,
-        Calibration::TfEnhanced => known + 2,
-        Calibration::Mse => known + 3,
-        // At most 10^6, so the sum stays far below 2^31.
-        Calibration::Percentile(percentile) => PERCENTILE + percentile.parts_per_million() as i32,
-    }
-}
-
-fn calibration(value: i32) -> Result<Calibration, ConvertError> {
-    let field = "calibration";
-    let known = [Calibration::MinMax, Calibration::Sqnr, Calibration::TfEnhanced, Calibration::Mse];
-    if value == v1::Calibration::Unspecified as i32 {
-        return Err(ConvertError::Missing { field });
-    }
-    if let Some(calibration) = known.into_iter().find(|known| calibration_to_wire(*known) == value) {
-        return Ok(calibration);
-    }
-    let percentile = value.checked_sub(PERCENTILE).and_then(|ppm| u32::try_from(ppm).ok());
-    let percentile = percentile.and_then(|ppm| Percentile::new(ppm).ok());
-    percentile.map(Calibration::Percentile).ok_or(ConvertError::UnknownValue { field, value })
-}
-
 impl From<Numerics> for v1::Numerics {
     fn from(numerics: Numerics) -> Self {
         match numerics {
@@ -68,25 +37,6 @@ fn numerics(value: i32) -> Result<Numerics, ConvertError> {
         Ok(v1::Numerics::Float) => Ok(Numerics::Float),
         Ok(v1::Numerics::Unspecified) => Err(ConvertError::Missing { field: "numerics" }),
         Err(_) => Err(ConvertError::UnknownValue { field: "numerics", value }),
-    }
-}
-
-impl From<Granularity> for v1::Granularity {
-    fn from(granularity: Granularity) -> Self {
-        match granularity {
-            Granularity::PerTensor => Self::PerTensor,
-            Granularity::PerChannel => Self::PerChannel,
-        }
-    }
-}
-
-fn granularity(value: i32) -> Result<Granularity, ConvertError> {
-    let field = "weight_granularity";
-    match v1::Granularity::try_from(value) {
-        Ok(v1::Granularity::PerTensor) => Ok(Granularity::PerTensor),
-        Ok(v1::Granularity::PerChannel) => Ok(Granularity::PerChannel),
-        Ok(v1::Granularity::Unspecified) => Err(ConvertError::Missing { field }),
-        Err(_) => Err(ConvertError::UnknownValue { field, value }),
     }
 }
 
@@ -153,12 +103,7 @@ pub fn check_config(config: &BitConfig, context: &EvaluateContext) -> Result<(),
 
 impl From<&PrepareSpec> for v1::Prepare {
     fn from(spec: &PrepareSpec) -> Self {
-        Self {
-            model: digest_to_wire(&spec.model),
-            data: digest_to_wire(&spec.data),
-            images: Some(spec.images.into()),
-            calibration: calibration_to_wire(spec.calibration),
-        }
+        Self { document: spec.to_document() }
     }
 }
 
@@ -166,12 +111,8 @@ impl TryFrom<v1::Prepare> for PrepareSpec {
     type Error = ConvertError;
 
     fn try_from(prepare: v1::Prepare) -> Result<Self, ConvertError> {
-        Ok(Self {
-            model: digest("model", &prepare.model)?,
-            data: digest("data", &prepare.data)?,
-            images: required("images", prepare.images)?.try_into()?,
-            calibration: calibration(prepare.calibration)?,
-        })
+        Self::from_document(&prepare.document)
+            .map_err(|reason| ConvertError::Document { field: "document", reason })
     }
 }
 
@@ -205,13 +146,10 @@ impl TryFrom<v1::Trial> for TrialSpec {
 impl From<&EvaluateContext> for v1::EvaluateContext {
     fn from(context: &EvaluateContext) -> Self {
         Self {
-            model: digest_to_wire(&context.model),
+            prepared: digest_to_wire(&context.prepared),
             data: digest_to_wire(&context.data),
             images: Some(context.images.into()),
-            statistics: digest_to_wire(&context.statistics),
             numerics: v1::Numerics::from(context.numerics).into(),
-            weight_granularity: v1::Granularity::from(context.weight_granularity).into(),
-            calibration: calibration_to_wire(context.calibration),
             baseline_bits: choice_to_wire(context.baseline),
             points: context.points.clone(),
         }
@@ -223,13 +161,10 @@ impl TryFrom<v1::EvaluateContext> for EvaluateContext {
 
     fn try_from(context: v1::EvaluateContext) -> Result<Self, ConvertError> {
         Ok(Self {
-            model: digest("model", &context.model)?,
+            prepared: digest("prepared", &context.prepared)?,
             data: digest("data", &context.data)?,
             images: required("images", context.images)?.try_into()?,
-            statistics: digest("statistics", &context.statistics)?,
             numerics: numerics(context.numerics)?,
-            weight_granularity: granularity(context.weight_granularity)?,
-            calibration: calibration(context.calibration)?,
             baseline: choice("baseline_bits", context.baseline_bits)?,
             points: context.points,
         })

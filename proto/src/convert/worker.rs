@@ -131,7 +131,10 @@ impl From<v1::Provenance> for Provenance {
 impl From<&Report> for v1::Report {
     fn from(report: &Report) -> Self {
         let result = match &report.outcome.result {
-            TrialResult::Prepared { statistics } => v1::report::Result::Prepared(digest_to_wire(statistics)),
+            TrialResult::Prepared { artifact, steps } => v1::report::Result::Prepared(v1::Prepared {
+                artifact: digest_to_wire(artifact),
+                steps: serde_json::to_string(steps).expect("steps have only text keys and no floats"),
+            }),
             TrialResult::Evaluated(sums) => v1::report::Result::Evaluated(sums.into()),
             TrialResult::Failed { reason } => v1::report::Result::Failed(reason.clone()),
         };
@@ -148,9 +151,11 @@ impl TryFrom<v1::Report> for Report {
 
     fn try_from(report: v1::Report) -> Result<Self, ConvertError> {
         let result = match required("result", report.result)? {
-            v1::report::Result::Prepared(statistics) => {
-                TrialResult::Prepared { statistics: digest("prepared", &statistics)? }
-            }
+            v1::report::Result::Prepared(prepared) => TrialResult::Prepared {
+                artifact: digest("artifact", &prepared.artifact)?,
+                steps: serde_json::from_str(&prepared.steps)
+                    .map_err(|error| ConvertError::Document { field: "steps", reason: error.to_string() })?,
+            },
             v1::report::Result::Evaluated(sums) => TrialResult::Evaluated(sums.try_into()?),
             v1::report::Result::Failed(reason) => TrialResult::Failed { reason },
         };

@@ -1,9 +1,9 @@
 use bitloop_core::graph::GraphError;
 
-use crate::calibration::CalibrationError;
 use crate::data::DataError;
 use crate::error::one_line;
 use crate::lanes::LaneError;
+use crate::prepare::PrepareError;
 use crate::quantizer::QuantError;
 
 /// Why an evaluation is not possible; every variant names the place.
@@ -15,9 +15,9 @@ pub enum EvaluateError {
     /// The images do not fit.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The statistics do not fit.
+    /// The prepared model lacks what the bit config asks for.
     #[error(transparent)]
-    Calibration(#[from] CalibrationError),
+    Prepared(Box<PrepareError>),
     /// No threads.
     #[error(transparent)]
     Lanes(#[from] LaneError),
@@ -74,4 +74,10 @@ pub enum EvaluateError {
     /// The network cannot be executed.
     #[error("evaluating failed: {}", one_line(.0))]
     Execute(#[from] candle_core::Error),
+}
+
+impl From<PrepareError> for EvaluateError {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepared(Box::new(error))
+    }
 }

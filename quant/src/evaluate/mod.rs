@@ -14,18 +14,17 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
-use bitloop_core::graph::{Point, PointKind};
-use bitloop_core::trial::{Calibration, EvaluateContext, Evaluation, Numerics};
+use bitloop_core::trial::{EvaluateContext, Evaluation, Numerics};
 use candle_core::{DType, Device, Tensor};
 
 pub use error::EvaluateError;
 
-use crate::calibration::{CalibrationError, Statistics};
 use crate::data::Images;
 use crate::executor;
 use crate::lanes::Lanes;
 use crate::model::Model;
 use crate::network::{self, Network};
+use crate::prepare::Prepared;
 use quantized::{QuantizedPass, Quantizers, Source, WeightCache};
 use score::Score;
 
@@ -36,12 +35,10 @@ const DEVICE_BLOCK_IMAGES: usize = 500;
 
 /// What evaluations of one sweep are made from; the digests in the context are the caller's to check.
 pub struct Materials {
-    /// The network with its float weights.
-    pub model: Arc<Model>,
+    /// The network with its points and their encodings.
+    pub prepared: Arc<Prepared>,
     /// The data artifact.
     pub images: Arc<Images>,
-    /// Ranges of the activation points.
-    pub statistics: Statistics,
     /// What all evaluations of the sweep share.
     pub context: EvaluateContext,
 }
@@ -53,8 +50,9 @@ pub struct Materials {
 pub struct Evaluator {
     network: Network,
     images: Arc<Images>,
-    points: Vec<Point>,
-    statistics: Statistics,
+    prepared: Arc<Prepared>,
+    /// Layers with the position of the activation point that their input is on, where there is one.
+    layer_inputs: Vec<(String, Option<usize>)>,
     context: EvaluateContext,
     logits_node: String,
     blocks: Vec<Block>,
@@ -65,6 +63,15 @@ pub struct Evaluator {
     baseline: OnceLock<Vec<Vec<Score>>>,
 }
 
+/// Images that the two networks get right which every trial is compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// The float network.
+    pub float_correct: u64,
+    /// The network with every point at the baseline's width.
+    pub baseline_correct: u64,
+}
+
 /// Images that go through the network together.
 struct Block {
     positions: Range<usize>,
@@ -72,25 +79,23 @@ struct Block {
 }
 
 impl Evaluator {
-    /// Checks that model, images, statistics and context belong together, and prepares the images.
+    /// Checks that network, images and context belong together, and normalizes the images.
     ///
     /// On a GPU one thread feeds the device, whatever `threads` says.
     ///
-    /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Calibration` (a point without a range),
-    /// `Lanes`, `Execute`.
+    /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Lanes`, `Execute`.
     pub fn new(materials: Materials, threads: usize, device: &Device) -> Result<Self, EvaluateError> {
-        let Materials { model, images, statistics, context } = materials;
-        // An exhaustive match, so that a new arithmetic or calibration cannot be evaluated as if it were this one.
-        match (context.numerics, context.calibration) {
-            (Numerics::Float, Calibration::MinMax) => {}
+        let Materials { prepared, images, context } = materials;
+        // An exhaustive match, so that a new arithmetic cannot be evaluated as if it were this one.
+        match context.numerics {
+            Numerics::Float => {}
         }
-        let points = model.graph.points()?;
-        check_points(&points, &context.points)?;
-        check_statistics(&points, &statistics)?;
-        check_classes(&model, &images)?;
+        let model = &prepared.model;
+        check_points(&prepared, &context.points)?;
+        check_classes(model, &images)?;
         images.check_shape(&model.graph.input.shape)?;
         let range = images.range(context.images)?;
-        let network = Network::new(&model, device)?;
+        let network = Network::new(model, device)?;
         let (threads, block_images) = match device.is_cpu() {
             true => (threads, BLOCK_IMAGES),
             false => (threads.min(1), DEVICE_BLOCK_IMAGES),
@@ -102,11 +107,11 @@ impl Evaluator {
         let blocks = blocks.collect::<candle_core::Result<Vec<_>>>()?;
         Ok(Self {
             logits_node: model.graph.logits()?.to_owned(),
+            layer_inputs: layer_inputs(&prepared)?,
             lanes: Lanes::new(threads)?,
             network,
             images,
-            points,
-            statistics,
+            prepared,
             context,
             blocks,
             cache: WeightCache::default(),
@@ -159,8 +164,24 @@ impl Evaluator {
         }))
     }
 
+    /// Returns how many images the float network and the baseline get right; `None` if `stop` became true.
+    ///
+    /// Errors: as [`Evaluator::evaluate`].
+    pub fn references(&self, stop: &AtomicBool) -> Result<Option<References>, EvaluateError> {
+        let Some(float) = self.float_logits(stop)? else { return Ok(None) };
+        let Some(baseline) = self.baseline_scores(stop)? else { return Ok(None) };
+        let mut references = References::default();
+        for (block, logits) in self.blocks.iter().zip(float) {
+            let right = self.per_image(block, logits).filter(|(logits, label)| score::score(logits, *label).correct);
+            references.float_correct += right.count() as u64;
+        }
+        let right = baseline.iter().flatten().filter(|score| score.correct);
+        references.baseline_correct = right.count() as u64;
+        Ok(Some(references))
+    }
+
     fn check_config(&self, config: &BitConfig) -> Result<(), EvaluateError> {
-        let points = self.points.len();
+        let points = self.prepared.points.len();
         match config.changes().find(|(point, _)| point.0 as usize >= points) {
             None => Ok(()),
             Some((point, _)) => Err(EvaluateError::UnknownPoint { index: point.0, points }),
@@ -170,9 +191,8 @@ impl Evaluator {
     fn source(&self) -> Source<'_> {
         Source {
             network: &self.network,
-            points: &self.points,
-            statistics: &self.statistics,
-            granularity: self.context.weight_granularity,
+            prepared: &self.prepared,
+            layer_inputs: &self.layer_inputs,
             cache: &self.cache,
         }
     }
@@ -242,9 +262,9 @@ fn point_index(index: usize) -> PointIndex {
     PointIndex(u32::try_from(index).expect("a graph has fewer than 2^32 points"))
 }
 
-fn check_points(graph: &[Point], context: &[String]) -> Result<(), EvaluateError> {
-    for index in 0..graph.len().max(context.len()) {
-        let in_graph = graph.get(index).map_or("", |point| &point.name);
+fn check_points(prepared: &Prepared, context: &[String]) -> Result<(), EvaluateError> {
+    for index in 0..prepared.points.len().max(context.len()) {
+        let in_graph = prepared.points.get(index).map_or("", |point| &point.name);
         let in_context = context.get(index).map_or("", String::as_str);
         if in_graph != in_context {
             return Err(EvaluateError::Points {
@@ -257,14 +277,10 @@ fn check_points(graph: &[Point], context: &[String]) -> Result<(), EvaluateError
     Ok(())
 }
 
-fn check_statistics(points: &[Point], statistics: &Statistics) -> Result<(), CalibrationError> {
-    let missing = points
-        .iter()
-        .find(|point| point.kind == PointKind::Activation && statistics.range(&point.name).is_none());
-    match missing {
-        None => Ok(()),
-        Some(point) => Err(CalibrationError::MissingPoint { point: point.name.clone() }),
-    }
+fn layer_inputs(prepared: &Prepared) -> Result<Vec<(String, Option<usize>)>, EvaluateError> {
+    let layers = prepared.model.graph.layer_costs_with(&prepared.points)?;
+    let position = |name: String| prepared.points.iter().position(|point| point.name == name);
+    Ok(layers.into_iter().map(|layer| (layer.node, layer.input_point.and_then(position))).collect())
 }
 
 fn check_classes(model: &Model, images: &Images) -> Result<(), EvaluateError> {

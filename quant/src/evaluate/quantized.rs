@@ -3,32 +3,34 @@ use std::sync::{Mutex, PoisonError};
 
 use bitloop_core::bits::{Bits, Choice};
 use bitloop_core::graph::{Node, Point, PointKind};
-use bitloop_core::trial::Granularity;
+use bitloop_core::trial::Biases;
 use candle_core::Tensor;
 
 use super::EvaluateError;
-use crate::calibration::Statistics;
 use crate::executor::{Pass, ScaleShift};
 use crate::network::Network;
+use crate::prepare::Prepared;
 use crate::quantizer::{Encoding, fake_quantize};
 
 /// Quantized weights by point and width, kept from one trial to the next: at most layers times widths.
 #[derive(Default)]
 pub(super) struct WeightCache(Mutex<BTreeMap<(usize, Bits), Tensor>>);
 
-/// Weights and encodings of one bit config, ready before the first image.
+/// Weights, biases and encodings of one bit config, ready before the first image.
 pub(super) struct Quantizers<'a> {
     network: &'a Network,
     weights: BTreeMap<&'a str, Tensor>,
-    outputs: BTreeMap<&'a str, Encoding>,
+    /// Those that differ from the network's.
+    biases: BTreeMap<&'a str, Tensor>,
+    outputs: BTreeMap<&'a str, &'a Encoding>,
 }
 
 /// What quantizers are made from.
 pub(super) struct Source<'a> {
     pub(super) network: &'a Network,
-    pub(super) points: &'a [Point],
-    pub(super) statistics: &'a Statistics,
-    pub(super) granularity: Granularity,
+    pub(super) prepared: &'a Prepared,
+    /// Layers with the position of the activation point that their input is on.
+    pub(super) layer_inputs: &'a [(String, Option<usize>)],
     pub(super) cache: &'a WeightCache,
 }
 
@@ -38,38 +40,90 @@ impl<'a> Source<'a> {
         &self,
         choice: impl Fn(usize) -> Choice,
     ) -> Result<Quantizers<'a>, EvaluateError> {
-        let mut weights = BTreeMap::new();
-        let mut outputs = BTreeMap::new();
-        for (index, point) in self.points.iter().enumerate() {
+        let mut quantizers = Quantizers {
+            network: self.network,
+            weights: BTreeMap::new(),
+            biases: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        };
+        let mut weight_scales: BTreeMap<&str, &[f32]> = BTreeMap::new();
+        for (index, point) in self.prepared.points.iter().enumerate() {
             let bits = match choice(index) {
                 Choice::Float => continue,
                 Choice::Bits(bits) => bits,
             };
+            let encoding = self.prepared.encoding(index, bits)?;
             match point.kind {
                 PointKind::Weight => {
-                    weights.insert(point.node.as_str(), self.quantized_weight(index, point, bits)?);
+                    let weight = self.quantized_weight(index, point, (bits, encoding))?;
+                    quantizers.weights.insert(point.node.as_str(), weight);
+                    weight_scales.insert(point.node.as_str(), encoding.scale());
+                    if let Some(bias) = self.prepared.corrected_bias(&point.node, bits) {
+                        let bias = bias.to_device(self.network.device())?;
+                        quantizers.biases.insert(point.node.as_str(), bias);
+                    }
                 }
                 PointKind::Activation => {
-                    outputs.insert(point.node.as_str(), self.statistics.encoding(&point.name, bits)?);
+                    let tensors = point.tensors.iter().map(|tensor| (tensor.as_str(), encoding));
+                    quantizers.outputs.extend(tensors);
                 }
             }
         }
-        Ok(Quantizers { network: self.network, weights, outputs })
+        match self.prepared.biases {
+            Biases::Float => {}
+            Biases::Int32 => self.round_biases(&mut quantizers, &weight_scales, &choice)?,
+        }
+        Ok(quantizers)
     }
 
-    fn quantized_weight(&self, index: usize, point: &Point, bits: Bits) -> Result<Tensor, EvaluateError> {
+    fn quantized_weight(
+        &self,
+        index: usize,
+        point: &Point,
+        (bits, encoding): (Bits, &Encoding),
+    ) -> Result<Tensor, EvaluateError> {
         let key = (index, bits);
         let cached = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(cached) = cached {
             return Ok(cached);
         }
         let weight = self.network.weight(&point.node)?;
-        let quantized = Encoding::of_weight(&weight, bits, self.granularity)
-            .and_then(|encoding| fake_quantize(&weight, &encoding))
+        let quantized = fake_quantize(&weight, encoding)
             .map_err(|source| EvaluateError::Quantizer { point: point.name.clone(), source })?;
         let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(cache.entry(key).or_insert(quantized).clone())
     }
+
+    /// Rounds the bias of every layer with quantized weight and input to steps of both scales' product.
+    fn round_biases(
+        &self,
+        quantizers: &mut Quantizers<'a>,
+        weight_scales: &BTreeMap<&str, &[f32]>,
+        choice: &impl Fn(usize) -> Choice,
+    ) -> Result<(), EvaluateError> {
+        for (layer, input) in self.layer_inputs {
+            let (Some(scales), Some(input)) = (weight_scales.get(layer.as_str()), *input) else { continue };
+            let Choice::Bits(input_bits) = choice(input) else { continue };
+            let own = quantizers.biases.get(layer.as_str()).cloned().or_else(|| self.network.bias_of(layer));
+            let Some(bias) = own else { continue };
+            let input_scale = self.prepared.encoding(input, input_bits)?.scale()[0];
+            let values = bias.to_vec1::<f32>()?;
+            let rounded: Vec<f32> = values
+                .iter()
+                .zip(scales.iter().cycle())
+                .map(|(bias, scale)| round_to_int32(*bias, input_scale * scale))
+                .collect();
+            let rounded = Tensor::from_vec(rounded, bias.dims(), bias.device())?;
+            quantizers.biases.insert(layer.as_str(), rounded);
+        }
+        Ok(())
+    }
+}
+
+/// The nearest multiple of `step` whose factor fits 32 bits.
+fn round_to_int32(value: f32, step: f32) -> f32 {
+    let code = (f64::from(value) / f64::from(step)).round_ties_even();
+    (code.clamp(f64::from(i32::MIN), f64::from(i32::MAX)) * f64::from(step)) as f32
 }
 
 /// A walk with the quantizers in place.
@@ -84,7 +138,10 @@ impl Pass for QuantizedPass<'_> {
     }
 
     fn bias(&mut self, node: &Node) -> candle_core::Result<Option<Tensor>> {
-        Ok(self.0.network.bias(node))
+        match self.0.biases.get(node.name.as_str()) {
+            Some(bias) => Ok(Some(bias.clone())),
+            None => Ok(self.0.network.bias(node)),
+        }
     }
 
     fn parameter(&mut self, node: &Node, part: &str) -> candle_core::Result<Tensor> {

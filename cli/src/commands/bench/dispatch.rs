@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Graph, INPUT, Input, Linear, Op, Shape};
-use bitloop_core::plan::{Candidates, DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::Sources;
-use bitloop_core::trial::{Calibration, Granularity, Numerics};
+use bitloop_core::trial::{Candidates, Guard, ImageRange, Numerics};
 use bitloop_worker::EmptyExecutor;
 use serde_json::json;
 
@@ -97,15 +97,12 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
         name: "bench".to_owned(),
         numerics: Numerics::Float,
         model: empty,
+        points: graph.points()?,
         graph,
         data: DataParts { calibration: part, selection: part, report: part },
-        candidates: Candidates {
-            weight_bits: bits.clone(),
-            activation_bits: bits,
-            granularity: Granularity::PerChannel,
-            calibration: Calibration::MinMax,
-            baseline: Bits::new(8)?,
-        },
+        transforms: Vec::new(),
+        guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
+        candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),
         stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }],
     };
     let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);

@@ -2,8 +2,8 @@ use super::{EXPERIMENT, experiment_mistakes, with};
 use crate::bits::Bits;
 use crate::placement::Placement;
 use crate::spec::{
-    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, PlacementSource, QuantizationSpec,
-    SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
+    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, ModelSpec, PlacementSource,
+    PrepareRules, QuantizationSpec, SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
 };
 use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme};
 
@@ -15,7 +15,8 @@ fn expected() -> ExperimentSpec {
     ExperimentSpec {
         name: "fashion-mnist-convblock".into(),
         numerics: Numerics::Float,
-        checkpoint: "quickstart/convblock.safetensors".into(),
+        model: ModelSpec::Checkpoint { file: "quickstart/convblock.safetensors".into() },
+        prepare: PrepareRules::default(),
         data: DataSpec {
             dataset: Dataset::FashionMnist,
             split: Split::Test,
@@ -191,17 +192,17 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "numerics: float",
         "numerics: float\n7: x",
-        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `quantization` and `stages`",
+        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization` and `stages`",
     ),
     (
         "numerics: float",
         "numerics: float\nbudget: { wall: 2h }",
-        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `quantization` and `stages`",
+        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization` and `stages`",
     ),
     (
         "model: { checkpoint: quickstart/convblock.safetensors }",
         "model: model.safetensors",
-        "model: expected a mapping, found text `model.safetensors`; known keys: `checkpoint`",
+        "model: expected a mapping, found text `model.safetensors`; known keys: `checkpoint`, `onnx`, `architecture`, `input` and `strides`",
     ),
     (
         "checkpoint: quickstart/convblock.safetensors",

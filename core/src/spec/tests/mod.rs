@@ -1,6 +1,7 @@
 mod damage;
 mod experiment;
 mod layout;
+mod model;
 mod placement;
 mod train;
 

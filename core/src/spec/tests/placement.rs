@@ -1,4 +1,5 @@
-use crate::placement::{Activations, Biases, Exception, LayerPlace, Placement, Selector, Treatment};
+use crate::placement::{Activations, Exception, LayerPlace, Placement, Selector, Treatment};
+use crate::trial::Biases;
 use crate::trial::Granularity;
 
 fn mistakes(text: &str) -> Vec<String> {
