@@ -239,6 +239,11 @@ pub(crate) struct InspectArguments {
     /// Print the quantizer points instead of the layers.
     #[arg(long)]
     pub(crate) points: bool,
+
+    /// Rules by which points are placed: `default`, `per_tensor`, `pairwise_mpq` or a rules file (its path has a `/` or
+    /// ends in `.yaml`).
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    pub(crate) placement: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
+use bitloop_core::placement::Placement;
 use bitloop_core::plan::{DataPart, DataParts, Inputs, Plan};
-use bitloop_core::spec::{Dataset, ExperimentSpec, Split};
+use bitloop_core::spec::{Dataset, ExperimentSpec, PlacementSource, Split};
 use bitloop_core::state::Sources;
 use bitloop_quant::data::{self, DEBIAN_FOLDER, Images};
 use bitloop_quant::model::Model;
@@ -55,6 +56,21 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
 /// Errors: a usage failure with every mistake in it.
 pub(crate) fn read_spec(path: &Path) -> Result<ExperimentSpec, Failure> {
     ExperimentSpec::parse(&read_text(path)?).map_err(|error| Failure::in_file(path, &error))
+}
+
+/// Reads the rules by which points are placed; a relative path starts at `folder`.
+///
+/// Errors: a usage failure with every mistake in the file.
+pub(crate) fn placement(source: &PlacementSource, folder: &Path) -> Result<Placement, Failure> {
+    match source {
+        PlacementSource::Preset(name) => {
+            Ok(Placement::preset(name).expect("a preset is named after built-in rules"))
+        }
+        PlacementSource::File(file) => {
+            let path = folder.join(file);
+            Placement::parse(&read_text(&path)?).map_err(|error| Failure::in_file(&path, &error))
+        }
+    }
 }
 
 /// Reads a text file.

@@ -1,14 +1,18 @@
 //! `bitloop inspect`: a model file's graph.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::graph::{Graph, LayerCost, Node, Shape};
+use bitloop_core::graph::{Graph, INPUT, LayerCost, Node, Point, Shape};
+use bitloop_core::spec::PlacementSource;
 use bitloop_quant::model::Model;
 use serde_json::json;
 
 use crate::args::{InspectArguments, Output};
 use crate::failure::{Failure, Outcome};
+use crate::inputs;
 use crate::show;
 
 /// Width of a weight in cost columns of a float network.
@@ -21,7 +25,11 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
     let model =
         Model::from_bytes(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let graph = &model.graph;
-    let (shapes, costs, points) = (graph.shapes()?, graph.layer_costs()?, graph.points()?);
+    let source: PlacementSource =
+        arguments.placement.parse().map_err(|error| Failure::usage(format!("--placement: {error}")))?;
+    let placement = inputs::placement(&source, Path::new(""))?;
+    let (shapes, points) = (graph.shapes()?, placement.points(graph)?);
+    let costs = graph.layer_costs_with(&points)?;
     let parameters = graph.parameters()?;
     if output == Output::Json {
         let layers: Vec<_> = costs
@@ -33,25 +41,49 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
             "graph": graph,
             "layers": layers,
             "points": points,
+            "fused": placement.fused(graph)?,
             "parameters": parameters,
             "macs": costs.iter().map(|layer| layer.macs).sum::<u64>(),
             "file_bytes": bytes.len(),
         }));
     }
     if arguments.points {
-        let rows = points.iter().map(|point| {
-            vec![
-                point.name.clone(),
-                point.kind.as_str().to_owned(),
-                show::with_thousands(point.elements as u64),
-            ]
-        });
-        return show::data(&show::table(&["point", "kind", ">values"], rows));
+        return show::data(&points_text(graph, &points, &placement.fused(graph)?));
     }
     let rows = graph.nodes.iter().zip(&shapes).map(|(node, shape)| layer_row(node, shape, &costs));
     let header = ["node", "operator", "inputs", "output", ">weights", ">MACs"];
     let summary = summary(graph, &Digest::of(&bytes), &costs, parameters, points.len());
     show::data(&format!("{}\n\n{}", show::table(&header, rows), show::fields(&summary)))
+}
+
+/// The points, what shares their quantizers, and what has none.
+fn points_text(graph: &Graph, points: &[Point], fused: &BTreeMap<String, String>) -> String {
+    let rows = points.iter().map(|point| {
+        let tied: Vec<&str> =
+            point.tensors.iter().map(String::as_str).filter(|tensor| *tensor != point.node).collect();
+        let is_fused = |node: &Node| fused.get(&node.name).is_some_and(|last| point.tensors.contains(last));
+        let into = graph.nodes.iter().filter(|node| is_fused(node));
+        let into: Vec<&str> = into.map(|node| node.name.as_str()).collect();
+        vec![
+            point.name.clone(),
+            point.kind.as_str().to_owned(),
+            show::with_thousands(point.elements as u64),
+            if point.fixed { "fixed" } else { "free" }.to_owned(),
+            into.join(", "),
+            tied.join(", "),
+            point.passed_on.join(", "),
+        ]
+    });
+    let header = ["point", "kind", ">values", "width", "fused into it", "tied to it", "passed on by"];
+    let table = show::table(&header, rows);
+    let float: Vec<&str> = std::iter::once(INPUT)
+        .chain(graph.nodes.iter().map(|node| node.name.as_str()))
+        .filter(|node| !fused.contains_key(*node) && !points.iter().any(|point| point.covers(node)))
+        .collect();
+    match float.as_slice() {
+        [] => table,
+        float => format!("{table}\n\n{}", show::fields(&[("float outputs", float.join(", "))])),
+    }
 }
 
 fn layer_row(node: &Node, shape: &Shape, costs: &[LayerCost]) -> Vec<String> {

@@ -1,3 +1,5 @@
+use std::str::FromStr;
+
 use super::{ModelSpec, PrepareRules};
 use crate::bits::Bits;
 use crate::placement::Placement;
@@ -74,6 +76,26 @@ pub enum PlacementSource {
     Preset(&'static str),
     /// The path of a rules file; relative paths start at the experiment file.
     File(String),
+}
+
+/// A text that is neither the name of built-in rules nor a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there are no rules `{0}`; write `default`, `per_tensor`, `pairwise_mpq` or the path of a `.yaml` file"
+)]
+pub struct UnknownRules(pub String);
+
+impl FromStr for PlacementSource {
+    type Err = UnknownRules;
+
+    /// Anything with a `/` or a YAML file's ending is a path.
+    fn from_str(text: &str) -> Result<Self, UnknownRules> {
+        if text.contains('/') || [".yaml", ".yml"].iter().any(|ending| text.ends_with(ending)) {
+            return Ok(Self::File(text.to_owned()));
+        }
+        let preset = Placement::PRESETS.into_iter().find(|name| *name == text);
+        preset.map(Self::Preset).ok_or_else(|| UnknownRules(text.to_owned()))
+    }
 }
 
 /// The candidates.

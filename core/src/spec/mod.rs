@@ -24,7 +24,7 @@ use crate::trial::Granularity;
 pub use error::{Mistake, SpecError};
 pub use experiment::{
     ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, PlacementSource, QuantizationSpec,
-    SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
+    SensitivitySpec, Single, Split, StageSpec, UnknownRules, WeightQuantization,
 };
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;

@@ -1,7 +1,7 @@
 use super::error::SpecError;
 use super::file::read_file_like;
 use super::reader::{Fields, Place};
-use super::{GRANULARITIES, PlacementSource};
+use super::{GRANULARITIES, PlacementSource, UnknownRules};
 use crate::placement::{
     Activations, DEFAULT_RULES, Exception, LayerPlace, Operator, Placement, Selector, Supergroup, Treatment,
     WeightRules,
@@ -190,17 +190,12 @@ fn without_contradiction(fields: &Fields<'_>, rules: &Placement) -> Option<()> {
 
 /// Where an experiment's rules come from: the name of built-in ones, or a file.
 pub(super) fn placement_source(place: &Place<'_>) -> Option<PlacementSource> {
-    let text = place.text()?;
-    let is_path = text.contains('/') || [".yaml", ".yml"].iter().any(|ending| text.ends_with(ending));
-    if is_path {
-        return super::shared::file_name(place).map(PlacementSource::File);
-    }
-    let names = Placement::PRESETS.map(|name| (name, name));
-    match names.iter().find(|(name, _)| *name == text) {
-        Some((name, _)) => Some(PlacementSource::Preset(name)),
-        None => place.expected(
+    let text = super::shared::file_name(place)?;
+    match text.parse() {
+        Ok(source) => Some(source),
+        Err(UnknownRules(_)) => place.expected(
             "`default`, `per_tensor`, `pairwise_mpq` or the path of a rules file",
-            "a path ends in `.yaml`",
+            "a path has a `/` or ends in `.yaml`",
         ),
     }
 }

@@ -76,7 +76,7 @@ fn rules_come_by_name_or_from_a_file() {
     assert_eq!(
         experiment_mistakes(&misspelt),
         [
-            "quantization.placement: expected `default`, `per_tensor`, `pairwise_mpq` or the path of a rules file, found text `per_tenser`; a path ends in `.yaml`"
+            "quantization.placement: expected `default`, `per_tensor`, `pairwise_mpq` or the path of a rules file, found text `per_tenser`; a path has a `/` or ends in `.yaml`"
         ]
     );
 }
