@@ -83,6 +83,23 @@ pub(crate) struct DatasetFolder {
     /// Folder with data sets, looked in second.
     #[arg(long = "datasets-variable", env = "BITLOOP_DATASETS", hide = true)]
     pub(crate) from_environment: Option<PathBuf>,
+
+    /// Folder to keep decoded images in between starts; by default one in the user's cache folder.
+    #[arg(long, env = "BITLOOP_IMAGE_CACHE", value_name = "DIR", hide_env_values = true)]
+    pub(crate) image_cache: Option<PathBuf>,
+}
+
+impl DatasetFolder {
+    /// Where decoded images are kept, if the system has a place for such things.
+    pub(crate) fn cache(&self) -> Option<PathBuf> {
+        let of_user = || {
+            let named =
+                std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+            let folder = named.or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+            folder.map(|folder| folder.join("bitloop/images"))
+        };
+        self.image_cache.clone().or_else(of_user)
+    }
 }
 
 #[derive(Debug, Args)]

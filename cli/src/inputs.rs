@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
+use bitloop_core::graph::Graph;
 use bitloop_core::placement::Placement;
 use bitloop_core::plan::{DataPart, DataParts, Inputs, Plan};
-use bitloop_core::spec::{Dataset, ExperimentSpec, PlacementSource, Split};
+use bitloop_core::spec::{
+    DataSpec, ExperimentSpec, ImageSource, Mistake, Normalization, PlacementSource, SpecError,
+};
 use bitloop_core::state::Sources;
-use bitloop_quant::data::{self, DEBIAN_FOLDER, Images};
+use bitloop_quant::data::{self, DEBIAN_FOLDER, Images, Origin, Request};
 use bitloop_quant::model::Model;
 
 use crate::args::DatasetFolder;
 use crate::failure::Failure;
+use crate::show;
 
 /// A plan with the bytes of its artifacts.
 pub(crate) struct Prepared {
@@ -36,12 +40,17 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
             model_path.display()
         ))
     })?;
-    let model = Model::from_bytes(&bytes)
+    let mut model = Model::from_bytes(&bytes)
         .map_err(|error| Failure::usage(format!("{}: {error}", model_path.display())))?;
+    let bytes = match &spec.data.normalize {
+        None => bytes,
+        Some(normalization) => {
+            normalize(&mut model.graph, normalization).map_err(|error| Failure::in_file(path, &error))?;
+            model.to_bytes()
+        }
+    };
     let model_digest = Digest::of(&bytes);
-    let images = data::load(spec.data.dataset, spec.data.split, &dataset_folders(datasets, folder))
-        .and_then(|images| images.check_shape(&model.graph.input.shape).map(|()| images))
-        .map_err(|error| Failure::usage(format!("data: {error}")))?;
+    let images = images(&spec.data, &model.graph, datasets, folder)?;
     let mut artifacts = BTreeMap::from([(model_digest, Arc::new(bytes))]);
     let mut sources = Sources::from([(model_path.display().to_string(), model_digest)]);
     let data = split_data(&spec, &images, &mut artifacts, &mut sources)?;
@@ -88,6 +97,76 @@ pub(crate) fn dataset_folders(datasets: &DatasetFolder, beside: &Path) -> Vec<Pa
     given.chain([PathBuf::from(DEBIAN_FOLDER), beside.join("quickstart")]).collect()
 }
 
+/// Reads the images as the model takes them, and says when it took decoding to get them.
+fn images(
+    spec: &DataSpec,
+    graph: &Graph,
+    datasets: &DatasetFolder,
+    beside: &Path,
+) -> Result<Images, Failure> {
+    let (folders, cache) = (dataset_folders(datasets, beside), datasets.cache());
+    let request = Request {
+        spec,
+        beside,
+        folders: &folders,
+        cache: cache.as_deref(),
+        shape: &graph.input.shape,
+        classes: classes(graph)?,
+    };
+    let loaded = data::read(&request)
+        .and_then(|loaded| loaded.images.check_shape(&graph.input.shape).map(|()| loaded))
+        .map_err(|error| Failure::usage(format!("data: {error}")))?;
+    let count = loaded.images.len();
+    match loaded.origin {
+        Origin::DataSet | Origin::Cache(_) | Origin::Decoded { kept: None } => {}
+        Origin::Decoded { kept: Some(Ok(entry)) } => {
+            show::note(&format!("images: {count} decoded, kept in {}", entry.display()));
+        }
+        Origin::Decoded { kept: Some(Err(error)) } => show::note(&format!(
+            "warning: {count} images decoded but not kept ({error}); --image-cache names another folder"
+        )),
+    }
+    Ok(loaded.images)
+}
+
+/// Number of classes that a network tells apart.
+pub(crate) fn classes(graph: &Graph) -> Result<u32, Failure> {
+    let logits = graph.logits()?;
+    let shapes = graph.shapes()?;
+    let shape = graph.nodes.iter().zip(&shapes).find(|(node, _)| node.name == logits).map(|(_, shape)| shape);
+    Ok(u32::try_from(shape.unwrap_or(&graph.input.shape).elements())?)
+}
+
+/// Replaces how a network's input is normalized; one number stands for all channels.
+fn normalize(graph: &mut Graph, normalization: &Normalization) -> Result<(), SpecError> {
+    let channels = graph.input.shape.channels();
+    let mut mistakes = Vec::new();
+    let mut per_channel = |key: &str, numbers: &[f32]| match numbers {
+        [one] => vec![*one; channels],
+        several => {
+            if several.len() != channels {
+                mistakes.push(Mistake {
+                    path: format!("data.normalize.{key}"),
+                    problem: format!(
+                        "has {} numbers, the model's input has {channels} channel(s)",
+                        several.len()
+                    ),
+                    hint: "write one number per channel, or one for all".to_owned(),
+                });
+            }
+            several.to_vec()
+        }
+    };
+    let mean = per_channel("mean", &normalization.mean);
+    let std = per_channel("std", &normalization.std);
+    if !mistakes.is_empty() {
+        return Err(SpecError { mistakes });
+    }
+    graph.input.mean = mean;
+    graph.input.std = std;
+    Ok(())
+}
+
 fn split_data(
     spec: &ExperimentSpec,
     images: &Images,
@@ -110,9 +189,42 @@ fn split_data(
     })
 }
 
-fn data_name(spec: &ExperimentSpec) -> &'static str {
-    match (spec.data.dataset, spec.data.split) {
-        (Dataset::FashionMnist, Split::Train) => "fashion_mnist/train",
-        (Dataset::FashionMnist, Split::Test) => "fashion_mnist/test",
+/// What messages call the images of an experiment.
+fn data_name(spec: &ExperimentSpec) -> String {
+    match &spec.data.source {
+        ImageSource::Dataset { dataset, split } => format!("{}/{}", dataset.as_str(), split.as_str()),
+        ImageSource::Idx { images, .. } | ImageSource::Folder { images, .. } => images.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitloop_core::graph::{Input, Shape};
+
+    use super::*;
+
+    fn graph() -> Graph {
+        Graph::new("x", Input { shape: Shape::image(3, 2, 2), mean: vec![0.0; 3], std: vec![1.0; 3] })
+    }
+
+    #[test]
+    fn a_normalization_replaces_that_of_the_model() {
+        let mut graph = graph();
+
+        normalize(&mut graph, &Normalization { mean: vec![0.5], std: vec![0.1, 0.2, 0.3] }).unwrap();
+
+        assert_eq!((graph.input.mean, graph.input.std), (vec![0.5; 3], vec![0.1, 0.2, 0.3]));
+    }
+
+    #[test]
+    fn a_normalization_for_other_channels_is_refused() {
+        let mut graph = graph();
+        let wrong = Normalization { mean: vec![0.5; 2], std: vec![0.1; 4] };
+
+        let error = normalize(&mut graph, &wrong).unwrap_err().to_string();
+
+        assert!(error.contains("data.normalize.mean: has 2 numbers"), "{error}");
+        assert!(error.contains("data.normalize.std: has 4 numbers"), "{error}");
+        assert_eq!(graph.input.mean, [0.0; 3]);
     }
 }

@@ -1,51 +1,9 @@
 use std::str::FromStr;
 
-use super::{ModelSpec, PrepareRules};
+use super::{DataSpec, ModelSpec, PrepareRules};
 use crate::bits::Bits;
 use crate::placement::Placement;
 use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Scheme, WeightRule};
-
-/// A data set that bitloop can find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dataset {
-    /// Fashion-MNIST: 28x28 grey images of clothes in ten classes.
-    FashionMnist,
-}
-
-/// Which of a data set's two files the images come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// The training images.
-    Train,
-    /// The test images.
-    Test,
-}
-
-/// How many images a part gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageCount {
-    /// So many.
-    Count(u64),
-    /// What the other parts leave.
-    Rest,
-}
-
-/// The images of an experiment and how they are split.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DataSpec {
-    /// Where the images come from.
-    pub dataset: Dataset,
-    /// Which of its files.
-    pub split: Split,
-    /// Images for calibration.
-    pub calibration: u64,
-    /// Images that searches see.
-    pub selection: ImageCount,
-    /// Images touched only by a final verification.
-    pub report: ImageCount,
-    /// Seed of the split.
-    pub seed: u64,
-}
 
 /// Which widths weights are tried at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +102,7 @@ pub enum StageSpec {
 }
 
 /// An experiment as written, checked as far as the text goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExperimentSpec {
     /// Name for people and file names: letters, digits, `-`, `_` and `.`.
     pub name: String,

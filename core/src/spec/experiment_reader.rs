@@ -1,20 +1,18 @@
 use std::collections::BTreeSet;
 
+use super::data_reader::data;
 use super::error::SpecError;
 use super::file::read_file;
 use super::model::{PrepareRules, model, prepare};
 use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
-use super::shared::{dataset, name};
+use super::shared::name;
 use super::{
-    ActivationQuantization, DataSpec, ExperimentSpec, GRANULARITIES, ImageCount, PlacementSource,
-    QuantizationSpec, SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
+    ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec, SensitivitySpec,
+    Single, StageSpec, WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
 use crate::trial::{ActivationRule, Calibration, Numerics, Percentile, Scheme};
-
-/// Most images in a part, far above any data set and far below where sums of counts overflow.
-const IMAGES_MAX: u64 = 1_000_000_000;
 
 const CALIBRATIONS: [(&str, Calibration); 4] = [
     ("min_max", Calibration::MinMax),
@@ -28,7 +26,6 @@ const PARTS_PER_PERCENT: f64 = 1e4;
 /// One part per million above the half, where the ends of the range would meet.
 const PERCENT_MIN: f64 = 50.0001;
 const PERCENT_MAX: f64 = 100.0;
-const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Test)];
 
 /// The kinds of stages.
 #[derive(Clone, Copy)]
@@ -39,9 +36,10 @@ enum StageKind {
 impl ExperimentSpec {
     /// Reads an experiment file; `docs/experiment.md` describes its keys.
     ///
-    /// Defaults: `data.split: test`, `data.report: rest`, `data.seed: 0`, `weights.scheme: symmetric`,
-    /// `weights.granularity` as the placement says, `weights.calibration: min_max`, `placement: default`,
-    /// `activations.scheme: asymmetric`, `activations.calibration: min_max`.
+    /// Defaults: `data.split: test`, `data.pad: 0`, `data.report: rest`, `data.seed: 0`, `prepare:
+    /// [fold_batch_norm]`, `weights.scheme: symmetric`, `weights.granularity` as the placement says,
+    /// `weights.calibration: min_max`, `placement: default`, `activations.scheme: asymmetric`,
+    /// `activations.calibration: min_max`.
     /// Widths come back in ascending order.
     ///
     /// Errors: every mistake in the text, in the order of the file.
@@ -82,42 +80,6 @@ fn numerics(place: &Place<'_>) -> Option<Numerics> {
         return place.mistake("exact numerics are not available yet", "write `numerics: float`");
     }
     place.word(&[(Numerics::Float.as_str(), Numerics::Float)])
-}
-
-fn data(place: &Place<'_>) -> Option<DataSpec> {
-    let fields = place.fields(&["dataset", "split", "calibration", "selection", "report", "seed"])?;
-    let dataset = fields.required("dataset", "dataset: fashion_mnist", dataset);
-    let split = fields.optional("split", Split::Test, |place| place.word(&SPLITS));
-    let calibration =
-        fields.required("calibration", "calibration: 512", |place| place.integer(1..=IMAGES_MAX));
-    let selection = fields.required("selection", "selection: 2000", image_count);
-    let report = fields.optional("report", ImageCount::Rest, image_count);
-    let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
-    if selection == Some(ImageCount::Rest) && report == Some(ImageCount::Rest) {
-        return fields.mistake(
-            "selection",
-            "`selection` and `report` cannot both be `rest`",
-            "give one of them a number of images (`report` is `rest` unless given)",
-        );
-    }
-    Some(DataSpec {
-        dataset: dataset?,
-        split: split?,
-        calibration: calibration?,
-        selection: selection?,
-        report: report?,
-        seed: seed?,
-    })
-}
-
-fn image_count(place: &Place<'_>) -> Option<ImageCount> {
-    match place.as_text() {
-        Some("rest") => Some(ImageCount::Rest),
-        Some(_) => {
-            place.expected("a whole number or `rest`", format!("write `rest` or a number up to {IMAGES_MAX}"))
-        }
-        None => place.integer(1..=IMAGES_MAX).map(ImageCount::Count),
-    }
 }
 
 fn quantization(place: &Place<'_>) -> Option<QuantizationSpec> {

@@ -3,6 +3,8 @@
 //! Reading finds every mistake at once, each with its path in the file and a hint. The types here mirror the
 //! files and have passed every check that needs nothing but the text.
 
+mod data;
+mod data_reader;
 mod error;
 mod experiment;
 mod experiment_reader;
@@ -21,10 +23,11 @@ mod train_reader;
 
 use crate::trial::Granularity;
 
+pub use data::{DataSpec, Dataset, Fit, ImageCount, ImageSource, Normalization, Resize, Split};
 pub use error::{Mistake, SpecError};
 pub use experiment::{
-    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, PlacementSource, QuantizationSpec,
-    SensitivitySpec, Single, Split, StageSpec, UnknownRules, WeightQuantization,
+    ActivationQuantization, ExperimentSpec, PlacementSource, QuantizationSpec, SensitivitySpec, Single,
+    StageSpec, UnknownRules, WeightQuantization,
 };
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;

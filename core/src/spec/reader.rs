@@ -277,6 +277,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether a key is there, or one that was probably meant to be it.
+    pub(super) fn names(&self, key: &str) -> bool {
+        self.values.contains_key(key) || self.misspelt.contains(&key)
+    }
+
     /// Whether the key is there, with whatever value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)

@@ -9,7 +9,14 @@ const NAME_BYTES_MAX: usize = 64;
 /// Longest path that Linux takes (`PATH_MAX`), in bytes.
 const PATH_BYTES_MAX: usize = 4096;
 
-const DATASETS: [(&str, Dataset); 1] = [("fashion_mnist", Dataset::FashionMnist)];
+const DATASETS: [(&str, Dataset); 6] = [
+    ("fashion_mnist", Dataset::FashionMnist),
+    ("mnist", Dataset::Mnist),
+    ("kmnist", Dataset::Kmnist),
+    ("cifar10", Dataset::Cifar10),
+    ("cifar100", Dataset::Cifar100),
+    ("cifar100_coarse", Dataset::Cifar100Coarse),
+];
 
 /// A name that is also good as a file name.
 pub(super) fn name(place: &Place<'_>) -> Option<String> {

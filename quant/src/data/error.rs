@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use bitloop_core::graph::Shape;
 
+use super::{LabelsError, PictureError};
+
 /// What is wrong with images, their files or their split; every variant names the place.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
@@ -101,18 +103,44 @@ pub enum DataError {
         /// Number of classes.
         classes: u32,
     },
-    /// No folder has the files.
+    /// A file's label stands for no class.
     #[error(
-        "{dataset} was not found; looked for {}; install the Debian package {package}, or download the files from {source_url} into one folder and name it with --dataset-dir",
-        list(places)
+        "`{}`: image {image} has label {label}, there are {classes} classes (0 to {})",
+        path.display(),
+        classes.saturating_sub(1)
     )]
+    FileLabel {
+        /// The file.
+        path: PathBuf,
+        /// Position of the image in it.
+        image: usize,
+        /// Its label.
+        label: u32,
+        /// Number of classes.
+        classes: u32,
+    },
+    /// A CIFAR file does not consist of whole images.
+    #[error(
+        "`{}` has {bytes} bytes, which are no {dataset} images of {record} bytes each; download it again",
+        path.display()
+    )]
+    Records {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        dataset: &'static str,
+        /// The file's bytes, as far as they are read.
+        bytes: usize,
+        /// Bytes of an image with its labels.
+        record: usize,
+    },
+    /// No folder has the files.
+    #[error("{dataset} was not found; looked for {}; {how_to_get}", list(places))]
     NotFound {
         /// The data set.
         dataset: &'static str,
-        /// Debian's package.
-        package: &'static str,
-        /// Where its makers publish it.
-        source_url: &'static str,
+        /// What to do about it.
+        how_to_get: &'static str,
         /// Every file that was tried.
         places: Vec<PathBuf>,
     },
@@ -167,6 +195,81 @@ pub enum DataError {
         expected: Shape,
         /// What the images have.
         found: Shape,
+    },
+    /// The network takes something else than images.
+    #[error("a shape of {shape} is no image; the model must take channels, height and width")]
+    NotAnImage {
+        /// The shape.
+        shape: Shape,
+    },
+    /// The classes of images and model are not the same.
+    #[error(
+        "`{source_name}` has {found} classes, the model tells {wanted} apart; use the images that it was trained for, or a labels file with its class numbers"
+    )]
+    Classes {
+        /// The data set or the folder.
+        source_name: String,
+        /// Its classes.
+        found: u32,
+        /// The model's.
+        wanted: u32,
+    },
+    /// An image file cannot be used.
+    #[error("`{}` {reason}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: PictureError,
+    },
+    /// The images of a data set cannot be brought to what the model takes.
+    #[error("every image {reason}")]
+    Fit {
+        /// Why.
+        reason: PictureError,
+    },
+    /// A line of a labels file is wrong.
+    #[error("`{}`, line {line}: {reason}", path.display())]
+    Labels {
+        /// The labels file.
+        path: PathBuf,
+        /// From 1.
+        line: u64,
+        /// Why.
+        reason: LabelsError,
+    },
+    /// A folder of images has no classes.
+    #[error(
+        "`{}` has no sub-folders; put the images of each class into one, or name a labels file with `labels`",
+        folder.display()
+    )]
+    NoClasses {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A class has no images.
+    #[error("`{}` holds no JPEG or PNG files; add some, or remove the folder", folder.display())]
+    EmptyClass {
+        /// The class's folder.
+        folder: PathBuf,
+    },
+    /// The images need more memory than they get.
+    #[error(
+        "{images} images of {per_image} bytes each are more than the {limit} bytes that are held; name fewer in a labels file, or crop them smaller"
+    )]
+    TooMany {
+        /// Number of images.
+        images: usize,
+        /// Bytes of each.
+        per_image: usize,
+        /// The most bytes that are held.
+        limit: usize,
+    },
+    /// A file became another one between two looks at it.
+    #[error("`{}` changed while it was read; try again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
     },
     /// A part of the split has no images.
     #[error("the {part} part of the split is empty: of {images} images, the other parts take {others}")]

@@ -1,12 +1,22 @@
-//! Images with their labels: read from the files of a data set, split once by seed, and carried as an artifact.
+//! Images with their labels: read from data sets or folders of image files, brought to what a model takes, split once
+//! by seed, and carried as an artifact.
 //!
-//! Start at [`load`] (files), [`split`] (parts) and [`Images`]. Nothing here reads the environment: the caller says
-//! where to look.
+//! Start at [`read`] (an experiment's images), [`load`] (a data set as it is), [`split`] (parts) and [`Images`]. Nothing
+//! here reads the environment: the caller says where to look, and where decoded images are kept.
 
 mod artifact;
+mod cache;
+mod cifar;
 mod error;
-mod fashion_mnist;
+mod files;
+mod fit;
+mod folder;
 mod idx;
+mod mnist;
+mod picture;
+mod picture_error;
+mod resample;
+mod source;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -19,8 +29,10 @@ use bitloop_core::spec::{Dataset, Split};
 use bitloop_core::trial::ImageRange;
 
 pub use error::DataError;
-pub use fashion_mnist::DEBIAN_FOLDER;
 pub use idx::{read_images, read_labels};
+pub use mnist::DEBIAN_FOLDER;
+pub use picture_error::{LabelsError, PictureError};
+pub use source::{Loaded, Origin, Request, read};
 pub use split::{ImageSplit, split};
 
 /// Images of one size with their labels.
@@ -85,6 +97,34 @@ impl Images {
         Err(DataError::Shape { expected: shape.clone(), found: self.shape.clone() })
     }
 
+    /// Returns mean and standard deviation of each channel's pixels.
+    ///
+    /// Shapes: `(channels,)` each. Units: the 0..1 scaled value. The deviation is at least that of half a grey level, so
+    /// that it can be divided by.
+    pub fn mean_and_deviation(&self) -> (Vec<f32>, Vec<f32>) {
+        let channels = self.shape.channels().max(1);
+        let plane = (self.shape.elements() / channels).max(1);
+        let mut counts = vec![[0_u64; 256]; channels];
+        for (index, pixels) in self.pixels.chunks_exact(plane).enumerate() {
+            pixels.iter().for_each(|value| counts[index % channels][usize::from(*value)] += 1);
+        }
+        let moments = counts.iter().map(|counts| {
+            let mean_of = |of: &dyn Fn(f64) -> f64| {
+                let n = counts.iter().sum::<u64>().max(1) as f64;
+                counts
+                    .iter()
+                    .zip(0_u8..=255)
+                    .map(|(count, value)| *count as f64 * of(f64::from(value)))
+                    .sum::<f64>()
+                    / n
+            };
+            let mean = mean_of(&|value| value);
+            let deviation = mean_of(&|value| (value - mean).powi(2)).sqrt();
+            ((mean / 255.0) as f32, (deviation.max(0.5) / 255.0) as f32)
+        });
+        moments.unzip()
+    }
+
     /// Checks that every label is one of the classes.
     fn check_labels(&self) -> Result<(), DataError> {
         match self.labels.iter().position(|label| *label >= self.classes) {
@@ -102,6 +142,11 @@ impl Images {
 /// Errors: `NotFound` with every place looked in, or what is wrong with the files that were found.
 pub fn load(dataset: Dataset, split: Split, folders: &[PathBuf]) -> Result<Images, DataError> {
     match dataset {
-        Dataset::FashionMnist => fashion_mnist::load(split, folders),
+        Dataset::FashionMnist => mnist::FASHION_MNIST.load(split, folders),
+        Dataset::Mnist => mnist::MNIST.load(split, folders),
+        Dataset::Kmnist => mnist::KMNIST.load(split, folders),
+        Dataset::Cifar10 => cifar::load(cifar::Labels::Ten, split, folders),
+        Dataset::Cifar100 => cifar::load(cifar::Labels::Fine, split, folders),
+        Dataset::Cifar100Coarse => cifar::load(cifar::Labels::Coarse, split, folders),
     }
 }

@@ -1,7 +1,14 @@
+mod cifar;
+mod folders;
+mod formats;
+mod mutations;
+mod pictures;
+mod resizing;
+
 use std::io::Write;
 use std::path::Path;
 
-use bitloop_core::spec::{DataSpec, ImageCount};
+use bitloop_core::spec::{DataSpec, Fit, ImageCount, ImageSource};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -20,16 +27,16 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A folder of the test's own, removed at its end.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn new(test: &str) -> Self {
+    pub(super) fn new(test: &str) -> Self {
         let path = std::env::temp_dir().join(format!("bitloop-data-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
@@ -53,7 +60,15 @@ fn images() -> Images {
 }
 
 fn spec(calibration: u64, selection: ImageCount, report: ImageCount) -> DataSpec {
-    DataSpec { dataset: Dataset::FashionMnist, split: Split::Test, calibration, selection, report, seed: 1 }
+    DataSpec {
+        source: ImageSource::Dataset { dataset: Dataset::FashionMnist, split: Split::Test },
+        fit: Fit::default(),
+        normalize: None,
+        calibration,
+        selection,
+        report,
+        seed: 1,
+    }
 }
 
 #[test]
@@ -121,7 +136,7 @@ fn images_and_labels_that_do_not_fit_are_refused() {
 
     assert!(matches!(load(), DataError::Counts { images: 2, labels: 3, .. }));
     folder.write("t10k-labels-idx1-ubyte", &idx(0x801, &[2], &[1, 10]));
-    assert!(matches!(load(), DataError::Label { image: 1, label: 10, classes: 10 }));
+    assert!(matches!(load(), DataError::FileLabel { image: 1, label: 10, classes: 10, .. }));
     folder.write("t10k-images-idx3-ubyte", &idx(0x803, &[1, 2, 2], &[0; 4]));
     assert!(matches!(load(), DataError::Size { .. }));
 }

@@ -204,6 +204,9 @@ fn input_of(dataset: Dataset, images: &Images) -> Result<Input, TrainError> {
     let (mean, std) = match dataset {
         // Mean and deviation of the 60,000 training images' pixels in 0..1.
         Dataset::FashionMnist => (vec![0.2860], vec![0.3530]),
+        Dataset::Mnist | Dataset::Kmnist | Dataset::Cifar10 | Dataset::Cifar100 | Dataset::Cifar100Coarse => {
+            images.mean_and_deviation()
+        }
     };
     if images.shape.channels() != mean.len() {
         return Err(TrainError::Images(images.shape.clone()));

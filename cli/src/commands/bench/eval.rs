@@ -18,6 +18,7 @@ use super::median;
 use crate::args::{EvalArguments, Output};
 use crate::clock::Stopwatch;
 use crate::failure::{Failure, Outcome};
+use crate::inputs;
 use crate::show;
 
 /// Images that the ranges of activations come from.
@@ -73,7 +74,7 @@ fn evaluate(evaluator: &Evaluator, config: &BitConfig) -> Result<f64, Failure> {
 fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failure> {
     let shape = model.graph.input.shape.clone();
     let count = arguments.images.max(CALIBRATION_IMAGES as u32) as usize;
-    let classes = classes(&model)?;
+    let classes = inputs::classes(&model.graph)?;
     let mut rng = rng(0, 0);
     let pixels = (0..count * shape.elements()).map(|_| rng.below(256) as u8).collect();
     let images = Images { shape, pixels, labels: vec![0; count], classes };
@@ -95,12 +96,4 @@ fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failu
     };
     let materials = Materials { model: Arc::new(model), images: Arc::new(images), statistics, context };
     Ok(Evaluator::new(materials, threads, &Device::Cpu)?)
-}
-
-fn classes(model: &Model) -> Result<u32, Failure> {
-    let logits = model.graph.logits()?;
-    let shapes = model.graph.shapes()?;
-    let shape =
-        model.graph.nodes.iter().zip(&shapes).find(|(node, _)| node.name == logits).map(|(_, shape)| shape);
-    Ok(shape.unwrap_or(&model.graph.input.shape).elements() as u32)
 }

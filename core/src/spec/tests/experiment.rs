@@ -2,8 +2,9 @@ use super::{EXPERIMENT, experiment_mistakes, with};
 use crate::bits::Bits;
 use crate::placement::Placement;
 use crate::spec::{
-    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, ImageCount, ModelSpec, PlacementSource,
-    PrepareRules, QuantizationSpec, SensitivitySpec, Single, Split, StageSpec, WeightQuantization,
+    ActivationQuantization, DataSpec, Dataset, ExperimentSpec, Fit, ImageCount, ImageSource, ModelSpec,
+    PlacementSource, PrepareRules, QuantizationSpec, SensitivitySpec, Single, Split, StageSpec,
+    WeightQuantization,
 };
 use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Percentile, Scheme};
 
@@ -18,8 +19,9 @@ fn expected() -> ExperimentSpec {
         model: ModelSpec::Checkpoint { file: "quickstart/convblock.safetensors".into() },
         prepare: PrepareRules::default(),
         data: DataSpec {
-            dataset: Dataset::FashionMnist,
-            split: Split::Test,
+            source: ImageSource::Dataset { dataset: Dataset::FashionMnist, split: Split::Test },
+            fit: Fit::default(),
+            normalize: None,
             calibration: 512,
             selection: ImageCount::Count(2000),
             report: ImageCount::Rest,
@@ -104,7 +106,7 @@ fn every_other_choice_is_read() {
     let mut spec = expected();
     spec.quantization.weights.granularity = Some(Granularity::PerTensor);
     spec.quantization.baseline = Bits::new(16).unwrap();
-    spec.data.split = Split::Train;
+    spec.data.source = ImageSource::Dataset { dataset: Dataset::FashionMnist, split: Split::Train };
     spec.data.selection = ImageCount::Rest;
     spec.data.report = ImageCount::Count(10);
     let single = Single::Matching(vec!["*.weight".into(), "input.output".into()]);
@@ -212,12 +214,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "dataset: fashion_mnist",
         "dataset: fashion-mnist",
-        "data.dataset: expected `fashion_mnist`, found text `fashion-mnist`; did you mean `fashion_mnist`?",
+        "data.dataset: expected one of `fashion_mnist`, `mnist`, `kmnist`, `cifar10`, `cifar100` or `cifar100_coarse`, found text `fashion-mnist`; did you mean `fashion_mnist`?",
     ),
     (
         "dataset: fashion_mnist",
-        "dataset: cifar10",
-        "data.dataset: expected `fashion_mnist`, found text `cifar10`",
+        "dataset: imagenet",
+        "data.dataset: expected one of `fashion_mnist`, `mnist`, `kmnist`, `cifar10`, `cifar100` or `cifar100_coarse`, found text `imagenet`",
     ),
     ("dataset: fashion_mnist", "datset: fashion_mnist", "data.datset: unknown key; did you mean `dataset`?"),
     ("split: test", "split: validation", "data.split: expected `train` or `test`, found text `validation`"),

@@ -1,4 +1,5 @@
 mod damage;
+mod data;
 mod experiment;
 mod layout;
 mod model;
