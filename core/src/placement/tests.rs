@@ -310,8 +310,12 @@ fn fixed_layers_fix_the_inputs_that_only_they_read() {
 
     assert_eq!(fixed("exceptions: [{ layer: first, quantizer: fixed }]"), ["input.output", "conv1.weight"]);
     assert_eq!(fixed("exceptions: [{ layer: last, quantizer: fixed }]"), ["average.output", "fc.weight"]);
-    // `conv2` reads the shortcut's input too, so that one stays open.
-    assert_eq!(fixed("exceptions: [{ layer: shortcut, quantizer: fixed }]"), ["conv2.weight", "down.weight"]);
+    // Each of the two branches looks like the other one's shortcut, so nothing else reads `relu1`.
+    assert_eq!(
+        fixed("exceptions: [{ layer: shortcut, quantizer: fixed }]"),
+        ["relu1.output", "conv2.weight", "down.weight"]
+    );
+    // `conv2` reads its input too, so that one stays open.
     assert_eq!(fixed("exceptions: [{ node: down, quantizer: fixed }]"), ["down.weight"]);
     assert_eq!(fixed("exceptions: [{ point: relu1.output, quantizer: fixed }]"), ["relu1.output"]);
     assert_eq!(

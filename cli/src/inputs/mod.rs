@@ -1,5 +1,7 @@
 //! From an experiment file to a plan and the artifacts it names.
 
+mod model;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +16,12 @@ use bitloop_core::spec::{
 };
 use bitloop_core::state::Sources;
 use bitloop_quant::data::{self, DEBIAN_FOLDER, Images, Origin, Request};
-use bitloop_quant::model::Model;
 
 use crate::args::DatasetFolder;
 use crate::failure::Failure;
 use crate::show;
+
+pub(crate) use model::load as load_model;
 
 /// A plan with the bytes of its artifacts.
 pub(crate) struct Prepared {
@@ -33,28 +36,19 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared, Failure> {
     let spec = read_spec(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let model_path = folder.join(&spec.checkpoint);
-    let bytes = fs::read(&model_path).map_err(|error| {
-        Failure::usage(format!(
-            "model.checkpoint: cannot read {}: {error}; the path starts at the experiment file's folder",
-            model_path.display()
-        ))
-    })?;
-    let mut model = Model::from_bytes(&bytes)
-        .map_err(|error| Failure::usage(format!("{}: {error}", model_path.display())))?;
-    let bytes = match &spec.data.normalize {
-        None => bytes,
-        Some(normalization) => {
-            normalize(&mut model.graph, normalization).map_err(|error| Failure::in_file(path, &error))?;
-            model.to_bytes()
-        }
-    };
+    let (model_path, mut model) = model::load(&spec.model, folder)?;
+    if let Some(normalization) = &spec.data.normalize {
+        normalize(&mut model.graph, normalization).map_err(|error| Failure::in_file(path, &error))?;
+    }
+    // Equal models have equal bytes, so a model file that is used as it is keeps the digest of the file.
+    let bytes = model.to_bytes()?;
     let model_digest = Digest::of(&bytes);
     let images = images(&spec.data, &model.graph, datasets, folder)?;
     let mut artifacts = BTreeMap::from([(model_digest, Arc::new(bytes))]);
     let mut sources = Sources::from([(model_path.display().to_string(), model_digest)]);
     let data = split_data(&spec, &images, &mut artifacts, &mut sources)?;
-    let inputs = Inputs { model: model_digest, graph: model.graph, data };
+    let placement = placement(&spec.quantization.placement, folder)?;
+    let inputs = Inputs { model: model_digest, graph: model.graph, data, placement };
     let plan = Plan::new(&spec, inputs).map_err(|error| Failure::in_file(path, &error))?;
     artifacts.retain(|digest, _| plan.artifacts().contains(digest));
     Ok(Prepared { plan, sources, artifacts })
