@@ -17,4 +17,5 @@ mod network;
 pub mod quantizer;
 pub mod rng;
 pub mod train;
+pub mod transforms;
 pub mod zoo;

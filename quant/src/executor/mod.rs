@@ -98,6 +98,16 @@ pub fn forward(graph: &Graph, input: &Tensor, until: &str, pass: &mut dyn Pass) 
     Ok(live.remove(until).expect("the last node's output has no later consumer"))
 }
 
+/// Returns the output of one node alone, for walks that keep the tensors between nodes themselves.
+///
+/// Nothing is fused, and `pass` does not see the output.
+///
+/// Errors: those of candle and of `pass`, with the node's name.
+pub(crate) fn node_output(node: &Node, inputs: Vec<Tensor>, pass: &mut dyn Pass) -> Result<Tensor> {
+    compute(node, inputs, After::default(), pass)
+        .map_err(|error| error.context(format!("in node `{}`", node.name)))
+}
+
 /// Returns pixels as the network's input: `(value / 255 - mean) / std` per channel.
 ///
 /// Shapes: `pixels` `n * channels * height * width` -> `(n, channels, height, width)` f32.
