@@ -269,6 +269,8 @@ pub(crate) enum BenchCommand {
     Dispatch(DispatchArguments),
     /// Images per second of a model file in float.
     Eval(EvalArguments),
+    /// Seconds that TF-enhanced encodings of a network as large as MobileNetV2 take at five widths.
+    Encodings(EncodingsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -298,6 +300,13 @@ pub(crate) struct EvalArguments {
 
     /// Repetitions; the median is what counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EncodingsArguments {
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) repetitions: u16,
 }
 

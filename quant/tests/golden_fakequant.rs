@@ -8,7 +8,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use bitloop_quant::quantizer::{Encoding, Grid, fake_quantize, integer_codes};
+use bitloop_core::trial::{Calibration, Percentile};
+use bitloop_quant::quantizer::{
+    Detail, Encoding, Grid, Observer, fake_quantize, fake_quantize_learned, integer_codes,
+};
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;
 
@@ -66,19 +70,46 @@ fn values(x: &Tensor) -> Vec<f64> {
     x.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn observed(case: &Value, golden: &Golden) -> Vec<(f32, f32)> {
-    let mut ranges: Vec<(f32, f32)> = Vec::new();
+/// The calibration of a case; `None` if the range is given, or its parameters are not ours.
+fn calibration(case: &Value) -> Option<Calibration> {
+    let calibrator = &case["calibrator"];
+    let is = |key: &str, expected: f64| calibrator[key].as_f64() == Some(expected);
+    match text(calibrator, "name") {
+        "min_max" => Some(Calibration::MinMax),
+        "percentile" if is("num_bins", 2048.0) => {
+            let parts = (calibrator["percentile"].as_f64().unwrap() * 1e4).round() as u32;
+            Some(Calibration::Percentile(Percentile::new(parts).unwrap()))
+        }
+        "sqnr" if is("num_bins", 2048.0) && is("gamma", 3.0) => Some(Calibration::Sqnr),
+        "sqnr" if is("num_bins", 2048.0) && is("gamma", 1.0) => Some(Calibration::Mse),
+        "tf_enhanced" if is("num_bins", 512.0) && is("gamma", 3.0) && is("growth_limit", 3.0) => {
+            Some(Calibration::TfEnhanced)
+        }
+        _ => None,
+    }
+}
+
+/// Feeds the case's batches to one observer per channel.
+fn observed(case: &Value, golden: &Golden) -> Vec<Observer> {
+    let mut observers: Vec<Observer> = Vec::new();
     for batch in case["calibration_batches"].as_array().unwrap() {
         let x = channels_first(case, &golden.tensors[&format!("in.{}", batch.as_str().unwrap())]);
         let channels = if text(case, "granularity") == "per_channel" { x.dims()[0] } else { 1 };
+        observers.resize(channels, Observer::new(Detail::ALL));
         let rows = x.reshape((channels, ())).unwrap().to_vec2::<f32>().unwrap();
-        ranges.resize(channels, (f32::INFINITY, f32::NEG_INFINITY));
-        for (range, row) in ranges.iter_mut().zip(rows) {
-            range.0 = row.iter().copied().fold(range.0, f32::min);
-            range.1 = row.iter().copied().fold(range.1, f32::max);
+        for (observer, row) in observers.iter_mut().zip(&rows) {
+            observer.observe(row).unwrap();
         }
     }
-    ranges
+    observers
+}
+
+/// The tool splits later batches by a flat reshape, not by the channel axis, so that its channels are mixed.
+fn has_the_tools_mixed_channels(case: &Value) -> bool {
+    let batches = case["calibration_batches"].as_array().unwrap().len();
+    text(case, "granularity") == "per_channel"
+        && batches > 1
+        && text(&case["calibrator"], "name") != "min_max"
 }
 
 fn assert_encoding(id: &str, encoding: &Encoding, scale: &Value, offset: &Value) {
@@ -115,23 +146,54 @@ fn steps_apart(id: &str, encoding: &Encoding, ours: &Tensor, theirs: &Tensor) ->
     apart
 }
 
+/// Percentiles over several batches: the formula of the data's description puts the upper end of some one bin lower
+/// than the tool, and no other rule was found that explains all cases.
+fn is_percentile_of_batches(case: &Value) -> bool {
+    let batches = case["calibration_batches"].as_array().unwrap().len();
+    batches > 1 && text(&case["calibrator"], "name") == "percentile"
+}
+
+/// Returns whether scale and offset are the reference's; else the range must differ by one of the 2048 bins at most.
+fn assert_within_a_bin(case: &Value, encoding: &Encoding, observer: &Observer) -> bool {
+    let (id, derived) = (text(case, "id"), &case["encoding"]);
+    let (min, max) = observer.range().unwrap();
+    let steps = f64::from(encoding.grid().qmax() - encoding.grid().qmin());
+    let (ours, theirs) = (f64::from(encoding.scale()[0]), derived["scale"][0].as_f64().unwrap());
+    let bin = f64::from(max - min) / 2048.0;
+    let difference = (ours - theirs).abs();
+    assert!(difference * steps <= bin * 1.001, "{id}: scale {ours}, expected {theirs}");
+    let same = difference <= RELATIVE * theirs;
+    if !same {
+        eprintln!("{id}: the range is a bin off, scale {ours}, expected {theirs}");
+    }
+    same
+}
+
 #[test]
 fn golden_encodings_codes_and_outputs_equal_the_reference() {
     let Some(golden) = golden() else { return };
     let (mut checked, mut calibrated, mut given, mut elements, mut apart) = (0, 0, 0, 0, 0);
+    let mut one_bin_off = 0;
     for case in &golden.cases {
         let id = text(case, "id");
         let (stored, derived) = (&case["range_before_snap"], &case["encoding"]);
         let encoding = Encoding::from_stored(&ranges(&stored["min"], &stored["max"]), grid(case)).unwrap();
         assert_encoding(id, &encoding, &derived["scale"], &derived["offset"]);
-        match text(&case["calibrator"], "name") {
-            "min_max" => {
-                let encoding = Encoding::from_observed(&observed(case, &golden), grid(case)).unwrap();
-                assert_encoding(id, &encoding, &derived["scale"], &derived["offset"]);
+        match calibration(case) {
+            Some(_) if has_the_tools_mixed_channels(case) => {
+                eprintln!("skipped the calibration of {id}: the tool mixes its channels");
+            }
+            Some(calibration) => {
+                let observers = observed(case, &golden);
+                let encoding = Encoding::calibrated(&observers, grid(case), calibration).unwrap();
+                if is_percentile_of_batches(case) {
+                    one_bin_off += usize::from(!assert_within_a_bin(case, &encoding, &observers[0]));
+                } else {
+                    assert_encoding(id, &encoding, &derived["scale"], &derived["offset"]);
+                }
                 calibrated += 1;
             }
-            // The range is given, or made by a calibrator that is not ours: what follows from it is compared.
-            _ => given += 1,
+            None => given += 1,
         }
 
         let x = channels_first(case, &golden.tensors[&format!("in.{}", text(case, "input"))]);
@@ -150,14 +212,14 @@ fn golden_encodings_codes_and_outputs_equal_the_reference() {
         apart += differing;
     }
     eprintln!(
-        "checked {checked} cases ({calibrated} calibrated here, {given} with the range given); {apart} of {elements} elements a step apart"
+        "checked {checked} cases ({calibrated} calibrated here, {one_bin_off} of them a bin off; {given} with the range given); {apart} of {elements} elements a step apart"
     );
     assert!(checked > 0 && calibrated > 0, "no case was checked");
     assert!(apart as f64 <= TIES * elements as f64, "{apart} of {elements} elements are a step apart");
 }
 
 #[test]
-fn golden_straight_through_gradients_equal_the_reference() {
+fn golden_gradients_of_values_and_learned_ranges_equal_the_reference() {
     let Some(golden) = golden() else { return };
     let mut checked = 0;
     for case in &golden.grad_cases {
@@ -166,24 +228,40 @@ fn golden_straight_through_gradients_equal_the_reference() {
         let encoding = Encoding::from_stored(&stored, grid(case)).unwrap();
         assert_encoding(id, &encoding, &case["scale"], &case["offset"]);
         let tensor = |key: &str| channels_first(case, &golden.tensors[text(case, key)]);
-        let x = channels_first(case, &golden.tensors[&format!("in.{}", text(case, "input"))]);
-        let x = Var::from_tensor(&x).unwrap();
+        let variable = |x: &Tensor| Var::from_tensor(x).unwrap();
+        let x = variable(&channels_first(case, &golden.tensors[&format!("in.{}", text(case, "input"))]));
+        let [min, max] = ["learned_min", "learned_max"]
+            .map(|key| variable(&Tensor::new(floats(&case[key]), &Device::Cpu).unwrap()));
 
-        let output = fake_quantize(x.as_tensor(), &encoding).unwrap();
-        let loss = (&output * tensor("grad_out")).unwrap().sum_all().unwrap();
-        let gradients = loss.backward().unwrap();
+        let fixed = fake_quantize(x.as_tensor(), &encoding).unwrap();
+        let learned =
+            fake_quantize_learned(x.as_tensor(), min.as_tensor(), max.as_tensor(), grid(case)).unwrap();
 
-        steps_apart(id, &encoding, &output, &tensor("output"));
-        let ours = values(gradients.get(x.as_tensor()).unwrap());
-        for (index, (ours, theirs)) in ours.iter().zip(values(&tensor("grad_in"))).enumerate() {
-            let difference = (ours - theirs).abs();
-            assert!(
-                difference <= GRADIENT * theirs.abs(),
-                "{id}: gradient {index} is {ours}, expected {theirs}"
-            );
+        for output in [&fixed, &learned] {
+            steps_apart(id, &encoding, output, &tensor("output"));
+            let gradients = backward(output, &tensor("grad_out"));
+            assert_gradient(id, gradients.get(x.as_tensor()).unwrap(), &values(&tensor("grad_in")));
+        }
+        let gradients = backward(&learned, &tensor("grad_out"));
+        for (end, key) in [(&min, "grad_min"), (&max, "grad_max")] {
+            let expected: Vec<f64> = floats(&case[key]).into_iter().map(f64::from).collect();
+            assert_gradient(&format!("{id} {key}"), gradients.get(end.as_tensor()).unwrap(), &expected);
         }
         checked += 1;
     }
     eprintln!("checked {checked} gradient cases");
     assert!(checked > 0, "no case was checked");
+}
+
+fn backward(output: &Tensor, grad_out: &Tensor) -> GradStore {
+    (output * grad_out).unwrap().sum_all().unwrap().backward().unwrap()
+}
+
+fn assert_gradient(id: &str, ours: &Tensor, theirs: &[f64]) {
+    let ours = values(ours);
+    assert_eq!(ours.len(), theirs.len(), "{id}");
+    for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+        let difference = (ours - theirs).abs();
+        assert!(difference <= GRADIENT * theirs.abs(), "{id}: gradient {index} is {ours}, expected {theirs}");
+    }
 }

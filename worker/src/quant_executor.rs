@@ -14,6 +14,7 @@ use bitloop_quant::device::{self, DeviceError, Opened};
 use bitloop_quant::evaluate::{EvaluateError, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
+use bitloop_quant::quantizer::Detail;
 
 use crate::artifacts::Artifacts;
 use crate::executor::{ExecuteError, Executor};
@@ -108,7 +109,7 @@ impl QuantExecutor {
     ) -> Result<Option<TrialResult>, Obstacle> {
         let model = self.model(&spec.model, artifacts)?;
         let images = self.images(&spec.data, artifacts)?;
-        let sample = Sample { images: &images, range: spec.images };
+        let sample = Sample { images: &images, range: spec.images, detail: Detail::of(spec.calibration) };
         let statistics = calibration::calibrate(&model, sample, self.threads, stop);
         let Some(statistics) = statistics.map_err(|error| self.calibration_obstacle(error))? else {
             return Ok(None);

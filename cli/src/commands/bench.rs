@@ -1,9 +1,11 @@
 //! `bitloop bench`: what bitloop itself costs, as medians of repetitions.
 
 mod dispatch;
+mod encodings;
 mod eval;
 
 pub(super) use dispatch::execute as dispatch;
+pub(super) use encodings::execute as encodings;
 pub(super) use eval::execute as eval;
 
 /// Middle value; the mean of the two middle ones of an even number.

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use bitloop_core::bits::Bits;
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::Shape;
@@ -8,6 +6,7 @@ use bitloop_core::trial::{Granularity, ImageRange};
 use super::*;
 use crate::calibration::{Sample, calibrate};
 use crate::model::tests::model;
+use crate::quantizer::Detail;
 use crate::rng::rng;
 
 const IMAGES: usize = 150;
@@ -33,14 +32,14 @@ fn range(start: u64, len: u64) -> ImageRange {
 }
 
 fn calibrated(model: &Model, range: ImageRange, threads: usize) -> Result<Statistics, CalibrationError> {
-    let sample = Sample { images: &images(), range };
+    let sample = Sample { images: &images(), range, detail: Detail::ALL };
     let statistics = calibrate(model, sample, threads, &AtomicBool::new(false))?;
     Ok(statistics.expect("nothing stops it"))
 }
 
 #[test]
 fn a_calibration_that_is_stopped_gives_nothing() {
-    let sample = Sample { images: &images(), range: CALIBRATED };
+    let sample = Sample { images: &images(), range: CALIBRATED, detail: Detail::RANGE };
     assert_eq!(calibrate(&model(5), sample, 1, &AtomicBool::new(true)).unwrap(), None);
 }
 
@@ -205,8 +204,7 @@ fn what_does_not_belong_together_is_refused() {
     let error = refused(|materials| materials.context.images.len += 1);
     assert!(error.to_string().contains("151"), "{error}");
     let error = refused(|materials| {
-        let empty = br#"{"format":1,"calibration":"min_max","images":1,"points":{}}"#;
-        materials.statistics = Statistics::from_bytes(empty).unwrap();
+        materials.statistics = Statistics::new(1, []).unwrap();
     });
     assert!(error.to_string().contains("`input.output`"), "{error}");
     let error = refused(|materials| materials.images = Arc::new(Images { classes: 7, ..images() }));
@@ -241,28 +239,4 @@ fn activations_that_overflow_are_named() {
     let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
     let error = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");
-}
-
-#[test]
-fn statistics_survive_their_file_exactly() {
-    let statistics = calibrated(&model(5), range(10, 33), 2).unwrap();
-    let bytes = statistics.to_bytes();
-
-    assert_eq!(Statistics::from_bytes(&bytes).unwrap(), statistics);
-    assert_eq!(statistics.images(), 33);
-    let names: BTreeMap<&str, ()> =
-        ["input.output", "relu.output", "depthwise.output", "add.output", "dense.output"]
-            .map(|n| (n, ()))
-            .into();
-    for name in names.keys() {
-        let (min, max) = statistics.range(name).unwrap();
-        assert!(min < max, "{name}");
-        assert!(statistics.encoding(name, Bits::new(4).unwrap()).is_ok());
-    }
-    for len in 0..bytes.len() {
-        assert!(Statistics::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
-    }
-    let newer = String::from_utf8(bytes).unwrap().replace("\"format\": 1", "\"format\": 2");
-    let refused = Statistics::from_bytes(newer.as_bytes());
-    assert!(matches!(refused, Err(CalibrationError::Version { found: 2 })));
 }

@@ -1,90 +1,11 @@
 use bitloop_core::bits::Bits;
-use bitloop_core::trial::Granularity;
+use bitloop_core::trial::{Calibration, Granularity, WeightRule};
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
 use super::QuantError;
-
-/// No scale is smaller: f32's machine epsilon. An all-zero tensor gets it.
-///
-/// Source: AIMET's minimum scale, `/design/methods/aimet_and_demotion.md` section 2.1.
-const SCALE_MIN: f32 = f32::EPSILON;
-/// Codes up to here are added and rounded exactly in f32 (`quantizer::kernel` needs `|code| < 2^22`).
-const CODE_MAX: i32 = 1 << 16;
-
-/// The integers that a quantizer may give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grid {
-    qmin: i32,
-    qmax: i32,
-    symmetric: bool,
-}
-
-impl Grid {
-    /// Makes a grid from its ends; `symmetric` fixes the zero point in the middle.
-    ///
-    /// Errors: `Grid` for fewer than two codes, or more than 16 bits hold.
-    pub fn new(qmin: i32, qmax: i32, symmetric: bool) -> Result<Self, QuantError> {
-        let inside = qmin >= -CODE_MAX && qmax <= CODE_MAX;
-        if !inside || qmax <= qmin || qmax - qmin >= CODE_MAX {
-            return Err(QuantError::Grid { qmin, qmax });
-        }
-        Ok(Self { qmin, qmax, symmetric })
-    }
-
-    /// The grid of weights: `-2^(b-1)..=2^(b-1) - 1` around zero.
-    pub fn symmetric(bits: Bits) -> Self {
-        let half = 1 << (bits.get() - 1);
-        Self { qmin: -half, qmax: half - 1, symmetric: true }
-    }
-
-    /// The grid of activations: `0..=2^b - 1` with a zero point.
-    pub fn asymmetric(bits: Bits) -> Self {
-        Self { qmin: 0, qmax: (1 << bits.get()) - 1, symmetric: false }
-    }
-
-    /// Smallest code.
-    pub fn qmin(self) -> i32 {
-        self.qmin
-    }
-
-    /// Largest code.
-    pub fn qmax(self) -> i32 {
-        self.qmax
-    }
-
-    /// Number of steps between the ends.
-    fn steps(self) -> i32 {
-        self.qmax - self.qmin
-    }
-
-    /// Widens an observed range to one that the grid can cover with zero on a code.
-    ///
-    /// Zero is included; a range below the smallest scale is widened; a symmetric grid takes
-    /// `max(hi / floor(n/2), -lo / ceil(n/2))` as its step, where with 2 bits the positive end is clipped
-    /// (`hi / (floor(n/2) + 1)`) rather than a code wasted.
-    ///
-    /// Source: AIMET's min-max calibrator, `/design/methods/aimet_and_demotion.md` section 2.3; golden data.
-    fn widened(self, (observed_min, observed_max): (f32, f32)) -> (f32, f32) {
-        let n = self.steps();
-        let (below, above) = ((n + 1) / 2, n / 2);
-        // Adding 0.0 makes -0.0 a plain zero, so that both give the same encoding.
-        let (mut lo, mut hi) = (observed_min.min(0.0) + 0.0, observed_max.max(0.0) + 0.0);
-        if (hi - lo) / (n as f32) < SCALE_MIN {
-            if self.symmetric {
-                hi += above as f32 * SCALE_MIN;
-                lo -= below as f32 * SCALE_MIN;
-            } else {
-                hi += n as f32 * SCALE_MIN;
-            }
-        }
-        if !self.symmetric {
-            return (lo, hi);
-        }
-        let positive_steps = if n == 3 { above + 1 } else { above };
-        let step = (hi / positive_steps as f32).max(-lo / below as f32);
-        (-(below as f32) * step, above as f32 * step)
-    }
-}
+use super::grid::{Grid, SCALE_MIN};
+use super::observer::{Detail, Observer};
 
 /// Grid, scale and offset of a quantizer: `x ~ (code + offset) * scale`.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,30 +48,102 @@ impl Encoding {
         for &(min, max) in ranges {
             let step = ((max - min).abs() / n).max(SCALE_MIN);
             scale.push(step);
-            offset.push(if grid.symmetric {
-                -(((grid.qmin + grid.qmax) as f32 / 2.0).round_ties_even() as i32)
+            offset.push(if grid.is_symmetric() {
+                grid.middle()
             } else {
                 let nearest = (min / step).round_ties_even() as i32;
-                nearest.saturating_sub(grid.qmin).clamp(-grid.qmax, -grid.qmin)
+                nearest.saturating_sub(grid.qmin()).clamp(-grid.qmax(), -grid.qmin())
             });
         }
         Ok(Self { grid, scale, offset })
     }
 
-    /// Returns the symmetric encoding of a weight.
+    /// Returns the encoding that a calibration derives from what observers saw: one of all values, or one per channel.
+    ///
+    /// Errors: `NoValues`, `Statistics` if they did not keep enough, `NotFinite` naming the first such channel.
+    pub fn calibrated(
+        observers: &[Observer],
+        grid: Grid,
+        calibration: Calibration,
+    ) -> Result<Self, QuantError> {
+        let stored = observers.par_iter().map(|observer| observer.stored_range(grid, calibration));
+        let stored = stored.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, _>>()?;
+        Self::from_stored(&stored, grid)
+    }
+
+    /// Returns an encoding of given scales and offsets, such as a file has; one for all values, or one per channel.
+    ///
+    /// Errors: `Given` naming the first channel whose scale is no positive normal number, or whose offset puts zero
+    /// on no code (a symmetric grid's offset is that of its middle); `Lengths`.
+    pub fn given(grid: Grid, scale: Vec<f32>, offset: Vec<i32>) -> Result<Self, QuantError> {
+        if scale.is_empty() || scale.len() != offset.len() {
+            return Err(QuantError::Lengths { scales: scale.len(), offsets: offset.len() });
+        }
+        let usable = |(&scale, &offset): (&f32, &i32)| {
+            let on_a_code = (-grid.qmax()..=-grid.qmin()).contains(&offset);
+            let in_place = if grid.is_symmetric() { offset == grid.middle() } else { on_a_code };
+            scale.is_normal() && scale > 0.0 && in_place
+        };
+        match scale.iter().zip(&offset).position(|pair| !usable(pair)) {
+            None => Ok(Self { grid, scale, offset }),
+            Some(channel) => {
+                Err(QuantError::Given { channel, scale: scale[channel], offset: offset[channel] })
+            }
+        }
+    }
+
+    /// Returns the encoding of a weight.
     ///
     /// Shapes: `weight` `(out, ...)` f32 -> one scale, or `(out,)` scales.
-    /// Errors: `NotFinite` naming the first such channel, `Tensor`.
-    pub fn of_weight(weight: &Tensor, bits: Bits, granularity: Granularity) -> Result<Self, QuantError> {
+    /// Errors: `NotFinite` naming the first such channel, `NoValues`, `Tensor`.
+    pub fn of_weight(weight: &Tensor, rule: WeightRule, bits: Bits) -> Result<Self, QuantError> {
+        let mut encodings = Self::of_weight_at(weight, rule, &[bits])?;
+        Ok(encodings.pop().expect("one encoding per width"))
+    }
+
+    /// Returns the encodings of a weight at several widths, which share the statistics.
+    ///
+    /// Shapes and errors: as [`Encoding::of_weight`].
+    pub fn of_weight_at(weight: &Tensor, rule: WeightRule, widths: &[Bits]) -> Result<Vec<Self>, QuantError> {
         let values = weight.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let values = values.flatten_all()?.to_vec1::<f32>()?;
-        let channels = match granularity {
+        let channels = weight.dims().first().copied().unwrap_or(1);
+        Self::of_channels(&values, channels, rule, widths)
+    }
+
+    /// Returns the encodings of values that lie channel by channel, at several widths, which share the statistics.
+    ///
+    /// `channels` is how many there are; with a granularity per tensor all of them get one scale.
+    ///
+    /// Errors: `NotFinite` naming the first such channel, `NoValues`.
+    pub fn of_channels(
+        values: &[f32],
+        channels: usize,
+        rule: WeightRule,
+        widths: &[Bits],
+    ) -> Result<Vec<Self>, QuantError> {
+        let channels = match rule.granularity {
             Granularity::PerTensor => 1,
-            Granularity::PerChannel => weight.dims().first().copied().unwrap_or(1).max(1),
+            Granularity::PerChannel => channels.max(1),
         };
         let per_channel = values.len().div_ceil(channels).max(1);
-        let ranges: Vec<_> = values.chunks(per_channel).map(observed_range).collect();
-        Self::from_observed(&ranges, Grid::symmetric(bits))
+        let grids: Vec<Grid> = widths.iter().map(|bits| Grid::of(rule.scheme, *bits)).collect();
+        // Channel by channel, as histograms of all channels together would fill the memory.
+        let stored = values.par_chunks(per_channel).enumerate().map(|(channel, values)| {
+            let mut observer = Observer::new(Detail::of(rule.calibration));
+            observer.observe(values).map_err(|error| error.of_channel(channel))?;
+            let stored = grids.iter().map(|grid| observer.stored_range(*grid, rule.calibration));
+            stored.collect::<Result<Vec<_>, _>>()
+        });
+        let stored = stored.collect::<Vec<_>>().into_iter().collect::<Result<Vec<_>, QuantError>>()?;
+        if stored.is_empty() {
+            return Err(QuantError::NoValues);
+        }
+        let encodings = grids.iter().enumerate().map(|(width, grid)| {
+            let ranges: Vec<_> = stored.iter().map(|ranges| ranges[width]).collect();
+            Self::from_stored(&ranges, *grid)
+        });
+        encodings.collect()
     }
 
     /// The grid.

@@ -5,7 +5,7 @@ use super::Encoding;
 /// 1.5 * 2^23: adding and subtracting it rounds half to even, as between 2^23 and 2^24 f32 has steps of one.
 ///
 /// `f32::round_ties_even` does the same, but as a function call where the CPU's baseline has no such instruction.
-const ROUNDING: f32 = 12_582_912.0;
+pub(super) const ROUNDING: f32 = 12_582_912.0;
 
 /// What a value is turned into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,31 @@
 //! Affine quantizers: from a range to an encoding, and from a tensor to the nearest values on a grid.
 //!
-//! Start at [`Encoding`] and [`fake_quantize`]. Codes are `clamp(rne(x / scale) - offset, qmin, qmax)` with a division
+//! Start at [`Encoding`] and [`fake_quantize`]; an [`Observer`] is what encodings of every width and calibration come
+//! from. Codes are `clamp(rne(x / scale) - offset, qmin, qmax)` with a division
 //! and rounding half to even, as ONNX QuantizeLinear does. Nothing here knows of networks or images.
 
+#[cfg(test)]
+mod calibrator_tests;
 mod encoding;
 mod error;
+mod grid;
+mod histogram;
 mod kernel;
+mod learned;
+mod observer;
+mod search;
 #[cfg(test)]
 mod tests;
 
 use candle_core::{DType, Tensor};
 
+pub use encoding::Encoding;
 pub(crate) use encoding::observed_range;
-pub use encoding::{Encoding, Grid};
 pub use error::QuantError;
+pub use grid::Grid;
+pub(crate) use histogram::Parts as HistogramParts;
+pub use learned::fake_quantize_learned;
+pub use observer::{Detail, Observer};
 
 use kernel::{Output, Quantize};
 

@@ -1,10 +1,16 @@
 use bitloop_core::bits::Bits;
-use bitloop_core::trial::Granularity;
+use bitloop_core::trial::{Calibration, Granularity, Scheme, WeightRule};
 use candle_core::{Device, Tensor, Var};
 
 use super::kernel::{Output, Quantize};
 use super::*;
 use crate::rng::rng;
+
+const PER_CHANNEL: WeightRule = WeightRule {
+    scheme: Scheme::Symmetric,
+    granularity: Granularity::PerChannel,
+    calibration: Calibration::MinMax,
+};
 
 fn bits(bits: u8) -> Bits {
     Bits::new(bits).unwrap()
@@ -47,7 +53,7 @@ fn zero_stays_zero_in_every_grid() {
 fn quantizing_twice_changes_nothing_more() {
     let x = random(&[4, 50], 1);
     for width in [2, 3, 4, 8, 16] {
-        let encoding = Encoding::of_weight(&x, bits(width), Granularity::PerChannel).unwrap();
+        let encoding = Encoding::of_weight(&x, PER_CHANNEL, bits(width)).unwrap();
 
         let once = fake_quantize(&x, &encoding).unwrap();
         let twice = fake_quantize(&once, &encoding).unwrap();
@@ -60,7 +66,7 @@ fn quantizing_twice_changes_nothing_more() {
 fn the_composed_form_for_other_devices_gives_the_same_bits() {
     let x = random(&[6, 3, 5], 2);
     for width in [2, 4, 8, 16] {
-        let weight = Encoding::of_weight(&x, bits(width), Granularity::PerChannel).unwrap();
+        let weight = Encoding::of_weight(&x, PER_CHANNEL, bits(width)).unwrap();
         let activation = Encoding::from_range(-1.0, 1.5, bits(width), false).unwrap();
         for encoding in [weight, activation] {
             for output in [Output::Nearest, Output::Code, Output::Mask] {
@@ -115,7 +121,7 @@ fn values_that_are_no_numbers_are_refused_or_kept() {
 
     assert!(fake_quantize(&nan, &encoding).unwrap().to_vec1::<f32>().unwrap()[0].is_nan());
     assert!(integer_codes(&nan, &encoding).is_err());
-    let refused = Encoding::of_weight(&weight, bits(8), Granularity::PerChannel);
+    let refused = Encoding::of_weight(&weight, PER_CHANNEL, bits(8));
     assert!(matches!(refused, Err(QuantError::NotFinite { channel: 1, .. })));
     for (min, max) in [(f32::NAN, 1.0), (0.0, f32::INFINITY), (1.0, -1.0), (f32::MIN, f32::MAX)] {
         assert!(Encoding::from_range(min, max, bits(8), false).is_err(), "{min} to {max}");
@@ -124,7 +130,7 @@ fn values_that_are_no_numbers_are_refused_or_kept() {
 
 #[test]
 fn an_encoding_of_other_channels_is_refused() {
-    let encoding = Encoding::of_weight(&random(&[3, 2], 4), bits(8), Granularity::PerChannel).unwrap();
+    let encoding = Encoding::of_weight(&random(&[3, 2], 4), PER_CHANNEL, bits(8)).unwrap();
 
     let refused = fake_quantize(&random(&[2, 3], 4), &encoding);
 

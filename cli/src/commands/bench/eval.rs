@@ -11,6 +11,7 @@ use bitloop_quant::data::Images;
 use bitloop_quant::device::Device;
 use bitloop_quant::evaluate::{Evaluator, Materials};
 use bitloop_quant::model::Model;
+use bitloop_quant::quantizer::Detail;
 use bitloop_quant::rng::rng;
 use serde_json::json;
 
@@ -79,7 +80,11 @@ fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failu
     let pixels = (0..count * shape.elements()).map(|_| rng.below(256) as u8).collect();
     let images = Images { shape, pixels, labels: vec![0; count], classes };
     let threads = usize::from(arguments.threads);
-    let sample = Sample { images: &images, range: ImageRange { start: 0, len: CALIBRATION_IMAGES } };
+    let sample = Sample {
+        images: &images,
+        range: ImageRange { start: 0, len: CALIBRATION_IMAGES },
+        detail: Detail::RANGE,
+    };
     let statistics = calibrate(&model, sample, threads, &AtomicBool::new(false))?;
     let statistics = statistics.expect("nothing stops the calibration");
     let unnamed = Digest::of(b"");
