@@ -9,7 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use bitloop_core::graph::Op;
 use bitloop_quant::quantizer::{Encoding, Grid};
-use bitloop_quant::transforms::{BiasCorrection, Mode, Transform, Transformed, bias_correction, with_biases};
+use bitloop_quant::transforms::{
+    BiasCorrection, Mode, Transformed, bias_correction, fold_batch_norm, with_biases,
+};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
@@ -44,7 +46,7 @@ fn golden() -> Vec<Golden> {
 impl Golden {
     fn folded(&self) -> Transformed {
         let raw = Transformed::new(self.net.model(RAW));
-        Transform::FoldBatchNorm.apply(&raw).expect("batch norms fold").0
+        fold_batch_norm(&raw).expect("batch norms fold").0
     }
 
     /// The reference's numbers for the mean input behind a forward fold: the batch norm's beta, although the folded

@@ -76,8 +76,8 @@ impl Executor for EmptyExecutor {
         let key = trial.key().0;
         let result = match trial {
             TrialSpec::Prepare(_) => {
-                let statistics = artifacts.store(format!("empty statistics of {key}").into_bytes())?;
-                TrialResult::Prepared { statistics }
+                let artifact = artifacts.store(format!("nothing prepared for {key}").into_bytes())?;
+                TrialResult::Prepared { artifact, steps: Vec::new() }
             }
             TrialSpec::Evaluate { .. } => TrialResult::Evaluated(empty_evaluation(&key)),
         };

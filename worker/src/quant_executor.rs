@@ -8,13 +8,14 @@ use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{EvaluateContext, Outcome, PrepareSpec, TrialResult, TrialSpec};
 use bitloop_proto::convert;
-use bitloop_quant::calibration::{self, CalibrationError, Sample, Statistics};
+use bitloop_quant::calibration::CalibrationError;
 use bitloop_quant::data::Images;
 use bitloop_quant::device::{self, DeviceError, Opened};
 use bitloop_quant::evaluate::{EvaluateError, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
-use bitloop_quant::quantizer::Detail;
+use bitloop_quant::prepare::{self, PrepareError, Prepared};
+use bitloop_quant::transforms::TransformError;
 
 use crate::artifacts::Artifacts;
 use crate::executor::{ExecuteError, Executor};
@@ -108,15 +109,21 @@ impl QuantExecutor {
         stop: &AtomicBool,
     ) -> Result<Option<TrialResult>, Obstacle> {
         let model = self.model(&spec.model, artifacts)?;
-        let images = self.images(&spec.data, artifacts)?;
-        let sample = Sample { images: &images, range: spec.images, detail: Detail::of(spec.calibration) };
-        let statistics = calibration::calibrate(&model, sample, self.threads, stop);
-        let Some(statistics) = statistics.map_err(|error| self.calibration_obstacle(error))? else {
+        let calibration = self.images(&spec.data, artifacts)?;
+        let guard = match spec.is_guarded() {
+            true => self.images(&spec.guard.data, artifacts)?,
+            false => Arc::clone(&calibration),
+        };
+        let materials =
+            prepare::Materials { model: &model, calibration: &calibration, guard: &guard, spec };
+        let prepared = prepare::prepare(&materials, self.threads, stop);
+        let Some((prepared, steps)) = prepared.map_err(|error| self.prepare_obstacle(error))? else {
             return Ok(None);
         };
+        let bytes = prepared.to_bytes().map_err(|error| self.prepare_obstacle(error))?;
         // Stored before the outcome is committed: whoever reads the outcome finds the artifact.
-        let statistics = artifacts.store(statistics.to_bytes())?;
-        Ok(Some(TrialResult::Prepared { statistics }))
+        let artifact = artifacts.store(bytes)?;
+        Ok(Some(TrialResult::Prepared { artifact, steps }))
     }
 
     fn evaluator(
@@ -128,11 +135,10 @@ impl QuantExecutor {
         if let Some(evaluator) = self.evaluators.get(digest) {
             return Ok(evaluator);
         }
-        let model = self.model(&context.model, artifacts)?;
+        let prepared = Prepared::from_bytes(&artifacts.fetch(&context.prepared)?);
+        let prepared = prepared.map_err(|error| self.prepare_obstacle(error))?;
         let images = self.images(&context.data, artifacts)?;
-        let statistics = Statistics::from_bytes(&artifacts.fetch(&context.statistics)?);
-        let statistics = statistics.map_err(|error| self.calibration_obstacle(error))?;
-        let materials = Materials { model, images, statistics, context: context.clone() };
+        let materials = Materials { prepared: Arc::new(prepared), images, context: context.clone() };
         let evaluator = Evaluator::new(materials, self.threads, &self.device.device);
         let evaluator = evaluator.map_err(|error| self.evaluate_obstacle(error))?;
         Ok(self.evaluators.insert(*digest, evaluator))
@@ -183,7 +189,7 @@ impl QuantExecutor {
     fn evaluate_obstacle(&self, error: EvaluateError) -> Obstacle {
         match error {
             EvaluateError::Lanes(error) => lane_obstacle(&error),
-            EvaluateError::Calibration(error) => self.calibration_obstacle(error),
+            EvaluateError::Prepared(error) => self.prepare_obstacle(*error),
             EvaluateError::Execute(error) => self.execute_obstacle(format!("evaluating failed: {error}")),
             error @ (EvaluateError::Graph(_)
             | EvaluateError::Data(_)
@@ -192,6 +198,24 @@ impl QuantExecutor {
             | EvaluateError::Classes { .. }
             | EvaluateError::NotFinite { .. }
             | EvaluateError::Quantizer { .. }) => Obstacle::Failed(error.to_string()),
+        }
+    }
+
+    fn prepare_obstacle(&self, error: PrepareError) -> Obstacle {
+        match error {
+            PrepareError::Evaluate(error) => self.evaluate_obstacle(*error),
+            PrepareError::Calibration(error) => self.calibration_obstacle(error),
+            PrepareError::Transform(TransformError::Lanes(error)) => lane_obstacle(&error),
+            PrepareError::Transform(TransformError::Execute(error)) => {
+                self.execute_obstacle(format!("transforming failed: {error}"))
+            }
+            error @ (PrepareError::Transform(_)
+            | PrepareError::Graph(_)
+            | PrepareError::Quantizer { .. }
+            | PrepareError::UnknownNode { .. }
+            | PrepareError::MissingWidth { .. }
+            | PrepareError::NotPrepared { .. }
+            | PrepareError::Model(_)) => Obstacle::Failed(error.to_string()),
         }
     }
 

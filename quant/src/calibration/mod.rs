@@ -12,7 +12,7 @@ mod turns;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use bitloop_core::graph::{GraphError, Node, Point, PointKind};
+use bitloop_core::graph::{Node, Point, PointKind};
 use bitloop_core::trial::ImageRange;
 use candle_core::{Device, Tensor};
 
@@ -41,7 +41,7 @@ pub struct Sample<'a> {
     pub detail: Detail,
 }
 
-/// Runs the float network over a sample and returns statistics of every activation point; `None` if `stop` became true.
+/// Runs the float network over a sample and returns statistics of its activation points; `None` if `stop` became true.
 ///
 /// The images go through in blocks of 32, which are the batches of the histograms. Threads compute blocks side by side,
 /// but every point takes them in in their order; so the result does not depend on `threads`, and no activation is kept.
@@ -49,6 +49,7 @@ pub struct Sample<'a> {
 /// Errors: `Data`, `Graph`, `Lanes`, `NotFinite` naming the point, `Execute`.
 pub fn calibrate(
     model: &Model,
+    points: &[Point],
     sample: Sample<'_>,
     threads: usize,
     stop: &AtomicBool,
@@ -56,8 +57,12 @@ pub fn calibrate(
     let Sample { images, range, detail } = sample;
     let positions = images.range(range)?;
     images.check_shape(&model.graph.input.shape)?;
-    let points = activation_points(model)?;
-    let nodes: BTreeMap<&str, usize> = points.iter().map(|point| point.node.as_str()).zip(0..).collect();
+    let points: Vec<&Point> = points.iter().filter(|point| point.kind == PointKind::Activation).collect();
+    let tensors = points
+        .iter()
+        .enumerate()
+        .flat_map(|(index, point)| point.tensors.iter().map(move |tensor| (tensor.as_str(), index)));
+    let tensors: BTreeMap<&str, usize> = tensors.collect();
     let output = &model.graph.output()?.name;
     let network = Network::new(model, &Device::Cpu)?;
     let blocks = network::blocks(positions, BLOCK_IMAGES);
@@ -65,7 +70,7 @@ pub fn calibrate(
     let done = Lanes::new(threads)?.map(blocks.len(), stop, |block| {
         let turn = turns.block(block);
         let input = network.input(images, blocks[block].clone(), &Device::Cpu)?;
-        let mut pass = Observe { network: &network, nodes: &nodes, turn: &turn, refused: None };
+        let mut pass = Observe::new(&network, &points, &tensors, &turn);
         let walked = executor::forward(&network.graph, &input, output, &mut pass);
         match (pass.refused, walked) {
             (Some((index, QuantError::NotFinite { min, max, .. })), _) => {
@@ -84,23 +89,32 @@ pub fn calibrate(
     if done.is_none() {
         return Ok(None);
     }
-    let names = points.into_iter().map(|point| point.name);
+    let names = points.into_iter().map(|point| point.name.clone());
     Statistics::new(range.len, names.zip(turns.into_observers())).map(Some)
-}
-
-fn activation_points(model: &Model) -> Result<Vec<Point>, GraphError> {
-    let mut points = model.graph.points()?;
-    points.retain(|point| point.kind == PointKind::Activation);
-    Ok(points)
 }
 
 /// The float network, watched.
 struct Observe<'a> {
     network: &'a Network,
-    nodes: &'a BTreeMap<&'a str, usize>,
+    /// The point that a tensor belongs to.
+    tensors: &'a BTreeMap<&'a str, usize>,
+    /// Per point, what its tensors gave so far, and how many are still to come.
+    gathered: Vec<(Vec<f32>, usize)>,
     turn: &'a turns::Block<'a>,
     /// The point whose values were refused, and why.
     refused: Option<(usize, QuantError)>,
+}
+
+impl<'a> Observe<'a> {
+    fn new(
+        network: &'a Network,
+        points: &[&Point],
+        tensors: &'a BTreeMap<&'a str, usize>,
+        turn: &'a turns::Block<'a>,
+    ) -> Self {
+        let gathered = points.iter().map(|point| (Vec::new(), point.tensors.len())).collect();
+        Self { network, tensors, gathered, turn, refused: None }
+    }
 }
 
 impl Pass for Observe<'_> {
@@ -112,13 +126,24 @@ impl Pass for Observe<'_> {
         Ok(self.network.bias(node))
     }
 
+    fn parameter(&mut self, node: &Node, part: &str) -> candle_core::Result<Tensor> {
+        self.network.parameter(&node.name, part)
+    }
+
     fn batch_norm(&mut self, node: &Node, _eps: f64, x: &Tensor) -> candle_core::Result<Tensor> {
         self.network.batch_norm(node, x)
     }
 
     fn output(&mut self, node: &str, x: Tensor) -> candle_core::Result<Tensor> {
-        let Some(&point) = self.nodes.get(node) else { return Ok(x) };
-        let values = x.flatten_all()?.to_vec1::<f32>()?;
+        let Some(&point) = self.tensors.get(node) else { return Ok(x) };
+        // Tied tensors share a quantizer, so they are one batch of its histogram.
+        let (gathered, missing) = &mut self.gathered[point];
+        gathered.append(&mut x.flatten_all()?.to_vec1::<f32>()?);
+        *missing = missing.saturating_sub(1);
+        if *missing > 0 {
+            return Ok(x);
+        }
+        let values = std::mem::take(gathered);
         match self.turn.observe(point, &values) {
             Ok(()) => Ok(x),
             Err(Refused::Values(error)) => {

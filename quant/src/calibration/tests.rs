@@ -18,10 +18,14 @@ fn images() -> Images {
     }
 }
 
+fn points() -> Vec<Point> {
+    model(5).graph.points().unwrap()
+}
+
 fn calibrated(len: u64, threads: usize, detail: Detail) -> Statistics {
     let images = images();
     let sample = Sample { images: &images, range: ImageRange { start: 10, len }, detail };
-    let statistics = calibrate(&model(5), sample, threads, &AtomicBool::new(false)).unwrap();
+    let statistics = calibrate(&model(5), &points(), sample, threads, &AtomicBool::new(false)).unwrap();
     statistics.expect("nothing stops it")
 }
 
@@ -59,7 +63,7 @@ fn a_block_that_fails_lets_the_others_go() {
     for threads in [1, 2, 5] {
         let sample = Sample { images: &images, range, detail: Detail::ALL };
 
-        let error = calibrate(&diverged, sample, threads, &AtomicBool::new(false)).unwrap_err();
+        let error = calibrate(&diverged, &points(), sample, threads, &AtomicBool::new(false)).unwrap_err();
 
         let named = matches!(&error, CalibrationError::NotFinite { point, .. } if point == "dense.output");
         assert!(named, "{error}");
@@ -152,4 +156,24 @@ fn damaged_statistics_are_refused_or_harmless() {
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let at = bytes.windows(from.len()).position(|window| window == from).expect("it is there");
     [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
+#[test]
+fn tensors_that_share_a_quantizer_are_one_batch() {
+    let images = images();
+    let sample = Sample { images: &images, range: ImageRange { start: 0, len: 70 }, detail: Detail::ALL };
+    let mut tied = points();
+    let add = tied.iter().position(|point| point.name == "add.output").unwrap();
+    tied[add].tensors = vec!["input".to_owned(), "add".to_owned()];
+    tied.retain(|point| point.name != "input.output");
+
+    let of =
+        |points: &[Point]| calibrate(&model(5), points, sample, 2, &AtomicBool::new(false)).unwrap().unwrap();
+    let (tied, apart) = (of(&tied), of(&points()));
+
+    let (input, add) = (apart.range("input.output").unwrap(), apart.range("add.output").unwrap());
+    let both = tied.range("add.output").unwrap();
+    assert_eq!(both, (input.0.min(add.0), input.1.max(add.1)));
+    assert_ne!(both, add);
+    assert!(tied.range("input.output").is_none());
 }

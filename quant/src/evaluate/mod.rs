@@ -172,7 +172,8 @@ impl Evaluator {
         let Some(baseline) = self.baseline_scores(stop)? else { return Ok(None) };
         let mut references = References::default();
         for (block, logits) in self.blocks.iter().zip(float) {
-            let right = self.per_image(block, logits).filter(|(logits, label)| score::score(logits, *label).correct);
+            let right =
+                self.per_image(block, logits).filter(|(logits, label)| score::score(logits, *label).correct);
             references.float_correct += right.count() as u64;
         }
         let right = baseline.iter().flatten().filter(|score| score.correct);

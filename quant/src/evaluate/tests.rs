@@ -1,12 +1,11 @@
 use bitloop_core::bits::Bits;
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::Shape;
-use bitloop_core::trial::{Granularity, ImageRange};
+use bitloop_core::trial::{Candidates, Guard, ImageRange, PrepareSpec};
 
 use super::*;
-use crate::calibration::{Sample, calibrate};
 use crate::model::tests::model;
-use crate::quantizer::Detail;
+use crate::prepare;
 use crate::rng::rng;
 
 const IMAGES: usize = 150;
@@ -31,38 +30,38 @@ fn range(start: u64, len: u64) -> ImageRange {
     ImageRange { start, len }
 }
 
-fn calibrated(model: &Model, range: ImageRange, threads: usize) -> Result<Statistics, CalibrationError> {
-    let sample = Sample { images: &images(), range, detail: Detail::ALL };
-    let statistics = calibrate(model, sample, threads, &AtomicBool::new(false))?;
-    Ok(statistics.expect("nothing stops it"))
-}
-
-#[test]
-fn a_calibration_that_is_stopped_gives_nothing() {
-    let sample = Sample { images: &images(), range: CALIBRATED, detail: Detail::RANGE };
-    assert_eq!(calibrate(&model(5), sample, 1, &AtomicBool::new(true)).unwrap(), None);
+/// Prepares a model at every width that the tests use.
+pub(crate) fn prepared(model: &Model, calibrated: ImageRange) -> Prepared {
+    let widths: Vec<Bits> = [2, 4, 8, 16].map(|bits| Bits::new(bits).unwrap()).to_vec();
+    let any = Digest::of(b"any");
+    let spec = PrepareSpec {
+        model: any,
+        data: any,
+        images: calibrated,
+        transforms: Vec::new(),
+        guard: Guard { data: any, images: calibrated, drop_max_ppm: 0 },
+        candidates: Candidates::with_default_rules(widths.clone(), widths, Bits::new(8).unwrap()),
+        points: model.graph.points().unwrap(),
+    };
+    let images = Arc::new(images());
+    let materials = prepare::Materials { model, calibration: &images, guard: &images, spec: &spec };
+    prepare::prepare(&materials, 1, &AtomicBool::new(false)).unwrap().unwrap().0
 }
 
 fn materials(baseline: Choice, images_range: ImageRange) -> Materials {
-    let model = model(5);
-    let statistics = calibrated(&model, CALIBRATED, 1).unwrap();
+    let prepared = prepared(&model(5), CALIBRATED);
     let digest = Digest::of(b"any");
-    let points = model.graph.points().unwrap();
     Materials {
-        model: Arc::new(model),
         images: Arc::new(images()),
-        statistics,
         context: EvaluateContext {
-            model: digest,
+            prepared: digest,
             data: digest,
             images: images_range,
-            statistics: digest,
             numerics: Numerics::Float,
-            weight_granularity: Granularity::PerChannel,
-            calibration: Calibration::MinMax,
             baseline,
-            points: points.into_iter().map(|point| point.name).collect(),
+            points: prepared.points.iter().map(|point| point.name.clone()).collect(),
         },
+        prepared: Arc::new(prepared),
     }
 }
 
@@ -139,8 +138,6 @@ fn every_number_of_threads_gives_the_same_bits() {
             assert_eq!(evaluate(&evaluator, &BitConfig::baseline()), expected);
         }
     }
-    let statistics = [1, 3].map(|threads| calibrated(&model(5), range(0, 100), threads).unwrap().to_bytes());
-    assert_eq!(statistics[0], statistics[1]);
 }
 
 #[test]
@@ -203,10 +200,6 @@ fn what_does_not_belong_together_is_refused() {
     assert!(matches!(error, EvaluateError::Points { index: 3, .. }));
     let error = refused(|materials| materials.context.images.len += 1);
     assert!(error.to_string().contains("151"), "{error}");
-    let error = refused(|materials| {
-        materials.statistics = Statistics::new(1, []).unwrap();
-    });
-    assert!(error.to_string().contains("`input.output`"), "{error}");
     let error = refused(|materials| materials.images = Arc::new(Images { classes: 7, ..images() }));
     assert!(matches!(error, EvaluateError::Classes { logits: 6, classes: 7 }));
     assert!(matches!(
@@ -215,6 +208,9 @@ fn what_does_not_belong_together_is_refused() {
     ));
 
     let evaluator = evaluator(bits(8), whole(), 1);
+    let unprepared = BitConfig::against(bits(8), [(PointIndex(0), bits(5))]);
+    let error = evaluator.evaluate(&unprepared, &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("not prepared at 5 bits"), "{error}");
     let config = BitConfig::against(bits(8), [(PointIndex(99), bits(4))]);
     let error = evaluator.evaluate(&config, &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::UnknownPoint { index: 99, .. }));
@@ -228,14 +224,8 @@ fn activations_that_overflow_are_named() {
     let dense = (diverged.weights["dense.weight"].ones_like().unwrap() * 1e3).unwrap();
     diverged.weights.insert("dense.weight".into(), dense);
 
-    let error = calibrated(&diverged, CALIBRATED, 2).unwrap_err();
-
-    assert!(
-        matches!(&error, CalibrationError::NotFinite { point, .. } if point == "dense.output"),
-        "{error}"
-    );
     let mut materials = materials(Choice::Float, whole());
-    materials.model = Arc::new(diverged);
+    materials.prepared = Arc::new(Prepared { model: diverged, ..(*materials.prepared).clone() });
     let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
     let error = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");

@@ -35,7 +35,7 @@ impl Model {
         Ok(model)
     }
 
-    fn check(&self) -> Result<(), ModelError> {
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
         let expected: BTreeMap<String, Vec<usize>> = expected_tensors(&self.graph)?.into_iter().collect();
         check_normalization(&self.graph)?;
         for (name, shape) in &expected {

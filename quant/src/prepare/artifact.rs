@@ -86,10 +86,7 @@ impl Prepared {
         for (&(point, bits), encoding) in &self.encodings {
             let (scale, offset) = (encoding.scale(), encoding.offset());
             let place = format!("{bits}/{}", self.points[point].name);
-            tensors.insert(
-                format!("{SCALE}{place}"),
-                ("F32", vec![scale.len()], archive::f32_bytes(scale)),
-            );
+            tensors.insert(format!("{SCALE}{place}"), ("F32", vec![scale.len()], archive::f32_bytes(scale)));
             let bytes = offset.iter().flat_map(|offset| offset.to_le_bytes()).collect();
             tensors.insert(format!("{OFFSET}{place}"), ("I32", vec![offset.len()], bytes));
             let grid = encoding.grid();
@@ -127,7 +124,8 @@ impl Prepared {
         for name in file.names() {
             if let Some(weight) = name.strip_prefix(MODEL) {
                 weights.insert(weight.to_owned(), read_float(&file, name)?);
-            } else if let Some((bits, layer)) = name.strip_prefix(BIAS).and_then(|rest| rest.split_once('/')) {
+            } else if let Some((bits, layer)) = name.strip_prefix(BIAS).and_then(|rest| rest.split_once('/'))
+            {
                 let bits = bits.parse().ok().and_then(|bits: u8| Bits::new(bits).ok());
                 let bits = bits.ok_or_else(|| damaged(&format!("`{name}` has no width")))?;
                 corrected.insert((layer.to_owned(), bits), read_float(&file, name)?);

@@ -3,9 +3,7 @@ use std::sync::Arc;
 
 use bitloop_core::bits::Choice;
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{
-    BiasCorrection, EvaluateContext, Numerics, PreparedStep, StepState, Transform,
-};
+use bitloop_core::trial::{BiasCorrection, EvaluateContext, Numerics, PreparedStep, StepState, Transform};
 use candle_core::Device;
 
 use super::{PrepareError, Prepared, Widths, Workshop};
@@ -69,20 +67,15 @@ impl Chain {
     }
 
     fn candidate(&self, transform: Transform) -> Result<Candidate, PrepareError> {
-        let rewrite = match transform {
-            Transform::FoldBatchNorm => transforms::fold_batch_norm,
-            Transform::ReplaceRelu6 => transforms::replace_relu6,
-            Transform::Equalize => transforms::equalize,
-            Transform::HighBiasFold => transforms::high_bias_fold,
-            Transform::BiasCorrection(correction) => {
-                let layers = self.network.model.graph.nodes.iter().filter(|node| node.op.has_weight());
-                let changes = layers.count() as u64;
-                let network = self.network.clone();
-                return Ok(Candidate { network, correction: Some(correction), changes });
-            }
+        let correction = match transform {
+            Transform::BiasCorrection(correction) => Some(correction),
+            Transform::FoldBatchNorm
+            | Transform::ReplaceRelu6
+            | Transform::Equalize
+            | Transform::HighBiasFold => self.correction,
         };
-        let (network, report) = rewrite(&self.network)?;
-        Ok(Candidate { network, correction: None, changes: report.touched.len() as u64 })
+        let (network, report) = transforms::apply(transform, &self.network)?;
+        Ok(Candidate { network, correction, changes: report.touched.len() as u64 })
     }
 
     /// The accuracy that the next transform is compared with: that of the last one that stayed.

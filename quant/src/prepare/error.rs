@@ -31,7 +31,9 @@ pub enum PrepareError {
         source: QuantError,
     },
     /// A point's tensor is not in the network.
-    #[error("point `{point}` is of `{node}`, which the prepared network does not have; submit the experiment again")]
+    #[error(
+        "point `{point}` is of `{node}`, which the prepared network does not have; submit the experiment again"
+    )]
     UnknownNode {
         /// The point.
         point: String,

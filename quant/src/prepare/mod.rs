@@ -186,7 +186,9 @@ impl Workshop<'_> {
 
 fn weight_of<'p>(prepared: &'p Prepared, node: &str) -> Result<&'p Tensor, PrepareError> {
     let name = format!("{node}.weight");
-    prepared.model.weights.get(&name).ok_or_else(|| PrepareError::NotPrepared {
-        reason: format!("its network has no `{name}`"),
-    })
+    prepared
+        .model
+        .weights
+        .get(&name)
+        .ok_or_else(|| PrepareError::NotPrepared { reason: format!("its network has no `{name}`") })
 }

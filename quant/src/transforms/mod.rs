@@ -3,7 +3,7 @@
 //! Every rewrite takes a [`Transformed`] network by reference and returns a new one with a [`Report`], so that undoing
 //! it is keeping the old one. Their order: fold batch norms, replace ReLU6, equalize, fold high biases; last, per bit
 //! config, [`bias_correction`]. Nothing here measures accuracy or decides whether a rewrite is worth it. Start at
-//! [`Transform::apply`].
+//! [`apply`].
 //!
 //! Source: Nagel, van Baalen, Blankevoort, Welling, "Data-Free Quantization Through Weight Equalization and Bias
 //! Correction", 2019; details as in `/design/methods/aimet_and_demotion.md` section 1.
@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use bitloop_core::trial::Transform;
 
 pub use bias_correction::{
     BiasCorrection, Mode, bias_correction, calibration_blocks, live_bytes_per_image, with_biases,
@@ -97,50 +97,31 @@ pub struct ScaledPair {
     pub rectified: bool,
 }
 
-/// A rewrite of the float network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transform {
-    /// [`fold_batch_norm`].
-    FoldBatchNorm,
-    /// [`replace_relu6`].
-    ReplaceRelu6,
-    /// [`equalize`].
-    Equalize,
-    /// [`high_bias_fold`].
-    HighBiasFold,
-}
+/// The transforms that rewrite the network, in the order in which they build on each other.
+pub const REWRITES: [Transform; 4] =
+    [Transform::FoldBatchNorm, Transform::ReplaceRelu6, Transform::Equalize, Transform::HighBiasFold];
 
-impl Transform {
-    /// Every transform, in the order in which they build on each other.
-    pub const ALL: [Self; 4] = [Self::FoldBatchNorm, Self::ReplaceRelu6, Self::Equalize, Self::HighBiasFold];
-
-    /// The name as written in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::FoldBatchNorm => "fold_batch_norm",
-            Self::ReplaceRelu6 => "replace_relu6",
-            Self::Equalize => "equalize",
-            Self::HighBiasFold => "high_bias_fold",
-        }
-    }
-
-    /// Returns the rewritten network and what was touched; `network` stays as it is.
-    ///
-    /// Errors: those of the transform.
-    pub fn apply(self, network: &Transformed) -> Result<(Transformed, Report), TransformError> {
-        match self {
-            Self::FoldBatchNorm => fold_batch_norm(network),
-            Self::ReplaceRelu6 => replace_relu6(network),
-            Self::Equalize => equalize(network),
-            Self::HighBiasFold => high_bias_fold(network),
+/// Returns the rewritten network and what was touched; `network` stays as it is.
+///
+/// A bias correction rewrites nothing: biases are corrected per width, by [`bias_correction`]; it touches every layer.
+///
+/// Errors: those of the transform.
+pub fn apply(transform: Transform, network: &Transformed) -> Result<(Transformed, Report), TransformError> {
+    match transform {
+        Transform::FoldBatchNorm => fold_batch_norm(network),
+        Transform::ReplaceRelu6 => replace_relu6(network),
+        Transform::Equalize => equalize(network),
+        Transform::HighBiasFold => high_bias_fold(network),
+        Transform::BiasCorrection(_) => {
+            let layers = network.model.graph.nodes.iter().filter(|node| node.op.has_weight());
+            let touched = layers.map(|layer| vec![layer.name.clone()]).collect();
+            Ok((network.clone(), Report { transform, touched }))
         }
     }
 }
 
 /// What a transform did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Which transform.
     pub transform: Transform,

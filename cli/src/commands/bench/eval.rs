@@ -5,13 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{Calibration, EvaluateContext, Granularity, ImageRange, Numerics};
-use bitloop_quant::calibration::{Sample, calibrate};
+use bitloop_core::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec};
 use bitloop_quant::data::Images;
 use bitloop_quant::device::Device;
 use bitloop_quant::evaluate::{Evaluator, Materials};
 use bitloop_quant::model::Model;
-use bitloop_quant::quantizer::Detail;
+use bitloop_quant::prepare;
 use bitloop_quant::rng::rng;
 use serde_json::json;
 
@@ -80,25 +79,29 @@ fn evaluator(model: Model, arguments: &EvalArguments) -> Result<Evaluator, Failu
     let pixels = (0..count * shape.elements()).map(|_| rng.below(256) as u8).collect();
     let images = Images { shape, pixels, labels: vec![0; count], classes };
     let threads = usize::from(arguments.threads);
-    let sample = Sample {
-        images: &images,
-        range: ImageRange { start: 0, len: CALIBRATION_IMAGES },
-        detail: Detail::RANGE,
-    };
-    let statistics = calibrate(&model, sample, threads, &AtomicBool::new(false))?;
-    let statistics = statistics.expect("nothing stops the calibration");
-    let unnamed = Digest::of(b"");
-    let context = EvaluateContext {
+    let calibrated = ImageRange { start: 0, len: CALIBRATION_IMAGES };
+    let (unnamed, baseline) = (Digest::of(b""), Bits::new(8)?);
+    let spec = PrepareSpec {
         model: unnamed,
         data: unnamed,
-        images: ImageRange { start: 0, len: u64::from(arguments.images) },
-        statistics: unnamed,
-        numerics: Numerics::Float,
-        weight_granularity: Granularity::PerChannel,
-        calibration: Calibration::MinMax,
-        baseline: Choice::Bits(Bits::new(8)?),
-        points: model.graph.points()?.into_iter().map(|point| point.name).collect(),
+        images: calibrated,
+        transforms: Vec::new(),
+        guard: Guard { data: unnamed, images: calibrated, drop_max_ppm: 0 },
+        candidates: Candidates::with_default_rules(vec![baseline], vec![baseline], baseline),
+        points: model.graph.points()?,
     };
-    let materials = Materials { model: Arc::new(model), images: Arc::new(images), statistics, context };
+    let images = Arc::new(images);
+    let materials = prepare::Materials { model: &model, calibration: &images, guard: &images, spec: &spec };
+    let prepared = prepare::prepare(&materials, threads, &AtomicBool::new(false))?;
+    let (prepared, _) = prepared.expect("nothing stops the preparation");
+    let context = EvaluateContext {
+        prepared: unnamed,
+        data: unnamed,
+        images: ImageRange { start: 0, len: u64::from(arguments.images) },
+        numerics: Numerics::Float,
+        baseline: Choice::Bits(baseline),
+        points: prepared.points.iter().map(|point| point.name.clone()).collect(),
+    };
+    let materials = Materials { prepared: Arc::new(prepared), images, context };
     Ok(Evaluator::new(materials, threads, &Device::Cpu)?)
 }

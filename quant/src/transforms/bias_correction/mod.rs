@@ -123,7 +123,7 @@ pub fn with_biases(model: &Model, biases: &BTreeMap<String, Tensor>) -> Result<M
 ///
 /// Errors: `Data`, `Execute`.
 pub fn calibration_blocks(model: &Model, sample: Sample<'_>) -> Result<Vec<Tensor>, TransformError> {
-    let Sample { images, range } = sample;
+    let Sample { images, range, .. } = sample;
     images.check_shape(&model.graph.input.shape)?;
     let per_image = images.shape.elements();
     let blocks = network::blocks(images.range(range)?, BLOCK_IMAGES).into_iter();

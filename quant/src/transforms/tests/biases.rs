@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicBool;
 
 use bitloop_core::bits::Bits;
-use bitloop_core::trial::{Granularity, ImageRange};
+use bitloop_core::trial::{Calibration, Granularity, ImageRange, Scheme, WeightRule};
 
 use super::*;
 use crate::calibration::Sample;
@@ -14,7 +14,12 @@ fn quantized(model: &Model, bits: u8) -> BTreeMap<String, Tensor> {
     let nearest = names.map(|name| {
         let weight = &model.weights[&name];
         let bits = Bits::new(bits).unwrap();
-        let encoding = Encoding::of_weight(weight, bits, Granularity::PerChannel).unwrap();
+        let rule = WeightRule {
+            scheme: Scheme::Symmetric,
+            granularity: Granularity::PerChannel,
+            calibration: Calibration::MinMax,
+        };
+        let encoding = Encoding::of_weight(weight, rule, bits).unwrap();
         (name, fake_quantize(weight, &encoding).unwrap())
     });
     nearest.collect()
@@ -234,7 +239,7 @@ fn blocks_are_the_normalized_images_of_the_range() {
     let pixels: Vec<u8> = (0..50 * per_image).map(|index| (index % 251) as u8).collect();
     let images = Images { shape, pixels, labels: vec![0; 50], classes: 1 };
 
-    let sample = Sample { images: &images, range: ImageRange { start: 10, len: 40 } };
+    let sample = Sample { images: &images, range: ImageRange { start: 10, len: 40 }, detail: crate::quantizer::Detail::RANGE };
     let blocks = calibration_blocks(&network.model, sample).unwrap();
 
     assert_eq!(blocks.iter().map(|block| block.dims()[0]).collect::<Vec<_>>(), [32, 8]);
