@@ -32,8 +32,9 @@ pub fn equalize(network: &Transformed) -> Result<(Transformed, Report), Transfor
         }
     }
     let transform = Transform::Equalize;
-    equalized.model = Model::new(equalized.model.graph, equalized.model.weights)
-        .map_err(|source| TransformError::Unusable { transform: transform.as_str(), source })?;
+    equalized.model = Model::new(equalized.model.graph, equalized.model.weights).map_err(|source| {
+        TransformError::Unusable { transform: transform.as_str(), source: Box::new(source) }
+    })?;
     let touched = equalized.sets.iter().map(ScaledSet::layers).collect();
     Ok((equalized, Report { transform, touched }))
 }

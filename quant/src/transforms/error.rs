@@ -15,7 +15,7 @@ pub enum TransformError {
         /// Which transform.
         transform: &'static str,
         /// What is wrong with its result.
-        source: ModelError,
+        source: Box<ModelError>,
     },
     /// The network was no valid network to begin with.
     #[error(

@@ -46,8 +46,10 @@ pub fn fold_batch_norm(network: &Transformed) -> Result<(Transformed, Report), T
         }
     }
     let transform = Transform::FoldBatchNorm;
-    folded.model = Model::new(network.model.graph.without_folded_batch_norms(), folded.model.weights)
-        .map_err(|source| TransformError::Unusable { transform: transform.as_str(), source })?;
+    folded.model =
+        Model::new(network.model.graph.without_folded_batch_norms(), folded.model.weights).map_err(
+            |source| TransformError::Unusable { transform: transform.as_str(), source: Box::new(source) },
+        )?;
     Ok((folded, Report { transform, touched }))
 }
 

@@ -28,8 +28,9 @@ pub fn high_bias_fold(network: &Transformed) -> Result<(Transformed, Report), Tr
         }
     }
     let transform = Transform::HighBiasFold;
-    folded.model = Model::new(folded.model.graph, folded.model.weights)
-        .map_err(|source| TransformError::Unusable { transform: transform.as_str(), source })?;
+    folded.model = Model::new(folded.model.graph, folded.model.weights).map_err(|source| {
+        TransformError::Unusable { transform: transform.as_str(), source: Box::new(source) }
+    })?;
     Ok((folded, Report { transform, touched }))
 }
 

@@ -116,7 +116,7 @@ pub fn with_biases(model: &Model, biases: &BTreeMap<String, Tensor>) -> Result<M
     }
     let transform = "bias_correction";
     Model::new(changed.graph, changed.weights)
-        .map_err(|source| TransformError::Unusable { transform, source })
+        .map_err(|source| TransformError::Unusable { transform, source: Box::new(source) })
 }
 
 /// Returns a sample of images as normalized blocks.

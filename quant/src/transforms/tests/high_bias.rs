@@ -32,7 +32,7 @@ fn the_part_of_a_bias_that_a_rectifier_always_passes_moves_on() {
     assert_eq!(was[2], is[2], "a bias below zero has nothing to give");
     let again = weight(&high_bias_fold(&after).unwrap().0.model, "first.bias");
     for (is, again) in is.iter().zip(&again) {
-        assert!((is - again).abs() < 1e-5, "what could move has moved already: {is} {again}");
+        assert!((is - again).abs() < 1e-4, "what could move has moved already: {is} {again}");
     }
 }
 
