@@ -87,15 +87,25 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
                     .ok_or_else(|| GraphError::UnknownInput { node: node.name.clone(), input: name.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let shape = output_shape(node, &inputs)?;
-        if checked_elements(&shape).is_none_or(|elements| elements > ELEMENTS_MAX) {
-            let reason = format!("its output of shape {shape} would be larger than 2^31 values");
-            return Err(parameter(node, &reason));
-        }
+        let shape = node.output_shape(&inputs)?;
         known.insert(&node.name, shape.clone());
         shapes.push(shape);
     }
     Ok(shapes)
+}
+
+impl Node {
+    /// Returns the shape of the output for inputs of these shapes.
+    ///
+    /// Errors: `InputCount`, `Shape`, `Parameter`, naming the node.
+    pub fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape, GraphError> {
+        let shape = output_shape(self, inputs)?;
+        if checked_elements(&shape).is_none_or(|elements| elements > ELEMENTS_MAX) {
+            let reason = format!("its output of shape {shape} would be larger than 2^31 values");
+            return Err(parameter(self, &reason));
+        }
+        Ok(shape)
+    }
 }
 
 fn output_shape(node: &Node, inputs: &[&Shape]) -> Result<Shape, GraphError> {
