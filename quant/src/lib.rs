@@ -14,6 +14,7 @@ mod kernels;
 pub mod lanes;
 pub mod model;
 mod network;
+pub mod onnx;
 pub mod prepare;
 pub mod quantizer;
 pub mod rng;

@@ -1,0 +1,40 @@
+//! ONNX files: reading a network out of one, and the schema to write one.
+//!
+//! Start at [`import`]. A file is decoded, its nodes are put in order, constants are folded (shape arithmetic among
+//! them), every other node becomes operators of our graph, and the graph is simplified. What cannot be expressed is
+//! named all at once. Nothing is allocated by what a file claims before the claim is checked against its bytes.
+//!
+//! The generated code is committed; `tests/tests/generated_code.rs` compares it with `quant/proto/onnx.proto` and
+//! writes it anew with `BITLOOP_REGENERATE=1`.
+
+mod builder;
+mod call;
+mod encoding;
+mod error;
+mod external;
+mod fold;
+mod import;
+mod lower;
+mod names;
+mod operators;
+mod simplify;
+mod tensor;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+pub use encoding::ImportedEncoding;
+pub use error::{ImportError, Problem, Reason, TensorError};
+pub use import::{ImportOptions, Imported, MEAN_KEY, OPSETS, STD_KEY, import, import_file};
+pub use tensor::ElementType;
+
+/// The messages of an ONNX file, as far as bitloop reads and writes them.
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    reason = "generated code keeps no style of ours"
+)]
+pub mod schema {
+    include!("generated/onnx.rs");
+}
