@@ -20,6 +20,14 @@ pub enum ZooError {
     /// Residual networks have `6 k + 2` layers.
     #[error("a residual network of depth {0} does not exist; use 8, 14 or 20")]
     Depth(usize),
+    /// There is no architecture of this name.
+    #[error("architecture `{name}` is not known; known are {}", known.join(", "))]
+    UnknownArchitecture {
+        /// The name.
+        name: String,
+        /// Every name there is.
+        known: Vec<&'static str>,
+    },
     /// A tensor could not be made.
     #[error("weight `{name}` cannot be made: {reason}")]
     Weight {

@@ -1,12 +1,24 @@
-//! Networks that can be trained from scratch, as graphs, and the weights they start from.
+//! Networks as graphs: those that can be trained from scratch, and published ones that bring their weights.
 //!
-//! To add a family: one file with a function that returns a [`Graph`], one variant of
-//! [`bitloop_core::spec::Architecture`], one arm in [`build`], one golden test.
+//! To add a family to be trained: one file with a function that returns a [`Graph`], one variant of
+//! [`bitloop_core::spec::Architecture`], one arm in [`build`], one golden test. To add a published architecture: one file
+//! with a constant [`ZooArchitecture`], one line in the registry, one line in the table of the tests. Start there at
+//! [`architecture`] and [`Zoo`]; [`keys`] maps trained weights by their names.
 
 mod conv_block;
+mod efficientnet_lite;
 mod error;
 mod initial;
+pub mod keys;
+mod mobilenet_v1;
+mod mobilenet_v2;
+mod net;
+#[cfg(test)]
+mod published_tests;
+mod registry;
+mod residual;
 mod resnet;
+mod shufflenet_v2;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +28,7 @@ use bitloop_core::spec::{Architecture, Initializer};
 pub use conv_block::conv_block;
 pub use error::ZooError;
 pub use initial::initial_weights;
+pub use registry::{Normalization, Strides, Zoo, ZooArchitecture, architecture, architectures};
 pub use resnet::resnet;
 
 /// Returns the graph of a network.
