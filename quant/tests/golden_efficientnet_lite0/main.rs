@@ -1,0 +1,93 @@
+//! EfficientNet-Lite0 with its published weights on labelled images (`../shared/data`), against PyTorch.
+//!
+//! Without the files the test says so and passes.
+
+#![expect(clippy::unwrap_used, reason = "a reference that cannot be read must fail the test")]
+
+mod libjpeg;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bitloop_quant::executor::{FloatPass, forward, normalize};
+use bitloop_quant::model::Model;
+use bitloop_quant::zoo::{Zoo, architecture, keys};
+use candle_core::{Device, Tensor};
+use serde_json::Value;
+
+/// Absolute. The pixels are the reference's, so only the rounding of f32 sums is left.
+const LOGIT: f64 = 1e-3;
+/// Share of images on which the predicted class must be PyTorch's.
+const AGREEMENT: f64 = 0.99;
+/// Images that go through the network together.
+const BATCH: usize = 28;
+
+fn data() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    if folder.join("efficientnet_lite0").is_dir() && folder.join("imagenet_sample").is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: {} has no efficientnet_lite0 and imagenet_sample", folder.display());
+    None
+}
+
+fn model(data: &Path) -> Model {
+    let path = data.join("efficientnet_lite0/efficientnet_lite0.safetensors");
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let zoo = Zoo::published(architecture("efficientnet_lite0").unwrap());
+    keys::load(&zoo, tensors.into_iter().collect()).unwrap()
+}
+
+fn expected(data: &Path) -> Value {
+    let text =
+        std::fs::read_to_string(data.join("imagenet_sample/expected_efficientnet_lite0.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// `(channels, height, width)`.
+fn pixels(folder: &Path, name: &str) -> Vec<u8> {
+    libjpeg::pixels(&std::fs::read(folder.join(format!("{name}.jpg"))).unwrap())
+}
+
+/// Logits of images by name.
+fn logits(model: &Model, folder: &Path, names: &[&String]) -> BTreeMap<String, Vec<f32>> {
+    let mut pass = FloatPass { weights: &model.weights };
+    let mut logits = BTreeMap::new();
+    for names in names.chunks(BATCH) {
+        let batch: Vec<u8> = names.iter().flat_map(|name| pixels(folder, name)).collect();
+        let input = normalize(&model.graph.input, &batch, names.len(), &Device::Cpu).unwrap();
+        let output: Tensor = forward(&model.graph, &input, model.graph.logits().unwrap(), &mut pass).unwrap();
+        let rows = output.to_vec2::<f32>().unwrap();
+        logits.extend(names.iter().map(|name| (*name).clone()).zip(rows));
+    }
+    logits
+}
+
+fn largest(logits: &[f32]) -> usize {
+    (0..logits.len()).max_by(|left, right| logits[*left].total_cmp(&logits[*right])).unwrap()
+}
+
+#[test]
+fn golden_efficientnet_lite0_logits_and_predictions() {
+    let Some(data) = data() else { return };
+    let expected = expected(&data);
+    let predictions = expected["prediction"].as_object().unwrap();
+    let names: Vec<&String> = predictions.keys().collect();
+
+    let found = logits(&model(&data), &data.join("imagenet_sample"), &names);
+
+    let mut worst = (0.0_f64, String::new());
+    for (name, logits) in expected["logits_first10_classes"].as_object().unwrap() {
+        for (class, logit) in logits.as_array().unwrap().iter().enumerate() {
+            let error = (f64::from(found[name][class]) - logit.as_f64().unwrap()).abs();
+            if error > worst.0 {
+                worst = (error, format!("class {class} of {name}"));
+            }
+        }
+    }
+    assert!(worst.0 < LOGIT, "{} is off by {}", worst.1, worst.0);
+    let agreeing =
+        predictions.iter().filter(|(name, class)| Some(largest(&found[*name]) as u64) == class.as_u64());
+    let agreement = agreeing.count() as f64 / predictions.len() as f64;
+    assert!(agreement >= AGREEMENT, "only {agreement} of the predictions agree");
+}
