@@ -16,10 +16,7 @@ pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tai
         for (channel, y) in y.chunks_exact_mut(geometry.positions()).enumerate() {
             let x = &x[channel * geometry.plane()..][..geometry.plane()];
             each_line(geometry, channel, |tap, line, pixels| {
-                let weight = weight[tap];
-                for (y, x) in y[line].iter_mut().zip(x[pixels].iter().step_by(geometry.stride[1])) {
-                    *y += weight * x;
-                }
+                add_products(&mut y[line], weight[tap], &x[pixels], geometry.stride[1]);
             });
         }
         tail.apply(y, geometry.positions());
@@ -91,6 +88,22 @@ fn each_line(
                 visit(tap, line + columns.start..line + columns.end, pixels + first..pixels + last + 1);
             }
         }
+    }
+}
+
+/// Adds `weight` times every `stride`-th pixel to a line.
+///
+/// The common strides have a loop of their own, as with a stride known only at run time it takes one value at a time.
+fn add_products(y: &mut [f32], weight: f32, pixels: &[f32], stride: usize) {
+    match stride {
+        1 => y.iter_mut().zip(pixels).for_each(|(y, x)| *y += weight * x),
+        2 => {
+            let (pairs, last) = pixels.as_chunks::<2>();
+            let (before, behind) = y.split_at_mut(pairs.len());
+            before.iter_mut().zip(pairs).for_each(|(y, [x, _])| *y += weight * x);
+            behind.iter_mut().zip(last).for_each(|(y, x)| *y += weight * x);
+        }
+        _ => y.iter_mut().zip(pixels.iter().step_by(stride)).for_each(|(y, x)| *y += weight * x),
     }
 }
 
