@@ -5,7 +5,10 @@ use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
 use bitloop_core::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
-use bitloop_core::trial::{Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult, TrialSpec};
+use bitloop_core::trial::{
+    Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
+    TrialSpec,
+};
 
 use crate::artifacts::Artifacts;
 use crate::driver::{Committed, Handle};
@@ -54,7 +57,11 @@ pub(crate) fn plan(name: &str) -> Plan {
         },
         points: graph().points().unwrap(),
         transforms: Vec::new(),
-        guard: Guard { data: Digest::of(SELECTION), images: ImageRange { start: 0, len: 100 }, drop_max_ppm: 0 },
+        guard: Guard {
+            data: Digest::of(SELECTION),
+            images: ImageRange { start: 0, len: 100 },
+            drop_max_ppm: 0,
+        },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
     }

@@ -114,8 +114,7 @@ impl QuantExecutor {
             true => self.images(&spec.guard.data, artifacts)?,
             false => Arc::clone(&calibration),
         };
-        let materials =
-            prepare::Materials { model: &model, calibration: &calibration, guard: &guard, spec };
+        let materials = prepare::Materials { model: &model, calibration: &calibration, guard: &guard, spec };
         let prepared = prepare::prepare(&materials, self.threads, stop);
         let Some((prepared, steps)) = prepared.map_err(|error| self.prepare_obstacle(error))? else {
             return Ok(None);

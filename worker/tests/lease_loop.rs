@@ -189,7 +189,7 @@ async fn shutdown_commits_what_is_finished_and_releases_the_rest() {
 }
 
 #[tokio::test]
-async fn statistics_are_stored_before_their_outcome_is_committed() {
+async fn a_prepared_model_is_stored_before_its_outcome_is_committed() {
     let (fake, connection) = Fake::start();
     let key = fake.hand_out_prepare(7, Digest::of(b"model"));
     let worker = Running::start(connection, EmptyExecutor);
@@ -223,7 +223,7 @@ impl Executor for Fetching {
         for _ in 0..2 {
             assert_eq!(Digest::of(&artifacts.fetch(&prepare.model)?), prepare.model);
         }
-        let result = TrialResult::Prepared { statistics: prepare.model };
+        let result = TrialResult::Prepared { artifact: prepare.model, steps: Vec::new() };
         Ok(Some(Outcome { result, provenance: self.provenance() }))
     }
 }

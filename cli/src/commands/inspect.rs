@@ -25,8 +25,8 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
     let model =
         Model::from_bytes(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let graph = &model.graph;
-    let source: PlacementSource =
-        arguments.placement.parse().map_err(|error| Failure::usage(format!("--placement: {error}")))?;
+    let source = arguments.placement.parse::<PlacementSource>();
+    let source = source.map_err(|error| Failure::usage(format!("--placement: {error}")))?;
     let placement = inputs::placement(&source, Path::new(""))?;
     let (shapes, points) = (graph.shapes()?, placement.points(graph)?);
     let costs = graph.layer_costs_with(&points)?;

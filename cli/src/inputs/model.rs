@@ -17,7 +17,9 @@ use crate::failure::Failure;
 /// Errors: a usage failure that names the key, the file and what to do.
 pub(crate) fn load(spec: &ModelSpec, folder: &Path) -> Result<(PathBuf, Model), Failure> {
     let path = folder.join(spec.file());
-    let described = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {}: {error}", spec.key(), path.display()));
+    let described = |error: &dyn std::fmt::Display| {
+        Failure::usage(format!("{}: {}: {error}", spec.key(), path.display()))
+    };
     if let Err(error) = fs::metadata(&path) {
         let key = spec.key();
         return Err(Failure::usage(format!(
@@ -26,15 +28,18 @@ pub(crate) fn load(spec: &ModelSpec, folder: &Path) -> Result<(PathBuf, Model), 
         )));
     }
     let model = match spec {
-        ModelSpec::Checkpoint { .. } => Model::load(&path).map_err(|error| Failure::usage(error.to_string()))?,
+        ModelSpec::Checkpoint { .. } => {
+            Model::load(&path).map_err(|error| Failure::usage(error.to_string()))?
+        }
         ModelSpec::Onnx { input, .. } => {
-            let options = ImportOptions { input: input.map(|shape| Shape(shape.to_vec())), ..ImportOptions::default() };
+            let options =
+                ImportOptions { input: input.map(|shape| Shape(shape.to_vec())), ..ImportOptions::default() };
             let imported = onnx::import_file(&path, &options);
             imported.map_err(|error| Failure::usage(format!("{}: {error}", spec.key())))?.model
         }
         ModelSpec::Weights { architecture, input, strides, .. } => {
-            let architecture =
-                zoo::architecture(architecture).map_err(|error| Failure::usage(format!("model.architecture: {error}")))?;
+            let architecture = zoo::architecture(architecture)
+                .map_err(|error| Failure::usage(format!("model.architecture: {error}")))?;
             let zoo = Zoo {
                 input: input.map(|shape| architecture.input(Shape(shape.to_vec()))),
                 strides: match strides {

@@ -54,8 +54,8 @@ pub enum LayerPlace {
     First,
     /// The last layer with weights.
     Last,
-    /// A convolution that projects a block's input onto its sum: but for a batch norm its output goes straight into
-    /// the sum, and another layer reads its input too.
+    /// A layer that projects a block's input onto its sum: but for a batch norm its output goes straight into a sum,
+    /// and its input is read by another layer too, whose output does not.
     Shortcut,
 }
 

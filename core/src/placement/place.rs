@@ -137,18 +137,19 @@ impl<'a> Placing<'a> {
 
     /// See [`LayerPlace::Shortcut`].
     fn is_shortcut(&self, tensor: usize) -> bool {
-        if !self.is_layer(tensor) {
-            return false;
+        self.is_layer(tensor) && self.feeds_sum(tensor) && {
+            let readers = &self.tensors.consumers[self.tensors.inputs[tensor][0]];
+            readers.iter().any(|other| self.is_layer(*other) && !self.feeds_sum(*other))
         }
-        let input = self.tensors.inputs[tensor][0];
-        let has_sibling =
-            self.tensors.consumers[input].iter().any(|other| *other != tensor && self.is_layer(*other));
+    }
+
+    /// Whether a tensor goes straight into a sum, but for batch norms.
+    fn feeds_sum(&self, tensor: usize) -> bool {
         let mut end = tensor;
         while let [next] = self.tensors.consumers[end][..] {
             match self.tensors.operators[next].map(Operator::as_str) {
                 Some("batch_norm") => end = next,
-                Some("add") => return has_sibling,
-                Some(_) | None => return false,
+                operator => return operator == Some("add"),
             }
         }
         false

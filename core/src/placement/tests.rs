@@ -310,18 +310,32 @@ fn fixed_layers_fix_the_inputs_that_only_they_read() {
 
     assert_eq!(fixed("exceptions: [{ layer: first, quantizer: fixed }]"), ["input.output", "conv1.weight"]);
     assert_eq!(fixed("exceptions: [{ layer: last, quantizer: fixed }]"), ["average.output", "fc.weight"]);
-    // Each of the two branches looks like the other one's shortcut, so nothing else reads `relu1`.
-    assert_eq!(
-        fixed("exceptions: [{ layer: shortcut, quantizer: fixed }]"),
-        ["relu1.output", "conv2.weight", "down.weight"]
-    );
-    // `conv2` reads its input too, so that one stays open.
+    // Both layers of this block run straight into the sum: neither is the way around the other.
+    assert_eq!(fixed("exceptions: [{ layer: shortcut, quantizer: fixed }]"), [""; 0]);
     assert_eq!(fixed("exceptions: [{ node: down, quantizer: fixed }]"), ["down.weight"]);
     assert_eq!(fixed("exceptions: [{ point: relu1.output, quantizer: fixed }]"), ["relu1.output"]);
     assert_eq!(
         fixed("exceptions: [{ node: '*', quantizer: fixed }, { point: '*.weight', quantizer: keep }]"),
         ["input.output", "relu1.output", "average.output"]
     );
+}
+
+#[test]
+fn a_shortcut_is_the_layer_around_a_block() {
+    let mut graph = graph();
+    graph.push("stem", conv(1), &[INPUT]);
+    graph.push("conv1", conv(1), &["stem"]);
+    graph.push("relu", Op::Relu, &["conv1"]);
+    graph.push("conv2", conv(1), &["relu"]);
+    graph.push("down", conv(1), &["stem"]);
+    graph.push("down_bn", norm(), &["down"]);
+    graph.push("add", Op::Add, &["conv2", "down_bn"]);
+
+    let placement = rules("exceptions: [{ layer: shortcut, quantizer: fixed }]");
+    let fixed: Vec<Point> = points(&placement, &graph).into_iter().filter(|point| point.fixed).collect();
+
+    // `conv1` reads the shortcut's input too, so that one stays free.
+    assert_eq!(fixed.iter().map(|point| point.name.as_str()).collect::<Vec<_>>(), ["down.weight"]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
 use super::shared::name;
 use super::{
-    ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec, SensitivitySpec,
-    Single, StageSpec, WeightQuantization,
+    ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec,
+    SensitivitySpec, Single, StageSpec, WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
 use crate::trial::{ActivationRule, Calibration, Numerics, Percentile, Scheme};

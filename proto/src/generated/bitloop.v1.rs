@@ -236,14 +236,9 @@ pub struct ImageRange {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Prepare {
-    #[prost(bytes = "vec", tag = "1")]
-    pub model: ::prost::alloc::vec::Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub data: ::prost::alloc::vec::Vec<u8>,
-    #[prost(message, optional, tag = "3")]
-    pub images: ::core::option::Option<ImageRange>,
-    #[prost(enumeration = "Calibration", tag = "4")]
-    pub calibration: i32,
+    /// The specification as JSON, which is what the trial's key hashes.
+    #[prost(string, tag = "1")]
+    pub document: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Evaluate {
@@ -262,24 +257,19 @@ pub struct PointChange {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EvaluateContext {
+    /// Digest of the prepared model.
     #[prost(bytes = "vec", tag = "1")]
-    pub model: ::prost::alloc::vec::Vec<u8>,
+    pub prepared: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub data: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, optional, tag = "3")]
     pub images: ::core::option::Option<ImageRange>,
-    #[prost(bytes = "vec", tag = "4")]
-    pub statistics: ::prost::alloc::vec::Vec<u8>,
-    #[prost(enumeration = "Numerics", tag = "5")]
+    #[prost(enumeration = "Numerics", tag = "4")]
     pub numerics: i32,
-    #[prost(enumeration = "Granularity", tag = "6")]
-    pub weight_granularity: i32,
-    #[prost(enumeration = "Calibration", tag = "7")]
-    pub calibration: i32,
     /// 0 for float.
-    #[prost(uint32, tag = "8")]
+    #[prost(uint32, tag = "5")]
     pub baseline_bits: u32,
-    #[prost(string, repeated, tag = "9")]
+    #[prost(string, repeated, tag = "6")]
     pub points: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -318,15 +308,23 @@ pub struct Report {
 pub mod report {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Result {
-        /// Digest of the calibration statistics, which were stored before.
-        #[prost(bytes, tag = "2")]
-        Prepared(::prost::alloc::vec::Vec<u8>),
+        #[prost(message, tag = "2")]
+        Prepared(super::Prepared),
         #[prost(message, tag = "3")]
         Evaluated(super::Evaluation),
         /// Why the trial cannot be done.
         #[prost(string, tag = "4")]
         Failed(::prost::alloc::string::String),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Prepared {
+    /// Digest of the artifact, which was stored before.
+    #[prost(bytes = "vec", tag = "1")]
+    pub artifact: ::prost::alloc::vec::Vec<u8>,
+    /// What the transforms came to, as a JSON list.
+    #[prost(string, tag = "2")]
+    pub steps: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Evaluation {
@@ -473,32 +471,6 @@ impl ExperimentAction {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
-pub enum Calibration {
-    Unspecified = 0,
-    MinMax = 1,
-}
-impl Calibration {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "CALIBRATION_UNSPECIFIED",
-            Self::MinMax => "CALIBRATION_MIN_MAX",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "CALIBRATION_UNSPECIFIED" => Some(Self::Unspecified),
-            "CALIBRATION_MIN_MAX" => Some(Self::MinMax),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
 pub enum Numerics {
     Unspecified = 0,
     Float = 1,
@@ -519,35 +491,6 @@ impl Numerics {
         match value {
             "NUMERICS_UNSPECIFIED" => Some(Self::Unspecified),
             "NUMERICS_FLOAT" => Some(Self::Float),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Granularity {
-    Unspecified = 0,
-    PerTensor = 1,
-    PerChannel = 2,
-}
-impl Granularity {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "GRANULARITY_UNSPECIFIED",
-            Self::PerTensor => "GRANULARITY_PER_TENSOR",
-            Self::PerChannel => "GRANULARITY_PER_CHANNEL",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "GRANULARITY_UNSPECIFIED" => Some(Self::Unspecified),
-            "GRANULARITY_PER_TENSOR" => Some(Self::PerTensor),
-            "GRANULARITY_PER_CHANNEL" => Some(Self::PerChannel),
             _ => None,
         }
     }

@@ -225,7 +225,9 @@ fn activations_that_overflow_are_named() {
     diverged.weights.insert("dense.weight".into(), dense);
 
     let mut materials = materials(Choice::Float, whole());
-    materials.prepared = Arc::new(Prepared { model: diverged, ..(*materials.prepared).clone() });
+    let mut broken = (*materials.prepared).clone();
+    broken.model = diverged;
+    materials.prepared = Arc::new(broken);
     let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
     let error = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");

@@ -3,7 +3,7 @@
 //! Nodes are named like torchvision's modules, so one rule maps all architectures: a batch norm's `weight` and `bias` are
 //! our `gamma` and `beta`, everything else has the same name. Start at [`load`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 
 use bitloop_core::graph::{Graph, GraphError, Input, Shape};
@@ -152,10 +152,11 @@ impl Found {
                 Some(part @ ("weight" | "bias")) => format!("{SHIM}.{part}"),
                 _ => name.strip_prefix(&found.prefix).unwrap_or(&name).to_owned(),
             };
-            if found.tensors.contains_key(&key) {
-                found.twice.push(name);
-            } else {
-                found.tensors.insert(key, Entry { name, tensor });
+            match found.tensors.entry(key) {
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(Entry { name, tensor });
+                }
+                btree_map::Entry::Occupied(_) => found.twice.push(name),
             }
         }
         found

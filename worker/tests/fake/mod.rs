@@ -9,7 +9,7 @@ use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::state::{LeaseId, Shard};
 use bitloop_core::trial::{
-    Calibration, EvaluateContext, Granularity, ImageRange, Numerics, PrepareSpec, TrialKey, TrialSpec,
+    Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, TrialKey, TrialSpec,
 };
 use bitloop_proto::convert;
 use bitloop_proto::transport::{Connection, in_process};
@@ -138,7 +138,16 @@ impl Fake {
     pub(crate) fn hand_out_prepare(&self, lease: u64, model: Digest) -> TrialKey {
         let images = ImageRange { start: 0, len: 1 };
         let data = Digest::of(b"data");
-        let spec = PrepareSpec { model, data, images, calibration: Calibration::MinMax };
+        let bits = Bits::new(8).unwrap();
+        let spec = PrepareSpec {
+            model,
+            data,
+            images,
+            transforms: Vec::new(),
+            guard: Guard { data, images, drop_max_ppm: 0 },
+            candidates: Candidates::with_default_rules(vec![bits], vec![bits], bits),
+            points: Vec::new(),
+        };
         let spec = TrialSpec::Prepare(spec);
         let key = spec.key();
         let shard = Shard { lease: LeaseId(lease), context: None, trials: vec![(key, spec)] };
@@ -149,13 +158,10 @@ impl Fake {
 
 fn context() -> EvaluateContext {
     EvaluateContext {
-        model: Digest::of(b"model"),
+        prepared: Digest::of(b"prepared"),
         data: Digest::of(b"data"),
         images: ImageRange { start: 0, len: 1 },
-        statistics: Digest::of(b"statistics"),
         numerics: Numerics::Float,
-        weight_granularity: Granularity::PerTensor,
-        calibration: Calibration::MinMax,
         baseline: Choice::Bits(Bits::new(8).unwrap()),
         points: (0..1_000).map(|point| format!("point{point}")).collect(),
     }

@@ -239,7 +239,11 @@ fn blocks_are_the_normalized_images_of_the_range() {
     let pixels: Vec<u8> = (0..50 * per_image).map(|index| (index % 251) as u8).collect();
     let images = Images { shape, pixels, labels: vec![0; 50], classes: 1 };
 
-    let sample = Sample { images: &images, range: ImageRange { start: 10, len: 40 }, detail: crate::quantizer::Detail::RANGE };
+    let sample = Sample {
+        images: &images,
+        range: ImageRange { start: 10, len: 40 },
+        detail: crate::quantizer::Detail::RANGE,
+    };
     let blocks = calibration_blocks(&network.model, sample).unwrap();
 
     assert_eq!(blocks.iter().map(|block| block.dims()[0]).collect::<Vec<_>>(), [32, 8]);
