@@ -18,16 +18,16 @@ fn reshaped(constant: &Constant, shape: Vec<usize>) -> Folded {
     Ok(vec![Constant { shape, encoding: None, ..constant.clone() }])
 }
 
-/// A new tensor with values out of this one.
-fn selected(
-    builder: &mut Builder,
-    constant: &Constant,
-    shape: Vec<usize>,
+/// Where the values of a new tensor lie in another one: the first, and how far it is to the next along each axis.
+struct Walk<'a> {
     start: usize,
-    steps: &[usize],
-) -> Folded {
+    steps: &'a [usize],
+}
+
+/// A new tensor with values out of this one.
+fn selected(builder: &mut Builder, constant: &Constant, shape: Vec<usize>, walk: &Walk<'_>) -> Folded {
     builder.charge(elements(&shape))?;
-    let values = constant.values.select(&positions(start, &shape, steps));
+    let values = constant.values.select(&positions(walk.start, &shape, walk.steps));
     Ok(vec![Constant { shape, values, encoding: None, ..constant.clone() }])
 }
 
@@ -131,7 +131,7 @@ pub(in super::super) fn slice(builder: &mut Builder, call: &Call<'_>) -> Folded 
         shape[slice.axis] = slice.end.saturating_sub(slice.start).div_ceil(slice.step);
         steps[slice.axis] *= slice.step;
     }
-    selected(builder, data, shape, start, &steps)
+    selected(builder, data, shape, &Walk { start, steps: &steps })
 }
 
 /// Split.
@@ -144,7 +144,7 @@ pub(in super::super) fn split(builder: &mut Builder, call: &Call<'_>) -> Folded 
     for extent in split_extents(call, data.shape[axis])? {
         let mut shape = data.shape.clone();
         shape[axis] = extent;
-        parts.extend(selected(builder, data, shape, start * steps[axis], &steps)?);
+        parts.extend(selected(builder, data, shape, &Walk { start: start * steps[axis], steps: &steps })?);
         start += extent;
     }
     Ok(parts)
@@ -157,7 +157,7 @@ pub(in super::super) fn transpose(builder: &mut Builder, call: &Call<'_>) -> Fol
     let steps = strides(&data.shape);
     let shape = perm.iter().map(|axis| data.shape[*axis]).collect();
     let steps: Vec<usize> = perm.iter().map(|axis| steps[*axis]).collect();
-    let mut folded = selected(builder, data, shape, 0, &steps)?;
+    let mut folded = selected(builder, data, shape, &Walk { start: 0, steps: &steps })?;
     // The grid moves with its axis.
     if let (Some(constant), Some(encoding)) = (folded.first_mut(), &data.encoding) {
         let mut encoding = encoding.clone();
