@@ -151,7 +151,7 @@ pub(crate) async fn work_off(handle: &Handle, worker: &WorkerId, id: &Experiment
 pub(crate) fn facts(trials: u32) -> Vec<Fact> {
     let plan = plan("stored");
     let experiment = plan.id();
-    let context = plan.context(Digest::of(PREPARED)).unwrap();
+    let context = plan.context(Digest::of(PREPARED));
     let specs: Vec<TrialSpec> = (0..trials)
         .map(|index| {
             let baseline = bitloop_core::bits::Choice::Float;
