@@ -10,8 +10,9 @@ const WEIGHT_BITS: u32 = 22;
 /// and values are rounded to bytes in between. Weights are whole multiples of 2^-22, so every machine gives the same
 /// bytes.
 ///
-/// Shapes: `size` is height and width, both at least 1. These are the results of Pillow's `resize(.., BILINEAR)`, which
-/// torchvision's transform uses.
+/// Shapes: `size` is height and width, both at least 1. Pillow 13's `resize(.., BILINEAR)`, which torchvision's transform
+/// uses, gives the same bytes, except that it does columns first if a picture is much taller than wide; some values then
+/// differ by one.
 /// Source: the "triangle" filter of D. Schumacher, "General Filtered Image Rescaling", Graphics Gems III, 1992.
 pub(super) fn resize(picture: Picture, [height, width]: [usize; 2]) -> Picture {
     let picture = match width == picture.width {
