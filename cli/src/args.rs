@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Cancel(OnExperiment),
     /// Train a float network from scratch; continues what was interrupted.
     Train(TrainArguments),
+    /// Make a model file from an ONNX file, or from the weights of a known architecture.
+    Import(ImportArguments),
     /// Print a model file: layers, points, parameters, multiply-accumulates, sizes.
     Inspect(InspectArguments),
     /// Measure bitloop itself.
@@ -246,6 +248,61 @@ pub(crate) struct TrainArguments {
 
     #[command(flatten)]
     pub(crate) datasets: DatasetFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// ONNX file, PyTorch checkpoint (.pth, .pt) or safetensors file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Architecture that the weights are for, such as resnet18 or mobilenet_v2; not for ONNX.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) architecture: Option<String>,
+
+    /// Channels, height and width of an image, where the file leaves them open or others are wanted.
+    #[arg(long, value_name = "CxHxW")]
+    pub(crate) input: Option<ImageShape>,
+
+    /// Strides of the architecture's early layers.
+    #[arg(long, value_enum, default_value_t = Early::Published)]
+    pub(crate) strides: Early,
+
+    /// Mean per channel of the 0..1 scaled image, or one for all.
+    #[arg(long, value_delimiter = ',', value_name = "M,..", allow_negative_numbers = true)]
+    pub(crate) mean: Vec<f32>,
+
+    /// Standard deviation per channel, likewise.
+    #[arg(long, value_delimiter = ',', value_name = "S,..")]
+    pub(crate) std: Vec<f32>,
+
+    /// The model file to write.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) out: PathBuf,
+}
+
+/// What the early layers of an architecture do to the resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Early {
+    /// As published, for images of 224x224.
+    Published,
+    /// Keep it, for images of 32x32 or 28x28.
+    SmallImages,
+}
+
+/// Channels, height and width.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImageShape(pub(crate) [usize; 3]);
+
+impl std::str::FromStr for ImageShape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let extents: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+        let extents = extents.ok().and_then(|extents| <[usize; 3]>::try_from(extents).ok());
+        let usable = extents.filter(|extents| extents.iter().all(|extent| (1..=1 << 14).contains(extent)));
+        usable.map(Self).ok_or_else(|| "write channels, height and width such as 3x224x224".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod completions;
 mod coordinator;
+mod import;
 mod inspect;
 mod local;
 mod query;
@@ -24,6 +25,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
     let output = arguments.output;
     match &arguments.command {
         Command::Check(check) => check::execute(check, output),
+        Command::Import(import) => import::execute(import, output),
         Command::Inspect(inspect) => inspect::execute(inspect, output),
         Command::Train(train) => train::execute(train, output),
         Command::Completions { shell } => completions::execute(*shell),
