@@ -1,14 +1,13 @@
 use std::io::Cursor;
 
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use super::PictureError;
 
 /// Pixels of a file's picture at most (64 Mi): larger than what cameras give, and far from filling a memory.
 const PIXELS_MAX: usize = 1 << 26;
+/// Scans of a JPEG file at most; encoders write about ten, and each goes over all pixels.
+const SCANS_MAX: usize = 256;
 const JPEG_MAGIC: [u8; 3] = [0xff, 0xd8, 0xff];
 const PNG_MAGIC: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -90,32 +89,28 @@ pub(super) fn check_size(size: [usize; 2]) -> Result<[usize; 2], PictureError> {
     }
 }
 
+/// The pixels are those of libjpeg-turbo, which PyTorch's image loading decodes with; JPEG leaves roundings to the decoder.
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
-    let damaged = |reason: zune_jpeg::errors::DecodeErrors| PictureError::Jpeg { reason: one_line(&reason) };
-    // Strict, since a lenient decoder fills what is missing with grey and says nothing. Longer sides do not exist.
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX));
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(damaged)?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    let size = check_size([height, width])?;
-    let (channels, space) = match decoder.input_colorspace() {
-        Some(ColorSpace::Luma) => (1, ColorSpace::Luma),
-        Some(_) | None => (3, ColorSpace::RGB),
+    let damaged = |reason: JpegError| PictureError::Jpeg { reason: one_line(&reason) };
+    let limits = DecodeLimits { max_pixels: PIXELS_MAX as u64, max_scans: SCANS_MAX, ..DecodeLimits::default() };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(damaged)?;
+    let header = decoder.header();
+    let [height, width] = check_size([header.height(), header.width()])?;
+    // Not lenient, since that fills what is missing with grey.
+    let (channels, format) = match header.components.len() {
+        1 => (1, PixelFormat::Grayscale),
+        _ => (3, PixelFormat::Rgb),
     };
-    let mut decoder =
-        JpegDecoder::new_with_options(ZCursor::new(bytes), options.jpeg_set_out_colorspace(space));
-    let values = decoder.decode().map_err(damaged)?;
+    decoder.set_output_format(format);
+    let image = decoder.decode_image().map_err(damaged)?;
     if !has_end(bytes) {
         return Err(PictureError::Jpeg { reason: "it ends early".to_owned() });
     }
-    if values.len() != height * width * channels {
-        let reason = format!("{} values for {height}x{width}x{channels}", values.len());
+    if [image.height, image.width] != [height, width] || image.data.len() != height * width * channels {
+        let reason = format!("{} values for {height}x{width}x{channels}", image.data.len());
         return Err(PictureError::Jpeg { reason });
     }
-    Ok(Picture::from_interleaved(size, channels, (&values, channels)))
+    Ok(Picture::from_interleaved([height, width], channels, (&image.data, channels)))
 }
 
 /// Whether a JPEG file has the marker of its end where its segments lead to; the decoder does not miss the last rows.

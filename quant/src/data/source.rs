@@ -14,7 +14,7 @@ use super::picture::Picture;
 use super::{DataError, Images, PictureError, cache, load, mnist};
 
 /// Raised when the same files would give other pixels than before; it is part of every cache entry's name.
-const DECODER_VERSION: u32 = 1;
+const DECODER_VERSION: u32 = 2;
 /// Bytes of pixels that are held at most (4 GiB).
 const BYTES_MAX: usize = 1 << 32;
 /// Bytes of one image file that are read at most (256 MiB).
