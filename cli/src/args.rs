@@ -328,6 +328,8 @@ pub(crate) enum BenchCommand {
     Eval(EvalArguments),
     /// Seconds that TF-enhanced encodings of a network as large as MobileNetV2 take at five widths.
     Encodings(EncodingsArguments),
+    /// Depthwise convolutions and max poolings beside their plain forms, in billions of steps per second.
+    Kernels(KernelsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -364,6 +366,21 @@ pub(crate) struct EvalArguments {
 pub(crate) struct EncodingsArguments {
     /// Repetitions; the median is what counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArguments {
+    /// Images, drawn at random.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) images: u16,
+
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) repetitions: u16,
 }
 

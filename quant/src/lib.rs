@@ -3,6 +3,7 @@
 //! The only crate that sees candle. It knows nothing of trials, leases or wires. Start at [`model`] and [`executor`].
 
 mod archive;
+pub mod bench;
 pub mod calibration;
 pub mod data;
 pub mod device;

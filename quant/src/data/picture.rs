@@ -92,7 +92,8 @@ pub(super) fn check_size(size: [usize; 2]) -> Result<[usize; 2], PictureError> {
 /// The pixels are those of libjpeg-turbo, which PyTorch's image loading decodes with; JPEG leaves roundings to the decoder.
 fn decode_jpeg(bytes: &[u8]) -> Result<Picture, PictureError> {
     let damaged = |reason: JpegError| PictureError::Jpeg { reason: one_line(&reason) };
-    let limits = DecodeLimits { max_pixels: PIXELS_MAX as u64, max_scans: SCANS_MAX, ..DecodeLimits::default() };
+    let limits =
+        DecodeLimits { max_pixels: PIXELS_MAX as u64, max_scans: SCANS_MAX, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(damaged)?;
     let header = decoder.header();
     let [height, width] = check_size([header.height(), header.width()])?;

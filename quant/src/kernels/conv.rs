@@ -6,6 +6,7 @@ use bitloop_core::graph::Conv2d;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::memory::{slice, tensor_like, with_values};
+use super::phases::Phases;
 use super::tail::Tail;
 use super::{dense, depthwise};
 
@@ -38,7 +39,7 @@ pub(super) struct Geometry {
     pub(super) out_size: [usize; 2],
     pub(super) kernel: [usize; 2],
     pub(super) stride: [usize; 2],
-    dilation: [usize; 2],
+    pub(super) dilation: [usize; 2],
     /// Rows above, columns to the left.
     pub(super) before: [usize; 2],
     pub(super) groups: usize,
@@ -46,7 +47,7 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    fn new(
+    pub(super) fn new(
         (images, channels, height, width): (usize, usize, usize, usize),
         (out_channels, per_group, kh, kw): (usize, usize, usize, usize),
         conv: &Conv2d,
@@ -105,6 +106,17 @@ impl Geometry {
     /// Weights of one output channel.
     pub(super) fn depth(&self) -> usize {
         self.channels / self.groups * self.kernel[0] * self.kernel[1]
+    }
+
+    /// How a channel lies where its outputs are computed in blocks.
+    pub(super) fn phases(&self) -> Phases {
+        Phases {
+            size: self.size,
+            out_size: self.out_size,
+            stride: self.stride,
+            before: self.before,
+            reach: [0, 1].map(|axis| (self.kernel[axis] - 1) * self.dilation[axis]),
+        }
     }
 
     /// Whether the windows are the pixels, so that there is nothing to gather.

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::conv::Geometry;
+use super::phases::BLOCK;
 use super::tail::Tail;
 use super::{IMAGE_GROUPS, sum_in_order};
 
@@ -11,6 +12,55 @@ const LANES: usize = 16;
 
 /// Returns the convolution of every channel with its filter, after the tail.
 pub(super) fn forward(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tail) -> Vec<f32> {
+    match geometry.phases().are_worthwhile() {
+        true => forward_by_blocks(x, weight, geometry, tail),
+        false => forward_by_taps(x, weight, geometry, tail),
+    }
+}
+
+/// Keeps a block of outputs in registers while all taps are added: for filters that are narrower than the image.
+///
+/// Sums are the same bytes as [`forward_by_taps`]'s for finite weights: taps follow each other in the same order, and
+/// adding what padding gives, a zero, changes no sum.
+pub(super) fn forward_by_blocks(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tail) -> Vec<f32> {
+    let phases = geometry.phases();
+    let [kh, kw] = geometry.kernel;
+    let offset =
+        |tap: usize| phases.offset([tap / kw * geometry.dilation[0], tap % kw * geometry.dilation[1]]);
+    let offsets: Vec<usize> = (0..kh * kw).map(offset).collect();
+    let mut y = vec![0.0; geometry.images * geometry.out_image()];
+    y.par_chunks_mut(geometry.positions()).enumerate().for_each_init(
+        || phases.room(0.0),
+        |room, (index, y)| {
+            let channel = index % geometry.channels;
+            let weight = &weight[channel * kh * kw..][..kh * kw];
+            let plane = &x[index * geometry.plane()..][..geometry.plane()];
+            phases.outputs((plane, room), y, |phases, y| add_taps(phases, weight, &offsets, y));
+            tail.apply_to_channel(channel, y);
+        },
+    );
+    y
+}
+
+/// Writes blocks of outputs: for each the sum of the weights times what is read at their offsets.
+fn add_taps(phases: &[f32], weight: &[f32], offsets: &[usize], y: &mut [f32]) {
+    // As many as a vector register of any x86 holds.
+    const LANES: usize = 4;
+    for (block, y) in y.chunks_exact_mut(BLOCK).enumerate() {
+        let phases = &phases[block * BLOCK..];
+        let mut sums = [[0.0f32; LANES]; BLOCK / LANES];
+        for (weight, offset) in weight.iter().zip(offsets) {
+            let (values, _) = phases[*offset..][..BLOCK].as_chunks::<LANES>();
+            for (sums, values) in sums.iter_mut().zip(values) {
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
+            }
+        }
+        y.copy_from_slice(sums.as_flattened());
+    }
+}
+
+/// Adds one tap after another to the lines of outputs: for any filter.
+pub(super) fn forward_by_taps(x: &[f32], weight: &[f32], geometry: &Geometry, tail: &Tail) -> Vec<f32> {
     let mut y = vec![0.0; geometry.images * geometry.out_image()];
     y.par_chunks_mut(geometry.out_image()).zip(x.par_chunks(geometry.image().max(1))).for_each(|(y, x)| {
         for (channel, y) in y.chunks_exact_mut(geometry.positions()).enumerate() {

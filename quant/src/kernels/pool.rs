@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::memory::{slice, tensor_like, with_values};
+use super::phases::{BLOCK, Phases};
 
 /// Returns the largest value of every window.
 ///
@@ -24,7 +25,7 @@ pub(crate) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     x.contiguous()?.apply_op1(AveragePool(windows))
 }
 
-struct Windows {
+pub(super) struct Windows {
     pool: Pool,
     outer: [usize; 2],
     size: [usize; 2],
@@ -32,7 +33,7 @@ struct Windows {
 }
 
 impl Windows {
-    fn new(x: &Tensor, pool: &Pool) -> Result<Self> {
+    pub(super) fn new(x: &Tensor, pool: &Pool) -> Result<Self> {
         let (n, c, height, width) = x.dims4()?;
         let padding = pool.padding;
         let padded = [height + padding.top + padding.bottom, width + padding.left + padding.right];
@@ -54,6 +55,12 @@ impl Windows {
 
     fn plane(&self) -> usize {
         self.size[0] * self.size[1]
+    }
+
+    /// Values that are compared, those of the padding among them.
+    pub(super) fn steps(&self) -> usize {
+        let windows = self.outer[0] * self.outer[1] * self.positions();
+        windows * self.pool.kernel[0] * self.pool.kernel[1]
     }
 
     /// Values that the mean over a window is taken of.
@@ -95,6 +102,40 @@ impl Windows {
         y
     }
 
+    fn phases(&self) -> Phases {
+        Phases {
+            size: self.size,
+            out_size: self.out_size,
+            stride: self.pool.stride,
+            before: [self.pool.padding.top, self.pool.padding.left],
+            reach: self.pool.kernel.map(|extent| extent - 1),
+        }
+    }
+
+    /// The largest values, a block of outputs at a time: for windows that are narrower than the image.
+    pub(super) fn largest_by_blocks(&self, x: &[f32]) -> Vec<f32> {
+        let phases = self.phases();
+        let [kh, kw] = self.pool.kernel;
+        let offsets: Vec<usize> = (0..kh * kw).map(|tap| phases.offset([tap / kw, tap % kw])).collect();
+        let mut y = vec![0.0; self.outer[0] * self.outer[1] * self.positions()];
+        y.par_chunks_mut(self.positions()).enumerate().for_each_init(
+            // Padding is never larger than what is inside; every window has something inside.
+            || phases.room(f32::NEG_INFINITY),
+            |room, (index, y)| {
+                let plane = &x[index * self.plane()..][..self.plane()];
+                phases.outputs((plane, room), y, |phases, y| largest_of_taps(phases, &offsets, y));
+            },
+        );
+        y
+    }
+
+    /// The largest values, one window after another.
+    pub(super) fn largest_by_windows(&self, x: &[f32]) -> Vec<f32> {
+        self.forward(x, |x, y| {
+            self.each(|position, rows, columns| y[position] = x[self.largest(x, rows, columns)]);
+        })
+    }
+
     fn backward(
         &self,
         x: &[f32],
@@ -124,6 +165,26 @@ impl Windows {
     }
 }
 
+/// Writes blocks of outputs: for each the largest of what is read at the offsets; a NaN counts as largest.
+fn largest_of_taps(phases: &[f32], offsets: &[usize], y: &mut [f32]) {
+    // As many as a vector register of any x86 holds.
+    const LANES: usize = 4;
+    for (block, y) in y.chunks_exact_mut(BLOCK).enumerate() {
+        let phases = &phases[block * BLOCK..];
+        let mut largest = [[f32::NEG_INFINITY; LANES]; BLOCK / LANES];
+        for offset in offsets {
+            let (values, _) = phases[*offset..][..BLOCK].as_chunks::<LANES>();
+            for (largest, values) in largest.iter_mut().zip(values) {
+                for (largest, value) in largest.iter_mut().zip(values) {
+                    // Not `max`, which would prefer a number to NaN.
+                    *largest = if *value > *largest || value.is_nan() { *value } else { *largest };
+                }
+            }
+        }
+        y.copy_from_slice(largest.as_flattened());
+    }
+}
+
 struct MaxPool(Windows);
 
 impl CustomOp1 for MaxPool {
@@ -133,9 +194,11 @@ impl CustomOp1 for MaxPool {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let windows = &self.0;
-        let y = windows.forward(slice(storage, layout)?, |x, y| {
-            windows.each(|position, rows, columns| y[position] = x[windows.largest(x, rows, columns)]);
-        });
+        let x = slice(storage, layout)?;
+        let y = match windows.phases().are_worthwhile() {
+            true => windows.largest_by_blocks(x),
+            false => windows.largest_by_windows(x),
+        };
         Ok((CpuStorage::F32(y), windows.out_shape()))
     }
 

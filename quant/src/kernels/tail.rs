@@ -25,6 +25,12 @@ struct Channel {
     shift: f32,
 }
 
+impl Channel {
+    fn is_identity(&self) -> bool {
+        self.scale == 1.0 && [self.bias, self.shift].iter().all(|v| v.to_bits() == (-0.0f32).to_bits())
+    }
+}
+
 impl Tail {
     /// Changes nothing.
     pub(crate) fn identity(channels: usize) -> Self {
@@ -72,13 +78,19 @@ impl Tail {
     }
 
     fn is_identity(&self) -> bool {
-        let is_identity = |channel: &Channel| {
-            channel.scale == 1.0
-                && [channel.bias, channel.shift].iter().all(|v| v.to_bits() == (-0.0f32).to_bits())
-        };
-        self.lower == f32::NEG_INFINITY
-            && self.upper == f32::INFINITY
-            && self.channels.iter().all(is_identity)
+        self.has_no_limits() && self.channels.iter().all(Channel::is_identity)
+    }
+
+    fn has_no_limits(&self) -> bool {
+        self.lower == f32::NEG_INFINITY && self.upper == f32::INFINITY
+    }
+
+    /// Replaces values of one channel.
+    pub(super) fn apply_to_channel(&self, channel: usize, values: &mut [f32]) {
+        let channel = self.channels[channel];
+        if !(self.has_no_limits() && channel.is_identity()) {
+            values.iter_mut().for_each(|v| *v = self.value(channel, *v));
+        }
     }
 
     /// Replaces the values of whole images, `(channels, ...)` each.

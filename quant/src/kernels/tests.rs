@@ -7,6 +7,8 @@ use crate::rng::{Rng, rng};
 
 use super::*;
 
+mod blocks;
+
 /// Sums of a few hundred products of numbers around 1, taken in another order.
 const TOLERANCE: f64 = 2e-4;
 
