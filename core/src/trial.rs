@@ -98,7 +98,7 @@ impl EvaluateContext {
 #[serde(rename_all = "snake_case")]
 pub enum TrialSpec {
     /// Makes a model ready.
-    Prepare(PrepareSpec),
+    Prepare(Box<PrepareSpec>),
     /// Evaluates one bit config.
     Evaluate {
         /// Digest of the [`EvaluateContext`].

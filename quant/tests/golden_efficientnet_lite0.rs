@@ -7,11 +7,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use bitloop_core::bits::{Bits, Choice};
+use bitloop_core::digest::Digest;
 use bitloop_core::spec::{DataSpec, Fit, ImageCount, ImageSource};
+use bitloop_core::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 use bitloop_quant::data::{Images, Request, read};
+use bitloop_quant::evaluate::{self, Evaluator};
 use bitloop_quant::executor::{FloatPass, forward, normalize};
 use bitloop_quant::model::Model;
+use bitloop_quant::prepare;
 use bitloop_quant::zoo::{Zoo, architecture, keys};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
@@ -22,6 +29,10 @@ const LOGIT: f64 = 1e-2;
 const AGREEMENT: f64 = 0.99;
 /// Images that go through the network together.
 const BATCH: usize = 28;
+/// Top-1 that 8 bits may cost, in points.
+const LOSS_MAX: f64 = 1.5;
+/// One image in so many is for calibration.
+const CALIBRATED_EVERY: usize = 7;
 /// Of ImageNet.
 const CLASSES: u32 = 1000;
 
@@ -49,7 +60,9 @@ fn expected(data: &Path) -> Value {
 /// The named images as an experiment reads them, in the order of the names.
 fn images(model: &Model, folder: &Path, names: &[&String]) -> Images {
     let own = tempfile::tempdir().unwrap();
-    let labels: String = names.iter().map(|name| format!("{name}.jpg,0\n")).collect();
+    // A file's number is its class.
+    let labels: String =
+        names.iter().map(|name| format!("{name}.jpg,{}\n", name.parse::<u32>().unwrap())).collect();
     fs::write(own.path().join("labels.csv"), labels).unwrap();
     let spec = DataSpec {
         source: ImageSource::Folder {
@@ -119,4 +132,55 @@ fn golden_efficientnet_lite0_logits_and_predictions() {
     let agreement = agreeing.count() as f64 / predictions.len() as f64;
     eprintln!("{agreement} of the predictions agree");
     assert!(agreement >= AGREEMENT, "only {agreement} of the predictions agree");
+}
+
+#[test]
+fn golden_efficientnet_lite0_loses_little_at_8_bits() {
+    let Some(data) = data() else { return };
+    let model = model(&data);
+    let expected = expected(&data);
+    let names: Vec<&String> = expected["prediction"].as_object().unwrap().keys().collect();
+    // Every seventh image, as neighbours are of similar classes.
+    let (calibration, selection): (Vec<_>, Vec<_>) =
+        names.iter().enumerate().partition(|(index, _)| index % CALIBRATED_EVERY == 0);
+    let folder = data.join("imagenet_sample");
+    let part = |names: Vec<(usize, &&String)>| {
+        let names: Vec<&String> = names.into_iter().map(|(_, name)| *name).collect();
+        Arc::new(images(&model, &folder, &names))
+    };
+    let (calibration, selection) = (part(calibration), part(selection));
+    let whole = |images: &Images| ImageRange { start: 0, len: images.len() as u64 };
+    let (any, bits) = (Digest::of(b""), Bits::new(8).unwrap());
+    let spec = PrepareSpec {
+        model: any,
+        data: any,
+        images: whole(&calibration),
+        transforms: vec![Transform::FoldBatchNorm],
+        guard: Guard { data: any, images: whole(&selection), drop_max_ppm: 0 },
+        candidates: Candidates::with_default_rules(vec![bits], vec![bits], bits),
+        points: model.graph.without_folded_batch_norms().points().unwrap(),
+    };
+    let materials =
+        prepare::Materials { model: &model, calibration: &calibration, guard: &selection, spec: &spec };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let never = AtomicBool::new(false);
+    let (prepared, _) = prepare::prepare(&materials, threads, &never).unwrap().unwrap();
+    let context = EvaluateContext {
+        prepared: any,
+        data: any,
+        images: whole(&selection),
+        numerics: Numerics::Float,
+        baseline: Choice::Bits(bits),
+        points: prepared.points.iter().map(|point| point.name.clone()).collect(),
+    };
+    let materials =
+        evaluate::Materials { prepared: Arc::new(prepared), images: Arc::clone(&selection), context };
+    let evaluator = Evaluator::new(materials, threads, &Device::Cpu).unwrap();
+
+    let found = evaluator.references(&never).unwrap().unwrap();
+
+    let points = |correct: u64| correct as f64 / selection.len() as f64 * 100.0;
+    let (float, quantized) = (points(found.float_correct), points(found.baseline_correct));
+    eprintln!("top-1 on {} images: {float:.2} % in float, {quantized:.2} % at 8 bits", selection.len());
+    assert!(float - quantized <= LOSS_MAX, "8 bits lose {:.2} points", float - quantized);
 }

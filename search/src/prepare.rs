@@ -14,7 +14,7 @@ impl Searcher for Prepare {
 
     fn propose(&self, history: &StageHistory<'_>) -> Proposal {
         let Some(key) = history.proposed().first() else {
-            let trial = TrialSpec::Prepare(history.plan().prepare());
+            let trial = TrialSpec::Prepare(Box::new(history.plan().prepare()));
             return Proposal::Trials(Batch { context: None, trials: vec![trial] });
         };
         match history.outcome(key).map(|outcome| &outcome.result) {

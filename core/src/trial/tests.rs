@@ -55,7 +55,7 @@ fn keys_equal_those_of_an_independent_program() {
     assert_eq!(baseline.key().0.hex(), "d78e25a5bc910cbb7f97dcde1c9f567cd9703c7c0ed4df7c5b302ef3830fcf08");
 
     let whole = |len| ImageRange { start: 0, len };
-    let prepare = TrialSpec::Prepare(PrepareSpec {
+    let prepare = TrialSpec::Prepare(Box::new(PrepareSpec {
         model: Digest::of(b"model"),
         data: Digest::of(b"images"),
         images: whole(512),
@@ -77,7 +77,7 @@ fn keys_equal_those_of_an_independent_program() {
             baseline: Bits::new(8).unwrap(),
         },
         points: vec![],
-    });
+    }));
     assert_eq!(prepare.key().0.hex(), "fbea048afd3adb63085b18ebe8eb7cccf5f375f648082e168a34209dc0af6ead");
 }
 

@@ -185,7 +185,7 @@ proptest! {
         prepare in a_prepare(),
     ) {
         let evaluate = |config| TrialSpec::Evaluate { context, config };
-        let specs = configs.into_iter().map(evaluate).chain([TrialSpec::Prepare(prepare)]);
+        let specs = configs.into_iter().map(evaluate).chain([TrialSpec::Prepare(Box::new(prepare))]);
         let shard = Shard {
             lease: LeaseId(lease),
             context: Some(context),

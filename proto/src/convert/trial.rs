@@ -119,7 +119,7 @@ impl TryFrom<v1::Prepare> for PrepareSpec {
 impl From<&TrialSpec> for v1::Trial {
     fn from(spec: &TrialSpec) -> Self {
         let spec = match spec {
-            TrialSpec::Prepare(prepare) => v1::trial::Spec::Prepare(prepare.into()),
+            TrialSpec::Prepare(prepare) => v1::trial::Spec::Prepare(prepare.as_ref().into()),
             TrialSpec::Evaluate { context, config } => v1::trial::Spec::Evaluate(v1::Evaluate {
                 context: digest_to_wire(context),
                 changes: changes_to_wire(config),
@@ -134,7 +134,7 @@ impl TryFrom<v1::Trial> for TrialSpec {
 
     fn try_from(trial: v1::Trial) -> Result<Self, ConvertError> {
         match required("spec", trial.spec)? {
-            v1::trial::Spec::Prepare(prepare) => Ok(Self::Prepare(prepare.try_into()?)),
+            v1::trial::Spec::Prepare(prepare) => Ok(Self::Prepare(Box::new(prepare.try_into()?))),
             v1::trial::Spec::Evaluate(evaluate) => Ok(Self::Evaluate {
                 context: digest("context", &evaluate.context)?,
                 config: bit_config(&evaluate.changes)?,

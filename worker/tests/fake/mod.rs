@@ -148,7 +148,7 @@ impl Fake {
             candidates: Candidates::with_default_rules(vec![bits], vec![bits], bits),
             points: Vec::new(),
         };
-        let spec = TrialSpec::Prepare(spec);
+        let spec = TrialSpec::Prepare(Box::new(spec));
         let key = spec.key();
         let shard = Shard { lease: LeaseId(lease), context: None, trials: vec![(key, spec)] };
         self.with(|script| script.shards.push_back(shard));

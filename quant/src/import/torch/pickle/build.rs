@@ -129,7 +129,7 @@ impl<'a> Machine<'a> {
 
     /// Puts keys and values, in turns, into the dictionary on top of the stack.
     fn set_items(&mut self, items: &[Value<'a>]) -> Result<(), PickleError> {
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(self.operands("has a key without a value"));
         }
         match self.target()? {
