@@ -6,6 +6,8 @@ pub(super) const BLOCK: usize = 32;
 const BAND: usize = 2048;
 /// A line of a phase may be so many times as long as the line of outputs that is computed from it.
 const SURPLUS_MAX: usize = 4;
+/// With longer strides there are more phases than are read, and in the end more than the plane has values.
+const STRIDE_MAX: usize = 4;
 
 /// How a plane with its padding lies in *phases*: every `stride`-th of its rows and columns, from each of the first ones.
 ///
@@ -39,9 +41,10 @@ impl Phases {
         self.out_size[1] + self.reach[1] / self.stride[1]
     }
 
-    /// Whether enough of what is computed is kept; not so for windows as wide as the image.
+    /// Whether enough of what is made is used; not so for windows as wide as the image, or far from each other.
     pub(super) fn are_worthwhile(&self) -> bool {
-        self.pitch() <= SURPLUS_MAX * self.out_size[1]
+        self.stride.iter().all(|stride| *stride <= STRIDE_MAX)
+            && self.pitch() <= SURPLUS_MAX * self.out_size[1]
     }
 
     /// Values of a phase.
