@@ -10,6 +10,7 @@ pub mod device;
 mod error;
 pub mod evaluate;
 pub mod executor;
+pub mod export;
 pub mod import;
 mod kernels;
 pub mod lanes;

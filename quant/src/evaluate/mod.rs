@@ -254,6 +254,26 @@ impl Evaluator {
     }
 }
 
+/// Returns what the network's last node gives with quantizers in place, for images that are normalized already.
+///
+/// `choice` says what the point at a position gets. For many images or bit configs an [`Evaluator`] keeps what they
+/// share.
+///
+/// Shapes: `input` `(n, ...)` f32 -> `(n, ...)`. Errors: `Prepared` if a point was not prepared at its width,
+/// `Quantizer`, `Execute`.
+pub fn output(
+    prepared: &Prepared,
+    choice: impl Fn(usize) -> Choice,
+    input: &Tensor,
+) -> Result<Tensor, EvaluateError> {
+    let graph = &prepared.model.graph;
+    let network = Network::new(&prepared.model, input.device())?;
+    let (layer_inputs, cache) = (layer_inputs(prepared)?, WeightCache::default());
+    let source = Source { network: &network, prepared, layer_inputs: &layer_inputs, cache: &cache };
+    let quantizers = source.quantizers(choice)?;
+    Ok(executor::forward(graph, input, &graph.output()?.name, &mut QuantizedPass(&quantizers))?)
+}
+
 fn row(values: &[f32], image: usize, classes: usize) -> &[f32] {
     &values[image * classes..(image + 1) * classes]
 }

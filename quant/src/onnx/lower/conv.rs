@@ -62,7 +62,9 @@ pub(in super::super) fn batch_norm(builder: &mut Builder, call: &Call<'_>) -> Lo
         }
         tensors.push((part, values.to_vec()));
     }
-    let eps = f64::from(call.float("epsilon", 1e-5)?);
+    // Frameworks keep the decimal number in f64; the shortest one that rounds to what the file has is what they meant.
+    let eps = call.float("epsilon", 1e-5)?;
+    let eps = eps.to_string().parse().unwrap_or(f64::from(eps));
     let name = builder.push(&name_of(call), Op::BatchNorm { eps }, &[&input])?;
     for (part, values) in tensors {
         builder.weight(&name, part, &[channels], values)?;

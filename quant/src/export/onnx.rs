@@ -1,0 +1,140 @@
+use bitloop_core::bits::Choice;
+use bitloop_core::graph::{INPUT, Node, Op, Shape};
+use prost::Message;
+
+use super::parts::{Parts, tensor_name};
+use super::writer::{Writer, element};
+use super::{ExportError, Exported, operators};
+use crate::onnx::schema::tensor_proto::DataType;
+use crate::onnx::schema::tensor_shape_proto::Dimension;
+use crate::onnx::schema::{
+    ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+use crate::onnx::{MEAN_KEY, STD_KEY};
+use crate::prepare::Prepared;
+
+/// The first version of the operators with integers of 4 and 16 bits in QuantizeLinear.
+const OPSET: i64 = 21;
+/// The version of the format that came with it.
+const IR_VERSION: i64 = 10;
+/// Name of the first axis, whose extent is left open.
+const BATCH: &str = "batch";
+/// Bytes of a file at most, as the messages of its format allow.
+const BYTES_MAX: usize = i32::MAX as usize;
+
+/// Returns an ONNX file whose quantizers are pairs of QuantizeLinear and DequantizeLinear (opset 21, IR 10).
+///
+/// - The input is `input`; the output of a node is a tensor of the node's name, on its grid behind `<name>_qdq`. The
+///   last node's tensor keeps its name behind the quantizer, so that the file's output has one name at all widths.
+/// - Weights stay float initializers `<node>.weight`, followed by the pair: one scale, or one per channel on axis 0.
+/// - A bias in steps is an INT32 initializer with a DequantizeLinear, otherwise it is float.
+/// - Codes are INT4/8/16 where a grid has negative codes, else UINT4/8/16. ONNX has no strictly symmetric grids:
+///   an activation far below its range gets one code more there.
+/// - Identity and Dropout are written, and dropped at import; so is a Flatten of what has one axis.
+///
+/// Errors: `OddWidths` naming the points, `Constant`, `Name`, `TooLarge`, `Graph`, `Tensor`.
+/// Source: `../shared/design/methods/aimet_and_demotion.md` section 7.1.
+pub fn onnx(exported: &Exported<'_>) -> Result<Vec<u8>, ExportError> {
+    check_widths(exported)?;
+    let parts = Parts::of(exported)?;
+    let graph = &exported.prepared.model.graph;
+    let mut writer = Writer::new(&exported.prepared.model)?;
+    if let Some(encoding) = parts.outputs.get(INPUT) {
+        let quantized = writer.quantize(INPUT, encoding);
+        writer.read_instead(INPUT, quantized);
+    }
+    let last = graph.output()?;
+    for node in &graph.nodes {
+        write_node(&mut writer, &parts, node, node.name == last.name)?;
+    }
+    let shape = writer.shapes[last.name.as_str()].clone();
+    let mut file = writer.graph;
+    file.input = vec![value_info(INPUT, &graph.input.shape)];
+    file.output = vec![value_info(&last.name, &shape)];
+    let metadata = [(MEAN_KEY, &graph.input.mean), (STD_KEY, &graph.input.std)];
+    let file = ModelProto {
+        ir_version: IR_VERSION,
+        producer_name: "bitloop".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(file),
+        opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+        metadata_props: metadata.map(|(key, numbers)| entry(key, numbers)).to_vec(),
+    };
+    match file.encoded_len() {
+        bytes if bytes > BYTES_MAX => Err(ExportError::TooLarge { bytes }),
+        _ => Ok(file.encode_to_vec()),
+    }
+}
+
+/// Returns an ONNX file without any quantizer; its tensors have the names that encodings files use.
+///
+/// Errors: as [`onnx`], but `OddWidths`.
+pub fn onnx_float(prepared: &Prepared) -> Result<Vec<u8>, ExportError> {
+    onnx(&Exported::new(prepared, vec![Choice::Float; prepared.points.len()])?)
+}
+
+fn check_widths(exported: &Exported<'_>) -> Result<(), ExportError> {
+    let mut odd = Vec::new();
+    for (index, point) in exported.prepared.points.iter().enumerate() {
+        if let Some(encoding) = exported.encoding(index)?
+            && element(encoding).is_none()
+        {
+            odd.push(format!("`{}` has {}", point.name, exported.choices[index]));
+        }
+    }
+    if odd.is_empty() { Ok(()) } else { Err(ExportError::OddWidths { points: odd.join(", ") }) }
+}
+
+fn write_node(
+    writer: &mut Writer<'_>,
+    parts: &Parts<'_>,
+    node: &Node,
+    is_last: bool,
+) -> Result<(), ExportError> {
+    let name = node.name.as_str();
+    check_constants(writer, node, is_last)?;
+    let encoding = parts.outputs.get(name);
+    if let Op::Constant { shape } = &node.op {
+        let tensor = writer.weight(&tensor_name(&writer.model.graph, name), shape)?;
+        let read = encoding.map(|encoding| writer.quantize(&tensor, encoding));
+        writer.read_instead(name, read.unwrap_or(tensor));
+        return Ok(());
+    }
+    let Some(encoding) = encoding else {
+        return operators::write(writer, parts, node, name);
+    };
+    if is_last {
+        let float = writer.free(&format!("{name}_float"));
+        operators::write(writer, parts, node, &float)?;
+        writer.quantize_to(&float, encoding, name);
+    } else {
+        operators::write(writer, parts, node, name)?;
+        let quantized = writer.quantize(name, encoding);
+        writer.read_instead(name, quantized);
+    }
+    Ok(())
+}
+
+/// Refuses what a constant, which has no batch, cannot stand for.
+fn check_constants(writer: &Writer<'_>, node: &Node, is_last: bool) -> Result<(), ExportError> {
+    let mut constants = node.inputs.iter().map(|input| writer.is_constant(input));
+    let is_refused = match node.op {
+        Op::Constant { .. } => is_last,
+        Op::Add | Op::Mul => constants.all(|is_constant| is_constant),
+        _ => constants.any(|is_constant| is_constant),
+    };
+    if is_refused { Err(ExportError::Constant { node: node.name.clone() }) } else { Ok(()) }
+}
+
+fn value_info(name: &str, shape: &Shape) -> ValueInfoProto {
+    let batch = Dimension { dim_param: BATCH.to_owned(), ..Dimension::default() };
+    let extents = shape.0.iter().map(|extent| Dimension { dim_value: *extent as i64, ..Dimension::default() });
+    let shape = TensorShapeProto { dim: std::iter::once(batch).chain(extents).collect() };
+    let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
+}
+
+fn entry(key: &str, numbers: &[f32]) -> StringStringEntryProto {
+    let value = numbers.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    StringStringEntryProto { key: key.to_owned(), value }
+}
