@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Import(ImportArguments),
     /// Print a model file: layers, points, parameters, multiply-accumulates, sizes.
     Inspect(InspectArguments),
+    /// Write an experiment's prepared network for other programs.
+    Export(ExportArguments),
     /// Measure bitloop itself.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -318,6 +320,42 @@ pub(crate) struct InspectArguments {
     /// ends in `.yaml`).
     #[arg(long, value_name = "NAME|FILE", default_value = "default")]
     pub(crate) placement: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    #[command(flatten)]
+    pub(crate) on: OnExperiment,
+
+    /// Data directory to look in, instead of asking a coordinator; none may be using it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// What to write.
+    #[arg(long, value_enum)]
+    pub(crate) format: ExportFormat,
+
+    /// Version of an encodings file: 0.6.1, 1.0.0 or 2.0.0.
+    #[arg(long, value_name = "VERSION", default_value = "1.0.0")]
+    pub(crate) encodings_version: String,
+
+    /// JSON file with bits by point (32 is float); points that it does not name have the baseline's width.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bitconfig: Option<PathBuf>,
+
+    /// File to write; text goes to standard output without one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// ONNX with QuantizeLinear and DequantizeLinear, opset 21.
+    Onnx,
+    /// Encodings by tensor, as SNPE and QNN read them.
+    Encodings,
+    /// Bits by point, as JSON.
+    Bitconfig,
 }
 
 #[derive(Debug, Subcommand)]

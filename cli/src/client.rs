@@ -9,9 +9,9 @@ use bitloop_core::state::Sources;
 use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::{
-    ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, ListExperimentsRequest,
-    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest,
-    ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
+    ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, FetchArtifactRequest,
+    ListExperimentsRequest, ListWorkersRequest, MissingArtifactsRequest, ResultsRequest,
+    ShowExperimentRequest, ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -158,6 +158,25 @@ impl Client {
             return Err(Failure::new(Exit::Failed, message));
         }
         Ok(report)
+    }
+
+    /// The bytes of an artifact, compared with its digest.
+    pub(crate) async fn artifact(&mut self, digest: Digest) -> Result<Vec<u8>, Failure> {
+        // A stream lasts as long as the artifact is large: no deadline.
+        let request = FetchArtifactRequest { digest: digest.as_bytes().to_vec() };
+        let answer = self.inner.fetch_artifact(request).await.map_err(|status| self.failure(status))?;
+        let mut chunks = answer.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.message().await.map_err(|status| self.failure(status))? {
+            bytes.extend_from_slice(&chunk.data);
+        }
+        match Digest::of(&bytes) {
+            found if found == digest => Ok(bytes),
+            found => {
+                let message = format!("artifact {digest} arrived damaged, as {found}; ask for it again");
+                Err(Failure::new(Exit::Failed, message))
+            }
+        }
     }
 
     /// The workers that the coordinator has heard from lately.

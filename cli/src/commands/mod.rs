@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod completions;
 mod coordinator;
+mod export;
 mod import;
 mod inspect;
 mod local;
@@ -33,6 +34,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Bench(BenchCommand::Encodings(encodings)) => bench::encodings(encodings, output),
         Command::Bench(BenchCommand::Kernels(kernels)) => bench::kernels(kernels, output),
         Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
+        Command::Export(export) => block_on(export::execute(export)),
         Command::Run(run) => block_on(run::execute(run, output)),
         Command::Coordinator(coordinator) => block_on(coordinator::execute(coordinator)),
         Command::Worker(worker) => block_on(worker::execute(worker)),

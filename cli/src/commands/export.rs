@@ -1,0 +1,83 @@
+//! `bitloop export`: an experiment's prepared network, in the formats of other programs.
+
+use std::fs;
+
+use bitloop_core::bits::{Bits, Choice};
+use bitloop_quant::export::{self, EncodingsVersion, Exported};
+use bitloop_quant::prepare::Prepared;
+
+use super::local::Local;
+use crate::args::{ExportArguments, ExportFormat};
+use crate::client::Client;
+use crate::failure::{Exit, Failure, Outcome};
+use crate::show;
+
+pub(super) async fn execute(arguments: &ExportArguments) -> Outcome {
+    // What is wrong with the command line is said before anything is fetched.
+    let version = arguments.encodings_version.parse::<EncodingsVersion>();
+    let version = version.map_err(|error| Failure::usage(format!("--encodings-version: {error}")))?;
+    if arguments.format == ExportFormat::Onnx && arguments.out.is_none() {
+        return Err(Failure::usage("an ONNX file is not text; name the file with --out"));
+    }
+    let (bytes, baseline) = fetch(arguments).await?;
+    let prepared = Prepared::from_bytes(&bytes)?;
+    let exported = Exported::new(&prepared, choices(arguments, &prepared, baseline)?)?;
+    let content = match arguments.format {
+        ExportFormat::Onnx => export::onnx(&exported)?,
+        ExportFormat::Encodings => export::encodings(&exported, version)?.into_bytes(),
+        ExportFormat::Bitconfig => export::bitconfig(&exported).into_bytes(),
+    };
+    match &arguments.out {
+        None => show::data(String::from_utf8_lossy(&content).trim_end()),
+        Some(path) => {
+            let failed = |error| Failure::usage(format!("cannot write {}: {error}", path.display()));
+            fs::write(path, content).map_err(failed)
+        }
+    }
+}
+
+/// Asks a coordinator, or the data directory, for the prepared network's bytes and the baseline's width.
+async fn fetch(arguments: &ExportArguments) -> Result<(Vec<u8>, Bits), Failure> {
+    let experiment = &arguments.on.experiment;
+    let Some(data_dir) = &arguments.data_dir else {
+        let mut client = Client::connect(&arguments.on.remote.coordinator).await?;
+        return fetch_from(&mut client, experiment).await;
+    };
+    if !data_dir.exists() {
+        let message = format!("there is no {}; name the folder that `bitloop run` used", data_dir.display());
+        return Err(Failure::usage(message));
+    }
+    let local = Local::open(data_dir)?;
+    let fetched = match local.client().await {
+        Ok(mut client) => fetch_from(&mut client, experiment).await,
+        Err(failure) => Err(failure),
+    };
+    local.close().await?;
+    fetched
+}
+
+async fn fetch_from(client: &mut Client, experiment: &str) -> Result<(Vec<u8>, Bits), Failure> {
+    let report = client.results(experiment).await?;
+    let Some(digest) = report.prepared else {
+        let message = format!(
+            "experiment {} has no prepared network yet; `bitloop watch` says when it is made",
+            report.experiment
+        );
+        return Err(Failure::new(Exit::Failed, message));
+    };
+    Ok((client.artifact(digest).await?, report.baseline_bits))
+}
+
+fn choices(
+    arguments: &ExportArguments,
+    prepared: &Prepared,
+    baseline: Bits,
+) -> Result<Vec<Choice>, Failure> {
+    let baseline = Choice::Bits(baseline);
+    let Some(path) = &arguments.bitconfig else {
+        return Ok(vec![baseline; prepared.points.len()]);
+    };
+    let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    export::choices_of(prepared, &text, baseline).map_err(|error| wrong(&error))
+}
