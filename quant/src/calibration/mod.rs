@@ -41,6 +41,15 @@ pub struct Sample<'a> {
     pub detail: Detail,
 }
 
+/// Normalized images that a model is calibrated on, and what is kept of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Batches<'a> {
+    /// Each `(n, channels, height, width)` f32 on the CPU: one batch of the histograms.
+    pub blocks: &'a [Tensor],
+    /// What is kept of every activation point.
+    pub detail: Detail,
+}
+
 /// Runs the float network over a sample and returns statistics of its activation points; `None` if `stop` became true.
 ///
 /// The images go through in blocks of 32, which are the batches of the histograms. Threads compute blocks side by side,
@@ -57,40 +66,80 @@ pub fn calibrate(
     let Sample { images, range, detail } = sample;
     let positions = images.range(range)?;
     images.check_shape(&model.graph.input.shape)?;
-    let points: Vec<&Point> = points.iter().filter(|point| point.kind == PointKind::Activation).collect();
-    let tensors = points
-        .iter()
-        .enumerate()
-        .flat_map(|(index, point)| point.tensors.iter().map(move |tensor| (tensor.as_str(), index)));
-    let tensors: BTreeMap<&str, usize> = tensors.collect();
-    let output = &model.graph.output()?.name;
-    let network = Network::new(model, &Device::Cpu)?;
     let blocks = network::blocks(positions, BLOCK_IMAGES);
-    let turns = Turns::new(points.len(), detail);
-    let done = Lanes::new(threads)?.map(blocks.len(), stop, |block| {
-        let turn = turns.block(block);
-        let input = network.input(images, blocks[block].clone(), &Device::Cpu)?;
-        let mut pass = Observe::new(&network, &points, &tensors, &turn);
-        let walked = executor::forward(&network.graph, &input, output, &mut pass);
-        match (pass.refused, walked) {
-            (Some((index, QuantError::NotFinite { min, max, .. })), _) => {
-                Err(CalibrationError::NotFinite { point: points[index].name.clone(), min, max })
+    let input = |network: &Network, block: usize| network.input(images, blocks[block].clone(), &Device::Cpu);
+    let feed = Feed { images: range.len, blocks: blocks.len(), detail, input: &input };
+    feed.observed(model, points, threads, stop)
+}
+
+/// As [`calibrate`], for images that are tensors already.
+///
+/// Errors: `Graph`, `Lanes`, `NotFinite` naming the point, also where there is no image; `Execute`.
+pub fn calibrate_blocks(
+    model: &Model,
+    points: &[Point],
+    batches: Batches<'_>,
+    threads: usize,
+    stop: &AtomicBool,
+) -> Result<Option<Statistics>, CalibrationError> {
+    let Batches { blocks, detail } = batches;
+    let images = blocks.iter().map(|block| block.dims().first().map_or(0, |n| *n as u64)).sum();
+    let input = |_: &Network, block: usize| Ok(blocks[block].clone());
+    let feed = Feed { images, blocks: blocks.len(), detail, input: &input };
+    feed.observed(model, points, threads, stop)
+}
+
+/// Where blocks of images come from.
+struct Feed<'a> {
+    images: u64,
+    blocks: usize,
+    detail: Detail,
+    /// Gives a block as the network's input.
+    input: &'a (dyn Fn(&Network, usize) -> candle_core::Result<Tensor> + Sync),
+}
+
+impl Feed<'_> {
+    fn observed(
+        &self,
+        model: &Model,
+        points: &[Point],
+        threads: usize,
+        stop: &AtomicBool,
+    ) -> Result<Option<Statistics>, CalibrationError> {
+        let points: Vec<&Point> = points.iter().filter(|point| point.kind == PointKind::Activation).collect();
+        let tensors = points
+            .iter()
+            .enumerate()
+            .flat_map(|(index, point)| point.tensors.iter().map(move |tensor| (tensor.as_str(), index)));
+        let tensors: BTreeMap<&str, usize> = tensors.collect();
+        let output = &model.graph.output()?.name;
+        let network = Network::new(model, &Device::Cpu)?;
+        let turns = Turns::new(points.len(), self.detail);
+        let done = Lanes::new(threads)?.map(self.blocks, stop, |block| {
+            let turn = turns.block(block);
+            let input = (self.input)(&network, block)?;
+            let mut pass = Observe::new(&network, &points, &tensors, &turn);
+            let walked = executor::forward(&network.graph, &input, output, &mut pass);
+            match (pass.refused, walked) {
+                (Some((index, QuantError::NotFinite { min, max, .. })), _) => {
+                    Err(CalibrationError::NotFinite { point: points[index].name.clone(), min, max })
+                }
+                (Some((index, source)), _) => {
+                    Err(CalibrationError::Quantizer { point: points[index].name.clone(), source })
+                }
+                (None, Err(error)) => Err(error.into()),
+                (None, Ok(_)) => {
+                    turn.finish();
+                    Ok(())
+                }
             }
-            (Some((index, source)), _) => {
-                Err(CalibrationError::Quantizer { point: points[index].name.clone(), source })
-            }
-            (None, Err(error)) => Err(error.into()),
-            (None, Ok(_)) => {
-                turn.finish();
-                Ok(())
-            }
+        })?;
+        if done.is_none() {
+            return Ok(None);
         }
-    })?;
-    if done.is_none() {
-        return Ok(None);
+        let names = points.into_iter().map(|point| point.name.clone());
+        Statistics::new(self.images, names.zip(turns.into_observers())).map(Some)
     }
-    let names = points.into_iter().map(|point| point.name.clone());
-    Statistics::new(range.len, names.zip(turns.into_observers())).map(Some)
 }
 
 /// The float network, watched.

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use bitloop_core::graph::{GraphError, Shape};
 
 use crate::error::one_line;
+use crate::quantizer::QuantError;
 
 /// What is wrong with a model file; every variant names the place.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +123,40 @@ pub enum ModelError {
         value: f32,
         /// What is added to it.
         eps: f64,
+    },
+    /// The encodings' text cannot be read.
+    #[error("the encodings in the metadata cannot be read: {reason}")]
+    EncodingText {
+        /// What the reader says.
+        reason: String,
+    },
+    /// An encoding is of no quantizer.
+    #[error("the encoding of `{point}`: {source}")]
+    Encoding {
+        /// The point.
+        point: String,
+        /// Why.
+        source: QuantError,
+    },
+    /// An encoding belongs to no tensor.
+    #[error(
+        "the encoding of `{point}` belongs to no layer's weight and no node's output of the graph; remove it"
+    )]
+    UnknownEncoding {
+        /// The point.
+        point: String,
+    },
+    /// An encoding has scales for another number of channels.
+    #[error(
+        "the encoding of `{point}` has {scales} scales; give 1 or, for a weight, one per channel ({channels})"
+    )]
+    EncodingChannels {
+        /// The point.
+        point: String,
+        /// How many scales it has.
+        scales: usize,
+        /// How many channels the tensor may have scales for.
+        channels: usize,
     },
     /// candle cannot make or read a tensor.
     #[error("tensor `{name}`: {}", one_line(source))]

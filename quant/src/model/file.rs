@@ -7,11 +7,14 @@ use bitloop_core::graph::{Graph, Shape};
 use candle_core::{Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Model, ModelError, expected_tensors, values_of};
+use super::{Model, ModelError, encodings, expected_tensors, values_of};
 use crate::archive::{self, Entry};
+use crate::quantizer::Encoding;
 
 const FORMAT_KEY: &str = "bitloop.format";
 const GRAPH_KEY: &str = "bitloop.graph";
+/// Left out where a model has no encodings, so that such a file has the bytes it always had.
+const ENCODINGS_KEY: &str = "bitloop.encodings";
 const FORMAT: &str = "1";
 
 impl Model {
@@ -19,7 +22,7 @@ impl Model {
     ///
     /// Errors: one [`ModelError`] that says which tensor or node is wrong, and what to do. No bytes make it panic.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
-        let graph = graph_of(bytes)?;
+        let (graph, encodings) = metadata_of(bytes)?;
         let file = SafeTensors::deserialize(bytes).map_err(not_safetensors)?;
         // Shapes are compared before values are copied, so that a wrong file costs no memory.
         let expected: BTreeMap<String, Vec<usize>> = expected_tensors(&graph)?.into_iter().collect();
@@ -46,7 +49,7 @@ impl Model {
             let tensor = tensor.map_err(|source| ModelError::Tensor { name: name.to_owned(), source })?;
             weights.insert(name.to_owned(), tensor);
         }
-        Self::new(graph, weights)
+        Self::new(graph, weights)?.with_encodings(encodings)
     }
 
     /// Reads a model file.
@@ -65,7 +68,10 @@ impl Model {
         self.check()?;
         let graph = serde_json::to_string(&self.graph)
             .map_err(|error| ModelError::GraphText { reason: error.to_string() })?;
-        let metadata = BTreeMap::from([(FORMAT_KEY, FORMAT.to_owned()), (GRAPH_KEY, graph)]);
+        let mut metadata = BTreeMap::from([(FORMAT_KEY, FORMAT.to_owned()), (GRAPH_KEY, graph)]);
+        if !self.encodings.is_empty() {
+            metadata.insert(ENCODINGS_KEY, encodings::to_text(&self.encodings));
+        }
         let mut entries = BTreeMap::new();
         for (name, tensor) in &self.weights {
             let entry = Entry {
@@ -97,7 +103,7 @@ impl Model {
     }
 }
 
-fn graph_of(bytes: &[u8]) -> Result<Graph, ModelError> {
+fn metadata_of(bytes: &[u8]) -> Result<(Graph, BTreeMap<String, Encoding>), ModelError> {
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_safetensors)?;
     let metadata = header.metadata().as_ref().ok_or(ModelError::NoGraph)?;
     let version = metadata.get(FORMAT_KEY).ok_or(ModelError::NoGraph)?;
@@ -105,7 +111,10 @@ fn graph_of(bytes: &[u8]) -> Result<Graph, ModelError> {
         return Err(ModelError::Version { found: version.clone(), supported: FORMAT });
     }
     let text = metadata.get(GRAPH_KEY).ok_or(ModelError::NoGraph)?;
-    serde_json::from_str(text).map_err(|error| ModelError::GraphText { reason: error.to_string() })
+    let graph =
+        serde_json::from_str(text).map_err(|error| ModelError::GraphText { reason: error.to_string() })?;
+    let encodings = metadata.get(ENCODINGS_KEY).map(|text| encodings::from_text(text)).transpose()?;
+    Ok((graph, encodings.unwrap_or_default()))
 }
 
 fn not_safetensors(error: safetensors::SafeTensorError) -> ModelError {

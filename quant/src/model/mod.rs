@@ -3,6 +3,7 @@
 //! Start at [`Model::load`]. The file is an ordinary safetensors file whose metadata holds the graph as JSON, so other
 //! programs can read the tensors.
 
+mod encodings;
 mod error;
 mod file;
 #[cfg(test)]
@@ -15,6 +16,8 @@ use candle_core::{DType, Tensor};
 
 pub use error::ModelError;
 
+use crate::quantizer::Encoding;
+
 /// A network with its float weights.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -23,6 +26,10 @@ pub struct Model {
     /// f32 tensors on the CPU: `<node>.weight`, `<node>.bias`, and for a batch norm `<node>.gamma`, `.beta`,
     /// `.running_mean`, `.running_var`; for a `PRelu` `<node>.slope`, for a constant `<node>.value`.
     pub weights: BTreeMap<String, Tensor>,
+    /// Encodings that came with the network, by point: `<node>.weight`, `<node>.output`, `input.output`.
+    ///
+    /// They are of this network: [`crate::transforms::apply`] drops them where it changes it, and training does.
+    pub encodings: BTreeMap<String, Encoding>,
 }
 
 impl Model {
@@ -30,9 +37,19 @@ impl Model {
     ///
     /// Errors: the first [`ModelError`], naming the tensor.
     pub fn new(graph: Graph, weights: BTreeMap<String, Tensor>) -> Result<Self, ModelError> {
-        let model = Self { graph, weights };
+        let model = Self { graph, weights, encodings: BTreeMap::new() };
         model.check()?;
         Ok(model)
+    }
+
+    /// Returns the model with these encodings instead of those it has.
+    ///
+    /// Errors: `UnknownEncoding`, `EncodingChannels`, naming the first that fits no tensor.
+    pub fn with_encodings(self, encodings: BTreeMap<String, Encoding>) -> Result<Self, ModelError> {
+        for (point, encoding) in &encodings {
+            self.check_encoding(point, encoding)?;
+        }
+        Ok(Self { encodings, ..self })
     }
 
     pub(crate) fn check(&self) -> Result<(), ModelError> {
@@ -52,6 +69,7 @@ impl Model {
         if let Some(name) = self.weights.keys().find(|name| !expected.contains_key(*name)) {
             return Err(ModelError::UnexpectedTensor { name: name.clone() });
         }
+        self.encodings.iter().try_for_each(|(point, encoding)| self.check_encoding(point, encoding))?;
         self.check_variances()
     }
 

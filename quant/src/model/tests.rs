@@ -3,6 +3,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::archive::{self, Entry};
+use crate::quantizer::Grid;
 use crate::rng::rng;
 
 /// Two convolutions (one depthwise with a sum around it), batch norm, pooling and a linear layer on 1x8x8 images.
@@ -92,7 +93,7 @@ fn a_saved_model_replaces_the_old_file_and_leaves_nothing_else() {
 
 #[test]
 fn no_truncation_or_flipped_byte_makes_reading_panic() {
-    let bytes = model(3).to_bytes().unwrap();
+    let bytes = model_with_encodings().to_bytes().unwrap();
     for len in 0..bytes.len() {
         assert!(Model::from_bytes(&bytes[..len]).is_err(), "{len} of {} bytes", bytes.len());
     }
@@ -172,4 +173,85 @@ fn an_input_that_cannot_be_normalized_is_refused() {
         let refused = Model::new(model.graph, model.weights);
         assert!(matches!(refused, Err(ModelError::Normalization { channel: 0, .. })), "{std}");
     }
+}
+
+fn encoding(scale: Vec<f32>) -> Encoding {
+    let offset = vec![0; scale.len()];
+    Encoding::given(Grid::new(-128, 127, true).unwrap(), scale, offset).unwrap()
+}
+
+/// The model above with encodings of every kind that a network can come with.
+fn model_with_encodings() -> Model {
+    let unsigned = Encoding::given(Grid::new(0, 65_535, false).unwrap(), vec![0.1], vec![-32_767]).unwrap();
+    let encodings = [
+        ("conv.weight", encoding(vec![0.1, 1.0 / 3.0, f32::MIN_POSITIVE, 16_777_217.0])),
+        ("dense.weight", encoding(vec![0.3])),
+        ("input.output", encoding(vec![0.7])),
+        ("relu.output", unsigned),
+    ];
+    let encodings = encodings.map(|(point, encoding)| (point.to_owned(), encoding));
+    model(1).with_encodings(encodings.into()).unwrap()
+}
+
+#[test]
+fn encodings_survive_the_file_and_leave_no_trace_where_there_are_none() {
+    let model = model_with_encodings();
+    let bytes = model.to_bytes().unwrap();
+
+    let read = Model::from_bytes(&bytes).unwrap();
+
+    assert_eq!(read.encodings, model.encodings);
+    assert_eq!(read.to_bytes().unwrap(), bytes);
+    let bare = read.with_encodings(BTreeMap::new()).unwrap().to_bytes().unwrap();
+    assert_eq!(bare, self::model(1).to_bytes().unwrap());
+    // What a file consists of since the first release: files without encodings keep their digest.
+    let graph_text = serde_json::to_string(&graph()).unwrap();
+    let pairs = [("bitloop.format", "1".to_owned()), ("bitloop.graph", graph_text)];
+    let entries = model.weights.iter().map(|(name, tensor)| {
+        let bytes = archive::f32_bytes(&values_of(name, tensor).unwrap());
+        (name.as_str(), Entry { dtype: "F32", shape: tensor.dims(), bytes })
+    });
+    assert_eq!(bare, archive::to_bytes(pairs.into(), &entries.collect()));
+    assert!(!String::from_utf8_lossy(&bare).contains("bitloop.encodings"));
+}
+
+#[test]
+fn encodings_that_fit_no_tensor_are_named() {
+    for point in ["relu.weight", "nowhere.output", "conv.bias", "conv", "bn.gamma"] {
+        let refused = model(1).with_encodings([(point.to_owned(), encoding(vec![1.0]))].into());
+        assert!(matches!(refused, Err(ModelError::UnknownEncoding { point: named }) if named == point));
+    }
+    for point in ["conv.weight", "relu.output"] {
+        let refused = model(1).with_encodings([(point.to_owned(), encoding(vec![1.0; 3]))].into());
+        assert!(matches!(refused, Err(ModelError::EncodingChannels { scales: 3, .. })), "{point}");
+    }
+}
+
+#[test]
+fn encodings_in_a_file_are_checked() {
+    let graph_text = serde_json::to_string(&graph()).unwrap();
+    let file = |encodings: &str| {
+        let pairs = [
+            ("bitloop.format", "1".to_owned()),
+            ("bitloop.graph", graph_text.clone()),
+            ("bitloop.encodings", encodings.to_owned()),
+        ];
+        Model::from_bytes(&metadata(&pairs)).unwrap_err()
+    };
+
+    assert!(matches!(file("{"), ModelError::EncodingText { .. }));
+    let entry = |scale: &str, qmax: i64| {
+        format!(
+            r#"{{"relu.output":{{"qmin":0,"qmax":{qmax},"symmetric":false,"scale":[{scale}],"offset":[0]}}}}"#
+        )
+    };
+    for wrong in [entry("0.0", 255), entry("-1.0", 255), entry("1.0", 0), entry("1.0", 70_000)] {
+        let error = file(&wrong);
+        assert!(matches!(&error, ModelError::Encoding { point, .. } if point == "relu.output"), "{error}");
+    }
+    assert!(matches!(
+        file(&entry("1e99", 255)),
+        ModelError::EncodingText { .. } | ModelError::Encoding { .. }
+    ));
+    assert!(matches!(file(&entry("1.0", 255)), ModelError::MissingTensor { .. }));
 }

@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::builder::Builder;
 use super::call::{Call, Value};
-use super::encoding::ImportedEncoding;
+use super::encoding::{ImportedEncoding, NoEncoding, usable_encodings};
 use super::error::{ImportError, Problem, Reason};
 use super::operators::operator;
 use super::schema::{ModelProto, NodeProto, TensorProto, ValueInfoProto};
@@ -41,10 +41,12 @@ pub struct ImportOptions {
 /// What a file holds.
 #[derive(Clone, Debug)]
 pub struct Imported {
-    /// The network with float weights.
+    /// The network with float weights, and with those encodings that quantizers of ours can have.
     pub model: Model,
     /// Grids of quantizers in the file, by point: `<node>.weight`, `<node>.bias`, `<node>.output`, `input.output`.
     pub encodings: BTreeMap<String, ImportedEncoding>,
+    /// Those of them that the model does not have, with the reason.
+    pub left_out: BTreeMap<String, NoEncoding>,
     /// Version of the operators.
     pub opset: i64,
 }
@@ -109,7 +111,9 @@ pub fn import(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> R
     network.graph.input.mean = chosen(&options.mean, metadata(MEAN_KEY)?, vec![0.0; channels]);
     network.graph.input.std = chosen(&options.std, metadata(STD_KEY)?, vec![1.0; channels]);
     let model = Model::new(network.graph, network.weights)?;
-    Ok(Imported { model, encodings: network.encodings, opset })
+    let (usable, left_out) = usable_encodings(&model, &network.encodings);
+    let model = model.with_encodings(usable)?;
+    Ok(Imported { model, encodings: network.encodings, left_out, opset })
 }
 
 fn chosen(asked: &Option<Vec<f32>>, stated: Option<Vec<f32>>, otherwise: Vec<f32>) -> Vec<f32> {

@@ -23,7 +23,7 @@ mod tensor;
 mod tests;
 mod topology;
 
-pub use encoding::ImportedEncoding;
+pub use encoding::{ImportedEncoding, NoEncoding};
 pub use error::{ImportError, Problem, Reason, TensorError};
 pub use import::{ImportOptions, Imported, MEAN_KEY, OPSETS, STD_KEY, import, import_file};
 pub use tensor::ElementType;

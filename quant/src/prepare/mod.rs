@@ -83,6 +83,9 @@ struct Workshop<'a> {
 
 impl Workshop<'_> {
     /// Finds the encodings of a network, and the corrected biases if asked for; `None` if told to stop.
+    ///
+    /// An encoding that came with the network, which no transform has changed then, is taken at its width instead of
+    /// the one that is found.
     fn quantize(
         &self,
         network: &Transformed,
@@ -98,10 +101,17 @@ impl Workshop<'_> {
             corrected: BTreeMap::new(),
         };
         prepared.check_points()?;
+        // From here on they stand beside the others, by width.
+        prepared.model.encodings.clear();
         let Some(statistics) = self.statistics(&prepared)? else { return Ok(None) };
         for (index, point) in spec.points.iter().enumerate() {
-            let found = self.encodings(&prepared, point, widths, &statistics)?;
-            prepared.encodings.extend(found.into_iter().map(|(bits, encoding)| ((index, bits), encoding)));
+            let given = network.model.encoding(point);
+            let found = self.encodings(&prepared, point, widths, &statistics)?.into_iter();
+            let found = found.map(|(bits, found)| match given {
+                Some(given) if given.grid().bits() == Some(bits) => ((index, bits), given.clone()),
+                Some(_) | None => ((index, bits), found),
+            });
+            prepared.encodings.extend(found);
         }
         if let Some(correction) = correction {
             for bits in &widths.weights {

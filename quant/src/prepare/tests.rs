@@ -5,6 +5,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::model::expected_tensors;
+use crate::quantizer::Grid;
 use crate::rng::rng;
 
 const IMAGES: usize = 60;
@@ -214,4 +215,44 @@ fn a_stopped_preparation_gives_nothing() {
     let materials = Materials { model: &model, calibration: &images, guard: &images, spec: &spec };
 
     assert!(prepare(&materials, 1, &AtomicBool::new(true)).unwrap().is_none());
+}
+
+/// An encoding of 8 bits that no calibration would find.
+fn own_encoding(symmetric: bool) -> Encoding {
+    let grid = if symmetric { Grid::new(-128, 127, true) } else { Grid::new(0, 255, false) };
+    Encoding::given(grid.unwrap(), vec![0.12345], vec![if symmetric { 0 } else { -17 }]).unwrap()
+}
+
+#[test]
+fn encodings_that_came_with_the_network_are_used_at_their_width_while_it_is_unchanged() {
+    let own = [("conv1.weight", own_encoding(true)), ("act1.output", own_encoding(false))];
+    let own = BTreeMap::from(own.map(|(point, encoding)| (point.to_owned(), encoding)));
+    let found = |transforms: &[Transform], own: &BTreeMap<String, Encoding>| {
+        let model = model().with_encodings(own.clone()).unwrap();
+        let images = Arc::new(images(&model));
+        let spec = spec(transforms, 1_000_000);
+        let materials = Materials { model: &model, calibration: &images, guard: &images, spec: &spec };
+        let prepared = prepare(&materials, 2, &AtomicBool::new(false)).unwrap().unwrap().0;
+        assert_eq!(
+            Prepared::from_bytes(&prepared.to_bytes().unwrap()).unwrap().encodings,
+            prepared.encodings
+        );
+        prepared
+    };
+
+    let (with, without) = (found(&[], &own), found(&[], &BTreeMap::new()));
+
+    for (key, encoding) in &with.encodings {
+        let point = &with.points[key.0].name;
+        match own.get(point).filter(|_| key.1 == bits(8)) {
+            Some(own) => assert!(encoding == own && without.encodings[key] != *own, "{point}"),
+            None => assert_eq!(encoding, &without.encodings[key], "{point} at {}", key.1),
+        }
+    }
+    // A correction of biases changes no tensor that an encoding is of; folding does.
+    let corrected = found(&CHAIN[4..], &own);
+    assert_eq!(corrected.encodings, with.encodings);
+    for transforms in [&CHAIN[..1], &CHAIN[1..2]] {
+        assert_eq!(found(transforms, &own).encodings, found(transforms, &BTreeMap::new()).encodings);
+    }
 }

@@ -68,6 +68,12 @@ impl Grid {
         self.symmetric
     }
 
+    /// The width that holds every code; none where that is no width of a quantizer.
+    pub fn bits(self) -> Option<Bits> {
+        let bits = u32::BITS - self.steps().cast_unsigned().leading_zeros();
+        u8::try_from(bits).ok().and_then(|bits| Bits::new(bits).ok())
+    }
+
     /// Number of steps between the ends.
     pub(super) fn steps(self) -> i32 {
         self.qmax - self.qmin

@@ -104,20 +104,24 @@ pub const REWRITES: [Transform; 4] =
 /// Returns the rewritten network and what was touched; `network` stays as it is.
 ///
 /// A bias correction rewrites nothing: biases are corrected per width, by [`bias_correction`]; it touches every layer.
+/// Encodings that came with the model are of the network as it was, so a rewrite that touched anything drops them.
 ///
 /// Errors: those of the transform.
 pub fn apply(transform: Transform, network: &Transformed) -> Result<(Transformed, Report), TransformError> {
-    match transform {
-        Transform::FoldBatchNorm => fold_batch_norm(network),
-        Transform::ReplaceRelu6 => replace_relu6(network),
-        Transform::Equalize => equalize(network),
-        Transform::HighBiasFold => high_bias_fold(network),
+    let (mut rewritten, report) = match transform {
+        Transform::FoldBatchNorm => fold_batch_norm(network)?,
+        Transform::ReplaceRelu6 => replace_relu6(network)?,
+        Transform::Equalize => equalize(network)?,
+        Transform::HighBiasFold => high_bias_fold(network)?,
         Transform::BiasCorrection(_) => {
             let layers = network.model.graph.nodes.iter().filter(|node| node.op.has_weight());
             let touched = layers.map(|layer| vec![layer.name.clone()]).collect();
-            Ok((network.clone(), Report { transform, touched }))
+            return Ok((network.clone(), Report { transform, touched }));
         }
-    }
+    };
+    let is_as_before = report.touched.is_empty();
+    rewritten.model.encodings = if is_as_before { network.model.encodings.clone() } else { BTreeMap::new() };
+    Ok((rewritten, report))
 }
 
 /// What a transform did.

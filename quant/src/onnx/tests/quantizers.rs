@@ -1,5 +1,6 @@
 use super::*;
-use crate::onnx::{ElementType, ImportedEncoding};
+use crate::onnx::{ElementType, ImportedEncoding, NoEncoding};
+use crate::quantizer::{Encoding, Grid};
 
 fn codes(name: &str, dims: &[i64], kind: DataType, values: &[i32]) -> TensorProto {
     TensorProto {
@@ -39,6 +40,12 @@ fn quantizers_become_encodings_of_the_nodes_before_them() {
     assert_eq!(only_op(&imported), &Op::Relu);
     let found: Vec<_> = imported.encodings.into_iter().collect();
     assert_eq!(found, [("input.output".to_owned(), grid(0.5)), ("r.output".to_owned(), grid(0.25))]);
+    assert_eq!(imported.left_out.len(), 0);
+    let of_model = |scale, offset| {
+        Encoding::given(Grid::new(0, 255, false).unwrap(), vec![scale], vec![offset]).unwrap()
+    };
+    let expected = [("input.output", of_model(0.5, -3)), ("r.output", of_model(0.25, 0))];
+    assert_eq!(imported.model.encodings, expected.map(|(point, e)| (point.to_owned(), e)).into());
 }
 
 #[test]
@@ -121,6 +128,9 @@ fn float_weights_with_quantizers_stay_as_they_are() {
         element: ElementType::Int8,
     };
     assert_eq!(imported.encodings.get("c.weight"), Some(&expected));
+    let symmetric = Grid::new(-128, 127, true).unwrap();
+    let of_model = Encoding::given(symmetric, vec![0.5, 0.25], vec![0, 0]).unwrap();
+    assert_eq!(imported.model.encodings.get("c.weight"), Some(&of_model));
 }
 
 #[test]
@@ -135,4 +145,30 @@ fn quantizers_that_do_not_fit_are_refused() {
 
     let between = file(&[1, 2]).node("QuantizeLinear", "x s z -> q", &[]).node("Relu", "q -> y", &[]);
     assert!(between.error().contains("holds a quantizer's integers"), "{}", between.error());
+}
+
+#[test]
+fn grids_that_no_quantizer_can_have_are_left_out_by_name() {
+    let file = File::new(13, &[1, 2, 1, 1])
+        .floats("s", &[2], &[0.5, 0.25])
+        .constant(codes("z", &[2], DataType::Uint8, &[0, 0]))
+        .floats("t", &[], &[0.5])
+        .constant(codes("c.bias_q", &[2], DataType::Int32, &[3, 5]))
+        .floats("c.weight", &[2, 2, 1, 1], &[1.0; 4])
+        .node("QuantizeLinear", "x s z -> xq", &[int("axis", 1)])
+        .node("DequantizeLinear", "xq s z -> xd", &[int("axis", 1)])
+        .node("QuantizeLinear", "c.weight s z -> wq", &[int("axis", 1)])
+        .node("DequantizeLinear", "wq s z -> wd", &[int("axis", 1)])
+        .node("DequantizeLinear", "c.bias_q t -> c.bias", &[])
+        .node("Conv", "xd wd c.bias -> y", &[]);
+
+    let imported = file.import().unwrap();
+
+    let names: Vec<&str> = imported.encodings.keys().map(String::as_str).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(imported.model.encodings.len(), 0);
+    assert_eq!(imported.left_out.keys().collect::<Vec<_>>(), imported.encodings.keys().collect::<Vec<_>>());
+    let mut reasons: Vec<&NoEncoding> = imported.left_out.values().collect();
+    reasons.dedup();
+    assert!(reasons.contains(&&NoEncoding::Bias) && reasons.contains(&&NoEncoding::Axis), "{reasons:?}");
 }
