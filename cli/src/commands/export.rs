@@ -68,11 +68,7 @@ async fn fetch_from(client: &mut Client, experiment: &str) -> Result<(Vec<u8>, B
     Ok((client.artifact(digest).await?, report.baseline_bits))
 }
 
-fn choices(
-    arguments: &ExportArguments,
-    prepared: &Prepared,
-    baseline: Bits,
-) -> Result<Vec<Choice>, Failure> {
+fn choices(arguments: &ExportArguments, prepared: &Prepared, baseline: Bits) -> Result<Vec<Choice>, Failure> {
     let baseline = Choice::Bits(baseline);
     let Some(path) = &arguments.bitconfig else {
         return Ok(vec![baseline; prepared.points.len()]);

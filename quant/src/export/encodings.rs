@@ -110,7 +110,8 @@ fn tensors<'a>(exported: &Exported<'a>) -> Result<Vec<Named<'a>>, ExportError> {
                 tensors.push((order, Named { name, is_parameter: true, encoding }));
             }
             PointKind::Activation => tensors.extend(point.tensors.iter().map(|node| {
-                let is_parameter = graph.node(node).is_some_and(|node| matches!(node.op, Op::Constant { .. }));
+                let is_parameter =
+                    graph.node(node).is_some_and(|node| matches!(node.op, Op::Constant { .. }));
                 let named = Named { name: tensor_name(graph, node), is_parameter, encoding };
                 ((order(graph, node), 1), named)
             })),
@@ -123,7 +124,11 @@ fn tensors<'a>(exported: &Exported<'a>) -> Result<Vec<Named<'a>>, ExportError> {
 fn order(graph: &Graph, node: &str) -> usize {
     match node {
         INPUT => 0,
-        _ => graph.nodes.iter().position(|other| other.name == node).map_or(usize::MAX, |position| position + 1),
+        _ => graph
+            .nodes
+            .iter()
+            .position(|other| other.name == node)
+            .map_or(usize::MAX, |position| position + 1),
     }
 }
 

@@ -15,7 +15,9 @@ pub enum ExportError {
         points: usize,
     },
     /// A bit config names a point that the network does not have.
-    #[error("the bit config names `{name}`, which is no point of this network; `bitloop inspect --points` lists them")]
+    #[error(
+        "the bit config names `{name}`, which is no point of this network; `bitloop inspect --points` lists them"
+    )]
     UnknownPoint {
         /// The name.
         name: String,
@@ -49,7 +51,9 @@ pub enum ExportError {
     #[error("the model's graph is not valid: {0}")]
     Graph(#[from] GraphError),
     /// A constant stands where ONNX would need a batch.
-    #[error("node `{node}` reads nothing that depends on the image, which an ONNX file with a free batch cannot say")]
+    #[error(
+        "node `{node}` reads nothing that depends on the image, which an ONNX file with a free batch cannot say"
+    )]
     Constant {
         /// The node.
         node: String,
@@ -61,7 +65,9 @@ pub enum ExportError {
         name: String,
     },
     /// More than a file of this kind may hold.
-    #[error("the file would have {bytes} bytes, ONNX allows 2^31 - 1; data outside of the file is not written")]
+    #[error(
+        "the file would have {bytes} bytes, ONNX allows 2^31 - 1; data outside of the file is not written"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,

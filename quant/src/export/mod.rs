@@ -49,7 +49,8 @@ impl<'a> Exported<'a> {
     /// Errors: as [`Exported::new`].
     pub fn at(prepared: &'a Prepared, config: &BitConfig, baseline: Choice) -> Result<Self, ExportError> {
         // Points are counted in `u32`, as a graph never has more.
-        let choices = (0_u32..).zip(&prepared.points).map(|(index, _)| config.choice(PointIndex(index), baseline));
+        let choices =
+            (0_u32..).zip(&prepared.points).map(|(index, _)| config.choice(PointIndex(index), baseline));
         Self::new(prepared, choices.collect())
     }
 

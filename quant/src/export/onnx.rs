@@ -8,7 +8,8 @@ use super::{ExportError, Exported, operators};
 use crate::onnx::schema::tensor_proto::DataType;
 use crate::onnx::schema::tensor_shape_proto::Dimension;
 use crate::onnx::schema::{
-    ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+    ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    type_proto,
 };
 use crate::onnx::{MEAN_KEY, STD_KEY};
 use crate::prepare::Prepared;
@@ -128,7 +129,8 @@ fn check_constants(writer: &Writer<'_>, node: &Node, is_last: bool) -> Result<()
 
 fn value_info(name: &str, shape: &Shape) -> ValueInfoProto {
     let batch = Dimension { dim_param: BATCH.to_owned(), ..Dimension::default() };
-    let extents = shape.0.iter().map(|extent| Dimension { dim_value: *extent as i64, ..Dimension::default() });
+    let extents =
+        shape.0.iter().map(|extent| Dimension { dim_value: *extent as i64, ..Dimension::default() });
     let shape = TensorShapeProto { dim: std::iter::once(batch).chain(extents).collect() };
     let tensor = type_proto::Tensor { elem_type: DataType::Float as i32, shape: Some(shape) };
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }

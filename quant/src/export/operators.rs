@@ -96,7 +96,9 @@ fn plain(op: &Op) -> (&'static str, Vec<AttributeProto>) {
         Op::Relu => ("Relu", Vec::new()),
         Op::LeakyRelu { slope } => ("LeakyRelu", vec![float("alpha", *slope)]),
         Op::HardSwish => ("HardSwish", Vec::new()),
-        Op::HardSigmoid { alpha, beta } => ("HardSigmoid", vec![float("alpha", *alpha), float("beta", *beta)]),
+        Op::HardSigmoid { alpha, beta } => {
+            ("HardSigmoid", vec![float("alpha", *alpha), float("beta", *beta)])
+        }
         Op::Sigmoid => ("Sigmoid", Vec::new()),
         Op::MaxPool(pool) => ("MaxPool", pool_attributes(pool)),
         Op::AveragePool(pool) => {
@@ -221,11 +223,7 @@ fn clip(writer: &mut Writer<'_>, node: &Node, [min, max]: [f32; 2], output: &str
 ///
 /// With a batch in front, a tensor with fewer axes gets axes of extent 1 between batch and values; a constant has no
 /// batch and needs none.
-fn broadcast(
-    writer: &mut Writer<'_>,
-    (operator, node): (&str, &Node),
-    output: &str,
-) {
+fn broadcast(writer: &mut Writer<'_>, (operator, node): (&str, &Node), output: &str) {
     let rank = writer.shapes[node.name.as_str()].0.len();
     let mut inputs = Vec::new();
     for input in &node.inputs {

@@ -112,7 +112,12 @@ impl<'a> Writer<'a> {
     /// Stores floats under exactly this name.
     ///
     /// Errors: `Name`.
-    pub(super) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Result<String, ExportError> {
+    pub(super) fn floats(
+        &mut self,
+        name: &str,
+        dims: &[usize],
+        values: &[f32],
+    ) -> Result<String, ExportError> {
         let name = self.take(name)?;
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensor(&name, DataType::Float, dims, bytes);
@@ -155,7 +160,8 @@ impl<'a> Writer<'a> {
 
     /// As [`Writer::quantize`], with the name of what comes out.
     pub(super) fn quantize_to(&mut self, tensor: &str, encoding: &Encoding, output: &str) {
-        let element = element(encoding).expect("widths without a type are refused before anything is written");
+        let element =
+            element(encoding).expect("widths without a type are refused before anything is written");
         let (scale, attributes) = self.scales(tensor, encoding.scale());
         let zero_points: Vec<i32> = encoding.offset().iter().map(|offset| -offset).collect();
         let zero_point = self.free(&format!("{tensor}_zero_point"));
@@ -175,7 +181,12 @@ impl<'a> Writer<'a> {
         self.tensor(&stored, DataType::Int32, &[codes.len()], bytes);
         let (scale, attributes) = self.scales(name, steps);
         let output = self.free(&format!("{name}_qdq"));
-        self.node(("DequantizeLinear", &format!("{name}.dequantize")), vec![stored, scale], &output, attributes);
+        self.node(
+            ("DequantizeLinear", &format!("{name}.dequantize")),
+            vec![stored, scale],
+            &output,
+            attributes,
+        );
         output
     }
 
@@ -210,10 +221,9 @@ pub(super) fn element(encoding: &Encoding) -> Option<DataType> {
 fn code_bytes(codes: &[i32], element: DataType) -> Vec<u8> {
     let low = |code: &i32| code.to_le_bytes()[0];
     match element {
-        DataType::Int4 | DataType::Uint4 => codes
-            .chunks(2)
-            .map(|pair| (low(&pair[0]) & 15) | (pair.get(1).map_or(0, low) << 4))
-            .collect(),
+        DataType::Int4 | DataType::Uint4 => {
+            codes.chunks(2).map(|pair| (low(&pair[0]) & 15) | (pair.get(1).map_or(0, low) << 4)).collect()
+        }
         DataType::Int16 | DataType::Uint16 => {
             codes.iter().flat_map(|code| [code.to_le_bytes()[0], code.to_le_bytes()[1]]).collect()
         }
@@ -223,16 +233,31 @@ fn code_bytes(codes: &[i32], element: DataType) -> Vec<u8> {
 
 /// An attribute of one integer.
 pub(super) fn int(name: &str, i: i64) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), i, r#type: AttributeType::Int as i32, ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        i,
+        r#type: AttributeType::Int as i32,
+        ..AttributeProto::default()
+    }
 }
 
 /// An attribute of integers.
 pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     let ints = values.iter().map(|value| *value as i64).collect();
-    AttributeProto { name: name.to_owned(), ints, r#type: AttributeType::Ints as i32, ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        ints,
+        r#type: AttributeType::Ints as i32,
+        ..AttributeProto::default()
+    }
 }
 
 /// An attribute of one number.
 pub(super) fn float(name: &str, f: f32) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), f, r#type: AttributeType::Float as i32, ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        f,
+        r#type: AttributeType::Float as i32,
+        ..AttributeProto::default()
+    }
 }

@@ -1,7 +1,7 @@
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
 use bitloop_core::graph::{Graph, INPUT, Op};
-use bitloop_quant::export::{ExportError, Exported, bitconfig, choices_of, encodings, onnx};
 use bitloop_quant::export::EncodingsVersion;
+use bitloop_quant::export::{ExportError, Exported, bitconfig, choices_of, encodings, onnx};
 
 use crate::networks::{Wanted, all, bits, images, small, with_weights};
 
@@ -72,9 +72,11 @@ fn a_node_with_the_name_of_a_weight_is_refused() {
 fn a_bit_config_file_survives_its_text() {
     let graph = small();
     let shape = graph.input.shape.clone();
-    let prepared = Wanted { widths: vec![8, 4], ..Wanted::default() }.prepare(&with_weights(graph), images(&shape));
+    let prepared =
+        Wanted { widths: vec![8, 4], ..Wanted::default() }.prepare(&with_weights(graph), images(&shape));
     let eight = Choice::Bits(bits(8));
-    let config = BitConfig::against(eight, [(PointIndex(0), Choice::Float), (PointIndex(2), Choice::Bits(bits(4)))]);
+    let config =
+        BitConfig::against(eight, [(PointIndex(0), Choice::Float), (PointIndex(2), Choice::Bits(bits(4)))]);
     let exported = Exported::at(&prepared, &config, eight).unwrap();
 
     let text = bitconfig(&exported);

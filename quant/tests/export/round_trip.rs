@@ -111,7 +111,8 @@ fn without_dropped(graph: Graph) -> Graph {
     for (node, shape) in graph.nodes.iter().zip(&shapes) {
         let inputs = node.inputs.iter().map(|input| instead.get(input).unwrap_or(input).clone());
         let inputs: Vec<String> = inputs.collect();
-        let shape_of = |name: &str| graph.nodes.iter().position(|node| node.name == name).map(|at| &shapes[at]);
+        let shape_of =
+            |name: &str| graph.nodes.iter().position(|node| node.name == name).map(|at| &shapes[at]);
         let is_dropped = match node.op {
             Op::Identity | Op::Dropout { .. } => true,
             Op::Flatten => shape_of(&node.inputs[0]) == Some(shape),
@@ -152,7 +153,10 @@ fn biases_in_steps_come_back_as_evaluation_rounds_them() {
         let back = imported(&onnx(&exported).unwrap());
 
         let encoding = &back.encodings["conv.bias"];
-        assert_eq!((encoding.element, encoding.scale.len()), (ElementType::Int32, if is_per_channel { 3 } else { 1 }));
+        assert_eq!(
+            (encoding.element, encoding.scale.len()),
+            (ElementType::Int32, if is_per_channel { 3 } else { 1 })
+        );
         let (ours, theirs) = (values(&prepared.model.weights), values(&back.model.weights));
         for (index, (ours, theirs)) in ours["conv.bias"].iter().zip(&theirs["conv.bias"]).enumerate() {
             let step = encoding.scale[index.min(encoding.scale.len() - 1)];

@@ -276,7 +276,10 @@ fn objects_of_every_other_kind_are_passed_over() {
         writer.tensor(&TensorEntry::vector("weight", "0", 1), false);
         writer.op(b'u');
         let found = from_bytes(&zip_file(&writer.end(), &[("0", f32_bytes(&[6.0]))]));
-        let names: Vec<String> = found.expect(&String::from_utf8_lossy(other)).into_keys().collect();
+        let names: Vec<String> = found
+            .unwrap_or_else(|error| panic!("{}: {error}", String::from_utf8_lossy(other)))
+            .into_keys()
+            .collect();
         assert_eq!(names, ["weight"]);
     }
 }

@@ -54,7 +54,7 @@ fn files_that_are_no_cifar_images_are_refused_by_name() {
     let folder = Folder::new("cifar-bad");
     let refused = |bytes: &[u8]| {
         folder.write("test_batch.bin", bytes);
-        let error = load(Dataset::Cifar10, Split::Test, &[folder.0.clone()]).unwrap_err();
+        let error = load(Dataset::Cifar10, Split::Test, std::slice::from_ref(&folder.0)).unwrap_err();
         assert!(error.to_string().contains("test_batch.bin"), "{error}");
         error
     };
@@ -64,7 +64,8 @@ fn files_that_are_no_cifar_images_are_refused_by_name() {
     assert!(matches!(refused(&good[..good.len() - 1]), DataError::Records { bytes: 6145, record: 3073, .. }));
     let wrong = refused(&records(&[&[1], &[10]]));
     assert!(matches!(wrong, DataError::FileLabel { image: 1, label: 10, classes: 10, .. }), "{wrong}");
-    let nowhere = load(Dataset::Cifar100, Split::Test, &[folder.0.clone()]).unwrap_err().to_string();
+    let nowhere =
+        load(Dataset::Cifar100, Split::Test, std::slice::from_ref(&folder.0)).unwrap_err().to_string();
     for words in ["CIFAR-100", "cifar-100-binary/test.bin", "--dataset-dir"] {
         assert!(nowhere.contains(words), "{nowhere}");
     }
