@@ -52,5 +52,6 @@ pub(super) fn every(x: &Tensor, axis: usize, step: usize) -> Result<Tensor> {
     }
     let kept = (x.dim(axis)?).div_ceil(step.max(1)) as u32;
     let indices: Vec<u32> = (0..kept).map(|index| index * step as u32).collect();
-    x.index_select(&Tensor::new(indices, x.device())?, axis)
+    // A part of an axis leaves gaps, over which candle does not select.
+    x.contiguous()?.index_select(&Tensor::new(indices, x.device())?, axis)
 }
