@@ -89,8 +89,8 @@ pub fn encodings(exported: &Exported<'_>, version: EncodingsVersion) -> Result<S
         }
     };
     file["version"] = json!(version.as_str());
+    file["producer"] = json!({ "package": "bitloop", "version": env!("CARGO_PKG_VERSION") });
     if version != EncodingsVersion::V2_0_0 {
-        file["producer"] = json!({ "package": "bitloop", "version": env!("CARGO_PKG_VERSION") });
         file["excluded_layers"] = json!(excluded(exported));
         file["quantizer_args"] = arguments(&tensors);
     }

@@ -39,11 +39,7 @@ pub(super) fn write(
             writer.node(("BatchNormalization", name), inputs, output, vec![float("epsilon", *eps as f32)]);
         }
         Op::PRelu => {
-            let shape = &writer.shapes[name];
-            // Slopes are aligned at the last axes, so those behind the channels have extent 1.
-            let mut dims = vec![1; shape.0.len()];
-            dims[0] = shape.channels();
-            inputs.push(writer.weight(&format!("{name}.slope"), &dims)?);
+            inputs.push(slopes(writer, name)?);
             writer.node(("PRelu", name), inputs, output, Vec::new());
         }
         Op::Relu6 => clip(writer, node, RELU6, output),
@@ -65,17 +61,12 @@ pub(super) fn write(
         }
         Op::Slice { axis, start, end, step } => {
             let bounds = [("starts", *start), ("ends", *end), ("axes", axis + 1), ("steps", *step)];
-            for (part, value) in bounds {
-                inputs.push(writer.integers(&format!("{name}.{part}"), &[value as i64]));
-            }
+            let bounds = bounds.map(|(part, value)| (format!("{name}.{part}"), value as i64));
+            inputs.extend(bounds.map(|(part, value)| writer.integers(&part, &[value])));
             writer.node(("Slice", name), inputs, output, Vec::new());
         }
         Op::Pad { before, after, value } => {
-            // Before all axes, then behind all; none at the batch.
-            let pads = [&[0], before.as_slice(), &[0], after.as_slice()].concat();
-            let pads: Vec<i64> = pads.into_iter().map(|pad| pad as i64).collect();
-            inputs.push(writer.integers(&format!("{name}.pads"), &pads));
-            inputs.push(writer.scalar(&format!("{name}.constant"), *value));
+            inputs.extend(pad_parameters(writer, name, [before, after], *value));
             writer.node(("Pad", name), inputs, output, Vec::new());
         }
         Op::Dropout { rate } => {
@@ -175,6 +166,27 @@ fn clip_to_grid(values: &mut [f32], encoding: &Encoding) {
         let smallest = grid.qmin() as f32 * scale;
         values.iter_mut().for_each(|value| *value = value.max(smallest));
     }
+}
+
+/// Slopes are aligned at the last axes, so those behind the channels have extent 1.
+fn slopes(writer: &mut Writer<'_>, name: &str) -> Result<String, ExportError> {
+    let shape = &writer.shapes[name];
+    let mut dims = vec![1; shape.0.len()];
+    dims[0] = shape.channels();
+    writer.weight(&format!("{name}.slope"), &dims)
+}
+
+/// What is put before all axes, then behind all, and none at the batch; and the value.
+fn pad_parameters(
+    writer: &mut Writer<'_>,
+    name: &str,
+    [before, after]: [&[usize]; 2],
+    value: f32,
+) -> [String; 2] {
+    let pads = [&[0], before, &[0], after].concat();
+    let pads: Vec<i64> = pads.into_iter().map(|pad| pad as i64).collect();
+    let pads = writer.integers(&format!("{name}.pads"), &pads);
+    [pads, writer.scalar(&format!("{name}.constant"), value)]
 }
 
 fn conv_attributes(conv: &Conv2d) -> Vec<AttributeProto> {

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod files;
 mod networks;
 mod refusals;

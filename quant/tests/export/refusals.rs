@@ -20,7 +20,7 @@ fn odd_widths_are_refused_with_the_points_and_the_way_out() {
         let error = onnx(&exported).unwrap_err().to_string();
 
         let point = &prepared.points[1].name;
-        assert!(error.contains(&format!("`{point}` has {width},")), "{error}");
+        assert!(error.contains(&format!("`{point}` has {width};")), "{error}");
         assert!(error.contains("encodings file"), "{error}");
         for version in EncodingsVersion::ALL {
             assert!(encodings(&exported, version).unwrap().contains(version.as_str()));

@@ -87,9 +87,14 @@ fn zoo_networks_come_back_with_weights_and_encodings() {
         let zoo = Zoo { classes: Some(4), input: Some(input), ..Zoo::published(architecture) };
         let zoo = Zoo { strides: Strides::SmallImages, ..zoo };
         // The largest ones have the operators of the smaller ones.
-        if matches!(name, "resnet34" | "efficientnet_lite1" | "efficientnet_lite2")
-            || matches!(name, "efficientnet_lite3" | "efficientnet_lite4")
-        {
+        let repeats = [
+            "resnet34",
+            "efficientnet_lite1",
+            "efficientnet_lite2",
+            "efficientnet_lite3",
+            "efficientnet_lite4",
+        ];
+        if repeats.contains(&name) {
             continue;
         }
         let graph = without_dropped(zoo.graph().unwrap());
