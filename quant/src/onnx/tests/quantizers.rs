@@ -153,13 +153,13 @@ fn grids_that_no_quantizer_can_have_are_left_out_by_name() {
         .floats("s", &[2], &[0.5, 0.25])
         .constant(codes("z", &[2], DataType::Uint8, &[0, 0]))
         .floats("t", &[], &[0.5])
-        .constant(codes("c.bias_q", &[2], DataType::Int32, &[3, 5]))
+        .constant(codes("bq", &[2], DataType::Int32, &[3, 5]))
         .floats("c.weight", &[2, 2, 1, 1], &[1.0; 4])
         .node("QuantizeLinear", "x s z -> xq", &[int("axis", 1)])
         .node("DequantizeLinear", "xq s z -> xd", &[int("axis", 1)])
         .node("QuantizeLinear", "c.weight s z -> wq", &[int("axis", 1)])
         .node("DequantizeLinear", "wq s z -> wd", &[int("axis", 1)])
-        .node("DequantizeLinear", "c.bias_q t -> c.bias", &[])
+        .node("DequantizeLinear", "bq t -> c.bias", &[])
         .node("Conv", "xd wd c.bias -> y", &[]);
 
     let imported = file.import().unwrap();
