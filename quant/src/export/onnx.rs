@@ -1,6 +1,5 @@
 use bitloop_core::bits::Choice;
 use bitloop_core::graph::{INPUT, Node, Op, Shape};
-use prost::Message;
 
 use super::parts::{Parts, tensor_name};
 use super::writer::{Writer, element};
@@ -11,7 +10,7 @@ use crate::onnx::schema::{
     ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorShapeProto, TypeProto, ValueInfoProto,
     type_proto,
 };
-use crate::onnx::{MEAN_KEY, STD_KEY};
+use crate::onnx::{MEAN_KEY, STD_KEY, encoded};
 use crate::prepare::Prepared;
 
 /// The first version of the operators with integers of 4 and 16 bits in QuantizeLinear.
@@ -20,8 +19,6 @@ const OPSET: i64 = 21;
 const IR_VERSION: i64 = 10;
 /// Name of the first axis, whose extent is left open.
 const BATCH: &str = "batch";
-/// Bytes of a file at most, as the messages of its format allow.
-const BYTES_MAX: usize = i32::MAX as usize;
 
 /// Returns an ONNX file whose quantizers are pairs of QuantizeLinear and DequantizeLinear (opset 21, IR 10).
 ///
@@ -61,10 +58,7 @@ pub fn onnx(exported: &Exported<'_>) -> Result<Vec<u8>, ExportError> {
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         metadata_props: metadata.map(|(key, numbers)| entry(key, numbers)).to_vec(),
     };
-    match file.encoded_len() {
-        bytes if bytes > BYTES_MAX => Err(ExportError::TooLarge { bytes }),
-        _ => Ok(file.encode_to_vec()),
-    }
+    encoded(&file).map_err(|bytes| ExportError::TooLarge { bytes })
 }
 
 /// Returns an ONNX file without any quantizer; its tensors have the names that encodings files use.

@@ -38,3 +38,14 @@ pub use tensor::ElementType;
 pub mod schema {
     include!("generated/onnx.rs");
 }
+
+/// Bytes of a file at most, as the messages of its format allow.
+const BYTES_MAX: usize = i32::MAX as usize;
+
+/// Returns a file's bytes, or how many there would be where the format does not allow as many.
+pub(crate) fn encoded(file: &schema::ModelProto) -> Result<Vec<u8>, usize> {
+    match prost::Message::encoded_len(file) {
+        bytes if bytes > BYTES_MAX => Err(bytes),
+        _ => Ok(prost::Message::encode_to_vec(file)),
+    }
+}
