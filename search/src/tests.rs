@@ -153,12 +153,12 @@ fn the_same_history_gives_the_same_proposals() {
 }
 
 #[test]
-fn a_failed_calibration_fails_the_experiment() {
+fn a_failed_preparation_fails_the_experiment() {
     let mut driver = Driver::new(plan(1));
     driver.ask();
     driver.commit(driver.proposed[0].key(), TrialResult::Failed { reason: "no memory".to_owned() });
 
-    assert_eq!(driver.ask(), Some(Proposal::Failed("calibration failed: no memory".to_owned())));
+    assert_eq!(driver.ask(), Some(Proposal::Failed("the model cannot be prepared: no memory".to_owned())));
     assert_eq!(driver.status(), "failed");
 }
 

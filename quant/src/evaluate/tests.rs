@@ -32,7 +32,7 @@ fn range(start: u64, len: u64) -> ImageRange {
 
 /// Prepares a model at every width that the tests use.
 pub(crate) fn prepared(model: &Model, calibrated: ImageRange) -> Prepared {
-    let widths: Vec<Bits> = [2, 4, 8, 16].map(|bits| Bits::new(bits).unwrap()).to_vec();
+    let widths: Vec<Bits> = [2, 3, 4, 8, 16].map(|bits| Bits::new(bits).unwrap()).to_vec();
     let any = Digest::of(b"any");
     let spec = PrepareSpec {
         model: any,

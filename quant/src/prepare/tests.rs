@@ -47,10 +47,11 @@ fn model() -> Model {
     let weights = expected_tensors(&graph).unwrap().into_iter().map(|(name, shape)| {
         let mut value = || match name.rsplit_once('.') {
             Some((_, "running_var")) => 0.3 + rng.uniform() as f32,
-            // Channels of very different range, which is what equalization is for: some never leave their bias, so
-            // that there is something to absorb, and some pass the limit of ReLU6.
-            Some((_, "gamma")) => 0.05 + 8.0 * (rng.uniform() as f32).powi(3),
-            _ => 0.5 * rng.normal() as f32,
+            // Channels of very different range, which is what equalization is for: some hardly leave their bias, so that
+            // there is something to absorb, and some pass the limit of ReLU6.
+            Some((_, "gamma")) => 0.05 + 4.0 * (rng.uniform() as f32).powi(3),
+            Some((_, "beta")) => 1.0 + rng.normal() as f32,
+            _ => rng.normal() as f32,
         };
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| value()).collect();
         (name.clone(), Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
