@@ -63,7 +63,7 @@ pub(crate) fn every_operator() -> Graph {
         ("hard_sigmoid", Op::HardSigmoid { alpha: 0.3, beta: 0.4 }),
         ("clip", Op::Clip { min: 0.1, max: 0.75 }),
         ("largest", Op::MaxPool(window.clone())),
-        ("mean", Op::AveragePool(window.clone())),
+        ("mean", Op::AveragePool(window)),
         ("mean_of_padded", Op::AveragePool(counting)),
         ("padded", Op::Pad { before: vec![0, 1, 0], after: vec![1, 0, 2], value: 0.5 }),
         ("part", Op::Slice { axis: 1, start: 1, end: 5, step: 2 }),
