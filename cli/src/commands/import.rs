@@ -14,8 +14,9 @@ use crate::show;
 
 pub(super) fn execute(arguments: &ImportArguments, output: Output) -> Outcome {
     let spec = spec(arguments)?;
-    let (_, mut model) = inputs::load_model(&spec, Path::new(""))?;
-    normalize(&mut model, arguments)?;
+    let mut loaded = inputs::load_model(&spec, Path::new(""))?;
+    normalize(&mut loaded.model, arguments)?;
+    let model = &loaded.model;
     model.save(&arguments.out).map_err(|error| Failure::usage(error.to_string()))?;
     let graph = &model.graph;
     let macs: u64 = graph.layer_costs()?.iter().map(|layer| layer.macs).sum();
@@ -28,8 +29,11 @@ pub(super) fn execute(arguments: &ImportArguments, output: Output) -> Outcome {
             "nodes": graph.nodes.len(),
             "parameters": parameters,
             "macs": macs,
+            "encodings": model.encodings.len(),
+            "left_out": loaded.left_out,
         }));
     }
+    loaded.remarks().iter().for_each(|remark| show::note(remark));
     let input = format!(
         "{}, normalized with mean {:?} and std {:?}",
         graph.input.shape, graph.input.mean, graph.input.std
@@ -41,6 +45,7 @@ pub(super) fn execute(arguments: &ImportArguments, output: Output) -> Outcome {
         ("nodes", graph.nodes.len().to_string()),
         ("parameters", show::with_thousands(parameters as u64)),
         ("MACs", show::with_thousands(macs)),
+        ("encodings", model.encodings.len().to_string()),
     ]))
 }
 

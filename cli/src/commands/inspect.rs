@@ -8,6 +8,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Graph, INPUT, LayerCost, Node, Point, Shape};
 use bitloop_core::spec::PlacementSource;
 use bitloop_quant::model::Model;
+use bitloop_quant::quantizer::Encoding;
 use serde_json::json;
 
 use crate::args::{InspectArguments, Output};
@@ -41,6 +42,7 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
             "graph": graph,
             "layers": layers,
             "points": points,
+            "encodings": encodings_json(&model, &points),
             "fused": placement.fused(graph)?,
             "parameters": parameters,
             "macs": costs.iter().map(|layer| layer.macs).sum::<u64>(),
@@ -48,7 +50,7 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
         }));
     }
     if arguments.points {
-        return show::data(&points_text(graph, &points, &placement.fused(graph)?));
+        return show::data(&points_text(&model, &points, &placement.fused(graph)?));
     }
     let rows = graph.nodes.iter().zip(&shapes).map(|(node, shape)| layer_row(node, shape, &costs));
     let header = ["node", "operator", "inputs", "output", ">weights", ">MACs"];
@@ -57,7 +59,8 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
 }
 
 /// The points, what shares their quantizers, and what has none.
-fn points_text(graph: &Graph, points: &[Point], fused: &BTreeMap<String, String>) -> String {
+fn points_text(model: &Model, points: &[Point], fused: &BTreeMap<String, String>) -> String {
+    let graph = &model.graph;
     let rows = points.iter().map(|point| {
         let tied: Vec<&str> =
             point.tensors.iter().map(String::as_str).filter(|tensor| *tensor != point.node).collect();
@@ -72,10 +75,13 @@ fn points_text(graph: &Graph, points: &[Point], fused: &BTreeMap<String, String>
             into.join(", "),
             tied.join(", "),
             point.passed_on.join(", "),
+            model.encoding(point).map(encoding_text).unwrap_or_default(),
         ]
     });
-    let header = ["point", "kind", ">values", "width", "fused into it", "tied to it", "passed on by"];
-    let table = show::table(&header, rows);
+    let header =
+        ["point", "kind", ">values", "width", "fused into it", "tied to it", "passed on by", "came with"];
+    let columns = if model.encodings.is_empty() { header.len() - 1 } else { header.len() };
+    let table = show::table(&header[..columns], rows.map(|row| row[..columns].to_vec()));
     let float: Vec<&str> = std::iter::once(INPUT)
         .chain(graph.nodes.iter().map(|node| node.name.as_str()))
         .filter(|node| !fused.contains_key(*node) && !points.iter().any(|point| point.covers(node)))
@@ -83,6 +89,35 @@ fn points_text(graph: &Graph, points: &[Point], fused: &BTreeMap<String, String>
     match float.as_slice() {
         [] => table,
         float => format!("{table}\n\n{}", show::fields(&[("float outputs", float.join(", "))])),
+    }
+}
+
+/// The encodings that came with a network, by point.
+fn encodings_json(model: &Model, points: &[Point]) -> BTreeMap<String, serde_json::Value> {
+    let with_encoding = points.iter().filter_map(|point| Some((point.name.clone(), model.encoding(point)?)));
+    let described = with_encoding.map(|(name, encoding)| {
+        let grid = encoding.grid();
+        let json = json!({
+            "qmin": grid.qmin(),
+            "qmax": grid.qmax(),
+            "symmetric": grid.is_symmetric(),
+            "scale": encoding.scale(),
+            "offset": encoding.offset(),
+        });
+        (name, json)
+    });
+    described.collect()
+}
+
+/// The encoding that came with a network, in a few words.
+fn encoding_text(encoding: &Encoding) -> String {
+    let (grid, scales) = (encoding.grid(), encoding.scale());
+    let codes = format!("codes {}..{}", grid.qmin(), grid.qmax());
+    let least = scales.iter().copied().fold(f32::INFINITY, f32::min);
+    let most = scales.iter().copied().fold(0.0_f32, f32::max);
+    match encoding.offset() {
+        [offset] => format!("{codes}, scale {most:.3e}, offset {offset}"),
+        _ => format!("{codes}, {} scales {least:.3e}..{most:.3e}", scales.len()),
     }
 }
 

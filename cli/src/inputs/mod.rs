@@ -36,7 +36,9 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared, Failure> {
     let spec = read_spec(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let (model_path, mut model) = model::load(&spec.model, folder)?;
+    let loaded = model::load(&spec.model, folder)?;
+    loaded.remarks().iter().for_each(|remark| show::note(remark));
+    let (model_path, mut model) = (loaded.path, loaded.model);
     if let Some(normalization) = &spec.data.normalize {
         normalize(&mut model.graph, normalization).map_err(|error| Failure::in_file(path, &error))?;
     }
