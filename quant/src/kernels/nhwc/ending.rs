@@ -1,0 +1,31 @@
+//! What becomes of a sum before it is stored.
+
+/// A grid of values: `round(clamp(x / scale, lo, hi)) * scale`, halves to even.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Grid {
+    /// Step, positive.
+    pub(crate) scale: f32,
+    /// Lowest and highest value in steps: integers.
+    pub(crate) lo: f32,
+    pub(crate) hi: f32,
+}
+
+/// How a value is stored. NaN stays NaN in floats; no code stands for it, so callers look for it in floats before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Ending {
+    /// As f32: clamped to `lo..=hi` (which may be infinite), then put on the grid if there is one.
+    Float { lo: f32, hi: f32, grid: Option<Grid> },
+    /// As a code: clamped to `lo..=hi`, then rounded, halves to even.
+    Codes { lo: u8, hi: u8 },
+}
+
+/// `sum * scale + shift` per output channel, in one rounding, and how that is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tail<'a> {
+    /// `(out_channels,)`.
+    pub(crate) scale: &'a [f32],
+    /// `(out_channels,)`.
+    pub(crate) shift: &'a [f32],
+    /// What is stored.
+    pub(crate) ending: Ending,
+}
