@@ -29,3 +29,12 @@ pub(crate) struct Tail<'a> {
     /// What is stored.
     pub(crate) ending: Ending,
 }
+
+/// Where results are stored. Must be of the kind that [`Tail::ending`] makes.
+#[derive(Debug)]
+pub(crate) enum Out<'a> {
+    /// For [`Ending::Float`].
+    Floats(&'a mut [f32]),
+    /// For [`Ending::Codes`].
+    Codes(&'a mut [u8]),
+}

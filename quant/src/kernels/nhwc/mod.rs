@@ -5,10 +5,12 @@
 //! before input channels, each with one rounding (a fused multiply-add in f32, exact in i32). So neither the instruction
 //! set nor the number of images nor their distribution over threads shows in a result.
 
+mod conv;
 mod ending;
 mod isa;
 mod window;
 
-pub(crate) use ending::{Ending, Grid, Tail};
+pub(crate) use conv::{ConvShape, FloatConv, IntConv};
+pub(crate) use ending::{Ending, Grid, Out, Tail};
 pub(crate) use isa::Isa;
 pub(crate) use window::Window;
