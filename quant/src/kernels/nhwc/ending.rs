@@ -30,11 +30,21 @@ pub(crate) struct Tail<'a> {
     pub(crate) ending: Ending,
 }
 
-/// Where results are stored. Must be of the kind that [`Tail::ending`] makes.
+/// Where values are stored; its kind is that of the [`Ending`].
 #[derive(Debug)]
 pub(crate) enum Out<'a> {
     /// For [`Ending::Float`].
     Floats(&'a mut [f32]),
     /// For [`Ending::Codes`].
     Codes(&'a mut [u8]),
+}
+
+impl Out<'_> {
+    /// Values that it holds.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Floats(out) => out.len(),
+            Self::Codes(out) => out.len(),
+        }
+    }
 }

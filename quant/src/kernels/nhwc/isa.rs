@@ -54,7 +54,7 @@ impl Isa {
 
     /// The fastest set that this CPU has.
     pub(crate) fn best() -> Self {
-        let available = Self::ALL.into_iter().filter(|isa| isa.is_available());
-        available.last().unwrap_or(Self::Scalar)
+        let mut available = Self::ALL.into_iter().filter(|isa| isa.is_available());
+        available.next_back().unwrap_or(Self::Scalar)
     }
 }

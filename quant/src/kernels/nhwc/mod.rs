@@ -5,12 +5,34 @@
 //! before input channels, each with one rounding (a fused multiply-add in f32, exact in i32). So neither the instruction
 //! set nor the number of images nor their distribution over threads shows in a result.
 
+mod channels;
 mod conv;
+mod curves;
+mod depthwise;
 mod ending;
 mod isa;
+mod lookup;
+mod math;
+mod pointwise;
+mod pool;
+mod simd;
+mod softmax;
+mod taps;
+mod values;
 mod window;
+#[cfg(test)]
+mod tests;
+@@
 
-pub(crate) use conv::{ConvShape, FloatConv, IntConv};
+pub(crate) use channels::{Plane, Span, gather, pad, permute, put_channels, take_channels};
+pub(crate) use conv::{ConvShape, FloatConv, INT_DEPTH_MAX, IntConv};
+pub(crate) use curves::Curve;
+pub(crate) use depthwise::{FloatDepthwise, IntDepthwise};
 pub(crate) use ending::{Ending, Grid, Out, Tail};
 pub(crate) use isa::Isa;
+pub(crate) use lookup::{Tables, lookup, lookup_floats, pixels};
+pub(crate) use pointwise::{Operand, Pair, Repeats, Steps, dequantize, quantize, scale_shift};
+pub(crate) use pool::{Mean, Pool};
+pub(crate) use softmax::{Lrn, softmax};
+pub(crate) use values::Values;
 pub(crate) use window::Window;
