@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bitloop_core::bits::Bits;
-use bitloop_core::graph::{Graph, INPUT, Node, Op, Point, PointKind};
+use bitloop_core::graph::{Graph, INPUT, Op, Point, PointKind};
 use bitloop_core::placement::Placement;
 use bitloop_core::trial::{ActivationRule, Calibration, Granularity, Scheme, WeightRule};
 use bitloop_quant::calibration::{Batches, calibrate_blocks};
-use bitloop_quant::executor::{self, FloatPass, Pass};
 use bitloop_quant::model::Model;
 use bitloop_quant::quantizer::{Detail, Encoding, Grid, fake_quantize};
-use candle_core::{Result, Tensor};
+use candle_core::Tensor;
+use common::given::Given;
 use common::{FOLDED, Net, RAW, list, nets, number, text, values};
 use serde_json::Value;
 
@@ -227,10 +227,10 @@ impl<'a> Simulation<'a> {
         assert_eq!(used, [0, 0], "{}: every quantizer of ours is one of the tool's", self.context);
         let output = &self.model.graph.output().expect("the graph has nodes").name;
         let step = f64::from(activations[output].scale()[0]);
-        self.check_output(&self.differences(net, &as_the_tool, &activations), step, compared);
+        self.check_output(&self.differences(net, &as_the_tool, [&weights, &activations]), step, compared);
         // At 16 bit, steps are so fine that every difference is many of them.
         if self.bits("act_bits").get() < 16 {
-            let by_division = self.differences(net, &quantized, &activations);
+            let by_division = self.differences(net, &quantized, [&weights, &activations]);
             compared.beyond_by_division += by_division.iter().filter(|d| **d > step / 2.0).count();
             compared.steps_by_division =
                 by_division.iter().fold(compared.steps_by_division, |worst, d| worst.max(d / step));
@@ -242,11 +242,22 @@ impl<'a> Simulation<'a> {
         compared.entries += 1;
     }
 
-    /// How far the outputs are from the reference's with the weights of `model` and these encodings of activations.
-    fn differences(&self, net: &Net, model: &Model, activations: &BTreeMap<String, Encoding>) -> Vec<f64> {
-        let mut pass = Quantized { float: FloatPass { weights: &model.weights }, activations };
-        let output = &model.graph.output().expect("the graph has nodes").name;
-        let ours = executor::forward(&model.graph, &net.x_eval(), output, &mut pass).expect("it runs");
+    /// How far the outputs are from the reference's with the weights of `model` and these encodings.
+    fn differences(
+        &self,
+        net: &Net,
+        model: &Model,
+        [weights, activations]: [&BTreeMap<String, Encoding>; 2],
+    ) -> Vec<f64> {
+        let mut model = model.clone();
+        let layers = self.points.iter().filter(|point| point.kind == PointKind::Weight);
+        let weights = layers.map(|point| (point.name.clone(), weights[&point.node].clone()));
+        model.encodings.extend(weights);
+        let activations = activations.iter();
+        let activations =
+            activations.map(|(tensor, encoding)| (format!("{tensor}.output"), encoding.clone()));
+        model.encodings.extend(activations);
+        let ours = Given::new(&self.context, &model, self.points.clone()).output(&net.x_eval());
         let (ours, theirs) = (values(&ours), values(net.tensor(text(self.entry, "output"))));
         assert_eq!(ours.len(), theirs.len(), "{}", self.context);
         ours.iter().zip(&theirs).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).collect()
@@ -333,37 +344,6 @@ fn check_encoding(what: &str, ours: &Encoding, slot: &Value, compared: &mut Comp
     }
     compared.scales += scales.len();
     compared.quantizers += 1;
-}
-
-/// A walk over weights on their grids that puts activations on theirs.
-struct Quantized<'a> {
-    float: FloatPass<'a>,
-    activations: &'a BTreeMap<String, Encoding>,
-}
-
-impl Pass for Quantized<'_> {
-    fn weight(&mut self, node: &Node) -> Result<Tensor> {
-        self.float.weight(node)
-    }
-
-    fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
-        self.float.bias(node)
-    }
-
-    fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
-        self.float.parameter(node, part)
-    }
-
-    fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
-        self.float.batch_norm(node, eps, x)
-    }
-
-    fn output(&mut self, node: &str, x: Tensor) -> Result<Tensor> {
-        match self.activations.get(node) {
-            Some(encoding) => fake_quantize(&x, encoding).map_err(candle_core::Error::wrap),
-            None => Ok(x),
-        }
-    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
+pub(crate) mod given;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
