@@ -74,6 +74,17 @@ impl Lanes {
     }
 }
 
+/// Starts the threads of one pool, for work that is not cut in blocks; the result must not depend on how many there are.
+///
+/// Errors: `NoThreads`, `Start`.
+pub(crate) fn pool(threads: usize) -> Result<ThreadPool, LaneError> {
+    if threads == 0 {
+        return Err(LaneError::NoThreads);
+    }
+    let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|thread| format!("pool-{thread}"));
+    pool.build().map_err(|source| LaneError::Start { threads, source })
+}
+
 /// Blocks are taken in order, so every block before a failed one is computed whatever the number of lanes.
 struct Queue<T, E> {
     blocks: usize,

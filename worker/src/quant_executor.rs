@@ -203,6 +203,7 @@ impl QuantExecutor {
     fn prepare_obstacle(&self, error: PrepareError) -> Obstacle {
         match error {
             PrepareError::Evaluate(error) => self.evaluate_obstacle(*error),
+            PrepareError::Lanes(error) => lane_obstacle(&error),
             PrepareError::Calibration(error) => self.calibration_obstacle(error),
             PrepareError::Transform(TransformError::Lanes(error)) => lane_obstacle(&error),
             PrepareError::Transform(TransformError::Execute(error)) => {

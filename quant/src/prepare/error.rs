@@ -3,6 +3,7 @@ use bitloop_core::graph::GraphError;
 
 use crate::calibration::CalibrationError;
 use crate::evaluate::EvaluateError;
+use crate::lanes::LaneError;
 use crate::model::ModelError;
 use crate::quantizer::QuantError;
 use crate::transforms::TransformError;
@@ -13,6 +14,9 @@ pub enum PrepareError {
     /// A transform failed.
     #[error(transparent)]
     Transform(#[from] TransformError),
+    /// The threads cannot be started.
+    #[error(transparent)]
+    Lanes(#[from] LaneError),
     /// The model cannot be calibrated.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),

@@ -23,6 +23,7 @@ pub use error::PrepareError;
 
 use crate::calibration::{Sample, Statistics, calibrate};
 use crate::data::Images;
+use crate::lanes;
 use crate::model::Model;
 use crate::quantizer::{Detail, Encoding, fake_quantize};
 use crate::transforms::{self, Mode, Transformed};
@@ -45,27 +46,17 @@ pub struct Materials<'a> {
 
 /// Prepares a model and says what each transform came to; `None` if `stop` became true.
 ///
-/// The result does not depend on `threads`. Errors: those of the parts, naming the transform, layer or point.
+/// Nothing is computed on more than `threads` threads, and the result does not depend on their number.
+///
+/// Errors: `Lanes`, and those of the parts, naming the transform, layer or point.
 pub fn prepare(
     materials: &Materials<'_>,
     threads: usize,
     stop: &AtomicBool,
 ) -> Result<Option<(Prepared, Vec<PreparedStep>)>, PrepareError> {
-    let workshop = Workshop { materials, threads, stop };
-    let Some(chain) = Chain::run(&workshop)? else { return Ok(None) };
-    let candidates = &materials.spec.candidates;
-    let with_baseline = |widths: &[Bits]| {
-        let mut widths = [widths, &[candidates.baseline]].concat();
-        widths.sort_unstable();
-        widths.dedup();
-        widths
-    };
-    let widths = Widths {
-        weights: with_baseline(&candidates.weight_bits),
-        activations: with_baseline(&candidates.activation_bits),
-    };
-    let prepared = workshop.quantize(&chain.network, &widths, chain.correction)?;
-    Ok(prepared.map(|prepared| (prepared, chain.steps)))
+    // All of it, as kernels and the search for encodings split their work over the current pool. Else that is rayon's
+    // global one, which has a thread for every core.
+    lanes::pool(threads)?.install(|| Workshop { materials, threads, stop }.prepare())
 }
 
 /// The widths that encodings are found for.
@@ -82,6 +73,23 @@ struct Workshop<'a> {
 }
 
 impl Workshop<'_> {
+    fn prepare(&self) -> Result<Option<(Prepared, Vec<PreparedStep>)>, PrepareError> {
+        let Some(chain) = Chain::run(self)? else { return Ok(None) };
+        let candidates = &self.materials.spec.candidates;
+        let with_baseline = |widths: &[Bits]| {
+            let mut widths = [widths, &[candidates.baseline]].concat();
+            widths.sort_unstable();
+            widths.dedup();
+            widths
+        };
+        let widths = Widths {
+            weights: with_baseline(&candidates.weight_bits),
+            activations: with_baseline(&candidates.activation_bits),
+        };
+        let prepared = self.quantize(&chain.network, &widths, chain.correction)?;
+        Ok(prepared.map(|prepared| (prepared, chain.steps)))
+    }
+
     /// Finds the encodings of a network, and the corrected biases if asked for; `None` if told to stop.
     ///
     /// An encoding that came with the network, which no transform has changed then, is taken at its width instead of

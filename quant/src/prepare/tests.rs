@@ -1,6 +1,10 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
-use bitloop_core::trial::{Biases, Candidates, Guard, ImageRange, StepState, Transform};
+use bitloop_core::trial::{Biases, Calibration, Candidates, Guard, ImageRange, StepState, Transform};
 use candle_core::Device;
 
 use super::*;
@@ -183,6 +187,55 @@ fn the_number_of_threads_changes_no_byte() {
 
     assert_eq!(one_steps, three_steps);
     assert!(one.to_bytes().unwrap() == three.to_bytes().unwrap());
+}
+
+#[test]
+fn threads_that_are_not_the_preparations_own_take_no_part() {
+    let mut spec = spec(&CHAIN, 1_000_000);
+    // Weights too are searched for, channel by channel.
+    spec.candidates.weights.calibration = Calibration::Sqnr;
+    spec.candidates.activations.calibration = Calibration::TfEnhanced;
+    // Before the gate is closed, as the network runs for the labels.
+    let model = model();
+    let images = Arc::new(images(&model));
+    let materials = Materials { model: &model, calibration: &images, guard: &images, spec: &spec };
+    let (gate, waiting) = (Mutex::new(()), AtomicUsize::new(0));
+    let (done, is_done) = std::sync::mpsc::sync_channel(1);
+
+    let finished = std::thread::scope(|scope| {
+        let closed = gate.lock().unwrap();
+        // All threads of the global pool wait until the preparation is done.
+        scope.spawn(|| {
+            rayon::broadcast(|_| {
+                waiting.fetch_add(1, Ordering::Relaxed);
+                drop(gate.lock());
+            })
+        });
+        while waiting.load(Ordering::Relaxed) < rayon::current_num_threads() {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| {
+            let prepared = prepare(&materials, 2, &AtomicBool::new(false));
+            done.send(prepared.is_ok_and(|prepared| prepared.is_some()))
+        });
+        let finished = is_done.recv_timeout(Duration::from_secs(60));
+        drop(closed);
+        finished
+    });
+
+    assert_eq!(finished, Ok(true));
+}
+
+#[test]
+fn no_threads_are_refused() {
+    let model = model();
+    let images = Arc::new(images(&model));
+    let spec = spec(&[], 0);
+    let materials = Materials { model: &model, calibration: &images, guard: &images, spec: &spec };
+
+    let error = prepare(&materials, 0, &AtomicBool::new(false)).unwrap_err();
+
+    assert!(matches!(error, PrepareError::Lanes(_)), "{error}");
 }
 
 #[test]
