@@ -146,8 +146,10 @@ fn steps_apart(id: &str, encoding: &Encoding, ours: &Tensor, theirs: &Tensor) ->
     apart
 }
 
-/// Percentiles over several batches: the tool's upper end lies a bin above ours in some, as if it had counted the
-/// largest value of a later batch twice (one count of 2160 tells the two bins apart). That is not imitated.
+/// Percentiles over several batches: the tool's upper end lies a bin above ours in some, as if it spread the counts over
+/// the bins again with every later batch, even where the range stays: rounding then moves a count to the next bin now and
+/// then, and one of 2160 tells the two bins apart. Ours stay where they are until the range grows, as those of the tool's
+/// TF-enhanced seem to: its scales and offsets are no longer met otherwise.
 fn is_percentile_of_batches(case: &Value) -> bool {
     let batches = case["calibration_batches"].as_array().unwrap().len();
     batches > 1 && text(&case["calibrator"], "name") == "percentile"
