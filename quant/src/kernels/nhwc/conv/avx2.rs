@@ -40,10 +40,6 @@ impl Product for Fma {
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 2;
 
-    fn is_patched(taps: usize, channels: usize) -> bool {
-        taps > 1 && channels <= 4
-    }
-
     #[inline(always)]
     unsafe fn start(_sums: *const i32, _zero: f32) -> __m256 {
         // SAFETY: above.
@@ -93,10 +89,6 @@ impl Product for Pairs {
 
     const STEP: usize = 2;
     const VECTORS_MAX: usize = 2;
-
-    fn is_patched(_taps: usize, _channels: usize) -> bool {
-        true
-    }
 
     #[inline(always)]
     unsafe fn start(sums: *const i32, zero: i16) -> __m256i {

@@ -58,10 +58,6 @@ impl Product for Fma {
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 4;
 
-    fn is_patched(taps: usize, channels: usize) -> bool {
-        taps > 1 && channels <= 4
-    }
-
     #[inline(always)]
     unsafe fn start(_sums: *const i32, _zero: f32) -> __m512 {
         // SAFETY: above.
@@ -111,10 +107,6 @@ impl Product for Pairs {
 
     const STEP: usize = 2;
     const VECTORS_MAX: usize = 4;
-
-    fn is_patched(_taps: usize, _channels: usize) -> bool {
-        true
-    }
 
     #[inline(always)]
     unsafe fn start(sums: *const i32, zero: i16) -> __m512i {
@@ -166,10 +158,6 @@ impl Product for Fours {
 
     const STEP: usize = 4;
     const VECTORS_MAX: usize = 4;
-
-    fn is_patched(taps: usize, channels: usize) -> bool {
-        taps > 1 && channels <= 8
-    }
 
     #[inline(always)]
     unsafe fn start(sums: *const i32, zero: u8) -> __m512i {

@@ -3,11 +3,15 @@
 use super::ConvShape;
 use super::vector::Product;
 
+/// With fewer channels than this, the taps in a row of the window are one run.
+const FEW_CHANNELS: usize = 16;
+
 /// The runs of a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Depth {
-    /// Runs: the taps of the window, or one where patches are copied.
     pub(super) runs: usize,
+    /// Taps of a run, all of them neighbours.
+    pub(super) taps: usize,
     /// Values of a run.
     pub(super) values: usize,
     /// Values of a step.
@@ -18,10 +22,21 @@ pub(super) struct Depth {
 
 impl Depth {
     pub(super) fn new<P: Product>(shape: &ConvShape) -> Self {
-        let (taps, channels) = (shape.window.taps(), shape.group_channels());
-        let is_patched = channels < P::STEP || P::is_patched(taps, channels);
-        let (runs, values) = if is_patched { (1, taps * channels) } else { (taps, channels) };
-        Self { runs, values, step: P::STEP, is_patched }
+        let (window, channels) = (shape.window, shape.group_channels());
+        let [rows, columns] = window.kernel;
+        let lies_together = shape.groups == 1 && window.dilation[1] == 1;
+        let is_read_in_place = size_of::<P::Input>() == size_of::<P::Value>();
+        let (taps, is_patched) = if is_read_in_place && channels >= FEW_CHANNELS.max(P::STEP) {
+            (1, false)
+        } else if is_read_in_place && lies_together && columns * channels >= P::STEP {
+            (columns, false)
+        } else if is_read_in_place && channels >= P::STEP {
+            (1, false)
+        } else {
+            (rows * columns, true)
+        };
+        let runs = if is_patched { 1 } else { rows * columns / taps };
+        Self { runs, taps, values: taps * channels, step: P::STEP, is_patched }
     }
 
     /// Steps of a run that begin where the one before ended.

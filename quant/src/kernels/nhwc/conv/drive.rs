@@ -5,6 +5,7 @@
 use super::depth::Depth;
 use super::finish::{Columns, Target};
 use super::panels::{Panel, Panels};
+use super::patches;
 use super::rows::{self, Block, SCRATCH, Scratch};
 use super::tile::Sweep;
 use super::vector::Product;
@@ -48,10 +49,10 @@ impl<P: Product> Kernel<P::Input> for Panels<P> {
         let target = Target::new(tail.ending, out, images.images * shape.out_image());
 
         let positions = images.images * shape.window.positions();
-        let block = block_len(&self.depth, shape.window.taps(), size_of::<P::Value>());
+        let block = block_len(&self.depth, size_of::<P::Value>());
         let pass = Pass { panels: self, images, tail, target };
         SCRATCH.with_borrow_mut(|scratch| {
-            rows::pad(scratch, shape, images.zero);
+            rows::pad(scratch, self.depth.values.max(shape.channels), images.zero);
             for start in (0..positions).step_by(block) {
                 pass.block(scratch, Block { start, len: block.min(positions - start) });
             }
@@ -64,9 +65,9 @@ impl<P: Product> Kernel<P::Input> for Panels<P> {
 }
 
 /// Positions of a block whose rows fit into [`ROWS_BYTES`], as far as that leaves enough to do per panel.
-fn block_len(depth: &Depth, taps: usize, value: usize) -> usize {
+fn block_len(depth: &Depth, value: usize) -> usize {
     // Where rows are not copied, the windows overlap, mostly by all but one tap.
-    let values = if depth.is_patched { depth.patch() } else { depth.values * depth.runs / taps.max(1) };
+    let values = if depth.is_patched { depth.patch() } else { depth.values / depth.taps };
     let fitting = ROWS_BYTES / (values * value).max(1);
     fitting.clamp(POSITIONS_MIN, POSITIONS_MAX) / POSITIONS_MIN * POSITIONS_MIN
 }
@@ -87,12 +88,16 @@ impl<P: Product> Pass<'_, P> {
         }
         if depth.is_patched {
             for (group, panels) in panels.chunks(per_group).enumerate() {
-                let rows =
-                    rows::patch(scratch, (shape, depth), (block, group), (self.images.x, self.images.zero));
+                let rows = patches::patch(
+                    scratch,
+                    (shape, depth),
+                    (block, group),
+                    (self.images.x, self.images.zero),
+                );
                 panels.iter().for_each(|panel| self.panel(rows, block, (panel, 0)));
             }
         } else {
-            let rows = rows::point(scratch, shape, block, self.images.x);
+            let rows = rows::point(scratch, (shape, depth), block, (self.images.x, self.images.zero));
             for (group, panels) in panels.chunks(per_group).enumerate() {
                 let offset = group * (shape.channels / shape.groups);
                 panels.iter().for_each(|panel| self.panel(rows, block, (panel, offset)));

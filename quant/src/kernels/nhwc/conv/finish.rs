@@ -62,6 +62,12 @@ impl<'a> Columns<'a> {
     pub(super) fn new(tail: &Tail<'a>, channel: usize, live: usize, stride: usize) -> Self {
         Self { scale: &tail.scale[channel..][..live], shift: &tail.shift[channel..][..live], stride }
     }
+
+    /// Columns of register `v`.
+    #[inline(always)]
+    fn live<F: Floats>(&self, v: usize) -> usize {
+        self.scale.len().saturating_sub(v * F::LANES).min(F::LANES)
+    }
 }
 
 /// Stores `M` output pixels of `columns`, the first at `target`.
@@ -69,51 +75,87 @@ impl<'a> Columns<'a> {
 /// Safety: all of them lie in the output, and the CPU has the instruction set.
 #[inline(always)]
 pub(super) unsafe fn store<F: Floats, const M: usize, const V: usize>(
-    mut sums: [[F; V]; M],
+    mut tile: [[F; V]; M],
     columns: &Columns<'_>,
     target: Target,
 ) {
-    let live = |v: usize| columns.scale.len().saturating_sub(v * F::LANES).min(F::LANES);
-    // SAFETY: `live` lanes of scale and shift exist; the caller's for the output.
+    // SAFETY: the caller's.
     unsafe {
-        for v in 0..V {
-            let start = (v * F::LANES).min(columns.scale.len());
-            let scale = F::load(columns.scale.as_ptr().add(start), live(v));
-            let shift = F::load(columns.shift.as_ptr().add(start), live(v));
-            for row in &mut sums {
-                row[v] = row[v].mul_add(scale, shift);
-            }
-        }
+        scale(&mut tile, columns);
         match target {
             Target::Floats { to, lo, hi } => {
-                let (lo, hi) = (F::splat(lo), F::splat(hi));
-                each(&sums, |m, v, sum| {
-                    sum.clamp(lo, hi).store(to.add(m * columns.stride + v * F::LANES), live(v));
-                });
+                clamp(&mut tile, lo, hi);
+                store_floats(&tile, columns, to);
             }
             Target::Grid { to, lo, hi, grid } => {
-                let (lo, hi, scale) = (F::splat(lo), F::splat(hi), F::splat(grid.scale));
-                let (first, last) = (F::splat(grid.lo), F::splat(grid.hi));
-                each(&sums, |m, v, sum| {
-                    let steps = sum.clamp(lo, hi).div(scale).clamp(first, last).round();
-                    steps.mul(scale).store(to.add(m * columns.stride + v * F::LANES), live(v));
-                });
+                clamp(&mut tile, lo, hi);
+                snap(&mut tile, grid);
+                store_floats(&tile, columns, to);
             }
             Target::Codes { to, lo, hi } => {
                 let (lo, hi) = (F::splat(lo), F::splat(hi));
-                each(&sums, |m, v, sum| {
-                    sum.store_codes(lo, hi, to.add(m * columns.stride + v * F::LANES), live(v));
-                });
+                for (m, row) in tile.iter().enumerate() {
+                    for (v, value) in row.iter().enumerate() {
+                        let to = to.add(m * columns.stride + v * F::LANES);
+                        value.store_codes(lo, hi, to, columns.live::<F>(v));
+                    }
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-fn each<F: Copy, const M: usize, const V: usize>(sums: &[[F; V]; M], store: impl Fn(usize, usize, F)) {
-    for (m, row) in sums.iter().enumerate() {
-        for (v, sum) in row.iter().enumerate() {
-            store(m, v, *sum);
+unsafe fn scale<F: Floats, const M: usize, const V: usize>(tile: &mut [[F; V]; M], columns: &Columns<'_>) {
+    for v in 0..V {
+        let (start, live) = (v * F::LANES, columns.live::<F>(v));
+        // SAFETY: as many scales and shifts are there as columns live.
+        unsafe {
+            let scale = F::load(columns.scale.as_ptr().wrapping_add(start), live);
+            let shift = F::load(columns.shift.as_ptr().wrapping_add(start), live);
+            for row in &mut *tile {
+                row[v] = row[v].mul_add(scale, shift);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn clamp<F: Floats, const M: usize, const V: usize>(tile: &mut [[F; V]; M], lo: f32, hi: f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        let (lo, hi) = (F::splat(lo), F::splat(hi));
+        for row in tile {
+            for value in row {
+                *value = value.clamp(lo, hi);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn snap<F: Floats, const M: usize, const V: usize>(tile: &mut [[F; V]; M], grid: Grid) {
+    // SAFETY: the caller's.
+    unsafe {
+        let (scale, lo, hi) = (F::splat(grid.scale), F::splat(grid.lo), F::splat(grid.hi));
+        for row in tile {
+            for value in row {
+                *value = value.div(scale).clamp(lo, hi).round().mul(scale);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store_floats<F: Floats, const M: usize, const V: usize>(
+    tile: &[[F; V]; M],
+    columns: &Columns<'_>,
+    to: *mut f32,
+) {
+    for (m, row) in tile.iter().enumerate() {
+        for (v, value) in row.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { value.store(to.add(m * columns.stride + v * F::LANES), columns.live::<F>(v)) }
         }
     }
 }

@@ -14,6 +14,7 @@ mod depth;
 mod drive;
 mod finish;
 mod panels;
+mod patches;
 mod rows;
 mod scalar;
 #[cfg(test)]

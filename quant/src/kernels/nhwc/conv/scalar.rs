@@ -23,10 +23,6 @@ impl Product for Fma {
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 1;
 
-    fn is_patched(_taps: usize, _channels: usize) -> bool {
-        false
-    }
-
     unsafe fn start(_sums: *const i32, _zero: f32) -> Self::Sum {
         [0.0; LANES]
     }
@@ -69,10 +65,6 @@ impl Product for Bytes {
 
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 1;
-
-    fn is_patched(_taps: usize, _channels: usize) -> bool {
-        false
-    }
 
     unsafe fn start(sums: *const i32, zero: u8) -> Self::Sum {
         // SAFETY: the caller's.

@@ -53,8 +53,6 @@ pub(super) trait Product: Copy + Send + Sync + 'static {
     const STEP: usize;
     /// Registers of sums that a tile has in a row, at most.
     const VECTORS_MAX: usize;
-    /// With how many channels it is faster to copy what is under a window into a patch than to visit the taps.
-    fn is_patched(taps: usize, channels: usize) -> bool;
 
     /// Sums that begin at `-zero * sums`; `LANES` sums.
     unsafe fn start(sums: *const i32, zero: Self::Value) -> Self::Sum;

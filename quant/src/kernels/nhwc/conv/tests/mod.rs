@@ -150,3 +150,119 @@ fn codes_agree_with_the_definition_for_any_shape() {
         check_codes(shape, images, &mut rng);
     }
 }
+
+fn small(window: Window) -> ConvShape {
+    ConvShape { window, channels: 4, out_channels: 20, groups: 2 }
+}
+
+#[test]
+fn extents_of_zero_leave_nothing_to_do_or_sums_of_nothing() {
+    let window = Window { kernel: [3, 3], before: [1, 1], ..Window::pixelwise([4, 5]) };
+    let shapes = [
+        small(Window { out_size: [0, 5], ..window }),
+        small(Window { out_size: [4, 0], ..window }),
+        small(Window { kernel: [0, 3], ..window }),
+        small(Window { kernel: [3, 0], ..window }),
+        small(Window { size: [0, 5], ..window }),
+        small(Window { size: [4, 0], ..window }),
+        ConvShape { channels: 0, ..small(window) },
+        ConvShape { out_channels: 0, ..small(window) },
+        ConvShape { channels: 0, ..small(Window::pixelwise([4, 5])) },
+    ];
+    for (step, shape) in shapes.into_iter().enumerate() {
+        let mut rng = rng(3, step as u64);
+        check_floats(shape, 2, &mut rng);
+        check_codes(shape, 2, &mut rng);
+    }
+    check_floats(small(window), 0, &mut rng(4, 0));
+    check_codes(small(window), 0, &mut rng(4, 0));
+}
+
+#[test]
+fn blocks_of_positions_and_any_split_of_the_images_do_not_show() {
+    let window = Window { kernel: [3, 3], before: [1, 1], ..Window::pixelwise([13, 9]) };
+    for (step, channels) in [3, 17, 40].into_iter().enumerate() {
+        let mut rng = rng(5, step as u64);
+        let shape = ConvShape { window, channels, out_channels: 37, groups: 1 };
+        check_floats(shape, 9, &mut rng);
+        check_codes(shape, 9, &mut rng);
+
+        let (x, weight) = (floats(&mut rng, 5 * shape.image()), floats(&mut rng, 37 * shape.depth()));
+        let (scale, shift) = (vec![1.5; 37], vec![-0.25; 37]);
+        let tail = Tail { scale: &scale, shift: &shift, ending: endings(&mut rng)[2] };
+        let conv = FloatConv::new(Isa::best(), shape, &weight);
+        let (mut whole, mut parts) = (vec![0.0; 5 * shape.out_image()], vec![0.0; 5 * shape.out_image()]);
+        conv.run(5, &x, &tail, Out::Floats(&mut whole));
+        let (front, back) = x.split_at(2 * shape.image());
+        let (first, second) = parts.split_at_mut(2 * shape.out_image());
+        conv.run(2, front, &tail, Out::Floats(first));
+        conv.run(3, back, &tail, Out::Floats(second));
+
+        assert_same(&parts, &whole, shape);
+    }
+}
+
+#[test]
+fn nan_stays_nan_in_floats_and_becomes_the_lowest_code() {
+    let shape = ConvShape { window: Window::pixelwise([5, 5]), channels: 3, out_channels: 33, groups: 1 };
+    let mut rng = rng(6, 0);
+    let mut x = floats(&mut rng, shape.image());
+    x[7] = f32::NAN;
+    let (weight, ones) = (floats(&mut rng, 33 * 3), vec![1.0; 33]);
+    let sums = naive::float_sums(&shape, 1, &x, &weight);
+    for isa in available() {
+        for ending in endings(&mut rng) {
+            let tail = Tail { scale: &ones, shift: &ones, ending };
+            let conv = FloatConv::new(isa, shape, &weight);
+            let ours = ended(Side::End, &tail, sums.len(), |tail, out| conv.run(1, &x, tail, out));
+            let expected = naive::end(&sums, &tail);
+
+            assert_eq!(expected.iter().any(|value| value.is_nan()), matches!(ending, Ending::Float { .. }));
+            assert_same(&ours, &expected, (isa, ending));
+        }
+    }
+}
+
+#[test]
+fn the_longest_sums_of_the_largest_products_do_not_overflow() {
+    let shape =
+        |depth| ConvShape { window: Window::pixelwise([1, 1]), channels: depth, out_channels: 2, groups: 1 };
+    let x = vec![255; INT_DEPTH_MAX];
+    for isa in available() {
+        for weight in [-128, 127] {
+            let conv = IntConv::new(isa, shape(INT_DEPTH_MAX), &vec![weight; 2 * INT_DEPTH_MAX]);
+            let tail = Tail {
+                scale: &[1.0; 2],
+                shift: &[0.0; 2],
+                ending: Ending::Float { lo: f32::NEG_INFINITY, hi: f32::INFINITY, grid: None },
+            };
+            let mut out = [0.0; 2];
+            conv.run(1, &x, 0, &tail, Out::Floats(&mut out));
+
+            let sum = INT_DEPTH_MAX as i32 * 255 * i32::from(weight);
+            assert_eq!(out, [sum as f32; 2], "{isa:?}");
+        }
+        let longer = vec![1; 2 * (INT_DEPTH_MAX + 1)];
+        assert!(std::panic::catch_unwind(|| IntConv::new(isa, shape(INT_DEPTH_MAX + 1), &longer)).is_err());
+    }
+}
+
+#[test]
+fn slices_of_a_wrong_length_are_refused() {
+    let shape = small(Window::pixelwise([3, 3]));
+    let conv = FloatConv::new(Isa::best(), shape, &vec![1.0; 20 * shape.depth()]);
+    let refused = |x: usize, channels: usize, out: usize| {
+        let (values, x) = (vec![1.0; channels], vec![1.0; x]);
+        let ending = Ending::Float { lo: 0.0, hi: 1.0, grid: None };
+        let tail = Tail { scale: &values, shift: &values, ending };
+        let mut out = vec![0.0; out];
+        let run = std::panic::AssertUnwindSafe(|| conv.run(2, &x, &tail, Out::Floats(&mut out)));
+        std::panic::catch_unwind(run).is_err()
+    };
+
+    let (image, out_image) = (shape.image(), shape.out_image());
+    assert!(!refused(2 * image, 20, 2 * out_image));
+    assert!(refused(2 * image - 1, 20, 2 * out_image));
+    assert!(refused(2 * image, 19, 2 * out_image));
+    assert!(refused(2 * image, 20, 2 * out_image - 1));
+}
