@@ -191,17 +191,21 @@ impl Floats for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn store_codes(self, lo: Self, hi: Self, to: *mut u8, live: usize) {
-        // SAFETY: above.
-        unsafe {
-            let codes = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(self, lo), hi));
-            let halves =
-                _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
-            let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves)).to_le_bytes();
-            if live == LANES {
-                to.cast::<[u8; LANES]>().write(bytes);
-            } else {
-                to.copy_from_nonoverlapping(bytes.as_ptr(), live);
+    unsafe fn store_codes<const V: usize>(row: [Self; V], [lo, hi]: [f32; 2], to: *mut u8, live: usize) {
+        for (v, value) in row.into_iter().enumerate() {
+            let (start, live) = (v * LANES, live.saturating_sub(v * LANES).min(LANES));
+            // SAFETY: above.
+            unsafe {
+                let clamped = _mm256_min_ps(_mm256_max_ps(value, _mm256_set1_ps(lo)), _mm256_set1_ps(hi));
+                let codes = _mm256_cvtps_epi32(clamped);
+                let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
+                let halves = _mm_packus_epi32(low, high);
+                let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves)).to_le_bytes();
+                if live == LANES {
+                    to.add(start).cast::<[u8; LANES]>().write(bytes);
+                } else {
+                    to.wrapping_add(start).copy_from_nonoverlapping(bytes.as_ptr(), live);
+                }
             }
         }
     }

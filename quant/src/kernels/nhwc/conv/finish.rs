@@ -93,12 +93,8 @@ pub(super) unsafe fn store<F: Floats, const M: usize, const V: usize>(
                 store_floats(&tile, columns, to);
             }
             Target::Codes { to, lo, hi } => {
-                let (lo, hi) = (F::splat(lo), F::splat(hi));
                 for (m, row) in tile.iter().enumerate() {
-                    for (v, value) in row.iter().enumerate() {
-                        let to = to.add(m * columns.stride + v * F::LANES);
-                        value.store_codes(lo, hi, to, columns.live::<F>(v));
-                    }
+                    F::store_codes(*row, [lo, hi], to.add(m * columns.stride), columns.scale.len());
                 }
             }
         }

@@ -145,11 +145,11 @@ impl Floats for [f32; LANES] {
         }
     }
 
-    unsafe fn store_codes(self, lo: Self, hi: Self, to: *mut u8, live: usize) {
-        for lane in 0..live.min(LANES) {
-            let code = smaller(larger(self[lane], lo[lane]), hi[lane]).round_ties_even();
+    unsafe fn store_codes<const V: usize>(row: [Self; V], [lo, hi]: [f32; 2], to: *mut u8, live: usize) {
+        for (column, value) in row.as_flattened().iter().enumerate().take(live) {
+            let code = smaller(larger(*value, lo), hi).round_ties_even();
             // SAFETY: the caller's.
-            unsafe { to.add(lane).write(code as u8) }
+            unsafe { to.add(column).write(code as u8) }
         }
     }
 }

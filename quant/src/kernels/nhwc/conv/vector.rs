@@ -28,8 +28,9 @@ pub(super) trait Floats: Copy {
     unsafe fn clamp(self, lo: Self, hi: Self) -> Self;
     /// Stores the first `live` values.
     unsafe fn store(self, to: *mut f32, live: usize);
-    /// Stores the first `live` values, clamped to `lo..=hi` within 0..=255 (NaN becomes `lo`) and rounded, as bytes.
-    unsafe fn store_codes(self, lo: Self, hi: Self, to: *mut u8, live: usize);
+    /// Stores the first `live` values of a row of registers as bytes: clamped to `lo..=hi`, which lie within 0..=255, and
+    /// rounded, halves to even. NaN becomes `lo`.
+    unsafe fn store_codes<const V: usize>(row: [Self; V], ends: [f32; 2], to: *mut u8, live: usize);
 }
 
 /// How an instruction set multiplies and sums.
