@@ -4,6 +4,7 @@
 
 use std::arch::x86_64::*;
 
+use super::rows;
 use super::tile::{self, Sweep};
 use super::vector::{Floats, Product};
 
@@ -39,6 +40,10 @@ impl Product for Fma {
 
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 2;
+
+    fn values<'a>(input: &'a [f32], _copy: &'a mut Vec<f32>) -> &'a [f32] {
+        input
+    }
 
     #[inline(always)]
     unsafe fn start(_sums: *const i32, _zero: f32) -> __m256 {
@@ -89,6 +94,10 @@ impl Product for Pairs {
 
     const STEP: usize = 2;
     const VECTORS_MAX: usize = 2;
+
+    fn values<'a>(input: &'a [u8], copy: &'a mut Vec<f32>) -> &'a [i16] {
+        rows::widened(input, copy)
+    }
 
     #[inline(always)]
     unsafe fn start(sums: *const i32, zero: i16) -> __m256i {

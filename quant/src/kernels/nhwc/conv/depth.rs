@@ -25,12 +25,11 @@ impl Depth {
         let (window, channels) = (shape.window, shape.group_channels());
         let [rows, columns] = window.kernel;
         let lies_together = shape.groups == 1 && window.dilation[1] == 1;
-        let is_read_in_place = size_of::<P::Input>() == size_of::<P::Value>();
-        let (taps, is_patched) = if is_read_in_place && channels >= FEW_CHANNELS.max(P::STEP) {
+        let (taps, is_patched) = if channels >= FEW_CHANNELS.max(P::STEP) {
             (1, false)
-        } else if is_read_in_place && lies_together && columns * channels >= P::STEP {
+        } else if lies_together && columns * channels >= P::STEP {
             (columns, false)
-        } else if is_read_in_place && channels >= P::STEP {
+        } else if channels >= P::STEP {
             (1, false)
         } else {
             (rows * columns, true)

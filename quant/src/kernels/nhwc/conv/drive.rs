@@ -6,7 +6,7 @@ use super::depth::Depth;
 use super::finish::{Columns, Target};
 use super::panels::{Panel, Panels};
 use super::patches;
-use super::rows::{self, Block, SCRATCH, Scratch};
+use super::rows::{self, Block, Lines, SCRATCH, Scratch};
 use super::tile::Sweep;
 use super::vector::Product;
 use crate::kernels::nhwc::{Out, Tail};
@@ -51,10 +51,10 @@ impl<P: Product> Kernel<P::Input> for Panels<P> {
         let positions = images.images * shape.window.positions();
         let block = block_len(&self.depth, size_of::<P::Value>());
         let pass = Pass { panels: self, images, tail, target };
-        SCRATCH.with_borrow_mut(|scratch| {
-            rows::pad(scratch, self.depth.values.max(shape.channels), images.zero);
+        SCRATCH.with_borrow_mut(|(scratch, widened)| {
+            rows::pad(scratch, self.depth.values.max(shape.channels), P::Value::from(images.zero));
             for start in (0..positions).step_by(block) {
-                pass.block(scratch, Block { start, len: block.min(positions - start) });
+                pass.block(scratch, widened, Block { start, len: block.min(positions - start) });
             }
         });
     }
@@ -80,24 +80,23 @@ struct Pass<'a, P: Product> {
 }
 
 impl<P: Product> Pass<'_, P> {
-    fn block(&self, scratch: &mut Scratch, block: Block) {
+    fn block(&self, scratch: &mut Scratch, widened: &mut Vec<f32>, block: Block) {
         let Panels { shape, depth, panels, .. } = self.panels;
         let per_group = panels.len() / shape.groups;
         if per_group == 0 {
             return;
         }
+        let lines = block.lines(&shape.window);
+        let width = shape.window.size[1] * shape.channels;
+        let values = P::values(&self.images.x[lines.start * width..lines.end * width], widened);
+        let input = Lines { values, first: lines.start, width, zero: P::Value::from(self.images.zero) };
         if depth.is_patched {
             for (group, panels) in panels.chunks(per_group).enumerate() {
-                let rows = patches::patch(
-                    scratch,
-                    (shape, depth),
-                    (block, group),
-                    (self.images.x, self.images.zero),
-                );
+                let rows = patches::patch(scratch, (shape, depth), (block, group), &input);
                 panels.iter().for_each(|panel| self.panel(rows, block, (panel, 0)));
             }
         } else {
-            let rows = rows::point(scratch, (shape, depth), block, (self.images.x, self.images.zero));
+            let rows = rows::point(scratch, (shape, depth), block, &input);
             for (group, panels) in panels.chunks(per_group).enumerate() {
                 let offset = group * (shape.channels / shape.groups);
                 panels.iter().for_each(|panel| self.panel(rows, block, (panel, offset)));

@@ -1,7 +1,7 @@
 //! Dense and grouped 2-d convolutions over images of f32 or of codes; a linear layer is one of 1x1 over a single pixel.
 //!
 //! An indirect matrix product: a table ([`rows`]) says for every output pixel and tap of the window where the input pixel
-//! lies, so that any stride, padding and dilation costs the same and patches are copied only where that is faster. Weights
+//! lies, so that any stride, padding and dilation costs the same and nothing is copied but short [`patches`]. Weights
 //! lie in panels ([`panels`]) of as many output channels as a tile of sums in registers ([`tile`]) has columns. Each
 //! instruction set says what its registers do ([`vector`], `scalar`, `avx2`, `avx512`); what is stored instead of a sum is
 //! in [`finish`], and who visits all of it in [`drive`]. Start reading there.
@@ -94,7 +94,9 @@ impl FloatConv {
             Isa::Avx2 => Self(Box::new(Panels::<avx2::Fma>::new(shape, weight))),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 | Isa::Vnni => Self(Box::new(Panels::<avx512::Fma>::new(shape, weight))),
-            _ => Self(Box::new(Panels::<scalar::Fma>::new(shape, weight))),
+            Isa::Scalar => Self(Box::new(Panels::<scalar::Fma>::new(shape, weight))),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 | Isa::Vnni => unreachable!("such CPUs have other instructions"),
         }
     }
 
@@ -128,7 +130,9 @@ impl IntConv {
             Isa::Avx512 => Self(Box::new(Panels::<avx512::Pairs>::new(shape, weight))),
             #[cfg(target_arch = "x86_64")]
             Isa::Vnni => Self(Box::new(Panels::<avx512::Fours>::new(shape, weight))),
-            _ => Self(Box::new(Panels::<scalar::Bytes>::new(shape, weight))),
+            Isa::Scalar => Self(Box::new(Panels::<scalar::Bytes>::new(shape, weight))),
+            #[cfg(not(target_arch = "x86_64"))]
+            Isa::Avx2 | Isa::Avx512 | Isa::Vnni => unreachable!("such CPUs have other instructions"),
         }
     }
 

@@ -7,7 +7,6 @@ use std::ops::Range;
 
 use super::ConvShape;
 use super::depth::Depth;
-use super::patches::widen;
 use crate::kernels::nhwc::Window;
 
 /// Buffers that a thread keeps.
@@ -15,11 +14,12 @@ use crate::kernels::nhwc::Window;
 pub(super) struct Scratch {
     pub(super) rows: Vec<*const u8>,
     padding: Vec<f32>,
-    pub(super) patches: Vec<f32>,
+    pub(super) copies: Vec<f32>,
 }
 
 thread_local! {
-    pub(super) static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// Buffers for pointing at rows, and for values that are widened first.
+    pub(super) static SCRATCH: RefCell<(Scratch, Vec<f32>)> = RefCell::default();
 }
 
 /// A number of at most 4 bytes without a destructor.
@@ -54,6 +54,17 @@ pub(super) struct Segment {
 }
 
 impl Block {
+    /// Lines of the input that the windows of the block see.
+    pub(super) fn lines(self, window: &Window) -> Range<usize> {
+        let [rows, columns] = window.out_size;
+        let [start, last] = [self.start, self.start + self.len - 1].map(|position| position / columns);
+        let reach = window.kernel[0].saturating_sub(1) * window.dilation[0] + 1;
+        let line = |padded: usize| padded.saturating_sub(window.before[0]).min(window.size[0]);
+        let first = start / rows * window.size[0] + line(start % rows * window.stride[0]);
+        let end = last / rows * window.size[0] + line(last % rows * window.stride[0] + reach);
+        first..end.max(first)
+    }
+
     pub(super) fn segments(self, window: Window) -> impl Iterator<Item = Segment> {
         let [rows, columns] = window.out_size;
         let mut at = 0;
@@ -69,6 +80,24 @@ impl Block {
     }
 }
 
+/// Lines of the input images, those of all images one after another.
+#[derive(Clone, Copy)]
+pub(super) struct Lines<'x, V> {
+    /// Values from the line `first` on.
+    pub(super) values: &'x [V],
+    pub(super) first: usize,
+    /// Values of a line.
+    pub(super) width: usize,
+    /// The value that stands for 0.
+    pub(super) zero: V,
+}
+
+impl<'x, V> Lines<'x, V> {
+    pub(super) fn line(&self, number: usize) -> &'x [V] {
+        &self.values[(number - self.first) * self.width..][..self.width]
+    }
+}
+
 /// Gives `scratch`'s padding: what a run outside of the image consists of.
 pub(super) fn pad<X: Number>(scratch: &mut Scratch, values: usize, zero: X) {
     buffer::<X>(&mut scratch.padding, values).fill(zero);
@@ -76,24 +105,24 @@ pub(super) fn pad<X: Number>(scratch: &mut Scratch, values: usize, zero: X) {
 
 /// Points at the runs of a block, `(depth.runs, block.len)`. Runs that cross the left or the right edge of the image are
 /// copied, with the padding beyond it.
-pub(super) fn point<'s, X: Number + From<X>, V: Number>(
+pub(super) fn point<'s, V: Number>(
     scratch: &'s mut Scratch,
     (shape, depth): (&ConvShape, &Depth),
     block: Block,
-    (x, zero): (&[X], X),
+    input: &Lines<'_, V>,
 ) -> &'s [*const V] {
-    assert_eq!(size_of::<X>(), size_of::<V>(), "values that are widened are copied into patches");
-    let Scratch { rows, padding, patches } = scratch;
+    let zero = input.zero;
+    let Scratch { rows, padding, copies } = scratch;
     let padding: *const u8 = padding.as_ptr().cast();
-    let copies = if depth.taps > 1 { depth.runs * block.len * depth.values } else { 0 };
-    let copies = buffer::<X>(patches, copies);
+    let copied = if depth.taps > 1 { depth.runs * block.len * depth.values } else { 0 };
+    let copies = buffer::<V>(copies, copied);
     rows.resize(depth.runs * block.len, std::ptr::null());
     for run in 0..depth.runs {
         let run = Run::new(shape, depth.taps, run);
         for segment in block.segments(shape.window) {
             let start = run.number * block.len + segment.at;
             let rows = &mut rows[start..][..segment.columns.len()];
-            let Some(line) = run.line(&segment, x) else {
+            let Some(line) = run.line(&segment, input) else {
                 rows.fill(padding);
                 continue;
             };
@@ -141,10 +170,9 @@ impl Run {
     }
 
     /// The row of the image that the run is in; none above and below it.
-    fn line<'x, X>(&self, segment: &Segment, x: &'x [X]) -> Option<&'x [X]> {
+    fn line<'x, V>(&self, segment: &Segment, input: &Lines<'x, V>) -> Option<&'x [V]> {
         let y = self.window.source(0, segment.row, self.row)?;
-        let values = self.window.size[1] * self.channels;
-        Some(&x[(segment.image * self.window.size[0] + y) * values..][..values])
+        Some(input.line(segment.image * self.window.size[0] + y))
     }
 
     /// Output columns left of, in, and right of the interior.
@@ -165,7 +193,7 @@ impl Run {
     }
 
     /// Copies what lies inside the image, and `zero` for what does not.
-    fn copy<X: Number + From<X>>(&self, line: &[X], column: usize, zero: X, to: &mut [X]) {
+    fn copy<V: Number>(&self, line: &[V], column: usize, zero: V, to: &mut [V]) {
         // Taps of a run that is more than one lie side by side, so those inside of the image do, too.
         let start = column * self.window.stride[1] + self.taps.start;
         let (left, right) = (self.window.before[1], self.window.before[1] + self.window.size[1]);
@@ -175,9 +203,18 @@ impl Run {
         to.fill(zero);
         let skipped = (inside.start - start.min(inside.start)) * self.channels;
         if !from.is_empty() {
-            widen(from, &mut to[skipped..][..from.len()]);
+            to[skipped..][..from.len()].copy_from_slice(from);
         }
     }
+}
+
+/// A copy of codes in twice as many bits.
+pub(super) fn widened<'c>(codes: &[u8], copy: &'c mut Vec<f32>) -> &'c [i16] {
+    let copy = buffer::<i16>(copy, codes.len());
+    for (to, from) in copy.iter_mut().zip(codes) {
+        *to = i16::from(*from);
+    }
+    copy
 }
 
 /// The first `len` numbers of a buffer.

@@ -23,6 +23,10 @@ impl Product for Fma {
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 1;
 
+    fn values<'a>(input: &'a [f32], _copy: &'a mut Vec<f32>) -> &'a [f32] {
+        input
+    }
+
     unsafe fn start(_sums: *const i32, _zero: f32) -> Self::Sum {
         [0.0; LANES]
     }
@@ -65,6 +69,10 @@ impl Product for Bytes {
 
     const STEP: usize = 1;
     const VECTORS_MAX: usize = 1;
+
+    fn values<'a>(input: &'a [u8], _copy: &'a mut Vec<f32>) -> &'a [u8] {
+        input
+    }
 
     unsafe fn start(sums: *const i32, zero: u8) -> Self::Sum {
         // SAFETY: the caller's.

@@ -39,7 +39,7 @@ pub(super) trait Floats: Copy {
 pub(super) trait Product: Copy + Send + Sync + 'static {
     /// What images consist of.
     type Input: Number;
-    /// What rows consist of: the same, or wider, which takes patches.
+    /// What rows consist of: the same, or wider.
     type Value: Number + From<Self::Input>;
     /// What panels consist of.
     type Weight: Number + Send + Sync;
@@ -54,6 +54,9 @@ pub(super) trait Product: Copy + Send + Sync + 'static {
     const STEP: usize;
     /// Registers of sums that a tile has in a row, at most.
     const VECTORS_MAX: usize;
+
+    /// The values of an input: itself, or a copy in which they are wider.
+    fn values<'a>(input: &'a [Self::Input], copy: &'a mut Vec<f32>) -> &'a [Self::Value];
 
     /// Sums that begin at `-zero * sums`; `LANES` sums.
     unsafe fn start(sums: *const i32, zero: Self::Value) -> Self::Sum;
