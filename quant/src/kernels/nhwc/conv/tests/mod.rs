@@ -133,7 +133,7 @@ fn check_codes(shape: ConvShape, images: usize, rng: &mut Rng) {
 
 #[test]
 fn floats_agree_with_the_definition_for_any_shape() {
-    for step in 0..150 {
+    for step in 0..100 {
         let mut rng = rng(1, step);
         let shape = shape(&mut rng);
         let images = between(&mut rng, 1, 3);
@@ -143,7 +143,7 @@ fn floats_agree_with_the_definition_for_any_shape() {
 
 #[test]
 fn codes_agree_with_the_definition_for_any_shape() {
-    for step in 0..150 {
+    for step in 0..100 {
         let mut rng = rng(2, step);
         let shape = shape(&mut rng);
         let images = between(&mut rng, 1, 3);
@@ -184,8 +184,8 @@ fn blocks_of_positions_and_any_split_of_the_images_do_not_show() {
     for (step, channels) in [3, 17, 301].into_iter().enumerate() {
         let mut rng = rng(5, step as u64);
         let shape = ConvShape { window, channels, out_channels: 37, groups: 1 };
-        check_floats(shape, 9, &mut rng);
-        check_codes(shape, 9, &mut rng);
+        check_floats(shape, 4, &mut rng);
+        check_codes(shape, 4, &mut rng);
 
         let (x, weight) = (floats(&mut rng, 5 * shape.image()), floats(&mut rng, 37 * shape.depth()));
         let (scale, shift) = (vec![1.5; 37], vec![-0.25; 37]);
