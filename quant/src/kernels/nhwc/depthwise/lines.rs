@@ -98,23 +98,23 @@ impl<T: Source> Lines<'_, T> {
         whole: &Range<usize>,
     ) {
         let channels = self.channels;
-        for block in 0..channels.div_ceil(S::LANES) {
-            let channel = (block * S::LANES).min(channels - S::LANES);
-            // SAFETY: vectors fit into the channels, and the columns into the line.
-            unsafe {
-                let scale = simd.load(self.tail.scale.as_ptr().add(channel));
-                let shift = simd.load(self.tail.shift.as_ptr().add(channel));
-                let mut next = whole.start;
-                while next < whole.end {
-                    let column = next.min(whole.end - TOGETHER);
+        let mut next = whole.start;
+        while next < whole.end {
+            let column = next.min(whole.end - TOGETHER);
+            for block in 0..channels.div_ceil(S::LANES) {
+                let channel = (block * S::LANES).min(channels - S::LANES);
+                // SAFETY: vectors fit into the channels, and the columns into the line.
+                unsafe {
+                    let scale = simd.load(self.tail.scale.as_ptr().add(channel));
+                    let shift = simd.load(self.tail.shift.as_ptr().add(channel));
                     let sums = self.sums::<S, E, TAPS, STRIDE>(simd, line, [column, channel]);
                     for (at, sum) in sums.into_iter().enumerate() {
                         let out = line.out.add((column + at) * channels + channel);
                         finish.store(simd, out, simd.fma(sum, scale, shift));
                     }
-                    next += TOGETHER;
                 }
             }
+            next += TOGETHER;
         }
     }
 

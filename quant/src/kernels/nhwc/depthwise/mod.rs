@@ -3,6 +3,8 @@
 //! Vectors run over the channels, which lie together. What lies in the padding is left out of a sum. Start reading at
 //! [`lines`]; [`IntDepthwise`] has a second way where the CPU has dot products of bytes.
 
+#[cfg(target_arch = "x86_64")]
+mod dots;
 mod exact;
 mod lines;
 
@@ -11,6 +13,8 @@ use std::mem::size_of_val;
 use super::simd::dispatch_ended;
 use super::taps::check_lengths;
 use super::{Isa, Out, Tail, Window};
+#[cfg(target_arch = "x86_64")]
+use dots::Dots;
 use exact::Exact;
 use lines::Lines;
 
@@ -69,6 +73,9 @@ pub(crate) struct IntDepthwise {
     weight: Vec<f32>,
     /// Whether sums in f32 are exact, as they are for all but huge windows.
     exact_in_f32: bool,
+    /// The same weight for dot products of bytes, if the CPU has them.
+    #[cfg(target_arch = "x86_64")]
+    dots: Option<Dots>,
 }
 
 impl IntDepthwise {
@@ -87,25 +94,37 @@ impl IntDepthwise {
             sums.iter_mut().zip(tap).for_each(|(sum, w)| *sum += 255 * i64::from(w.unsigned_abs()));
         }
         let exact_in_f32 = sums.iter().all(|sum| *sum <= EXACT_IN_F32);
-        let weight = weight.into_iter().map(f32::from).collect();
-        Self { isa, window, channels, weight, exact_in_f32 }
+        Self {
+            isa,
+            window,
+            channels,
+            exact_in_f32,
+            #[cfg(target_arch = "x86_64")]
+            dots: if isa == Isa::Vnni { Dots::new(window, channels, &weight) } else { None },
+            weight: weight.into_iter().map(f32::from).collect(),
+        }
     }
 
     /// Convolves images `(images, h, w, channels)` to `(images, h', w', channels)`; padding counts as `zero`.
     ///
     /// Panics: a slice has another length, or the ending and the output are of different kinds.
-    pub(crate) fn run(&self, images: usize, x: &[u8], zero: u8, tail: &Tail<'_>, out: Out<'_>) {
-        let zero = f32::from(zero);
+    pub(crate) fn run(&self, images: usize, x: &[u8], zero: u8, tail: &Tail<'_>, mut out: Out<'_>) {
         let lines = Lines {
             window: &self.window,
             images,
             channels: self.channels,
             x,
-            zero,
+            zero: f32::from(zero),
             weight: &self.weight,
             tail,
         };
         lines.check(&out);
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(dots), Out::Codes(out)) = (&self.dots, &mut out)
+            && dots.can_store(tail)
+        {
+            return dots.run((x, zero), tail, out);
+        }
         if self.exact_in_f32 {
             dispatch_ended(self.isa, self.channels, lines, (tail.ending, out));
         } else {
@@ -115,7 +134,10 @@ impl IntDepthwise {
 
     /// Memory of the packed weight.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(self.weight.as_slice())
+        let bytes = size_of_val(self.weight.as_slice());
+        #[cfg(target_arch = "x86_64")]
+        let bytes = bytes + self.dots.as_ref().map_or(0, Dots::bytes);
+        bytes
     }
 }
 

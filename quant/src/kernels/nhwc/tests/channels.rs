@@ -25,8 +25,7 @@ fn gathering_follows_the_map_in_every_image() {
         let (images, image, len) = (rng.below(4), between(rng, 1, 50), rng.below(70));
         let map: Vec<u32> = (0..len).map(|_| rng.below(image) as u32).collect();
         let x = codes(rng, if len == 0 { 0 } else { images * image });
-        let expected: Vec<u8> =
-            x.chunks(image).flat_map(|x| map.iter().map(|at| x[*at as usize])).collect();
+        let expected: Vec<u8> = x.chunks(image).flat_map(|x| map.iter().map(|at| x[*at as usize])).collect();
         compare_moves(
             (&x, &expected),
             |x, out| gather((x, image), &map, out),
@@ -51,7 +50,11 @@ fn spans_of_channels_are_taken_and_put_back() {
             |x, out| take_channels(x, span, out),
         );
         let kept: Vec<u8> = (0..x.len()).map(|at| if inside(at) { x[at] } else { 7 }).collect();
-        compare_moves((&taken, &kept), |x, out| put_channels(x, span, out), |x, out| put_channels(x, span, out));
+        compare_moves(
+            (&taken, &kept),
+            |x, out| put_channels(x, span, out),
+            |x, out| put_channels(x, span, out),
+        );
     }
 }
 

@@ -2,6 +2,9 @@ use super::*;
 use crate::kernels::nhwc::math;
 use crate::kernels::nhwc::simd::One;
 
+/// A curve's value for the value at a place.
+type Definition<'a> = dyn Fn(usize, f32) -> f32 + 'a;
+
 const PLAIN: Ending = Ending::Float { lo: f32::NEG_INFINITY, hi: f32::INFINITY, grid: None };
 
 /// How many f32 lie between two values, from 0 for equal ones.
@@ -36,7 +39,8 @@ fn powers_are_within_one_unit_of_the_last_place() {
         let expected = f64::from(base).powf(f64::from(exponent));
         assert!(distance(math::power(base, exponent), expected) <= 1.0, "{base}^{exponent}");
     }
-    for (base, exponent) in [(0.0, 0.5), (0.0, -1.0), (0.0, 0.0), (f32::INFINITY, 0.5), (f32::INFINITY, -2.0)] {
+    for (base, exponent) in [(0.0, 0.5), (0.0, -1.0), (0.0, 0.0), (f32::INFINITY, 0.5), (f32::INFINITY, -2.0)]
+    {
         assert_eq!(math::power(base, exponent), base.powf(exponent));
     }
     assert!(math::power(-1.0, 0.5).is_nan() && math::power(f32::NAN, 0.5).is_nan());
@@ -62,7 +66,7 @@ fn curves_are_their_definitions_on_every_instruction_set() {
         let (xs, guards) = (guarded(&x), guarded(&slopes));
         let unit = |x: f32| x.clamp(0.0, 1.0);
         let (alpha, beta) = (0.3, 0.4);
-        let curves: [(Curve<'_>, &dyn Fn(usize, f32) -> f32); 6] = [
+        let curves: [(Curve<'_>, &Definition<'_>); 6] = [
             (Curve::Identity, &|_, x| x),
             (Curve::LeakyRelu { slope: 0.1 }, &|_, x| if x < 0.0 { 0.1 * x } else { x }),
             (Curve::PRelu { slopes: &guards[0] }, &|at, x| {
@@ -86,8 +90,11 @@ fn sigmoids_are_within_two_units_of_the_last_place() {
     let x: Vec<f32> = (0..60_000).map(|at| -86.0 + at as f32 * 0.003).collect();
     let mut out = vec![0.0; x.len()];
     Curve::Sigmoid.apply(Isa::best(), &x, PLAIN, Out::Floats(&mut out));
-    let worst =
-        x.iter().zip(&out).map(|(x, y)| distance(*y, 1.0 / (1.0 + (-f64::from(*x)).exp()))).fold(0.0, f64::max);
+    let worst = x
+        .iter()
+        .zip(&out)
+        .map(|(x, y)| distance(*y, 1.0 / (1.0 + (-f64::from(*x)).exp())))
+        .fold(0.0, f64::max);
     assert!(worst <= 2.0, "{worst}");
 }
 
