@@ -31,6 +31,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::F) -> S::F {
 }
 
 /// `base^exponent` for a base that is not negative, off by less than one unit in the last place of f32; else NaN.
+#[inline(always)]
 pub(super) fn power(base: f32, exponent: f32) -> f32 {
     let (base, exponent) = (f64::from(base), f64::from(exponent));
     if exponent == 0.0 {
@@ -47,6 +48,7 @@ pub(super) fn power(base: f32, exponent: f32) -> f32 {
 }
 
 /// For positive normal numbers: `2 * atanh((m - 1) / (m + 1)) + e * ln(2)` with `m` between `sqrt(1/2)` and `sqrt(2)`.
+#[inline(always)]
 fn ln_f64(x: f64) -> f64 {
     const MANTISSA_BITS: u32 = 52;
     const ONE: u64 = 1023 << MANTISSA_BITS;
@@ -66,6 +68,7 @@ fn ln_f64(x: f64) -> f64 {
 }
 
 /// Beyond +-700 what f32 can hold is left far behind.
+#[inline(always)]
 fn exp_f64(x: f64) -> f64 {
     let x = x.clamp(-700.0, 700.0);
     let n = (x * LOG2_E).round_ties_even();

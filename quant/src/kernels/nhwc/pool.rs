@@ -73,24 +73,43 @@ impl Pool {
         check_lengths(lengths, places.map(|places| images * places * self.channels));
     }
 
-    /// Where position `index`, counted over all images, has its values.
+    /// Where the window at an output position of an image, counted over all images, has its values.
     #[inline(always)]
-    fn view(&self, index: usize) -> View {
-        let [height, width] = self.window.out_size;
-        let (row, column) = (index / width, index % width);
-        let image = row / height;
-        let row = row % height;
-        let (rows, columns) = (taps_inside(&self.window, 0, row), taps_inside(&self.window, 1, column));
-        // Only the corner is clipped: where no tap is inside, it is not read.
-        let y = (row * self.window.stride[0] + rows.start * self.window.dilation[0])
-            .saturating_sub(self.window.before[0]);
-        let x = (column * self.window.stride[1] + columns.start * self.window.dilation[1])
-            .saturating_sub(self.window.before[1]);
-        let corner = ((image * self.window.size[0] + y) * self.window.size[1] + x) * self.channels;
-        let down = self.window.dilation[0] * self.window.size[1] * self.channels;
-        let right = self.window.dilation[1] * self.channels;
+    fn view(&self, image: usize, [row, column]: [usize; 2]) -> View {
+        let window = &self.window;
+        let (rows, columns) = (taps_inside(window, 0, row), taps_inside(window, 1, column));
+        // Clipped where no tap is inside, and then nothing is read.
+        let first = |axis: usize, position: usize, tap: usize| {
+            (position * window.stride[axis] + tap * window.dilation[axis]).saturating_sub(window.before[axis])
+        };
+        let (y, x) = (first(0, row, rows.start), first(1, column, columns.start));
+        let corner = ((image * window.size[0] + y) * window.size[1] + x) * self.channels;
+        let down = window.dilation[0] * window.size[1] * self.channels;
+        let right = window.dilation[1] * self.channels;
         View { corner, rows: rows.len(), columns: columns.len(), down, right }
     }
+
+    /// Goes through all outputs, pixel by pixel.
+    #[inline(always)]
+    fn each<T>(&self, out: &mut [T], mut reduce: impl Reduce<T>) {
+        let [height, width] = self.window.out_size;
+        let line = width * self.channels;
+        if line == 0 {
+            return;
+        }
+        for (index, out) in out.chunks_exact_mut(line).enumerate() {
+            let (image, row) = (index / height, index % height);
+            for (column, out) in out.chunks_exact_mut(self.channels).enumerate() {
+                reduce.pixel(self.view(image, [row, column]), row * width + column, out);
+            }
+        }
+    }
+}
+
+/// What makes an output pixel of a window.
+trait Reduce<T> {
+    /// `position` is counted within the image.
+    fn pixel(&mut self, view: View, position: usize, out: &mut [T]);
 }
 
 /// The values of one window: their first, their numbers, and the distances of neighbours.
@@ -129,18 +148,27 @@ struct Max<'a> {
 impl Kernel for Max<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let channels = self.pool.channels;
-        for (index, out) in self.out.chunks_exact_mut(channels.max(1)).enumerate() {
-            let view = self.pool.view(index);
-            let mut channel = 0;
-            while channel + ABREAST * S::LANES <= channels {
-                max::<S, ABREAST>(simd, self.x, view, (out, channel));
-                channel += ABREAST * S::LANES;
-            }
-            while channel < channels {
-                max::<S, 1>(simd, self.x, view, (out, channel.min(channels - S::LANES)));
-                channel += S::LANES;
-            }
+        self.pool.each(self.out, LargestOf { simd, x: self.x });
+    }
+}
+
+struct LargestOf<'a, S> {
+    simd: S,
+    x: &'a [f32],
+}
+
+impl<S: Simd> Reduce<f32> for LargestOf<'_, S> {
+    #[inline(always)]
+    fn pixel(&mut self, view: View, _position: usize, out: &mut [f32]) {
+        let channels = out.len();
+        let mut channel = 0;
+        while channel + ABREAST * S::LANES <= channels {
+            max::<S, ABREAST>(self.simd, self.x, view, (out, channel));
+            channel += ABREAST * S::LANES;
+        }
+        while channel < channels {
+            max::<S, 1>(self.simd, self.x, view, (out, channel.min(channels - S::LANES)));
+            channel += S::LANES;
         }
     }
 }
@@ -170,15 +198,23 @@ struct MaxCodes<'a> {
 impl Kernel for MaxCodes<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _simd: S) {
-        let channels = self.pool.channels;
-        for (index, out) in self.out.chunks_exact_mut(channels.max(1)).enumerate() {
-            let view = self.pool.view(index);
-            match channels {
-                64.. => max_codes::<64>(self.x, view, out),
-                16.. => max_codes::<16>(self.x, view, out),
-                4.. => max_codes::<4>(self.x, view, out),
-                _ => max_codes::<1>(self.x, view, out),
-            }
+        self.pool.each(self.out, LargestCodes { x: self.x });
+    }
+}
+
+struct LargestCodes<'a> {
+    x: &'a [u8],
+}
+
+impl Reduce<u8> for LargestCodes<'_> {
+    #[inline(always)]
+    fn pixel(&mut self, view: View, _position: usize, out: &mut [u8]) {
+        match out.len() {
+            64.. => max_codes::<64>(self.x, view, out),
+            32.. => max_codes::<32>(self.x, view, out),
+            16.. => max_codes::<16>(self.x, view, out),
+            4.. => max_codes::<4>(self.x, view, out),
+            _ => max_codes::<1>(self.x, view, out),
         }
     }
 }
@@ -221,41 +257,23 @@ impl Ended for Average<'_> {
     }
 }
 
-impl Average<'_> {
+impl<'a> Average<'a> {
     #[inline(always)]
     fn positions<S: Simd, E: Finish<S>, T: Source>(
         self,
         simd: S,
         finish: E,
-        x: (&[T], S::F),
+        x: (&'a [T], S::F),
         out: &mut [E::Item],
     ) {
-        let channels = self.pool.channels;
-        for (index, out) in out.chunks_exact_mut(channels.max(1)).enumerate() {
-            let view = self.pool.view(index);
-            let reciprocal = simd.splat(self.reciprocal(index));
-            let mut channel = 0;
-            while channel < channels {
-                let wide = channel + ABREAST * S::LANES <= channels;
-                if wide {
-                    let sums = sum::<S, T, ABREAST>(simd, x, view, channel);
-                    self.finish(simd, finish, (sums, reciprocal), (out, channel));
-                    channel += ABREAST * S::LANES;
-                } else {
-                    let at = channel.min(channels - S::LANES);
-                    let sums = sum::<S, T, 1>(simd, x, view, at);
-                    self.finish(simd, finish, (sums, reciprocal), (out, at));
-                    channel += S::LANES;
-                }
-            }
-        }
+        self.pool.each(out, MeanOf { simd, finish, average: self, x });
     }
 
     /// One where all windows have the same number of values: then multiplying changes nothing.
     #[inline(always)]
-    fn reciprocal(self, index: usize) -> f32 {
+    fn reciprocal(self, position: usize) -> f32 {
         match self.mean.reciprocals {
-            Some(values) => values[index % values.len()],
+            Some(values) => values[position],
             None => 1.0,
         }
     }
@@ -273,6 +291,35 @@ impl Average<'_> {
             let channel = channel + at * S::LANES;
             let (scale, shift) = (simd.floats(tail.scale, channel), simd.floats(tail.shift, channel));
             finish.put(simd, (out, channel), simd.fma(simd.mul(sum, reciprocal), scale, shift));
+        }
+    }
+}
+
+struct MeanOf<'a, S: Simd, E, T> {
+    simd: S,
+    finish: E,
+    average: Average<'a>,
+    /// Values, and what stands for zero.
+    x: (&'a [T], S::F),
+}
+
+impl<S: Simd, E: Finish<S>, T: Source> Reduce<E::Item> for MeanOf<'_, S, E, T> {
+    #[inline(always)]
+    fn pixel(&mut self, view: View, position: usize, out: &mut [E::Item]) {
+        let Self { simd, finish, average, x } = *self;
+        let reciprocal = simd.splat(average.reciprocal(position));
+        let channels = out.len();
+        let mut channel = 0;
+        while channel + ABREAST * S::LANES <= channels {
+            let sums = sum::<S, T, ABREAST>(simd, x, view, channel);
+            average.finish(simd, finish, (sums, reciprocal), (out, channel));
+            channel += ABREAST * S::LANES;
+        }
+        while channel < channels {
+            let at = channel.min(channels - S::LANES);
+            let sums = sum::<S, T, 1>(simd, x, view, at);
+            average.finish(simd, finish, (sums, reciprocal), (out, at));
+            channel += S::LANES;
         }
     }
 }
@@ -302,20 +349,33 @@ struct AverageExactly<'a>(Average<'a>);
 impl Ended for AverageExactly<'_> {
     #[inline(always)]
     fn run<S: Simd, E: Finish<S>>(self, simd: S, finish: E, out: &mut [E::Item]) {
-        let Average { pool, x, .. } = self.0;
-        let Values::Codes { codes, zero } = x else { unreachable!("sums of floats may round") };
-        for (index, out) in out.chunks_exact_mut(pool.channels.max(1)).enumerate() {
-            let view = pool.view(index);
-            let reciprocal = simd.splat(self.0.reciprocal(index));
-            for channel in 0..pool.channels {
-                let mut sum = 0_i64;
-                for row in view.rows() {
-                    for column in view.columns() {
-                        sum += i64::from(codes[view.at(row, column) + channel]) - i64::from(zero);
-                    }
+        let Values::Codes { codes, zero } = self.0.x else { unreachable!("sums of floats may round") };
+        self.0.pool.each(out, ExactMeanOf { simd, finish, average: self.0, codes, zero });
+    }
+}
+
+struct ExactMeanOf<'a, S, E> {
+    simd: S,
+    finish: E,
+    average: Average<'a>,
+    codes: &'a [u8],
+    zero: u8,
+}
+
+impl<S: Simd, E: Finish<S>> Reduce<E::Item> for ExactMeanOf<'_, S, E> {
+    #[inline(always)]
+    fn pixel(&mut self, view: View, position: usize, out: &mut [E::Item]) {
+        assert!(S::LANES == 1, "one value at a time");
+        let reciprocal = self.simd.splat(self.average.reciprocal(position));
+        for channel in 0..out.len() {
+            let mut sum = 0_i64;
+            for row in view.rows() {
+                for column in view.columns() {
+                    sum += i64::from(self.codes[view.at(row, column) + channel]) - i64::from(self.zero);
                 }
-                self.0.finish(simd, finish, ([simd.splat(sum as f32)], reciprocal), (out, channel));
             }
+            let sum = [self.simd.splat(sum as f32)];
+            self.average.finish(self.simd, self.finish, (sum, reciprocal), (out, channel));
         }
     }
 }

@@ -45,15 +45,14 @@ fn sum_of_exp<S: Simd>(simd: S, x: &[f32], max: f32) -> f32 {
     const WIDEST: usize = 16;
     let mut values = [0.0; WIDEST];
     let mut sum = 0.0;
-    let mut chunks = x.chunks_exact(S::LANES);
-    for x in &mut chunks {
-        simd.put(&mut values, 0, exp(simd, simd.sub(simd.floats(x, 0), simd.splat(max))));
-        for value in &values[..S::LANES] {
+    for block in 0..x.len().div_ceil(S::LANES) {
+        let next = block * S::LANES;
+        let at = next.min(x.len() - S::LANES);
+        simd.put(&mut values, 0, exp(simd, simd.sub(simd.floats(x, at), simd.splat(max))));
+        // Those of an overlapping block that were not added yet.
+        for value in &values[next - at..S::LANES] {
             sum += value;
         }
-    }
-    for x in chunks.remainder() {
-        sum += exp(One, x - max);
     }
     sum
 }
@@ -97,10 +96,8 @@ impl Ended for Normalised<'_> {
         for (x, out) in self.x.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
             for block in 0..channels.div_ceil(S::LANES) {
                 let at = (block * S::LANES).min(channels - S::LANES);
-                for (lane, sum) in sums[..S::LANES].iter_mut().enumerate() {
-                    *sum = self.lrn.sum(x, at + lane);
-                }
-                let sum = self.lrn.power(simd, simd.floats(&sums, 0));
+                let sum = self.lrn.sums(simd, (x, at), &mut sums);
+                let sum = self.lrn.power(simd, sum);
                 finish.put(simd, (out, at), simd.div(simd.floats(x, at), sum));
             }
         }
@@ -108,6 +105,24 @@ impl Ended for Normalised<'_> {
 }
 
 impl Lrn {
+    /// The sums of a vector of channels, at once where none of them is near the first or the last channel.
+    #[inline(always)]
+    fn sums<S: Simd>(self, simd: S, (x, at): (&[f32], usize), sums: &mut [f32]) -> S::F {
+        let before = (self.size - 1) / 2;
+        if at < before || at + S::LANES + self.size - 1 - before > x.len() {
+            for (lane, sum) in sums[..S::LANES].iter_mut().enumerate() {
+                *sum = self.sum(x, at + lane);
+            }
+            return simd.floats(sums, 0);
+        }
+        let mut sum = simd.splat(0.0);
+        for near in 0..self.size {
+            let x = simd.floats(x, at - before + near);
+            sum = simd.fma(x, x, sum);
+        }
+        simd.fma(sum, simd.splat(self.alpha / self.size as f32), simd.splat(self.bias))
+    }
+
     /// `bias + alpha / size * sum(x'^2)`.
     #[inline(always)]
     fn sum(self, x: &[f32], channel: usize) -> f32 {

@@ -55,7 +55,7 @@ pub(super) trait Simd: Copy {
     unsafe fn load_codes(self, x: *const u8) -> Self::F;
     /// SAFETY: `LANES` values can be written at `out`.
     unsafe fn store(self, out: *mut f32, x: Self::F);
-    /// Stores integers of 0..=255; anything for other values.
+    /// Stores values of 0..=255 as integers, rounding halves to even; anything for other values.
     ///
     /// SAFETY: `LANES` bytes can be written at `out`.
     unsafe fn store_codes(self, out: *mut u8, x: Self::F);
@@ -76,7 +76,7 @@ pub(super) trait Simd: Copy {
         unsafe { self.store(out.as_mut_ptr(), x) }
     }
 
-    /// Stores integers of 0..=255 at `at`; anything for other values.
+    /// Stores values of 0..=255 at `at`, rounding halves to even; anything for other values.
     #[inline(always)]
     fn put_codes(self, out: &mut [u8], at: usize, x: Self::F) {
         let out = &mut out[at..at + Self::LANES];
@@ -140,7 +140,7 @@ impl<S: Simd> Finish<S> for ToCodes<S> {
     unsafe fn store(self, simd: S, out: *mut u8, x: S::F) {
         let x = simd.smaller(simd.greater(x, self.lo), self.hi);
         // SAFETY: the caller's promise.
-        unsafe { simd.store_codes(out, simd.round(x)) }
+        unsafe { simd.store_codes(out, x) }
     }
 }
 

@@ -94,6 +94,6 @@ impl Simd for One {
     #[inline(always)]
     unsafe fn store_codes(self, out: *mut u8, x: f32) {
         // SAFETY: the caller's promise.
-        unsafe { *out = x as u8 }
+        unsafe { *out = x.round_ties_even() as u8 }
     }
 }
