@@ -55,10 +55,17 @@ thread_local! {
     static PREPARED: RefCell<Prepared> = RefCell::default();
 }
 
-/// Channel of a lane after the interleaving, which works within 128 bits.
-fn channel(place: usize) -> usize {
+/// Kinds of blocks: with all channels, with more than half of them, and with so few that two pixels lie side by side.
+const FULL: usize = 0;
+const PART: usize = 1;
+const HALF: usize = 2;
+
+/// Channel of a lane after the interleaving, which works within 128 bits; both halves of a `HALF` block have the same.
+fn channel(place: usize, channels: usize) -> usize {
     let (block, quarter, lane) = (place / BLOCK, place % BLOCK / LANES, place % LANES);
-    block * BLOCK + lane / 4 * LANES + quarter * 4 + lane % 4
+    let half = channels - block * BLOCK <= BLOCK / 2;
+    let part = if half { lane / 4 % 2 } else { lane / 4 };
+    block * BLOCK + part * LANES + quarter * 4 + lane % 4
 }
 
 impl Dots {
@@ -73,11 +80,11 @@ impl Dots {
         let padded = channels.next_multiple_of(BLOCK);
         let mut packed = vec![0; padded * groups * width * ROWS];
         let mut sums = vec![0; width * padded];
-        for place in (0..padded).filter(|place| channel(*place) < channels) {
+        for place in (0..padded).filter(|place| channel(*place, channels) < channels) {
             let (block, lane) = (place / BLOCK, place % BLOCK);
             for tap in 0..height * width {
                 let (row, column) = (tap / width, tap % width);
-                let w = weight[tap * channels + channel(place)];
+                let w = weight[tap * channels + channel(place, channels)];
                 let panel = (block * groups + row / ROWS) * width + column;
                 packed[(panel * BLOCK + lane) * ROWS + row % ROWS] = w;
                 sums[column * padded + place] += i32::from(w);
@@ -121,7 +128,7 @@ impl Dots {
 
     fn prepare(&self, prepared: &mut Prepared, zero: u8, tail: &Tail<'_>) {
         let places = 0..self.padded();
-        let of = |values: &[f32], place| values.get(channel(place)).copied().unwrap_or(0.0);
+        let of = |values: &[f32], place| values.get(channel(place, self.channels)).copied().unwrap_or(0.0);
         prepared.scale.clear();
         prepared.scale.extend(places.clone().map(|place| of(tail.scale, place)));
         prepared.shift.clear();
@@ -198,36 +205,52 @@ impl Line<'_> {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     unsafe fn columns<const TAPS: usize, const STRIDE: usize>(&self, whole: &Range<usize>) {
-        let channels = self.dots.channels;
-        for next in whole.clone().step_by(TOGETHER) {
-            let column = next.min(whole.end - TOGETHER);
-            for block in 0..channels / BLOCK {
-                // SAFETY: as above.
-                unsafe { self.together::<TAPS, STRIDE, true>(column, block) }
-            }
-            if !channels.is_multiple_of(BLOCK) {
-                // SAFETY: as above.
-                unsafe { self.together::<TAPS, STRIDE, false>(column, channels / BLOCK) }
+        let blocks = self.dots.channels / BLOCK;
+        for next in whole.clone().step_by(2 * TOGETHER) {
+            let columns = [next, next + TOGETHER].map(|column| column.min(whole.end - TOGETHER));
+            let both = next + TOGETHER < whole.end;
+            // SAFETY: as above.
+            unsafe {
+                for block in 0..blocks {
+                    self.together::<TAPS, STRIDE, FULL>([columns[0]; 2], block);
+                    if both {
+                        self.together::<TAPS, STRIDE, FULL>([columns[1]; 2], block);
+                    }
+                }
+                match self.dots.channels % BLOCK {
+                    0 => (),
+                    1..=32 => self.together::<TAPS, STRIDE, HALF>(columns, blocks),
+                    _ => {
+                        self.together::<TAPS, STRIDE, PART>([columns[0]; 2], blocks);
+                        if both {
+                            self.together::<TAPS, STRIDE, PART>([columns[1]; 2], blocks);
+                        }
+                    }
+                }
             }
         }
     }
 
+    /// Some columns from the first of `columns` on, and in a `HALF` block as many from the second.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn together<const TAPS: usize, const STRIDE: usize, const FULL: bool>(
+    unsafe fn together<const TAPS: usize, const STRIDE: usize, const KIND: usize>(
         &self,
-        column: usize,
+        columns: [usize; 2],
         block: usize,
     ) {
         let (window, channels) = (&self.dots.window, self.dots.channels);
         // SAFETY: as above.
         unsafe {
             let mut sums = [self.start(window.kernel[1], block); TOGETHER];
+            let first = columns.map(|column| (column * STRIDE - window.before[1]) * channels + block * BLOCK);
             for group in 0..window.kernel[0].div_ceil(ROWS) {
                 let weight = self.weight(block, group);
-                let first = (column * STRIDE - window.before[1]) * channels + block * BLOCK;
                 for place in 0..(TOGETHER - 1) * STRIDE + TAPS {
-                    let quarters = self.interleave::<FULL>(group, first + place * channels);
+                    let quarters = self.interleave::<KIND>(
+                        group,
+                        [first[0] + place * channels, first[1] + place * channels],
+                    );
                     for (at, sums) in sums.iter_mut().enumerate() {
                         if place >= at * STRIDE && place - at * STRIDE < TAPS {
                             dot(sums, &quarters, weight.add((place - at * STRIDE) * BLOCK * ROWS));
@@ -236,7 +259,7 @@ impl Line<'_> {
                 }
             }
             for (at, sums) in sums.iter().enumerate() {
-                self.store::<FULL>(sums, column + at, block);
+                self.store::<KIND>(sums, [columns[0] + at, columns[1] + at], block);
             }
         }
     }
@@ -244,20 +267,23 @@ impl Line<'_> {
     /// One output column, wherever it lies.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     unsafe fn column(&self, column: usize) {
-        let channels = self.dots.channels;
-        for block in 0..channels / BLOCK {
-            // SAFETY: as above.
-            unsafe { self.single::<true>(column, block) }
-        }
-        if !channels.is_multiple_of(BLOCK) {
-            // SAFETY: as above.
-            unsafe { self.single::<false>(column, channels / BLOCK) }
+        let blocks = self.dots.channels / BLOCK;
+        // SAFETY: as above.
+        unsafe {
+            for block in 0..blocks {
+                self.single::<FULL>(column, block);
+            }
+            match self.dots.channels % BLOCK {
+                0 => (),
+                1..=32 => self.single::<HALF>(column, blocks),
+                _ => self.single::<PART>(column, blocks),
+            }
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn single<const FULL: bool>(&self, column: usize, block: usize) {
+    unsafe fn single<const KIND: usize>(&self, column: usize, block: usize) {
         let (window, channels) = (&self.dots.window, self.dots.channels);
         // SAFETY: as above; the columns of the taps are inside the image.
         unsafe {
@@ -268,11 +294,11 @@ impl Line<'_> {
                 }
                 let place = column * window.stride[1] + tap * window.dilation[1] - window.before[1];
                 for group in 0..window.kernel[0].div_ceil(ROWS) {
-                    let quarters = self.interleave::<FULL>(group, place * channels + block * BLOCK);
+                    let quarters = self.interleave::<KIND>(group, [place * channels + block * BLOCK; 2]);
                     dot(&mut sums, &quarters, self.weight(block, group).add(tap * BLOCK * ROWS));
                 }
             }
-            self.store::<FULL>(&sums, column, block);
+            self.store::<KIND>(&sums, [column; 2], block);
         }
     }
 
@@ -299,16 +325,25 @@ impl Line<'_> {
         unsafe { self.dots.weight.as_ptr().add(panel * BLOCK * ROWS) }
     }
 
-    /// The channels of a block in the four rows of a group, `at` values from their beginnings.
+    /// The channels of a block in the four rows of a group, `at` values from their beginnings: the first of them alone, or
+    /// both side by side.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn interleave<const FULL: bool>(&self, group: usize, at: usize) -> Quarters {
+    unsafe fn interleave<const KIND: usize>(&self, group: usize, at: [usize; 2]) -> Quarters {
         let mut rows = [_mm512_setzero_si512(); ROWS];
         for (index, row) in rows.iter_mut().enumerate() {
             // SAFETY: as above.
             *row = unsafe {
-                let x = self.rows[group * ROWS + index].add(at).cast::<i8>();
-                if FULL { _mm512_loadu_si512(x.cast()) } else { _mm512_maskz_loadu_epi8(self.rest(), x) }
+                let x = at.map(|at| self.rows[group * ROWS + index].add(at).cast::<i8>());
+                match KIND {
+                    FULL => _mm512_loadu_si512(x[0].cast()),
+                    PART => _mm512_maskz_loadu_epi8(self.rest(), x[0]),
+                    _ => {
+                        let rest = self.rest() as __mmask32;
+                        let [low, high] = x.map(|x| _mm256_maskz_loadu_epi8(rest, x));
+                        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+                    }
+                }
             };
         }
         let [a, b, c, d] = rows;
@@ -331,7 +366,7 @@ impl Line<'_> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn store<const FULL: bool>(&self, sums: &Quarters, column: usize, block: usize) {
+    unsafe fn store<const KIND: usize>(&self, sums: &Quarters, columns: [usize; 2], block: usize) {
         let mut codes = *sums;
         // SAFETY: as above.
         unsafe {
@@ -345,11 +380,15 @@ impl Line<'_> {
             // Clamping after rounding is the same, as the ends are integers, and packing saturates.
             let codes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
             let codes = _mm512_min_epu8(_mm512_max_epu8(codes, self.lo), self.hi);
-            let out = self.out.add(column * self.dots.channels + block * BLOCK);
-            if FULL {
-                _mm512_storeu_si512(out.cast(), codes);
-            } else {
-                _mm512_mask_storeu_epi8(out.cast(), self.rest(), codes);
+            let out = columns.map(|column| self.out.add(column * self.dots.channels + block * BLOCK));
+            match KIND {
+                FULL => _mm512_storeu_si512(out[0].cast(), codes),
+                PART => _mm512_mask_storeu_epi8(out[0].cast(), self.rest(), codes),
+                _ => {
+                    let rest = self.rest() as __mmask32;
+                    _mm256_mask_storeu_epi8(out[0].cast(), rest, _mm512_castsi512_si256(codes));
+                    _mm256_mask_storeu_epi8(out[1].cast(), rest, _mm512_extracti64x4_epi64::<1>(codes));
+                }
             }
         }
     }
