@@ -118,20 +118,23 @@ impl<C: Combine> Ended for Combined<'_, C> {
         let none = simd.splat(0.0);
         match (self.pair.left.values, self.pair.right.values) {
             (Values::Floats(left), Values::Floats(right)) => {
-                self.rows(simd, finish, (left, none), (right, none), out);
+                self.rows(simd, finish, ((left, none), (right, none)), out);
             }
             (Values::Floats(left), Values::Codes { codes, zero }) => {
-                self.rows(simd, finish, (left, none), (codes, steps(zero)), out);
+                self.rows(simd, finish, ((left, none), (codes, steps(zero))), out);
             }
             (Values::Codes { codes, zero }, Values::Floats(right)) => {
-                self.rows(simd, finish, (codes, steps(zero)), (right, none), out);
+                self.rows(simd, finish, ((codes, steps(zero)), (right, none)), out);
             }
             (Values::Codes { codes: left, zero: a }, Values::Codes { codes: right, zero: b }) => {
-                self.rows(simd, finish, (left, steps(a)), (right, steps(b)), out);
+                self.rows(simd, finish, ((left, steps(a)), (right, steps(b))), out);
             }
         }
     }
 }
+
+/// Values, and what stands for zero.
+type Taken<'a, T, S> = (&'a [T], <S as Simd>::F);
 
 impl<C: Combine> Combined<'_, C> {
     #[inline(always)]
@@ -139,8 +142,7 @@ impl<C: Combine> Combined<'_, C> {
         self,
         simd: S,
         finish: E,
-        (left, left_zero): (&[L], S::F),
-        (right, right_zero): (&[R], S::F),
+        ((left, left_zero), (right, right_zero)): (Taken<'_, L, S>, Taken<'_, R, S>),
         out: &mut [E::Item],
     ) {
         let width = self.width.max(1);
