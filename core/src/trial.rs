@@ -36,6 +36,8 @@ impl fmt::Display for TrialKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Numerics {
+    /// Codes of up to 8 bits, multiplied and summed as integers: the same bits on every CPU.
+    Exact,
     /// Fake quantization in f32.
     Float,
 }
@@ -44,6 +46,7 @@ impl Numerics {
     /// The word used in experiment files and results.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Exact => "exact",
             Self::Float => "float",
         }
     }

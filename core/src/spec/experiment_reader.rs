@@ -51,7 +51,7 @@ impl ExperimentSpec {
 
 fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
     let name = fields.required("name", "name: my-experiment", name);
-    let numerics = fields.required("numerics", "numerics: float", numerics);
+    let numerics = fields.optional("numerics", Numerics::Exact, numerics);
     let model = fields.required("model", "model: { checkpoint: model.safetensors }", model);
     let prepare = fields.optional("prepare", PrepareRules::default(), prepare);
     let data =
@@ -76,10 +76,7 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
 }
 
 fn numerics(place: &Place<'_>) -> Option<Numerics> {
-    if place.as_text() == Some("exact") {
-        return place.mistake("exact numerics are not available yet", "write `numerics: float`");
-    }
-    place.word(&[(Numerics::Float.as_str(), Numerics::Float)])
+    place.word(&[Numerics::Exact, Numerics::Float].map(|numerics| (numerics.as_str(), numerics)))
 }
 
 fn quantization(place: &Place<'_>) -> Option<QuantizationSpec> {

@@ -425,18 +425,20 @@ fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
     events
 }
 
-/// Ends what a worker holds and forgets it; when it was `lost`, the trial it was running is held against that trial.
+/// Ends what a worker holds and forgets it; when it was `lost`, that is held against the trial that it was running, or
+/// against all that it was running together.
 fn lose(state: &State, worker: &WorkerId, lost: bool) -> Vec<Event> {
     let mut events = Vec::new();
     for (id, lease) in state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker) {
         events.push(Change::LeaseEnded { lease: *id }.into());
-        let Some(key) = lease.running.filter(|key| lost && lease.trials.contains(key)) else {
-            continue;
-        };
-        events.push(Change::TrialLost { key }.into());
-        let losses = state.dispatch.losses(&key) + 1;
-        if losses >= QUARANTINE_LOSSES {
-            events.push(Fact::TrialQuarantined { key, losses }.into());
+        let alone = lease.running.filter(|key| lease.trials.contains(key));
+        let suspects = lease.trials.iter().filter(|key| lost && alone.is_none_or(|alone| alone == **key));
+        for key in suspects.copied() {
+            events.push(Change::TrialLost { key }.into());
+            let losses = state.dispatch.losses(&key) + 1;
+            if losses >= QUARANTINE_LOSSES {
+                events.push(Fact::TrialQuarantined { key, losses }.into());
+            }
         }
     }
     if state.dispatch.worker(worker).is_some() {

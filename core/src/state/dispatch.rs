@@ -97,7 +97,7 @@ pub enum Change {
     LeaseRenewed {
         /// Which.
         lease: LeaseId,
-        /// What the worker is busy with.
+        /// What the worker is busy with, unless it is several trials at once.
         running: Option<TrialKey>,
         /// Until when.
         deadline: UnixMillis,
@@ -107,7 +107,7 @@ pub enum Change {
         /// Which.
         lease: LeaseId,
     },
-    /// A worker was lost while it ran this trial.
+    /// A worker was lost while it ran this trial, maybe together with others.
     TrialLost {
         /// Which.
         key: TrialKey,

@@ -29,7 +29,7 @@ pub struct Shard {
 /// Chooses the trials of the next shard for `worker`: the head of the queue, as far as it shares one context.
 ///
 /// The number follows from the time the worker takes for a trial, and shrinks as the queue does, so that all
-/// workers end together.
+/// workers end together. A trial that a worker was lost with goes alone, to tell whether it was the reason.
 pub(super) fn next_shard<'a>(
     ledger: &'a Ledger,
     dispatch: &Dispatch,
@@ -45,10 +45,16 @@ pub(super) fn next_shard<'a>(
     let mut shard: Vec<(&TrialKey, &TrialSpec)> = Vec::with_capacity(size);
     for key in dispatch.queue().take(size) {
         let (key, trial) = ledger.entry(key).expect("only known trials are queued");
-        if shard.first().is_some_and(|(_, first)| context(first) != context(&trial.spec)) {
+        let is_suspect = dispatch.losses(key) > 0;
+        let ends =
+            shard.first().is_some_and(|(_, first)| is_suspect || context(first) != context(&trial.spec));
+        if ends {
             break;
         }
         shard.push((key, &trial.spec));
+        if is_suspect {
+            break;
+        }
     }
     shard
 }

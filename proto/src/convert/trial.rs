@@ -27,6 +27,7 @@ impl TryFrom<v1::ImageRange> for ImageRange {
 impl From<Numerics> for v1::Numerics {
     fn from(numerics: Numerics) -> Self {
         match numerics {
+            Numerics::Exact => Self::Exact,
             Numerics::Float => Self::Float,
         }
     }
@@ -34,6 +35,7 @@ impl From<Numerics> for v1::Numerics {
 
 fn numerics(value: i32) -> Result<Numerics, ConvertError> {
     match v1::Numerics::try_from(value) {
+        Ok(v1::Numerics::Exact) => Ok(Numerics::Exact),
         Ok(v1::Numerics::Float) => Ok(Numerics::Float),
         Ok(v1::Numerics::Unspecified) => Err(ConvertError::Missing { field: "numerics" }),
         Err(_) => Err(ConvertError::UnknownValue { field: "numerics", value }),

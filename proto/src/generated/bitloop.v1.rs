@@ -474,6 +474,7 @@ impl ExperimentAction {
 pub enum Numerics {
     Unspecified = 0,
     Float = 1,
+    Exact = 2,
 }
 impl Numerics {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -484,6 +485,7 @@ impl Numerics {
         match self {
             Self::Unspecified => "NUMERICS_UNSPECIFIED",
             Self::Float => "NUMERICS_FLOAT",
+            Self::Exact => "NUMERICS_EXACT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -491,6 +493,7 @@ impl Numerics {
         match value {
             "NUMERICS_UNSPECIFIED" => Some(Self::Unspecified),
             "NUMERICS_FLOAT" => Some(Self::Float),
+            "NUMERICS_EXACT" => Some(Self::Exact),
             _ => None,
         }
     }

@@ -96,6 +96,14 @@ fn the_experiment_s_granularity_goes_before_the_placement_s() {
 }
 
 #[test]
+fn arithmetic_is_exact_unless_the_file_says_otherwise() {
+    for (text, numerics) in [("", Numerics::Exact), ("numerics: exact", Numerics::Exact)] {
+        let text = with(EXPERIMENT, "numerics: float", text);
+        assert_eq!(ExperimentSpec::parse(&text).map(|spec| spec.numerics), Ok(numerics));
+    }
+}
+
+#[test]
 fn every_other_choice_is_read() {
     let text = with(EXPERIMENT, "per_channel", "per_tensor");
     let text = with(&text, "split: test", "split: train");
@@ -177,15 +185,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("name: fashion-mnist-convblock", "name:", "name: expected text, found nothing"),
     (
         "numerics: float",
-        "numerics: exact",
-        "numerics: exact numerics are not available yet; write `numerics: float`",
-    ),
-    (
-        "numerics: float",
         "numerics: floats",
-        "numerics: expected `float`, found text `floats`; did you mean `float`?",
+        "numerics: expected `exact` or `float`, found text `floats`; did you mean `float`?",
     ),
-    ("numerics: float", "", "numerics: is missing; add `numerics: float`"),
     (
         "numerics: float",
         "numerics: float\nnumerics: float",

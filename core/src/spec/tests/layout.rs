@@ -21,7 +21,6 @@ stages:
         experiment_mistakes(text),
         [
             "name: a name cannot contain ` `; use 1 to 64 letters, digits, `-`, `_` and `.`, beginning with a letter, digit or `_`",
-            "numerics: exact numerics are not available yet; write `numerics: float`",
             "data.calibration: -1 is out of range; write a whole number from 1 to 1000000000",
             "quantization.baseline: is missing; add `baseline: 8`",
             "quantization.wieghts: unknown key; did you mean `weights`?",
