@@ -387,6 +387,10 @@ pub(crate) struct EvalArguments {
     #[arg(long, default_value = "configs/quickstart/convblock.safetensors")]
     pub(crate) model: PathBuf,
 
+    /// Width of all weights and activations of the quantized network.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) bits: u8,
+
     /// Images, drawn at random.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) images: u32,

@@ -2,6 +2,8 @@
 
 pub use candle_core::Device;
 
+pub use crate::kernels::{KERNELS_VARIABLE, Kernels, KernelsError};
+
 /// The device cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
@@ -11,6 +13,9 @@ pub enum DeviceError {
     /// CUDA needs another build.
     #[error("this bitloop was built without CUDA; build it with `cargo build --release --features cuda`")]
     WithoutCuda,
+    /// The kernels that the environment asks for.
+    #[error(transparent)]
+    Kernels(#[from] KernelsError),
     /// The driver or the card refuses.
     #[error("device `{name}` cannot be opened: {reason}; `nvidia-smi` shows what is there")]
     Open {
@@ -28,6 +33,8 @@ pub struct Opened {
     pub device: Device,
     /// Its class: results of one class are equal to the last bit.
     pub class: String,
+    /// What computes.
+    pub kernels: Kernels,
 }
 
 /// Opens `cpu` or `cuda:N`.
@@ -35,7 +42,8 @@ pub struct Opened {
 /// Errors: [`DeviceError`].
 pub fn open(name: &str) -> Result<Opened, DeviceError> {
     if name == "cpu" {
-        return Ok(Opened { device: Device::Cpu, class: format!("{} {}", cpu_model(), simd_level()) });
+        let class = format!("{} {}", cpu_model(), simd_level());
+        return Ok(Opened { device: Device::Cpu, class, kernels: Kernels::chosen()? });
     }
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     let ordinal = ordinal.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
@@ -44,7 +52,8 @@ pub fn open(name: &str) -> Result<Opened, DeviceError> {
     }
     let device = Device::new_cuda(ordinal)
         .map_err(|error| DeviceError::Open { name: name.to_owned(), reason: error.to_string() })?;
-    Ok(Opened { device, class: format!("CUDA {}", gpu_model(ordinal)) })
+    let class = format!("CUDA {}", gpu_model(ordinal));
+    Ok(Opened { device, class, kernels: Kernels::CANDLE })
 }
 
 /// The GPU's name as the driver tells it; without that, GPUs of one number count as one class.

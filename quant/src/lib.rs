@@ -7,6 +7,7 @@ pub mod bench;
 pub mod calibration;
 pub mod data;
 pub mod device;
+mod engine;
 mod error;
 pub mod evaluate;
 pub mod executor;

@@ -76,10 +76,7 @@ impl Network {
 
     /// Returns images of a block as the network's input, `(n, channels, height, width)`.
     pub(crate) fn input(&self, images: &Images, block: Range<usize>, device: &Device) -> Result<Tensor> {
-        let per_image = images.shape.elements();
-        let pixels = images.pixels.get(block.start * per_image..block.end * per_image);
-        let pixels = pixels.unwrap_or_default();
-        executor::normalize(&self.graph.input, pixels, block.len(), device)
+        executor::normalize(&self.graph.input, images.pixels_of(block.clone()), block.len(), device)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread that measures: takes a shard, runs its trials one after another and sends what came out.
+//! The thread that measures: takes a shard, runs its trials and sends what came out.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
 use crate::clock;
-use crate::executor::{ExecuteError, Executor};
+use crate::executor::{ExecuteError, Executor, Setting};
 use crate::pending::Measured;
 use crate::presence::Presence;
 
@@ -88,39 +88,84 @@ impl Bench {
     }
 
     fn measure(&mut self, order: &Order) -> End {
-        for (key, spec) in &order.trials {
-            if order.stop.load(Ordering::Relaxed) {
-                return End::Stopped;
-            }
-            self.presence.running(Some(*key));
-            let started = clock::now();
-            let outcome = match self.attempt(spec, order) {
-                Ok(Some(outcome)) => outcome,
-                Ok(None) => return End::Stopped,
-                Err(error) => return End::GaveUp { reason: error.to_string() },
-            };
-            let compute_ms = clock::elapsed(started).as_secs_f64() * 1e3;
-            let measured = Measured { report: Report { key: *key, outcome }, compute_ms };
-            if self.progress.blocking_send(Progress::Measured(measured)).is_err() {
-                return End::Stopped;
+        let together = |(_, a): &(_, TrialSpec), (_, b): &(_, TrialSpec)| {
+            matches!((a, b), (TrialSpec::Evaluate { .. }, TrialSpec::Evaluate { .. }))
+        };
+        for trials in order.trials.chunk_by(together) {
+            if let Err(end) = self.measure_together(trials, order) {
+                return end;
             }
         }
         End::Finished
     }
 
-    fn attempt(&mut self, spec: &TrialSpec, order: &Order) -> Result<Option<Outcome>, ExecuteError> {
-        let context = order.context.as_deref();
-        // What the executor keeps may be half done after a panic, so it is told to forget it.
-        let attempt = catch_unwind(AssertUnwindSafe(|| {
-            self.executor.run(spec, context, self.artifacts.as_ref(), &order.stop)
-        }));
-        attempt.unwrap_or_else(|panic| {
-            self.executor.reset();
-            let reason = format!("the measurement panicked: {}", panic_text(panic.as_ref()));
-            let result = TrialResult::Failed { reason };
-            Ok(Some(Outcome { result, provenance: self.executor.provenance() }))
-        })
+    /// Measures trials and sends each outcome as soon as it is there.
+    fn measure_together(&mut self, trials: &[(TrialKey, TrialSpec)], order: &Order) -> Result<(), End> {
+        if order.stop.load(Ordering::Relaxed) {
+            return Err(End::Stopped);
+        }
+        self.presence.running(match trials {
+            [(key, _)] => Some(*key),
+            _ => None,
+        });
+        let (given, attempt) = self.attempt(trials, order);
+        let rest = &trials[given..];
+        match attempt {
+            Ok(Ok(())) if rest.is_empty() => Ok(()),
+            Ok(Ok(())) => Err(End::Stopped),
+            Ok(Err(error)) => Err(End::GaveUp { reason: error.to_string() }),
+            Err(reason) => match rest {
+                [(key, _)] => {
+                    let result = TrialResult::Failed { reason };
+                    let outcome = Outcome { result, provenance: self.executor.provenance() };
+                    send(&self.progress, (*key, outcome), 0.0)
+                }
+                // One by one, to find the one that panics.
+                _ => rest.chunks(1).try_for_each(|trial| self.measure_together(trial, order)),
+            },
+        }
     }
+
+    /// Returns how many trials have an outcome, and what the executor said, or panicked with.
+    fn attempt(
+        &mut self,
+        trials: &[(TrialKey, TrialSpec)],
+        order: &Order,
+    ) -> (usize, Result<Result<(), ExecuteError>, String>) {
+        let specs: Vec<&TrialSpec> = trials.iter().map(|(_, trial)| trial).collect();
+        let setting = Setting {
+            context: order.context.as_deref(),
+            artifacts: self.artifacts.as_ref(),
+            stop: order.stop.as_ref(),
+        };
+        let started = clock::now();
+        let mut given = 0;
+        let mut give = |outcome: Outcome| {
+            let Some((key, _)) = trials.get(given) else { return };
+            given += 1;
+            // Of trials that are measured together each took the same part of the time.
+            let compute_ms = clock::elapsed(started).as_secs_f64() * 1e3 / trials.len() as f64;
+            if send(&self.progress, (*key, outcome), compute_ms).is_err() {
+                order.stop.store(true, Ordering::Relaxed);
+            }
+        };
+        // What the executor keeps may be half done after a panic, so it is told to forget it.
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.executor.run(&specs, &setting, &mut give)));
+        let attempt = attempt.map_err(|panic| {
+            self.executor.reset();
+            format!("the measurement panicked: {}", panic_text(panic.as_ref()))
+        });
+        (given, attempt)
+    }
+}
+
+fn send(
+    progress: &mpsc::Sender<Progress>,
+    (key, outcome): (TrialKey, Outcome),
+    compute_ms: f64,
+) -> Result<(), End> {
+    let measured = Measured { report: Report { key, outcome }, compute_ms };
+    progress.blocking_send(Progress::Measured(measured)).map_err(|_| End::Stopped)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -24,19 +24,31 @@ pub enum ExecuteError {
     },
 }
 
-/// Measures trials, one after another, on one thread.
+/// What trials that are measured together have in common.
+pub struct Setting<'a> {
+    /// What their evaluations share.
+    pub context: Option<&'a EvaluateContext>,
+    /// Where inputs come from and results are left.
+    pub artifacts: &'a dyn Artifacts,
+    /// Becomes true when the work is not wanted any more.
+    pub stop: &'a AtomicBool,
+}
+
+/// Measures trials on one thread.
 pub trait Executor: Send {
     /// Class of the device, such as the CPU's model.
     fn device(&self) -> String;
 
-    /// Measures a trial; `None` if `stop` became true. A trial that cannot be done anywhere is an outcome.
+    /// Measures trials and gives their outcomes in order, the same as if each were measured alone; fewer if `stop` became
+    /// true. A trial that cannot be done anywhere has an outcome that says so.
+    ///
+    /// Errors: why the next trial was not done although it may be possible.
     fn run(
         &mut self,
-        trial: &TrialSpec,
-        context: Option<&EvaluateContext>,
-        artifacts: &dyn Artifacts,
-        stop: &AtomicBool,
-    ) -> Result<Option<Outcome>, ExecuteError>;
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError>;
 
     /// Forgets what it keeps between trials; called after it panicked.
     fn reset(&mut self) {}
@@ -65,23 +77,25 @@ impl Executor for EmptyExecutor {
 
     fn run(
         &mut self,
-        trial: &TrialSpec,
-        _context: Option<&EvaluateContext>,
-        artifacts: &dyn Artifacts,
-        stop: &AtomicBool,
-    ) -> Result<Option<Outcome>, ExecuteError> {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let key = trial.key().0;
-        let result = match trial {
-            TrialSpec::Prepare(_) => {
-                let artifact = artifacts.store(format!("nothing prepared for {key}").into_bytes())?;
-                TrialResult::Prepared { artifact, steps: Vec::new() }
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        for trial in trials {
+            if setting.stop.load(Ordering::Relaxed) {
+                break;
             }
-            TrialSpec::Evaluate { .. } => TrialResult::Evaluated(empty_evaluation(&key)),
-        };
-        Ok(Some(Outcome { result, provenance: self.provenance() }))
+            let key = trial.key().0;
+            let result = match trial {
+                TrialSpec::Prepare(_) => {
+                    let nothing = format!("nothing prepared for {key}").into_bytes();
+                    TrialResult::Prepared { artifact: setting.artifacts.store(nothing)?, steps: Vec::new() }
+                }
+                TrialSpec::Evaluate { .. } => TrialResult::Evaluated(empty_evaluation(&key)),
+            };
+            give(Outcome { result, provenance: self.provenance() });
+        }
+        Ok(())
     }
 }
 

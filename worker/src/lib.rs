@@ -19,6 +19,6 @@ mod worker;
 pub use artifacts::{ArtifactCache, ArtifactError, Artifacts};
 pub use bitloop_proto::transport::{Connection, Endpoint, EndpointError, InProcess, in_process};
 pub use client::ClientError;
-pub use executor::{EmptyExecutor, ExecuteError, Executor};
+pub use executor::{EmptyExecutor, ExecuteError, Executor, Setting};
 pub use quant_executor::QuantExecutor;
 pub use worker::{WorkSummary, WorkerError, WorkerOptions, work};

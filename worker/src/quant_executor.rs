@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{EvaluateContext, Outcome, PrepareSpec, TrialResult, TrialSpec};
+use bitloop_core::trial::{EvaluateContext, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec};
 use bitloop_proto::convert;
 use bitloop_quant::calibration::CalibrationError;
 use bitloop_quant::data::Images;
 use bitloop_quant::device::{self, DeviceError, Opened};
-use bitloop_quant::evaluate::{EvaluateError, Evaluator, Materials};
+use bitloop_quant::evaluate::{EvaluateError, Evaluated, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
 use bitloop_quant::prepare::{self, PrepareError, Prepared};
 use bitloop_quant::transforms::TransformError;
 
 use crate::artifacts::Artifacts;
-use crate::executor::{ExecuteError, Executor};
+use crate::executor::{ExecuteError, Executor, Setting};
 
 /// How many contexts' evaluators, models and data sets are kept: the current one's and that of the stage before.
 const KEPT: usize = 2;
@@ -63,6 +63,9 @@ enum Obstacle {
     Failed(String),
     Here(ExecuteError),
 }
+
+/// What came of each trial, in their order.
+type Results = Vec<Result<TrialResult, Obstacle>>;
 
 impl<E: Into<ExecuteError>> From<E> for Obstacle {
     fn from(error: E) -> Self {
@@ -143,16 +146,35 @@ impl QuantExecutor {
         Ok(self.evaluators.insert(*digest, evaluator))
     }
 
+    /// Evaluates configs of one context together; `None` if that was stopped.
     fn evaluate(
         &mut self,
-        evaluator: &Evaluator,
-        config: &BitConfig,
-        stop: &AtomicBool,
-    ) -> Result<Option<TrialResult>, Obstacle> {
-        let checked = convert::check_config(config, evaluator.context());
-        checked.map_err(|error| Obstacle::Failed(error.to_string()))?;
-        let sums = evaluator.evaluate(config, stop).map_err(|error| self.evaluate_obstacle(error))?;
-        let Some(sums) = sums else { return Ok(None) };
+        digest: &Digest,
+        configs: &[&BitConfig],
+        setting: &Setting<'_>,
+    ) -> Result<Option<Results>, Obstacle> {
+        let context = setting.context.ok_or(ExecuteError::NoContext)?;
+        let evaluator = self.evaluator(digest, context, setting.artifacts)?;
+        let check = |config: &&BitConfig| {
+            let checked = convert::check_config(config, evaluator.context());
+            checked.map_err(|error| Obstacle::Failed(error.to_string()))
+        };
+        let checked: Vec<Result<(), Obstacle>> = configs.iter().map(check).collect();
+        let good = configs.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let good: Vec<&BitConfig> = good.map(|(config, _)| *config).collect();
+        let evaluated = evaluator.evaluate_all(&good, setting.stop);
+        let evaluated = evaluated.map_err(|error| self.evaluate_obstacle(error))?;
+        let Some((evaluated, _)) = evaluated else { return Ok(None) };
+        let mut evaluated = evaluated.into_iter();
+        let results = checked.into_iter().map(|checked| {
+            checked?;
+            self.result(evaluated.next().expect("every good config was evaluated"))
+        });
+        Ok(Some(results.collect()))
+    }
+
+    fn result(&self, evaluated: Evaluated) -> Result<TrialResult, Obstacle> {
+        let sums = evaluated.map_err(|error| self.evaluate_obstacle(error))?;
         let finite = [
             sums.loss_sum,
             sums.loss_difference_sum,
@@ -162,24 +184,26 @@ impl QuantExecutor {
             sums.noise_sum,
         ];
         match finite.iter().all(|sum| sum.is_finite()) {
-            true => Ok(Some(TrialResult::Evaluated(sums))),
+            true => Ok(TrialResult::Evaluated(sums)),
             false => Err(Obstacle::Failed("a sum over the images is not a finite number".to_owned())),
         }
     }
 
-    fn attempt(
-        &mut self,
-        trial: &TrialSpec,
-        context: Option<&EvaluateContext>,
-        artifacts: &dyn Artifacts,
-        stop: &AtomicBool,
-    ) -> Result<Option<TrialResult>, Obstacle> {
-        match trial {
-            TrialSpec::Prepare(prepare) => self.prepare(prepare, artifacts, stop),
-            TrialSpec::Evaluate { context: digest, config } => {
-                let context = context.ok_or(ExecuteError::NoContext)?;
-                let evaluator = self.evaluator(digest, context, artifacts)?;
-                self.evaluate(&evaluator, config, stop)
+    /// Measures the trials of one kind and context that `trials` begins with; `None` if that was stopped.
+    fn attempt(&mut self, trials: &[&TrialSpec], setting: &Setting<'_>) -> Result<Option<Results>, Obstacle> {
+        match trials {
+            [] => Ok(Some(Vec::new())),
+            [TrialSpec::Prepare(prepare), ..] => {
+                let prepared = self.prepare(prepare, setting.artifacts, setting.stop)?;
+                Ok(prepared.map(|prepared| vec![Ok(prepared)]))
+            }
+            [TrialSpec::Evaluate { context: digest, .. }, ..] => {
+                let configs = trials.iter().map_while(|trial| match trial {
+                    TrialSpec::Evaluate { context, config } if context == digest => Some(config),
+                    _ => None,
+                });
+                let configs: Vec<&BitConfig> = configs.collect();
+                self.evaluate(digest, &configs, setting)
             }
         }
     }
@@ -189,6 +213,9 @@ impl QuantExecutor {
         match error {
             EvaluateError::Lanes(error) => lane_obstacle(&error),
             EvaluateError::Prepared(error) => self.prepare_obstacle(*error),
+            error @ (EvaluateError::Kernels(_) | EvaluateError::Exact) => {
+                Obstacle::Here(ExecuteError::Device { reason: error.to_string() })
+            }
             EvaluateError::Execute(error) => self.execute_obstacle(format!("evaluating failed: {error}")),
             error @ (EvaluateError::Graph(_)
             | EvaluateError::Data(_)
@@ -252,21 +279,36 @@ impl Executor for QuantExecutor {
 
     fn run(
         &mut self,
-        trial: &TrialSpec,
-        context: Option<&EvaluateContext>,
-        artifacts: &dyn Artifacts,
-        stop: &AtomicBool,
-    ) -> Result<Option<Outcome>, ExecuteError> {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(None);
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        let mut rest = trials;
+        while !rest.is_empty() && !setting.stop.load(Ordering::Relaxed) {
+            let results = match self.attempt(rest, setting) {
+                Ok(Some(results)) => results,
+                Ok(None) => return Ok(()),
+                Err(obstacle) => vec![Err(obstacle)],
+            };
+            rest = &rest[results.len()..];
+            for result in results {
+                let result = match result {
+                    Ok(result) => result,
+                    Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
+                    Err(Obstacle::Here(error)) => return Err(error),
+                };
+                give(Outcome { result, provenance: self.provenance() });
+            }
         }
-        let result = match self.attempt(trial, context, artifacts, stop) {
-            Ok(Some(result)) => result,
-            Ok(None) => return Ok(None),
-            Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
-            Err(Obstacle::Here(error)) => return Err(error),
-        };
-        Ok(Some(Outcome { result, provenance: self.provenance() }))
+        Ok(())
+    }
+
+    fn provenance(&self) -> Provenance {
+        Provenance {
+            engine: format!("bitloop {}", env!("CARGO_PKG_VERSION")),
+            device: self.device(),
+            kernels: self.device.kernels.name().to_owned(),
+        }
     }
 
     fn reset(&mut self) {

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
+use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
 use bitloop_worker::{
-    Artifacts, Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, WorkSummary, WorkerError,
+    Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, Setting, WorkSummary, WorkerError,
     WorkerOptions, work,
 };
 use fake::{ADOPTED, Call, Fake};
@@ -68,17 +68,19 @@ impl Executor for Gated {
 
     fn run(
         &mut self,
-        trial: &TrialSpec,
-        context: Option<&EvaluateContext>,
-        artifacts: &dyn Artifacts,
-        stop: &AtomicBool,
-    ) -> Result<Option<Outcome>, ExecuteError> {
-        if trial.key() == self.held_up {
-            while !self.gate.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
-                std::thread::yield_now();
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        for trial in trials {
+            if trial.key() == self.held_up {
+                while !self.gate.load(Ordering::Relaxed) && !setting.stop.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
             }
+            EmptyExecutor.run(&[trial], setting, give)?;
         }
-        EmptyExecutor.run(trial, context, artifacts, stop)
+        Ok(())
     }
 }
 
@@ -214,17 +216,17 @@ impl Executor for Fetching {
 
     fn run(
         &mut self,
-        trial: &TrialSpec,
-        _: Option<&EvaluateContext>,
-        artifacts: &dyn Artifacts,
-        _: &AtomicBool,
-    ) -> Result<Option<Outcome>, ExecuteError> {
-        let TrialSpec::Prepare(prepare) = trial else { panic!("this one cannot be measured") };
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        let [TrialSpec::Prepare(prepare)] = trials else { panic!("this one cannot be measured") };
         for _ in 0..2 {
-            assert_eq!(Digest::of(&artifacts.fetch(&prepare.model)?), prepare.model);
+            assert_eq!(Digest::of(&setting.artifacts.fetch(&prepare.model)?), prepare.model);
         }
         let result = TrialResult::Prepared { artifact: prepare.model, steps: Vec::new() };
-        Ok(Some(Outcome { result, provenance: self.provenance() }))
+        give(Outcome { result, provenance: self.provenance() });
+        Ok(())
     }
 }
 

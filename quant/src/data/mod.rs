@@ -97,6 +97,12 @@ impl Images {
         Err(DataError::Shape { expected: shape.clone(), found: self.shape.clone() })
     }
 
+    /// Pixels of the images at some positions; none if there are fewer images.
+    pub(crate) fn pixels_of(&self, positions: Range<usize>) -> &[u8] {
+        let per_image = self.shape.elements();
+        self.pixels.get(positions.start * per_image..positions.end * per_image).unwrap_or_default()
+    }
+
     /// Returns mean and standard deviation of each channel's pixels.
     ///
     /// Shapes: `(channels,)` each. Units: the 0..1 scaled value. The deviation is at least that of half a grey level, so

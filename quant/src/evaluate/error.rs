@@ -1,7 +1,9 @@
 use bitloop_core::graph::GraphError;
 
 use crate::data::DataError;
+use crate::engine::EngineError;
 use crate::error::one_line;
+use crate::kernels::{KERNELS_VARIABLE, KernelsError};
 use crate::lanes::LaneError;
 use crate::prepare::PrepareError;
 use crate::quantizer::QuantError;
@@ -71,9 +73,28 @@ pub enum EvaluateError {
         /// Why.
         source: QuantError,
     },
+    /// The kernels that the environment asks for.
+    #[error(transparent)]
+    Kernels(#[from] KernelsError),
+    /// Only our own kernels compute with integers.
+    #[error(
+        "candle's operators do not compute with `numerics: exact`; use a CPU worker without {KERNELS_VARIABLE}=candle, or `numerics: float`"
+    )]
+    Exact,
     /// The network cannot be executed.
     #[error("evaluating failed: {}", one_line(.0))]
     Execute(#[from] candle_core::Error),
+}
+
+impl From<EngineError> for EvaluateError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Graph(error) => Self::Graph(error),
+            EngineError::Prepared(error) => error.into(),
+            EngineError::Quantizer { point, source } => Self::Quantizer { point, source },
+            EngineError::Weight(error) => Self::Execute(error),
+        }
+    }
 }
 
 impl From<PrepareError> for EvaluateError {

@@ -1,37 +1,44 @@
-//! Evaluation of bit configs on images: fake quantization in f32, paired with the float network and the baseline.
+//! Evaluation of bit configs on images, paired with the float network and the baseline.
 //!
 //! Start at [`Evaluator`]. Images go through in fixed blocks, each on one thread, and sums are taken in the order of
-//! the blocks; so the same trial gives the same bytes for any number of threads or workers of one device class.
+//! the blocks; so the same trial gives the same bytes for any number of threads or workers. Configs that are evaluated
+//! together share what they agree in, which changes no byte either.
 
+mod composed;
 mod error;
 mod quantized;
 mod score;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
 use bitloop_core::trial::{EvaluateContext, Evaluation, Numerics};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
+use composed::Composed;
 pub use error::EvaluateError;
 
 use crate::data::Images;
+use crate::engine::{Engine, Workspace};
 use crate::executor;
+use crate::kernels::Kernels;
 use crate::lanes::Lanes;
 use crate::model::Model;
 use crate::network::{self, Network};
 use crate::prepare::Prepared;
-use quantized::{QuantizedPass, Quantizers, Source, WeightCache};
+use quantized::{QuantizedPass, Source, WeightCache, layer_inputs};
 use score::Score;
 
 /// Images of a block on a CPU: few enough that a layer's tensors stay near the core, enough to feed the kernels.
 const BLOCK_IMAGES: usize = 32;
 /// Images of a block on a GPU, where few images leave most of the device idle.
 const DEVICE_BLOCK_IMAGES: usize = 500;
+/// Bytes per thread that tensors which configs share may take.
+const SHARED_BYTES: usize = 128 << 20;
 
 /// What evaluations of one sweep are made from; the digests in the context are the caller's to check.
 pub struct Materials {
@@ -45,22 +52,45 @@ pub struct Materials {
 
 /// Evaluates bit configs of one [`EvaluateContext`], keeping what they share.
 ///
-/// Kept: normalized images, quantized weights by layer and width, the float network's logits and the baseline's
-/// scores; the last two are computed with the first evaluation.
+/// Kept: packed weights by layer and width, the float network's logits and the baseline's scores; the last two are
+/// computed with the first evaluation.
 pub struct Evaluator {
-    network: Network,
-    images: Arc<Images>,
     prepared: Arc<Prepared>,
-    /// Layers with the position of the activation point that their input is on, where there is one.
-    layer_inputs: Vec<(String, Option<usize>)>,
+    images: Arc<Images>,
     context: EvaluateContext,
-    logits_node: String,
-    blocks: Vec<Block>,
+    blocks: Vec<Range<usize>>,
     lanes: Lanes,
-    cache: WeightCache,
-    /// Float logits, `(images in block, classes)` per block.
-    float: OnceLock<Vec<Vec<f32>>>,
-    baseline: OnceLock<Vec<Vec<Score>>>,
+    network: Computed,
+    workspaces: Mutex<Vec<Workspace>>,
+    references: OnceLock<Vec<BlockReferences>>,
+}
+
+/// Who computes logits.
+enum Computed {
+    Engine(Engine),
+    Composed(Composed),
+}
+
+/// What every config is compared with, for a block of images.
+struct BlockReferences {
+    /// `(images, classes)`.
+    float: Vec<f32>,
+    baseline: Vec<Score>,
+}
+
+/// What a config's points get, by their positions.
+type Choices<'a> = dyn Fn(usize) -> Choice + Sync + 'a;
+
+/// Sums over all images, or why there are none for this config.
+pub type Evaluated = Result<Evaluation, EvaluateError>;
+
+/// How much of the work was shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Multiply-adds that were computed, for one image.
+    pub macs: u64,
+    /// Multiply-adds that the configs would take one by one, for one image.
+    pub macs_alone: u64,
 }
 
 /// Images that the two networks get right which every trial is compared with.
@@ -72,51 +102,57 @@ pub struct References {
     pub baseline_correct: u64,
 }
 
-/// Images that go through the network together.
-struct Block {
-    positions: Range<usize>,
-    input: Tensor,
-}
-
 impl Evaluator {
-    /// Checks that network, images and context belong together, and normalizes the images.
+    /// Checks that network, images and context belong together.
     ///
-    /// On a GPU one thread feeds the device, whatever `threads` says.
+    /// The kernels are those of [`Kernels::chosen`] on a CPU, and candle's elsewhere; these know no exact arithmetic. On
+    /// a GPU one thread feeds the device, whatever `threads` says.
     ///
-    /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Lanes`, `Execute`.
+    /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Lanes`, `Execute`, `Kernels`, `Exact`.
     pub fn new(materials: Materials, threads: usize, device: &Device) -> Result<Self, EvaluateError> {
+        let kernels = if device.is_cpu() { Kernels::chosen()? } else { Kernels::CANDLE };
+        Self::with_kernels(materials, threads, device, kernels)
+    }
+
+    /// The same with certain kernels.
+    ///
+    /// Errors: as [`Evaluator::new`].
+    pub fn with_kernels(
+        materials: Materials,
+        threads: usize,
+        device: &Device,
+        kernels: Kernels,
+    ) -> Result<Self, EvaluateError> {
         let Materials { prepared, images, context } = materials;
-        // An exhaustive match, so that a new arithmetic cannot be evaluated as if it were this one.
-        match context.numerics {
-            Numerics::Float => {}
-        }
         let model = &prepared.model;
         check_points(&prepared, &context.points)?;
         check_classes(model, &images)?;
         images.check_shape(&model.graph.input.shape)?;
         let range = images.range(context.images)?;
-        let network = Network::new(model, device)?;
         let (threads, block_images) = match device.is_cpu() {
             true => (threads, BLOCK_IMAGES),
             false => (threads.min(1), DEVICE_BLOCK_IMAGES),
         };
-        let blocks = network::blocks(range, block_images).into_iter().map(|positions| {
-            let input = network.input(&images, positions.clone(), device)?;
-            Ok(Block { positions, input })
-        });
-        let blocks = blocks.collect::<candle_core::Result<Vec<_>>>()?;
+        let blocks = network::blocks(range, block_images);
+        let logits = model.graph.logits()?.to_owned();
+        let network = match (kernels.isa(), context.numerics) {
+            (Some(isa), numerics) => {
+                Computed::Engine(Engine::new(Arc::clone(&prepared), &logits, numerics, isa)?)
+            }
+            (None, Numerics::Float) => {
+                Computed::Composed(Composed::new(Arc::clone(&prepared), logits, device)?)
+            }
+            (None, Numerics::Exact) => return Err(EvaluateError::Exact),
+        };
         Ok(Self {
-            logits_node: model.graph.logits()?.to_owned(),
-            layer_inputs: layer_inputs(&prepared)?,
             lanes: Lanes::new(threads)?,
-            network,
-            images,
             prepared,
+            images,
             context,
             blocks,
-            cache: WeightCache::default(),
-            float: OnceLock::new(),
-            baseline: OnceLock::new(),
+            network,
+            workspaces: Mutex::default(),
+            references: OnceLock::new(),
         })
     }
 
@@ -134,122 +170,184 @@ impl Evaluator {
         config: &BitConfig,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, EvaluateError> {
-        self.check_config(config)?;
-        let Some(float) = self.float_logits(stop)? else {
-            return Ok(None);
-        };
-        let Some(baseline) = self.baseline_scores(stop)? else {
-            return Ok(None);
-        };
-        let baseline_choice = self.context.baseline;
-        let quantizers =
-            self.source().quantizers(|index| config.choice(point_index(index), baseline_choice))?;
-        let parts = self.lanes.map(self.blocks.len(), stop, |index| {
-            let block = &self.blocks[index];
-            let logits = self.logits(block, &quantizers)?;
-            let mut sums = Evaluation::default();
-            for (image, (logits, label)) in self.per_image(block, &logits).enumerate() {
-                let float = row(&float[index], image, logits.len());
-                let part = score::evaluation(logits, label, float, &baseline[index][image]);
-                score::add(&mut sums, &part);
+        let evaluated = self.evaluate_all(&[config], stop)?;
+        evaluated.and_then(|(mut evaluated, _)| evaluated.pop()).transpose()
+    }
+
+    /// Evaluates bit configs together, which takes less time than one by one and gives the same bytes.
+    ///
+    /// The outer error is of all of them, an inner one of a config alone.
+    ///
+    /// Errors: as [`Evaluator::evaluate`].
+    pub fn evaluate_all(
+        &self,
+        configs: &[&BitConfig],
+        stop: &AtomicBool,
+    ) -> Result<Option<(Vec<Evaluated>, Work)>, EvaluateError> {
+        let Some(references) = self.block_references(stop)? else { return Ok(None) };
+        let checked: Vec<Result<(), EvaluateError>> =
+            configs.iter().map(|config| self.check_config(config)).collect();
+        let good = configs.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let choices = good.map(|(config, _)| {
+            let baseline = self.context.baseline;
+            Box::new(move |index| config.choice(point_index(index), baseline)) as Box<Choices<'_>>
+        });
+        let choices: Vec<Box<Choices<'_>>> = choices.collect();
+        let sums =
+            self.each_block(&choices, stop, |block, logits| self.sums(block, logits, &references[block]))?;
+        let Some((blocks, work)) = sums else { return Ok(None) };
+        let mut totals: Vec<Evaluated> = choices.iter().map(|_| Ok(Evaluation::default())).collect();
+        for parts in blocks {
+            for (total, part) in totals.iter_mut().zip(parts) {
+                match (&mut *total, part) {
+                    (Ok(total), Ok(part)) => score::add(total, &part),
+                    (Ok(_), Err(error)) => *total = Err(error),
+                    (Err(_), _) => {}
+                }
             }
-            Ok::<_, EvaluateError>(sums)
-        })?;
-        Ok(parts.map(|parts| {
-            let mut total = Evaluation::default();
-            for part in &parts {
-                score::add(&mut total, part);
-            }
-            total
-        }))
+        }
+        let mut totals = totals.into_iter();
+        let all = checked.into_iter().map(|checked| match checked {
+            Ok(()) => totals.next().expect("every config without a mistake has a total"),
+            Err(error) => Err(error),
+        });
+        Ok(Some((all.collect(), work)))
     }
 
     /// Returns how many images the float network and the baseline get right; `None` if `stop` became true.
     ///
     /// Errors: as [`Evaluator::evaluate`].
     pub fn references(&self, stop: &AtomicBool) -> Result<Option<References>, EvaluateError> {
-        let Some(float) = self.float_logits(stop)? else { return Ok(None) };
-        let Some(baseline) = self.baseline_scores(stop)? else { return Ok(None) };
+        let Some(blocks) = self.block_references(stop)? else { return Ok(None) };
         let mut references = References::default();
-        for (block, logits) in self.blocks.iter().zip(float) {
-            let right =
-                self.per_image(block, logits).filter(|(logits, label)| score::score(logits, *label).correct);
+        for (block, known) in self.blocks.iter().zip(blocks) {
+            let images = self.per_image(block, &known.float);
+            let right = images.filter(|(logits, label)| score::score(logits, *label).correct);
             references.float_correct += right.count() as u64;
+            let right = known.baseline.iter().filter(|score| score.correct);
+            references.baseline_correct += right.count() as u64;
         }
-        let right = baseline.iter().flatten().filter(|score| score.correct);
-        references.baseline_correct = right.count() as u64;
         Ok(Some(references))
     }
 
+    /// Bytes of the weights that are packed.
+    pub fn packed_bytes(&self) -> usize {
+        match &self.network {
+            Computed::Engine(engine) => engine.packed_bytes(),
+            Computed::Composed(_) => 0,
+        }
+    }
+
+    /// Looks for mistakes in a config that need no image to be found.
     fn check_config(&self, config: &BitConfig) -> Result<(), EvaluateError> {
         let points = self.prepared.points.len();
-        match config.changes().find(|(point, _)| point.0 as usize >= points) {
-            None => Ok(()),
-            Some((point, _)) => Err(EvaluateError::UnknownPoint { index: point.0, points }),
+        if let Some((point, _)) = config.changes().find(|(point, _)| point.0 as usize >= points) {
+            return Err(EvaluateError::UnknownPoint { index: point.0, points });
         }
+        for index in 0..points {
+            if let Choice::Bits(bits) = config.choice(point_index(index), self.context.baseline) {
+                self.prepared.encoding(index, bits)?;
+            }
+        }
+        Ok(())
     }
 
-    fn source(&self) -> Source<'_> {
-        Source {
-            network: &self.network,
-            prepared: &self.prepared,
-            layer_inputs: &self.layer_inputs,
-            cache: &self.cache,
+    /// Sums over the images of a block.
+    fn sums(&self, block: usize, logits: &[f32], references: &BlockReferences) -> Evaluated {
+        self.check_finite(block, logits)?;
+        let mut sums = Evaluation::default();
+        for (image, (logits, label)) in self.per_image(&self.blocks[block], logits).enumerate() {
+            let float = row(&references.float, image, logits.len());
+            score::add(&mut sums, &score::evaluation(logits, label, float, &references.baseline[image]));
         }
+        Ok(sums)
     }
 
-    fn float_logits(&self, stop: &AtomicBool) -> Result<Option<&Vec<Vec<f32>>>, EvaluateError> {
-        if self.float.get().is_none() {
-            let quantizers = self.source().quantizers(|_| Choice::Float)?;
-            let logits = self
-                .lanes
-                .map(self.blocks.len(), stop, |index| self.logits(&self.blocks[index], &quantizers))?;
-            let Some(logits) = logits else { return Ok(None) };
-            // If another thread was first, its numbers are the same.
-            let _ = self.float.set(logits);
-        }
-        Ok(self.float.get())
-    }
-
-    fn baseline_scores(&self, stop: &AtomicBool) -> Result<Option<&Vec<Vec<Score>>>, EvaluateError> {
-        if self.baseline.get().is_none() {
-            let quantizers = self.source().quantizers(|_| self.context.baseline)?;
-            let scores = self.lanes.map(self.blocks.len(), stop, |index| {
-                let block = &self.blocks[index];
-                let logits = self.logits(block, &quantizers)?;
-                let scores =
-                    self.per_image(block, &logits).map(|(logits, label)| score::score(logits, label));
-                Ok::<_, EvaluateError>(scores.collect::<Vec<_>>())
+    fn block_references(&self, stop: &AtomicBool) -> Result<Option<&Vec<BlockReferences>>, EvaluateError> {
+        if self.references.get().is_none() {
+            let baseline = self.context.baseline;
+            let choices: [Box<Choices<'_>>; 2] = [Box::new(|_| Choice::Float), Box::new(move |_| baseline)];
+            let logits = self.each_block(&choices, stop, |block, logits| {
+                self.check_finite(block, logits).map(|()| logits.to_vec())
             })?;
-            let Some(scores) = scores else { return Ok(None) };
-            let _ = self.baseline.set(scores);
+            let Some((blocks, _)) = logits else { return Ok(None) };
+            let references = self.blocks.iter().zip(blocks).map(|(block, logits)| {
+                let [float, baseline] = <[_; 2]>::try_from(logits).expect("two networks were asked for");
+                let (float, baseline) = (float?, baseline?);
+                let scores = self.per_image(block, &baseline);
+                let scores = scores.map(|(logits, label)| score::score(logits, label)).collect();
+                Ok::<_, EvaluateError>(BlockReferences { float, baseline: scores })
+            });
+            // If another thread was first, its numbers are the same.
+            let _ = self.references.set(references.collect::<Result<_, _>>()?);
         }
-        Ok(self.baseline.get())
+        Ok(self.references.get())
     }
 
-    /// Returns the logits of a block, `(images, classes)` row-major.
-    fn logits(&self, block: &Block, quantizers: &Quantizers<'_>) -> Result<Vec<f32>, EvaluateError> {
-        let graph = &self.network.graph;
-        let mut pass = QuantizedPass(quantizers);
-        let logits = executor::forward(graph, &block.input, &self.logits_node, &mut pass)?;
-        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        match logits.iter().position(|logit| !logit.is_finite()) {
-            None => Ok(logits),
-            Some(index) => {
-                let classes = (logits.len() / block.positions.len()).max(1);
-                Err(EvaluateError::NotFinite {
-                    image: block.positions.start + index / classes,
-                    class: index % classes,
-                    value: logits[index],
-                })
+    /// Makes something of every config's logits, `(images, classes)`, for every block; `None` if `stop` became true.
+    fn each_block<T: Send>(
+        &self,
+        configs: &[Box<Choices<'_>>],
+        stop: &AtomicBool,
+        make: impl Fn(usize, &[f32]) -> T + Sync,
+    ) -> Result<Option<(Vec<Vec<T>>, Work)>, EvaluateError> {
+        let configs: Vec<&Choices<'_>> = configs.iter().map(AsRef::as_ref).collect();
+        match &self.network {
+            Computed::Engine(engine) => {
+                let plan = engine.plan(&configs, SHARED_BYTES / BLOCK_IMAGES)?;
+                let blocks = self.lanes.map(self.blocks.len(), stop, |index| {
+                    let block = self.blocks[index].clone();
+                    let pixels = self.images.pixels_of(block.clone());
+                    let mut made: Vec<Option<T>> = configs.iter().map(|_| None).collect();
+                    let mut workspace = self.workspaces().pop().unwrap_or_default();
+                    plan.run((block.len(), pixels), &mut workspace, |config, logits| {
+                        made[config] = Some(make(index, logits));
+                    });
+                    self.workspaces().push(workspace);
+                    let made = made.into_iter().map(|made| made.expect("a plan delivers every config"));
+                    Ok::<_, EvaluateError>(made.collect::<Vec<T>>())
+                })?;
+                let (macs, macs_alone) = plan.macs();
+                Ok(blocks.map(|blocks| (blocks, Work { macs, macs_alone })))
+            }
+            Computed::Composed(network) => {
+                let quantizers = configs.iter().map(|choice| network.quantizers(choice));
+                let quantizers = quantizers.collect::<Result<Vec<_>, _>>()?;
+                let blocks = self.lanes.map(self.blocks.len(), stop, |index| {
+                    let input = network.input(&self.images, self.blocks[index].clone())?;
+                    let made = quantizers.iter().map(|quantizers| {
+                        Ok::<_, EvaluateError>(make(index, &network.logits(&input, quantizers)?))
+                    });
+                    made.collect::<Result<Vec<T>, _>>()
+                })?;
+                Ok(blocks.map(|blocks| (blocks, Work::default())))
             }
         }
     }
 
+    fn workspaces(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
+        self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_finite(&self, block: usize, logits: &[f32]) -> Result<(), EvaluateError> {
+        let Some(index) = logits.iter().position(|logit| !logit.is_finite()) else { return Ok(()) };
+        let block = &self.blocks[block];
+        let classes = (logits.len() / block.len()).max(1);
+        Err(EvaluateError::NotFinite {
+            image: block.start + index / classes,
+            class: index % classes,
+            value: logits[index],
+        })
+    }
+
     /// Pairs every image's logits with its label.
-    fn per_image<'b>(&'b self, block: &Block, logits: &'b [f32]) -> impl Iterator<Item = (&'b [f32], usize)> {
-        let classes = (logits.len() / block.positions.len()).max(1);
-        let labels = self.images.labels[block.positions.clone()].iter();
+    fn per_image<'b>(
+        &'b self,
+        block: &Range<usize>,
+        logits: &'b [f32],
+    ) -> impl Iterator<Item = (&'b [f32], usize)> {
+        let classes = (logits.len() / block.len()).max(1);
+        let labels = self.images.labels[block.clone()].iter();
         logits.chunks_exact(classes).zip(labels.map(|label| *label as usize))
     }
 }
@@ -296,12 +394,6 @@ fn check_points(prepared: &Prepared, context: &[String]) -> Result<(), EvaluateE
         }
     }
     Ok(())
-}
-
-fn layer_inputs(prepared: &Prepared) -> Result<Vec<(String, Option<usize>)>, EvaluateError> {
-    let layers = prepared.model.graph.layer_costs_with(&prepared.points)?;
-    let position = |name: String| prepared.points.iter().position(|point| point.name == name);
-    Ok(layers.into_iter().map(|layer| (layer.node, layer.input_point.and_then(position))).collect())
 }
 
 fn check_classes(model: &Model, images: &Images) -> Result<(), EvaluateError> {

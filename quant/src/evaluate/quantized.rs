@@ -167,3 +167,10 @@ impl Pass for QuantizedPass<'_> {
         }
     }
 }
+
+/// Layers with the position of the activation point that their input is on, where there is one.
+pub(super) fn layer_inputs(prepared: &Prepared) -> Result<Vec<(String, Option<usize>)>, EvaluateError> {
+    let layers = prepared.model.graph.layer_costs_with(&prepared.points)?;
+    let position = |name: String| prepared.points.iter().position(|point| point.name == name);
+    Ok(layers.into_iter().map(|layer| (layer.node, layer.input_point.and_then(position))).collect())
+}

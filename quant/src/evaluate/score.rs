@@ -1,4 +1,4 @@
-//! What the logits of an image say, in f64; sums are taken in the order of the images.
+//! What the logits of an image say, in f64, by functions that give the same bits on every machine.
 
 use bitloop_core::trial::Evaluation;
 
@@ -79,7 +79,7 @@ fn divergence(p_logits: &[f32], q_logits: &[f32]) -> f64 {
     let (p_norm, q_norm) = (log_sum_exp(p_logits), log_sum_exp(q_logits));
     let terms = p_logits.iter().zip(q_logits).map(|(p, q)| {
         let (log_p, log_q) = (f64::from(*p) - p_norm, f64::from(*q) - q_norm);
-        log_p.exp() * (log_p - log_q)
+        libm::exp(log_p) * (log_p - log_q)
     });
     // Rounding may leave a tiny negative number where both are nearly equal.
     terms.sum::<f64>().max(0.0)
@@ -88,8 +88,8 @@ fn divergence(p_logits: &[f32], q_logits: &[f32]) -> f64 {
 /// `log(sum(exp(x)))`, shifted by the maximum so that nothing overflows.
 fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - max).exp()).sum();
-    max + sum.ln()
+    let sum: f64 = logits.iter().map(|logit| libm::exp(f64::from(*logit) - max)).sum();
+    max + libm::log(sum)
 }
 
 #[cfg(test)]

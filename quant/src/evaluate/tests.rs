@@ -16,7 +16,7 @@ fn bits(bits: u8) -> Choice {
     Choice::Bits(Bits::new(bits).unwrap())
 }
 
-fn images() -> Images {
+pub(crate) fn images() -> Images {
     let mut rng = rng(9, 0);
     Images {
         shape: Shape::image(1, 8, 8),
@@ -46,6 +46,14 @@ pub(crate) fn prepared(model: &Model, calibrated: ImageRange) -> Prepared {
     let images = Arc::new(images());
     let materials = prepare::Materials { model, calibration: &images, guard: &images, spec: &spec };
     prepare::prepare(&materials, 1, &AtomicBool::new(false)).unwrap().unwrap().0
+}
+
+/// The logits that a walk over the graph gives for the first images, `(images, classes)`.
+pub(crate) fn composed_logits(prepared: &Arc<Prepared>, config: &[Choice], count: usize) -> Vec<f32> {
+    let logits = prepared.model.graph.logits().unwrap().to_owned();
+    let network = Composed::new(Arc::clone(prepared), logits, &Device::Cpu).unwrap();
+    let quantizers = network.quantizers(|index| config[index]).unwrap();
+    network.logits(&network.input(&images(), 0..count).unwrap(), &quantizers).unwrap()
 }
 
 fn materials(baseline: Choice, images_range: ImageRange) -> Materials {
@@ -231,4 +239,37 @@ fn activations_that_overflow_are_named() {
     let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
     let error = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");
+}
+
+#[test]
+fn configs_that_are_evaluated_together_have_the_results_of_each_alone() {
+    for (numerics, kernels) in [
+        (Numerics::Float, Kernels::CANDLE),
+        (Numerics::Float, Kernels::named("scalar").unwrap()),
+        (Numerics::Exact, Kernels::named("scalar").unwrap()),
+    ] {
+        let mut materials = materials(bits(8), whole());
+        materials.context.numerics = numerics;
+        let evaluator = Evaluator::with_kernels(materials, 2, &Device::Cpu, kernels).unwrap();
+        let good = [everywhere(&evaluator, bits(2)), BitConfig::baseline(), everywhere(&evaluator, bits(4))];
+        let bad = BitConfig::against(bits(8), [(PointIndex(99), bits(4))]);
+        let configs = [&good[0], &bad, &good[1], &good[2]];
+
+        let (together, _) = evaluator.evaluate_all(&configs, &AtomicBool::new(false)).unwrap().unwrap();
+
+        assert!(matches!(together[1], Err(EvaluateError::UnknownPoint { index: 99, .. })));
+        for (config, evaluated) in configs.iter().zip(&together).filter(|(_, evaluated)| evaluated.is_ok()) {
+            assert_eq!(*evaluated.as_ref().unwrap(), evaluate(&evaluator, config));
+        }
+    }
+}
+
+#[test]
+fn candles_operators_refuse_exact_arithmetic() {
+    let mut materials = materials(bits(8), whole());
+    materials.context.numerics = Numerics::Exact;
+
+    let refused = Evaluator::with_kernels(materials, 1, &Device::Cpu, Kernels::CANDLE);
+
+    assert!(matches!(refused, Err(EvaluateError::Exact)));
 }

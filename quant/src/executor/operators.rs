@@ -30,7 +30,7 @@ impl After {
     fn tail(&self, inputs: &[&Tensor], channels: usize) -> Result<Option<Tail>> {
         let norm = self.norm.iter().flat_map(|norm| [&norm.scale, &norm.shift]);
         let mut tensors = inputs.iter().copied().chain(&self.bias).chain(norm);
-        if tensors.any(|tensor| !tensor.device().is_cpu() || tensor.track_op()) {
+        if tensors.any(|tensor| !has_kernels(tensor) || tensor.track_op()) {
             return Ok(None);
         }
         let mut tail = Tail::identity(channels);
@@ -64,6 +64,11 @@ impl After {
     }
 }
 
+/// Whether our own kernels may compute on a tensor's device; candle's operators compute everywhere.
+fn has_kernels(x: &Tensor) -> bool {
+    x.device().is_cpu() && !kernels::is_candle_forced()
+}
+
 pub(super) fn after(x: &Tensor, after: &After) -> Result<Tensor> {
     match after.tail(&[x], x.dim(1)?)? {
         Some(tail) => kernels::apply_tail(x, &tail),
@@ -83,7 +88,7 @@ pub(super) fn add(left: &Tensor, right: &Tensor, after: &After) -> Result<Tensor
 }
 
 pub(super) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d, after: &After) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return after.composed(conv2d_composed(x, weight, conv)?);
     }
     match after.tail(&[x, weight], conv.out_channels)? {
@@ -119,7 +124,7 @@ fn dilated(weight: &Tensor, dilation: [usize; 2]) -> Result<Tensor> {
 }
 
 pub(super) fn linear(x: &Tensor, weight: &Tensor, after: &After) -> Result<Tensor> {
-    if !x.device().is_cpu() {
+    if !has_kernels(x) {
         return after.composed(x.matmul(&weight.t()?)?);
     }
     match after.tail(&[x, weight], weight.dim(0)?)? {
@@ -139,14 +144,14 @@ fn along_channels(values: &Tensor, rank: usize) -> Result<Tensor> {
 }
 
 pub(super) fn relu(x: &Tensor, upper: f32) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if has_kernels(x) {
         return kernels::relu(x, upper);
     }
     if upper.is_finite() { x.clamp(0.0, upper) } else { x.relu() }
 }
 
 pub(super) fn max_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if has_kernels(x) {
         return kernels::max_pool(x, pool);
     }
     max_pool_composed(x, pool)
@@ -158,7 +163,7 @@ pub(super) fn max_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 }
 
 pub(super) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if has_kernels(x) {
         return kernels::average_pool(x, pool);
     }
     average_pool_composed(x, pool)
@@ -202,7 +207,7 @@ pub(super) fn multiply(left: &Tensor, right: &Tensor) -> Result<Tensor> {
 }
 
 pub(super) fn curve(x: &Tensor, curve: Curve) -> Result<Tensor> {
-    if x.device().is_cpu() && !x.track_op() {
+    if has_kernels(x) && !x.track_op() {
         return kernels::curve(x, curve);
     }
     curve_composed(x, curve)

@@ -5,6 +5,7 @@
 //! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`] alone.
 
 mod batch_norm;
+mod choice;
 mod conv;
 mod curve;
 mod dense;
@@ -12,6 +13,7 @@ mod depthwise;
 mod gemm;
 mod linear;
 mod memory;
+pub(crate) mod nhwc;
 mod pairs;
 mod phases;
 mod pool;
@@ -22,6 +24,8 @@ mod tests;
 mod windows;
 
 pub(crate) use batch_norm::batch_norm;
+pub(crate) use choice::is_candle_forced;
+pub use choice::{KERNELS_VARIABLE, Kernels, KernelsError};
 pub(crate) use conv::{conv2d, conv2d_then};
 pub(crate) use curve::{Curve, curve};
 pub(crate) use linear::{linear, linear_then};

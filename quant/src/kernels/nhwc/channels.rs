@@ -148,37 +148,3 @@ fn interleave<T: Copy>(first: &[T], second: &[T], out: &mut [T]) {
         }
     }
 }
-
-/// An image and what is put around it: rows are axis 0, columns axis 1.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Plane {
-    pub(crate) size: [usize; 2],
-    pub(crate) channels: usize,
-    /// Above and left.
-    pub(crate) before: [usize; 2],
-    /// Below and right.
-    pub(crate) after: [usize; 2],
-}
-
-/// Puts `value` around every image: `(images, h, w, channels)` to `(images, h', w', channels)`.
-///
-/// Panics: a slice has another length.
-pub(crate) fn pad<T: Copy>(x: &[T], plane: Plane, value: T, out: &mut [T]) {
-    let [height, width] = [0, 1].map(|axis| plane.before[axis] + plane.size[axis] + plane.after[axis]);
-    let image = height * width * plane.channels;
-    let images = out.len().checked_div(image).unwrap_or(0);
-    let line = plane.size[1] * plane.channels;
-    check_lengths([x.len(), out.len()], [images * plane.size[0] * line, images * image]);
-    let left = plane.before[1] * plane.channels;
-    for (index, out) in out.chunks_exact_mut((width * plane.channels).max(1)).enumerate() {
-        let (image, row) = (index / height, index % height);
-        match row.checked_sub(plane.before[0]).filter(|row| *row < plane.size[0]) {
-            Some(row) => {
-                out[..left].fill(value);
-                out[left..left + line].copy_from_slice(&x[(image * plane.size[0] + row) * line..][..line]);
-                out[left + line..].fill(value);
-            }
-            None => out.fill(value),
-        }
-    }
-}

@@ -19,6 +19,21 @@ pub(crate) enum Ending {
     Codes { lo: u8, hi: u8 },
 }
 
+impl Grid {
+    /// The nearest value; NaN stays NaN.
+    pub(crate) fn nearest(&self, value: f32) -> f32 {
+        let steps = value / self.scale;
+        let steps = if steps < self.lo { self.lo } else { steps };
+        let steps = if steps > self.hi { self.hi } else { steps };
+        steps.round_ties_even() * self.scale
+    }
+}
+
+impl Ending {
+    /// Values are stored as they are.
+    pub(crate) const FLOAT: Self = Self::Float { lo: f32::NEG_INFINITY, hi: f32::INFINITY, grid: None };
+}
+
 /// `sum * scale + shift` per output channel, in one rounding, and how that is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tail<'a> {

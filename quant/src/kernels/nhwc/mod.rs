@@ -18,13 +18,12 @@ mod pool;
 mod simd;
 mod softmax;
 mod taps;
-mod values;
-mod window;
 #[cfg(test)]
 mod tests;
-@@
+mod values;
+mod window;
 
-pub(crate) use channels::{Plane, Span, gather, pad, permute, put_channels, take_channels};
+pub(crate) use channels::{Span, gather, permute, put_channels, take_channels};
 pub(crate) use conv::{ConvShape, FloatConv, INT_DEPTH_MAX, IntConv};
 pub(crate) use curves::Curve;
 pub(crate) use depthwise::{FloatDepthwise, IntDepthwise};

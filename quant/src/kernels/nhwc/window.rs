@@ -25,6 +25,11 @@ impl Window {
         Self { size, kernel: [1, 1], stride: [1, 1], dilation: [1, 1], before: [0, 0], out_size: size }
     }
 
+    /// The whole image at once, without padding.
+    pub(crate) fn covering(size: [usize; 2]) -> Self {
+        Self { kernel: size, out_size: [1, 1], ..Self::pixelwise(size) }
+    }
+
     /// Pixels of an image.
     pub(crate) fn pixels(&self) -> usize {
         self.size[0] * self.size[1]
@@ -38,11 +43,6 @@ impl Window {
     /// Taps of the window.
     pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
-    }
-
-    /// Whether windows are the pixels, one after another.
-    pub(crate) fn is_pixelwise(&self) -> bool {
-        *self == Self::pixelwise(self.size)
     }
 
     /// Input position along `axis` under tap `tap` at an output position; none in the padding.

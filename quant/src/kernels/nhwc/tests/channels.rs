@@ -83,26 +83,3 @@ fn channels_are_permuted_in_every_pixel() {
         }
     }
 }
-
-#[test]
-fn padding_surrounds_every_image() {
-    for step in 0..100 {
-        let rng = &mut rng(114, step);
-        let mut extent = || [rng.below(4), rng.below(5)];
-        let (before, after, size) = (extent(), extent(), extent());
-        let (channels, images) = (between(rng, 1, 20), rng.below(3));
-        let plane = Plane { size, channels, before, after };
-        let x = codes(rng, images * size[0] * size[1] * channels);
-        let [height, width] = [0, 1].map(|axis| before[axis] + size[axis] + after[axis]);
-        let value = |at: usize| {
-            let (channel, column, row) = (at % channels, at / channels % width, at / channels / width);
-            let (image, row) = (row / height, row % height);
-            let y = row.checked_sub(before[0]).filter(|y| *y < size[0])?;
-            let column = column.checked_sub(before[1]).filter(|x| *x < size[1])?;
-            Some(x[((image * size[0] + y) * size[1] + column) * channels + channel])
-        };
-        let expected: Vec<u8> =
-            (0..images * height * width * channels).map(|at| value(at).unwrap_or(9)).collect();
-        compare_moves((&x, &expected), |x, out| pad(x, plane, 9, out), |x, out| pad(x, plane, 9.0, out));
-    }
-}

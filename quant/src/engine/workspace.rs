@@ -1,0 +1,93 @@
+//! Memory for a plan's tensors, used again for every block of images.
+
+use super::kernel::View;
+use super::repr::Repr;
+use super::schedule::Slot;
+use crate::kernels::nhwc::Out;
+
+/// Buffers for the slots of a plan.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    floats: Vec<Buffer<f32>>,
+    codes: Vec<Buffer<u8>>,
+}
+
+/// Bytes of a cache line: vectors that begin on one never lie across two.
+const LINE_BYTES: usize = 64;
+
+/// Values that begin at a cache line.
+#[derive(Default)]
+struct Buffer<T> {
+    values: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> Buffer<T> {
+    /// Holds at least `len` values; which ones is not said.
+    fn fit(&mut self, len: usize) {
+        if self.len < len {
+            self.values = vec![T::default(); len + LINE_BYTES / size_of::<T>()];
+            // Where there is no aligned place, any place will do.
+            let start = self.values.as_ptr().align_offset(LINE_BYTES);
+            self.start = start.min(self.values.len() - len);
+            self.len = len;
+        }
+    }
+
+    fn get(&self, len: usize) -> &[T] {
+        &self.values[self.start..][..len]
+    }
+
+    fn get_mut(&mut self, len: usize) -> &mut [T] {
+        &mut self.values[self.start..][..len]
+    }
+}
+
+impl Workspace {
+    /// Makes every slot large enough.
+    pub(super) fn fit(&mut self, slots: &[Slot], images: usize) {
+        // A slot has one of the two kinds in a plan, and nothing in the other kind's list.
+        self.floats.resize_with(slots.len().max(self.floats.len()), Buffer::default);
+        self.codes.resize_with(slots.len().max(self.codes.len()), Buffer::default);
+        for (index, slot) in slots.iter().enumerate() {
+            match slot.is_codes {
+                true => self.codes[index].fit(slot.elements * images),
+                false => self.floats[index].fit(slot.elements * images),
+            }
+        }
+    }
+
+    pub(super) fn floats(&self, slot: usize, values: usize) -> &[f32] {
+        self.floats[slot].get(values)
+    }
+
+    pub(super) fn view(&self, slot: usize, repr: Repr, values: usize) -> View<'_> {
+        match repr {
+            Repr::Codes(_) => View::Codes(self.codes[slot].get(values)),
+            Repr::Float => View::Floats(self.floats(slot, values)),
+        }
+    }
+
+    /// Takes a slot out while it is written, since the others are read meanwhile.
+    pub(super) fn write(
+        &mut self,
+        slot: usize,
+        repr: Repr,
+        values: usize,
+        write: impl FnOnce(&Self, Out<'_>),
+    ) {
+        match repr {
+            Repr::Codes(_) => {
+                let mut out = std::mem::take(&mut self.codes[slot]);
+                write(self, Out::Codes(out.get_mut(values)));
+                self.codes[slot] = out;
+            }
+            Repr::Float => {
+                let mut out = std::mem::take(&mut self.floats[slot]);
+                write(self, Out::Floats(out.get_mut(values)));
+                self.floats[slot] = out;
+            }
+        }
+    }
+}
