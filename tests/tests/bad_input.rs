@@ -44,7 +44,7 @@ fn mistakes_in_an_experiment_file_name_their_place() {
         ("selection: 100", "selection: many", &["data.selection"]),
         ("bits: [2, 3, 4]", "bits: [2, 9]", &["quantization.weights.bits[1]", "9"]),
         ("bits: [2, 4]", "bits: [8]", &["quantization.activations.bits[0]", "baseline"]),
-        ("numerics: float", "numerics: exact", &["numerics", "float"]),
+        ("numerics: float", "numerics: exakt", &["numerics", "`exact`"]),
         ("single: all", "single: [nothing.weight]", &["single[0]", "nothing.weight", "bitloop inspect"]),
         ("selection: 100", "selection: 99999", &["data", "99999", "10000"]),
         ("version: 1", "version: 2", &["version"]),
