@@ -6,6 +6,7 @@
 pub mod bits;
 pub mod canonical;
 pub mod digest;
+pub mod evaluation;
 pub mod graph;
 pub mod placement;
 pub mod plan;

@@ -166,6 +166,37 @@ pub struct Evaluation {
     pub noise_sum: f64,
 }
 
+impl Evaluation {
+    /// Adds the sums of other images.
+    pub fn add(&mut self, other: &Self) {
+        // Every field is named, so that a new one cannot be forgotten.
+        let Self {
+            n,
+            correct,
+            correct_top5,
+            lost,
+            gained,
+            loss_sum,
+            loss_difference_sum,
+            loss_difference_squares,
+            kl_sum,
+            signal_sum,
+            noise_sum,
+        } = self;
+        *n += other.n;
+        *correct += other.correct;
+        *correct_top5 += other.correct_top5;
+        *lost += other.lost;
+        *gained += other.gained;
+        *loss_sum += other.loss_sum;
+        *loss_difference_sum += other.loss_difference_sum;
+        *loss_difference_squares += other.loss_difference_squares;
+        *kl_sum += other.kl_sum;
+        *signal_sum += other.signal_sum;
+        *noise_sum += other.noise_sum;
+    }
+}
+
 /// What a finished trial says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
