@@ -49,7 +49,10 @@ fn json_holds_the_fields_that_scripts_rely_on() {
     let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
 
     let fields: Vec<&String> = value.as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["experiment", "images", "macs_per_image", "points", "sources", "trials"]);
+    assert_eq!(
+        fields,
+        ["evaluation", "experiment", "images", "macs_per_image", "points", "sources", "trials"]
+    );
     assert!(value["trials"].is_u64() && value["points"].is_array());
 }
 

@@ -2,6 +2,7 @@
 
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::digest::Digest;
+use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
 use bitloop_core::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
@@ -63,6 +64,7 @@ pub(crate) fn plan(name: &str) -> Plan {
             drop_max_ppm: 0,
         },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
+        evaluation: EvaluationMode::default(),
         stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
     }
 }
@@ -157,7 +159,7 @@ pub(crate) fn facts(trials: u32) -> Vec<Fact> {
             let baseline = bitloop_core::bits::Choice::Float;
             let lowered = (PointIndex(index), bitloop_core::bits::Choice::Bits(Bits::new(4).unwrap()));
             let config = bitloop_core::bits::BitConfig::against(baseline, [lowered]);
-            TrialSpec::Evaluate { context: context.digest(), config }
+            TrialSpec::Evaluate { context: context.digest(), config, part: context.whole() }
         })
         .collect();
     let sources = Sources::from([("model.safetensors".to_owned(), Digest::of(MODEL))]);

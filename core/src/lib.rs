@@ -13,4 +13,5 @@ pub mod plan;
 pub mod report;
 pub mod spec;
 pub mod state;
+pub mod sweep;
 pub mod trial;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bits::{Choice, PointIndex};
 use crate::digest::Digest;
+use crate::evaluation::EvaluationMode;
 use crate::graph::{Graph, GraphError, INPUT, LayerCost, Point};
 use crate::placement::Placement;
 use crate::spec::{
@@ -17,7 +18,10 @@ use crate::spec::{
 use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 
 /// Version of the plan's JSON form.
-pub const PLAN_FORMAT: u32 = 2;
+pub const PLAN_FORMAT: u32 = 3;
+
+/// The most images that a plan may measure on; an experiment file allows fewer.
+const IMAGES_MAX: u64 = 1 << 40;
 
 /// Hexadecimal digits of the plan's digest in an experiment's id.
 const ID_DIGITS: usize = 8;
@@ -107,6 +111,8 @@ pub struct Plan {
     pub guard: Guard,
     /// The candidates.
     pub candidates: Candidates,
+    /// How many of the selection images a config is measured on.
+    pub evaluation: EvaluationMode,
     /// The parts, in order.
     pub stages: Vec<StagePlan>,
 }
@@ -169,6 +175,7 @@ impl Plan {
                 drop_max_ppm: spec.prepare.drop_max_ppm,
             },
             candidates: candidates(&spec.quantization, &inputs.placement),
+            evaluation: spec.evaluation,
             stages,
         })
     }
@@ -188,6 +195,10 @@ impl Plan {
         }
         let plan: Self =
             serde_json::from_slice(text).map_err(|error| PlanError::Malformed(error.to_string()))?;
+        let images = plan.data.selection.images;
+        if images == 0 || images > IMAGES_MAX {
+            return Err(PlanError::Images { images });
+        }
         plan.graph.shapes()?;
         plan.check_points()?;
         let points = plan.points.len() as u32;
@@ -320,6 +331,12 @@ pub enum PlanError {
     Format {
         /// Its version.
         found: u32,
+    },
+    /// Nothing could be measured, or more than there can be.
+    #[error("the plan measures on {images} images; there are 1 to {IMAGES_MAX}")]
+    Images {
+        /// Images of the selection.
+        images: u64,
     },
     /// The graph is wrong.
     #[error("the plan's graph is wrong: {0}")]

@@ -5,6 +5,7 @@
 
 mod csv;
 mod interval;
+mod measured;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,106 +13,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::bits::Bits;
 use crate::digest::Digest;
+use crate::evaluation::EvaluationMode;
 use crate::graph::{GraphError, LayerCost, Point, PointKind};
 use crate::plan::StagePlan;
 use crate::state::{Experiment, Ledger, TrialState};
-use crate::trial::{Evaluation, Outcome, PreparedStep, TrialKey, TrialResult};
+use crate::sweep::Sweep;
+use crate::trial::{Outcome, PreparedStep, TrialResult};
 
 pub use self::csv::CSV_COLUMNS;
 pub use self::interval::{Interval, mean_difference, paired_difference};
+use self::measured::Evaluations;
+pub use self::measured::{Measured, RowState};
 
 /// Version of the report's JSON form.
-pub const REPORT_FORMAT: u32 = 2;
+pub const REPORT_FORMAT: u32 = 3;
 
 /// Version of the report's CSV form.
-pub const CSV_FORMAT: u32 = 1;
+pub const CSV_FORMAT: u32 = 2;
 
 /// Width of a tensor without a quantizer.
 const FLOAT_BITS: u32 = 32;
 
-/// Confidence of every interval in a report.
+/// Confidence of every interval in a report but those of [`EvaluationMode::Adaptive`], which name their own.
 pub const CONFIDENCE: f64 = 0.95;
-
-/// What one evaluation says about a config, beside the baseline on the same images.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measured {
-    /// Images.
-    pub n: u64,
-    /// Images classified rightly.
-    pub correct: u64,
-    /// Images with the label among the first five classes.
-    pub correct_top5: u64,
-    /// Images that only the baseline gets right.
-    pub lost: u64,
-    /// Images that only this config gets right.
-    pub gained: u64,
-    /// Share of images classified rightly, in 0..1.
-    pub top1: f64,
-    /// The baseline's share minus this one's, with its interval.
-    pub top1_drop: Interval,
-    /// Mean cross-entropy in nats.
-    pub loss: f64,
-    /// Mean increase of the cross-entropy over the baseline's, with its interval.
-    pub loss_increase: Interval,
-    /// Mean KL divergence from the float network in nats.
-    pub kl: f64,
-    /// Signal to quantization noise of the logits in decibels; none without noise.
-    pub sqnr_db: Option<f64>,
-}
-
-impl Measured {
-    fn new(sums: &Evaluation) -> Self {
-        let n = sums.n as f64;
-        let noisy = sums.noise_sum > 0.0;
-        Self {
-            n: sums.n,
-            correct: sums.correct,
-            correct_top5: sums.correct_top5,
-            lost: sums.lost,
-            gained: sums.gained,
-            top1: sums.correct as f64 / n,
-            top1_drop: paired_difference(sums.lost, sums.gained, sums.n),
-            loss: sums.loss_sum / n,
-            loss_increase: mean_difference(sums.loss_difference_sum, sums.loss_difference_squares, sums.n),
-            kl: sums.kl_sum / n,
-            sqnr_db: noisy.then(|| 10.0 * (sums.signal_sum / sums.noise_sum).log10()),
-        }
-    }
-}
-
-/// What came of a trial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "state")]
-pub enum RowState {
-    /// Not measured yet.
-    Open,
-    /// Measured.
-    Done(Measured),
-    /// It cannot be measured.
-    Failed {
-        /// Why.
-        reason: String,
-    },
-}
-
-impl RowState {
-    /// The word used in tables and CSV.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Done(_) => "done",
-            Self::Failed { .. } => "failed",
-        }
-    }
-
-    /// The numbers, if there are any.
-    pub fn measured(&self) -> Option<&Measured> {
-        match self {
-            Self::Done(measured) => Some(measured),
-            Self::Open | Self::Failed { .. } => None,
-        }
-    }
-}
 
 /// The baseline with one point lowered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -145,6 +69,12 @@ pub struct Report {
     pub data: Digest,
     /// The arithmetic.
     pub numerics: String,
+    /// How many images a config is measured on.
+    pub evaluation: EvaluationMode,
+    /// Selection images.
+    pub images: u64,
+    /// Images that the rows are measured on, all rows together.
+    pub images_evaluated: u64,
     /// Width of every point in the baseline.
     pub baseline_bits: Bits,
     /// The prepared model: transformed, with the encodings of every point; none before it is made.
@@ -178,16 +108,18 @@ impl Report {
             StagePlan::Prepare => None,
         });
         let (single, trials) = single.unwrap_or_default();
-        let state = |index: usize| row_state(ledger, trials.get(index));
+        let images = plan.data.selection.images;
+        let evaluations = Evaluations::new(ledger, trials, plan.evaluation, images);
+        let sweep = Sweep::new(plan, single);
         let baseline = plan.candidates.baseline;
         let touched = Touched::new(&layers);
-        // The design's order: float, baseline, then every point at every width.
-        let mut rows = Vec::with_capacity(trials.len());
-        for point in single.iter().map(|index| &points[index.0 as usize]) {
-            for bits in plan.candidates.bits(point.kind) {
-                rows.push(row(baseline, point, *bits, touched.macs(point), state(rows.len() + 2)));
-            }
-        }
+        let lowered = |index: u64| {
+            let (point, bits) = sweep.lowered(index)?;
+            let point = &points[point.0 as usize];
+            let result = evaluations.row(&sweep.config(index));
+            Some(row(baseline, point, bits, touched.macs(point), result))
+        };
+        let rows: Vec<Row> = (0..sweep.size()).filter_map(lowered).collect();
         let carried: BTreeSet<&str> = points.iter().map(|point| point.name.as_str()).collect();
         let width = |is_quantized| if is_quantized { baseline.get() } else { FLOAT_BITS };
         let weight_bits =
@@ -202,11 +134,14 @@ impl Report {
             model: plan.model,
             data: plan.data.selection.digest,
             numerics: plan.numerics.as_str().to_owned(),
+            evaluation: plan.evaluation,
+            images,
+            images_evaluated: rows.iter().filter_map(|row| row.result.measured()).map(|m| m.n).sum(),
             baseline_bits: baseline,
             prepared,
             steps,
-            float: state(0),
-            baseline: state(1),
+            float: evaluations.reference(&sweep.config(0)),
+            baseline: evaluations.reference(&sweep.config(1)),
             rows,
             baseline_size_bits: layers.iter().map(size).sum(),
             baseline_bops: layers.iter().map(bops).sum(),
@@ -244,20 +179,6 @@ fn preparation(ledger: &Ledger, experiment: &Experiment) -> (Option<Digest>, Vec
             (Some(*artifact), steps.clone())
         }
         _ => (None, Vec::new()),
-    }
-}
-
-fn row_state(ledger: &Ledger, key: Option<&TrialKey>) -> RowState {
-    match key.and_then(|key| ledger.trial(key)).map(|trial| &trial.state) {
-        None | Some(TrialState::Open) => RowState::Open,
-        Some(TrialState::Quarantined { losses }) => {
-            RowState::Failed { reason: format!("quarantined: {losses} workers were lost while they ran it") }
-        }
-        Some(TrialState::Done(outcome)) => match &outcome.result {
-            TrialResult::Evaluated(sums) => RowState::Done(Measured::new(sums)),
-            TrialResult::Failed { reason } => RowState::Failed { reason: reason.clone() },
-            TrialResult::Prepared { .. } => RowState::Failed { reason: "no evaluation came back".to_owned() },
-        },
     }
 }
 

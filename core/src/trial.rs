@@ -19,7 +19,7 @@ pub use rule::{
 };
 
 /// Version of the canonical form of a trial; a change makes every trial a new one.
-pub const KEY_SCHEMA: u64 = 2;
+pub const KEY_SCHEMA: u64 = 3;
 
 /// The name of a trial: blake3 of the canonical form of its [`TrialSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -79,6 +79,11 @@ pub struct EvaluateContext {
 }
 
 impl EvaluateContext {
+    /// All of its images as a part of them.
+    pub fn whole(&self) -> ImageRange {
+        ImageRange { start: 0, len: self.images.len }
+    }
+
     /// The context's own name: the digest of its canonical form.
     pub fn digest(&self) -> Digest {
         let mut encoder = Encoder::new("bitloop.evaluate_context", KEY_SCHEMA);
@@ -102,12 +107,14 @@ impl EvaluateContext {
 pub enum TrialSpec {
     /// Makes a model ready.
     Prepare(Box<PrepareSpec>),
-    /// Evaluates one bit config.
+    /// Evaluates one bit config on some of the context's images.
     Evaluate {
         /// Digest of the [`EvaluateContext`].
         context: Digest,
         /// What differs from the context's baseline.
         config: BitConfig,
+        /// Which of the context's images, counted from its first one.
+        part: ImageRange,
     },
 }
 
@@ -119,8 +126,8 @@ impl TrialSpec {
             Self::Prepare(prepare) => {
                 encoder.number(0).text(&prepare.to_document());
             }
-            Self::Evaluate { context, config } => {
-                encoder.number(1).digest(context);
+            Self::Evaluate { context, config, part } => {
+                encoder.number(1).digest(context).number(part.start).number(part.len);
                 let changes: Vec<_> = config.changes().collect();
                 encoder.list(&changes, |encoder, (point, choice)| {
                     encoder.number(u64::from(point.0));

@@ -3,12 +3,15 @@
 //! A [`Searcher`] drives one stage. It keeps no memory of its own: all it knows is in the [`StageHistory`], so a
 //! resumed search goes on exactly where it stopped. [`searcher`] is the registry.
 
+mod adaptive;
 mod prepare;
 mod sensitivity;
 
+use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::GraphError;
 use bitloop_core::plan::{Plan, StagePlan};
 use bitloop_core::state::{Proposal, StageHistory};
+use bitloop_core::sweep::Sweep;
 
 /// Drives one stage of one plan.
 pub trait Searcher: Send {
@@ -25,7 +28,13 @@ pub trait Searcher: Send {
 pub fn searcher(plan: &Plan, stage: &StagePlan) -> Result<Box<dyn Searcher>, GraphError> {
     Ok(match stage {
         StagePlan::Prepare => Box::new(prepare::Prepare),
-        StagePlan::Sensitivity { single } => Box::new(sensitivity::Sensitivity::new(plan, single)?),
+        StagePlan::Sensitivity { single } => {
+            let sweep = Sweep::new(plan, single);
+            match plan.evaluation {
+                EvaluationMode::Full { .. } => Box::new(sensitivity::Sensitivity::new(plan, sweep)),
+                EvaluationMode::Adaptive(_) => Box::new(adaptive::Adaptive::new(plan, sweep)),
+            }
+        }
     })
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::{Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
+use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, Shape};
 use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Event, Fact, Input, Proposal, Report, State, UnixMillis, WorkerId, decide};
@@ -36,12 +37,15 @@ fn plan(layers: usize) -> Plan {
         transforms: Vec::new(),
         guard: Guard { data: part.digest, images: ImageRange { start: 0, len: 10 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 3, 4]), bits(&[4, 6]), Bits::new(8).unwrap()),
+        evaluation: EvaluationMode::default(),
         stages: vec![
             StagePlan::Prepare,
             StagePlan::Sensitivity { single: (0..points).map(PointIndex).collect() },
         ],
     }
 }
+
+mod adaptive;
 
 struct Driver {
     state: State,
@@ -52,8 +56,15 @@ struct Driver {
 impl Driver {
     fn new(plan: Plan) -> Self {
         let mut driver = Self { state: State::default(), plan: plan.clone(), proposed: Vec::new() };
-        driver.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() });
+        driver.submit(plan);
         driver
+    }
+
+    /// Goes on with another plan; what was measured is still known.
+    fn submit(&mut self, plan: Plan) {
+        self.plan = plan.clone();
+        self.proposed.clear();
+        self.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() });
     }
 
     fn feed(&mut self, input: Input) {

@@ -67,6 +67,39 @@ fn workers_and_threads_do_not_change_a_byte() {
 }
 
 #[test]
+fn an_adaptive_sweep_is_the_same_for_any_number_of_workers_and_a_full_one_goes_on_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(folder.path(), "adaptive", "['conv2d_0_*.weight']", 1000);
+    let text = fs::read_to_string(&experiment.file).unwrap();
+    let evaluated = |how: &str| fs::write(&experiment.file, format!("{text}evaluation: {how}\n")).unwrap();
+    let results = |data_dir: &str| {
+        let files = bitloop_tests::files(&folder.path().join(data_dir).join("results"), ".csv");
+        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<Vec<String>>()
+    };
+
+    evaluated("{ mode: adaptive, tolerance: 3.0, part: 64 }");
+    for (data_dir, workers) in [("a", "1"), ("b", "3")] {
+        run(folder.path(), &experiment.path(), data_dir, &["--workers", workers]).ok();
+    }
+    let all = results("a");
+    assert_eq!(all, results("b"));
+    let [adaptive] = all.as_slice() else { panic!("{all:?}") };
+    for state in [",harmful,partial,0.95,", ",decided,partial,0.95,"] {
+        assert!(adaptive.contains(state), "{adaptive}");
+    }
+
+    evaluated("{ mode: full, part: 64 }");
+    let full = run(folder.path(), &experiment.path(), "a", &[]).ok();
+    // At least the preparation and one part of each of the six configs.
+    let line = full.err.lines().find_map(|line| line.strip_prefix("reused: "));
+    let reused = line.and_then(|line| line.split(' ').next()?.parse::<u64>().ok());
+    assert!(reused.is_some_and(|count| count >= 7), "{}", full.err);
+    let all = results("a");
+    let full = all.iter().find(|results| *results != adaptive).expect("results of the second experiment");
+    assert!(full.lines().skip(1).all(|line| line.contains(",done,full,0.95,1000,")), "{full}");
+}
+
+#[test]
 fn ctrl_c_stops_soon_names_the_command_that_continues_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let experiment = Experiment::new(folder.path(), "stopped", "all", 3000);

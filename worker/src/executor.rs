@@ -67,9 +67,6 @@ pub trait Executor: Send {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EmptyExecutor;
 
-/// Images that an empty evaluation claims.
-const EMPTY_IMAGES: u64 = 10_000;
-
 impl Executor for EmptyExecutor {
     fn device(&self) -> String {
         "empty".to_owned()
@@ -91,7 +88,7 @@ impl Executor for EmptyExecutor {
                     let nothing = format!("nothing prepared for {key}").into_bytes();
                     TrialResult::Prepared { artifact: setting.artifacts.store(nothing)?, steps: Vec::new() }
                 }
-                TrialSpec::Evaluate { .. } => TrialResult::Evaluated(empty_evaluation(&key)),
+                TrialSpec::Evaluate { part, .. } => TrialResult::Evaluated(empty_evaluation(&key, part.len)),
             };
             give(Outcome { result, provenance: self.provenance() });
         }
@@ -99,12 +96,12 @@ impl Executor for EmptyExecutor {
     }
 }
 
-fn empty_evaluation(key: &Digest) -> Evaluation {
-    let draw = u64::from(key.as_bytes()[0]);
+fn empty_evaluation(key: &Digest, images: u64) -> Evaluation {
+    let draw = u64::from(key.as_bytes()[0]).min(images);
     Evaluation {
-        n: EMPTY_IMAGES,
-        correct: EMPTY_IMAGES - draw,
-        correct_top5: EMPTY_IMAGES,
+        n: images,
+        correct: images - draw,
+        correct_top5: images,
         lost: draw,
         gained: 0,
         loss_sum: draw as f64,

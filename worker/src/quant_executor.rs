@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{EvaluateContext, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec};
+use bitloop_core::trial::{
+    EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec,
+};
 use bitloop_proto::convert;
 use bitloop_quant::calibration::CalibrationError;
 use bitloop_quant::data::Images;
@@ -146,23 +148,24 @@ impl QuantExecutor {
         Ok(self.evaluators.insert(*digest, evaluator))
     }
 
-    /// Evaluates configs of one context together; `None` if that was stopped.
+    /// Evaluates configs of one context on one part of its images together; `None` if that was stopped.
     fn evaluate(
         &mut self,
-        digest: &Digest,
+        (digest, part): (&Digest, ImageRange),
         configs: &[&BitConfig],
         setting: &Setting<'_>,
     ) -> Result<Option<Results>, Obstacle> {
         let context = setting.context.ok_or(ExecuteError::NoContext)?;
         let evaluator = self.evaluator(digest, context, setting.artifacts)?;
         let check = |config: &&BitConfig| {
-            let checked = convert::check_config(config, evaluator.context());
+            let context = evaluator.context();
+            let checked = convert::check_config(config, context).and(convert::check_part(part, context));
             checked.map_err(|error| Obstacle::Failed(error.to_string()))
         };
         let checked: Vec<Result<(), Obstacle>> = configs.iter().map(check).collect();
         let good = configs.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
         let good: Vec<&BitConfig> = good.map(|(config, _)| *config).collect();
-        let evaluated = evaluator.evaluate_all(&good, setting.stop);
+        let evaluated = evaluator.evaluate_all(&good, part, setting.stop);
         let evaluated = evaluated.map_err(|error| self.evaluate_obstacle(error))?;
         let Some((evaluated, _)) = evaluated else { return Ok(None) };
         let mut evaluated = evaluated.into_iter();
@@ -189,7 +192,7 @@ impl QuantExecutor {
         }
     }
 
-    /// Measures the trials of one kind and context that `trials` begins with; `None` if that was stopped.
+    /// Measures the trials of one kind, context and part that `trials` begins with; `None` if that was stopped.
     fn attempt(&mut self, trials: &[&TrialSpec], setting: &Setting<'_>) -> Result<Option<Results>, Obstacle> {
         match trials {
             [] => Ok(Some(Vec::new())),
@@ -197,13 +200,15 @@ impl QuantExecutor {
                 let prepared = self.prepare(prepare, setting.artifacts, setting.stop)?;
                 Ok(prepared.map(|prepared| vec![Ok(prepared)]))
             }
-            [TrialSpec::Evaluate { context: digest, .. }, ..] => {
+            [TrialSpec::Evaluate { context: digest, part: first, .. }, ..] => {
                 let configs = trials.iter().map_while(|trial| match trial {
-                    TrialSpec::Evaluate { context, config } if context == digest => Some(config),
+                    TrialSpec::Evaluate { context, config, part } if context == digest && part == first => {
+                        Some(config)
+                    }
                     _ => None,
                 });
                 let configs: Vec<&BitConfig> = configs.collect();
-                self.evaluate(digest, &configs, setting)
+                self.evaluate((digest, *first), &configs, setting)
             }
         }
     }

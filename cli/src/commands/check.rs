@@ -1,7 +1,9 @@
 //! `bitloop check`: what would be measured.
 
+use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Point, PointKind};
 use bitloop_core::plan::{Plan, StagePlan};
+use bitloop_core::sweep::Sweep;
 use serde_json::json;
 
 use crate::args::{CheckArguments, Output};
@@ -19,6 +21,7 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
         return show::json(&json!({
             "experiment": plan.id(),
             "trials": trials,
+            "evaluation": plan.evaluation,
             "points": points,
             "macs_per_image": macs,
             "images": {
@@ -31,7 +34,11 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
     }
     let lowered = |kind: PointKind| lowered_points(plan, points, kind);
     let images = plan.data;
-    let evaluated = (trials - 1) as f64 * images.selection.images as f64;
+    let evaluated = configs(plan) as f64 * images.selection.images as f64;
+    let (at_least, at_most) = match plan.evaluation {
+        EvaluationMode::Full { .. } => ("", ""),
+        EvaluationMode::Adaptive(_) => ("at least ", "at most "),
+    };
     let fields = [
         ("experiment", plan.id().to_string()),
         ("model", format!("{} ({}), {:.2} M MACs an image", plan.graph.name, plan.model, macs as f64 / 1e6)),
@@ -55,10 +62,22 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
         ("weights", lowered(PointKind::Weight)),
         ("activations", lowered(PointKind::Activation)),
         ("baseline", format!("{} bits", plan.candidates.baseline)),
-        ("trials", trials.to_string()),
-        ("work", format!("{:.1} GMACs of evaluation, before any reuse", evaluated * macs as f64 / 1e9)),
+        ("trials", format!("{at_least}{trials}")),
+        (
+            "work",
+            format!("{at_most}{:.1} GMACs of evaluation, before any reuse", evaluated * macs as f64 / 1e9),
+        ),
     ];
     show::data(&show::fields(&fields))
+}
+
+/// How many configs are evaluated.
+fn configs(plan: &Plan) -> u64 {
+    let of = |stage: &StagePlan| match stage {
+        StagePlan::Prepare => 0,
+        StagePlan::Sensitivity { single } => Sweep::new(plan, single).size(),
+    };
+    plan.stages.iter().map(of).sum()
 }
 
 fn count(points: &[Point], kind: PointKind) -> usize {

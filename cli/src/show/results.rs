@@ -1,3 +1,4 @@
+use bitloop_core::evaluation::{PPM, PPM_PER_POINT};
 use bitloop_core::report::{CONFIDENCE, Measured, Report, Row, RowState};
 use bitloop_core::trial::PreparedStep;
 
@@ -21,11 +22,13 @@ pub(crate) fn results_table(report: &Report) -> String {
         lines.push(steps_table(&report.steps));
         lines.push(String::new());
     }
-    let interval = format!("{:.0}% interval", CONFIDENCE * 100.0);
+    let interval = format!("{}% interval", confidence_percent(report));
     let header = [
         "point",
         "kind",
         ">bits",
+        "state",
+        ">n",
         ">top-1 drop",
         interval.as_str(),
         ">loss increase",
@@ -39,7 +42,36 @@ pub(crate) fn results_table(report: &Report) -> String {
         "Drops are percentage points of the baseline's top-1 on the same images; negative means better."
             .to_owned(),
     );
+    lines.extend(adaptive_notes(report));
     lines.join("\n")
+}
+
+/// Confidence of the intervals of the drop: of rows on all images it is the default, which an experiment's own goes
+/// before where rows are decided on some of them.
+fn confidence_percent(report: &Report) -> f64 {
+    match report.evaluation.adaptive() {
+        Some(adaptive) => f64::from(adaptive.confidence_ppm) / f64::from(PPM) * 100.0,
+        None => CONFIDENCE * 100.0,
+    }
+}
+
+/// What an adaptive evaluation decided on, and what it spared.
+fn adaptive_notes(report: &Report) -> Vec<String> {
+    let Some(adaptive) = report.evaluation.adaptive() else { return Vec::new() };
+    let tolerance = f64::from(adaptive.tolerance_ppm) / f64::from(PPM_PER_POINT);
+    let all = report.images * report.rows.len() as u64;
+    let (evaluated, times) = (report.images_evaluated, all as f64 / report.images_evaluated.max(1) as f64);
+    vec![
+        format!(
+            "Decided: the interval of the drop on all {} images is within {tolerance} points to either side of its middle. Harmful: that drop is above {tolerance} points.",
+            report.images
+        ),
+        format!(
+            "Done: measured on all images, with the {:.0}% interval for images like these.",
+            CONFIDENCE * 100.0
+        ),
+        format!("{evaluated} of {all} images evaluated ({times:.1} times fewer)."),
+    ]
 }
 
 /// One line per transform: whether it stayed, and the accuracy behind it.
@@ -64,26 +96,38 @@ fn steps_table(steps: &[PreparedStep]) -> String {
 
 fn reference(state: &RowState) -> String {
     match state {
-        RowState::Done(Measured { n, correct, top1, loss, .. }) => {
-            format!("top-1 {:.2}% ({correct} of n={n}), loss {loss:.4}", top1 * 100.0)
-        }
         RowState::Open => "not measured yet".to_owned(),
         RowState::Failed { reason } => format!("failed: {reason}"),
+        RowState::Done(measured) => reference_numbers(measured),
+        RowState::Partial(measured) | RowState::Decided(measured) | RowState::Harmful(measured) => {
+            format!("{} ({})", reference_numbers(measured), state.as_str())
+        }
     }
 }
 
+fn reference_numbers(Measured { n, correct, top1, loss, .. }: &Measured) -> String {
+    format!("top-1 {:.2}% ({correct} of n={n}), loss {loss:.4}", top1 * 100.0)
+}
+
 fn cells(report: &Report, row: &Row) -> Vec<String> {
-    let mut cells = vec![row.point.clone(), row.kind.as_str().to_owned(), row.bits.to_string()];
+    let state = row.result.as_str().to_owned();
+    let mut cells = vec![row.point.clone(), row.kind.as_str().to_owned(), row.bits.to_string(), state];
     match &row.result {
-        RowState::Done(measured) => {
+        RowState::Done(measured)
+        | RowState::Partial(measured)
+        | RowState::Decided(measured)
+        | RowState::Harmful(measured) => {
+            cells.push(measured.n.to_string());
             let drop = measured.top1_drop;
             let points = |share: f64| format!("{:+.2}", tidy_zero(share * 100.0));
             cells.push(points(drop.value));
             cells.push(format!("[{}, {}]", points(drop.low), points(drop.high)));
             cells.push(format!("{:+.4}", tidy_zero(measured.loss_increase.value)));
         }
-        RowState::Open => cells.extend(["open", "", ""].map(str::to_owned)),
-        RowState::Failed { reason } => cells.extend(["failed".to_owned(), reason.clone(), String::new()]),
+        RowState::Open => cells.extend(["", "", "", ""].map(str::to_owned)),
+        RowState::Failed { reason } => {
+            cells.extend([String::new(), String::new(), reason.clone(), String::new()]);
+        }
     }
     cells.push(share(row.size_saved_bits, report.baseline_size_bits));
     cells.push(share(row.bops_saved, report.baseline_bops));

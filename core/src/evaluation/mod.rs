@@ -72,6 +72,15 @@ impl EvaluationMode {
         }
     }
 
+    /// How long the float network and the baseline are measured: on all images, since every other config is compared
+    /// with them on whatever images it sees.
+    pub fn references(self) -> Self {
+        match self {
+            Self::Full { .. } => self,
+            Self::Adaptive(_) => Self::default(),
+        }
+    }
+
     /// Confidence of the intervals of what is measured on some of the images only.
     pub fn confidence_ppm(self) -> u32 {
         self.adaptive().map_or(CONFIDENCE_DEFAULT_PPM, |adaptive| adaptive.confidence_ppm)
@@ -126,8 +135,8 @@ pub struct Progress {
     pub parts: u64,
     /// Their sums.
     pub sums: Evaluation,
-    /// Where `lost - gained` over all images lies.
-    pub drop: DropBounds,
+    /// Where `lost - gained` over all images lies by the looks that decided; all that is possible if none was taken.
+    drop: DropBounds,
     /// What they say.
     pub verdict: Verdict,
 }
@@ -191,9 +200,23 @@ impl Judge {
         progress.parts += 1;
         progress.sums.add(part);
         let sums = &progress.sums;
-        progress.drop = progress.drop.narrowed(self.sequence.bounds(sums.lost, sums.gained, sums.n));
+        if self.mode.adaptive().is_some() {
+            progress.drop = progress.drop.narrowed(self.sequence.bounds(sums.lost, sums.gained, sums.n));
+        }
         progress.verdict = self.verdict(progress);
         Ok(())
+    }
+
+    /// Where `lost - gained` over all images lies.
+    ///
+    /// A full evaluation takes no looks, so that it costs nothing to add its parts up; it is looked at here, and the
+    /// bounds hold at all such times together.
+    pub fn drop(&self, progress: &Progress) -> DropBounds {
+        let Evaluation { lost, gained, n, .. } = progress.sums;
+        match self.mode {
+            EvaluationMode::Full { .. } => self.sequence.bounds(lost, gained, n),
+            EvaluationMode::Adaptive(_) => progress.drop,
+        }
     }
 
     fn verdict(&self, progress: &Progress) -> Verdict {

@@ -16,10 +16,14 @@ use super::PPM;
 /// Weight and Dirichlet parameters for lost, gained and other images of the components of the prior.
 ///
 /// A prior only decides how narrow the intervals are. Most configs of a sweep disagree with the baseline on a few
-/// percent of the images, about as often for better as for worse: that is the first component. The second one is broad,
-/// for configs that break the network and for networks that are unsure; it costs the others `ln(1 / 0.8)` in the
-/// threshold, which is a few images in a hundred.
-const PRIOR: [(f64, [f64; 3]); 2] = [(0.8, [1.0, 1.0, 100.0]), (0.2, [1.0, 1.0, 4.0])];
+/// percent of the images, about as often for better as for worse: that is the first component. The others are for
+/// configs that hardly ever disagree, and for those that break the network. A component of weight `w` needs as much
+/// evidence more as `ln(1 / w)` is beside `ln(1 / alpha)`: a tenth for the first one.
+const PRIOR: [(f64, [f64; 3]); 3] =
+    [(0.7, [1.0, 1.0, 100.0]), (0.2, [1.0, 1.0, 1_000.0]), (0.1, [1.0, 1.0, 4.0])];
+
+/// Factorials that are kept; those of larger numbers are computed each time.
+const TABLE: u64 = 1 << 16;
 
 /// Where `lost - gained` over all images lies, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ impl DropBounds {
 pub struct DropSequence {
     images: i64,
     ln_alpha: f64,
-    /// `ln(k!)` for k up to the number of images.
+    /// `ln(k!)` for k up to the number of images, or up to [`TABLE`].
     ln_factorials: Vec<f64>,
 }
 
@@ -58,13 +62,12 @@ impl DropSequence {
     /// Makes the sequence for samples from `images` images, of whom the bounds hold with this confidence.
     pub fn new(images: u64, confidence_ppm: u32) -> Self {
         let alpha = f64::from(PPM.saturating_sub(confidence_ppm)) / f64::from(PPM);
-        let mut ln_factorials = Vec::with_capacity(images as usize + 1);
         let mut sum = 0.0;
-        ln_factorials.push(sum);
-        for k in 1..=images {
-            sum += (k as f64).ln();
-            ln_factorials.push(sum);
-        }
+        let ln_factorial = |k: u64| {
+            sum += (k.max(1) as f64).ln();
+            sum
+        };
+        let ln_factorials = (0..=images.min(TABLE)).map(ln_factorial).collect();
         Self { images: signed(images), ln_alpha: alpha.ln(), ln_factorials }
     }
 
@@ -78,6 +81,10 @@ impl DropSequence {
     /// Panics: `lost + gained > n`, or `n` is more than there are.
     pub fn bounds(&self, lost: u64, gained: u64, n: u64) -> DropBounds {
         assert!(lost + gained <= n && n <= self.images(), "a sample is part of the images");
+        if n == self.images() {
+            let drop = signed(lost) - signed(gained);
+            return DropBounds { low: drop, high: drop };
+        }
         let sample = Sample { lost: signed(lost), gained: signed(gained), same: signed(n - lost - gained) };
         let threshold = self.ln_marginal(sample) + self.ln_alpha;
         self.search(sample, threshold)
@@ -85,16 +92,23 @@ impl DropSequence {
 
     /// `ln C(n, k)`.
     fn ln_choose(&self, n: i64, k: i64) -> f64 {
-        let ln_factorial = |k: i64| self.ln_factorials[k as usize];
-        ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
+        if n as usize >= self.ln_factorials.len() {
+            let fewer = k.min(n - k);
+            return ln_falling(n as f64, fewer as f64) - self.ln_factorial(fewer);
+        }
+        self.ln_factorial(n) - self.ln_factorial(k) - self.ln_factorial(n - k)
+    }
+
+    fn ln_factorial(&self, k: i64) -> f64 {
+        self.ln_factorials.get(k as usize).copied().unwrap_or_else(|| ln_gamma(k as f64 + 1.0))
     }
 
     /// The probability of the sample's counts under the prior.
     fn ln_marginal(&self, sample: Sample) -> f64 {
         let counts = [sample.lost, sample.gained, sample.same];
         let n: i64 = counts.iter().sum();
-        let arrangements = self.ln_factorials[n as usize]
-            - counts.iter().map(|count| self.ln_factorials[*count as usize]).sum::<f64>();
+        let arrangements =
+            self.ln_factorial(n) - counts.iter().map(|count| self.ln_factorial(*count)).sum::<f64>();
         let components = PRIOR.map(|(weight, parameters)| {
             let total: f64 = parameters.iter().sum();
             let rising: f64 = parameters.iter().zip(counts).map(|(a, count)| ln_rising(*a, count)).sum();
@@ -184,6 +198,15 @@ fn ln_rising(a: f64, k: i64) -> f64 {
     ln_gamma(a + k as f64) - ln_gamma(a)
 }
 
+/// `ln (n (n - 1) ... (n - k + 1))` for a large `n` and `k` up to its half.
+///
+/// The difference of two logarithms of factorials, written so that their large common part is never there: it would
+/// leave less than the steps between neighbouring pairs.
+fn ln_falling(n: f64, k: f64) -> f64 {
+    let rest = n - k;
+    k * n.ln() - (rest + 0.5) * (-k / n).ln_1p() - k + stirling_tail(n) - stirling_tail(rest)
+}
+
 /// `ln Gamma(x)` for `x > 0`, to about 1e-13 of its size.
 ///
 /// Source: Stirling's series, with the argument raised to where four terms are enough (Abramowitz and Stegun, 6.1.41).
@@ -194,14 +217,17 @@ fn ln_gamma(mut x: f64) -> f64 {
         below += x.ln();
         x += 1.0;
     }
-    let inverse = 1.0 / x;
-    let square = inverse * inverse;
-    let series =
-        inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square * (1.0 / 1680.0))));
-    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + series - below
+    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + stirling_tail(x) - below
 }
 
-/// Numbers of images fit: they index a table in memory.
+/// The terms of Stirling's series that fall with `x`, from 15 on.
+fn stirling_tail(x: f64) -> f64 {
+    let inverse = 1.0 / x;
+    let square = inverse * inverse;
+    inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square * (1.0 / 1680.0))))
+}
+
+/// Numbers of images fit: a plan has fewer by far.
 fn signed(count: u64) -> i64 {
     i64::try_from(count).expect("there are fewer than 2^63 images")
 }

@@ -53,7 +53,8 @@ fn measure(judge: &Judge, lost: u64, gained: u64, draws: &mut Draws) -> (Progres
     let mut covered = true;
     while let Some(part) = judge.next_part(&progress) {
         judge.add(&mut progress, &urn.draw(draws, part.len)).unwrap();
-        covered &= (progress.drop.low..=progress.drop.high).contains(&truth);
+        let DropBounds { low, high } = judge.drop(&progress);
+        covered &= (low..=high).contains(&truth);
     }
     (progress, covered)
 }
@@ -84,7 +85,8 @@ fn brute_force(images: u64, counts: [u64; 3], alpha: f64) -> RangeInclusive<i64>
         }
         probability
     };
-    let prior = 0.8 * polya([1.0, 1.0, 100.0]) + 0.2 * polya([1.0, 1.0, 4.0]);
+    let prior =
+        0.7 * polya([1.0, 1.0, 100.0]) + 0.2 * polya([1.0, 1.0, 1_000.0]) + 0.1 * polya([1.0, 1.0, 4.0]);
     let pairs = (0..=images).flat_map(|lost| (0..=images - lost).map(move |gained| (lost, gained)));
     let kept: Vec<i64> = pairs
         .filter(|(lost, gained)| urn([*lost, *gained, images - lost - gained]) > alpha * prior)
@@ -131,6 +133,20 @@ fn nothing_seen_excludes_nothing_and_all_seen_leaves_one_value() {
     assert_eq!(sequence.bounds(500, 0, 500), DropBounds { low: 500, high: 500 });
 }
 
+/// Beyond the table the same counts of many more images leave open what they would if drawn with replacement.
+#[test]
+fn bounds_on_many_images_scale_with_their_number() {
+    let share = |images: u64| {
+        let DropBounds { low, high } = DropSequence::new(images, 950_000).bounds(30, 20, 1_000);
+        [low as f64 / images as f64, high as f64 / images as f64]
+    };
+    let [million, billion] = [share(1_000_000), share(1_000_000_000)];
+    for (few, many) in million.iter().zip(billion) {
+        assert!((few - many).abs() < 1e-4, "{few} {many}");
+    }
+    assert!(billion[0] < 0.0 && billion[1] > 0.02 && billion[1] < 0.05, "{billion:?}");
+}
+
 /// True totals of 2000 images from no disagreement at all to a broken network, each measured 250 times until it is
 /// decided. Bounds have to hold at every look, not only at the last.
 #[test]
@@ -169,7 +185,7 @@ fn every_verdict_means_what_it_says() {
     for (lost, gained) in [(2, 1), (60, 40), (500, 30), (1_990, 1_980)] {
         for _ in 0..20 {
             let (progress, _) = measure(&judge, lost, gained, &mut draws);
-            let DropBounds { low, high } = progress.drop;
+            let DropBounds { low, high } = judge.drop(&progress);
             match progress.verdict {
                 Verdict::Decided => assert!(high - low <= 80 && low <= 40 && progress.sums.n < images),
                 Verdict::Harmful => assert!(low > 40 && progress.sums.n < images),

@@ -71,13 +71,17 @@ fn a_plan_survives_its_document_and_other_documents_are_refused() {
     assert_eq!(Plan::from_document(&document).unwrap(), plan);
 
     let text = String::from_utf8(document).unwrap();
-    let newer = text.replacen("\"format\":2", "\"format\":3", 1);
-    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 3 }));
-    let unknown = text.replacen("\"format\":2", "\"format\":2,\"color\":3", 1);
+    let newer = text.replacen("\"format\":3", "\"format\":4", 1);
+    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 4 }));
+    let unknown = text.replacen("\"format\":3", "\"format\":3,\"color\":3", 1);
     assert!(matches!(Plan::from_document(unknown.as_bytes()), Err(PlanError::Malformed(_))));
     let point = text.replacen("\"single\":[0", "\"single\":[99", 1);
     let error = PlanError::UnknownPoint { point: 99, points: 5 };
     assert_eq!(Plan::from_document(point.as_bytes()), Err(error));
+    for images in [0, u64::MAX] {
+        let other = text.replacen("\"images\":20}", &format!("\"images\":{images}}}"), 1);
+        assert_eq!(Plan::from_document(other.as_bytes()), Err(PlanError::Images { images }));
+    }
     let edge = text.replacen("\"inputs\":[\"relu\"]", "\"inputs\":[\"nowhere\"]", 1);
     assert!(matches!(Plan::from_document(edge.as_bytes()), Err(PlanError::Graph(_))));
     for end in (0..text.len()).step_by(97) {

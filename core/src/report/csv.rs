@@ -1,10 +1,11 @@
-use super::{CSV_FORMAT, Measured, Report, RowState};
+use super::{CONFIDENCE, CSV_FORMAT, Measured, Report, RowState};
+use crate::evaluation::PPM;
 
 /// The columns of a results file, in order; documented in `docs/results.md`. A change raises `CSV_FORMAT`.
 #[rustfmt::skip]
-pub const CSV_COLUMNS: [&str; 27] = [
+pub const CSV_COLUMNS: [&str; 29] = [
     "format", "experiment", "model", "data", "numerics", "baseline_bits",
-    "point", "kind", "bits", "state",
+    "point", "kind", "bits", "state", "extent", "confidence",
     "n", "correct", "correct_top5", "lost", "gained",
     "top1", "top1_drop", "top1_drop_low", "top1_drop_high",
     "loss", "loss_increase", "loss_increase_low", "loss_increase_high", "kl", "sqnr_db",
@@ -41,12 +42,25 @@ fn record(report: &Report, named: [&str; 3], result: &RowState, saved: [u64; 2])
     ];
     record.extend(named.map(str::to_owned));
     record.push(result.as_str().to_owned());
+    record.push(result.extent().to_owned());
+    record.push(confidence(report, result));
     match result.measured() {
         Some(measured) => record.extend(numbers(measured)),
         None => record.extend(vec![String::new(); MEASURED_COLUMNS]),
     }
     record.extend(saved.map(|saved| saved.to_string()));
     record
+}
+
+/// Confidence of the interval of the drop.
+fn confidence(report: &Report, result: &RowState) -> String {
+    match result {
+        RowState::Done(_) => CONFIDENCE.to_string(),
+        RowState::Partial(_) | RowState::Decided(_) | RowState::Harmful(_) => {
+            (f64::from(report.evaluation.confidence_ppm()) / f64::from(PPM)).to_string()
+        }
+        RowState::Open | RowState::Failed { .. } => String::new(),
+    }
 }
 
 fn numbers(m: &Measured) -> [String; MEASURED_COLUMNS] {

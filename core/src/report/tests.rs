@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::bits::{BitConfig, Choice, PointIndex};
+use crate::evaluation::Adaptive;
 use crate::state::tests::{Engine, plan};
 use crate::state::{Batch, Input, Proposal, Report as TrialReport, WorkerId};
-use crate::trial::{Outcome, Provenance, TrialSpec};
+use crate::trial::{Evaluation, ImageRange, Outcome, Provenance, TrialKey, TrialSpec};
 
 /// The results of a small experiment with every state a row can have.
 fn engine() -> Engine {
@@ -25,8 +26,9 @@ fn engine() -> Engine {
             plan.candidates.bits(point.kind).iter().map(|bits| BitConfig::against(baseline, [change(bits)])),
         );
     }
+    let part = context.whole();
     let trials: Vec<TrialSpec> =
-        configs.into_iter().map(|config| TrialSpec::Evaluate { context: digest, config }).collect();
+        configs.into_iter().map(|config| TrialSpec::Evaluate { context: digest, config, part }).collect();
     let keys: Vec<_> = trials.iter().map(TrialSpec::key).collect();
     engine.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() }).unwrap();
     let proposal = Proposal::Trials(Batch { context: Some(context), trials });
@@ -64,15 +66,77 @@ fn report(key: TrialKey, result: TrialResult) -> TrialReport {
     TrialReport { key, outcome: Outcome { result, provenance } }
 }
 
+/// A small experiment in parts of 64 of 2000 images, with every state that a row can have.
+fn adaptive_report() -> Report {
+    let mut engine = Engine::new();
+    let mut plan = plan("adaptive");
+    plan.data.selection.images = 2_000;
+    let mode = Adaptive { tolerance_ppm: 2_500, confidence_ppm: 950_000, part_images: 64 };
+    plan.evaluation = EvaluationMode::Adaptive(mode);
+    let (id, context) = (plan.id(), plan.context(Digest::of(b"prepared")));
+    let StagePlan::Sensitivity { single } = &plan.stages[0] else { panic!("a sweep") };
+    let sweep = Sweep::new(&plan, single);
+    let part = |config: u64, start: u64, len: u64, sums: Option<[u64; 2]>| {
+        let part = ImageRange { start, len };
+        let spec = TrialSpec::Evaluate { context: context.digest(), config: sweep.config(config), part };
+        (spec, sums.map(|[lost, gained]| part_sums(len, lost, gained)))
+    };
+    let mut trials = vec![part(0, 0, 2_000, Some([3, 5])), part(1, 0, 2_000, Some([0, 0]))];
+    trials.push(part(2, 0, 64, Some([30, 1])));
+    // Proposed in another order than measured, as by workers that are not equally fast.
+    trials.extend((0..28).rev().map(|index| part(3, index * 64, 64, Some([0, 0]))));
+    trials.extend((0..32).map(|index| part(4, index * 64, 64.min(2_000 - index * 64), Some([6, 6]))));
+    trials.extend([part(5, 0, 64, Some([1, 0])), part(5, 64, 64, None)]);
+    let failed = TrialResult::Failed { reason: "logit 1 of image 7 is NaN".to_owned() };
+    trials.push((part(6, 0, 64, None).0, Some(failed)));
+    trials.push(part(7, 0, 64, None));
+    engine.feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() }).unwrap();
+    let batch = trials.iter().map(|(spec, _)| spec.clone()).collect();
+    let proposal = Proposal::Trials(Batch { context: Some(context.clone()), trials: batch });
+    engine.feed(Input::Advance { experiment: id, stage: 0, proposal }).unwrap();
+    let measured = trials.into_iter().filter_map(|(spec, result)| Some(report(spec.key(), result?)));
+    let reports = measured.collect();
+    engine.feed(Input::Commit { worker: WorkerId("w".into()), reports, trial_ms: 1.0 }).unwrap();
+    Report::new(&engine.state.ledger, &engine.state.ledger.experiments()[0]).unwrap()
+}
+
+fn part_sums(n: u64, lost: u64, gained: u64) -> TrialResult {
+    let loss = n as f64 / 4.0;
+    TrialResult::Evaluated(Evaluation {
+        n,
+        correct: n - n / 8 - lost + gained,
+        correct_top5: n,
+        lost,
+        gained,
+        loss_sum: loss + lost as f64,
+        loss_difference_sum: lost as f64,
+        loss_difference_squares: 2.0 * lost as f64,
+        kl_sum: lost as f64 / 2.0,
+        signal_sum: 1_000.0,
+        noise_sum: 10.0,
+    })
+}
+
 fn golden_report() -> Report {
     let state = engine().state;
     Report::new(&state.ledger, &state.ledger.experiments()[0]).unwrap()
 }
 
 #[test]
-fn golden_csv_of_format_1() {
-    let expected = include_str!("golden_v1.csv");
+fn golden_csv_of_format_2() {
+    let expected = include_str!("golden_v2.csv");
     assert_eq!(golden_report().to_csv(), expected, "a changed results file needs a new CSV_FORMAT");
+}
+
+#[test]
+fn golden_csv_of_format_2_with_adaptive_evaluation() {
+    let report = adaptive_report();
+    assert_eq!(report.to_csv(), include_str!("golden_v2_adaptive.csv"));
+
+    let states: Vec<&str> = report.rows.iter().map(|row| row.result.as_str()).collect();
+    assert_eq!(states, ["harmful", "decided", "done", "partial", "failed", "open", "open"]);
+    // 64, 21 parts of 64 of 28 that were measured, all, and 64 images.
+    assert_eq!((report.images, report.images_evaluated), (2_000, 64 + 21 * 64 + 2_000 + 64));
 }
 
 #[test]

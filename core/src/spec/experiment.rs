@@ -2,6 +2,7 @@ use std::str::FromStr;
 
 use super::{DataSpec, ModelSpec, PrepareRules};
 use crate::bits::Bits;
+use crate::evaluation::EvaluationMode;
 use crate::placement::Placement;
 use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Scheme, WeightRule};
 
@@ -116,6 +117,8 @@ pub struct ExperimentSpec {
     pub prepare: PrepareRules,
     /// The candidates.
     pub quantization: QuantizationSpec,
+    /// How many of the selection images a candidate is measured on.
+    pub evaluation: EvaluationMode,
     /// The parts, in order; at least one.
     pub stages: Vec<StageSpec>,
 }

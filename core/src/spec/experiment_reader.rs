@@ -2,16 +2,18 @@ use std::collections::BTreeSet;
 
 use super::data_reader::data;
 use super::error::SpecError;
+use super::evaluation_reader::evaluation;
 use super::file::read_file;
 use super::model::{PrepareRules, model, prepare};
 use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
-use super::shared::name;
+use super::shared::{name, parts_per_million};
 use super::{
     ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec,
     SensitivitySpec, Single, StageSpec, WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
+use crate::evaluation::EvaluationMode;
 use crate::trial::{ActivationRule, Calibration, Numerics, Percentile, Scheme};
 
 const CALIBRATIONS: [(&str, Calibration); 4] = [
@@ -22,7 +24,6 @@ const CALIBRATIONS: [(&str, Calibration); 4] = [
 ];
 /// The one calibration that has a parameter.
 const PERCENTILE: &str = "percentile";
-const PARTS_PER_PERCENT: f64 = 1e4;
 /// One part per million above the half, where the ends of the range would meet.
 const PERCENT_MIN: f64 = 50.0001;
 const PERCENT_MAX: f64 = 100.0;
@@ -39,12 +40,22 @@ impl ExperimentSpec {
     /// Defaults: `data.split: test`, `data.pad: 0`, `data.report: rest`, `data.seed: 0`, `prepare:
     /// [fold_batch_norm]`, `weights.scheme: symmetric`, `weights.granularity` as the placement says,
     /// `weights.calibration: min_max`, `placement: default`, `activations.scheme: asymmetric`,
-    /// `activations.calibration: min_max`.
+    /// `activations.calibration: min_max`, `evaluation: full`.
     /// Widths come back in ascending order.
     ///
     /// Errors: every mistake in the text, in the order of the file.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
-        let known = ["version", "name", "numerics", "model", "data", "prepare", "quantization", "stages"];
+        let known = [
+            "version",
+            "name",
+            "numerics",
+            "model",
+            "data",
+            "prepare",
+            "quantization",
+            "evaluation",
+            "stages",
+        ];
         read_file(text, &known, experiment)
     }
 }
@@ -61,6 +72,7 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
         "quantization: { weights: { bits: [4] }, activations: { bits: [4] }, baseline: 8 }",
         quantization,
     );
+    let evaluation = fields.optional("evaluation", EvaluationMode::default(), evaluation);
     let example = "stages: [{ sensitivity: { single: all } }]";
     let stages =
         fields.required("stages", example, |place| place.list("[{ sensitivity: { single: all } }]", stage));
@@ -71,6 +83,7 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
         data: data?,
         prepare: prepare?,
         quantization: quantization?,
+        evaluation: evaluation?,
         stages: stages?,
     })
 }
@@ -131,13 +144,8 @@ fn calibration(place: &Place<'_>) -> Option<Calibration> {
     }
     let ((), place) = place.variant(&[(PERCENTILE, ())])?;
     let percent = place.number(PERCENT_MIN..=PERCENT_MAX)?;
-    let parts_per_million = percent * PARTS_PER_PERCENT;
-    let whole = parts_per_million.round();
-    // The text's number is rounded to binary: 99.9 is a whole number of parts only to within a few units of 1e-8.
-    if (parts_per_million - whole).abs() > 1e-6 {
-        return place.mistake(format!("{percent} has more than four decimals"), "round it to four");
-    }
-    Percentile::new(whole as u32).ok().map(Calibration::Percentile)
+    let ppm = parts_per_million(&place, percent, 4)?;
+    Percentile::new(ppm).ok().map(Calibration::Percentile)
 }
 
 /// Widths below the baseline's, ascending; each width that cannot be tried is a mistake of its own.

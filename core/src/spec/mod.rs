@@ -6,6 +6,7 @@
 mod data;
 mod data_reader;
 mod error;
+mod evaluation_reader;
 mod experiment;
 mod experiment_reader;
 mod file;

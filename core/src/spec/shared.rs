@@ -48,3 +48,17 @@ pub(super) fn file_name(place: &Place<'_>) -> Option<String> {
 pub(super) fn dataset(place: &Place<'_>) -> Option<Dataset> {
     place.word(&DATASETS)
 }
+
+/// A number as parts per million; `decimals` is how many it may have to be a whole number of them.
+pub(super) fn parts_per_million(place: &Place<'_>, number: f64, decimals: u8) -> Option<u32> {
+    let parts = number * 10_f64.powi(i32::from(decimals));
+    let whole = parts.round();
+    // The text's number is rounded to binary: 99.9 is a whole number of parts only to within a few units of 1e-8.
+    if (parts - whole).abs() > 1e-6 {
+        let words = ["no", "one", "two", "three", "four", "five", "six"];
+        let word = words.get(usize::from(decimals)).copied().unwrap_or("that many");
+        return place
+            .mistake(format!("{number} has more than {word} decimals"), format!("round it to {word}"));
+    }
+    Some(whole as u32)
+}

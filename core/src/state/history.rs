@@ -1,7 +1,7 @@
 use crate::plan::Plan;
 use crate::trial::{Outcome, TrialKey};
 
-use super::ledger::{Experiment, Ledger, StageProgress};
+use super::ledger::{Experiment, Ledger, StageProgress, TrialState};
 
 /// What a searcher may look at: the plan and what has come of its stages' trials so far.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,11 @@ impl<'a> StageHistory<'a> {
     /// What a trial gave, if it is done.
     pub fn outcome(&self, key: &TrialKey) -> Option<&'a Outcome> {
         self.ledger.outcome(key)
+    }
+
+    /// Whether a trial is no longer open: it has an outcome or was quarantined.
+    pub fn is_settled(&self, key: &TrialKey) -> bool {
+        self.ledger.trial(key).is_some_and(|trial| !matches!(trial.state, TrialState::Open))
     }
 
     fn progress(&self, stage: u32) -> &'a StageProgress {

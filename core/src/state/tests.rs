@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::digest::Digest;
+use crate::evaluation::EvaluationMode;
 use crate::graph::tests::small;
 use crate::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use crate::trial::{
@@ -14,6 +15,7 @@ pub(crate) fn plan(name: &str) -> Plan {
     let part = |text: &str, images| DataPart { digest: Digest::of(text.as_bytes()), images };
     let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect();
     let selection = part("s", 100);
+    let whole = ImageRange { start: 0, len: selection.images };
     Plan {
         format: PLAN_FORMAT,
         name: name.to_owned(),
@@ -23,12 +25,9 @@ pub(crate) fn plan(name: &str) -> Plan {
         points: small().points().unwrap(),
         data: DataParts { calibration: part("c", 10), selection, report: part("r", 50) },
         transforms: Vec::new(),
-        guard: Guard {
-            data: selection.digest,
-            images: ImageRange { start: 0, len: selection.images },
-            drop_max_ppm: 0,
-        },
+        guard: Guard { data: selection.digest, images: whole, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
+        evaluation: EvaluationMode::default(),
         stages: vec![StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
     }
 }
@@ -143,6 +142,7 @@ pub(crate) fn trials(count: u32) -> (EvaluateContext, Vec<TrialSpec>) {
     let trial = |point| TrialSpec::Evaluate {
         context: digest,
         config: BitConfig::against(context.baseline, [(PointIndex(point), Choice::Float)]),
+        part: context.whole(),
     };
     let trials = (0..count).map(trial).collect();
     (context, trials)

@@ -22,7 +22,8 @@ fn bits(width: u8) -> Choice {
 
 fn evaluate(context: Digest, changes: &[(u32, Choice)]) -> TrialSpec {
     let changes = changes.iter().map(|(point, choice)| (PointIndex(*point), *choice));
-    TrialSpec::Evaluate { context, config: BitConfig::against(bits(8), changes) }
+    let part = ImageRange { start: 256, len: 128 };
+    TrialSpec::Evaluate { context, config: BitConfig::against(bits(8), changes), part }
 }
 
 /// The vectors come from an independent program that writes the canonical form by hand and hashes it:
@@ -30,11 +31,11 @@ fn evaluate(context: Digest, changes: &[(u32, Choice)]) -> TrialSpec {
 /// ```python
 /// from blake3 import blake3; from struct import pack
 /// n = lambda v: pack('<Q', v); t = lambda s: n(len(s.encode())) + s.encode(); d = lambda b: blake3(b).digest()
-/// context = (t('bitloop.evaluate_context') + n(2) + d(b'prepared') + d(b'images') + n(0) + n(1000)
+/// context = (t('bitloop.evaluate_context') + n(3) + d(b'prepared') + d(b'images') + n(0) + n(1000)
 ///            + t('float') + n(8) + n(2) + t('conv.weight') + t('relu.output'))
-/// evaluate = t('bitloop.trial') + n(2) + n(1) + d(context) + n(2) + n(0) + n(0) + n(1) + n(4)
-/// baseline = t('bitloop.trial') + n(2) + n(1) + d(context) + n(0)
-/// prepare = t('bitloop.trial') + n(2) + n(0) + t(json.dumps({
+/// evaluate = t('bitloop.trial') + n(3) + n(1) + d(context) + n(256) + n(128) + n(2) + n(0) + n(0) + n(1) + n(4)
+/// baseline = t('bitloop.trial') + n(3) + n(1) + d(context) + n(256) + n(128) + n(0)
+/// prepare = t('bitloop.trial') + n(3) + n(0) + t(json.dumps({
 ///     'model': h(b'model'), 'data': h(b'images'), 'images': {'start': 0, 'len': 512},
 ///     'transforms': ['fold_batch_norm', {'bias_correction': 'empirical'}],
 ///     'guard': {'data': h(b'other'), 'images': {'start': 0, 'len': 100}, 'drop_max_ppm': 5000},
@@ -47,12 +48,12 @@ fn evaluate(context: Digest, changes: &[(u32, Choice)]) -> TrialSpec {
 #[test]
 fn keys_equal_those_of_an_independent_program() {
     let context = context().digest();
-    assert_eq!(context.hex(), "498f36062157d07345026d03572274785a52a5b5911b12fd5aa780d20d2d80bc");
+    assert_eq!(context.hex(), "8e4e5f8d3a5aa3d6378845bcb3d82ed1263ca0b5e9286640fd8fcbd73e4acbe8");
 
     let mixed = evaluate(context, &[(0, Choice::Float), (1, bits(4))]);
-    assert_eq!(mixed.key().0.hex(), "a3e175d92ac76b18a6210096204d094c838c5f0853fb8d544c8779848a340312");
+    assert_eq!(mixed.key().0.hex(), "d53fcd827ad8afb742b6f053d92ec7aed92c3e130ae6735e52b3299570860b04");
     let baseline = evaluate(context, &[]);
-    assert_eq!(baseline.key().0.hex(), "d78e25a5bc910cbb7f97dcde1c9f567cd9703c7c0ed4df7c5b302ef3830fcf08");
+    assert_eq!(baseline.key().0.hex(), "30cc3485200235434c9044c2d526479347e4250555b98ef93178102ededc1509");
 
     let whole = |len| ImageRange { start: 0, len };
     let prepare = TrialSpec::Prepare(Box::new(PrepareSpec {
@@ -78,7 +79,7 @@ fn keys_equal_those_of_an_independent_program() {
         },
         points: vec![],
     }));
-    assert_eq!(prepare.key().0.hex(), "fbea048afd3adb63085b18ebe8eb7cccf5f375f648082e168a34209dc0af6ead");
+    assert_eq!(prepare.key().0.hex(), "c728794e0304b88df0d15a9ebafa141fed9e012839296210e4ddd63de6c098c0");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bitloop_core::bits::UnsupportedBits;
 use bitloop_core::digest::Digest;
 
 pub use experiment::{action, sources, sources_to_wire, status};
-pub use trial::check_config;
+pub use trial::{check_config, check_part};
 
 /// Why a message does not stand for a value; `field` is the name in the `.proto` file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +74,16 @@ pub enum ConvertError {
     RangeOverflow {
         /// Which.
         field: &'static str,
+    },
+    /// A trial is of images that its context does not have, or of none.
+    #[error("the trial is of {len} images from {start}, the context has {images}")]
+    PartOutside {
+        /// First image.
+        start: u64,
+        /// Number of images.
+        len: u64,
+        /// How many there are.
+        images: u64,
     },
     /// A sum is NaN or infinite.
     #[error("field `{field}` is not a finite number")]

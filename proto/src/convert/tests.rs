@@ -181,10 +181,10 @@ proptest! {
     fn a_shard_survives_the_wire(
         lease in any::<u64>(),
         context in a_digest(),
-        configs in prop::collection::vec(a_config(), 0..5),
+        configs in prop::collection::vec((a_config(), a_range()), 0..5),
         prepare in a_prepare(),
     ) {
-        let evaluate = |config| TrialSpec::Evaluate { context, config };
+        let evaluate = |(config, part)| TrialSpec::Evaluate { context, config, part };
         let specs = configs.into_iter().map(evaluate).chain([TrialSpec::Prepare(Box::new(prepare))]);
         let shard = Shard {
             lease: LeaseId(lease),
@@ -227,6 +227,7 @@ fn evaluate(changes: &[(u32, u32)]) -> v1::Trial {
         spec: Some(v1::trial::Spec::Evaluate(v1::Evaluate {
             context: digest_to_wire(&Digest::of(b"context")),
             changes: changes.map(|&(point, bits)| v1::PointChange { point, bits }).collect(),
+            part: Some(v1::ImageRange { start: 0, len: 1 }),
         })),
     }
 }
@@ -269,6 +270,26 @@ fn a_change_to_the_baseline_or_of_no_point_is_refused() {
     assert_eq!(equal, Err(ConvertError::EqualsBaseline { point: 0 }));
     assert_eq!(unknown, Err(ConvertError::UnknownPoint { point: 1, points: 1 }));
     assert_eq!(check_config(&config(0, Choice::Float), &context), Ok(()));
+}
+
+#[test]
+fn a_part_that_is_not_of_the_context_s_images_is_refused() {
+    let context = EvaluateContext {
+        prepared: Digest::of(b""),
+        data: Digest::of(b""),
+        images: ImageRange { start: 7, len: 100 },
+        numerics: Numerics::Float,
+        baseline: Choice::Float,
+        points: Vec::new(),
+    };
+    let check = |start, len| check_part(ImageRange { start, len }, &context);
+
+    for (start, len) in [(0, 100), (96, 4), (0, 1)] {
+        assert_eq!(check(start, len), Ok(()));
+    }
+    for (start, len) in [(0, 101), (97, 4), (100, 1), (5, 0), (u64::MAX, 1)] {
+        assert_eq!(check(start, len), Err(ConvertError::PartOutside { start, len, images: 100 }));
+    }
 }
 
 #[test]

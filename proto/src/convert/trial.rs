@@ -103,6 +103,17 @@ pub fn check_config(config: &BitConfig, context: &EvaluateContext) -> Result<(),
     Ok(())
 }
 
+/// Checks a part against the context whose images it is of.
+///
+/// Errors: `PartOutside`, also for a part without images.
+pub fn check_part(part: ImageRange, context: &EvaluateContext) -> Result<(), ConvertError> {
+    let images = context.images.len;
+    match part.start.checked_add(part.len) {
+        Some(end) if part.len > 0 && end <= images => Ok(()),
+        _ => Err(ConvertError::PartOutside { start: part.start, len: part.len, images }),
+    }
+}
+
 impl From<&PrepareSpec> for v1::Prepare {
     fn from(spec: &PrepareSpec) -> Self {
         Self { document: spec.to_document() }
@@ -122,9 +133,10 @@ impl From<&TrialSpec> for v1::Trial {
     fn from(spec: &TrialSpec) -> Self {
         let spec = match spec {
             TrialSpec::Prepare(prepare) => v1::trial::Spec::Prepare(prepare.as_ref().into()),
-            TrialSpec::Evaluate { context, config } => v1::trial::Spec::Evaluate(v1::Evaluate {
+            TrialSpec::Evaluate { context, config, part } => v1::trial::Spec::Evaluate(v1::Evaluate {
                 context: digest_to_wire(context),
                 changes: changes_to_wire(config),
+                part: Some((*part).into()),
             }),
         };
         Self { spec: Some(spec) }
@@ -140,6 +152,7 @@ impl TryFrom<v1::Trial> for TrialSpec {
             v1::trial::Spec::Evaluate(evaluate) => Ok(Self::Evaluate {
                 context: digest("context", &evaluate.context)?,
                 config: bit_config(&evaluate.changes)?,
+                part: required("part", evaluate.part)?.try_into()?,
             }),
         }
     }

@@ -246,6 +246,9 @@ pub struct Evaluate {
     pub context: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, repeated, tag = "2")]
     pub changes: ::prost::alloc::vec::Vec<PointChange>,
+    /// Which of the context's images, counted from its first one.
+    #[prost(message, optional, tag = "3")]
+    pub part: ::core::option::Option<ImageRange>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PointChange {

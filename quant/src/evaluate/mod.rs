@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
-use bitloop_core::trial::{EvaluateContext, Evaluation, Numerics};
+use bitloop_core::trial::{EvaluateContext, Evaluation, ImageRange, Numerics};
 use candle_core::{Device, Tensor};
 
 use composed::Composed;
@@ -52,8 +52,8 @@ pub struct Materials {
 
 /// Evaluates bit configs of one [`EvaluateContext`], keeping what they share.
 ///
-/// Kept: packed weights by layer and width, the float network's logits and the baseline's scores; the last two are
-/// computed with the first evaluation.
+/// Kept: packed weights by layer and width, and of every block of images that an evaluation saw the float network's
+/// logits and the baseline's scores.
 pub struct Evaluator {
     prepared: Arc<Prepared>,
     images: Arc<Images>,
@@ -62,7 +62,8 @@ pub struct Evaluator {
     lanes: Lanes,
     network: Computed,
     workspaces: Mutex<Vec<Workspace>>,
-    references: OnceLock<Vec<BlockReferences>>,
+    /// By block, as far as they were needed.
+    references: Vec<OnceLock<BlockReferences>>,
 }
 
 /// Who computes logits.
@@ -77,6 +78,9 @@ struct BlockReferences {
     float: Vec<f32>,
     baseline: Vec<Score>,
 }
+
+/// Images of a block that are wanted: the block, and their positions in the data artifact.
+type Piece = (usize, Range<usize>);
 
 /// What a config's points get, by their positions.
 type Choices<'a> = dyn Fn(usize) -> Choice + Sync + 'a;
@@ -134,6 +138,7 @@ impl Evaluator {
             false => (threads.min(1), DEVICE_BLOCK_IMAGES),
         };
         let blocks = network::blocks(range, block_images);
+        let references = blocks.iter().map(|_| OnceLock::new()).collect();
         let logits = model.graph.logits()?.to_owned();
         let network = match (kernels.isa(), context.numerics) {
             (Some(isa), numerics) => {
@@ -152,7 +157,7 @@ impl Evaluator {
             blocks,
             network,
             workspaces: Mutex::default(),
-            references: OnceLock::new(),
+            references,
         })
     }
 
@@ -161,16 +166,21 @@ impl Evaluator {
         &self.context
     }
 
-    /// Evaluates a bit config on all images of the context; `None` if `stop` became true, which is seen between blocks.
+    /// Evaluates a bit config on a part of the context's images; `None` if `stop` became true, which is seen between
+    /// blocks.
+    ///
+    /// The part counts from the context's first image; what it has beyond the last one is left out. Sums of parts that
+    /// end where blocks end add up to those of their union.
     ///
     /// Errors: `UnknownPoint`, `NotFinite` naming the image, `Quantizer`, `Execute`. All but the last depend on the
     /// trial alone, so trying elsewhere does not help.
     pub fn evaluate(
         &self,
         config: &BitConfig,
+        part: ImageRange,
         stop: &AtomicBool,
     ) -> Result<Option<Evaluation>, EvaluateError> {
-        let evaluated = self.evaluate_all(&[config], stop)?;
+        let evaluated = self.evaluate_all(&[config], part, stop)?;
         evaluated.and_then(|(mut evaluated, _)| evaluated.pop()).transpose()
     }
 
@@ -182,9 +192,13 @@ impl Evaluator {
     pub fn evaluate_all(
         &self,
         configs: &[&BitConfig],
+        part: ImageRange,
         stop: &AtomicBool,
     ) -> Result<Option<(Vec<Evaluated>, Work)>, EvaluateError> {
-        let Some(references) = self.block_references(stop)? else { return Ok(None) };
+        let pieces = self.pieces(part);
+        if !self.find_references(&pieces, stop)? {
+            return Ok(None);
+        }
         let checked: Vec<Result<(), EvaluateError>> =
             configs.iter().map(|config| self.check_config(config)).collect();
         let good = configs.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
@@ -193,14 +207,13 @@ impl Evaluator {
             Box::new(move |index| config.choice(point_index(index), baseline)) as Box<Choices<'_>>
         });
         let choices: Vec<Box<Choices<'_>>> = choices.collect();
-        let sums =
-            self.each_block(&choices, stop, |block, logits| self.sums(block, logits, &references[block]))?;
+        let sums = self.each_piece(&choices, &pieces, stop, |piece, logits| self.sums(piece, logits))?;
         let Some((blocks, work)) = sums else { return Ok(None) };
         let mut totals: Vec<Evaluated> = choices.iter().map(|_| Ok(Evaluation::default())).collect();
         for parts in blocks {
             for (total, part) in totals.iter_mut().zip(parts) {
                 match (&mut *total, part) {
-                    (Ok(total), Ok(part)) => score::add(total, &part),
+                    (Ok(total), Ok(part)) => total.add(&part),
                     (Ok(_), Err(error)) => *total = Err(error),
                     (Err(_), _) => {}
                 }
@@ -218,10 +231,14 @@ impl Evaluator {
     ///
     /// Errors: as [`Evaluator::evaluate`].
     pub fn references(&self, stop: &AtomicBool) -> Result<Option<References>, EvaluateError> {
-        let Some(blocks) = self.block_references(stop)? else { return Ok(None) };
+        let pieces: Vec<Piece> = self.blocks.iter().cloned().enumerate().collect();
+        if !self.find_references(&pieces, stop)? {
+            return Ok(None);
+        }
         let mut references = References::default();
-        for (block, known) in self.blocks.iter().zip(blocks) {
-            let images = self.per_image(block, &known.float);
+        for (block, positions) in &pieces {
+            let known = self.known(*block);
+            let images = self.per_image(positions, &known.float);
             let right = images.filter(|(logits, label)| score::score(logits, *label).correct);
             references.float_correct += right.count() as u64;
             let right = known.baseline.iter().filter(|score| score.correct);
@@ -252,75 +269,97 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Sums over the images of a block.
-    fn sums(&self, block: usize, logits: &[f32], references: &BlockReferences) -> Evaluated {
-        self.check_finite(block, logits)?;
+    /// Cuts the blocks where a part begins and ends.
+    fn pieces(&self, part: ImageRange) -> Vec<Piece> {
+        let origin = self.blocks.first().map_or(0, |block| block.start);
+        // More images than fit are more than there are.
+        let position = |image: u64| origin.saturating_add(usize::try_from(image).unwrap_or(usize::MAX));
+        let (first, end) = (position(part.start), position(part.start.saturating_add(part.len)));
+        let cut = |block: &Range<usize>| block.start.max(first)..block.end.min(end);
+        let pieces = self.blocks.iter().map(cut).enumerate();
+        pieces.filter(|(_, positions)| !positions.is_empty()).collect()
+    }
+
+    /// Sums over the images of a piece.
+    fn sums(&self, (block, positions): &Piece, logits: &[f32]) -> Evaluated {
+        self.check_finite(positions, logits)?;
+        let known = self.known(*block);
+        let first = positions.start - self.blocks[*block].start;
         let mut sums = Evaluation::default();
-        for (image, (logits, label)) in self.per_image(&self.blocks[block], logits).enumerate() {
-            let float = row(&references.float, image, logits.len());
-            score::add(&mut sums, &score::evaluation(logits, label, float, &references.baseline[image]));
+        for (image, (logits, label)) in (first..).zip(self.per_image(positions, logits)) {
+            let float = row(&known.float, image, logits.len());
+            sums.add(&score::evaluation(logits, label, float, &known.baseline[image]));
         }
         Ok(sums)
     }
 
-    fn block_references(&self, stop: &AtomicBool) -> Result<Option<&Vec<BlockReferences>>, EvaluateError> {
-        if self.references.get().is_none() {
-            let baseline = self.context.baseline;
-            let choices: [Box<Choices<'_>>; 2] = [Box::new(|_| Choice::Float), Box::new(move |_| baseline)];
-            let logits = self.each_block(&choices, stop, |block, logits| {
-                self.check_finite(block, logits).map(|()| logits.to_vec())
-            })?;
-            let Some((blocks, _)) = logits else { return Ok(None) };
-            let references = self.blocks.iter().zip(blocks).map(|(block, logits)| {
-                let [float, baseline] = <[_; 2]>::try_from(logits).expect("two networks were asked for");
-                let (float, baseline) = (float?, baseline?);
-                let scores = self.per_image(block, &baseline);
-                let scores = scores.map(|(logits, label)| score::score(logits, label)).collect();
-                Ok::<_, EvaluateError>(BlockReferences { float, baseline: scores })
-            });
-            // If another thread was first, its numbers are the same.
-            let _ = self.references.set(references.collect::<Result<_, _>>()?);
-        }
-        Ok(self.references.get())
+    /// What was found for a block.
+    fn known(&self, block: usize) -> &BlockReferences {
+        self.references[block].get().expect("references are found before they are compared with")
     }
 
-    /// Makes something of every config's logits, `(images, classes)`, for every block; `None` if `stop` became true.
-    fn each_block<T: Send>(
+    /// Computes the references of the pieces' blocks as far as they are not known; `false` if `stop` became true.
+    fn find_references(&self, pieces: &[Piece], stop: &AtomicBool) -> Result<bool, EvaluateError> {
+        let missing = pieces.iter().filter(|(block, _)| self.references[*block].get().is_none());
+        let missing: Vec<Piece> = missing.map(|(block, _)| (*block, self.blocks[*block].clone())).collect();
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let baseline = self.context.baseline;
+        let choices: [Box<Choices<'_>>; 2] = [Box::new(|_| Choice::Float), Box::new(move |_| baseline)];
+        let logits = self.each_piece(&choices, &missing, stop, |(_, positions), logits| {
+            self.check_finite(positions, logits).map(|()| logits.to_vec())
+        })?;
+        let Some((logits, _)) = logits else { return Ok(false) };
+        for ((block, positions), logits) in missing.iter().zip(logits) {
+            let [float, baseline] = <[_; 2]>::try_from(logits).expect("two networks were asked for");
+            let (float, baseline) = (float?, baseline?);
+            let scores = self.per_image(positions, &baseline);
+            let baseline = scores.map(|(logits, label)| score::score(logits, label)).collect();
+            // If another thread was first, its numbers are the same.
+            let _ = self.references[*block].set(BlockReferences { float, baseline });
+        }
+        Ok(true)
+    }
+
+    /// Makes something of every config's logits, `(images, classes)`, for every piece; `None` if `stop` became true.
+    fn each_piece<T: Send>(
         &self,
         configs: &[Box<Choices<'_>>],
+        pieces: &[Piece],
         stop: &AtomicBool,
-        make: impl Fn(usize, &[f32]) -> T + Sync,
+        make: impl Fn(&Piece, &[f32]) -> T + Sync,
     ) -> Result<Option<(Vec<Vec<T>>, Work)>, EvaluateError> {
         let configs: Vec<&Choices<'_>> = configs.iter().map(AsRef::as_ref).collect();
         match &self.network {
             Computed::Engine(engine) => {
                 let plan = engine.plan(&configs, SHARED_BYTES / BLOCK_IMAGES)?;
-                let blocks = self.lanes.map(self.blocks.len(), stop, |index| {
-                    let block = self.blocks[index].clone();
-                    let pixels = self.images.pixels_of(block.clone());
+                let made = self.lanes.map(pieces.len(), stop, |index| {
+                    let (_, positions) = &pieces[index];
+                    let pixels = self.images.pixels_of(positions.clone());
                     let mut made: Vec<Option<T>> = configs.iter().map(|_| None).collect();
                     let mut workspace = self.workspaces().pop().unwrap_or_default();
-                    plan.run((block.len(), pixels), &mut workspace, |config, logits| {
-                        made[config] = Some(make(index, logits));
+                    plan.run((positions.len(), pixels), &mut workspace, |config, logits| {
+                        made[config] = Some(make(&pieces[index], logits));
                     });
                     self.workspaces().push(workspace);
                     let made = made.into_iter().map(|made| made.expect("a plan delivers every config"));
                     Ok::<_, EvaluateError>(made.collect::<Vec<T>>())
                 })?;
                 let (macs, macs_alone) = plan.macs();
-                Ok(blocks.map(|blocks| (blocks, Work { macs, macs_alone })))
+                Ok(made.map(|made| (made, Work { macs, macs_alone })))
             }
             Computed::Composed(network) => {
                 let quantizers = configs.iter().map(|choice| network.quantizers(choice));
                 let quantizers = quantizers.collect::<Result<Vec<_>, _>>()?;
-                let blocks = self.lanes.map(self.blocks.len(), stop, |index| {
-                    let input = network.input(&self.images, self.blocks[index].clone())?;
+                let made = self.lanes.map(pieces.len(), stop, |index| {
+                    let input = network.input(&self.images, pieces[index].1.clone())?;
                     let made = quantizers.iter().map(|quantizers| {
-                        Ok::<_, EvaluateError>(make(index, &network.logits(&input, quantizers)?))
+                        Ok::<_, EvaluateError>(make(&pieces[index], &network.logits(&input, quantizers)?))
                     });
                     made.collect::<Result<Vec<T>, _>>()
                 })?;
-                Ok(blocks.map(|blocks| (blocks, Work::default())))
+                Ok(made.map(|made| (made, Work::default())))
             }
         }
     }
@@ -329,12 +368,11 @@ impl Evaluator {
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn check_finite(&self, block: usize, logits: &[f32]) -> Result<(), EvaluateError> {
+    fn check_finite(&self, positions: &Range<usize>, logits: &[f32]) -> Result<(), EvaluateError> {
         let Some(index) = logits.iter().position(|logit| !logit.is_finite()) else { return Ok(()) };
-        let block = &self.blocks[block];
-        let classes = (logits.len() / block.len()).max(1);
+        let classes = (logits.len() / positions.len()).max(1);
         Err(EvaluateError::NotFinite {
-            image: block.start + index / classes,
+            image: positions.start + index / classes,
             class: index % classes,
             value: logits[index],
         })
@@ -343,11 +381,11 @@ impl Evaluator {
     /// Pairs every image's logits with its label.
     fn per_image<'b>(
         &'b self,
-        block: &Range<usize>,
+        positions: &Range<usize>,
         logits: &'b [f32],
     ) -> impl Iterator<Item = (&'b [f32], usize)> {
-        let classes = (logits.len() / block.len()).max(1);
-        let labels = self.images.labels[block.clone()].iter();
+        let classes = (logits.len() / positions.len()).max(1);
+        let labels = self.images.labels[positions.clone()].iter();
         logits.chunks_exact(classes).zip(labels.map(|label| *label as usize))
     }
 }

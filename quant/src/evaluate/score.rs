@@ -46,34 +46,6 @@ pub(super) fn evaluation(logits: &[f32], label: usize, float: &[f32], baseline: 
     }
 }
 
-/// Adds the sums of other images.
-pub(super) fn add(total: &mut Evaluation, part: &Evaluation) {
-    let Evaluation {
-        n,
-        correct,
-        correct_top5,
-        lost,
-        gained,
-        loss_sum,
-        loss_difference_sum,
-        loss_difference_squares,
-        kl_sum,
-        signal_sum,
-        noise_sum,
-    } = part;
-    total.n += n;
-    total.correct += correct;
-    total.correct_top5 += correct_top5;
-    total.lost += lost;
-    total.gained += gained;
-    total.loss_sum += loss_sum;
-    total.loss_difference_sum += loss_difference_sum;
-    total.loss_difference_squares += loss_difference_squares;
-    total.kl_sum += kl_sum;
-    total.signal_sum += signal_sum;
-    total.noise_sum += noise_sum;
-}
-
 /// KL divergence of the class probabilities, `sum(p * log(p / q))`, in nats; never below zero.
 fn divergence(p_logits: &[f32], q_logits: &[f32]) -> f64 {
     let (p_norm, q_norm) = (log_sum_exp(p_logits), log_sum_exp(q_logits));

@@ -87,7 +87,11 @@ fn everywhere(evaluator: &Evaluator, choice: Choice) -> BitConfig {
 }
 
 fn evaluate(evaluator: &Evaluator, config: &BitConfig) -> Evaluation {
-    evaluator.evaluate(config, &AtomicBool::new(false)).unwrap().unwrap()
+    evaluate_part(evaluator, config, whole())
+}
+
+fn evaluate_part(evaluator: &Evaluator, config: &BitConfig, part: ImageRange) -> Evaluation {
+    evaluator.evaluate(config, part, &AtomicBool::new(false)).unwrap().unwrap()
 }
 
 #[test]
@@ -157,7 +161,7 @@ fn sums_of_two_ranges_are_those_of_their_union() {
     };
 
     let mut parts = sums(range(0, 70));
-    score::add(&mut parts, &sums(range(70, 80)));
+    parts.add(&sums(range(70, 80)));
     let union = sums(whole());
 
     let counts = |e: &Evaluation| [e.n, e.correct, e.correct_top5, e.lost, e.gained];
@@ -184,11 +188,33 @@ fn one_point_alone_changes_the_outcome() {
     }
 }
 
+/// Parts that end inside blocks are computed in other blocks, so that sums may round differently.
+#[test]
+fn parts_add_up_to_the_whole_and_begin_at_the_context_s_first_image() {
+    let evaluator = evaluator(bits(8), range(10, 130), 2);
+    let config = everywhere(&evaluator, bits(3));
+    let expected = evaluate(&evaluator, &config);
+    assert_eq!(expected.n, 130);
+
+    for ends in [[0, 64, 128, 130], [0, 1, 45, 130]] {
+        let mut sums = Evaluation::default();
+        for pair in ends.windows(2) {
+            let part = evaluate_part(&evaluator, &config, range(pair[0], pair[1] - pair[0]));
+            assert_eq!(part.n, pair[1] - pair[0]);
+            sums.add(&part);
+        }
+        let counts = |e: &Evaluation| [e.n, e.correct, e.correct_top5, e.lost, e.gained];
+        assert_eq!(counts(&sums), counts(&expected));
+        assert!((sums.loss_sum - expected.loss_sum).abs() < 1e-4 * expected.loss_sum);
+    }
+    assert_eq!(evaluate_part(&evaluator, &config, range(130, 5)).n, 0);
+}
+
 #[test]
 fn a_stopped_evaluation_gives_nothing_and_can_be_asked_again() {
     let evaluator = evaluator(bits(8), whole(), 2);
 
-    let stopped = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(true)).unwrap();
+    let stopped = evaluator.evaluate(&BitConfig::baseline(), whole(), &AtomicBool::new(true)).unwrap();
 
     assert_eq!(stopped, None);
     assert_eq!(evaluate(&evaluator, &BitConfig::baseline()).n, IMAGES as u64);
@@ -217,10 +243,10 @@ fn what_does_not_belong_together_is_refused() {
 
     let evaluator = evaluator(bits(8), whole(), 1);
     let unprepared = BitConfig::against(bits(8), [(PointIndex(0), bits(5))]);
-    let error = evaluator.evaluate(&unprepared, &AtomicBool::new(false)).unwrap_err();
+    let error = evaluator.evaluate(&unprepared, whole(), &AtomicBool::new(false)).unwrap_err();
     assert!(error.to_string().contains("not prepared at 5 bits"), "{error}");
     let config = BitConfig::against(bits(8), [(PointIndex(99), bits(4))]);
-    let error = evaluator.evaluate(&config, &AtomicBool::new(false)).unwrap_err();
+    let error = evaluator.evaluate(&config, whole(), &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::UnknownPoint { index: 99, .. }));
 }
 
@@ -237,7 +263,7 @@ fn activations_that_overflow_are_named() {
     broken.model = diverged;
     materials.prepared = Arc::new(broken);
     let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
-    let error = evaluator.evaluate(&BitConfig::baseline(), &AtomicBool::new(false)).unwrap_err();
+    let error = evaluator.evaluate(&BitConfig::baseline(), whole(), &AtomicBool::new(false)).unwrap_err();
     assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");
 }
 
@@ -255,7 +281,8 @@ fn configs_that_are_evaluated_together_have_the_results_of_each_alone() {
         let bad = BitConfig::against(bits(8), [(PointIndex(99), bits(4))]);
         let configs = [&good[0], &bad, &good[1], &good[2]];
 
-        let (together, _) = evaluator.evaluate_all(&configs, &AtomicBool::new(false)).unwrap().unwrap();
+        let (together, _) =
+            evaluator.evaluate_all(&configs, whole(), &AtomicBool::new(false)).unwrap().unwrap();
 
         assert!(matches!(together[1], Err(EvaluateError::UnknownPoint { index: 99, .. })));
         for (config, evaluated) in configs.iter().zip(&together).filter(|(_, evaluated)| evaluated.is_ok()) {

@@ -122,7 +122,7 @@ impl Fake {
         let trials: Vec<_> = trials
             .map(|point| {
                 let config = BitConfig::against(context.baseline, [(PointIndex(point), four)]);
-                let spec = TrialSpec::Evaluate { context: digest, config };
+                let spec = TrialSpec::Evaluate { context: digest, config, part: context.whole() };
                 (spec.key(), spec)
             })
             .collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::digest::Digest;
+use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Graph, INPUT, Input, Linear, Op, Shape};
 use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::Sources;
@@ -103,6 +104,7 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
         transforms: Vec::new(),
         guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),
+        evaluation: EvaluationMode::default(),
         stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }],
     };
     let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);

@@ -119,7 +119,8 @@ fn ways(model: &Model, arguments: &EvalArguments, kernels: Kernels) -> Result<Ve
 impl Way {
     fn measure(&mut self, images: u32) -> Result<(), Failure> {
         let (watch, cpu) = (Stopwatch::start(), clock::cpu_seconds());
-        self.evaluator.evaluate(&self.config, &AtomicBool::new(false))?;
+        let whole = self.evaluator.context().whole();
+        self.evaluator.evaluate(&self.config, whole, &AtomicBool::new(false))?;
         self.images_per_s.push(f64::from(images) / watch.seconds());
         self.cpu_s_per_image.push((clock::cpu_seconds() - cpu) / f64::from(images));
         Ok(())

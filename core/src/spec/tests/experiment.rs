@@ -1,5 +1,6 @@
 use super::{EXPERIMENT, experiment_mistakes, with};
 use crate::bits::Bits;
+use crate::evaluation::EvaluationMode;
 use crate::placement::Placement;
 use crate::spec::{
     ActivationQuantization, DataSpec, Dataset, ExperimentSpec, Fit, ImageCount, ImageSource, ModelSpec,
@@ -41,6 +42,7 @@ fn expected() -> ExperimentSpec {
             },
             baseline: Bits::new(8).unwrap(),
         },
+        evaluation: EvaluationMode::default(),
         stages: vec![StageSpec::Sensitivity(SensitivitySpec { single: Single::All })],
     }
 }
@@ -196,12 +198,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "numerics: float",
         "numerics: float\n7: x",
-        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization` and `stages`",
+        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization`, `evaluation` and `stages`",
     ),
     (
         "numerics: float",
         "numerics: float\nbudget: { wall: 2h }",
-        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization` and `stages`",
+        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization`, `evaluation` and `stages`",
     ),
     (
         "model: { checkpoint: quickstart/convblock.safetensors }",

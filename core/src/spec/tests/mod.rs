@@ -1,5 +1,6 @@
 mod damage;
 mod data;
+mod evaluation;
 mod experiment;
 mod layout;
 mod model;
