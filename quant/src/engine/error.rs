@@ -11,7 +11,7 @@ pub(crate) enum EngineError {
     Graph(#[from] GraphError),
     /// A point was not prepared at its width.
     #[error(transparent)]
-    Prepared(#[from] PrepareError),
+    Prepared(Box<PrepareError>),
     /// A weight has no codes.
     #[error("point `{point}`: {source}")]
     Quantizer {
@@ -23,4 +23,10 @@ pub(crate) enum EngineError {
     /// A weight is missing, or of another type.
     #[error(transparent)]
     Weight(#[from] candle_core::Error),
+}
+
+impl From<PrepareError> for EngineError {
+    fn from(error: PrepareError) -> Self {
+        Self::Prepared(Box::new(error))
+    }
 }

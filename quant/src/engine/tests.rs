@@ -77,7 +77,7 @@ fn everything() -> Arc<Prepared> {
         let values: Vec<f32> = values.map(|value| if positive { value.abs() + 0.5 } else { value }).collect();
         (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
     });
-    let model = Model::new(graph.clone(), tensors.collect()).unwrap();
+    let model = Model::new(graph, tensors.collect()).unwrap();
     Arc::new(prepared(&model, ImageRange { start: 0, len: IMAGES as u64 }))
 }
 
@@ -131,7 +131,8 @@ fn float_logits_are_those_of_the_walk_over_the_graph() {
     let prepared = everything();
     let float = vec![Choice::Float; prepared.points.len()];
 
-    let (found, _) = computed(&engine(&prepared, Numerics::Float, Isa::best()), &[float.clone()], 32, PLENTY);
+    let (found, _) =
+        computed(&engine(&prepared, Numerics::Float, Isa::best()), std::slice::from_ref(&float), 32, PLENTY);
     let expected = composed_logits(&prepared, &float, IMAGES);
 
     assert_eq!(found[0].len(), IMAGES * CLASSES);

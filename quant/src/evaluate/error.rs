@@ -90,7 +90,7 @@ impl From<EngineError> for EvaluateError {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::Graph(error) => Self::Graph(error),
-            EngineError::Prepared(error) => error.into(),
+            EngineError::Prepared(error) => Self::Prepared(error),
             EngineError::Quantizer { point, source } => Self::Quantizer { point, source },
             EngineError::Weight(error) => Self::Execute(error),
         }

@@ -82,6 +82,9 @@ struct BlockReferences {
 /// Images of a block that are wanted: the block, and their positions in the data artifact.
 type Piece = (usize, Range<usize>);
 
+/// What was made of the logits, by piece and config, and the work that it took.
+type Made<T> = (Vec<Vec<T>>, Work);
+
 /// What a config's points get, by their positions.
 type Choices<'a> = dyn Fn(usize) -> Choice + Sync + 'a;
 
@@ -329,7 +332,7 @@ impl Evaluator {
         pieces: &[Piece],
         stop: &AtomicBool,
         make: impl Fn(&Piece, &[f32]) -> T + Sync,
-    ) -> Result<Option<(Vec<Vec<T>>, Work)>, EvaluateError> {
+    ) -> Result<Option<Made<T>>, EvaluateError> {
         let configs: Vec<&Choices<'_>> = configs.iter().map(AsRef::as_ref).collect();
         match &self.network {
             Computed::Engine(engine) => {

@@ -368,15 +368,10 @@ impl Block {
 
     /// Whether the kernel clamps what it stores.
     fn takes_range(&self) -> bool {
-        match self.work {
-            Work::Conv { .. }
-            | Work::Add(_)
-            | Work::Multiply(_)
-            | Work::Norm
-            | Work::Mean(_)
-            | Work::Pass => true,
-            _ => false,
-        }
+        matches!(
+            self.work,
+            Work::Conv { .. } | Work::Add(_) | Work::Multiply(_) | Work::Norm | Work::Mean(_) | Work::Pass
+        )
     }
 }
 
