@@ -148,7 +148,10 @@ class Bitloop:
             [*self.command, "bench", "eval", "--model", self.model, "--batch", str(order.batch), "--bits", "w8a8",
              "--threads", str(order.threads), "--repetitions", str(REPETITIONS), "--output", "json"],
             check=True, stdout=subprocess.PIPE, text=True).stdout
-        return by_name(json.loads(output)["rows"])
+        rows = json.loads(output).get("rows")
+        if rows is None:
+            raise SystemExit("this bitloop's `bench eval` prints no rows, a newer one is needed")
+        return by_name(rows)
 
 
 def by_name(rows):

@@ -9,6 +9,7 @@ RATES = {"pytorch": "PyTorch", "torchscript": "TorchScript", "aimet": "AIMET W8A
 # How many times as fast the first is as the second.
 RATIOS = [(FLOAT, "pytorch"), (FLOAT, "torchscript"), (INTEGER, "pytorch"), (INTEGER, "torchscript"),
           (INTEGER, "aimet"), ("pytorch", "aimet")]
+SWEPT = {"pytorch": "PyTorch, float", "aimet": "AIMET, one point at 4 bits, the others at 8"}
 MILLI = 1000
 
 
@@ -50,7 +51,7 @@ def sweep(rows, settings):
         points = max(turn["points"] for turns in row["turns"].values() for turn in turns)
         for name, turns in row["turns"].items():
             wall, cpu = (statistics.median(turn[key] for turn in turns) for key in ("wall_s", "cpu_s"))
-            body.append(case_cells(row) + [RATES[name], f"{wall:.2f}", f"{cpu:.2f}", str(points), f"{wall * points:.0f}"])
+            body.append(case_cells(row) + [SWEPT[name], f"{wall:.2f}", f"{cpu:.2f}", str(points), f"{wall * points:.0f}"])
     about = (f"{rows[0]['cpu']}; PyTorch {rows[0]['torch']}; {rows[0]['date']}; medians of {settings.configs} configs spread "
              f"over the depth, {settings.images} images each; the last column is extrapolated from them")
     return about + "\n\n" + table(
