@@ -18,7 +18,7 @@ def speed(rows, settings):
     names = [name for name in RATES if any(name in row["turns"] for row in rows)]
     names += sorted({name for row in rows for name in row["turns"]} - set(names))
     rates = table(case_columns() + [RATES.get(name, name) for name in names], [
-        case_cells(row) + [f"{median(row, name, 'images_per_s'):,.0f}".replace(",", " ") for name in names] for row in rows])
+        case_cells(row) + [rate(median(row, name, "images_per_s")) for name in names] for row in rows])
     cpu = table(case_columns() + [RATES.get(name, name) for name in names], [
         case_cells(row) + [f"{MILLI * median(row, name, 'cpu_s_per_image'):.3f}" for name in names] for row in rows])
     about = (f"{rows[0]['cpu']}; PyTorch {rows[0]['torch']}; {rows[0]['date']}; medians of {settings.rounds} turns of "
@@ -87,6 +87,12 @@ def ratio(row, pair):
 def geometric_mean(values):
     measured = [value for value in values if not math.isnan(value)]
     return statistics.geometric_mean(measured) if measured else math.nan
+
+
+def rate(value):
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.1f}"
 
 
 def times(value):
