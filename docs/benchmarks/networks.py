@@ -83,7 +83,7 @@ def save_state(network, path):
 class ConvBlock(nn.Module):
     """As large as configs/quickstart/convblock.safetensors, layer by layer.
 
-    Three of that file's convolutions pad bottom and right only. PyTorch would need a separate pass for that, so here all
+    Two of that file's convolutions pad bottom and right only. PyTorch would need a separate pass for that, so here all
     sides are padded: the same shapes and the same work.
     """
 
