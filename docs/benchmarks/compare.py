@@ -35,6 +35,8 @@ SMALL_SIZE_MAX = 64
 RIVALS = ("pytorch", "torchscript", "aimet")
 # Repetitions within a turn of bitloop, of which it takes the median.
 REPETITIONS = 3
+# Batches of a rival that bitloop evaluates in each of them; it cuts its own blocks.
+BATCHES = 8
 
 
 def main():
@@ -145,7 +147,7 @@ class Bitloop:
     def turn(self):
         order = self.order
         output = subprocess.run(
-            [*self.command, "bench", "eval", "--model", self.model, "--batch", str(order.batch), "--bits", "w8a8",
+            [*self.command, "bench", "eval", "--model", self.model, "--images", str(order.batch * BATCHES),
              "--threads", str(order.threads), "--repetitions", str(REPETITIONS), "--output", "json"],
             check=True, stdout=subprocess.PIPE, text=True).stdout
         rows = json.loads(output).get("rows")
@@ -161,7 +163,7 @@ def by_name(rows):
         measurement = {key: row[key] for key in ("images_per_s", "cpu_s_per_image")}
         if row["numerics"] == "float" and row["bits"] == "float":
             named[tables.FLOAT] = measurement
-        elif row["bits"] == "w8a8":
+        elif row["bits"].lower() == "w8a8":
             named[tables.INTEGER if row["numerics"] == "exact" else f"{tables.INTEGER} {row['numerics']}"] = measurement
     return named
 
