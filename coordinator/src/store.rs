@@ -18,7 +18,7 @@ pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
 
 /// Version of the layout on disk.
-pub const STORE_FORMAT: u32 = 1;
+pub const STORE_FORMAT: u32 = 2;
 
 /// What a store holds when it is opened.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +55,12 @@ pub enum StoreError {
         .folder.display()
     )]
     Newer { folder: PathBuf, found: u32 },
+    #[error(
+        "the store in {} was written by an older bitloop (format {found}, this one reads {STORE_FORMAT}), whose trials \
+         are not this one's; use another data directory, or that version",
+        .folder.display()
+    )]
+    Older { folder: PathBuf, found: u32 },
     #[error(
         "the store in {} is damaged: {reason}; move the folder away and submit the experiments again, or restore a copy",
         .folder.display()

@@ -152,8 +152,9 @@ impl SledStore {
             Ok(found) if found > STORE_FORMAT => {
                 Err(StoreError::Newer { folder: self.folder.clone(), found })
             }
-            // An older format is brought up to date here, once there is one.
             Ok(STORE_FORMAT) => Ok(()),
+            // Nothing of it could be used: trials of another format have other keys.
+            Ok(found) if found > 0 => Err(StoreError::Older { folder: self.folder.clone(), found }),
             Ok(found) => Err(self.damaged(format!("there never was a format {found}"))),
             Err(_) => Err(self.damaged("its format is no number".to_owned())),
         }

@@ -209,23 +209,35 @@ fn a_folder_that_sled_cannot_read_is_named() {
 #[test]
 fn a_witness_of_a_newer_format_is_enough_to_refuse() {
     let root = tempfile::tempdir().unwrap();
-    witness::Witness { format: 2, epoch: 1, facts: 0 }.write(root.path()).unwrap();
+    witness::Witness { format: 3, epoch: 1, facts: 0 }.write(root.path()).unwrap();
 
     let refused = SledStore::open(root.path()).map(drop).unwrap_err();
 
-    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 2 });
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 3 });
 }
 
 #[test]
 fn a_newer_store_is_refused_with_both_formats() {
     let root = tempfile::tempdir().unwrap();
     drop(SledStore::open(root.path()).unwrap());
-    SledStore::set_format(root.path(), &2_u32.to_be_bytes());
+    SledStore::set_format(root.path(), &3_u32.to_be_bytes());
 
     let refused = SledStore::open(root.path()).map(drop).unwrap_err();
 
-    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 2 });
-    assert!(refused.to_string().contains("(format 2, this one reads 1); use that version"), "{refused}");
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 3 });
+    assert!(refused.to_string().contains("(format 3, this one reads 2); use that version"), "{refused}");
+}
+
+#[test]
+fn an_older_store_is_refused_and_not_called_damaged() {
+    let root = tempfile::tempdir().unwrap();
+    drop(SledStore::open(root.path()).unwrap());
+    SledStore::set_format(root.path(), &1_u32.to_be_bytes());
+
+    let refused = SledStore::open(root.path()).map(drop).unwrap_err();
+
+    assert_eq!(refused, StoreError::Older { folder: root.path().to_owned(), found: 1 });
+    assert!(refused.to_string().contains("use another data directory"), "{refused}");
 }
 
 #[test]
