@@ -9,7 +9,7 @@
 //!
 //! Source: Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020: the
 //! prior-posterior-ratio martingale, for which they propose Dirichlet-multinomial priors where there are several
-//! categories. The prior is left to the user there; ours is [`PRIOR`], a mixture.
+//! categories. The prior is left to the user there; ours is `PRIOR`, a mixture.
 
 use super::PPM;
 
