@@ -69,7 +69,7 @@ impl Engine {
 
     /// Plans the results of some configs, each given as what the point at a position gets.
     ///
-    /// `budget` is the number of bytes per image that tensors shared by configs may take.
+    /// `budget` is the number of bytes per image that tensors may take beyond what a config needs by itself.
     ///
     /// Errors: `Prepared`, `Quantizer`, `Weight`.
     pub(crate) fn plan(

@@ -48,18 +48,15 @@ impl Slot {
 }
 
 impl Schedule {
-    /// Plans the configs' results; `budget` limits the bytes per image of the tensors that are kept at any time.
-    ///
-    /// It is exceeded only by what a single step and its way from the input need at once.
+    /// Plans the configs' results; `budget` limits the bytes per image of the tensors that are kept at any time, beyond
+    /// what a config needs by itself.
     pub(super) fn new(dag: &Dag, results: &[StepId], budget: usize) -> Self {
         let needed: Vec<BTreeSet<StepId>> = results.iter().map(|result| needed(dag, *result)).collect();
         let alone = needed.iter().flatten().map(|step| dag.step(*step).macs);
         let macs_alone = alone.sum();
         let events = events(&trie_order(dag, &needed), &needed, results);
-        let mut planner = Planner::new(dag, &events, budget);
-        for (now, event) in events.into_iter().enumerate() {
-            planner.take(now, event);
-        }
+        let budget = budget.saturating_add(peak_alone(dag, &needed, results));
+        let planner = Planner::run(dag, events, budget);
         Schedule { actions: planner.actions, slots: planner.slots, macs: planner.macs, macs_alone }
     }
 
@@ -86,6 +83,14 @@ fn needed(dag: &Dag, result: StepId) -> BTreeSet<StepId> {
         }
     }
     needed
+}
+
+/// Bytes per image that the config with the largest tensors keeps at once if nothing is ever dropped.
+fn peak_alone(dag: &Dag, needed: &[BTreeSet<StepId>], results: &[StepId]) -> usize {
+    let bytes =
+        |config: &usize| -> usize { needed[*config].iter().map(|step| slot_of(dag, *step).bytes(1)).sum() };
+    let Some(largest) = (0..results.len()).max_by_key(bytes) else { return 0 };
+    Planner::run(dag, events(&[largest], needed, results), usize::MAX).peak
 }
 
 /// Orders configs so that those with a long way in common follow each other.
@@ -138,9 +143,19 @@ struct Planner<'a> {
     slots: Vec<Slot>,
     actions: Vec<Action>,
     macs: u64,
+    /// Most bytes per image that were kept at once.
+    peak: usize,
 }
 
 impl<'a> Planner<'a> {
+    fn run(dag: &'a Dag, events: Vec<Event>, budget: usize) -> Self {
+        let mut planner = Self::new(dag, &events, budget);
+        for (now, event) in events.into_iter().enumerate() {
+            planner.take(now, event);
+        }
+        planner
+    }
+
     fn new(dag: &'a Dag, events: &[Event], budget: usize) -> Self {
         let mut uses: BTreeMap<StepId, Vec<usize>> = BTreeMap::new();
         for (now, event) in events.iter().enumerate().rev() {
@@ -161,6 +176,7 @@ impl<'a> Planner<'a> {
             slots: Vec::new(),
             actions: Vec::new(),
             macs: 0,
+            peak: 0,
         }
     }
 
@@ -222,6 +238,7 @@ impl<'a> Planner<'a> {
     fn allocate(&mut self, step: StepId) -> usize {
         let wanted = slot_of(self.dag, step);
         while self.alive() + wanted.bytes(1) > self.budget && self.evict() {}
+        self.peak = self.peak.max(self.alive() + wanted.bytes(1));
         let candidates = self.free.iter().filter(|index| self.slots[**index].is_codes == wanted.is_codes);
         // The slot that grows least, and of those the smallest.
         let best = candidates.min_by_key(|index| {
