@@ -3,7 +3,7 @@
 mod channels;
 mod curves;
 mod depthwise;
-mod guard;
+pub(super) mod guard;
 mod pointwise;
 mod pool;
 

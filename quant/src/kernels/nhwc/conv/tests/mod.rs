@@ -1,12 +1,11 @@
 //! Every instruction set against the definition.
 
-mod guard;
 mod naive;
 
 use super::*;
+use crate::kernels::nhwc::tests::guard::{Guarded, Side};
 use crate::kernels::nhwc::{Ending, Grid};
 use crate::rng::{Rng, rng};
-use guard::{Guarded, Side};
 
 const SIDES: [Side; 2] = [Side::Start, Side::End];
 
