@@ -23,13 +23,13 @@ pub(crate) fn nonce() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos())
 }
 
-/// Seconds that all threads of this process have computed, where the system tells; otherwise NaN.
-pub(crate) fn cpu_seconds() -> f64 {
+/// Processor time of this process so far in seconds, all threads together, where the system tells.
+pub(crate) fn cpu_seconds() -> Option<f64> {
     /// What `/proc` counts in on Linux, whatever the kernel does inside.
     const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name, which is in parentheses, user and system time are the 12th and 13th fields.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
-    let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    if ticks.len() == 2 { ticks.iter().sum::<f64>() / TICKS_PER_SECOND } else { f64::NAN }
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The program's name may hold anything, so fields are counted behind its closing bracket.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
 }

@@ -251,9 +251,7 @@ impl Driver {
 
     fn measure(&mut self, fact: &Fact) {
         if let Fact::ExperimentSubmitted { plan, .. } = fact {
-            // A plan with a wrong graph fails when its first searcher is made; until then its size is unknown.
-            let size = bitloop_search::plan_size(plan).unwrap_or(0);
-            self.sizes.insert(plan.id(), size);
+            self.sizes.insert(plan.id(), bitloop_search::plan_size(plan));
         }
     }
 

@@ -119,6 +119,15 @@ pub enum TrialSpec {
 }
 
 impl TrialSpec {
+    /// Whether a worker measures both together: evaluations of one context on one part of its images.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        let shared = |trial: &Self| match trial {
+            Self::Prepare(_) => None,
+            Self::Evaluate { context, part, .. } => Some((*context, *part)),
+        };
+        shared(self).is_some() && shared(self) == shared(other)
+    }
+
     /// The trial's content-addressed name.
     pub fn key(&self) -> TrialKey {
         let mut encoder = Encoder::new("bitloop.trial", KEY_SCHEMA);

@@ -3,10 +3,8 @@
 //! Every config is a fold of its own over its parts in order: the next part is proposed when the one before has come
 //! and left it undecided. So neither the order in which outcomes arrive nor the number of workers decides anything.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 
-use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::{Judge, Progress};
 use bitloop_core::plan::Plan;
@@ -27,7 +25,7 @@ pub(crate) struct Adaptive {
     whole: ImageRange,
     /// What follows from the history so far, so that it is not gone through again after every trial. It holds nothing
     /// that a new searcher would not find again.
-    folded: RefCell<Folded>,
+    folded: Folded,
 }
 
 #[derive(Default)]
@@ -45,6 +43,7 @@ struct Config {
     index: u64,
     progress: Progress,
     /// The trial of its next part.
+    trial: TrialSpec,
     key: TrialKey,
 }
 
@@ -52,24 +51,20 @@ impl Adaptive {
     pub(crate) fn new(plan: &Plan, sweep: Sweep) -> Self {
         let images = plan.data.selection.images;
         let judge = Judge::new(plan.evaluation, images);
-        let folded = RefCell::new(Folded { next: REFERENCES, ..Folded::default() });
+        let folded = Folded { next: REFERENCES, ..Folded::default() };
         Self { sweep, judge, whole: ImageRange { start: 0, len: images }, folded }
-    }
-
-    fn trial(&self, context: Digest, config: BitConfig, part: ImageRange) -> TrialSpec {
-        TrialSpec::Evaluate { context, config, part }
     }
 
     /// The trial of a config's next part; none if it is decided.
     fn next(&self, context: Digest, index: u64, progress: &Progress) -> Option<TrialSpec> {
         let part = self.judge.next_part(progress)?;
-        Some(self.trial(context, self.sweep.config(index), part))
+        Some(TrialSpec::Evaluate { context, config: self.sweep.config(index), part })
     }
 
     fn start(&self, context: Digest, index: u64) -> Option<Config> {
         let progress = self.judge.start();
-        let key = self.next(context, index, &progress)?.key();
-        Some(Config { index, progress, key })
+        let trial = self.next(context, index, &progress)?;
+        Some(Config { index, progress, key: trial.key(), trial })
     }
 
     /// Takes all parts that have come, until as many configs wait for theirs as may be active.
@@ -105,7 +100,7 @@ impl Adaptive {
                 return false;
             }
             match self.next(digest, config.index, &config.progress) {
-                Some(trial) => config.key = trial.key(),
+                Some(trial) => (config.key, config.trial) = (trial.key(), trial),
                 None => return false,
             }
         }
@@ -133,21 +128,23 @@ impl Searcher for Adaptive {
         self.sweep.size()
     }
 
-    fn propose(&self, history: &StageHistory<'_>) -> Proposal {
+    fn propose(&mut self, history: &StageHistory<'_>) -> Proposal {
         let Some(context) = context(history) else {
             return Proposal::Failed(NOT_PREPARED.to_owned());
         };
         let digest = context.digest();
-        let folded = &mut *self.folded.borrow_mut();
+        let mut folded = std::mem::take(&mut self.folded);
         folded.look(history);
         let mut trials = Vec::new();
         if folded.looked_at == 0 {
-            let reference = |index| self.trial(digest, self.sweep.config(index), self.whole);
+            let (context, part) = (digest, self.whole);
+            let reference = |index| TrialSpec::Evaluate { context, config: self.sweep.config(index), part };
             trials.extend((0..REFERENCES).map(reference));
         }
-        self.fold(digest, folded, history);
+        self.fold(digest, &mut folded, history);
         let missing = folded.active.iter().filter(|config| !folded.proposed.contains(&config.key));
-        trials.extend(missing.filter_map(|config| self.next(digest, config.index, &config.progress)));
+        trials.extend(missing.map(|config| config.trial.clone()));
+        self.folded = folded;
         let open = history.proposed().len() as u64 - history.settled();
         match (trials.is_empty(), open) {
             (true, 0) => Proposal::Finished,

@@ -12,7 +12,7 @@ impl Searcher for Prepare {
         1
     }
 
-    fn propose(&self, history: &StageHistory<'_>) -> Proposal {
+    fn propose(&mut self, history: &StageHistory<'_>) -> Proposal {
         let Some(key) = history.proposed().first() else {
             let trial = TrialSpec::Prepare(Box::new(history.plan().prepare()));
             return Proposal::Trials(Batch { context: None, trials: vec![trial] });

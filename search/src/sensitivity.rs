@@ -15,7 +15,7 @@ const STEP_TRIALS: u64 = 1024;
 /// More are proposed while fewer than this are open, so that workers never wait for the searcher.
 const OPEN_TRIALS: u64 = 4 * STEP_TRIALS;
 
-/// Measures every config on all images: config by config, each part by part.
+/// Measures every config on all images: part by part, in each all configs, so that they share what they agree in.
 pub(crate) struct Sensitivity {
     sweep: Sweep,
     mode: EvaluationMode,
@@ -28,9 +28,9 @@ impl Sensitivity {
     }
 
     fn trial(&self, context: Digest, index: u64) -> Option<TrialSpec> {
-        let parts = self.mode.parts(self.images);
-        let part = self.mode.part(self.images, index % parts)?;
-        Some(TrialSpec::Evaluate { context, config: self.sweep.config(index / parts), part })
+        let configs = self.sweep.size();
+        let part = self.mode.part(self.images, index / configs)?;
+        Some(TrialSpec::Evaluate { context, config: self.sweep.config(index % configs), part })
     }
 }
 
@@ -39,7 +39,7 @@ impl Searcher for Sensitivity {
         self.sweep.size() * self.mode.parts(self.images)
     }
 
-    fn propose(&self, history: &StageHistory<'_>) -> Proposal {
+    fn propose(&mut self, history: &StageHistory<'_>) -> Proposal {
         let size = self.size();
         let proposed = history.proposed().len() as u64;
         let open = proposed - history.settled();

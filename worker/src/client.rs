@@ -222,13 +222,13 @@ impl Client {
         &self,
         epoch: Epoch,
         lease: Option<LeaseId>,
-        running: Option<TrialKey>,
+        running: &[TrialKey],
     ) -> Result<bool, ClientError> {
         let request = v1::HeartbeatRequest {
             worker: self.worker.0.clone(),
             epoch: epoch.0,
             lease: lease.map(|lease| lease.0),
-            running: running.map(|key| convert::digest_to_wire(&key.0)).unwrap_or_default(),
+            running: running.iter().map(|key| convert::digest_to_wire(&key.0)).collect(),
         };
         let answer = once("heartbeat", QUICK, self.inner.clone().heartbeat(request)).await?;
         Ok(answer.lease_valid)

@@ -80,7 +80,7 @@ impl Bench {
     fn serve(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.blocking_recv() {
             let end = self.measure(&order);
-            self.presence.running(None);
+            self.presence.running(Vec::new());
             if self.progress.blocking_send(Progress::Ended(end)).is_err() {
                 return;
             }
@@ -88,10 +88,7 @@ impl Bench {
     }
 
     fn measure(&mut self, order: &Order) -> End {
-        let together = |(_, a): &(_, TrialSpec), (_, b): &(_, TrialSpec)| {
-            matches!((a, b), (TrialSpec::Evaluate { .. }, TrialSpec::Evaluate { .. }))
-        };
-        for trials in order.trials.chunk_by(together) {
+        for trials in order.trials.chunk_by(|(_, one), (_, next)| one.goes_with(next)) {
             if let Err(end) = self.measure_together(trials, order) {
                 return end;
             }
@@ -104,10 +101,7 @@ impl Bench {
         if order.stop.load(Ordering::Relaxed) {
             return Err(End::Stopped);
         }
-        self.presence.running(match trials {
-            [(key, _)] => Some(*key),
-            _ => None,
-        });
+        self.presence.running(trials.iter().map(|(key, _)| *key).collect());
         let (given, attempt) = self.attempt(trials, order);
         let rest = &trials[given..];
         match attempt {
@@ -138,12 +132,11 @@ impl Bench {
             artifacts: self.artifacts.as_ref(),
             stop: order.stop.as_ref(),
         };
-        let started = clock::now();
-        let mut given = 0;
+        let (started, mut given) = (clock::now(), 0);
         let mut give = |outcome: Outcome| {
             let Some((key, _)) = trials.get(given) else { return };
             given += 1;
-            // Of trials that are measured together each took the same part of the time.
+            // Outcomes of trials that go together come together, behind the last block of images.
             let compute_ms = clock::elapsed(started).as_secs_f64() * 1e3 / trials.len() as f64;
             if send(&self.progress, (*key, outcome), compute_ms).is_err() {
                 order.stop.store(true, Ordering::Relaxed);

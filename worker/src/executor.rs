@@ -39,8 +39,9 @@ pub trait Executor: Send {
     /// Class of the device, such as the CPU's model.
     fn device(&self) -> String;
 
-    /// Measures trials and gives their outcomes in order, the same as if each were measured alone; fewer if `stop` became
-    /// true. A trial that cannot be done anywhere has an outcome that says so.
+    /// Measures trials that go together ([`TrialSpec::goes_with`]; a preparation goes alone) and gives their outcomes in
+    /// order, the same as if each were measured alone; fewer if `stop` became true. A trial that cannot be done anywhere
+    /// has an outcome that says so.
     ///
     /// Errors: why the next trial was not done although it may be possible.
     fn run(

@@ -71,7 +71,7 @@ async fn beat_forever(pulse: &Pulse) {
 
 async fn beat(client: &Client, presence: &Presence) {
     let Some(beat) = presence.beat() else { return };
-    match client.heartbeat(beat.epoch, beat.lease, beat.running).await {
+    match client.heartbeat(beat.epoch, beat.lease, &beat.running).await {
         Ok(true) => {}
         Ok(false) => presence.revoke(&beat),
         Err(ClientError::NotRegistered { .. }) => presence.displace(beat.epoch),

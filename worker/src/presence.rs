@@ -10,18 +10,18 @@ use tokio::sync::Notify;
 use crate::client::Epoch;
 
 /// What a heartbeat says.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Beat {
     pub(crate) epoch: Epoch,
     pub(crate) lease: Option<LeaseId>,
-    pub(crate) running: Option<TrialKey>,
+    pub(crate) running: Vec<TrialKey>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     epoch: Option<Epoch>,
     lease: Option<(LeaseId, Arc<AtomicBool>)>,
-    running: Option<TrialKey>,
+    running: Vec<TrialKey>,
 }
 
 /// Under which epoch and lease the worker works, and on what.
@@ -50,8 +50,9 @@ impl Presence {
         self.lock().lease = Some((lease, Arc::clone(stop)));
     }
 
-    pub(crate) fn running(&self, key: Option<TrialKey>) {
-        self.lock().running = key;
+    /// Says which trials are measured now, together.
+    pub(crate) fn running(&self, keys: Vec<TrialKey>) {
+        self.lock().running = keys;
     }
 
     /// Forgets the lease and returns it, if it is still believed to be in force.
@@ -64,7 +65,7 @@ impl Presence {
         let inner = self.lock();
         let lease = inner.lease.as_ref().map(|(lease, _)| *lease);
         // A trial is only held against a lease that it belongs to.
-        let running = inner.running.filter(|_| lease.is_some());
+        let running = if lease.is_some() { inner.running.clone() } else { Vec::new() };
         inner.epoch.map(|epoch| Beat { epoch, lease, running })
     }
 

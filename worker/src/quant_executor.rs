@@ -9,7 +9,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::trial::{
     EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec,
 };
-use bitloop_proto::convert;
+use bitloop_proto::convert::{self, ConvertError};
 use bitloop_quant::calibration::CalibrationError;
 use bitloop_quant::data::Images;
 use bitloop_quant::device::{self, DeviceError, Opened};
@@ -148,7 +148,7 @@ impl QuantExecutor {
         Ok(self.evaluators.insert(*digest, evaluator))
     }
 
-    /// Evaluates configs of one context on one part of its images together; `None` if that was stopped.
+    /// Evaluates the configs of trials on one part of one context's images; `None` if that was stopped.
     fn evaluate(
         &mut self,
         (digest, part): (&Digest, ImageRange),
@@ -157,12 +157,10 @@ impl QuantExecutor {
     ) -> Result<Option<Results>, Obstacle> {
         let context = setting.context.ok_or(ExecuteError::NoContext)?;
         let evaluator = self.evaluator(digest, context, setting.artifacts)?;
-        let check = |config: &&BitConfig| {
-            let context = evaluator.context();
-            let checked = convert::check_config(config, context).and(convert::check_part(part, context));
-            checked.map_err(|error| Obstacle::Failed(error.to_string()))
-        };
-        let checked: Vec<Result<(), Obstacle>> = configs.iter().map(check).collect();
+        let wrong = |error: ConvertError| Obstacle::Failed(error.to_string());
+        convert::check_part(part, context).map_err(wrong)?;
+        let checked: Vec<Result<(), Obstacle>> =
+            configs.iter().map(|config| convert::check_config(config, context).map_err(wrong)).collect();
         let good = configs.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
         let good: Vec<&BitConfig> = good.map(|(config, _)| *config).collect();
         let evaluated = evaluator.evaluate_all(&good, part, setting.stop);
@@ -192,7 +190,7 @@ impl QuantExecutor {
         }
     }
 
-    /// Measures the trials of one kind, context and part that `trials` begins with; `None` if that was stopped.
+    /// Measures trials that go together; `None` if that was stopped. An error is that of all of them.
     fn attempt(&mut self, trials: &[&TrialSpec], setting: &Setting<'_>) -> Result<Option<Results>, Obstacle> {
         match trials {
             [] => Ok(Some(Vec::new())),
@@ -200,15 +198,13 @@ impl QuantExecutor {
                 let prepared = self.prepare(prepare, setting.artifacts, setting.stop)?;
                 Ok(prepared.map(|prepared| vec![Ok(prepared)]))
             }
-            [TrialSpec::Evaluate { context: digest, part: first, .. }, ..] => {
-                let configs = trials.iter().map_while(|trial| match trial {
-                    TrialSpec::Evaluate { context, config, part } if context == digest && part == first => {
-                        Some(config)
-                    }
-                    _ => None,
+            [TrialSpec::Evaluate { context, part, .. }, ..] => {
+                let configs = trials.iter().filter_map(|trial| match trial {
+                    TrialSpec::Evaluate { config, .. } => Some(config),
+                    TrialSpec::Prepare(_) => None,
                 });
                 let configs: Vec<&BitConfig> = configs.collect();
-                self.evaluate((digest, *first), &configs, setting)
+                self.evaluate((context, *part), &configs, setting)
             }
         }
     }
@@ -288,22 +284,23 @@ impl Executor for QuantExecutor {
         setting: &Setting<'_>,
         give: &mut dyn FnMut(Outcome),
     ) -> Result<(), ExecuteError> {
-        let mut rest = trials;
-        while !rest.is_empty() && !setting.stop.load(Ordering::Relaxed) {
-            let results = match self.attempt(rest, setting) {
-                Ok(Some(results)) => results,
-                Ok(None) => return Ok(()),
-                Err(obstacle) => vec![Err(obstacle)],
-            };
-            rest = &rest[results.len()..];
-            for result in results {
-                let result = match result {
-                    Ok(result) => result,
-                    Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
-                    Err(Obstacle::Here(error)) => return Err(error),
-                };
-                give(Outcome { result, provenance: self.provenance() });
+        if setting.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let results = match self.attempt(trials, setting) {
+            Ok(results) => results.unwrap_or_default(),
+            Err(Obstacle::Failed(reason)) => {
+                trials.iter().map(|_| Err(Obstacle::Failed(reason.clone()))).collect()
             }
+            Err(Obstacle::Here(error)) => return Err(error),
+        };
+        for result in results {
+            let result = match result {
+                Ok(result) => result,
+                Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
+                Err(Obstacle::Here(error)) => return Err(error),
+            };
+            give(Outcome { result, provenance: self.provenance() });
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ impl Handle {
         &self,
         worker: &WorkerId,
         lease: Option<LeaseId>,
-        running: Option<TrialKey>,
+        running: Vec<TrialKey>,
     ) -> Result<bool, RequestError> {
         let input = Input::Heartbeat { worker: worker.clone(), lease, running };
         match self.send(input).await? {

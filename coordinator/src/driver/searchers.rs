@@ -32,10 +32,7 @@ impl Searchers {
         if earlier.any(|stage| stage.settled < stage.trials.len() as u64) {
             return None;
         }
-        let proposal = match self.at(experiment, stage) {
-            Ok(searcher) => searcher.propose(&history),
-            Err(reason) => Proposal::Failed(reason),
-        };
+        let proposal = self.at(experiment, stage).propose(&history);
         (proposal != Proposal::Wait).then(|| Input::Advance {
             experiment: experiment.id.clone(),
             stage,
@@ -43,15 +40,12 @@ impl Searchers {
         })
     }
 
-    fn at(&mut self, experiment: &Experiment, stage: u32) -> Result<&dyn Searcher, String> {
-        let is_made = self.made.get(&experiment.id).is_some_and(|(at, _)| *at == stage);
-        if !is_made {
-            let plan = &experiment.plan;
-            let wanted = &plan.stages[stage as usize];
-            let made = searcher(plan, wanted).map_err(|error| error.to_string())?;
-            self.made.insert(experiment.id.clone(), (stage, made));
+    fn at(&mut self, experiment: &Experiment, stage: u32) -> &mut dyn Searcher {
+        let make = || (stage, searcher(&experiment.plan, &experiment.plan.stages[stage as usize]));
+        let made = self.made.entry(experiment.id.clone()).or_insert_with(make);
+        if made.0 != stage {
+            *made = make();
         }
-        let (_, searcher) = &self.made[&experiment.id];
-        Ok(searcher.as_ref())
+        made.1.as_mut()
     }
 }

@@ -248,7 +248,7 @@ async fn nothing_is_acknowledged_once_the_store_has_failed() {
     let refused = handle.commit(&worker, reports(&shard), 1.0).await;
 
     assert_eq!(refused, Err(RequestError::Stopped));
-    assert_eq!(handle.heartbeat(&worker, None, None).await, Err(RequestError::Stopped));
+    assert_eq!(handle.heartbeat(&worker, None, Vec::new()).await, Err(RequestError::Stopped));
     assert_eq!(handle.report(&id).await, Err(RequestError::Stopped));
     assert_eq!(fixture.facts(), stored);
     let cause = coordinator.close().await.unwrap_err();
@@ -464,7 +464,7 @@ async fn more_commands_than_a_round_takes_are_all_answered() {
     let mut beats = tokio::task::JoinSet::new();
     for _ in 0..3 * COMMANDS_PER_ROUND {
         let (handle, worker) = (handle.clone(), worker.clone());
-        beats.spawn(async move { handle.heartbeat(&worker, None, None).await });
+        beats.spawn(async move { handle.heartbeat(&worker, None, Vec::new()).await });
     }
 
     let answers = beats.join_all().await;

@@ -199,10 +199,8 @@ impl Coordinator for Service {
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
         let request = request.into_inner();
         self.check_epoch(request.epoch)?;
-        let running = match request.running.is_empty() {
-            true => None,
-            false => Some(TrialKey(digest("running", &request.running).map_err(unreadable)?)),
-        };
+        let running = request.running.iter().map(|key| digest("running", key).map(TrialKey));
+        let running = running.collect::<Result<_, _>>().map_err(unreadable)?;
         let worker = WorkerId(request.worker);
         let lease = request.lease.map(LeaseId);
         let lease_valid = self.handle.heartbeat(&worker, lease, running).await;

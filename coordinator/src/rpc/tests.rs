@@ -107,7 +107,7 @@ async fn a_sweep_runs_over_the_wire() {
             let context = client.fetch_context(v1::FetchContextRequest { digest }).await.unwrap();
             assert_eq!(context.into_inner().points.len(), 5);
         }
-        let running = shard.trials[0].0.0.as_bytes().to_vec();
+        let running = vec![shard.trials[0].0.0.as_bytes().to_vec()];
         let (worker, lease) = ("w1".to_owned(), Some(shard.lease.0));
         let beat = v1::HeartbeatRequest { worker, epoch, lease, running };
         assert!(client.heartbeat(beat).await.unwrap().into_inner().lease_valid);

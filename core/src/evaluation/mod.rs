@@ -19,7 +19,7 @@ pub const PPM_PER_POINT: u32 = 10_000;
 /// Parts per million of everything.
 pub const PPM: u32 = 1_000_000;
 
-/// A part's images are a multiple of this, so that a part ends where a worker's block of images ends.
+/// A part's images are a multiple of this, so that on a CPU it ends where a worker's block of images ends.
 pub const PART_STEP_IMAGES: u64 = 32;
 
 /// Confidence of an interval where the experiment does not name one.
@@ -56,14 +56,6 @@ impl Default for EvaluationMode {
 }
 
 impl EvaluationMode {
-    /// The word used in experiment files and results.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Full { .. } => "full",
-            Self::Adaptive(_) => "adaptive",
-        }
-    }
-
     /// What a decision needs, if one may come before all images are measured.
     pub fn adaptive(self) -> Option<Adaptive> {
         match self {

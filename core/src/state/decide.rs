@@ -93,8 +93,8 @@ pub enum Input {
         worker: WorkerId,
         /// The lease it works on, if any.
         lease: Option<LeaseId>,
-        /// The trial it is busy with.
-        running: Option<TrialKey>,
+        /// The trials it is busy with: several that it measures together, or none.
+        running: Vec<TrialKey>,
     },
     /// A worker reports trials.
     Commit {
@@ -208,7 +208,7 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
         Input::Register { info, held } => Ok(register(state, info, held, now)),
         Input::Leave { worker } => Ok(Decision::quiet(lose(state, worker, false))),
         Input::Request { worker } => request(state, worker, now),
-        Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, *running, now),
+        Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, running, now),
         Input::Commit { worker, reports, trial_ms } => commit(state, worker, reports, *trial_ms),
         Input::Release { worker, lease } => release(state, worker, *lease),
         Input::Tick { stalled_ms } => Ok(Decision::quiet(tick(state, *stalled_ms, now))),
@@ -327,7 +327,7 @@ fn grant(
     let terms = Lease {
         worker: worker.clone(),
         trials: trials.iter().map(|(key, _)| *key).collect(),
-        running: None,
+        running: Vec::new(),
         deadline: now.after(LEASE_TERM_MS),
     };
     let context = trials.first().and_then(|(_, spec)| super::shard::context(spec));
@@ -338,14 +338,15 @@ fn heartbeat(
     state: &State,
     worker: &WorkerId,
     lease: Option<LeaseId>,
-    running: Option<TrialKey>,
+    running: &[TrialKey],
     now: UnixMillis,
 ) -> Result<Decision, Rejection> {
     state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
     let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
     let held = lease.filter(|id| state.dispatch.lease(*id).is_some_and(|lease| lease.worker == *worker));
     if let Some(lease) = held {
-        events.push(Change::LeaseRenewed { lease, running, deadline: now.after(LEASE_TERM_MS) }.into());
+        let (running, deadline) = (running.to_vec(), now.after(LEASE_TERM_MS));
+        events.push(Change::LeaseRenewed { lease, running, deadline }.into());
     }
     Ok(Decision::new(events, Reply::Heartbeat { lease_valid: held.is_some() || lease.is_none() }))
 }
@@ -400,7 +401,7 @@ fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
             .leases()
             .map(|(lease, terms)| Change::LeaseRenewed {
                 lease: *lease,
-                running: terms.running,
+                running: terms.running.clone(),
                 deadline: terms.deadline.after(stalled_ms),
             })
             .map(Event::from)
@@ -425,14 +426,12 @@ fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
     events
 }
 
-/// Ends what a worker holds and forgets it; when it was `lost`, that is held against the trial that it was running, or
-/// against all that it was running together.
+/// Ends what a worker holds and forgets it; when it was `lost`, that is held against the trials that it was running.
 fn lose(state: &State, worker: &WorkerId, lost: bool) -> Vec<Event> {
     let mut events = Vec::new();
     for (id, lease) in state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker) {
         events.push(Change::LeaseEnded { lease: *id }.into());
-        let alone = lease.running.filter(|key| lease.trials.contains(key));
-        let suspects = lease.trials.iter().filter(|key| lost && alone.is_none_or(|alone| alone == **key));
+        let suspects = lease.running.iter().filter(|key| lost && lease.trials.contains(key));
         for key in suspects.copied() {
             events.push(Change::TrialLost { key }.into());
             let losses = state.dispatch.losses(&key) + 1;

@@ -49,8 +49,8 @@ pub struct Lease {
     pub worker: WorkerId,
     /// What is still to be reported.
     pub trials: BTreeSet<TrialKey>,
-    /// The trial that the worker said it was busy with.
-    pub running: Option<TrialKey>,
+    /// The trials that the worker said it was busy with.
+    pub running: Vec<TrialKey>,
     /// When it ends unless renewed.
     pub deadline: UnixMillis,
 }
@@ -97,8 +97,8 @@ pub enum Change {
     LeaseRenewed {
         /// Which.
         lease: LeaseId,
-        /// What the worker is busy with, unless it is several trials at once.
-        running: Option<TrialKey>,
+        /// What the worker is busy with.
+        running: Vec<TrialKey>,
         /// Until when.
         deadline: UnixMillis,
     },
@@ -154,7 +154,7 @@ impl Dispatch {
             Change::LeaseGranted { lease, terms } => self.grant(*lease, terms, ledger),
             Change::LeaseRenewed { lease, running, deadline } => {
                 if let Some(lease) = self.leases.get_mut(lease) {
-                    lease.running = *running;
+                    lease.running.clone_from(running);
                     lease.deadline = *deadline;
                 }
             }

@@ -288,9 +288,9 @@ pub struct HeartbeatRequest {
     pub epoch: u64,
     #[prost(uint64, optional, tag = "3")]
     pub lease: ::core::option::Option<u64>,
-    /// Key of the trial that the worker is busy with; may be empty.
-    #[prost(bytes = "vec", tag = "4")]
-    pub running: ::prost::alloc::vec::Vec<u8>,
+    /// Keys of the trials that the worker is busy with: several that it measures together, or none.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub running: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {

@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
+use bitloop_core::evaluation::PART_STEP_IMAGES;
 use bitloop_core::trial::{EvaluateContext, Evaluation, ImageRange, Numerics};
 use candle_core::{Device, Tensor};
 
@@ -34,7 +35,7 @@ use quantized::{QuantizedPass, Source, WeightCache, layer_inputs};
 use score::Score;
 
 /// Images of a block on a CPU: few enough that a layer's tensors stay near the core, enough to feed the kernels.
-const BLOCK_IMAGES: usize = 32;
+const BLOCK_IMAGES: usize = PART_STEP_IMAGES as usize;
 /// Images of a block on a GPU, where few images leave most of the device idle.
 const DEVICE_BLOCK_IMAGES: usize = 500;
 /// Bytes per thread that tensors which configs share may take.

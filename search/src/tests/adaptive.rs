@@ -55,7 +55,7 @@ impl Driver {
     }
 
     /// Asks a searcher until it waits or is done; that a new one says the same has its own test.
-    fn ask_kept(&mut self, kept: &dyn Searcher) {
+    fn ask_kept(&mut self, kept: &mut dyn Searcher) {
         let id = self.plan.id();
         loop {
             let experiment = self.state.ledger.experiment(&id).unwrap();
@@ -76,9 +76,9 @@ impl Driver {
     /// Measures until the experiment is over: `choose` takes so many open trials, by their positions.
     fn work(&mut self, mut choose: impl FnMut(usize) -> Vec<usize>) -> u64 {
         let mut images = 0;
-        let kept = searcher(&self.plan, &self.plan.stages[1]).unwrap();
+        let mut kept = searcher(&self.plan, &self.plan.stages[1]);
         while self.status() == "active" {
-            self.ask_kept(kept.as_ref());
+            self.ask_kept(kept.as_mut());
             let open = self.open();
             if open.is_empty() {
                 continue;
@@ -140,11 +140,11 @@ fn results_do_not_depend_on_the_order_in_which_parts_arrive() {
 fn a_searcher_that_was_there_all_along_proposes_what_a_new_one_does() {
     let mut driver = Driver::new(Plan { stages: few_points(), ..plan_with(adaptive(10_000)) });
     driver.prepare();
-    let kept = searcher(&driver.plan, &driver.plan.stages[1]).unwrap();
+    let mut kept = searcher(&driver.plan, &driver.plan.stages[1]);
     while driver.status() == "active" {
         let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
         let history = driver.state.history(experiment).unwrap();
-        let fresh = searcher(&driver.plan, &driver.plan.stages[1]).unwrap().propose(&history);
+        let fresh = searcher(&driver.plan, &driver.plan.stages[1]).propose(&history);
         assert_eq!(kept.propose(&history), fresh);
         // An answer may get lost on its way; asked again, a searcher repeats it.
         assert_eq!(kept.propose(&history), fresh);
@@ -190,7 +190,7 @@ fn a_full_evaluation_in_parts_gives_the_numbers_of_one_in_one_piece() {
         let mut driver = Driver::new(plan_with(EvaluationMode::Full { part_images }));
         driver.prepare();
         driver.work(in_order);
-        (driver.results().rows, driver.proposed.len() as u64, plan_size(&driver.plan).unwrap())
+        (driver.results().rows, driver.proposed.len() as u64, plan_size(&driver.plan))
     };
     let (whole, whole_trials, _) = run(None);
     let (parts, trials, size) = run(Some(640));

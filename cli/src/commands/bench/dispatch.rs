@@ -15,7 +15,7 @@ use bitloop_worker::EmptyExecutor;
 use serde_json::json;
 
 use crate::args::{DispatchArguments, Output};
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::commands::local::Local;
 use crate::commands::{watch, worker};
 use crate::failure::{Failure, Outcome};
@@ -25,9 +25,6 @@ use crate::show;
 /// Candidate widths of every point.
 const WIDTHS: [u8; 6] = [2, 3, 4, 5, 6, 7];
 
-/// The kernel's unit of processor time, in seconds; a constant of Linux's interface.
-const TICK_SECONDS: f64 = 0.01;
-
 pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: Output) -> Outcome {
     let folder = tempfile::tempdir()?;
     let prepared = prepared(arguments.trials)?;
@@ -36,11 +33,11 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
     for _ in 0..arguments.workers {
         local.add_worker(Box::new(EmptyExecutor), worker::options(1));
     }
-    let (watch, cpu) = (Stopwatch::start(), cpu_seconds());
+    let (watch, cpu) = (Stopwatch::start(), clock::cpu_seconds());
     let (_, summary) = client.submit(&prepared).await?;
     let submitted = watch.seconds();
     let last = watch::follow(&mut client, &summary.id).await?;
-    let (wall, cpu) = (watch.seconds(), cpu_seconds().zip(cpu).map(|(end, start)| end - start));
+    let (wall, cpu) = (watch.seconds(), clock::cpu_seconds().zip(cpu).map(|(end, start)| end - start));
     drop(client);
     local.close().await?;
     watch::verdict(&last)?;
@@ -109,15 +106,6 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
     };
     let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);
     Ok(Prepared { plan, sources: Sources::new(), artifacts })
-}
-
-/// Processor time of this process so far, where the system tells.
-fn cpu_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name may hold anything, so fields are counted behind its closing bracket.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks * TICK_SECONDS)
 }
 
 fn bytes_below(folder: &std::path::Path) -> u64 {

@@ -58,7 +58,7 @@ pub(in crate::commands) fn execute(arguments: &EvalArguments, output: Output) ->
                 "numerics": way.numerics.as_str(),
                 "bits": way.label,
                 "images_per_s": median(way.images_per_s.clone()),
-                "cpu_s_per_image": median(way.cpu_s_per_image.clone()),
+                "cpu_s_per_image": way.cpu_s_per_image(),
                 "runs": way.images_per_s,
             })
         };
@@ -72,12 +72,12 @@ pub(in crate::commands) fn execute(arguments: &EvalArguments, output: Output) ->
         }));
     }
     let rows = ways.iter().map(|way| {
-        let (speed, cpu) = (median(way.images_per_s.clone()), median(way.cpu_s_per_image.clone()));
+        let cpu = way.cpu_s_per_image().map_or("-".to_owned(), |cpu| format!("{:.1}", cpu * 1e6));
         vec![
             way.label.clone(),
             way.numerics.as_str().to_owned(),
-            format!("{speed:.0}"),
-            format!("{:.1}", cpu * 1e6),
+            format!("{:.0}", median(way.images_per_s.clone())),
+            cpu,
         ]
     });
     let setting = show::fields(&[
@@ -122,8 +122,14 @@ impl Way {
         let whole = self.evaluator.context().whole();
         self.evaluator.evaluate(&self.config, whole, &AtomicBool::new(false))?;
         self.images_per_s.push(f64::from(images) / watch.seconds());
-        self.cpu_s_per_image.push((clock::cpu_seconds() - cpu) / f64::from(images));
+        let cpu = clock::cpu_seconds().zip(cpu).map(|(end, start)| (end - start) / f64::from(images));
+        self.cpu_s_per_image.extend(cpu);
         Ok(())
+    }
+
+    /// The median, where the system tells.
+    fn cpu_s_per_image(&self) -> Option<f64> {
+        (!self.cpu_s_per_image.is_empty()).then(|| median(self.cpu_s_per_image.clone()))
     }
 }
 

@@ -1,0 +1,70 @@
+use super::*;
+
+#[test]
+fn trials_that_a_worker_was_lost_with_go_alone_and_only_the_one_that_kills_is_quarantined() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 4);
+    let worker = engine.join("w0");
+    // The first trial tells how long trials take, so that the next shard has several.
+    let first = engine.request(&worker).unwrap();
+    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let together = engine.request(&worker).unwrap();
+    let running: Vec<TrialKey> = together.trials.iter().map(|(key, _)| *key).collect();
+    assert!(running.len() > 1, "{running:?}");
+    engine.beat_while(&worker, &together, &running);
+    engine.wait(LEASE_TERM_MS + 1);
+
+    let culprit = running[0];
+    for name in ["w1", "w2"] {
+        let worker = engine.join(name);
+        let shard = engine.request(&worker).unwrap();
+        assert_eq!(shard.trials.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [culprit]);
+        engine.beat(&worker, &shard);
+        engine.wait(LEASE_TERM_MS + 1);
+    }
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&culprit).unwrap().state, quarantined);
+    let worker = engine.join("w3");
+    for key in &running[1..] {
+        let shard = engine.request(&worker).unwrap();
+        assert_eq!(shard.trials.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [*key]);
+        engine.commit(&worker, &[(*key, evaluated(90))]);
+    }
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().failed, 1);
+    assert!(keys.contains(&culprit));
+}
+
+#[test]
+fn a_worker_that_was_lost_without_having_begun_is_held_against_no_trial() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    let worker = engine.join("w1");
+    engine.request(&worker).unwrap();
+
+    engine.wait(LEASE_TERM_MS + 1);
+
+    assert!(keys.iter().all(|key| engine.state.dispatch.losses(key) == 0));
+}
+
+#[test]
+fn a_trial_that_kills_three_workers_is_quarantined_and_the_rest_goes_on() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    for name in ["w1", "w2", "w3"] {
+        let worker = engine.join(name);
+        let shard = engine.request(&worker).unwrap();
+        assert_eq!(shard.trials[0].0, keys[0]);
+        engine.beat(&worker, &shard);
+        engine.wait(LEASE_TERM_MS + 1);
+    }
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
+    let worker = engine.join("w4");
+    assert_eq!(engine.request(&worker).unwrap().trials[0].0, keys[1]);
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().failed, 1);
+}
