@@ -15,14 +15,11 @@ pub(super) fn patch<'s, V: Number>(
 ) -> &'s [*const V] {
     let Scratch { rows, copies, .. } = scratch;
     rows.resize(block.len, std::ptr::null());
-    let (size, used) = (depth.patch(), depth.values);
+    let size = depth.patch();
     let copies = buffer::<V>(copies, block.len * size);
     copies.fill(input.zero);
     for segment in block.segments(shape.window) {
-        for (place, column) in segment.columns.clone().enumerate() {
-            let patch = &mut copies[(segment.at + place) * size..][..used];
-            gather((shape, group), (&segment, column), input, patch);
-        }
+        gather((shape, group), &segment, input, (&mut copies[segment.at * size..], size));
     }
     for (position, row) in rows.iter_mut().enumerate() {
         *row = copies[position * size..].as_ptr().cast();
@@ -31,21 +28,31 @@ pub(super) fn patch<'s, V: Number>(
     unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), rows.len()) }
 }
 
-/// Copies what is under one window, but for the padding.
+/// Copies what is under the windows of a segment, but for the padding, into patches of `size` values.
+///
+/// One value of all windows after another: a window has so few neighbouring values that copying them one call at a time
+/// would take longer than multiplying them.
 fn gather<V: Number>(
     (shape, group): (&ConvShape, usize),
-    (segment, column): (&Segment, usize),
+    segment: &Segment,
     input: &Lines<'_, V>,
-    patch: &mut [V],
+    (patches, size): (&mut [V], usize),
 ) {
     let (window, channels) = (shape.window, shape.group_channels());
-    for ky in 0..window.kernel[0] {
+    for tap in 0..window.taps() {
+        let [ky, kx] = [tap / window.kernel[1], tap % window.kernel[1]];
         let Some(y) = window.source(0, segment.row, ky) else { continue };
+        let inside = window.inside(1, kx);
+        let columns = inside.start.max(segment.columns.start)..inside.end.min(segment.columns.end);
+        let Some(x) = window.source(1, columns.start, kx).filter(|_| !columns.is_empty()) else { continue };
         let line = input.line(segment.image * window.size[0] + y);
-        for kx in 0..window.kernel[1] {
-            let Some(x) = window.source(1, column, kx) else { continue };
-            let from = &line[x * shape.channels + group * channels..][..channels];
-            patch[(ky * window.kernel[1] + kx) * channels..][..channels].copy_from_slice(from);
+        let first = (columns.start - segment.columns.start) * size + tap * channels;
+        for channel in 0..channels {
+            let from = line[x * shape.channels + group * channels + channel..].iter();
+            let to = patches[first + channel..].iter_mut().step_by(size).take(columns.len());
+            for (to, from) in to.zip(from.step_by(window.stride[1] * shape.channels)) {
+                *to = *from;
+            }
         }
     }
 }
