@@ -1,10 +1,16 @@
 //! The command line.
 
+mod bench;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use bench::{
+    BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, SweepArguments,
+};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
 #[derive(Debug, Parser)]
@@ -356,74 +362,6 @@ pub(crate) enum ExportFormat {
     Encodings,
     /// Bits by point, as JSON.
     Bitconfig,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Time a trial costs the coordinator: workers that evaluate nothing, every outcome committed durably.
-    Dispatch(DispatchArguments),
-    /// Images per second of a model file in float.
-    Eval(EvalArguments),
-    /// Seconds that TF-enhanced encodings of a network as large as MobileNetV2 take at five widths.
-    Encodings(EncodingsArguments),
-    /// Depthwise convolutions and max poolings beside their plain forms, in billions of steps per second.
-    Kernels(KernelsArguments),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DispatchArguments {
-    /// Trials to dispatch, about.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) trials: u32,
-
-    /// Workers.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) workers: u16,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EvalArguments {
-    /// Model file.
-    #[arg(long, default_value = "configs/quickstart/convblock.safetensors")]
-    pub(crate) model: PathBuf,
-
-    /// Width of all weights and activations of the quantized network.
-    #[arg(long, default_value_t = 8)]
-    pub(crate) bits: u8,
-
-    /// Images, drawn at random.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) images: u32,
-
-    /// Threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) threads: u16,
-
-    /// Repetitions; the median is what counts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) repetitions: u16,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EncodingsArguments {
-    /// Repetitions; the median is what counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) repetitions: u16,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct KernelsArguments {
-    /// Images, drawn at random.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) images: u16,
-
-    /// Threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) threads: u16,
-
-    /// Repetitions; the median is what counts.
-    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub(crate) repetitions: u16,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -4,11 +4,13 @@ mod dispatch;
 mod encodings;
 mod eval;
 mod kernels;
+mod sweep;
 
 pub(super) use dispatch::execute as dispatch;
 pub(super) use encodings::execute as encodings;
 pub(super) use eval::execute as eval;
 pub(super) use kernels::execute as kernels;
+pub(super) use sweep::execute as sweep;
 
 /// Middle value; the mean of the two middle ones of an even number.
 fn median(mut values: Vec<f64>) -> f64 {

@@ -1,0 +1,107 @@
+//! The command line of `bitloop bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::DatasetFolder;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Time a trial costs the coordinator: workers that evaluate nothing, every outcome committed durably.
+    Dispatch(DispatchArguments),
+    /// Images per second of a model file, in float and quantized, with either arithmetic.
+    Eval(EvalArguments),
+    /// Time of a sensitivity sweep whose configs share what they agree in, beside configs evaluated one by one.
+    Sweep(SweepArguments),
+    /// Seconds that TF-enhanced encodings of a network as large as MobileNetV2 take at five widths.
+    Encodings(EncodingsArguments),
+    /// Depthwise convolutions and max poolings beside their plain forms, in billions of steps per second.
+    Kernels(KernelsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DispatchArguments {
+    /// Trials to dispatch, about.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) trials: u32,
+
+    /// Workers.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArguments {
+    /// Model file.
+    #[arg(long, default_value = "configs/quickstart/convblock.safetensors")]
+    pub(crate) model: PathBuf,
+
+    /// Width of all weights and activations of the quantized network.
+    #[arg(long, default_value_t = 8)]
+    pub(crate) bits: u8,
+
+    /// Images, drawn at random.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) images: u32,
+
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SweepArguments {
+    /// Experiment file; its sweep's points are lowered to their smallest width.
+    #[arg(value_name = "EXPERIMENT.yaml", default_value = "configs/quickstart.yaml")]
+    pub(crate) experiment: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) datasets: DatasetFolder,
+
+    /// Points lowered at once: each alone, or every pair of them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) points: u8,
+
+    /// Selection images to evaluate on; all of them if not given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) images: Option<u32>,
+
+    /// Configs that are also evaluated one by one, spread over the depth.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) alone: u16,
+
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EncodingsArguments {
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KernelsArguments {
+    /// Images, drawn at random.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) images: u16,
+
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
