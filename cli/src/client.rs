@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::Plan;
-use bitloop_core::report::{REPORT_FORMAT, Report};
+use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
 use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
@@ -145,11 +145,12 @@ impl Client {
         Ok(answer.into_inner())
     }
 
-    /// What has been measured so far.
-    pub(crate) async fn results(&mut self, experiment: &str) -> Result<Report, Failure> {
+    /// What has been measured so far, and what it took.
+    pub(crate) async fn results(&mut self, experiment: &str) -> Result<(Report, Effort), Failure> {
         let request = self.within(ResultsRequest { experiment: experiment.to_owned() });
         let answer = self.inner.results(request).await.map_err(|status| self.failure(status))?;
-        let report: Report = serde_json::from_slice(&answer.into_inner().report)?;
+        let answer = answer.into_inner();
+        let report: Report = serde_json::from_slice(&answer.report)?;
         if report.format != REPORT_FORMAT {
             let message = format!(
                 "the coordinator writes reports of format {}, this program reads {REPORT_FORMAT}; use the same version",
@@ -157,7 +158,8 @@ impl Client {
             );
             return Err(Failure::new(Exit::Failed, message));
         }
-        Ok(report)
+        let effort = serde_json::from_slice(&answer.effort)?;
+        Ok((report, effort))
     }
 
     /// The bytes of an artifact, compared with its digest.

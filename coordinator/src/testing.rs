@@ -8,7 +8,7 @@ use bitloop_core::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, S
 use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
     Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
-    TrialSpec,
+    TrialSpec, Work,
 };
 
 use crate::artifacts::Artifacts;
@@ -107,7 +107,7 @@ pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
     };
     let text = str::to_owned;
     let provenance = Provenance { engine: text("test"), device: text("cpu"), kernels: text("none") };
-    Outcome { result, provenance }
+    Outcome { result, provenance, work: Work::default() }
 }
 
 pub(crate) fn reports(shard: &Shard) -> Vec<Report> {
@@ -126,7 +126,13 @@ pub(crate) fn other_reports(shard: &Shard) -> Vec<Report> {
 
 pub(crate) fn worker(name: &str) -> WorkerInfo {
     let text = str::to_owned;
-    WorkerInfo { id: WorkerId(text(name)), host: text("here"), device: text("cpu"), threads: 1 }
+    WorkerInfo {
+        id: WorkerId(text(name)),
+        host: text("here"),
+        device: text("cpu"),
+        threads: 1,
+        float_only: false,
+    }
 }
 
 pub(crate) async fn register(handle: &Handle, name: &str) -> WorkerId {

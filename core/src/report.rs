@@ -4,6 +4,7 @@
 //! Its JSON form is a versioned document; its CSV form is described in `docs/results.md`.
 
 mod csv;
+mod effort;
 mod interval;
 mod measured;
 
@@ -21,6 +22,7 @@ use crate::sweep::Sweep;
 use crate::trial::{Outcome, PreparedStep, TrialResult};
 
 pub use self::csv::CSV_COLUMNS;
+pub use self::effort::{Effort, MeasuredBy};
 pub use self::interval::{Interval, mean_difference, paired_difference};
 use self::measured::Evaluations;
 pub use self::measured::{Measured, RowState};

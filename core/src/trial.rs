@@ -53,7 +53,7 @@ impl Numerics {
 }
 
 /// Which images of a data artifact a trial sees: `start..start + len`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ImageRange {
     /// First image.
     pub start: u64,
@@ -101,6 +101,15 @@ impl EvaluateContext {
     }
 }
 
+/// What evaluations must have in common to be measured together: they differ in their bit configs alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Company {
+    /// Digest of the [`EvaluateContext`].
+    pub context: Digest,
+    /// Which of its images.
+    pub part: ImageRange,
+}
+
 /// A unit of work, completely described.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,13 +128,17 @@ pub enum TrialSpec {
 }
 
 impl TrialSpec {
-    /// Whether a worker measures both together: evaluations of one context on one part of its images.
-    pub fn goes_with(&self, other: &Self) -> bool {
-        let shared = |trial: &Self| match trial {
+    /// With what it is measured together; none for a preparation, which goes alone.
+    pub fn company(&self) -> Option<Company> {
+        match self {
             Self::Prepare(_) => None,
-            Self::Evaluate { context, part, .. } => Some((*context, *part)),
-        };
-        shared(self).is_some() && shared(self) == shared(other)
+            Self::Evaluate { context, part, .. } => Some(Company { context: *context, part: *part }),
+        }
+    }
+
+    /// Whether a worker measures both together.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        self.company().is_some() && self.company() == other.company()
     }
 
     /// The trial's content-addressed name.
@@ -244,13 +257,46 @@ pub struct Provenance {
     pub kernels: String,
 }
 
-/// A trial's result with its provenance.
+/// Multiply-adds that evaluations took, over all their images; zeros where nobody counted.
+///
+/// Trials that are measured together bear equal shares of what was computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Computed.
+    pub macs: u64,
+    /// What the same evaluations take one by one.
+    pub macs_alone: u64,
+}
+
+impl Work {
+    /// Adds other work.
+    pub fn add(&mut self, other: Self) {
+        self.macs = self.macs.saturating_add(other.macs);
+        self.macs_alone = self.macs_alone.saturating_add(other.macs_alone);
+    }
+
+    /// One of `count` equal shares, without the remainder.
+    pub fn share(self, count: usize) -> Self {
+        let count = count.max(1) as u64;
+        Self { macs: self.macs / count, macs_alone: self.macs_alone / count }
+    }
+
+    /// Whether nobody counted.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A trial's result and how it came about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// What came out.
     pub result: TrialResult,
-    /// How.
+    /// With what.
     pub provenance: Provenance,
+    /// At what cost. It depends on what the trial was measured together with.
+    #[serde(default, skip_serializing_if = "Work::is_unknown")]
+    pub work: Work,
 }
 
 /// Largest relative difference of two sums of the same evaluation on different classes of device.

@@ -10,7 +10,7 @@ use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Event, Fact, Input, Proposal, Report, State, UnixMillis, WorkerId, decide};
 use bitloop_core::trial::{
     Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
-    TrialSpec,
+    TrialSpec, Work,
 };
 
 use crate::{plan_size, searcher};
@@ -90,7 +90,7 @@ impl Driver {
 
     fn commit(&mut self, key: TrialKey, result: TrialResult) {
         let provenance = Provenance { engine: String::new(), device: String::new(), kernels: String::new() };
-        let reports = vec![Report { key, outcome: Outcome { result, provenance } }];
+        let reports = vec![Report { key, outcome: Outcome { result, provenance, work: Work::default() } }];
         self.feed(Input::Commit { worker: WorkerId("w".into()), reports, trial_ms: 1.0 });
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use bitloop_core::state::Report;
-use bitloop_core::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
+use bitloop_core::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec, Work};
 use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
@@ -111,7 +111,8 @@ impl Bench {
             Err(reason) => match rest {
                 [(key, _)] => {
                     let result = TrialResult::Failed { reason };
-                    let outcome = Outcome { result, provenance: self.executor.provenance() };
+                    let provenance = self.executor.provenance();
+                    let outcome = Outcome { result, provenance, work: Work::default() };
                     send(&self.progress, (*key, outcome), 0.0)
                 }
                 // One by one, to find the one that panics.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{EvaluateContext, Evaluation, Outcome, Provenance, TrialResult, TrialSpec};
+use bitloop_core::trial::{EvaluateContext, Evaluation, Outcome, Provenance, TrialResult, TrialSpec, Work};
 
 use crate::artifacts::{ArtifactError, Artifacts};
 
@@ -38,6 +38,11 @@ pub struct Setting<'a> {
 pub trait Executor: Send {
     /// Class of the device, such as the CPU's model.
     fn device(&self) -> String;
+
+    /// Whether it cannot measure with exact arithmetic.
+    fn float_only(&self) -> bool {
+        false
+    }
 
     /// Measures trials that go together ([`TrialSpec::goes_with`]; a preparation goes alone) and gives their outcomes in
     /// order, the same as if each were measured alone; fewer if `stop` became true. A trial that cannot be done anywhere
@@ -91,7 +96,7 @@ impl Executor for EmptyExecutor {
                 }
                 TrialSpec::Evaluate { part, .. } => TrialResult::Evaluated(empty_evaluation(&key, part.len)),
             };
-            give(Outcome { result, provenance: self.provenance() });
+            give(Outcome { result, provenance: self.provenance(), work: Work::default() });
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use bitloop_core::digest::Digest;
-    use bitloop_core::trial::{Outcome, Provenance, TrialResult};
+    use bitloop_core::trial::{Outcome, Provenance, TrialResult, Work};
 
     use super::*;
 
@@ -63,7 +63,11 @@ mod tests {
         Measured {
             report: Report {
                 key: TrialKey(Digest::of(&index.to_le_bytes())),
-                outcome: Outcome { result: TrialResult::Failed { reason: String::new() }, provenance },
+                outcome: Outcome {
+                    result: TrialResult::Failed { reason: String::new() },
+                    provenance,
+                    work: Work::default(),
+                },
             },
             compute_ms: index as f64,
         }

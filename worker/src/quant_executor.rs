@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{
-    EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec,
+    EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec, Work,
 };
 use bitloop_proto::convert::{self, ConvertError};
 use bitloop_quant::calibration::CalibrationError;
 use bitloop_quant::data::Images;
-use bitloop_quant::device::{self, DeviceError, Opened};
+use bitloop_quant::device::{self, DeviceError, Kernels, Opened};
 use bitloop_quant::evaluate::{EvaluateError, Evaluated, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
@@ -66,8 +66,8 @@ enum Obstacle {
     Here(ExecuteError),
 }
 
-/// What came of each trial, in their order.
-type Results = Vec<Result<TrialResult, Obstacle>>;
+/// What came of each trial, in their order, and the work for all of them.
+type Results = (Vec<Result<TrialResult, Obstacle>>, Work);
 
 impl<E: Into<ExecuteError>> From<E> for Obstacle {
     fn from(error: E) -> Self {
@@ -165,13 +165,13 @@ impl QuantExecutor {
         let good: Vec<&BitConfig> = good.map(|(config, _)| *config).collect();
         let evaluated = evaluator.evaluate_all(&good, part, setting.stop);
         let evaluated = evaluated.map_err(|error| self.evaluate_obstacle(error))?;
-        let Some((evaluated, _)) = evaluated else { return Ok(None) };
+        let Some((evaluated, work)) = evaluated else { return Ok(None) };
         let mut evaluated = evaluated.into_iter();
         let results = checked.into_iter().map(|checked| {
             checked?;
             self.result(evaluated.next().expect("every good config was evaluated"))
         });
-        Ok(Some(results.collect()))
+        Ok(Some((results.collect(), work)))
     }
 
     fn result(&self, evaluated: Evaluated) -> Result<TrialResult, Obstacle> {
@@ -193,10 +193,10 @@ impl QuantExecutor {
     /// Measures trials that go together; `None` if that was stopped. An error is that of all of them.
     fn attempt(&mut self, trials: &[&TrialSpec], setting: &Setting<'_>) -> Result<Option<Results>, Obstacle> {
         match trials {
-            [] => Ok(Some(Vec::new())),
+            [] => Ok(None),
             [TrialSpec::Prepare(prepare), ..] => {
                 let prepared = self.prepare(prepare, setting.artifacts, setting.stop)?;
-                Ok(prepared.map(|prepared| vec![Ok(prepared)]))
+                Ok(prepared.map(|prepared| (vec![Ok(prepared)], Work::default())))
             }
             [TrialSpec::Evaluate { context, part, .. }, ..] => {
                 let configs = trials.iter().filter_map(|trial| match trial {
@@ -278,6 +278,10 @@ impl Executor for QuantExecutor {
         self.device.class.clone()
     }
 
+    fn float_only(&self) -> bool {
+        self.device.kernels == Kernels::CANDLE
+    }
+
     fn run(
         &mut self,
         trials: &[&TrialSpec],
@@ -287,20 +291,22 @@ impl Executor for QuantExecutor {
         if setting.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let results = match self.attempt(trials, setting) {
+        let (results, work) = match self.attempt(trials, setting) {
             Ok(results) => results.unwrap_or_default(),
             Err(Obstacle::Failed(reason)) => {
-                trials.iter().map(|_| Err(Obstacle::Failed(reason.clone()))).collect()
+                let failed = trials.iter().map(|_| Err(Obstacle::Failed(reason.clone())));
+                (failed.collect(), Work::default())
             }
             Err(Obstacle::Here(error)) => return Err(error),
         };
+        let work = work.share(results.len());
         for result in results {
             let result = match result {
                 Ok(result) => result,
                 Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
                 Err(Obstacle::Here(error)) => return Err(error),
             };
-            give(Outcome { result, provenance: self.provenance() });
+            give(Outcome { result, provenance: self.provenance(), work });
         }
         Ok(())
     }

@@ -105,6 +105,7 @@ pub async fn work(
         host: options.host.clone(),
         device: executor.device(),
         threads: options.threads,
+        float_only: executor.float_only(),
     };
     let presence = Arc::new(Presence::default());
     // Also ends when the session ends by a mistake, as the compute thread may be waiting for a transfer.

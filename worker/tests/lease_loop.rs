@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
+use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
 use bitloop_worker::{
     Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, Setting, WorkSummary, WorkerError,
     WorkerOptions, work,
@@ -225,7 +225,7 @@ impl Executor for Fetching {
             assert_eq!(Digest::of(&setting.artifacts.fetch(&prepare.model)?), prepare.model);
         }
         let result = TrialResult::Prepared { artifact: prepare.model, steps: Vec::new() };
-        give(Outcome { result, provenance: self.provenance() });
+        give(Outcome { result, provenance: self.provenance(), work: Work::default() });
         Ok(())
     }
 }
@@ -320,4 +320,42 @@ async fn the_lease_of_adopted_trials_is_released_at_shutdown() {
 
     let calls = fake.with(|script| script.calls.clone());
     assert_eq!(calls[calls.len() - 2..], [Call::Release { lease: ADOPTED }, Call::Leave]);
+}
+
+/// Measures nothing, and panics when one of the trials is among those it is given.
+struct Explosive(TrialKey);
+
+impl Executor for Explosive {
+    fn device(&self) -> String {
+        "explosive".to_owned()
+    }
+
+    fn run(
+        &mut self,
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        assert!(!trials.iter().any(|trial| trial.key() == self.0), "this one blows up");
+        EmptyExecutor.run(trials, setting, give)
+    }
+}
+
+#[tokio::test]
+async fn of_trials_measured_together_only_the_one_that_panics_fails() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..3);
+    let worker = Running::start(connection, Explosive(keys[1]));
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    worker.finish().await;
+
+    let failed = fake.with(|script| {
+        let failed = |report: &bitloop_proto::v1::Report| {
+            matches!(report.result, Some(bitloop_proto::v1::report::Result::Failed(_)))
+        };
+        script.reports.iter().map(failed).collect::<Vec<_>>()
+    });
+    assert_eq!(failed, [false, true, false]);
+    assert_eq!(fake.with(|script| script.committed()), keys);
 }

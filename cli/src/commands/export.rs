@@ -57,7 +57,7 @@ async fn fetch(arguments: &ExportArguments) -> Result<(Vec<u8>, Bits), Failure> 
 }
 
 async fn fetch_from(client: &mut Client, experiment: &str) -> Result<(Vec<u8>, Bits), Failure> {
-    let report = client.results(experiment).await?;
+    let (report, _) = client.results(experiment).await?;
     let Some(digest) = report.prepared else {
         let message = format!(
             "experiment {} has no prepared network yet; `bitloop watch` says when it is made",

@@ -31,6 +31,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Train(train) => train::execute(train, output),
         Command::Completions { shell } => completions::execute(*shell),
         Command::Bench(BenchCommand::Eval(eval)) => bench::eval(eval, output),
+        Command::Bench(BenchCommand::Sweep(sweep)) => bench::sweep(sweep, output),
         Command::Bench(BenchCommand::Encodings(encodings)) => bench::encodings(encodings, output),
         Command::Bench(BenchCommand::Kernels(kernels)) => bench::kernels(kernels, output),
         Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),

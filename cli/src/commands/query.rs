@@ -38,7 +38,7 @@ pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
         ("status", show::status(&summary).to_owned()),
         ("trials", format!("{} of {} done, {} failed", summary.settled, summary.total, summary.failed)),
         ("reused", format!("{} trials measured by other experiments", summary.reused)),
-        ("leased", format!("{} trials, {} workers known", summary.leased, summary.workers)),
+        ("leased", format!("{} trials; {} workers that can measure them", summary.leased, summary.workers)),
         ("model", format!("{} ({})", plan.model, plan.graph.name)),
         ("numerics", plan.numerics.as_str().to_owned()),
         ("baseline", format!("{} bits", plan.candidates.baseline)),
@@ -54,11 +54,11 @@ pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
 }
 
 pub(super) async fn results(results: &ResultsArguments, output: Output) -> Outcome {
-    let report =
+    let (report, effort) =
         Client::connect(&results.on.remote.coordinator).await?.results(&results.on.experiment).await?;
     let format = if output == Output::Json { Format::Json } else { results.format };
     match format {
-        Format::Table => show::data(&show::results_table(&report)),
+        Format::Table => show::data(&show::results_table(&report, &effort)),
         Format::Csv => show::data(&report.to_csv()),
         Format::Json => show::json(&report),
     }

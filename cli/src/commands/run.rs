@@ -4,7 +4,9 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use bitloop_core::spec::ExperimentSpec;
+use bitloop_core::trial::Numerics;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
+use bitloop_quant::device::KERNELS_VARIABLE;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
@@ -94,11 +96,26 @@ async fn measure(
     };
     let left = summary.total.saturating_sub(summary.settled);
     for _ in 0..workers.min(usize::try_from(left)?) {
-        local.add_worker(executor(&arguments.device, arguments.threads)?, options(arguments.threads));
+        let executor = executor(&arguments.device, arguments.threads)?;
+        if executor.float_only() {
+            require_float(&mut client, &summary.id, &arguments.device).await?;
+        }
+        local.add_worker(executor, options(arguments.threads));
     }
     tokio::select! {
         followed = watch::follow(&mut client, &summary.id) => followed,
         failure = local.worker_ended() => Err(failure),
+    }
+}
+
+/// Refuses what would wait for ever: exact trials where no worker of this process can measure them.
+async fn require_float(client: &mut Client, id: &str, device: &str) -> Result<(), Failure> {
+    match client.show(id).await?.1.numerics {
+        Numerics::Float => Ok(()),
+        Numerics::Exact => Err(Failure::usage(format!(
+            "the experiment's `numerics: exact` needs bitloop's own kernels on a CPU, and on {device} candle's \
+             operators compute; write `numerics: float`, or measure on a CPU with {KERNELS_VARIABLE} unset"
+        ))),
     }
 }
 
@@ -170,10 +187,10 @@ async fn show_results(
     summary: &ExperimentSummary,
     output: Output,
 ) -> Outcome {
-    let report = client.results(&summary.id).await?;
+    let (report, effort) = client.results(&summary.id).await?;
     match output {
         Output::Json => show::json(&report)?,
-        Output::Text => show::data(&show::results_table(&report))?,
+        Output::Text => show::data(&show::results_table(&report, &effort))?,
     }
     if summary.status() == ExperimentStatus::Finished {
         let csv = arguments.data.data_dir.join("results").join(format!("{}.csv", summary.id));

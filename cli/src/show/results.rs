@@ -1,11 +1,11 @@
 use bitloop_core::evaluation::{PPM, PPM_PER_POINT};
-use bitloop_core::report::{CONFIDENCE, Measured, Report, Row, RowState};
+use bitloop_core::report::{CONFIDENCE, Effort, Measured, MeasuredBy, Report, Row, RowState};
 use bitloop_core::trial::PreparedStep;
 
 use super::table;
 
-/// Lays a report out for people: what everything is compared with, then the points by damage.
-pub(crate) fn results_table(report: &Report) -> String {
+/// Lays a report out for people: what everything is compared with, then the points by damage, then what it took.
+pub(crate) fn results_table(report: &Report, effort: &Effort) -> String {
     let mut lines = vec![
         format!("experiment  {} ({})", report.experiment, report.status),
         format!("float       {}", reference(&report.float)),
@@ -43,6 +43,7 @@ pub(crate) fn results_table(report: &Report) -> String {
             .to_owned(),
     );
     lines.extend(adaptive_notes(report));
+    lines.extend(effort_notes(effort));
     lines.join("\n")
 }
 
@@ -72,6 +73,27 @@ fn adaptive_notes(report: &Report) -> Vec<String> {
         ),
         format!("{evaluated} of {all} images evaluated ({times:.1} times fewer)."),
     ]
+}
+
+/// What was computed, what that spared, and who did it.
+fn effort_notes(Effort { work, measured }: &Effort) -> Vec<String> {
+    let mut notes = Vec::with_capacity(2);
+    if work.macs_alone > 0 {
+        let spared = 100.0 * (1.0 - work.macs as f64 / work.macs_alone as f64);
+        notes.push(format!(
+            "{:.1} of {:.1} billion multiply-adds computed: {spared:.0}% are shared by candidates measured together.",
+            work.macs as f64 / 1e9,
+            work.macs_alone as f64 / 1e9,
+        ));
+    }
+    let by = measured.iter().map(|MeasuredBy { kernels, device, trials }| {
+        format!("{kernels} kernels on {device} ({trials} trials)")
+    });
+    let by: Vec<String> = by.collect();
+    if !by.is_empty() {
+        notes.push(format!("Measured with {}.", by.join(", ")));
+    }
+    notes
 }
 
 /// One line per transform: whether it stayed, and the accuracy behind it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
-use bitloop_core::report::Report;
+use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{self, Action, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo};
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -206,8 +206,8 @@ impl Handle {
         self.ask(move |view| view.shown(&id)).await?
     }
 
-    /// The results so far.
-    pub async fn report(&self, id: &ExperimentId) -> Result<Report, RequestError> {
+    /// The results so far, and what they took.
+    pub async fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
         let id = id.clone();
         self.ask(move |view| view.report(&id)).await?
     }

@@ -76,7 +76,7 @@ async fn a_sweep_runs_to_its_results_file() {
     };
     let (csv, ()) = tokio::join!(finished, work_off(&handle, &worker, &id));
 
-    assert_eq!(csv, handle.report(&id).await.unwrap().to_csv());
+    assert_eq!(csv, handle.report(&id).await.unwrap().0.to_csv());
     assert_eq!(csv.lines().count() as u64, PLAN_TRIALS, "a header, and all trials but the prepare");
     let summary = handle.summary(&id).await.unwrap();
     assert_eq!((summary.settled, summary.total, summary.leased), (PLAN_TRIALS, PLAN_TRIALS, 0));

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
-use bitloop_core::report::Report;
+use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{Experiment, Rejection, Sources, State, Status, UnixMillis, WorkerId, WorkerInfo};
-use bitloop_core::trial::EvaluateContext;
+use bitloop_core::trial::{EvaluateContext, Numerics};
 
 use super::command::RequestError;
 
@@ -28,7 +28,7 @@ pub struct Summary {
     pub reused: u64,
     /// Trials under a lease.
     pub leased: u64,
-    /// Workers heard from lately.
+    /// Workers heard from lately that know the experiment's arithmetic.
     pub workers: u64,
     /// Repeated measurements that differed, over all experiments.
     pub conflicts: u64,
@@ -103,8 +103,9 @@ impl View<'_> {
         })
     }
 
-    pub(crate) fn report(&self, id: &ExperimentId) -> Result<Report, RequestError> {
-        Ok(Report::new(&self.state.ledger, self.experiment(id)?)?)
+    pub(crate) fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
+        let (ledger, experiment) = (&self.state.ledger, self.experiment(id)?);
+        Ok((Report::new(ledger, experiment)?, Effort::new(ledger, experiment)))
     }
 
     pub(crate) fn context(&self, digest: &Digest) -> Result<EvaluateContext, RequestError> {
@@ -174,6 +175,8 @@ impl View<'_> {
         let stage = stage.and_then(|stage| experiment.plan.stages.get(stage as usize));
         let proposed: usize = experiment.stages.iter().map(|stage| stage.trials.len()).sum();
         let planned = self.sizes.get(&experiment.id).copied().unwrap_or(0);
+        let is_float = experiment.plan.numerics == Numerics::Float;
+        let able = self.state.dispatch.workers().filter(|worker| is_float || !worker.info.float_only);
         Summary {
             id: experiment.id.clone(),
             name: experiment.plan.name.clone(),
@@ -184,7 +187,7 @@ impl View<'_> {
             failed: experiment.failed,
             reused: experiment.reused,
             leased: leased.get(&experiment.id).copied().unwrap_or(0),
-            workers: self.state.dispatch.workers().len() as u64,
+            workers: able.count() as u64,
             conflicts: self.state.ledger.conflicts(),
         }
     }

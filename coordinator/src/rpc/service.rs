@@ -147,9 +147,12 @@ impl Coordinator for Service {
 
     async fn results(&self, request: Request<v1::ResultsRequest>) -> Answer<v1::ResultsResponse> {
         let id = self.resolve(&request.into_inner().experiment).await?;
-        let report = self.handle.report(&id).await.map_err(refused)?;
-        let report = serde_json::to_vec(&report).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(Response::new(v1::ResultsResponse { report }))
+        let (report, effort) = self.handle.report(&id).await.map_err(refused)?;
+        let document =
+            |bytes: serde_json::Result<Vec<u8>>| bytes.map_err(|error| Status::internal(error.to_string()));
+        let report = document(serde_json::to_vec(&report))?;
+        let effort = document(serde_json::to_vec(&effort))?;
+        Ok(Response::new(v1::ResultsResponse { report, effort }))
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {

@@ -5,7 +5,7 @@ use crate::bits::{BitConfig, Choice, PointIndex};
 use crate::evaluation::Adaptive;
 use crate::state::tests::{Engine, plan};
 use crate::state::{Batch, Input, Proposal, Report as TrialReport, WorkerId};
-use crate::trial::{Evaluation, ImageRange, Outcome, Provenance, TrialKey, TrialSpec};
+use crate::trial::{Evaluation, ImageRange, Outcome, Provenance, TrialKey, TrialSpec, Work};
 
 /// The results of a small experiment with every state a row can have.
 fn engine() -> Engine {
@@ -63,7 +63,7 @@ fn sums(correct: u64, lost: u64, gained: u64, loss_sum: f64, noise_sum: f64) -> 
 
 fn report(key: TrialKey, result: TrialResult) -> TrialReport {
     let provenance = Provenance { engine: "bitloop".into(), device: "cpu".into(), kernels: "f32".into() };
-    TrialReport { key, outcome: Outcome { result, provenance } }
+    TrialReport { key, outcome: Outcome { result, provenance, work: Work { macs: 10, macs_alone: 25 } } }
 }
 
 /// A small experiment in parts of 64 of 2000 images, with every state that a row can have.
@@ -186,4 +186,20 @@ fn drop_and_counts_agree() {
         let by_counts = (baseline.correct as f64 - measured.correct as f64) / baseline.n as f64;
         assert!((measured.top1_drop.value - by_counts).abs() < 1e-12, "{}", row.point);
     }
+}
+
+#[test]
+fn effort_is_that_of_the_evaluations_measured() {
+    let state = engine().state;
+    let experiment = &state.ledger.experiments()[0];
+
+    let effort = Effort::new(&state.ledger, experiment);
+
+    let done = experiment.stages.iter().flat_map(|stage| &stage.trials);
+    let done = done.filter_map(|key| state.ledger.outcome(key));
+    let evaluated = done.filter(|outcome| matches!(outcome.result, TrialResult::Evaluated(_))).count() as u64;
+    assert!(evaluated > 2);
+    assert_eq!(effort.work, Work { macs: 10 * evaluated, macs_alone: 25 * evaluated });
+    let by = MeasuredBy { kernels: "f32".to_owned(), device: "cpu".to_owned(), trials: evaluated };
+    assert_eq!(effort.measured, [by]);
 }

@@ -303,9 +303,9 @@ fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis
 }
 
 fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision, Rejection> {
-    state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
+    let known = state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
     let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
-    let trials: Vec<_> = next_shard(&state.ledger, &state.dispatch, worker)
+    let trials: Vec<_> = next_shard(&state.ledger, &state.dispatch, known)
         .into_iter()
         .map(|(key, spec)| (*key, spec.clone()))
         .collect();
@@ -330,7 +330,8 @@ fn grant(
         running: Vec::new(),
         deadline: now.after(LEASE_TERM_MS),
     };
-    let context = trials.first().and_then(|(_, spec)| super::shard::context(spec));
+    let company = trials.first().and_then(|(_, spec)| spec.company());
+    let context = company.map(|company| company.context);
     (Change::LeaseGranted { lease, terms }, Shard { lease, context, trials })
 }
 

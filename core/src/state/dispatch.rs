@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::trial::TrialKey;
+use crate::trial::{Company, TrialKey};
 
 use super::UnixMillis;
 use super::ledger::Ledger;
+use super::queue::{Group, Queue};
 
 /// A worker's name: stable while its process lives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +28,8 @@ pub struct WorkerInfo {
     pub device: String,
     /// Threads it evaluates with.
     pub threads: u32,
+    /// Whether it cannot measure with exact arithmetic.
+    pub float_only: bool,
 }
 
 /// A worker that has been heard from lately.
@@ -40,6 +43,8 @@ pub struct Worker {
     pub committed: u64,
     /// Smoothed time of one trial in milliseconds, once known.
     pub trial_ms: Option<f64>,
+    /// What its last shard was measured with.
+    pub company: Option<Company>,
 }
 
 /// The right of one worker to report some trials.
@@ -120,7 +125,7 @@ const TRIAL_TIME_SMOOTHING: f64 = 0.3;
 /// Queue, leases and workers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dispatch {
-    queue: BTreeMap<u64, TrialKey>,
+    queue: Queue,
     leased: HashMap<TrialKey, LeaseId>,
     leases: BTreeMap<LeaseId, Lease>,
     workers: BTreeMap<WorkerId, Worker>,
@@ -133,8 +138,9 @@ impl Dispatch {
     pub(super) fn apply(&mut self, change: &Change, ledger: &Ledger) {
         match change {
             Change::WorkerJoined { info, now } => {
-                let worker = Worker { info: info.clone(), last_seen: *now, committed: 0, trial_ms: None };
-                self.workers.insert(info.id.clone(), worker);
+                let (info, last_seen) = (info.clone(), *now);
+                let worker = Worker { info, last_seen, committed: 0, trial_ms: None, company: None };
+                self.workers.insert(worker.info.id.clone(), worker);
             }
             Change::WorkerLeft { worker } => {
                 self.workers.remove(worker);
@@ -164,11 +170,16 @@ impl Dispatch {
     }
 
     fn grant(&mut self, id: LeaseId, terms: &Lease, ledger: &Ledger) {
+        let mut company = None;
         for key in &terms.trials {
             if let Some(trial) = ledger.trial(key) {
-                self.queue.remove(&trial.sequence);
+                self.queue.remove(trial);
+                company = trial.spec.company();
             }
             self.leased.insert(*key, id);
+        }
+        if let Some(worker) = self.workers.get_mut(&terms.worker) {
+            worker.company = company;
         }
         self.granted = self.granted.max(id.0 + 1);
         self.leases.insert(id, terms.clone());
@@ -188,9 +199,9 @@ impl Dispatch {
     pub(super) fn enqueue(&mut self, key: &TrialKey, ledger: &Ledger) {
         let Some(trial) = ledger.trial(key) else { return };
         if ledger.is_owed(trial) && !self.leased.contains_key(key) {
-            self.queue.insert(trial.sequence, *key);
+            self.queue.insert(*key, trial);
         } else {
-            self.queue.remove(&trial.sequence);
+            self.queue.remove(trial);
         }
     }
 
@@ -220,9 +231,14 @@ impl Dispatch {
         }
     }
 
-    /// Trials that wait for a worker, in order.
+    /// Trials that wait for a worker, in order of proposal.
     pub fn queue(&self) -> impl ExactSizeIterator<Item = &TrialKey> {
-        self.queue.values()
+        self.queue.trials().map(|(_, key)| key)
+    }
+
+    /// The same by what is measured together.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Option<Company>, &Group)> {
+        self.queue.groups()
     }
 
     /// Leases in force.
@@ -262,14 +278,15 @@ impl Dispatch {
 
     /// Checks what must always hold; returns the first breach.
     pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
-        for (sequence, key) in &self.queue {
+        self.queue.check()?;
+        for (sequence, key) in self.queue.trials() {
             let trial = ledger.trial(key).ok_or(format!("queued trial {key} is unknown"))?;
             if trial.sequence != *sequence || self.leased.contains_key(key) || !ledger.is_owed(trial) {
                 return Err(format!("trial {key} is queued but leased, settled or not wanted"));
             }
         }
         for (key, trial) in ledger.trials() {
-            let held = self.leased.contains_key(key) || self.queue.contains_key(&trial.sequence);
+            let held = self.leased.contains_key(key) || self.queue.contains(trial);
             if ledger.is_owed(trial) && !held {
                 return Err(format!("trial {key} is owed but neither queued nor leased"));
             }

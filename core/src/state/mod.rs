@@ -9,6 +9,7 @@ mod dispatch;
 mod fact;
 mod history;
 mod ledger;
+mod queue;
 mod shard;
 
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};

@@ -1,4 +1,5 @@
 mod losses;
+mod sharding;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::graph::tests::small;
 use crate::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use crate::trial::{
     Candidates, EvaluateContext, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey,
-    TrialResult, TrialSpec,
+    TrialResult, TrialSpec, Work,
 };
 
 pub(crate) fn plan(name: &str) -> Plan {
@@ -36,7 +37,7 @@ pub(crate) fn plan(name: &str) -> Plan {
 
 pub(crate) fn evaluated(correct: u64) -> Outcome {
     let sums = Evaluation { n: 100, correct, loss_sum: 10.0, ..Evaluation::default() };
-    Outcome { result: TrialResult::Evaluated(sums), provenance: provenance("cpu") }
+    Outcome { result: TrialResult::Evaluated(sums), provenance: provenance("cpu"), work: Work::default() }
 }
 
 fn provenance(device: &str) -> Provenance {
@@ -97,7 +98,8 @@ impl Engine {
 
     fn rejoin(&mut self, worker: &str, held: &[TrialKey]) -> Option<Shard> {
         let id = WorkerId(worker.to_owned());
-        let info = WorkerInfo { id, host: "host".into(), device: "cpu".into(), threads: 1 };
+        let info =
+            WorkerInfo { id, host: "host".into(), device: "cpu".into(), threads: 1, float_only: false };
         match self.feed(Input::Register { info, held: held.to_vec() }).unwrap() {
             Reply::Registered { adopted } => adopted,
             other => panic!("{other:?}"),
@@ -268,7 +270,8 @@ fn the_first_of_two_different_outcomes_stays_and_the_other_is_a_conflict() {
 #[test]
 fn rounding_on_another_class_of_device_is_no_conflict() {
     let rounded = Evaluation { n: 100, correct: 90, loss_sum: 10.001, ..Evaluation::default() };
-    let elsewhere = Outcome { result: TrialResult::Evaluated(rounded), provenance: provenance("gpu") };
+    let elsewhere =
+        Outcome { result: TrialResult::Evaluated(rounded), provenance: provenance("gpu"), ..evaluated(90) };
     let here = Outcome { provenance: provenance("cpu"), ..elsewhere.clone() };
 
     assert!(evaluated(90).agrees_with(&elsewhere));

@@ -5,7 +5,7 @@ use bitloop_core::state::{LeaseId, Report, Shard, Status, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
     ActivationRule, BiasCorrection, Biases, Calibration, Candidates, EvaluateContext, Evaluation,
     Granularity, Guard, ImageRange, Numerics, Outcome, Percentile, PrepareSpec, PreparedStep, Provenance,
-    Scheme, StepState, Transform, TrialKey, TrialResult, TrialSpec, WeightRule,
+    Scheme, StepState, Transform, TrialKey, TrialResult, TrialSpec, WeightRule, Work,
 };
 use proptest::prelude::*;
 
@@ -165,13 +165,16 @@ fn a_report() -> impl Strategy<Value = Report> {
         an_evaluation().prop_map(TrialResult::Evaluated),
         ".{0,30}".prop_map(|reason| TrialResult::Failed { reason }),
     ];
-    (a_digest(), result, ".{0,9}", ".{0,9}").prop_map(|(key, result, device, kernels)| Report {
-        key: TrialKey(key),
-        outcome: Outcome {
-            result,
-            provenance: Provenance { engine: "bitloop 1".to_owned(), device, kernels },
+    (a_digest(), result, ".{0,9}", ".{0,9}", any::<[u64; 2]>()).prop_map(
+        |(key, result, device, kernels, work)| Report {
+            key: TrialKey(key),
+            outcome: Outcome {
+                result,
+                provenance: Provenance { engine: "bitloop 1".to_owned(), device, kernels },
+                work: Work { macs: work[0], macs_alone: work[1] },
+            },
         },
-    })
+    )
 }
 
 proptest! {
@@ -209,8 +212,8 @@ proptest! {
     }
 
     #[test]
-    fn a_worker_survives_the_wire(id in ".{1,9}", host in ".{0,9}", device in ".{0,9}", threads in any::<u32>()) {
-        let info = WorkerInfo { id: WorkerId(id), host, device, threads };
+    fn a_worker_survives_the_wire(id in ".{1,9}", host in ".{0,9}", device in ".{0,9}", threads in any::<u32>(), float_only in any::<bool>()) {
+        let info = WorkerInfo { id: WorkerId(id), host, device, threads, float_only };
 
         prop_assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::from(&info)), Ok(info));
     }

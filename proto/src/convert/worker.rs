@@ -1,5 +1,5 @@
 use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
-use bitloop_core::trial::{Evaluation, Outcome, Provenance, TrialKey, TrialResult, TrialSpec};
+use bitloop_core::trial::{Evaluation, Outcome, Provenance, TrialKey, TrialResult, TrialSpec, Work};
 
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
@@ -11,6 +11,7 @@ impl From<&WorkerInfo> for v1::WorkerInfo {
             host: info.host.clone(),
             device: info.device.clone(),
             threads: info.threads,
+            float_only: info.float_only,
         }
     }
 }
@@ -22,7 +23,8 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
         if info.id.is_empty() {
             return Err(ConvertError::Missing { field: "id" });
         }
-        Ok(Self { id: WorkerId(info.id), host: info.host, device: info.device, threads: info.threads })
+        let v1::WorkerInfo { id, host, device, threads, float_only } = info;
+        Ok(Self { id: WorkerId(id), host, device, threads, float_only })
     }
 }
 
@@ -128,6 +130,18 @@ impl From<v1::Provenance> for Provenance {
     }
 }
 
+impl From<Work> for v1::Work {
+    fn from(work: Work) -> Self {
+        Self { macs: work.macs, macs_alone: work.macs_alone }
+    }
+}
+
+impl From<v1::Work> for Work {
+    fn from(work: v1::Work) -> Self {
+        Self { macs: work.macs, macs_alone: work.macs_alone }
+    }
+}
+
 impl From<&Report> for v1::Report {
     fn from(report: &Report) -> Self {
         let result = match &report.outcome.result {
@@ -142,6 +156,7 @@ impl From<&Report> for v1::Report {
             key: digest_to_wire(&report.key.0),
             result: Some(result),
             provenance: Some((&report.outcome.provenance).into()),
+            work: Some(report.outcome.work.into()),
         }
     }
 }
@@ -159,9 +174,8 @@ impl TryFrom<v1::Report> for Report {
             v1::report::Result::Evaluated(sums) => TrialResult::Evaluated(sums.try_into()?),
             v1::report::Result::Failed(reason) => TrialResult::Failed { reason },
         };
-        Ok(Self {
-            key: TrialKey(digest("key", &report.key)?),
-            outcome: Outcome { result, provenance: required("provenance", report.provenance)?.into() },
-        })
+        let provenance = required("provenance", report.provenance)?.into();
+        let work = report.work.map(Work::from).unwrap_or_default();
+        Ok(Self { key: TrialKey(digest("key", &report.key)?), outcome: Outcome { result, provenance, work } })
     }
 }

@@ -131,6 +131,9 @@ pub struct ResultsResponse {
     /// The report's JSON document, versioned.
     #[prost(bytes = "vec", tag = "1")]
     pub report: ::prost::alloc::vec::Vec<u8>,
+    /// What measuring took, as a JSON document; unlike the report it depends on the cluster.
+    #[prost(bytes = "vec", tag = "2")]
+    pub effort: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerInfo {
@@ -142,6 +145,9 @@ pub struct WorkerInfo {
     pub device: ::prost::alloc::string::String,
     #[prost(uint32, tag = "4")]
     pub threads: u32,
+    /// Whether it cannot measure with exact arithmetic.
+    #[prost(bool, tag = "5")]
+    pub float_only: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerSummary {
@@ -304,6 +310,8 @@ pub struct Report {
     pub key: ::prost::alloc::vec::Vec<u8>,
     #[prost(message, optional, tag = "5")]
     pub provenance: ::core::option::Option<Provenance>,
+    #[prost(message, optional, tag = "6")]
+    pub work: ::core::option::Option<Work>,
     #[prost(oneof = "report::Result", tags = "2, 3, 4")]
     pub result: ::core::option::Option<report::Result>,
 }
@@ -319,6 +327,16 @@ pub mod report {
         #[prost(string, tag = "4")]
         Failed(::prost::alloc::string::String),
     }
+}
+/// Multiply-adds of an evaluation over all its images; zeros where nobody counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Work {
+    /// Computed; trials that are measured together bear equal shares.
+    #[prost(uint64, tag = "1")]
+    pub macs: u64,
+    /// What the evaluation takes alone.
+    #[prost(uint64, tag = "2")]
+    pub macs_alone: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Prepared {

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
 use bitloop_core::evaluation::PART_STEP_IMAGES;
-use bitloop_core::trial::{EvaluateContext, Evaluation, ImageRange, Numerics};
+use bitloop_core::trial::{EvaluateContext, Evaluation, ImageRange, Numerics, Work};
 use candle_core::{Device, Tensor};
 
 use composed::Composed;
@@ -91,15 +91,6 @@ type Choices<'a> = dyn Fn(usize) -> Choice + Sync + 'a;
 
 /// Sums over all images, or why there are none for this config.
 pub type Evaluated = Result<Evaluation, EvaluateError>;
-
-/// How much of the work was shared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Multiply-adds that were computed, for one image.
-    pub macs: u64,
-    /// Multiply-adds that the configs would take one by one, for one image.
-    pub macs_alone: u64,
-}
 
 /// Images that the two networks get right which every trial is compared with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -189,6 +180,8 @@ impl Evaluator {
     }
 
     /// Evaluates bit configs together, which takes less time than one by one and gives the same bytes.
+    ///
+    /// The work is that of the configs, without the references. Candle's operators do not count theirs.
     ///
     /// The outer error is of all of them, an inner one of a config alone.
     ///
@@ -350,8 +343,10 @@ impl Evaluator {
                     let made = made.into_iter().map(|made| made.expect("a plan delivers every config"));
                     Ok::<_, EvaluateError>(made.collect::<Vec<T>>())
                 })?;
+                let images = pieces.iter().map(|(_, positions)| positions.len() as u64).sum::<u64>();
                 let (macs, macs_alone) = plan.macs();
-                Ok(made.map(|made| (made, Work { macs, macs_alone })))
+                let work = Work { macs: macs * images, macs_alone: macs_alone * images };
+                Ok(made.map(|made| (made, work)))
             }
             Computed::Composed(network) => {
                 let quantizers = configs.iter().map(|choice| network.quantizers(choice));

@@ -1,0 +1,97 @@
+//! The trials that wait for a worker, by what is measured together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bits::BitConfig;
+use crate::trial::{Company, TrialKey, TrialSpec};
+
+use super::ledger::Trial;
+
+/// Where a trial stands among those that it is measured with.
+///
+/// Bit configs in the order of their changes are a trie walked depth first: neighbours agree in the longest prefix of
+/// points. Trials that go alone keep the order of proposal.
+type Place = (Option<BitConfig>, u64);
+
+/// Waiting trials of one [`Company`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Group {
+    trie: BTreeMap<Place, TrialKey>,
+    sequences: BTreeSet<u64>,
+}
+
+impl Group {
+    /// Sequence of the trial that was proposed first.
+    pub(super) fn first(&self) -> u64 {
+        self.sequences.first().copied().unwrap_or(u64::MAX)
+    }
+
+    /// The trials in the order of the trie.
+    pub(super) fn trials(&self) -> impl Iterator<Item = &TrialKey> {
+        self.trie.values()
+    }
+}
+
+/// All waiting trials.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Queue {
+    by_sequence: BTreeMap<u64, TrialKey>,
+    groups: BTreeMap<Option<Company>, Group>,
+}
+
+impl Queue {
+    pub(super) fn insert(&mut self, key: TrialKey, trial: &Trial) {
+        self.by_sequence.insert(trial.sequence, key);
+        let group = self.groups.entry(trial.spec.company()).or_default();
+        group.sequences.insert(trial.sequence);
+        group.trie.insert(place(trial), key);
+    }
+
+    pub(super) fn remove(&mut self, trial: &Trial) {
+        if self.by_sequence.remove(&trial.sequence).is_none() {
+            return;
+        }
+        let company = trial.spec.company();
+        let Some(group) = self.groups.get_mut(&company) else { return };
+        group.sequences.remove(&trial.sequence);
+        group.trie.remove(&place(trial));
+        if group.trie.is_empty() {
+            self.groups.remove(&company);
+        }
+    }
+
+    pub(super) fn contains(&self, trial: &Trial) -> bool {
+        self.by_sequence.contains_key(&trial.sequence)
+    }
+
+    /// The trials in order of proposal.
+    pub(super) fn trials(&self) -> impl ExactSizeIterator<Item = (&u64, &TrialKey)> {
+        self.by_sequence.iter()
+    }
+
+    /// The groups, ordered by context and then by part of its images.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Option<Company>, &Group)> {
+        self.groups.iter()
+    }
+
+    /// Checks that both orders hold the same trials; returns the first breach.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let in_groups: BTreeSet<u64> =
+            self.groups.values().flat_map(|group| group.sequences.iter().copied()).collect();
+        let whole = self.groups.values().all(|group| {
+            let places = group.trie.keys().map(|(_, sequence)| *sequence).collect::<BTreeSet<u64>>();
+            !places.is_empty() && places == group.sequences
+        });
+        match whole && in_groups.iter().eq(self.by_sequence.keys()) {
+            true => Ok(()),
+            false => Err("the queue's groups do not hold the queue's trials".to_owned()),
+        }
+    }
+}
+
+fn place(trial: &Trial) -> Place {
+    match &trial.spec {
+        TrialSpec::Prepare(_) => (None, trial.sequence),
+        TrialSpec::Evaluate { config, .. } => (Some(config.clone()), trial.sequence),
+    }
+}
