@@ -96,12 +96,13 @@ impl Map {
         Self { from: stored_positions(shape), fill: 0.0 }
     }
 
-    /// Puts the axes `axes` last, in that order, behind the others.
-    pub(super) fn last_axes(shape: &[usize], axes: &[usize]) -> Self {
-        let kept = (0..shape.len()).filter(|axis| !axes.contains(axis));
-        // Of the others the channels stay last, as they are stored.
-        let mut order: Vec<usize> = kept.collect();
-        if order.first() == Some(&0) {
+    /// Puts the axes `axes` last, in that order, behind the others, which lie as they do in a tensor where `axes` have the
+    /// extent 1 (`keep`) or are left out.
+    pub(super) fn last_axes(shape: &[usize], axes: &[usize], keep: bool) -> Self {
+        let others = (0..shape.len()).filter(|axis| !axes.contains(axis));
+        let mut order: Vec<usize> = others.collect();
+        // The first axis of a tensor is stored last; if it has the extent 1, the others follow each other.
+        if order.first().is_some_and(|first| *first == 0 || !keep) {
             order.rotate_left(1);
         }
         order.extend(axes);
@@ -252,11 +253,17 @@ mod tests {
 
     #[test]
     fn axes_that_are_summed_come_last() {
-        let map = Map::last_axes(&[2, 3, 2], &[1]);
         let values = numbered(&[2, 3, 2]);
-        let moved: Vec<u32> = map.from.iter().map(|from| values[*from as usize]).collect();
+        let moved = |axis: usize, keep: bool| -> Vec<u32> {
+            let map = Map::last_axes(&[2, 3, 2], &[axis], keep);
+            map.from.iter().map(|from| values[*from as usize]).collect()
+        };
         // Rows: (second axis of the rest, channel); columns: the axis asked for.
-        assert_eq!(moved, [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]);
+        assert_eq!(moved(1, true), [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]);
+        assert_eq!(moved(1, false), moved(1, true));
+        // Without the channels, the next axis takes their place unless one is left for them.
+        assert_eq!(moved(0, true), [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11]);
+        assert_eq!(moved(0, false), [0, 6, 2, 8, 4, 10, 1, 7, 3, 9, 5, 11]);
         let along = Map::along(1, &[vec![2, 1], vec![2, 2]]);
         assert_eq!(along.from, [0, 1, 2, 3, 4, 5]);
         assert_eq!(Map::broadcast(&[2, 1], &[2, 2]).from, [0, 1, 0, 1]);

@@ -1,3 +1,5 @@
+mod means;
+
 use std::sync::Arc;
 
 use bitloop_core::bits::{Bits, Choice};

@@ -224,7 +224,7 @@ impl<'a> Builder<'a> {
             Op::MaxPool(pool) => Work::MaxPool { window: window(pool, &shape, self.out(node)), channels },
             Op::AveragePool(pool) => Work::Mean(Arc::new(average(pool, &shape, self.out(node)))),
             Op::GlobalAveragePool => Work::Mean(Arc::new(Mean::whole([shape[1], shape[2]], channels))),
-            Op::Mean { axes, .. } => return Ok(self.mean(node, axes)),
+            Op::Mean { axes, keep } => return Ok(self.mean(node, axes, *keep)),
             Op::LeakyRelu { slope } => Work::Curve(Curve::LeakyRelu { slope: *slope }),
             Op::HardSwish => Work::Curve(Curve::HardSwish),
             Op::HardSigmoid { alpha, beta } => Work::Curve(Curve::HardSigmoid { alpha: *alpha, beta: *beta }),
@@ -301,7 +301,7 @@ impl<'a> Builder<'a> {
         (inputs, Repeats::Never)
     }
 
-    fn mean(&mut self, node: &'a Node, axes: &[usize]) -> (Work, Vec<usize>) {
+    fn mean(&mut self, node: &'a Node, axes: &[usize], keep: bool) -> (Work, Vec<usize>) {
         let input = node.inputs[0].as_str();
         let shape = self.shapes[input].clone();
         let source = self.whole(input);
@@ -311,7 +311,7 @@ impl<'a> Builder<'a> {
         // Every mean is that of one channel over a column of pixels.
         let count: usize = axes.iter().map(|axis| shape[*axis]).product();
         let rows = self.elements(input) / count.max(1);
-        let moved = self.moved(&node.name, source, Map::last_axes(&shape, axes));
+        let moved = self.moved(&node.name, source, Map::last_axes(&shape, axes, keep));
         let window = Window {
             size: [rows * count, 1],
             kernel: [count, 1],
@@ -333,7 +333,7 @@ impl<'a> Builder<'a> {
     fn softmax(&mut self, node: &'a Node, axis: usize) -> (Work, Vec<usize>) {
         let input = node.inputs[0].as_str();
         let (shape, source) = (self.shapes[input].clone(), self.whole(input));
-        let map = Map::last_axes(&shape, &[axis]);
+        let map = Map::last_axes(&shape, &[axis], true);
         let back = map.inverted().expect("axes in another order lose no value");
         let elements = self.elements(input);
         let moved = self.moved(&node.name, source, map);
