@@ -68,7 +68,8 @@ pub(super) fn infer(graph: &Graph) -> Result<Vec<Shape>, GraphError> {
     if graph.nodes.is_empty() {
         return Err(GraphError::Empty);
     }
-    if checked_elements(&input.shape).is_none_or(|elements| elements == 0 || elements > ELEMENTS_MAX) {
+    let elements = checked_elements(&input.shape);
+    if input.shape.0.is_empty() || elements.is_none_or(|elements| elements == 0 || elements > ELEMENTS_MAX) {
         return Err(GraphError::Input { shape: input.shape.clone() });
     }
     let mut names = BTreeSet::from([INPUT]);
@@ -100,6 +101,10 @@ impl Node {
     /// Errors: `InputCount`, `Shape`, `Parameter`, naming the node.
     pub fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape, GraphError> {
         let shape = output_shape(self, inputs)?;
+        // A constant may be a single number that others are scaled with; everything else has its channels.
+        if shape.0.is_empty() && !matches!(self.op, Op::Constant { .. }) {
+            return Err(parameter(self, "it leaves no axis; keep one, of extent 1"));
+        }
         if checked_elements(&shape).is_none_or(|elements| elements > ELEMENTS_MAX) {
             let reason = format!("its output of shape {shape} would be larger than 2^31 values");
             return Err(parameter(self, &reason));

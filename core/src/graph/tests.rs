@@ -161,6 +161,7 @@ fn operators_that_do_not_fit_their_input_are_refused() {
         Op::Mean { axes: vec![], keep: true },
         Op::Mean { axes: vec![2, 1], keep: true },
         Op::Mean { axes: vec![3], keep: true },
+        Op::Mean { axes: vec![0, 1, 2], keep: false },
         Op::Pad { before: vec![1, 1], after: vec![0, 0, 0], value: 0.0 },
         Op::Pad { before: vec![0, 0, usize::MAX], after: vec![0, 0, 1], value: 0.0 },
         Op::Softmax { axis: 3 },
@@ -174,6 +175,23 @@ fn operators_that_do_not_fit_their_input_are_refused() {
 
         assert!(graph.shapes().is_err(), "{op:?}");
     }
+}
+
+#[test]
+fn tensors_without_axes_are_constants_alone() {
+    let mut graph = Graph::new("scalars", input(2, 8));
+    graph.push("scalar", Op::Constant { shape: vec![] }, &[]);
+    graph.push("scaled", Op::Mul, &[INPUT, "scalar"]);
+    assert_eq!(graph.shapes().unwrap()[1], Shape::image(2, 8, 8));
+
+    graph.push("square", Op::Mul, &["scalar", "scalar"]);
+    let error = graph.shapes().unwrap_err();
+    assert!(error.to_string().contains("`square`"), "{error}");
+
+    let empty = Input { shape: Shape(vec![]), mean: vec![], std: vec![] };
+    let mut graph = Graph::new("nothing", empty);
+    graph.push("same", Op::Identity, &[INPUT]);
+    assert!(graph.shapes().is_err());
 }
 
 #[test]
