@@ -189,9 +189,15 @@ fn read_encoding(file: &SafeTensors<'_>, grid: &TableGrid, point: &Point) -> Res
     let scale = archive::f32_values(&tensor(SCALE, Dtype::F32)?);
     let offset = tensor(OFFSET, Dtype::I32)?;
     let offset = archive::u32_values(&offset).into_iter().map(u32::cast_signed).collect();
-    Grid::new(grid.qmin, grid.qmax, grid.symmetric)
+    let encoding = Grid::new(grid.qmin, grid.qmax, grid.symmetric)
         .and_then(|grid| Encoding::given(grid, scale, offset))
-        .map_err(|source| PrepareError::Quantizer { point: point.name.clone(), source })
+        .map_err(|source| PrepareError::Quantizer { point: point.name.clone(), source })?;
+    let scales = encoding.scale().len();
+    if point.kind == PointKind::Activation && scales > 1 {
+        let (name, bits) = (&point.name, grid.bits);
+        return Err(damaged(&format!("`{name}` has {scales} scales at {bits} bits, activations have one")));
+    }
+    Ok(encoding)
 }
 
 fn float_tensor(tensor: &Tensor) -> Result<(&'static str, Vec<usize>, Vec<u8>), PrepareError> {

@@ -267,6 +267,22 @@ fn an_artifact_survives_its_bytes_and_damaged_ones_are_refused() {
 }
 
 #[test]
+fn activations_with_a_scale_per_channel_are_refused() {
+    let (mut prepared, _) = prepared(&spec(&CHAIN[..1], 0), 1);
+    let is_activation = |point: &Point| point.kind == PointKind::Activation;
+    let index = prepared.points.iter().position(is_activation).expect("a network has activations");
+    let key = (index, bits(8));
+    assert!(Prepared::from_bytes(&prepared.to_bytes().unwrap()).is_ok());
+    let grid = Grid::new(0, 255, false).unwrap();
+    prepared.encodings.insert(key, Encoding::given(grid, vec![0.1, 0.2], vec![-3, -4]).unwrap());
+
+    let error = Prepared::from_bytes(&prepared.to_bytes().unwrap()).unwrap_err();
+
+    let message = error.to_string();
+    assert!(message.contains(&prepared.points[index].name) && message.contains("2 scales"), "{error}");
+}
+
+#[test]
 fn points_of_another_network_are_refused() {
     let mut spec = spec(&CHAIN[..1], 0);
     spec.points[1].node = "nowhere".to_owned();
