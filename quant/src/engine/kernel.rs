@@ -73,7 +73,6 @@ pub(super) struct Binary {
     operands: [Operand; 2],
     factors: [f32; 2],
     repeats: Repeats,
-    shift: f32,
     ending: Ending,
 }
 
@@ -164,7 +163,7 @@ impl Kernel {
     /// Stores floats as the target wants them.
     pub(super) fn store(repr: Repr, ending: Ending) -> Self {
         match (repr, ending) {
-            (Repr::Codes(Codes { scale, zero, .. }), Ending::Codes { lo, hi }) => {
+            (Repr::Codes(Codes { scale, .. }), Ending::Codes { lo, hi, zero }) => {
                 Self::Quantize(Steps { scale, zero, lo, hi })
             }
             _ => Self::Store(ending),
@@ -192,9 +191,8 @@ impl Kernel {
 
     /// Adds two tensors.
     pub(super) fn add(operands: [Operand; 2], repeats: Repeats, (target, range): Stored<'_, '_>) -> Self {
-        let (step, shift) = target.steps();
-        let factors = operands.map(|operand| (f64::from(operand.scale) / step) as f32);
-        Self::Add(Binary { operands, factors, repeats, shift, ending: target.ending(range) })
+        let factors = operands.map(|operand| (f64::from(operand.scale) / target.step()) as f32);
+        Self::Add(Binary { operands, factors, repeats, ending: target.ending(range) })
     }
 
     /// Multiplies two tensors.
@@ -203,10 +201,9 @@ impl Kernel {
         repeats: Repeats,
         (target, range): Stored<'_, '_>,
     ) -> Self {
-        let (step, shift) = target.steps();
-        let factor = f64::from(operands[0].scale) * f64::from(operands[1].scale) / step;
+        let factor = f64::from(operands[0].scale) * f64::from(operands[1].scale) / target.step();
         let factors = [factor as f32, 1.0];
-        Self::Multiply(Binary { operands, factors, repeats, shift, ending: target.ending(range) })
+        Self::Multiply(Binary { operands, factors, repeats, ending: target.ending(range) })
     }
 
     /// Moves values, or takes the largest: the output's numbers mean what the inputs' do.
@@ -369,7 +366,7 @@ impl Binary {
             values: self.operands[index].values(views[index]),
             factor: self.factors[index],
         };
-        Pair { left: side(0), right: side(1), repeats: self.repeats, shift: self.shift }
+        Pair { left: side(0), right: side(1), repeats: self.repeats }
     }
 }
 

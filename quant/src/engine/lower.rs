@@ -43,12 +43,11 @@ impl Target<'_> {
         self.encoding.and_then(float_grid)
     }
 
-    /// The value of a step, and how many steps zero is above the lowest code; for floats, what changes nothing.
-    pub(super) fn steps(&self) -> (f64, f32) {
+    /// The value of what kernels count in: a step of codes, or 1.
+    pub(super) fn step(&self) -> f64 {
         match self.repr {
-            Repr::Codes(codes) => (f64::from(codes.scale), f32::from(codes.zero)),
-            // Adding it leaves even the sign of a zero as it is.
-            Repr::Float => (1.0, -0.0),
+            Repr::Codes(codes) => f64::from(codes.scale),
+            Repr::Float => 1.0,
         }
     }
 
@@ -57,20 +56,16 @@ impl Target<'_> {
         match self.repr {
             Repr::Codes(codes) => {
                 let [lo, hi] = codes.between(range);
-                Ending::Codes { lo, hi }
+                Ending::Codes { lo, hi, zero: codes.zero }
             }
             Repr::Float => Ending::Float { lo: range[0], hi: range[1], grid: self.grid() },
         }
     }
 
-    /// Turns "values times `scale` plus `shift`" into codes, where codes are stored.
+    /// Turns "values times `scale` plus `shift`" into steps, where codes are stored.
     pub(super) fn finish(&self, scale: &[f64], shift: &[f64], range: [f32; 2]) -> Finish {
-        let (step, zero) = self.steps();
-        Finish {
-            scale: scale.iter().map(|scale| (scale / step) as f32).collect(),
-            shift: shift.iter().map(|shift| (shift / step + f64::from(zero)) as f32).collect(),
-            ending: self.ending(range),
-        }
+        let in_steps = |values: &[f64]| values.iter().map(|value| (value / self.step()) as f32).collect();
+        Finish { scale: in_steps(scale), shift: in_steps(shift), ending: self.ending(range) }
     }
 }
 

@@ -10,13 +10,16 @@ pub(crate) struct Grid {
     pub(crate) hi: f32,
 }
 
-/// How a value is stored. NaN stays NaN in floats; no code stands for it, so callers look for it in floats before.
+/// How a value is stored. NaN stays NaN in floats. No code stands for it: it becomes the lowest one, so that who wants to
+/// know of it looks where values are floats.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Ending {
     /// As f32: clamped to `lo..=hi` (which may be infinite), then put on the grid if there is one.
     Float { lo: f32, hi: f32, grid: Option<Grid> },
-    /// As a code: clamped to `lo..=hi`, then rounded, halves to even.
-    Codes { lo: u8, hi: u8 },
+    /// As a code: the value counts steps from `zero`. It is rounded, halves to even, and then put on `zero`, within `lo..=hi`.
+    ///
+    /// In this order, as an odd `zero` would send halves the other way than the quantizers of floats do.
+    Codes { lo: u8, hi: u8, zero: u8 },
 }
 
 impl Grid {
@@ -26,6 +29,23 @@ impl Grid {
         let steps = if steps < self.lo { self.lo } else { steps };
         let steps = if steps > self.hi { self.hi } else { steps };
         steps.round_ties_even() * self.scale
+    }
+}
+
+/// The codes of an [`Ending`] as steps from zero.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CodeSteps {
+    /// Lowest and highest.
+    pub(super) lo: f32,
+    pub(super) hi: f32,
+    /// The code of no steps.
+    pub(super) zero: u8,
+}
+
+impl CodeSteps {
+    pub(super) fn new([lo, hi]: [u8; 2], zero: u8) -> Self {
+        let steps = |code: u8| f32::from(code) - f32::from(zero);
+        Self { lo: steps(lo), hi: steps(hi), zero }
     }
 }
 

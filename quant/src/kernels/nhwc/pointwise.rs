@@ -1,6 +1,7 @@
 //! Functions of one or two values at the same place.
 
-use super::simd::{Ended, Finish, Kernel, Simd, dispatch, dispatch_ended};
+use super::ending::CodeSteps;
+use super::simd::{Ended, Finish, Kernel, Simd, ToCodes, dispatch, dispatch_ended};
 use super::taps::check_lengths;
 use super::values::Source;
 use super::{Ending, Isa, Out, Tail, Values};
@@ -30,30 +31,22 @@ pub(crate) struct Pair<'a> {
     pub(crate) left: Operand<'a>,
     pub(crate) right: Operand<'a>,
     pub(crate) repeats: Repeats,
-    /// Added; -0.0 changes nothing, not even the sign of a zero.
-    pub(crate) shift: f32,
 }
 
 impl Pair<'_> {
-    /// `l * left.factor + (r * right.factor + shift)`, two fused multiply-adds; with factors of 1 and a shift of -0.0, the
-    /// sum.
+    /// `l * left.factor + (r * right.factor)`, a product and a fused multiply-add; with factors of 1 the sum.
     ///
     /// Panics: a slice has another length, or the ending and the output are of different kinds.
     pub(crate) fn add(&self, isa: Isa, ending: Ending, out: Out<'_>) {
-        self.combine(
-            isa,
-            Sum { left: self.left.factor, right: self.right.factor, shift: self.shift },
-            (ending, out),
-        );
+        self.combine(isa, Sum { left: self.left.factor, right: self.right.factor }, (ending, out));
     }
 
-    /// `(l * r) * (left.factor * right.factor) + shift`, a product and a fused multiply-add; with factors of 1 and a shift of
-    /// -0.0, the product.
+    /// `(l * r) * (left.factor * right.factor)`, two products; with factors of 1 the product.
     ///
     /// Panics: a slice has another length, or the ending and the output are of different kinds.
     pub(crate) fn multiply(&self, isa: Isa, ending: Ending, out: Out<'_>) {
         let scale = self.left.factor * self.right.factor;
-        self.combine(isa, Product { scale, shift: self.shift }, (ending, out));
+        self.combine(isa, Product { scale }, (ending, out));
     }
 
     fn combine(&self, isa: Isa, combine: impl Combine, (ending, out): (Ending, Out<'_>)) {
@@ -77,27 +70,24 @@ trait Combine: Copy {
 struct Sum {
     left: f32,
     right: f32,
-    shift: f32,
 }
 
 impl Combine for Sum {
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, left: S::F, right: S::F) -> S::F {
-        let right = simd.fma(right, simd.splat(self.right), simd.splat(self.shift));
-        simd.fma(left, simd.splat(self.left), right)
+        simd.fma(left, simd.splat(self.left), simd.mul(right, simd.splat(self.right)))
     }
 }
 
 #[derive(Clone, Copy)]
 struct Product {
     scale: f32,
-    shift: f32,
 }
 
 impl Combine for Product {
     #[inline(always)]
     fn of<S: Simd>(self, simd: S, left: S::F, right: S::F) -> S::F {
-        simd.fma(simd.mul(left, right), simd.splat(self.scale), simd.splat(self.shift))
+        simd.mul(simd.mul(left, right), simd.splat(self.scale))
     }
 }
 
@@ -207,7 +197,7 @@ impl ScaleShift<'_> {
     }
 }
 
-/// How f32 becomes codes: `round(clamp(x / scale, lo - zero, hi - zero)) + zero`, halves to even.
+/// How f32 becomes codes: those of `x / scale` as [`Ending::Codes`] says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steps {
     /// Step, positive.
@@ -236,15 +226,11 @@ struct Quantize<'a> {
 impl Kernel for Quantize<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let zero = f32::from(self.steps.zero);
-        let (lo, hi) = (f32::from(self.steps.lo) - zero, f32::from(self.steps.hi) - zero);
-        let (lo, hi) = (simd.splat(lo), simd.splat(hi));
-        let (scale, zero) = (simd.splat(self.steps.scale), simd.splat(zero));
+        let Steps { scale, zero, lo, hi } = self.steps;
+        let (scale, finish) = (simd.splat(scale), ToCodes::new(simd, CodeSteps::new([lo, hi], zero)));
         for block in 0..self.x.len().div_ceil(S::LANES) {
             let at = (block * S::LANES).min(self.x.len() - S::LANES);
-            let steps = simd.div(simd.floats(self.x, at), scale);
-            let steps = simd.round(simd.smaller(simd.greater(steps, lo), hi));
-            simd.put_codes(self.out, at, simd.add(steps, zero));
+            finish.put(simd, (self.out, at), simd.div(simd.floats(self.x, at), scale));
         }
     }
 }

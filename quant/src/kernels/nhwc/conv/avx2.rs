@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use super::rows;
 use super::tile::{self, Sweep};
 use super::vector::{Floats, Product};
+use crate::kernels::nhwc::ending::CodeSteps;
 
 const LANES: usize = 8;
 
@@ -200,13 +201,15 @@ impl Floats for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn store_codes<const V: usize>(row: [Self; V], [lo, hi]: [f32; 2], to: *mut u8, live: usize) {
+    unsafe fn store_codes<const V: usize>(row: [Self; V], steps: CodeSteps, to: *mut u8, live: usize) {
         for (v, value) in row.into_iter().enumerate() {
             let (start, live) = (v * LANES, live.saturating_sub(v * LANES).min(LANES));
             // SAFETY: above.
             unsafe {
-                let clamped = _mm256_min_ps(_mm256_max_ps(value, _mm256_set1_ps(lo)), _mm256_set1_ps(hi));
-                let codes = _mm256_cvtps_epi32(clamped);
+                let (lo, hi) = (_mm256_set1_ps(steps.lo), _mm256_set1_ps(steps.hi));
+                let clamped = _mm256_min_ps(_mm256_max_ps(value, lo), hi);
+                let zero = _mm256_set1_epi32(i32::from(steps.zero));
+                let codes = _mm256_add_epi32(_mm256_cvtps_epi32(clamped), zero);
                 let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
                 let halves = _mm_packus_epi32(low, high);
                 let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves)).to_le_bytes();

@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use super::rows;
 use super::tile::{self, Sweep};
 use super::vector::{Floats, Product};
+use crate::kernels::nhwc::ending::CodeSteps;
 
 const LANES: usize = 16;
 
@@ -266,16 +267,19 @@ impl Floats for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn store_codes<const V: usize>(row: [Self; V], [lo, hi]: [f32; 2], to: *mut u8, live: usize) {
+    unsafe fn store_codes<const V: usize>(row: [Self; V], steps: CodeSteps, to: *mut u8, live: usize) {
         // SAFETY: above; bytes that are masked out are not written.
         unsafe {
-            let (low, high) = (_mm512_set1_epi8(lo as u8 as i8), _mm512_set1_ps(hi));
-            // Below 0 the packing saturates, and NaN, which the minimum passes on, converts to the lowest integer.
+            let zero = i16::from(steps.zero);
+            let low = _mm512_set1_epi8((steps.lo as i16 + zero) as u8 as i8);
+            let (zero, high) = (_mm512_set1_epi16(zero), _mm512_set1_ps(steps.hi));
+            // Far below the packing saturates, and NaN, which the minimum passes on, converts to the lowest integer.
             let mut codes = [_mm512_setzero_si512(); 4];
             for (codes, value) in codes.iter_mut().zip(row) {
                 *codes = _mm512_cvtps_epi32(_mm512_min_ps(high, value));
             }
             let halves = [_mm512_packs_epi32(codes[0], codes[1]), _mm512_packs_epi32(codes[2], codes[3])];
+            let halves = halves.map(|half| _mm512_adds_epi16(half, zero));
             let bytes = _mm512_max_epu8(_mm512_packus_epi16(halves[0], halves[1]), low);
             // Packing goes by quarters of registers: put those of the same register side by side.
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "registers and pointers")]
 
 use super::vector::Floats;
+use crate::kernels::nhwc::ending::CodeSteps;
 use crate::kernels::nhwc::{Ending, Grid, Out, Tail};
 
 /// Where and how results are stored: an [`Ending`] with its [`Out`].
@@ -10,7 +11,7 @@ use crate::kernels::nhwc::{Ending, Grid, Out, Tail};
 pub(super) enum Target {
     Floats { to: *mut f32, lo: f32, hi: f32 },
     Grid { to: *mut f32, lo: f32, hi: f32, grid: Grid },
-    Codes { to: *mut u8, lo: f32, hi: f32 },
+    Codes { to: *mut u8, steps: CodeSteps },
 }
 
 impl Target {
@@ -22,9 +23,9 @@ impl Target {
                 let to = out.as_mut_ptr();
                 grid.map_or(Self::Floats { to, lo, hi }, |grid| Self::Grid { to, lo, hi, grid })
             }
-            (Ending::Codes { lo, hi }, Out::Codes(out)) => {
+            (Ending::Codes { lo, hi, zero }, Out::Codes(out)) => {
                 assert_eq!(out.len(), len, "codes of the output");
-                Self::Codes { to: out.as_mut_ptr(), lo: f32::from(lo), hi: f32::from(hi) }
+                Self::Codes { to: out.as_mut_ptr(), steps: CodeSteps::new([lo, hi], zero) }
             }
             (Ending::Float { .. }, Out::Codes(_)) | (Ending::Codes { .. }, Out::Floats(_)) => {
                 panic!("a float ending stores floats, and a code ending codes")
@@ -42,7 +43,7 @@ impl Target {
             match self {
                 Self::Floats { to, lo, hi } => Self::Floats { to: to.add(values), lo, hi },
                 Self::Grid { to, lo, hi, grid } => Self::Grid { to: to.add(values), lo, hi, grid },
-                Self::Codes { to, lo, hi } => Self::Codes { to: to.add(values), lo, hi },
+                Self::Codes { to, steps } => Self::Codes { to: to.add(values), steps },
             }
         }
     }
@@ -92,9 +93,9 @@ pub(super) unsafe fn store<F: Floats, const M: usize, const V: usize>(
                 snap(&mut tile, grid);
                 store_floats(&tile, columns, to);
             }
-            Target::Codes { to, lo, hi } => {
+            Target::Codes { to, steps } => {
                 for (m, row) in tile.iter().enumerate() {
-                    F::store_codes(*row, [lo, hi], to.add(m * columns.stride), columns.scale.len());
+                    F::store_codes(*row, steps, to.add(m * columns.stride), columns.scale.len());
                 }
             }
         }

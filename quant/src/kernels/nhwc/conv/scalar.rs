@@ -4,6 +4,7 @@
 
 use super::tile::{self, Sweep};
 use super::vector::{Floats, Product};
+use crate::kernels::nhwc::ending::CodeSteps;
 
 const LANES: usize = 4;
 const HEIGHT: usize = 4;
@@ -153,9 +154,10 @@ impl Floats for [f32; LANES] {
         }
     }
 
-    unsafe fn store_codes<const V: usize>(row: [Self; V], [lo, hi]: [f32; 2], to: *mut u8, live: usize) {
+    unsafe fn store_codes<const V: usize>(row: [Self; V], steps: CodeSteps, to: *mut u8, live: usize) {
         for (column, value) in row.as_flattened().iter().enumerate().take(live) {
-            let code = smaller(larger(*value, lo), hi).round_ties_even();
+            let nearest = smaller(larger(*value, steps.lo), steps.hi).round_ties_even();
+            let code = nearest + f32::from(steps.zero);
             // SAFETY: the caller's.
             unsafe { to.add(column).write(code as u8) }
         }

@@ -4,6 +4,7 @@
 
 use super::rows::Number;
 use super::tile::Sweep;
+use crate::kernels::nhwc::ending::CodeSteps;
 
 /// A register of f32.
 ///
@@ -28,9 +29,9 @@ pub(super) trait Floats: Copy {
     unsafe fn clamp(self, lo: Self, hi: Self) -> Self;
     /// Stores the first `live` values.
     unsafe fn store(self, to: *mut f32, live: usize);
-    /// Stores the first `live` values of a row of registers as bytes: clamped to `lo..=hi`, which lie within 0..=255, and
-    /// rounded, halves to even. NaN becomes `lo`.
-    unsafe fn store_codes<const V: usize>(row: [Self; V], ends: [f32; 2], to: *mut u8, live: usize);
+    /// Stores the first `live` values of a row of registers as codes: clamped, rounded, halves to even, and put on the code
+    /// of no steps. NaN becomes the lowest code.
+    unsafe fn store_codes<const V: usize>(row: [Self; V], steps: CodeSteps, to: *mut u8, live: usize);
 }
 
 /// How an instruction set multiplies and sums.

@@ -114,7 +114,7 @@ impl Dots {
 
     /// Convolves images, whose lengths were checked, to codes that `can_store` allows.
     pub(super) fn run(&self, (x, zero): (&[u8], u8), tail: &Tail<'_>, out: &mut [u8]) {
-        let Ending::Codes { lo, hi } = tail.ending else { unreachable!("asked before") };
+        let Ending::Codes { lo, hi, zero: target } = tail.ending else { unreachable!("asked before") };
         assert!(Isa::Vnni.is_available(), "this CPU has no {}", Isa::Vnni.as_str());
         if out.is_empty() {
             return;
@@ -122,7 +122,7 @@ impl Dots {
         PREPARED.with_borrow_mut(|prepared| {
             self.prepare(prepared, zero, tail);
             // SAFETY: the CPU has the instructions, and whoever calls has compared the lengths.
-            unsafe { self.lines(x, prepared, [lo, hi], out) }
+            unsafe { self.lines(x, prepared, [lo, hi, target], out) }
         });
     }
 
@@ -147,11 +147,12 @@ impl Dots {
 
     /// SAFETY: the CPU has the instructions; `x` and `out` have the lengths of whole images.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-    unsafe fn lines(&self, x: &[u8], prepared: &Prepared, [lo, hi]: [u8; 2], out: &mut [u8]) {
+    unsafe fn lines(&self, x: &[u8], prepared: &Prepared, [lo, hi, zero]: [u8; 3], out: &mut [u8]) {
         let window = &self.window;
         let (line, image) = (window.size[1] * self.channels, window.pixels() * self.channels);
         let whole = whole_columns(window);
-        let (lo, hi) = (_mm512_set1_epi8(lo.cast_signed()), _mm512_set1_epi8(hi.cast_signed()));
+        let [lo, hi] = [lo, hi].map(|code| _mm512_set1_epi8(code.cast_signed()));
+        let zero = _mm512_set1_epi16(i16::from(zero));
         for (index, out) in out.chunks_exact_mut(window.out_size[1] * self.channels).enumerate() {
             let row = index % window.out_size[0];
             let x = &x[index / window.out_size[0] * image..];
@@ -160,7 +161,7 @@ impl Dots {
                 let y = row * window.stride[0] + tap * window.dilation[0] - window.before[0];
                 rows[tap] = x[y * line..].as_ptr();
             }
-            let line = Line { dots: self, prepared, rows, out: out.as_mut_ptr(), lo, hi };
+            let line = Line { dots: self, prepared, rows, out: out.as_mut_ptr(), lo, hi, zero };
             // SAFETY: as for this function; all rows have the length of one.
             unsafe { line.run(&whole) }
         }
@@ -175,6 +176,8 @@ struct Line<'a> {
     out: *mut u8,
     lo: __m512i,
     hi: __m512i,
+    /// The code of zero, in 16 bits.
+    zero: __m512i,
 }
 
 /// A vector of sums for each quarter.
@@ -377,8 +380,10 @@ impl Line<'_> {
                 *code = _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(*code), scale, shift));
             }
             let [a, b, c, d] = codes;
-            // Clamping after rounding is the same, as the ends are integers, and packing saturates.
-            let codes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            // Clamping after rounding is the same, as the ends are integers, and packing and adding saturate.
+            let [low, high] = [_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)];
+            let codes =
+                _mm512_packus_epi16(_mm512_adds_epi16(low, self.zero), _mm512_adds_epi16(high, self.zero));
             let codes = _mm512_min_epu8(_mm512_max_epu8(codes, self.lo), self.hi);
             let out = columns.map(|column| self.out.add(column * self.dots.channels + block * BLOCK));
             match KIND {

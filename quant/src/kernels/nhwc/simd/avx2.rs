@@ -121,10 +121,10 @@ impl Simd for Eight {
     }
 
     #[inline(always)]
-    unsafe fn store_codes(self, out: *mut u8, x: __m256) {
+    unsafe fn store_codes(self, out: *mut u8, x: __m256, zero: u8) {
         // SAFETY: as above.
         unsafe {
-            let codes = _mm256_cvtps_epi32(x);
+            let codes = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(i32::from(zero)));
             let (low, high) = (_mm256_castsi256_si128(codes), _mm256_extracti128_si256::<1>(codes));
             let codes = _mm_packus_epi32(low, high);
             _mm_storel_epi64(out.cast(), _mm_packus_epi16(codes, codes))

@@ -123,8 +123,11 @@ impl Simd for Sixteen {
     }
 
     #[inline(always)]
-    unsafe fn store_codes(self, out: *mut u8, x: __m512) {
+    unsafe fn store_codes(self, out: *mut u8, x: __m512, zero: u8) {
         // SAFETY: as above.
-        unsafe { _mm_storeu_si128(out.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))) }
+        unsafe {
+            let codes = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(i32::from(zero)));
+            _mm_storeu_si128(out.cast(), _mm512_cvtepi32_epi8(codes))
+        }
     }
 }

@@ -12,6 +12,7 @@ mod avx2;
 mod avx512;
 mod one;
 
+use super::ending::CodeSteps;
 use super::{Ending, Grid, Isa, Out};
 #[cfg(target_arch = "x86_64")]
 use avx2::Eight;
@@ -55,10 +56,11 @@ pub(super) trait Simd: Copy {
     unsafe fn load_codes(self, x: *const u8) -> Self::F;
     /// SAFETY: `LANES` values can be written at `out`.
     unsafe fn store(self, out: *mut f32, x: Self::F);
-    /// Stores values of 0..=255 as integers, rounding halves to even; anything for other values.
+    /// Stores values as integers, rounding halves to even, and then with `zero` added; anything where that is not in
+    /// 0..=255.
     ///
     /// SAFETY: `LANES` bytes can be written at `out`.
-    unsafe fn store_codes(self, out: *mut u8, x: Self::F);
+    unsafe fn store_codes(self, out: *mut u8, x: Self::F, zero: u8);
 
     /// The `LANES` values of `x` from `at` on.
     #[inline(always)]
@@ -76,13 +78,6 @@ pub(super) trait Simd: Copy {
         unsafe { self.store(out.as_mut_ptr(), x) }
     }
 
-    /// Stores values of 0..=255 at `at`, rounding halves to even; anything for other values.
-    #[inline(always)]
-    fn put_codes(self, out: &mut [u8], at: usize, x: Self::F) {
-        let out = &mut out[at..at + Self::LANES];
-        // SAFETY: the slice has `LANES` values.
-        unsafe { self.store_codes(out.as_mut_ptr(), x) }
-    }
 }
 
 /// How a vector becomes what is stored.
@@ -131,6 +126,14 @@ impl<S: Simd> Finish<S> for ToFloats<S> {
 pub(super) struct ToCodes<S: Simd> {
     lo: S::F,
     hi: S::F,
+    zero: u8,
+}
+
+impl<S: Simd> ToCodes<S> {
+    #[inline(always)]
+    pub(super) fn new(simd: S, steps: CodeSteps) -> Self {
+        Self { lo: simd.splat(steps.lo), hi: simd.splat(steps.hi), zero: steps.zero }
+    }
 }
 
 impl<S: Simd> Finish<S> for ToCodes<S> {
@@ -140,7 +143,7 @@ impl<S: Simd> Finish<S> for ToCodes<S> {
     unsafe fn store(self, simd: S, out: *mut u8, x: S::F) {
         let x = simd.smaller(simd.greater(x, self.lo), self.hi);
         // SAFETY: the caller's promise.
-        unsafe { simd.store_codes(out, x) }
+        unsafe { simd.store_codes(out, x, self.zero) }
     }
 }
 
@@ -178,9 +181,8 @@ impl<K: Ended> Kernel for End<'_, K> {
                 let grid = grid.map(steps);
                 self.kernel.run(simd, ToFloats { lo: simd.splat(lo), hi: simd.splat(hi), grid }, out);
             }
-            (Ending::Codes { lo, hi }, Out::Codes(out)) => {
-                let (lo, hi) = (simd.splat(f32::from(lo)), simd.splat(f32::from(hi)));
-                self.kernel.run(simd, ToCodes { lo, hi }, out);
+            (Ending::Codes { lo, hi, zero }, Out::Codes(out)) => {
+                self.kernel.run(simd, ToCodes::new(simd, CodeSteps::new([lo, hi], zero)), out);
             }
             (Ending::Float { .. }, Out::Codes(_)) | (Ending::Codes { .. }, Out::Floats(_)) => {
                 panic!("the ending and the output are of different kinds")

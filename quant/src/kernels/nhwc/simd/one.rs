@@ -92,8 +92,8 @@ impl Simd for One {
     }
 
     #[inline(always)]
-    unsafe fn store_codes(self, out: *mut u8, x: f32) {
+    unsafe fn store_codes(self, out: *mut u8, x: f32, zero: u8) {
         // SAFETY: the caller's promise.
-        unsafe { *out = x.round_ties_even() as u8 }
+        unsafe { *out = (x.round_ties_even() + f32::from(zero)) as u8 }
     }
 }

@@ -99,7 +99,7 @@ fn huge_and_undefined_sums_become_the_ends_of_the_codes() {
         [(1e30, 0.0), (-1e30, 3.0), (0.0, f32::NAN), (1.0, 1e15), (1.0, -1e15), (f32::INFINITY, 0.0)]
     {
         let (scale, shift) = (vec![scale; channels], vec![shift; channels]);
-        let ending = Ending::Codes { lo: 3, hi: 250 };
+        let ending = Ending::Codes { lo: 3, hi: 250, zero: 31 };
         let tail = Tail { scale: &scale, shift: &shift, ending };
         let stored = available().map(|isa| {
             let mut out = vec![0; x.len()];
@@ -117,7 +117,7 @@ fn huge_and_undefined_sums_become_the_ends_of_the_codes() {
 fn images_of_no_size_and_no_channels_give_nothing() {
     for (size, channels) in [([0, 5], 16), ([5, 0], 16), ([5, 5], 0), ([0, 0], 0)] {
         let window = Window { kernel: [3; 2], before: [0; 2], out_size: [0; 2], ..Window::pixelwise(size) };
-        let (scale, ending) = (vec![1.0; channels], Ending::Codes { lo: 0, hi: 255 });
+        let (scale, ending) = (vec![1.0; channels], Ending::Codes { lo: 0, hi: 255, zero: 0 });
         let tail = Tail { scale: &scale, shift: &scale, ending };
         for isa in available() {
             let weight = vec![1; 9 * channels];

@@ -6,6 +6,7 @@ mod depthwise;
 pub(super) mod guard;
 mod pointwise;
 mod pool;
+mod ties;
 
 use super::*;
 use crate::rng::{Rng, rng};
@@ -88,8 +89,9 @@ fn endings(rng: &mut Rng) -> Vec<Ending> {
         Ending::Float { lo: f32::NEG_INFINITY, hi: f32::INFINITY, grid: None },
         Ending::Float { lo, hi: 1.0, grid: None },
         Ending::Float { lo: 0.0, hi: f32::INFINITY, grid: Some(grid) },
-        Ending::Codes { lo: 0, hi: 255 },
-        Ending::Codes { lo: code, hi: code + 100 },
+        Ending::Codes { lo: 0, hi: 255, zero: 0 },
+        Ending::Codes { lo: 0, hi: 255, zero: rng.below(256) as u8 },
+        Ending::Codes { lo: code, hi: code + 100, zero: code + rng.below(101) as u8 },
     ]
 }
 
@@ -105,7 +107,9 @@ fn ended(value: f32, ending: Ending) -> f32 {
             }
         }
         Ending::Codes { lo, .. } if value.is_nan() => f32::from(lo),
-        Ending::Codes { lo, hi } => clamp(value, f32::from(lo), f32::from(hi)).round_ties_even(),
+        Ending::Codes { lo, hi, zero } => {
+            clamp(value.round_ties_even() + f32::from(zero), f32::from(lo), f32::from(hi))
+        }
     }
 }
 

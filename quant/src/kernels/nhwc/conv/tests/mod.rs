@@ -59,8 +59,8 @@ fn endings(rng: &mut Rng) -> Vec<Ending> {
         Ending::Float { lo: f32::NEG_INFINITY, hi: f32::INFINITY, grid: None },
         Ending::Float { lo, hi: lo + 2.0, grid: None },
         Ending::Float { lo, hi: f32::INFINITY, grid: Some(grid) },
-        Ending::Codes { lo: 0, hi: 255 },
-        Ending::Codes { lo: code, hi: code + 15 },
+        Ending::Codes { lo: 0, hi: 255, zero: rng.below(256) as u8 },
+        Ending::Codes { lo: code, hi: code + 15, zero: code + rng.below(16) as u8 },
     ]
 }
 

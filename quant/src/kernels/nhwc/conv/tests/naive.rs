@@ -78,8 +78,10 @@ pub(super) fn end(sums: &[f32], tail: &Tail<'_>) -> Vec<f32> {
                     None => value,
                 }
             }
-            Ending::Codes { lo, hi } if value.is_nan() => f32::from(lo.min(hi)),
-            Ending::Codes { lo, hi } => clamp(value, f32::from(lo), f32::from(hi)).round_ties_even(),
+            Ending::Codes { lo, hi, .. } if value.is_nan() => f32::from(lo.min(hi)),
+            Ending::Codes { lo, hi, zero } => {
+                clamp(value.round_ties_even() + f32::from(zero), f32::from(lo), f32::from(hi))
+            }
         }
     };
     sums.iter().enumerate().map(end).collect()
