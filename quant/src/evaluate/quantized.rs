@@ -3,13 +3,12 @@ use std::sync::{Mutex, PoisonError};
 
 use bitloop_core::bits::{Bits, Choice};
 use bitloop_core::graph::{Node, Point, PointKind};
-use bitloop_core::trial::Biases;
 use candle_core::Tensor;
 
 use super::EvaluateError;
 use crate::executor::{Pass, ScaleShift};
 use crate::network::Network;
-use crate::prepare::Prepared;
+use crate::prepare::{LayerBits, Prepared};
 use crate::quantizer::{Encoding, fake_quantize};
 
 /// Quantized weights by point and width, kept from one trial to the next: at most layers times widths.
@@ -46,7 +45,7 @@ impl<'a> Source<'a> {
             biases: BTreeMap::new(),
             outputs: BTreeMap::new(),
         };
-        let mut weight_scales: BTreeMap<&str, &[f32]> = BTreeMap::new();
+        let mut weights: BTreeMap<&str, (usize, Bits)> = BTreeMap::new();
         for (index, point) in self.prepared.points.iter().enumerate() {
             let bits = match choice(index) {
                 Choice::Float => continue,
@@ -57,11 +56,7 @@ impl<'a> Source<'a> {
                 PointKind::Weight => {
                     let weight = self.quantized_weight(index, point, (bits, encoding))?;
                     quantizers.weights.insert(point.node.as_str(), weight);
-                    weight_scales.insert(point.node.as_str(), encoding.scale());
-                    if let Some(bias) = self.prepared.corrected_bias(&point.node, bits) {
-                        let bias = bias.to_device(self.network.device())?;
-                        quantizers.biases.insert(point.node.as_str(), bias);
-                    }
+                    weights.insert(point.node.as_str(), (index, bits));
                 }
                 PointKind::Activation => {
                     let tensors = point.tensors.iter().map(|tensor| (tensor.as_str(), encoding));
@@ -69,9 +64,17 @@ impl<'a> Source<'a> {
                 }
             }
         }
-        match self.prepared.biases {
-            Biases::Float => {}
-            Biases::Int32 => self.round_biases(&mut quantizers, &weight_scales, &choice)?,
+        for (layer, input) in self.layer_inputs {
+            let Some(weight) = weights.get(layer.as_str()).copied() else { continue };
+            let input = input.and_then(|point| match choice(point) {
+                Choice::Float => None,
+                Choice::Bits(bits) => Some((point, bits)),
+            });
+            let bias = self.prepared.bias(LayerBits { name: layer, weight: Some(weight), input })?;
+            if let Some(bias) = bias {
+                let bias = Tensor::new(bias, self.network.device())?;
+                quantizers.biases.insert(layer.as_str(), bias);
+            }
         }
         Ok(quantizers)
     }
@@ -93,37 +96,6 @@ impl<'a> Source<'a> {
         let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(cache.entry(key).or_insert(quantized).clone())
     }
-
-    /// Rounds the bias of every layer with quantized weight and input to steps of both scales' product.
-    fn round_biases(
-        &self,
-        quantizers: &mut Quantizers<'a>,
-        weight_scales: &BTreeMap<&str, &[f32]>,
-        choice: &impl Fn(usize) -> Choice,
-    ) -> Result<(), EvaluateError> {
-        for (layer, input) in self.layer_inputs {
-            let (Some(scales), Some(input)) = (weight_scales.get(layer.as_str()), *input) else { continue };
-            let Choice::Bits(input_bits) = choice(input) else { continue };
-            let own = quantizers.biases.get(layer.as_str()).cloned().or_else(|| self.network.bias_of(layer));
-            let Some(bias) = own else { continue };
-            let input_scale = self.prepared.encoding(input, input_bits)?.scale()[0];
-            let values = bias.to_vec1::<f32>()?;
-            let rounded: Vec<f32> = values
-                .iter()
-                .zip(scales.iter().cycle())
-                .map(|(bias, scale)| round_to_int32(*bias, input_scale * scale))
-                .collect();
-            let rounded = Tensor::from_vec(rounded, bias.dims(), bias.device())?;
-            quantizers.biases.insert(layer.as_str(), rounded);
-        }
-        Ok(())
-    }
-}
-
-/// The nearest multiple of `step` whose factor fits 32 bits.
-fn round_to_int32(value: f32, step: f32) -> f32 {
-    let code = (f64::from(value) / f64::from(step)).round_ties_even();
-    (code.clamp(f64::from(i32::MIN), f64::from(i32::MAX)) * f64::from(step)) as f32
 }
 
 /// A walk with the quantizers in place.
@@ -170,7 +142,5 @@ impl Pass for QuantizedPass<'_> {
 
 /// Layers with the position of the activation point that their input is on, where there is one.
 pub(super) fn layer_inputs(prepared: &Prepared) -> Result<Vec<(String, Option<usize>)>, EvaluateError> {
-    let layers = prepared.model.graph.layer_costs_with(&prepared.points)?;
-    let position = |name: String| prepared.points.iter().position(|point| point.name == name);
-    Ok(layers.into_iter().map(|layer| (layer.node, layer.input_point.and_then(position))).collect())
+    Ok(prepared.layer_inputs()?)
 }

@@ -4,6 +4,7 @@
 //! may hurt is judged on images right behind it, and undone if it costs more than allowed.
 
 mod artifact;
+mod biases;
 mod chain;
 mod error;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use bitloop_core::trial::{BiasCorrection, PrepareSpec, PreparedStep};
 use candle_core::Tensor;
 
 pub use artifact::Prepared;
+pub(crate) use biases::LayerBits;
 pub use error::PrepareError;
 
 use crate::calibration::{Sample, Statistics, calibrate};
