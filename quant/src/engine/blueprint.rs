@@ -82,6 +82,8 @@ pub(super) struct Block {
     pub(super) range: [f32; 2],
     /// The point of the weight.
     pub(super) weight: Option<usize>,
+    /// The point that a layer's input is on, whose step its bias is rounded to.
+    pub(super) input: Option<usize>,
     /// The point of the output.
     pub(super) output: Option<usize>,
 }

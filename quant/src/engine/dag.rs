@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bitloop_core::bits::{Bits, Choice};
+use bitloop_core::bits::Bits;
 
 use super::kernel::Kernel;
 use super::repr::Repr;
@@ -37,8 +37,9 @@ pub(super) struct Step {
 pub(super) struct Key {
     pub(super) block: usize,
     pub(super) role: Role,
-    /// What the points of the weight and of the output get, where the step depends on them.
-    pub(super) choices: [Choice; 2],
+    /// Points and widths that the step depends on beside its inputs: of the weight, of what the bias is rounded to, and of
+    /// the output.
+    pub(super) on: [Option<(usize, Bits)>; 3],
     pub(super) inputs: Vec<StepId>,
 }
 
@@ -70,22 +71,17 @@ impl Dag {
         &self.steps[id.index()]
     }
 
-    /// Returns the step of a key, making it only if no config needed it before.
-    ///
-    /// Errors: those of `make`.
-    pub(super) fn ensure<E>(
-        &mut self,
-        key: Key,
-        make: impl FnOnce(&[Step]) -> Result<Step, E>,
-    ) -> Result<StepId, E> {
-        if let Some(id) = self.known.get(&key) {
-            return Ok(*id);
-        }
-        let step = make(&self.steps)?;
+    /// Returns the step of a key, if a config needed it before.
+    pub(super) fn find(&self, key: &Key) -> Option<StepId> {
+        self.known.get(key).copied()
+    }
+
+    /// Adds a step that no config needed before.
+    pub(super) fn push(&mut self, key: Key, step: Step) -> StepId {
         debug_assert!(step.inputs.iter().all(|input| input.index() < self.steps.len()));
         let id = StepId(u32::try_from(self.steps.len()).expect("a shard has fewer than 2^32 steps"));
         self.steps.push(step);
         self.known.insert(key, id);
-        Ok(id)
+        id
     }
 }

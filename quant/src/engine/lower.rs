@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitloop_core::bits::{Bits, Choice};
-use bitloop_core::trial::Numerics;
+use bitloop_core::trial::{Biases, Numerics};
 
 use super::blueprint::{Block, Blueprint, EVERYTHING, Work};
 use super::dag::{Dag, Key, Role, Step, StepId};
@@ -11,8 +11,8 @@ use super::error::EngineError;
 use super::kernel::{Finish, Kernel, Operand};
 use super::repr::{Codes, Repr, float_grid};
 use super::weights::{Layer, Weights};
-use crate::kernels::nhwc::{Ending, Grid, Isa, Out};
-use crate::prepare::Prepared;
+use crate::kernels::nhwc::{Curve, Ending, Grid, Isa, Out};
+use crate::prepare::{LayerBits, Prepared};
 use crate::quantizer::Encoding;
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -28,7 +28,6 @@ pub(super) struct Lowering<'a> {
 /// What a block's output is quantized to.
 #[derive(Clone, Copy)]
 pub(super) struct Target<'a> {
-    choice: Choice,
     /// Point and width, the mark of everything that lies on this grid.
     on: Option<(usize, Bits)>,
     encoding: Option<&'a Encoding>,
@@ -36,7 +35,7 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
-    const FLOAT: Self = Self { choice: Choice::Float, on: None, encoding: None, repr: Repr::Float };
+    const FLOAT: Self = Self { on: None, encoding: None, repr: Repr::Float };
 
     /// The grid, where values are stored as floats on one.
     pub(super) fn grid(&self) -> Option<Grid> {
@@ -80,26 +79,37 @@ impl<'a> Lowering<'a> {
         let mut steps: Vec<StepId> = Vec::with_capacity(blocks.len());
         for (index, block) in blocks.iter().enumerate() {
             let inputs = block.inputs.iter().map(|input| steps[*input]).collect();
-            let of = |point: Option<usize>| point.map_or(Choice::Float, choice);
-            let target = self.target(block, of(block.output))?;
-            let mut site = Site { lowering: self, dag, index, block, target };
-            let step = site.lower(inputs, of(block.weight), choice)?;
-            steps.push(step);
+            let target = self.target(bits_of(block.output, choice))?;
+            let weight = bits_of(block.weight, choice);
+            let bias = match self.prepared.biases {
+                Biases::Float => None,
+                Biases::Int32 => bits_of(block.input, choice),
+            };
+            let mut site = Site { lowering: self, dag, index, block, weight, bias, target };
+            steps.push(site.lower(inputs)?);
         }
-        let result = self.blueprint.result;
-        let block = &blocks[result];
-        let mut site = Site { lowering: self, dag, index: result, block, target: Target::FLOAT };
-        site.values(steps[result])
+        let (index, target) = (self.blueprint.result, Target::FLOAT);
+        let block = &blocks[index];
+        let mut site = Site { lowering: self, dag, index, block, weight: None, bias: None, target };
+        site.values(steps[index])
     }
 
-    fn target(&self, block: &Block, choice: Choice) -> Result<Target<'a>> {
-        let (Choice::Bits(bits), Some(point)) = (choice, block.output) else { return Ok(Target::FLOAT) };
+    fn target(&self, on: Option<(usize, Bits)>) -> Result<Target<'a>> {
+        let Some((point, bits)) = on else { return Ok(Target::FLOAT) };
         let encoding = self.prepared.encoding(point, bits)?;
         let repr = match (self.numerics, Codes::of(encoding)) {
             (Numerics::Exact, Some(codes)) => Repr::Codes(codes),
             _ => Repr::Float,
         };
-        Ok(Target { choice, on: Some((point, bits)), encoding: Some(encoding), repr })
+        Ok(Target { on, encoding: Some(encoding), repr })
+    }
+}
+
+/// A point that is quantized, and its width.
+fn bits_of(point: Option<usize>, choice: &dyn Fn(usize) -> Choice) -> Option<(usize, Bits)> {
+    match choice(point?) {
+        Choice::Float => None,
+        Choice::Bits(bits) => Some((point?, bits)),
     }
 }
 
@@ -109,18 +119,16 @@ struct Site<'s, 'a> {
     dag: &'s mut Dag,
     index: usize,
     block: &'s Block,
+    /// Point and width of a layer's weight, and of what its bias is rounded to.
+    weight: Option<(usize, Bits)>,
+    bias: Option<(usize, Bits)>,
     target: Target<'a>,
 }
 
-impl Site<'_, '_> {
-    fn lower(
-        &mut self,
-        inputs: Vec<StepId>,
-        weight: Choice,
-        choice: &dyn Fn(usize) -> Choice,
-    ) -> Result<StepId> {
+impl<'a> Site<'_, 'a> {
+    fn lower(&mut self, inputs: Vec<StepId>) -> Result<StepId> {
         match &self.block.work {
-            Work::Conv { .. } => self.conv(inputs[0], weight, choice),
+            Work::Conv { .. } => self.conv(inputs[0]),
             Work::Pass => self.grid(inputs[0], self.block.range),
             Work::Curve(_) if self.codes(inputs[0]).is_some() => self.table(inputs[0]),
             Work::MaxPool { .. }
@@ -133,13 +141,11 @@ impl Site<'_, '_> {
             }
             Work::Curve(_) | Work::PRelu | Work::Softmax { .. } | Work::Lrn { .. } | Work::Constant(_) => {
                 let inputs = self.all_values(&inputs)?;
-                let kernel = self.float_kernel()?;
-                let computed = self.add(Role::Work, Choice::Float, inputs, (kernel, Target::FLOAT))?;
+                let computed = self.add(Role::Work, inputs, Target::FLOAT, |site, _| site.float_kernel())?;
                 self.grid(computed, EVERYTHING)
             }
             Work::Pixels | Work::Add(_) | Work::Multiply(_) | Work::Norm | Work::Mean(_) => {
-                let kernel = self.finishing_kernel(&inputs)?;
-                self.add(Role::Work, Choice::Float, inputs, (kernel, self.target))
+                self.add(Role::Work, inputs, self.target, |site, inputs| Ok(site.finishing_kernel(inputs)))
             }
         }
     }
@@ -152,34 +158,36 @@ impl Site<'_, '_> {
         }
     }
 
-    /// Adds a step of this block unless it is there already.
+    /// Returns the step of this block that has a role; only if no config needed it before, it is added, and its kernel
+    /// made.
     fn add(
         &mut self,
         role: Role,
-        weight: Choice,
         inputs: Vec<StepId>,
-        (kernel, target): (Kernel, Target<'_>),
+        target: Target<'a>,
+        kernel: impl FnOnce(&Self, &[StepId]) -> Result<Kernel>,
     ) -> Result<StepId> {
-        let (block, index) = (self.block, self.index);
-        let key = Key { block: index, role, choices: [weight, target.choice], inputs: inputs.clone() };
+        // Codes become values once, whoever reads them.
+        let block = if role == Role::Values { self.dag.step(inputs[0]).block } else { self.index };
+        let [weight, bias] = if role == Role::Work { [self.weight, self.bias] } else { [None; 2] };
+        let key = Key { block, role, on: [weight, bias, target.on], inputs };
+        if let Some(known) = self.dag.find(&key) {
+            return Ok(known);
+        }
+        let kernel = kernel(self, &key.inputs)?;
         let (elements, macs) = match role {
-            Role::Work => (block.elements, block.macs),
-            Role::Values | Role::Grid => (self.dag.step(inputs[0]).elements, 0),
+            Role::Work => (self.block.elements, self.block.macs),
+            Role::Values | Role::Grid => (self.dag.step(key.inputs[0]).elements, 0),
         };
-        self.dag.ensure(key, |_| {
-            Ok(Step { block: index, kernel, inputs, repr: target.repr, on: target.on, elements, macs })
-        })
+        let (inputs, Target { repr, on, .. }) = (key.inputs.clone(), target);
+        Ok(self.dag.push(key, Step { block, kernel, inputs, repr, on, elements, macs }))
     }
 
     /// Returns a step's tensor as floats.
     fn values(&mut self, step: StepId) -> Result<StepId> {
-        match self.codes(step) {
-            None => Ok(step),
-            Some(codes) => {
-                let kernel = Kernel::Dequantize { zero: codes.zero, scale: codes.scale };
-                self.add(Role::Values, Choice::Float, vec![step], (kernel, Target::FLOAT))
-            }
-        }
+        let Some(Codes { zero, scale, .. }) = self.codes(step) else { return Ok(step) };
+        let kernel = Kernel::Dequantize { zero, scale };
+        self.add(Role::Values, vec![step], Target::FLOAT, |_, _| Ok(kernel))
     }
 
     fn all_values(&mut self, steps: &[StepId]) -> Result<Vec<StepId>> {
@@ -193,24 +201,8 @@ impl Site<'_, '_> {
         if range == EVERYTHING && is_there {
             return Ok(step);
         }
-        let clamp = |value: f32| {
-            if value < range[0] {
-                range[0]
-            } else if value > range[1] {
-                range[1]
-            } else {
-                value
-            }
-        };
-        let kernel = match (self.codes(step), target.repr) {
-            (Some(from), Repr::Codes(to)) => Kernel::table_to_codes(|code| to.code(clamp(from.value(code)))),
-            (Some(from), Repr::Float) => {
-                let nearest = |value| target.grid().map_or(value, |grid| grid.nearest(value));
-                Kernel::table_to_floats(|code| nearest(clamp(from.value(code))))
-            }
-            (None, _) => Kernel::store(self.target.repr, target.ending(range)),
-        };
-        self.add(Role::Grid, Choice::Float, vec![step], (kernel, target))
+        let from = self.codes(step);
+        self.add(Role::Grid, vec![step], target, |_, _| Ok(grid_kernel(from, &target, range)))
     }
 
     /// A function of one value on codes is a table.
@@ -218,18 +210,8 @@ impl Site<'_, '_> {
         let (Work::Curve(curve), Some(from)) = (&self.block.work, self.codes(input)) else {
             unreachable!("the caller has looked for a curve over codes")
         };
-        let values: [f32; 256] = std::array::from_fn(|code| from.value(code as u8));
-        let mut curved = [0.0; 256];
-        curve.apply(Isa::Scalar, &values, Ending::FLOAT, Out::Floats(&mut curved));
-        let grid = self.target.grid();
-        let kernel = match self.target.repr {
-            Repr::Codes(to) => Kernel::table_to_codes(|code| to.code(curved[usize::from(code)])),
-            Repr::Float => Kernel::table_to_floats(|code| {
-                let value = curved[usize::from(code)];
-                grid.map_or(value, |grid| grid.nearest(value))
-            }),
-        };
-        self.add(Role::Work, Choice::Float, vec![input], (kernel, self.target))
+        let (curve, target) = (*curve, self.target);
+        self.add(Role::Work, vec![input], target, |_, _| Ok(curve_table(curve, from, &target)))
     }
 
     /// Moves codes if all inputs are on one grid, and floats otherwise.
@@ -248,8 +230,9 @@ impl Site<'_, '_> {
             Repr::Codes(codes) if is_one_grid && fits(codes) => (inputs.to_vec(), first, on),
             _ => (self.all_values(inputs)?, Repr::Float, on.filter(|_| is_one_grid && fill == 0.0)),
         };
-        let kernel = Kernel::moving(&self.block.work, repr, self.lowering.weights.isa());
-        self.add(Role::Work, Choice::Float, inputs, (kernel, Target { on, repr, ..Target::FLOAT }))
+        self.add(Role::Work, inputs, Target { on, repr, ..Target::FLOAT }, |site, _| {
+            Ok(Kernel::moving(&site.block.work, repr, site.lowering.weights.isa()))
+        })
     }
 
     /// Kernels that read floats and give floats.
@@ -266,11 +249,11 @@ impl Site<'_, '_> {
     }
 
     /// Kernels that quantize what they give.
-    fn finishing_kernel(&self, inputs: &[StepId]) -> Result<Kernel> {
+    fn finishing_kernel(&self, inputs: &[StepId]) -> Kernel {
         let (block, target) = (self.block, &self.target);
         let operand = |step: StepId| Operand::of(self.dag.step(step).repr);
         let range = block.range;
-        Ok(match &block.work {
+        match &block.work {
             Work::Pixels => Kernel::pixels(&self.lowering.prepared.model.graph.input, target),
             Work::Add(repeats) => {
                 Kernel::add([operand(inputs[0]), operand(inputs[1])], *repeats, (target, range))
@@ -291,33 +274,71 @@ impl Site<'_, '_> {
                 Kernel::Mean { mean: Arc::clone(mean), own, finish }
             }
             _ => unreachable!("the caller passes these works only"),
-        })
+        }
     }
 
-    fn conv(&mut self, input: StepId, weight: Choice, choice: &dyn Fn(usize) -> Choice) -> Result<StepId> {
-        let weights = self.lowering.weights;
+    fn conv(&mut self, input: StepId) -> Result<StepId> {
         let on_codes = self.codes(input);
-        let layer = weights.layer(self.block, weight, on_codes.is_some())?;
-        let input = match layer {
-            Layer::Int(..) => input,
-            Layer::Float(..) => self.values(input)?,
+        let site = (self.index, self.block);
+        let layer = self.lowering.weights.layer(site, self.weight, on_codes.is_some())?;
+        let (input, own) = match (&layer, on_codes) {
+            (Layer::Int(..), Some(codes)) => (input, codes),
+            _ => (self.values(input)?, Codes { scale: 1.0, zero: 0, last: 0 }),
         };
-        let own = match (&layer, on_codes) {
-            (Layer::Int(..), Some(codes)) => codes,
-            _ => Codes { scale: 1.0, zero: 0, last: 0 },
-        };
-        let bias = weights.bias(self.block, weight, choice)?;
-        let [mut scale, mut shift] = [layer.scale(f64::from(own.scale)), bias];
-        if let Some([norm_scale, norm_shift]) = &self.block.norm {
+        self.add(Role::Work, vec![input], self.target, |site, _| site.layer_kernel(layer, own))
+    }
+
+    /// The kernel of a layer whose inputs are codes, or floats with a scale of 1.
+    fn layer_kernel(&self, layer: Layer, own: Codes) -> Result<Kernel> {
+        let block = self.block;
+        let at = LayerBits { name: &block.name, weight: self.weight, input: self.bias };
+        let bias = self.lowering.prepared.bias(at)?;
+        let mut scale = layer.scale(f64::from(own.scale));
+        let mut shift = bias.map_or_else(|| vec![0.0; scale.len()], |bias| wide(&bias));
+        if let Some([norm_scale, norm_shift]) = &block.norm {
             scale.iter_mut().zip(norm_scale).for_each(|(scale, norm)| *scale *= f64::from(*norm));
             let norms = norm_scale.iter().zip(norm_shift);
             shift.iter_mut().zip(norms).for_each(|(shift, (scale, norm))| {
                 *shift = *shift * f64::from(*scale) + f64::from(*norm);
             });
         }
-        let finish = self.target.finish(&scale, &shift, self.block.range);
-        let kernel = layer.kernel(own.zero, finish);
-        self.add(Role::Work, weight, vec![input], (kernel, self.target))
+        let finish = self.target.finish(&scale, &shift, block.range);
+        Ok(layer.kernel(own.zero, finish))
+    }
+}
+
+/// Clamps values, which may be codes, to `range` and puts them on the target's grid.
+fn grid_kernel(from: Option<Codes>, target: &Target<'_>, range: [f32; 2]) -> Kernel {
+    let clamp = |value: f32| {
+        if value < range[0] {
+            range[0]
+        } else if value > range[1] {
+            range[1]
+        } else {
+            value
+        }
+    };
+    match from {
+        None => Kernel::store(target.repr, target.ending(range)),
+        Some(from) => table(target, |code| clamp(from.value(code))),
+    }
+}
+
+fn curve_table(curve: Curve<'static>, from: Codes, target: &Target<'_>) -> Kernel {
+    let values: [f32; 256] = std::array::from_fn(|code| from.value(code as u8));
+    let mut curved = [0.0; 256];
+    curve.apply(Isa::Scalar, &values, Ending::FLOAT, Out::Floats(&mut curved));
+    table(target, |code| curved[usize::from(code)])
+}
+
+/// The table of a function from codes to values, which go onto the target's grid.
+fn table(target: &Target<'_>, value: impl Fn(u8) -> f32) -> Kernel {
+    match target.repr {
+        Repr::Codes(to) => Kernel::table_to_codes(|code| to.code(value(code))),
+        Repr::Float => {
+            let grid = target.grid();
+            Kernel::table_to_floats(|code| grid.map_or(value(code), |grid| grid.nearest(value(code))))
+        }
     }
 }
 

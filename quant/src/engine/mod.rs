@@ -63,7 +63,7 @@ impl Engine {
         isa: Isa,
     ) -> Result<Self, EngineError> {
         let blueprint = Blueprint::new(&prepared, until)?;
-        let weights = Weights::new(Arc::clone(&prepared), isa)?;
+        let weights = Weights::new(Arc::clone(&prepared), isa);
         Ok(Self { prepared, blueprint, weights, numerics })
     }
 

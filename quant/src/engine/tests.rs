@@ -1,10 +1,11 @@
 mod means;
+mod sharing;
 
 use std::sync::Arc;
 
 use bitloop_core::bits::{Bits, Choice};
-use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Pool, Shape};
-use bitloop_core::trial::{ImageRange, Numerics};
+use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, PointKind, Pool, Shape};
+use bitloop_core::trial::{Biases, ImageRange, Numerics};
 use candle_core::{Device, Tensor};
 
 use super::*;
@@ -71,7 +72,11 @@ fn graph() -> Graph {
 }
 
 fn everything() -> Arc<Prepared> {
-    let graph = graph();
+    random(graph())
+}
+
+/// A network with drawn weights.
+fn random(graph: Graph) -> Arc<Prepared> {
     let mut rng = rng(7, 0);
     let tensors = expected_tensors(&graph).unwrap().into_iter().map(|(name, shape)| {
         let values = (0..shape.iter().product()).map(|_| rng.normal() as f32 * 0.4);
@@ -184,6 +189,31 @@ fn instructions_blocks_and_company_change_no_bit() {
             }
         }
     }
+}
+
+#[test]
+fn a_bias_is_rounded_to_the_width_of_the_point_that_its_input_is_said_to_be_on() {
+    let mut prepared = Arc::unwrap_or_clone(everything());
+    prepared.biases = Biases::Int32;
+    // The stem's input takes its step from a point that changes nothing in the input itself.
+    let position = |name: &str| prepared.points.iter().position(|point| point.name == name);
+    let point = position("lrn.output").expect("a normalization has a point");
+    let input = position("input.output").expect("the input has a point");
+    assert!(input < point, "what comes later wins");
+    prepared.points[point].passed_on.push(INPUT.to_owned());
+    let prepared = Arc::new(prepared);
+    let mut low = vec![bits(8); prepared.points.len()];
+    low[point] = bits(2);
+    let configs = [vec![bits(8); prepared.points.len()], low];
+    let engine = engine(&prepared, Numerics::Exact, Isa::best());
+
+    let (together, _) = computed(&engine, &configs, 32, PLENTY);
+
+    let alone: Vec<Vec<f32>> = configs
+        .iter()
+        .map(|config| computed(&engine, std::slice::from_ref(config), 32, PLENTY).0.remove(0))
+        .collect();
+    assert!(equal_bits(&together, &alone));
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! Weights as kernels want them, kept from one bit config to the next.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitloop_core::bits::Choice;
-use bitloop_core::trial::Biases;
+use bitloop_core::bits::Bits;
 use candle_core::Tensor;
 
 use super::blueprint::{Block, Work};
@@ -12,7 +11,7 @@ use super::error::EngineError;
 use super::kernel::{Finish, Kernel};
 use crate::kernels::nhwc::{ConvShape, FloatConv, FloatDepthwise, INT_DEPTH_MAX, IntConv, IntDepthwise, Isa};
 use crate::prepare::Prepared;
-use crate::quantizer::{self, Encoding};
+use crate::quantizer::{self, Encoding, QuantError};
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -56,6 +55,16 @@ impl Layer {
         }
     }
 
+    /// Where the weight lies, which tells it from all others.
+    fn address(&self) -> usize {
+        match self {
+            Self::Float(FloatLayer::Dense(conv), _) => Arc::as_ptr(conv).addr(),
+            Self::Float(FloatLayer::Depthwise(conv), _) => Arc::as_ptr(conv).addr(),
+            Self::Int(IntLayer::Dense(conv), _) => Arc::as_ptr(conv).addr(),
+            Self::Int(IntLayer::Depthwise(conv), _) => Arc::as_ptr(conv).addr(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Float(FloatLayer::Dense(conv), _) => conv.bytes(),
@@ -66,29 +75,21 @@ impl Layer {
     }
 }
 
-/// A weight's point, what it gets, and whether its input is in codes.
-type Key = (String, Choice, bool);
+/// A block, the width of its weight (none if float), and whether its input is in codes.
+type Key = (usize, Option<Bits>, bool);
 
 /// The weights of one prepared network, packed when they are first needed.
 pub(super) struct Weights {
     prepared: Arc<Prepared>,
     isa: Isa,
-    /// The activation point that each layer's input is on.
-    layer_inputs: BTreeMap<String, Option<usize>>,
     /// At most layers times widths, each in two forms.
     packed: Mutex<HashMap<Key, Layer>>,
 }
 
 impl Weights {
     /// Packs nothing yet.
-    ///
-    /// Errors: `Graph`.
-    pub(super) fn new(prepared: Arc<Prepared>, isa: Isa) -> Result<Self> {
-        let layers = prepared.model.graph.layer_costs_with(&prepared.points)?;
-        let position = |name: String| prepared.points.iter().position(|point| point.name == name);
-        let inputs = layers.into_iter().map(|layer| (layer.node, layer.input_point.and_then(position)));
-        let layer_inputs = inputs.collect();
-        Ok(Self { prepared, isa, layer_inputs, packed: Mutex::default() })
+    pub(super) fn new(prepared: Arc<Prepared>, isa: Isa) -> Self {
+        Self { prepared, isa, packed: Mutex::default() }
     }
 
     pub(super) fn isa(&self) -> Isa {
@@ -97,7 +98,11 @@ impl Weights {
 
     /// Bytes of everything that is packed.
     pub(super) fn bytes(&self) -> usize {
-        self.packed.lock().unwrap_or_else(PoisonError::into_inner).values().map(Layer::bytes).sum()
+        let packed = self.packed();
+        // A layer may be found in two ways.
+        let layers: BTreeMap<usize, usize> =
+            packed.values().map(|layer| (layer.address(), layer.bytes())).collect();
+        layers.values().sum()
     }
 
     /// Returns a parameter's values in the order of the model file.
@@ -112,51 +117,71 @@ impl Weights {
         }
     }
 
-    /// Returns a block's weight with what its point gets, in codes if its input is and they fit 8 bits around zero.
-    pub(super) fn layer(&self, block: &Block, choice: Choice, on_codes: bool) -> Result<Layer> {
-        let key = (block.name.clone(), choice, on_codes);
-        let known = self.packed.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    /// Returns a block's weight at a width, in codes if its input is and they fit 8 bits around zero.
+    ///
+    /// `weight` is the weight's point and width; none for its values as they are.
+    ///
+    /// Errors: `Weight`, `Quantizer`, `Prepared`.
+    pub(super) fn layer(
+        &self,
+        (index, block): (usize, &Block),
+        weight: Option<(usize, Bits)>,
+        on_codes: bool,
+    ) -> Result<Layer> {
+        let on_codes = on_codes && weight.is_some();
+        let key = (index, weight.map(|(_, bits)| bits), on_codes);
+        let known = self.packed().get(&key).cloned();
         if let Some(layer) = known {
             return Ok(layer);
         }
-        let layer = self.pack(block, choice, on_codes)?;
-        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(packed.entry(key).or_insert(layer).clone())
-    }
-
-    fn pack(&self, block: &Block, choice: Choice, on_codes: bool) -> Result<Layer> {
-        let Work::Conv { shape, is_depthwise } = &block.work else {
-            unreachable!("only layers have weights")
+        let layer = match weight {
+            None => self.values(block)?,
+            Some(weight) if on_codes => match self.integers(block, weight)? {
+                Some(layer) => layer,
+                // The form for inputs of floats, which is packed once.
+                None => self.layer((index, block), Some(weight), false)?,
+            },
+            Some(weight) => self.quantized_values(block, weight)?,
         };
-        let weight = self.tensor(&block.name, "weight")?;
-        let Some((encoding, point)) = self.encoding(block, choice)? else {
-            let values = weight.flatten_all()?.to_vec1::<f32>()?;
-            return Ok(self.float(*shape, *is_depthwise, &values));
-        };
-        let quantizer = |source| EngineError::Quantizer { point: point.to_owned(), source };
-        if on_codes && shape.depth() <= INT_DEPTH_MAX {
-            let codes = quantizer::integer_codes(weight, encoding).map_err(quantizer)?;
-            let codes = codes.flatten_all()?.to_vec1::<i64>()?;
-            if let Some(steps) = around_zero(&codes, encoding, shape.out_channels) {
-                return Ok(self.int(*shape, *is_depthwise, (&steps, encoding)));
-            }
-        }
-        let values = quantizer::fake_quantize(weight, encoding).map_err(quantizer)?;
-        let values = values.flatten_all()?.to_vec1::<f32>()?;
-        Ok(self.float(*shape, *is_depthwise, &values))
+        Ok(self.packed().entry(key).or_insert(layer).clone())
     }
 
-    fn encoding(&self, block: &Block, choice: Choice) -> Result<Option<(&Encoding, &str)>> {
-        match (choice, block.weight) {
-            (Choice::Bits(bits), Some(point)) => {
-                let encoding = self.prepared.encoding(point, bits)?;
-                Ok(Some((encoding, &self.prepared.points[point].name)))
-            }
-            _ => Ok(None),
-        }
+    fn packed(&self) -> MutexGuard<'_, HashMap<Key, Layer>> {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn float(&self, shape: ConvShape, is_depthwise: bool, values: &[f32]) -> Layer {
+    fn values(&self, block: &Block) -> Result<Layer> {
+        let values = self.tensor(&block.name, "weight")?.flatten_all()?.to_vec1::<f32>()?;
+        Ok(self.float(block, &values))
+    }
+
+    fn quantized_values(&self, block: &Block, (point, bits): (usize, Bits)) -> Result<Layer> {
+        let (weight, encoding) = (self.tensor(&block.name, "weight")?, self.prepared.encoding(point, bits)?);
+        let values =
+            quantizer::fake_quantize(weight, encoding).map_err(|source| self.refused(point, source))?;
+        Ok(self.float(block, &values.flatten_all()?.to_vec1::<f32>()?))
+    }
+
+    /// The weight in codes; none if they do not fit 8 bits around zero, or their sums 32 bits.
+    fn integers(&self, block: &Block, (point, bits): (usize, Bits)) -> Result<Option<Layer>> {
+        let (shape, _) = convolution(block);
+        if shape.depth() > INT_DEPTH_MAX {
+            return Ok(None);
+        }
+        let (weight, encoding) = (self.tensor(&block.name, "weight")?, self.prepared.encoding(point, bits)?);
+        let codes =
+            quantizer::integer_codes(weight, encoding).map_err(|source| self.refused(point, source))?;
+        let codes = codes.flatten_all()?.to_vec1::<i64>()?;
+        let steps = around_zero(&codes, encoding, shape.out_channels);
+        Ok(steps.map(|steps| self.int(block, (&steps, encoding))))
+    }
+
+    fn refused(&self, point: usize, source: QuantError) -> EngineError {
+        EngineError::Quantizer { point: self.prepared.points[point].name.clone(), source }
+    }
+
+    fn float(&self, block: &Block, values: &[f32]) -> Layer {
+        let (shape, is_depthwise) = convolution(block);
         let layer = match is_depthwise {
             false => FloatLayer::Dense(Arc::new(FloatConv::new(self.isa, shape, values))),
             true => {
@@ -167,7 +192,8 @@ impl Weights {
         Layer::Float(layer, shape.out_channels)
     }
 
-    fn int(&self, shape: ConvShape, is_depthwise: bool, (steps, encoding): (&[i8], &Encoding)) -> Layer {
+    fn int(&self, block: &Block, (steps, encoding): (&[i8], &Encoding)) -> Layer {
+        let (shape, is_depthwise) = convolution(block);
         let layer = match is_depthwise {
             false => IntLayer::Dense(Arc::new(IntConv::new(self.isa, shape, steps))),
             true => {
@@ -178,46 +204,13 @@ impl Weights {
         let scales = encoding.scale().iter().copied().cycle().take(shape.out_channels);
         Layer::Int(layer, scales.collect())
     }
+}
 
-    /// Returns the bias of a block's layer per output channel, corrected for the width of its weight.
-    ///
-    /// `choice` says what the point at a position gets.
-    pub(super) fn bias(
-        &self,
-        block: &Block,
-        weight: Choice,
-        choice: &dyn Fn(usize) -> Choice,
-    ) -> Result<Vec<f64>> {
-        let Work::Conv { shape, .. } = &block.work else { unreachable!("only layers have biases") };
-        let corrected = match weight {
-            Choice::Bits(bits) => self.prepared.corrected_bias(&block.name, bits),
-            Choice::Float => None,
-        };
-        let own = self.prepared.model.weights.get(&format!("{}.bias", block.name));
-        let Some(bias) = corrected.or(own) else { return Ok(vec![0.0; shape.out_channels]) };
-        let bias = bias.to_vec1::<f32>()?;
-        let Some(steps) = self.bias_steps(block, weight, choice)? else {
-            return Ok(bias.into_iter().map(f64::from).collect());
-        };
-        let rounded = bias.iter().zip(steps.iter().cycle()).map(|(bias, step)| round_to_int32(*bias, *step));
-        Ok(rounded.map(f64::from).collect())
-    }
-
-    /// The step of a bias per output channel, where biases are rounded and both weight and input are quantized.
-    fn bias_steps(
-        &self,
-        block: &Block,
-        weight: Choice,
-        choice: &dyn Fn(usize) -> Choice,
-    ) -> Result<Option<Vec<f32>>> {
-        let input = self.layer_inputs.get(&block.name).copied().flatten();
-        let (Biases::Int32, Some(input)) = (self.prepared.biases, input) else { return Ok(None) };
-        let (Choice::Bits(input_bits), Some((encoding, _))) = (choice(input), self.encoding(block, weight)?)
-        else {
-            return Ok(None);
-        };
-        let input_step = self.prepared.encoding(input, input_bits)?.scale()[0];
-        Ok(Some(encoding.scale().iter().map(|step| input_step * step).collect()))
+/// A layer's extents, and whether it is depthwise.
+fn convolution(block: &Block) -> (ConvShape, bool) {
+    match block.work {
+        Work::Conv { shape, is_depthwise } => (shape, is_depthwise),
+        _ => unreachable!("only layers have weights"),
     }
 }
 
@@ -229,10 +222,4 @@ fn around_zero(codes: &[i64], encoding: &Encoding, channels: usize) -> Option<Ve
         codes.iter().map(move |code| i8::try_from(code + i64::from(*offset)).ok())
     });
     steps.collect()
-}
-
-/// The nearest multiple of `step` whose factor fits 32 bits.
-fn round_to_int32(value: f32, step: f32) -> f32 {
-    let code = (f64::from(value) / f64::from(step)).round_ties_even();
-    (code.clamp(f64::from(i32::MIN), f64::from(i32::MAX)) * f64::from(step)) as f32
 }

@@ -1,9 +1,9 @@
 //! From nodes to blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bitloop_core::graph::{Conv2d, INPUT, Node, Op, Pool};
+use bitloop_core::graph::{Conv2d, Graph, INPUT, Node, Op, Pool};
 use candle_core::Tensor;
 
 use super::{Block, Blueprint, EVERYTHING, Mean, Places, Work};
@@ -18,8 +18,9 @@ use crate::prepare::Prepared;
 enum Bound {
     /// A block's output, as it is.
     Whole(usize),
-    /// A block's output, of this shape, moved; no block does it as long as only moves follow.
-    Moved { block: usize, shape: Vec<usize>, map: Map },
+    /// A block's output, of this shape, moved; no block does it as long as only moves follow, and `made` does it where
+    /// something else has read it.
+    Moved { block: usize, shape: Vec<usize>, map: Map, made: Option<usize> },
 }
 
 /// Joins nodes into blocks, one after another.
@@ -29,6 +30,8 @@ pub(in crate::engine) struct Builder<'a> {
     shapes: BTreeMap<&'a str, Vec<usize>>,
     readers: BTreeMap<&'a str, Vec<&'a Node>>,
     places: Places,
+    /// Layers with the position of the activation point that their input is on.
+    layer_inputs: BTreeMap<String, Option<usize>>,
     bound: BTreeMap<&'a str, Bound>,
     blocks: Vec<Block>,
 }
@@ -38,10 +41,9 @@ type Result<T> = std::result::Result<T, EngineError>;
 impl<'a> Builder<'a> {
     pub(super) fn new(prepared: &'a Prepared, until: &str) -> Result<Self> {
         let graph = &prepared.model.graph;
-        let end = graph.nodes.iter().position(|node| node.name == until).map_or(0, |last| last + 1);
-        let nodes: Vec<&Node> = graph.nodes[..end].iter().collect();
+        let nodes = leading_to(graph, until);
         let inferred = graph.shapes()?;
-        let shapes = nodes.iter().zip(inferred).map(|(node, shape)| (node.name.as_str(), shape.0));
+        let shapes = graph.nodes.iter().zip(inferred).map(|(node, shape)| (node.name.as_str(), shape.0));
         let mut shapes: BTreeMap<&str, Vec<usize>> = shapes.collect();
         shapes.insert(INPUT, graph.input.shape.0.clone());
         let mut readers: BTreeMap<&str, Vec<&Node>> = BTreeMap::new();
@@ -51,9 +53,9 @@ impl<'a> Builder<'a> {
             }
         }
         let places = Places::new(&prepared.points);
-        let builder =
-            Self { prepared, nodes, shapes, readers, places, bound: BTreeMap::new(), blocks: Vec::new() };
-        Ok(builder)
+        let layer_inputs = prepared.layer_inputs()?.into_iter().collect();
+        let (bound, blocks) = (BTreeMap::new(), Vec::new());
+        Ok(Self { prepared, nodes, shapes, readers, places, layer_inputs, bound, blocks })
     }
 
     pub(super) fn finish(mut self, until: &str) -> Result<Blueprint> {
@@ -79,8 +81,14 @@ impl<'a> Builder<'a> {
     /// Returns the block that holds a tensor in its stored order, making one if values have to move for it.
     fn whole(&mut self, tensor: &str) -> usize {
         match self.bound[tensor].clone() {
-            Bound::Whole(block) => block,
-            Bound::Moved { block, map, .. } => self.moved(tensor, block, map),
+            Bound::Whole(block) | Bound::Moved { made: Some(block), .. } => block,
+            Bound::Moved { block, map, made: None, .. } => {
+                let moved = self.moved(tensor, block, map);
+                if let Some(Bound::Moved { made, .. }) = self.bound.get_mut(tensor) {
+                    *made = Some(moved);
+                }
+                moved
+            }
         }
     }
 
@@ -128,13 +136,13 @@ impl<'a> Builder<'a> {
         let own = own.expect("the caller passes operators that move values");
         let joined = match &self.bound[input] {
             Bound::Whole(block) => Some((*block, self.shapes[input].clone(), own.clone())),
-            Bound::Moved { block, shape, map } => map.then(&own).map(|map| (*block, shape.clone(), map)),
+            Bound::Moved { block, shape, map, .. } => map.then(&own).map(|map| (*block, shape.clone(), map)),
         };
         let (block, shape, map) = match joined {
             Some(joined) => joined,
             None => (self.whole(input), self.shapes[input].clone(), own),
         };
-        self.bound.insert(output, Bound::Moved { block, shape, map });
+        self.bound.insert(output, Bound::Moved { block, shape, map, made: None });
         self.quantize(node);
     }
 
@@ -159,6 +167,7 @@ impl<'a> Builder<'a> {
         let mut block = Block::new(&node.name, work, inputs, self.elements(&node.name));
         block.macs = macs;
         block.weight = self.places.weights.get(&node.name).copied();
+        block.input = self.layer_inputs.get(&node.name).copied().flatten();
         if let Op::BatchNorm { eps } = node.op {
             block.norm = Some(self.norm(node, eps)?);
         }
@@ -262,7 +271,7 @@ impl<'a> Builder<'a> {
     fn linear(&mut self, node: &'a Node, out_features: usize) -> (Work, Vec<usize>) {
         let input = node.inputs[0].as_str();
         let (block, window, channels) = match &self.bound[input] {
-            Bound::Moved { block, shape, map } if shape.len() == 3 && *map == Map::to_logical(shape) => {
+            Bound::Moved { block, shape, map, .. } if shape.len() == 3 && *map == Map::to_logical(shape) => {
                 (*block, Window::covering([shape[1], shape[2]]), shape[0])
             }
             _ => (self.whole(input), Window::pixelwise([1, 1]), self.elements(input)),
@@ -278,14 +287,13 @@ impl<'a> Builder<'a> {
         let output = self.out(node).to_vec();
         if let [left, right] = node.inputs.as_slice() {
             let shape = |input: &String| self.shapes[input.as_str()].clone();
-            let per_channel = [output[0], 1, 1];
             let (large, small) = if shape(left) == output { (left, right) } else { (right, left) };
-            if shape(large) == output
-                && shape(small) == per_channel
-                && output.len() == 3
-                && output != per_channel
+            if let [channels, height, width] = output[..]
+                && shape(large) == output
+                && shape(small) == [channels, 1, 1]
+                && height * width > 1
             {
-                let repeats = Repeats::Pixels { pixels: output[1] * output[2], channels: output[0] };
+                let repeats = Repeats::Pixels { pixels: height * width, channels };
                 return (vec![self.whole(large), self.whole(small)], repeats);
             }
         }
@@ -358,8 +366,8 @@ impl<'a> Builder<'a> {
 impl Block {
     fn new(name: &str, work: Work, inputs: Vec<usize>, elements: usize) -> Self {
         let name = name.to_owned();
-        let (norm, weight, output) = (None, None, None);
-        Self { name, work, inputs, elements, macs: 0, norm, range: EVERYTHING, weight, output }
+        let (norm, weight, input, output) = (None, None, None, None);
+        Self { name, work, inputs, elements, macs: 0, norm, range: EVERYTHING, weight, input, output }
     }
 
     fn is_clamped(&self) -> bool {
@@ -381,6 +389,20 @@ impl Mean {
         let reciprocal = 1.0 / count as f64;
         Self { window: Window::covering(size), channels, reciprocal, by_position: None }
     }
+}
+
+/// The nodes that lead to `until`, in order; what nothing reads takes no part.
+fn leading_to<'a>(graph: &'a Graph, until: &str) -> Vec<&'a Node> {
+    let mut needed = BTreeSet::from([until]);
+    let mut nodes = Vec::new();
+    for node in graph.nodes.iter().rev() {
+        if needed.contains(node.name.as_str()) {
+            needed.extend(node.inputs.iter().map(String::as_str));
+            nodes.push(node);
+        }
+    }
+    nodes.reverse();
+    nodes
 }
 
 /// What a rectifier clamps to.
