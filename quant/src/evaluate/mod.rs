@@ -32,7 +32,7 @@ use crate::model::Model;
 use crate::network::{self, Network};
 use crate::prepare::Prepared;
 use quantized::{QuantizedPass, Source, WeightCache, layer_inputs};
-use score::Score;
+use score::{Reference, Score};
 
 /// Images of a block on a CPU: few enough that a layer's tensors stay near the core, enough to feed the kernels.
 const BLOCK_IMAGES: usize = PART_STEP_IMAGES as usize;
@@ -77,6 +77,8 @@ enum Computed {
 struct BlockReferences {
     /// `(images, classes)`.
     float: Vec<f32>,
+    /// What normalizes the probabilities of each image.
+    float_norms: Vec<f64>,
     baseline: Vec<Score>,
 }
 
@@ -236,7 +238,7 @@ impl Evaluator {
         for (block, positions) in &pieces {
             let known = self.known(*block);
             let images = self.per_image(positions, &known.float);
-            let right = images.filter(|(logits, label)| score::score(logits, *label).correct);
+            let right = images.filter(|(logits, label)| score::is_correct(logits, *label));
             references.float_correct += right.count() as u64;
             let right = known.baseline.iter().filter(|score| score.correct);
             references.baseline_correct += right.count() as u64;
@@ -284,8 +286,12 @@ impl Evaluator {
         let first = positions.start - self.blocks[*block].start;
         let mut sums = Evaluation::default();
         for (image, (logits, label)) in (first..).zip(self.per_image(positions, logits)) {
-            let float = row(&known.float, image, logits.len());
-            sums.add(&score::evaluation(logits, label, float, &known.baseline[image]));
+            let reference = Reference {
+                float: row(&known.float, image, logits.len()),
+                float_norm: known.float_norms[image],
+                baseline: &known.baseline[image],
+            };
+            sums.add(&score::evaluation(logits, label, reference));
         }
         Ok(sums)
     }
@@ -311,10 +317,12 @@ impl Evaluator {
         for ((block, positions), logits) in missing.iter().zip(logits) {
             let [float, baseline] = <[_; 2]>::try_from(logits).expect("two networks were asked for");
             let (float, baseline) = (float?, baseline?);
+            let norms = self.per_image(positions, &float).map(|(logits, _)| score::log_sum_exp(logits));
+            let float_norms = norms.collect();
             let scores = self.per_image(positions, &baseline);
             let baseline = scores.map(|(logits, label)| score::score(logits, label)).collect();
             // If another thread was first, its numbers are the same.
-            let _ = self.references[*block].set(BlockReferences { float, baseline });
+            let _ = self.references[*block].set(BlockReferences { float, float_norms, baseline });
         }
         Ok(true)
     }

@@ -11,6 +11,17 @@ pub(super) struct Score {
     pub(super) correct: bool,
     correct_top5: bool,
     loss: f64,
+    /// [`log_sum_exp`] of the logits.
+    norm: f64,
+}
+
+/// What an image's logits are compared with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reference<'a> {
+    /// The float network's logits, and their [`log_sum_exp`].
+    pub(super) float: &'a [f32],
+    pub(super) float_norm: f64,
+    pub(super) baseline: &'a Score,
 }
 
 /// Scores logits against a label.
@@ -18,16 +29,25 @@ pub(super) struct Score {
 /// The label's rank counts larger logits and equal ones of earlier classes, so the first maximum wins.
 /// The loss is the cross-entropy `log(sum(exp(logits))) - logits[label]`.
 pub(super) fn score(logits: &[f32], label: usize) -> Score {
-    let own = logits[label];
-    let before = logits.iter().enumerate();
-    let rank = before.filter(|(class, logit)| **logit > own || (**logit == own && *class < label)).count();
-    Score { correct: rank == 0, correct_top5: rank < TOP, loss: log_sum_exp(logits) - f64::from(own) }
+    let (rank, norm) = (rank(logits, label), log_sum_exp(logits));
+    let loss = norm - f64::from(logits[label]);
+    Score { correct: rank == 0, correct_top5: rank < TOP, loss, norm }
 }
 
-/// Returns the sums of one image.
-///
-/// `float` are the float network's logits and `baseline` the baseline's score of the same image.
-pub(super) fn evaluation(logits: &[f32], label: usize, float: &[f32], baseline: &Score) -> Evaluation {
+/// Whether no other class has a larger logit, nor an earlier one an equal one.
+pub(super) fn is_correct(logits: &[f32], label: usize) -> bool {
+    rank(logits, label) == 0
+}
+
+fn rank(logits: &[f32], label: usize) -> usize {
+    let own = logits[label];
+    let before = logits.iter().enumerate();
+    before.filter(|(class, logit)| **logit > own || (**logit == own && *class < label)).count()
+}
+
+/// Returns the sums of one image, compared with the other networks' logits of the same image.
+pub(super) fn evaluation(logits: &[f32], label: usize, reference: Reference<'_>) -> Evaluation {
+    let Reference { float, float_norm, baseline } = reference;
     let this = score(logits, label);
     let difference = this.loss - baseline.loss;
     let pairs = || float.iter().zip(logits).map(|(f, l)| (f64::from(*f), f64::from(*l)));
@@ -40,15 +60,16 @@ pub(super) fn evaluation(logits: &[f32], label: usize, float: &[f32], baseline: 
         loss_sum: this.loss,
         loss_difference_sum: difference,
         loss_difference_squares: difference * difference,
-        kl_sum: divergence(float, logits),
+        kl_sum: divergence((float, float_norm), (logits, this.norm)),
         signal_sum: pairs().map(|(f, _)| f * f).sum(),
         noise_sum: pairs().map(|(f, l)| (f - l) * (f - l)).sum(),
     }
 }
 
 /// KL divergence of the class probabilities, `sum(p * log(p / q))`, in nats; never below zero.
-fn divergence(p_logits: &[f32], q_logits: &[f32]) -> f64 {
-    let (p_norm, q_norm) = (log_sum_exp(p_logits), log_sum_exp(q_logits));
+///
+/// Each side has its logits and their [`log_sum_exp`].
+fn divergence((p_logits, p_norm): (&[f32], f64), (q_logits, q_norm): (&[f32], f64)) -> f64 {
     let terms = p_logits.iter().zip(q_logits).map(|(p, q)| {
         let (log_p, log_q) = (f64::from(*p) - p_norm, f64::from(*q) - q_norm);
         libm::exp(log_p) * (log_p - log_q)
@@ -58,7 +79,7 @@ fn divergence(p_logits: &[f32], q_logits: &[f32]) -> f64 {
 }
 
 /// `log(sum(exp(x)))`, shifted by the maximum so that nothing overflows.
-fn log_sum_exp(logits: &[f32]) -> f64 {
+pub(super) fn log_sum_exp(logits: &[f32]) -> f64 {
     let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     let sum: f64 = logits.iter().map(|logit| libm::exp(f64::from(*logit) - max)).sum();
     max + libm::log(sum)
@@ -84,15 +105,18 @@ mod tests {
 
         let ln3 = 3.0_f32.ln();
         let expected = 0.5 * (0.5_f64 / 0.75).ln() + 0.5 * (0.5_f64 / 0.25).ln();
+        let divergence = |p: &[f32], q: &[f32]| divergence((p, log_sum_exp(p)), (q, log_sum_exp(q)));
         assert!((divergence(&[0.0, 0.0], &[ln3, 0.0]) - expected).abs() < 1e-7);
         assert_eq!(divergence(&[0.3, -2.0, 1.0], &[0.3, -2.0, 1.0]), 0.0);
     }
 
     #[test]
     fn discordant_images_count_on_one_side() {
-        let right = score(&[1.0, 0.0], 0);
+        let float = [1.0, 0.0];
+        let right = score(&float, 0);
+        let reference = Reference { float: &float, float_norm: log_sum_exp(&float), baseline: &right };
 
-        let lost = evaluation(&[0.0, 1.0], 0, &[1.0, 0.0], &right);
+        let lost = evaluation(&[0.0, 1.0], 0, reference);
 
         assert_eq!((lost.lost, lost.gained, lost.correct), (1, 0, 0));
         assert_eq!((lost.signal_sum, lost.noise_sum), (1.0, 2.0));
