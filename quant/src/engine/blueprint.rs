@@ -53,6 +53,13 @@ pub(super) enum Work {
     Pass,
 }
 
+impl Work {
+    /// Whether values stay what they are.
+    pub(super) fn only_moves(&self) -> bool {
+        matches!(self, Self::Move { .. } | Self::Permute { .. } | Self::Concat { .. } | Self::Join)
+    }
+}
+
 /// How means are taken.
 #[derive(Clone, Debug)]
 pub(super) struct Mean {

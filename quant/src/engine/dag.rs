@@ -62,7 +62,6 @@ pub(super) struct Dag {
 }
 
 impl Dag {
-    #[cfg(test)]
     pub(super) fn steps(&self) -> &[Step] {
         &self.steps
     }

@@ -33,6 +33,7 @@ use kernel::{Call, View};
 use lower::Lowering;
 use schedule::{Action, Schedule};
 use weights::Weights;
+use workspace::Tensor;
 pub(crate) use workspace::Workspace;
 
 /// One prepared network, ready to be computed at any of its widths.
@@ -77,12 +78,7 @@ impl Engine {
         configs: &[&(dyn Fn(usize) -> Choice + Sync)],
         budget: usize,
     ) -> Result<Plan, EngineError> {
-        let lowering = Lowering {
-            prepared: &self.prepared,
-            blueprint: &self.blueprint,
-            weights: &self.weights,
-            numerics: self.numerics,
-        };
+        let lowering = self.lowering();
         let mut dag = Dag::default();
         let results = configs.iter().map(|choice| lowering.lower(&mut dag, *choice));
         let results = results.collect::<Result<Vec<_>, _>>()?;
@@ -90,9 +86,46 @@ impl Engine {
         let elements = self.blueprint.blocks[self.blueprint.result].elements;
         Ok(Plan { isa: self.weights.isa(), dag, schedule, elements })
     }
+
+    fn lowering(&self) -> Lowering<'_> {
+        Lowering {
+            prepared: &self.prepared,
+            blueprint: &self.blueprint,
+            weights: &self.weights,
+            numerics: self.numerics,
+        }
+    }
 }
 
 impl Engine {
+    /// Returns the first node, in the order of the graph, whose output of an image is not finite with a config.
+    ///
+    /// Values that are filled in, as a padding by the lowest number is, count where something is computed from them.
+    ///
+    /// Shapes: `pixels` `(channels, height, width)` bytes. Errors: as [`Engine::plan`].
+    pub(crate) fn first_not_finite(
+        &self,
+        choice: &(dyn Fn(usize) -> Choice + Sync),
+        pixels: &[u8],
+    ) -> Result<Option<String>, EngineError> {
+        let mut dag = Dag::default();
+        self.lowering().lower(&mut dag, choice)?;
+        let call = Call { isa: self.weights.isa(), images: 1, pixels };
+        let mut tensors: Vec<Tensor> = Vec::with_capacity(dag.steps().len());
+        for step in dag.steps() {
+            let mut tensor = Tensor::new(step.repr, step.elements);
+            let views: Vec<View<'_>> =
+                step.inputs.iter().map(|input| tensors[input.index()].view()).collect();
+            step.kernel.run(&call, &views, tensor.out());
+            let block = &self.blueprint.blocks[step.block];
+            if !block.work.only_moves() && !tensor.is_finite() {
+                return Ok(Some(block.name.clone()));
+            }
+            tensors.push(tensor);
+        }
+        Ok(None)
+    }
+
     /// Bytes of the weights that are packed.
     pub(crate) fn packed_bytes(&self) -> usize {
         self.weights.bytes()

@@ -44,6 +44,43 @@ impl<T: Copy + Default> Buffer<T> {
     }
 }
 
+/// A tensor by itself.
+pub(super) enum Tensor {
+    Floats(Vec<f32>),
+    Codes(Vec<u8>),
+}
+
+impl Tensor {
+    pub(super) fn new(repr: Repr, elements: usize) -> Self {
+        match repr {
+            Repr::Codes(_) => Self::Codes(vec![0; elements]),
+            Repr::Float => Self::Floats(vec![0.0; elements]),
+        }
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        match self {
+            Self::Floats(values) => View::Floats(values),
+            Self::Codes(codes) => View::Codes(codes),
+        }
+    }
+
+    pub(super) fn out(&mut self) -> Out<'_> {
+        match self {
+            Self::Floats(values) => Out::Floats(values),
+            Self::Codes(codes) => Out::Codes(codes),
+        }
+    }
+
+    /// Whether there is no NaN and nothing infinite; codes are always finite.
+    pub(super) fn is_finite(&self) -> bool {
+        match self {
+            Self::Floats(values) => values.iter().all(|value| value.is_finite()),
+            Self::Codes(_) => true,
+        }
+    }
+}
+
 impl Workspace {
     /// Makes every slot large enough.
     pub(super) fn fit(&mut self, slots: &[Slot], images: usize) {

@@ -55,7 +55,7 @@ pub enum EvaluateError {
     },
     /// A logit is NaN or infinite.
     #[error(
-        "logit {class} of image {image} is {value}; the network cannot be evaluated with this bit config"
+        "logit {class} of image {image} is {value}, and the output of node `{node}` is the first that is not finite; the network cannot be evaluated with this bit config"
     )]
     NotFinite {
         /// Position of the image in the data artifact.
@@ -64,6 +64,8 @@ pub enum EvaluateError {
         class: usize,
         /// The value.
         value: f32,
+        /// The first node whose output has a value for this image that is NaN or infinite.
+        node: String,
     },
     /// A weight cannot be quantized.
     #[error("point `{point}`: {source}")]

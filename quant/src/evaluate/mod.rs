@@ -6,6 +6,7 @@
 
 mod composed;
 mod error;
+mod finite;
 mod quantized;
 mod score;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use candle_core::{Device, Tensor};
 
 use composed::Composed;
 pub use error::EvaluateError;
+use finite::{BadLogit, check_finite};
 
 use crate::data::Images;
 use crate::engine::{Engine, Workspace};
@@ -208,17 +210,19 @@ impl Evaluator {
         let choices: Vec<Box<Choices<'_>>> = choices.collect();
         let sums = self.each_piece(&choices, &pieces, stop, |piece, logits| self.sums(piece, logits))?;
         let Some((blocks, work)) = sums else { return Ok(None) };
-        let mut totals: Vec<Evaluated> = choices.iter().map(|_| Ok(Evaluation::default())).collect();
+        let mut totals: Vec<Result<Evaluation, BadLogit>> =
+            choices.iter().map(|_| Ok(Evaluation::default())).collect();
         for parts in blocks {
             for (total, part) in totals.iter_mut().zip(parts) {
                 match (&mut *total, part) {
                     (Ok(total), Ok(part)) => total.add(&part),
-                    (Ok(_), Err(error)) => *total = Err(error),
+                    (Ok(_), Err(bad)) => *total = Err(bad),
                     (Err(_), _) => {}
                 }
             }
         }
-        let mut totals = totals.into_iter();
+        let totals = totals.into_iter().zip(&choices);
+        let mut totals = totals.map(|(total, choice)| total.map_err(|bad| self.locate(bad, choice)));
         let all = checked.into_iter().map(|checked| match checked {
             Ok(()) => totals.next().expect("every config without a mistake has a total"),
             Err(error) => Err(error),
@@ -280,8 +284,8 @@ impl Evaluator {
     }
 
     /// Sums over the images of a piece.
-    fn sums(&self, (block, positions): &Piece, logits: &[f32]) -> Evaluated {
-        self.check_finite(positions, logits)?;
+    fn sums(&self, (block, positions): &Piece, logits: &[f32]) -> Result<Evaluation, BadLogit> {
+        check_finite(positions, logits)?;
         let known = self.known(*block);
         let first = positions.start - self.blocks[*block].start;
         let mut sums = Evaluation::default();
@@ -311,12 +315,13 @@ impl Evaluator {
         let baseline = self.context.baseline;
         let choices: [Box<Choices<'_>>; 2] = [Box::new(|_| Choice::Float), Box::new(move |_| baseline)];
         let logits = self.each_piece(&choices, &missing, stop, |(_, positions), logits| {
-            self.check_finite(positions, logits).map(|()| logits.to_vec())
+            check_finite(positions, logits).map(|()| logits.to_vec())
         })?;
         let Some((logits, _)) = logits else { return Ok(false) };
         for ((block, positions), logits) in missing.iter().zip(logits) {
             let [float, baseline] = <[_; 2]>::try_from(logits).expect("two networks were asked for");
-            let (float, baseline) = (float?, baseline?);
+            let float = float.map_err(|bad| self.locate(bad, &choices[0]))?;
+            let baseline = baseline.map_err(|bad| self.locate(bad, &choices[1]))?;
             let norms = self.per_image(positions, &float).map(|(logits, _)| score::log_sum_exp(logits));
             let float_norms = norms.collect();
             let scores = self.per_image(positions, &baseline);
@@ -373,16 +378,6 @@ impl Evaluator {
 
     fn workspaces(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
         self.workspaces.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn check_finite(&self, positions: &Range<usize>, logits: &[f32]) -> Result<(), EvaluateError> {
-        let Some(index) = logits.iter().position(|logit| !logit.is_finite()) else { return Ok(()) };
-        let classes = (logits.len() / positions.len()).max(1);
-        Err(EvaluateError::NotFinite {
-            image: positions.start + index / classes,
-            class: index % classes,
-            value: logits[index],
-        })
     }
 
     /// Pairs every image's logits with its label.

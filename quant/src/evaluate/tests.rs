@@ -250,21 +250,43 @@ fn what_does_not_belong_together_is_refused() {
     assert!(matches!(error, EvaluateError::UnknownPoint { index: 99, .. }));
 }
 
-#[test]
-fn activations_that_overflow_are_named() {
+/// The network with all values of some tensors replaced.
+fn overflowing(replaced: &[(&str, f64)]) -> Model {
     let mut diverged = model(5);
-    let huge = (diverged.weights["depthwise.bias"].ones_like().unwrap() * 3e38).unwrap();
-    diverged.weights.insert("depthwise.bias".into(), huge);
-    let dense = (diverged.weights["dense.weight"].ones_like().unwrap() * 1e3).unwrap();
-    diverged.weights.insert("dense.weight".into(), dense);
+    for (name, value) in replaced {
+        let huge = (diverged.weights[*name].ones_like().unwrap() * *value).unwrap();
+        diverged.weights.insert((*name).to_owned(), huge);
+    }
+    diverged
+}
 
-    let mut materials = materials(Choice::Float, whole());
-    let mut broken = (*materials.prepared).clone();
-    broken.model = diverged;
-    materials.prepared = Arc::new(broken);
-    let evaluator = Evaluator::new(materials, 2, &Device::Cpu).unwrap();
-    let error = evaluator.evaluate(&BitConfig::baseline(), whole(), &AtomicBool::new(false)).unwrap_err();
-    assert!(matches!(error, EvaluateError::NotFinite { image: 0, .. }), "{error}");
+#[test]
+fn nodes_whose_output_overflows_are_named() {
+    let cases = [
+        (overflowing(&[("depthwise.weight", 3e38)]), "depthwise"),
+        (overflowing(&[("depthwise.bias", 3e38), ("dense.weight", 1e3)]), "dense"),
+    ];
+    for (diverged, expected) in cases {
+        for kernels in Kernels::available() {
+            for numerics in [Numerics::Float, Numerics::Exact] {
+                if kernels == Kernels::CANDLE && numerics == Numerics::Exact {
+                    continue;
+                }
+                let mut materials = materials(Choice::Float, whole());
+                materials.context.numerics = numerics;
+                let mut broken = (*materials.prepared).clone();
+                broken.model = diverged.clone();
+                materials.prepared = Arc::new(broken);
+                let evaluator = Evaluator::with_kernels(materials, 2, &Device::Cpu, kernels).unwrap();
+
+                let config = BitConfig::baseline();
+                let error = evaluator.evaluate(&config, whole(), &AtomicBool::new(false)).unwrap_err();
+
+                let EvaluateError::NotFinite { image, node, .. } = &error else { panic!("{error}") };
+                assert_eq!((*image, node.as_str()), (0, expected), "{numerics:?} {}", kernels.name());
+            }
+        }
+    }
 }
 
 #[test]

@@ -172,6 +172,10 @@ fn check_biases(model: &Model, corrected: &BTreeMap<(String, Bits), Tensor>) -> 
         if weight.and_then(|weight| weight.dims().first()) != Some(&bias.elem_count()) || bias.rank() != 1 {
             return Err(damaged(&format!("the corrected bias of `{layer}` does not fit")));
         }
+        let values = bias.to_vec1::<f32>().map_err(|error| damaged(&error))?;
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(damaged(&format!("the corrected bias of `{layer}` has the value {value}")));
+        }
     }
     Ok(())
 }

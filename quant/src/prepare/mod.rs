@@ -50,12 +50,14 @@ pub struct Materials<'a> {
 ///
 /// Nothing is computed on more than `threads` threads, and the result does not depend on their number.
 ///
-/// Errors: `Lanes`, and those of the parts, naming the transform, layer or point.
+/// Errors: `Lanes`; `Model` if the network is not valid, as with a weight that is NaN; and those of the parts, naming the
+/// transform, layer or point.
 pub fn prepare(
     materials: &Materials<'_>,
     threads: usize,
     stop: &AtomicBool,
 ) -> Result<Option<(Prepared, Vec<PreparedStep>)>, PrepareError> {
+    materials.model.check()?;
     // All of it, as kernels and the search for encodings split their work over the current pool. Else that is rayon's
     // global one, which has a thread for every core.
     lanes::pool(threads)?.install(|| Workshop { materials, threads, stop }.prepare())

@@ -283,6 +283,26 @@ fn activations_with_a_scale_per_channel_are_refused() {
 }
 
 #[test]
+fn tensors_that_are_not_finite_are_named() {
+    let spec = spec(&CHAIN, 1_000_000);
+    let nan = |tensor: &Tensor| (tensor.ones_like().unwrap() * f64::NAN).unwrap();
+    let mut model = model();
+    let images = Arc::new(images(&model));
+    let broken = nan(&model.weights["conv1.weight"]);
+    model.weights.insert("conv1.weight".to_owned(), broken);
+    let materials = Materials { model: &model, calibration: &images, guard: &images, spec: &spec };
+    let error = prepare(&materials, 1, &AtomicBool::new(false)).unwrap_err();
+    assert!(error.to_string().contains("`conv1.weight`"), "{error}");
+
+    let (mut prepared, _) = prepared(&spec, 1);
+    let ((layer, bits), bias) = prepared.corrected.iter().next().expect("the chain corrects biases");
+    let (key, bias) = ((layer.clone(), *bits), nan(bias));
+    prepared.corrected.insert(key.clone(), bias);
+    let error = Prepared::from_bytes(&prepared.to_bytes().unwrap()).unwrap_err();
+    assert!(error.to_string().contains(&format!("`{}`", key.0)), "{error}");
+}
+
+#[test]
 fn points_of_another_network_are_refused() {
     let mut spec = spec(&CHAIN[..1], 0);
     spec.points[1].node = "nowhere".to_owned();
