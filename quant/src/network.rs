@@ -8,6 +8,7 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::data::Images;
 use crate::executor::{self, ScaleShift};
+use crate::kernels::Kernels;
 use crate::model::Model;
 
 /// Weights of a model, ready for a walk over its graph.
@@ -63,8 +64,8 @@ impl Network {
         &self.device
     }
 
-    pub(crate) fn batch_norm(&self, node: &Node, x: &Tensor) -> Result<Tensor> {
-        self.folded_batch_norm(node)?.apply(x)
+    pub(crate) fn batch_norm(&self, node: &Node, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        self.folded_batch_norm(node)?.apply(x, kernels)
     }
 
     pub(crate) fn folded_batch_norm(&self, node: &Node) -> Result<&ScaleShift> {

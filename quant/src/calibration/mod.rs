@@ -180,7 +180,7 @@ impl Pass for Observe<'_> {
     }
 
     fn batch_norm(&mut self, node: &Node, _eps: f64, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.network.batch_norm(node, x)
+        self.network.batch_norm(node, x, self.kernels())
     }
 
     fn output(&mut self, node: &str, x: Tensor) -> candle_core::Result<Tensor> {

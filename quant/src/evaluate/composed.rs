@@ -1,4 +1,4 @@
-//! Logits by candle's operators: for devices other than the CPU, and to compare our kernels with.
+//! Logits by a walk over the graph in candle's tensors: for devices other than the CPU, and to compare the engine with.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use super::EvaluateError;
 use super::quantized::{QuantizedPass, Quantizers, Source, WeightCache, layer_inputs};
 use crate::data::Images;
 use crate::executor;
+use crate::kernels::Kernels;
 use crate::network::Network;
 use crate::prepare::Prepared;
 
@@ -21,6 +22,7 @@ pub(super) struct Composed {
     logits: String,
     layer_inputs: Vec<(String, Option<usize>)>,
     cache: WeightCache,
+    kernels: Kernels,
 }
 
 impl Composed {
@@ -30,11 +32,11 @@ impl Composed {
     pub(super) fn new(
         prepared: Arc<Prepared>,
         logits: String,
-        device: &Device,
+        (device, kernels): (&Device, Kernels),
     ) -> Result<Self, EvaluateError> {
         let network = Network::new(&prepared.model, device)?;
         let layer_inputs = layer_inputs(&prepared)?;
-        Ok(Self { prepared, network, logits, layer_inputs, cache: WeightCache::default() })
+        Ok(Self { prepared, network, logits, layer_inputs, cache: WeightCache::default(), kernels })
     }
 
     /// Makes the quantizers of a bit config.
@@ -49,6 +51,7 @@ impl Composed {
             prepared: &self.prepared,
             layer_inputs: &self.layer_inputs,
             cache: &self.cache,
+            kernels: self.kernels,
         };
         source.quantizers(choice)
     }

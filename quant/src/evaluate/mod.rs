@@ -108,16 +108,14 @@ pub struct References {
 impl Evaluator {
     /// Checks that network, images and context belong together.
     ///
-    /// The kernels are those of [`Kernels::chosen`] on a CPU, and candle's elsewhere; these know no exact arithmetic. On
-    /// a GPU one thread feeds the device, whatever `threads` says.
+    /// The kernels are those of [`Kernels::chosen_for`] the device; a GPU's know no exact arithmetic. On a GPU one thread feeds the device, whatever `threads` says.
     ///
     /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Lanes`, `Execute`, `Kernels`, `Exact`.
     pub fn new(materials: Materials, threads: usize, device: &Device) -> Result<Self, EvaluateError> {
-        let kernels = if device.is_cpu() { Kernels::chosen()? } else { Kernels::CANDLE };
-        Self::with_kernels(materials, threads, device, kernels)
+        Self::with_kernels(materials, threads, device, Kernels::chosen_for(device)?)
     }
 
-    /// The same with certain kernels.
+    /// The same with certain kernels; a GPU takes those of a CPU for [`Kernels::CUDA`].
     ///
     /// Errors: as [`Evaluator::new`].
     pub fn with_kernels(
@@ -139,12 +137,13 @@ impl Evaluator {
         let blocks = network::blocks(range, block_images);
         let references = blocks.iter().map(|_| OnceLock::new()).collect();
         let logits = model.graph.logits()?.to_owned();
+        let kernels = kernels.on(device);
         let network = match (kernels.isa(), context.numerics) {
             (Some(isa), numerics) => {
                 Computed::Engine(Engine::new(Arc::clone(&prepared), &logits, numerics, isa)?)
             }
             (None, Numerics::Float) => {
-                Computed::Composed(Composed::new(Arc::clone(&prepared), logits, device)?)
+                Computed::Composed(Composed::new(Arc::clone(&prepared), logits, (device, kernels))?)
             }
             (None, Numerics::Exact) => return Err(EvaluateError::Exact),
         };
@@ -407,7 +406,8 @@ pub fn output(
     let graph = &prepared.model.graph;
     let network = Network::new(&prepared.model, input.device())?;
     let (layer_inputs, cache) = (layer_inputs(prepared)?, WeightCache::default());
-    let source = Source { network: &network, prepared, layer_inputs: &layer_inputs, cache: &cache };
+    let kernels = Kernels::default();
+    let source = Source { network: &network, prepared, layer_inputs: &layer_inputs, cache: &cache, kernels };
     let quantizers = source.quantizers(choice)?;
     Ok(executor::forward(graph, input, &graph.output()?.name, &mut QuantizedPass(&quantizers))?)
 }

@@ -7,9 +7,10 @@ use candle_core::Tensor;
 
 use super::EvaluateError;
 use crate::executor::{Pass, ScaleShift};
+use crate::kernels::Kernels;
 use crate::network::Network;
 use crate::prepare::{LayerBits, Prepared};
-use crate::quantizer::{Encoding, fake_quantize};
+use crate::quantizer::{Encoding, fake_quantize_with};
 
 /// Quantized weights by point and width, kept from one trial to the next: at most layers times widths.
 #[derive(Default)]
@@ -18,6 +19,7 @@ pub(super) struct WeightCache(Mutex<BTreeMap<(usize, Bits), Tensor>>);
 /// Weights, biases and encodings of one bit config, ready before the first image.
 pub(super) struct Quantizers<'a> {
     network: &'a Network,
+    kernels: Kernels,
     weights: BTreeMap<&'a str, Tensor>,
     /// Those that differ from the network's.
     biases: BTreeMap<&'a str, Tensor>,
@@ -31,6 +33,7 @@ pub(super) struct Source<'a> {
     /// Layers with the position of the activation point that their input is on.
     pub(super) layer_inputs: &'a [(String, Option<usize>)],
     pub(super) cache: &'a WeightCache,
+    pub(super) kernels: Kernels,
 }
 
 impl<'a> Source<'a> {
@@ -41,6 +44,7 @@ impl<'a> Source<'a> {
     ) -> Result<Quantizers<'a>, EvaluateError> {
         let mut quantizers = Quantizers {
             network: self.network,
+            kernels: self.kernels,
             weights: BTreeMap::new(),
             biases: BTreeMap::new(),
             outputs: BTreeMap::new(),
@@ -91,7 +95,7 @@ impl<'a> Source<'a> {
             return Ok(cached);
         }
         let weight = self.network.weight(&point.node)?;
-        let quantized = fake_quantize(&weight, encoding)
+        let quantized = fake_quantize_with(&weight, encoding, self.kernels)
             .map_err(|source| EvaluateError::Quantizer { point: point.name.clone(), source })?;
         let mut cache = self.cache.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(cache.entry(key).or_insert(quantized).clone())
@@ -102,6 +106,10 @@ impl<'a> Source<'a> {
 pub(super) struct QuantizedPass<'a>(pub(super) &'a Quantizers<'a>);
 
 impl Pass for QuantizedPass<'_> {
+    fn kernels(&self) -> Kernels {
+        self.0.kernels
+    }
+
     fn weight(&mut self, node: &Node) -> candle_core::Result<Tensor> {
         match self.0.weights.get(node.name.as_str()) {
             Some(quantized) => Ok(quantized.clone()),
@@ -121,7 +129,7 @@ impl Pass for QuantizedPass<'_> {
     }
 
     fn batch_norm(&mut self, node: &Node, _eps: f64, x: &Tensor) -> candle_core::Result<Tensor> {
-        self.0.network.batch_norm(node, x)
+        self.0.network.batch_norm(node, x, self.kernels())
     }
 
     fn folded_batch_norm(&mut self, node: &Node, _eps: f64) -> candle_core::Result<Option<ScaleShift>> {
@@ -135,7 +143,9 @@ impl Pass for QuantizedPass<'_> {
     fn output(&mut self, node: &str, x: Tensor) -> candle_core::Result<Tensor> {
         match self.0.outputs.get(node) {
             None => Ok(x),
-            Some(encoding) => fake_quantize(&x, encoding).map_err(candle_core::Error::wrap),
+            Some(encoding) => {
+                fake_quantize_with(&x, encoding, self.0.kernels).map_err(candle_core::Error::wrap)
+            }
         }
     }
 }

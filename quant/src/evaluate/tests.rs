@@ -51,7 +51,7 @@ pub(crate) fn prepared(model: &Model, calibrated: ImageRange) -> Prepared {
 /// The logits that a walk over the graph gives for the first images, `(images, classes)`.
 pub(crate) fn composed_logits(prepared: &Arc<Prepared>, config: &[Choice], count: usize) -> Vec<f32> {
     let logits = prepared.model.graph.logits().unwrap().to_owned();
-    let network = Composed::new(Arc::clone(prepared), logits, &Device::Cpu).unwrap();
+    let network = Composed::new(Arc::clone(prepared), logits, (&Device::Cpu, Kernels::default())).unwrap();
     let quantizers = network.quantizers(|index| config[index]).unwrap();
     network.logits(&network.input(&images(), 0..count).unwrap(), &quantizers).unwrap()
 }

@@ -28,7 +28,7 @@ impl Pass for FloatPass<'_> {
     }
 
     fn batch_norm(&mut self, node: &Node, eps: f64, x: &Tensor) -> Result<Tensor> {
-        folded_batch_norm(self.weights, &node.name, eps)?.apply(x)
+        folded_batch_norm(self.weights, &node.name, eps)?.apply(x, self.kernels())
     }
 
     fn folded_batch_norm(&mut self, node: &Node, eps: f64) -> Result<Option<ScaleShift>> {

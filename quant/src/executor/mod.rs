@@ -17,12 +17,17 @@ use candle_core::{Device, Result, Tensor};
 
 use chain::chain;
 pub use float::FloatPass;
-use operators::After;
+use operators::{After, Compute};
 
-use crate::kernels::Curve;
+use crate::kernels::{Curve, Kernels};
 
 /// What a walk over the graph asks of its caller: evaluation, calibration and training differ only here.
 pub trait Pass {
+    /// What operators are computed with, where the device can run it.
+    fn kernels(&self) -> Kernels {
+        Kernels::default()
+    }
+
     /// Gives the weight of a convolution `(out, in / groups, kh, kw)` or of a linear layer `(out, in)`.
     fn weight(&mut self, node: &Node) -> Result<Tensor>;
 
@@ -149,8 +154,8 @@ impl ScaleShift {
     /// Returns `x * scale + shift` along the channels.
     ///
     /// Shapes: `x` `(n, channels, ...)`, kept. Errors: those of candle.
-    pub fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        operators::after(x, &After { norm: Some(self.clone()), ..After::default() })
+    pub fn apply(&self, x: &Tensor, kernels: Kernels) -> Result<Tensor> {
+        Compute(kernels).after(x, &After { norm: Some(self.clone()), ..After::default() })
     }
 }
 
@@ -183,34 +188,35 @@ fn compute(node: &Node, inputs: Vec<Tensor>, after: After, pass: &mut dyn Pass) 
         (Some(x), _) => x,
         (None, _) => candle_core::bail!("it has no input"),
     };
+    let operators = Compute(pass.kernels());
     match &node.op {
         Op::Conv2d(conv) => {
             let after = After { bias: pass.bias(node)?, ..after };
-            operators::conv2d(x, &pass.weight(node)?, conv, &after)
+            operators.conv2d([x, &pass.weight(node)?], conv, &after)
         }
         Op::Linear(_) => {
             let after = After { bias: pass.bias(node)?, ..after };
-            operators::linear(x, &pass.weight(node)?, &after)
+            operators.linear(x, &pass.weight(node)?, &after)
         }
         Op::BatchNorm { eps } => pass.batch_norm(node, *eps, x),
-        Op::Relu => operators::relu(x, f32::INFINITY),
-        Op::Relu6 => operators::relu(x, 6.0),
-        Op::LeakyRelu { slope } => operators::curve(x, Curve::LeakyRelu { slope: *slope }),
+        Op::Relu => operators.relu(x, f32::INFINITY),
+        Op::Relu6 => operators.relu(x, 6.0),
+        Op::LeakyRelu { slope } => operators.curve(x, Curve::LeakyRelu { slope: *slope }),
         Op::PRelu => operators::p_relu(x, &pass.parameter(node, "slope")?),
-        Op::HardSwish => operators::curve(x, Curve::HardSwish),
+        Op::HardSwish => operators.curve(x, Curve::HardSwish),
         Op::HardSigmoid { alpha, beta } => {
-            operators::curve(x, Curve::HardSigmoid { alpha: *alpha, beta: *beta })
+            operators.curve(x, Curve::HardSigmoid { alpha: *alpha, beta: *beta })
         }
-        Op::Sigmoid => operators::curve(x, Curve::Sigmoid),
-        Op::Clip { min, max } => operators::curve(x, Curve::Clip { min: *min, max: *max }),
+        Op::Sigmoid => operators.curve(x, Curve::Sigmoid),
+        Op::Clip { min, max } => operators.curve(x, Curve::Clip { min: *min, max: *max }),
         Op::Add | Op::Mul => match inputs.as_slice() {
-            [left, right] if node.op == Op::Add => operators::add(left, right, &after),
+            [left, right] if node.op == Op::Add => operators.add(left, right, &after),
             [left, right] => operators::multiply(left, right),
             _ => candle_core::bail!("it takes 2 inputs, not {}", inputs.len()),
         },
         Op::Constant { .. } => candle_core::bail!("a constant takes no input"),
-        Op::MaxPool(pool) => operators::max_pool(x, pool),
-        Op::AveragePool(pool) => operators::average_pool(x, pool),
+        Op::MaxPool(pool) => operators.max_pool(x, pool),
+        Op::AveragePool(pool) => operators.average_pool(x, pool),
         Op::GlobalAveragePool => operators::global_average_pool(x),
         Op::Mean { axes, keep } => layout::mean(x, axes, *keep),
         Op::Concat { axis } => Tensor::cat(&inputs, axis + 1),

@@ -1,13 +1,13 @@
-//! Operators as functions of tensors: the CPU runs our kernels, other devices candle's own operators.
+//! Operators as functions of tensors: the CPU runs our kernels, other devices candle's operators and a few of ours.
 //!
-//! Both branches compute the same function; the tests compare them on the CPU, so what runs on a GPU is tested.
+//! All branches compute the same function; the tests compare them on the CPU, so what a GPU is asked for is tested.
 
 use bitloop_core::graph::{Conv2d, Padding, Pool};
 use candle_core::{Result, Tensor};
 
 use super::ScaleShift;
 use super::layout::{every, pad_axis};
-use crate::kernels::{self, Curve, Tail};
+use crate::kernels::{self, Curve, Kernels, Operators, Tail};
 
 /// What is done to a layer's output, in this order; absent parts are left out.
 #[derive(Default)]
@@ -26,11 +26,10 @@ impl After {
         bias.is_none() && norm.is_none() && upper.is_none()
     }
 
-    /// The same as a kernel's tail; `None` where there is no such kernel: with gradients, or elsewhere than on the CPU.
+    /// The same as the tail of a kernel of ours; `None` with gradients, which such kernels have not.
     fn tail(&self, inputs: &[&Tensor], channels: usize) -> Result<Option<Tail>> {
         let norm = self.norm.iter().flat_map(|norm| [&norm.scale, &norm.shift]);
-        let mut tensors = inputs.iter().copied().chain(&self.bias).chain(norm);
-        if tensors.any(|tensor| !has_kernels(tensor) || tensor.track_op()) {
+        if inputs.iter().copied().chain(&self.bias).chain(norm).any(Tensor::track_op) {
             return Ok(None);
         }
         let mut tail = Tail::identity(channels);
@@ -58,42 +57,103 @@ impl After {
             x = x.broadcast_mul(&scale)?.broadcast_add(&shift)?;
         }
         match self.upper {
-            Some(upper) => relu(&x, upper),
+            Some(upper) => relu_composed(&x, upper),
             None => Ok(x),
         }
     }
 }
 
-/// Whether our own kernels may compute on a tensor's device; candle's operators compute everywhere.
-fn has_kernels(x: &Tensor) -> bool {
-    x.device().is_cpu() && !kernels::is_candle_forced()
+/// Every operator by the kernels that a walk computes with.
+#[derive(Clone, Copy)]
+pub(super) struct Compute(pub(super) Kernels);
+
+impl Compute {
+    fn on(self, x: &Tensor) -> Operators {
+        self.0.operators(x.device())
+    }
+
+    fn is_own(self, x: &Tensor) -> bool {
+        self.on(x) == Operators::Own
+    }
+
+    pub(super) fn after(self, x: &Tensor, after: &After) -> Result<Tensor> {
+        if self.is_own(x)
+            && let Some(tail) = after.tail(&[x], x.dim(1)?)?
+        {
+            return kernels::apply_tail(x, &tail);
+        }
+        after.composed(x.clone())
+    }
+
+    pub(super) fn add(self, left: &Tensor, right: &Tensor, after: &After) -> Result<Tensor> {
+        if left.dims() != right.dims() {
+            let rank = left.rank().max(right.rank());
+            return after.composed(aligned(left, rank)?.broadcast_add(&aligned(right, rank)?)?);
+        }
+        if self.is_own(left)
+            && let Some(tail) = after.tail(&[left, right], left.dim(1)?)?
+        {
+            return kernels::add(left, right, &tail);
+        }
+        after.composed((left + right)?)
+    }
+
+    pub(super) fn conv2d(self, [x, weight]: [&Tensor; 2], conv: &Conv2d, after: &After) -> Result<Tensor> {
+        match self.on(x) {
+            Operators::Own => match after.tail(&[x, weight], conv.out_channels)? {
+                Some(tail) => kernels::conv2d_then(x, weight, conv, tail),
+                None => after.composed(kernels::conv2d(x, weight, conv)?),
+            },
+            Operators::Cuda => match depthwise_after([x, weight], conv, after)? {
+                Some(y) => Ok(y),
+                None => after.composed(conv2d_composed(x, weight, conv)?),
+            },
+            Operators::Candle => after.composed(conv2d_composed(x, weight, conv)?),
+        }
+    }
+
+    pub(super) fn linear(self, x: &Tensor, weight: &Tensor, after: &After) -> Result<Tensor> {
+        if !self.is_own(x) {
+            return after.composed(x.matmul(&weight.t()?)?);
+        }
+        match after.tail(&[x, weight], weight.dim(0)?)? {
+            Some(tail) => kernels::linear_then(x, weight, tail),
+            None => after.composed(kernels::linear(x, weight)?),
+        }
+    }
+
+    pub(super) fn relu(self, x: &Tensor, upper: f32) -> Result<Tensor> {
+        if self.is_own(x) { kernels::relu(x, upper) } else { relu_composed(x, upper) }
+    }
+
+    pub(super) fn max_pool(self, x: &Tensor, pool: &Pool) -> Result<Tensor> {
+        if self.is_own(x) { kernels::max_pool(x, pool) } else { max_pool_composed(x, pool) }
+    }
+
+    pub(super) fn average_pool(self, x: &Tensor, pool: &Pool) -> Result<Tensor> {
+        if self.is_own(x) { kernels::average_pool(x, pool) } else { average_pool_composed(x, pool) }
+    }
+
+    /// Our kernel has no gradients.
+    pub(super) fn curve(self, x: &Tensor, curve: Curve) -> Result<Tensor> {
+        if self.is_own(x) && !x.track_op() { kernels::curve(x, curve) } else { curve_composed(x, curve) }
+    }
 }
 
-pub(super) fn after(x: &Tensor, after: &After) -> Result<Tensor> {
-    match after.tail(&[x], x.dim(1)?)? {
-        Some(tail) => kernels::apply_tail(x, &tail),
-        None => after.composed(x.clone()),
+/// A convolution whose channels are filtered by themselves, which candle computes one after another; `None` for others
+/// and with gradients.
+fn depthwise_after([x, weight]: [&Tensor; 2], conv: &Conv2d, after: &After) -> Result<Option<Tensor>> {
+    if [x, weight].into_iter().chain(&after.bias).any(Tensor::track_op) {
+        return Ok(None);
     }
-}
-
-pub(super) fn add(left: &Tensor, right: &Tensor, after: &After) -> Result<Tensor> {
-    if left.dims() != right.dims() {
-        let rank = left.rank().max(right.rank());
-        return after.composed(aligned(left, rank)?.broadcast_add(&aligned(right, rank)?)?);
-    }
-    match after.tail(&[left, right], left.dim(1)?)? {
-        Some(tail) => kernels::add(left, right, &tail),
-        None => after.composed((left + right)?),
-    }
-}
-
-pub(super) fn conv2d(x: &Tensor, weight: &Tensor, conv: &Conv2d, after: &After) -> Result<Tensor> {
-    if !has_kernels(x) {
-        return after.composed(conv2d_composed(x, weight, conv)?);
-    }
-    match after.tail(&[x, weight], conv.out_channels)? {
-        Some(tail) => kernels::conv2d_then(x, weight, conv, tail),
-        None => after.composed(kernels::conv2d(x, weight, conv)?),
+    // A batch norm stands between bias and rectifier, so that these cannot be one step then.
+    let upper = after.upper.filter(|_| after.norm.is_none());
+    let Some(y) = kernels::cuda::depthwise(x, weight, conv, (after.bias.as_ref(), upper))? else {
+        return Ok(None);
+    };
+    match &after.norm {
+        None => Ok(Some(y)),
+        norm => After { bias: None, norm: norm.clone(), upper: after.upper }.composed(y).map(Some),
     }
 }
 
@@ -123,16 +183,6 @@ fn dilated(weight: &Tensor, dilation: [usize; 2]) -> Result<Tensor> {
     taps.narrow(2, 0, height * (down + 1) - down)?.narrow(3, 0, width * (right + 1) - right)
 }
 
-pub(super) fn linear(x: &Tensor, weight: &Tensor, after: &After) -> Result<Tensor> {
-    if !has_kernels(x) {
-        return after.composed(x.matmul(&weight.t()?)?);
-    }
-    match after.tail(&[x, weight], weight.dim(0)?)? {
-        Some(tail) => kernels::linear_then(x, weight, tail),
-        None => after.composed(kernels::linear(x, weight)?),
-    }
-}
-
 /// Reshapes `(channels,)` so that it broadcasts along axis 1 of a tensor with `rank` axes.
 fn along_channels(values: &Tensor, rank: usize) -> Result<Tensor> {
     let mut shape = vec![1; rank];
@@ -143,30 +193,13 @@ fn along_channels(values: &Tensor, rank: usize) -> Result<Tensor> {
     values.reshape(shape)
 }
 
-pub(super) fn relu(x: &Tensor, upper: f32) -> Result<Tensor> {
-    if has_kernels(x) {
-        return kernels::relu(x, upper);
-    }
+fn relu_composed(x: &Tensor, upper: f32) -> Result<Tensor> {
     if upper.is_finite() { x.clamp(0.0, upper) } else { x.relu() }
-}
-
-pub(super) fn max_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    if has_kernels(x) {
-        return kernels::max_pool(x, pool);
-    }
-    max_pool_composed(x, pool)
 }
 
 /// Padding must lose against every value; the lowest finite number does and has no gradient trouble.
 pub(super) fn max_pool_composed(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     pad(x, pool.padding, f32::MIN)?.max_pool2d_with_stride(pair(pool.kernel), pair(pool.stride))
-}
-
-pub(super) fn average_pool(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    if has_kernels(x) {
-        return kernels::average_pool(x, pool);
-    }
-    average_pool_composed(x, pool)
 }
 
 /// The mean over zeros and pixels, divided by the share of pixels unless padding counts.
@@ -204,13 +237,6 @@ fn aligned(x: &Tensor, rank: usize) -> Result<Tensor> {
 pub(super) fn multiply(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     let rank = left.rank().max(right.rank());
     aligned(left, rank)?.broadcast_mul(&aligned(right, rank)?)
-}
-
-pub(super) fn curve(x: &Tensor, curve: Curve) -> Result<Tensor> {
-    if has_kernels(x) && !x.track_op() {
-        return kernels::curve(x, curve);
-    }
-    curve_composed(x, curve)
 }
 
 /// The same out of candle's operators: for gradients, and for devices without a kernel of ours.

@@ -44,13 +44,15 @@ fn kernels_equal_what_other_devices_run() {
             bias: false,
         };
         let weight = random(&[4, 4 / groups, 3, 2], 2);
-        let found = operators::conv2d(&x, &weight, &conv, &operators::After::default()).unwrap();
+        let found = operators::Compute(Kernels::default())
+            .conv2d([&x, &weight], &conv, &operators::After::default())
+            .unwrap();
         assert_close(&found, &operators::conv2d_composed(&x, &weight, &conv).unwrap(), "conv2d");
 
         let pool = Pool { kernel: [3, 2], stride, padding: UNEVEN, count_padding: groups > 1 };
-        let found = operators::max_pool(&x, &pool).unwrap();
+        let found = operators::Compute(Kernels::default()).max_pool(&x, &pool).unwrap();
         assert_close(&found, &operators::max_pool_composed(&x, &pool).unwrap(), "max pool");
-        let found = operators::average_pool(&x, &pool).unwrap();
+        let found = operators::Compute(Kernels::default()).average_pool(&x, &pool).unwrap();
         assert_close(&found, &operators::average_pool_composed(&x, &pool).unwrap(), "average pool");
     }
 }
@@ -67,7 +69,11 @@ fn curves_equal_what_other_devices_run_and_what_their_formulas_give() {
     ];
     for (curve, expected) in cases {
         let expected = Tensor::from_slice(&expected, (2, 4), &Device::Cpu).unwrap();
-        assert_close(&operators::curve(&x, curve).unwrap(), &expected, &format!("{curve:?}"));
+        assert_close(
+            &operators::Compute(Kernels::default()).curve(&x, curve).unwrap(),
+            &expected,
+            &format!("{curve:?}"),
+        );
         assert_close(&operators::curve_composed(&x, curve).unwrap(), &expected, &format!("{curve:?}"));
     }
 }
@@ -186,7 +192,7 @@ fn a_folded_batch_norm_is_its_formula() {
     let weights = weights_of(&all_operators());
     let x = random(&[2, 3, 2, 2], 4);
 
-    let found = folded_batch_norm(&weights, "bn", 1e-3).unwrap().apply(&x).unwrap();
+    let found = folded_batch_norm(&weights, "bn", 1e-3).unwrap().apply(&x, Kernels::default()).unwrap();
 
     let part = |name: &str| values(&weights[&format!("bn.{name}")]);
     let expected = values(&x).into_iter().enumerate().map(|(index, value)| {
@@ -281,9 +287,13 @@ fn what_follows_a_layer_equals_what_other_devices_run() {
         let after = operators::After { bias, norm, upper };
 
         let expected = after.composed(x.clone()).unwrap();
-        assert_close(&operators::after(&x, &after).unwrap(), &expected, "after");
+        assert_close(&operators::Compute(Kernels::default()).after(&x, &after).unwrap(), &expected, "after");
         let expected = after.composed((&x + &other).unwrap()).unwrap();
-        assert_close(&operators::add(&x, &other, &after).unwrap(), &expected, "after a sum");
+        assert_close(
+            &operators::Compute(Kernels::default()).add(&x, &other, &after).unwrap(),
+            &expected,
+            "after a sum",
+        );
     }
 }
 

@@ -124,9 +124,14 @@ impl Geometry {
         self.kernel == [1, 1] && self.stride == [1, 1] && !self.padded
     }
 
+    /// Whether every channel is filtered by itself, by one filter or several.
+    pub(super) fn is_channelwise(&self) -> bool {
+        self.groups == self.channels && self.groups > 1
+    }
+
     /// Whether every channel has its own filter.
     pub(super) fn is_depthwise(&self) -> bool {
-        self.groups == self.channels && self.groups == self.out_channels && self.groups > 1
+        self.is_channelwise() && self.groups == self.out_channels
     }
 
     /// Output positions along `axis` whose kernel tap `tap` lies inside the image.
@@ -143,6 +148,14 @@ impl Geometry {
     /// Input position along `axis` under kernel tap `tap` at an output position from [`Geometry::inside`].
     pub(super) fn source(&self, axis: usize, position: usize, tap: usize) -> usize {
         position * self.stride[axis] + tap * self.dilation[axis] - self.before[axis]
+    }
+}
+
+/// Returns the convolution of an image and a weight, after the tail.
+pub(super) fn forward((x, weight): (&[f32], &[f32]), geometry: &Geometry, tail: &Tail) -> Vec<f32> {
+    match geometry.is_depthwise() {
+        true => depthwise::forward(x, weight, geometry, tail),
+        false => dense::forward(x, weight, geometry, tail),
     }
 }
 
@@ -164,12 +177,7 @@ impl CustomOp2 for Convolution {
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let geometry = &self.geometry;
-        let (x, weight) = (slice(s1, l1)?, slice(s2, l2)?);
-        let y = if geometry.is_depthwise() {
-            depthwise::forward(x, weight, geometry, &self.tail)
-        } else {
-            dense::forward(x, weight, geometry, &self.tail)
-        };
+        let y = forward((slice(s1, l1)?, slice(s2, l2)?), geometry, &self.tail);
         let [height, width] = geometry.out_size;
         let shape = Shape::from((geometry.images, geometry.out_channels, height, width));
         Ok((CpuStorage::F32(y), shape))

@@ -2,11 +2,13 @@
 //!
 //! Work is spread over images (or channels, or rows) in rayon's *current* pool; whatever is summed across images is
 //! summed over a fixed number of groups in a fixed order. Results are therefore the same bytes for any number of
-//! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`] alone.
+//! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`], [`nhwc`]
+//! and [`cuda`].
 
 mod batch_norm;
 mod choice;
 mod conv;
+pub(crate) mod cuda;
 mod curve;
 mod dense;
 mod depthwise;
@@ -24,7 +26,7 @@ mod tests;
 mod windows;
 
 pub(crate) use batch_norm::batch_norm;
-pub(crate) use choice::is_candle_forced;
+pub(crate) use choice::Operators;
 pub use choice::{KERNELS_VARIABLE, Kernels, KernelsError};
 pub(crate) use conv::{conv2d, conv2d_then};
 pub(crate) use curve::{Curve, curve};

@@ -60,14 +60,22 @@ impl Tail {
         Self { lower: 0.0, upper, ..self }
     }
 
+    /// Adds a bias per channel, before all else.
+    ///
+    /// Errors: a message for another number of channels.
+    pub(super) fn with_bias_values(mut self, bias: &[f32]) -> Result<Self> {
+        self.set_values(bias, |channel, bias| channel.bias = bias)?;
+        Ok(self)
+    }
+
     fn set(&mut self, values: &Tensor, part: impl Fn(&mut Channel, f32)) -> Result<()> {
-        if values.dims() != [self.channels.len()] {
-            candle_core::bail!("{:?} values do not fit {} channels", values.dims(), self.channels.len());
-        }
-        with_values(values, |values| {
-            self.channels.iter_mut().zip(values).for_each(|(channel, value)| part(channel, *value));
-            Ok(())
-        })
+        with_values(values, |values| self.set_values(values, part))
+    }
+
+    fn set_values(&mut self, values: &[f32], part: impl Fn(&mut Channel, f32)) -> Result<()> {
+        self.check(values.len())?;
+        self.channels.iter_mut().zip(values).for_each(|(channel, value)| part(channel, *value));
+        Ok(())
     }
 
     pub(super) fn check(&self, channels: usize) -> Result<()> {

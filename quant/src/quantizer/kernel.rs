@@ -1,36 +1,18 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::Encoding;
+use crate::kernels::cuda::Channel;
+pub(super) use crate::kernels::cuda::Output;
 
 /// 1.5 * 2^23: adding and subtracting it rounds half to even, as between 2^23 and 2^24 f32 has steps of one.
 ///
 /// `f32::round_ties_even` does the same, but as a function call where the CPU's baseline has no such instruction.
 pub(super) const ROUNDING: f32 = 12_582_912.0;
 
-/// What a value is turned into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
-    /// The nearest value on the grid.
-    Nearest,
-    /// The code.
-    Code,
-    /// 1 where the value's code is on the grid without clamping, else 0: the straight-through gradient's mask.
-    Mask,
-}
-
 /// One pass over a tensor, per tensor or along axis 0.
 pub(super) struct Quantize {
     encoding: Encoding,
     output: Output,
-}
-
-/// Scale, and the ends of the grid with the offset added, of one channel.
-#[derive(Clone, Copy)]
-struct Channel {
-    scale: f32,
-    lo: f32,
-    hi: f32,
-    offset: f32,
 }
 
 impl Quantize {
@@ -43,13 +25,13 @@ impl Quantize {
         let pairs = self.encoding.scale().iter().zip(self.encoding.offset());
         pairs.map(move |(&scale, &offset)| Channel {
             scale,
-            lo: (grid.qmin() + offset) as f32,
-            hi: (grid.qmax() + offset) as f32,
+            low: (grid.qmin() + offset) as f32,
+            high: (grid.qmax() + offset) as f32,
             offset: offset as f32,
         })
     }
 
-    /// The same out of candle's operators, for devices without a kernel of ours.
+    /// The same out of candle's operators alone, in a handful of passes over all channels.
     pub(super) fn composed(&self, x: &Tensor) -> Result<Tensor> {
         let channels: Vec<Channel> = self.channels().collect();
         let mut shape = vec![1; x.rank()];
@@ -60,7 +42,7 @@ impl Quantize {
             let values: Vec<f32> = channels.iter().map(part).collect();
             Tensor::from_vec(values, shape.as_slice(), x.device())
         };
-        let (lo, hi, scale) = (along(|c| c.lo)?, along(|c| c.hi)?, along(|c| c.scale)?);
+        let (lo, hi, scale) = (along(|c| c.low)?, along(|c| c.high)?, along(|c| c.scale)?);
         let steps = x.broadcast_div(&scale)?;
         match self.output {
             Output::Nearest => {
@@ -72,7 +54,7 @@ impl Quantize {
             }
             Output::Mask => {
                 // One step beyond the ends is enough to tell inside from outside.
-                let (below, above) = (along(|c| c.lo - 1.0)?, along(|c| c.hi + 1.0)?);
+                let (below, above) = (along(|c| c.low - 1.0)?, along(|c| c.high + 1.0)?);
                 let code = rounded(&steps.broadcast_maximum(&below)?.broadcast_minimum(&above)?)?;
                 let inside = code.broadcast_ge(&lo)?.mul(&code.broadcast_le(&hi)?)?;
                 inside.to_dtype(x.dtype())
@@ -111,6 +93,17 @@ impl CustomOp1 for Quantize {
         Ok((CpuStorage::F32(result), layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        storage: &candle_core::CudaStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        let channels: Vec<Channel> = self.channels().collect();
+        let y = crate::kernels::cuda::quantize((storage, layout), &channels, self.output)?;
+        Ok((y, layout.shape().clone()))
+    }
+
     /// Straight-through: the gradient passes where no clamping took place.
     fn bwd(&self, arg: &Tensor, _res: &Tensor, grad_res: &Tensor) -> Result<Option<Tensor>> {
         let mask = Self::new(&self.encoding, Output::Mask);
@@ -132,17 +125,17 @@ impl Channel {
 
     #[inline(always)]
     fn nearest(self, x: f32) -> f32 {
-        self.rounded(x, self.lo, self.hi) * self.scale
+        self.rounded(x, self.low, self.high) * self.scale
     }
 
     #[inline(always)]
     fn code(self, x: f32) -> f32 {
-        self.rounded(x, self.lo, self.hi) - self.offset
+        self.rounded(x, self.low, self.high) - self.offset
     }
 
     #[inline(always)]
     fn mask(self, x: f32) -> f32 {
-        let code = self.rounded(x, self.lo - 1.0, self.hi + 1.0);
-        f32::from(u8::from(code >= self.lo && code <= self.hi))
+        let code = self.rounded(x, self.low - 1.0, self.high + 1.0);
+        f32::from(u8::from(code >= self.low && code <= self.high))
     }
 }

@@ -29,6 +29,8 @@ pub use observer::{Detail, Observer};
 
 use kernel::{Output, Quantize};
 
+use crate::kernels::{Kernels, Operators};
+
 /// Returns the nearest values on the grid: `(clamp(rne(x / scale) - offset, qmin, qmax) + offset) * scale`.
 ///
 /// The gradient is straight-through: it passes where no clamping took place. NaN stays NaN.
@@ -36,19 +38,27 @@ use kernel::{Output, Quantize};
 /// Shapes: `x` any f32, or `(channels, ...)` if the encoding has one scale per channel; kept.
 /// Errors: `Channels`, `Tensor`.
 pub fn fake_quantize(x: &Tensor, encoding: &Encoding) -> Result<Tensor, QuantError> {
+    fake_quantize_with(x, encoding, Kernels::default())
+}
+
+/// The same with certain kernels: one pass over the tensor with ours, a handful with candle's operators.
+///
+/// Shapes and errors: as [`fake_quantize`].
+pub fn fake_quantize_with(x: &Tensor, encoding: &Encoding, kernels: Kernels) -> Result<Tensor, QuantError> {
     check_channels(x, encoding)?;
     let op = Quantize::new(encoding, Output::Nearest);
-    if x.device().is_cpu() {
-        let x = x.contiguous()?;
-        return Ok(x.apply_op1(op)?);
+    match kernels.operators(x.device()) {
+        Operators::Own | Operators::Cuda => Ok(x.contiguous()?.apply_op1(op)?),
+        Operators::Candle => {
+            let nearest = op.composed(&x.detach())?;
+            if !x.track_op() {
+                return Ok(nearest);
+            }
+            let mask = Quantize::new(encoding, Output::Mask).composed(&x.detach())?;
+            let passing = x.mul(&mask)?;
+            Ok((&passing + (nearest - passing.detach())?)?)
+        }
     }
-    let nearest = op.composed(&x.detach())?;
-    if !x.track_op() {
-        return Ok(nearest);
-    }
-    let mask = Quantize::new(encoding, Output::Mask).composed(&x.detach())?;
-    let passing = x.mul(&mask)?;
-    Ok((&passing + (nearest - passing.detach())?)?)
 }
 
 /// Returns the codes, in `qmin..=qmax`.
@@ -61,8 +71,10 @@ pub fn integer_codes(x: &Tensor, encoding: &Encoding) -> Result<Tensor, QuantErr
         return Err(QuantError::NotFinite { channel: 0, min, max });
     }
     let op = Quantize::new(encoding, Output::Code);
-    let x = x.detach();
-    let codes = if x.device().is_cpu() { x.contiguous()?.apply_op1_no_bwd(&op)? } else { op.composed(&x)? };
+    let codes = match Kernels::default().operators(x.device()) {
+        Operators::Own | Operators::Cuda => x.contiguous()?.apply_op1_no_bwd(&op)?,
+        Operators::Candle => op.composed(&x.detach())?,
+    };
     Ok(codes.to_dtype(DType::I64)?)
 }
 

@@ -1,0 +1,123 @@
+//! Compiling and starting our CUDA kernels. What is computed here about a kernel's arguments is nothing: see the
+//! modules that call this.
+
+use std::sync::OnceLock;
+
+use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use candle_core::cuda_backend::{CudaDevice, CudaFunc, WrapErr};
+use candle_core::{CudaStorage, Error, Layout, Result};
+
+use super::depthwise::{Depthwise, Extents};
+use super::quantize::{self, Channel, Output};
+use super::{DEPTHWISE_SOURCE, Launch, QUANTIZE_SOURCE};
+
+/// A source text and, once it was needed, what the compiler made of it.
+struct Module {
+    name: &'static str,
+    source: &'static str,
+    compiled: OnceLock<std::result::Result<String, String>>,
+}
+
+static DEPTHWISE: Module =
+    Module { name: "bitloop-depthwise", source: DEPTHWISE_SOURCE, compiled: OnceLock::new() };
+static QUANTIZE: Module =
+    Module { name: "bitloop-quantize", source: QUANTIZE_SOURCE, compiled: OnceLock::new() };
+
+impl Module {
+    /// Returns a function of the module on a device.
+    fn function(&self, name: &str, device: &CudaDevice) -> Result<CudaFunc> {
+        let compiled = self.compiled.get_or_init(|| {
+            // For the oldest GPU that the compiler knows; the driver makes it fit its own.
+            let options = CompileOptions { name: Some(self.name.to_owned()), ..CompileOptions::default() };
+            let compiled = compile_ptx_with_opts(self.source, options);
+            compiled.map(|compiled| compiled.to_src()).map_err(|error| error.to_string())
+        });
+        match compiled {
+            Ok(compiled) => device.get_or_load_custom_func(name, self.name, compiled),
+            Err(reason) => Err(Error::Msg(format!("kernel `{}` does not compile: {reason}", self.name))),
+        }
+    }
+}
+
+impl Launch {
+    fn config(self) -> LaunchConfig {
+        let ([grid_x, grid_y], [block_x, block_y]) = (self.grid, self.block);
+        LaunchConfig { grid_dim: (grid_x, grid_y, 1), block_dim: (block_x, block_y, 1), shared_mem_bytes: 0 }
+    }
+}
+
+// SAFETY: plain numbers laid out as the struct of the same name in `depthwise.cu`.
+unsafe impl DeviceRepr for Extents {}
+// SAFETY: plain numbers laid out as the struct of the same name in `quantize.cu`.
+unsafe impl DeviceRepr for Channel {}
+
+/// Returns where the values of a contiguous tensor lie in its storage.
+fn contiguous(layout: &Layout) -> Result<std::ops::Range<usize>> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(start..end),
+        None => candle_core::bail!("the kernel takes contiguous tensors"),
+    }
+}
+
+/// Runs the convolution of image, weight and bias.
+///
+/// Errors: a message for another type, for gaps, and what the driver says.
+pub(super) fn depthwise(op: &Depthwise, inputs: [(&CudaStorage, &Layout); 3]) -> Result<CudaStorage> {
+    let (extents, launch) = op.launch()?;
+    let device = inputs[0].0.device.clone();
+    let function = DEPTHWISE.function("depthwise", &device)?;
+    let count = op.out_shape().elem_count();
+    let [x, weight, bias] = inputs;
+    let x = x.0.as_cuda_slice::<f32>()?.slice(contiguous(x.1)?);
+    let weight = weight.0.as_cuda_slice::<f32>()?.slice(contiguous(weight.1)?);
+    let bias = bias.0.as_cuda_slice::<f32>()?.slice(contiguous(bias.1)?);
+    // SAFETY: the kernel writes every value before anything reads one: the grid covers every plane and position.
+    let mut y = unsafe { device.alloc::<f32>(count)? };
+    if count > 0 {
+        let mut arguments = function.builder();
+        arguments.arg(&x).arg(&weight).arg(&bias).arg(&mut y).arg(&extents);
+        // SAFETY: types and order are those of the kernel's parameters. `Geometry` checked the shapes against each
+        // other, so all reads and writes stay within the four slices.
+        unsafe { arguments.launch(launch.config()) }.w()?;
+    }
+    Ok(CudaStorage::wrap_cuda_slice(y, device))
+}
+
+/// Runs one pass of quantization over a tensor, with one grid for all of it or one for each index of axis 0.
+///
+/// Errors: a message for another type, for gaps, and what the driver says.
+pub(crate) fn quantize(
+    (storage, layout): (&CudaStorage, &Layout),
+    channels: &[Channel],
+    output: Output,
+) -> Result<CudaStorage> {
+    let device = storage.device.clone();
+    let x = storage.as_cuda_slice::<f32>()?.slice(contiguous(layout)?);
+    let count = x.len();
+    let launch = quantize::launch(count).config();
+    let (values, output) = (count as i64, output as i32);
+    // SAFETY: the kernel writes every value before anything reads one: threads step over the whole tensor.
+    let mut y = unsafe { device.alloc::<f32>(count)? };
+    if count > 0
+        && let [channel] = channels
+    {
+        let function = QUANTIZE.function("quantize_tensor", &device)?;
+        let mut arguments = function.builder();
+        arguments.arg(&x).arg(&mut y).arg(&values).arg(channel).arg(&output);
+        // SAFETY: types and order are those of the kernel's parameters; `x` and `y` have `values` values.
+        unsafe { arguments.launch(launch) }.w()?;
+    } else if count > 0 {
+        if channels.is_empty() || count % channels.len() != 0 {
+            candle_core::bail!("{count} values cannot be split among {} channels", channels.len());
+        }
+        let function = QUANTIZE.function("quantize_channels", &device)?;
+        let per_channel = (count / channels.len()) as i64;
+        let channels = device.clone_htod(channels)?;
+        let mut arguments = function.builder();
+        arguments.arg(&x).arg(&mut y).arg(&values).arg(&channels).arg(&per_channel).arg(&output);
+        // SAFETY: as above; `i / per_channel` is below the number of channels for every `i` below `values`.
+        unsafe { arguments.launch(launch) }.w()?;
+    }
+    Ok(CudaStorage::wrap_cuda_slice(y, device))
+}
