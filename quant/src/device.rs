@@ -1,4 +1,11 @@
 //! The devices that networks run on, and the classes within which results are equal to the last bit.
+//!
+//! Start at [`open`]. A GPU is asked for numbers that are known before it is trusted with any.
+
+#[cfg(any(feature = "cuda", test))]
+mod check;
+#[cfg(feature = "cuda")]
+mod gpu;
 
 pub use candle_core::Device;
 
@@ -16,12 +23,32 @@ pub enum DeviceError {
     /// The kernels that the environment asks for.
     #[error(transparent)]
     Kernels(#[from] KernelsError),
+    /// There is no GPU of this number.
+    #[error(
+        "there is no device `{name}`: CUDA sees {count} GPU(s), the first one is `cuda:0`; `nvidia-smi` shows what is there, CUDA_VISIBLE_DEVICES hides GPUs"
+    )]
+    Missing {
+        /// What was asked for.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
     /// The driver or the card refuses.
     #[error("device `{name}` cannot be opened: {reason}; `nvidia-smi` shows what is there")]
     Open {
         /// The device.
         name: String,
         /// What the driver says.
+        reason: String,
+    },
+    /// It computes something else than a CPU, or nothing.
+    #[error(
+        "device `{name}` fails the test that every GPU goes through: {reason}; {KERNELS_VARIABLE}=candle does without bitloop's own kernels"
+    )]
+    Wrong {
+        /// The device.
+        name: String,
+        /// What differs, or what the driver says.
         reason: String,
     },
 }
@@ -39,30 +66,42 @@ pub struct Opened {
 
 /// Opens `cpu` or `cuda:N`.
 ///
+/// A GPU computes a small network and a few quantizers, and is refused if a CPU says otherwise.
+///
 /// Errors: [`DeviceError`].
 pub fn open(name: &str) -> Result<Opened, DeviceError> {
     if name == "cpu" {
+        let kernels = Kernels::chosen()?;
         let class = format!("{} {}", cpu_model(), simd_level());
-        return Ok(Opened { device: Device::Cpu, class, kernels: Kernels::chosen()? });
+        return Ok(Opened { device: Device::Cpu, class: class_of(class, kernels), kernels });
     }
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
-    let ordinal = ordinal.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
-    if !candle_core::utils::cuda_is_available() {
-        return Err(DeviceError::WithoutCuda);
-    }
-    let device = Device::new_cuda(ordinal)
-        .map_err(|error| DeviceError::Open { name: name.to_owned(), reason: error.to_string() })?;
-    let class = format!("CUDA {}", gpu_model(ordinal));
-    Ok(Opened { device, class, kernels: Kernels::CANDLE })
+    open_gpu(name, ordinal.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?)
 }
 
-/// The GPU's name as the driver tells it; without that, GPUs of one number count as one class.
-fn gpu_model(ordinal: usize) -> String {
-    let folders = std::fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
-    let mut files: Vec<_> = folders.map(|folder| folder.path().join("information")).collect();
-    files.sort();
-    let text = files.get(ordinal).and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-    field(&text, "Model").map_or_else(|| format!("device {ordinal}"), str::to_owned)
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(_name: &str, _ordinal: usize) -> Result<Opened, DeviceError> {
+    Err(DeviceError::WithoutCuda)
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(name: &str, ordinal: usize) -> Result<Opened, DeviceError> {
+    let refused = |reason: String| DeviceError::Open { name: name.to_owned(), reason };
+    let count = gpu::count().map_err(refused)?;
+    if ordinal >= count {
+        return Err(DeviceError::Missing { name: name.to_owned(), count });
+    }
+    let (device, class) = gpu::open(ordinal).map_err(refused)?;
+    let kernels = Kernels::chosen_for(&device)?;
+    check::check(&device, kernels)
+        .map_err(|reason| DeviceError::Wrong { name: name.to_owned(), reason: reason.to_string() })?;
+    let class = if kernels == Kernels::CUDA { class } else { class_of(class, kernels) };
+    Ok(Opened { device, class, kernels })
+}
+
+/// The class of a device that computes with certain kernels: all of a CPU's own ones give the same bits.
+fn class_of(class: String, kernels: Kernels) -> String {
+    if kernels.are_exact() { class } else { format!("{class} with {}", kernels.name()) }
 }
 
 fn cpu_model() -> String {

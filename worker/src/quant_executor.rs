@@ -143,7 +143,8 @@ impl QuantExecutor {
         let prepared = prepared.map_err(|error| self.prepare_obstacle(error))?;
         let images = self.images(&context.data, artifacts)?;
         let materials = Materials { prepared: Arc::new(prepared), images, context: context.clone() };
-        let evaluator = Evaluator::new(materials, self.threads, &self.device.device);
+        let Opened { device, kernels, .. } = &self.device;
+        let evaluator = Evaluator::with_kernels(materials, self.threads, device, *kernels);
         let evaluator = evaluator.map_err(|error| self.evaluate_obstacle(error))?;
         Ok(self.evaluators.insert(*digest, evaluator))
     }

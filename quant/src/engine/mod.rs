@@ -15,7 +15,7 @@ mod moves;
 mod repr;
 mod schedule;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weights;
 mod workspace;
 

@@ -71,7 +71,7 @@ fn graph() -> Graph {
     graph
 }
 
-fn everything() -> Arc<Prepared> {
+pub(crate) fn everything() -> Arc<Prepared> {
     random(graph())
 }
 

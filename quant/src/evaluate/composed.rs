@@ -1,9 +1,11 @@
 //! Logits by a walk over the graph in candle's tensors: for devices other than the CPU, and to compare the engine with.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bitloop_core::bits::Choice;
+use bitloop_core::graph::{Graph, GraphError, Op};
 use candle_core::{DType, Device, Tensor};
 
 use super::EvaluateError;
@@ -13,6 +15,34 @@ use crate::executor;
 use crate::kernels::Kernels;
 use crate::network::Network;
 use crate::prepare::Prepared;
+
+/// Images of a block on a GPU, where few images leave most of the device idle.
+const BLOCK_IMAGES_MAX: usize = 500;
+/// Values of a GPU's largest tensor, 1 GiB: several of them fit the smallest GPU that is any use.
+const TENSOR_VALUES_MAX: u64 = 1 << 28;
+
+/// Returns how many images go through a network together on a GPU.
+///
+/// Candle unfolds what a convolution reads, so that its largest tensor is nine times its input for a 3x3 filter. The
+/// number depends on the graph alone, not on what the GPU has free.
+///
+/// Errors: those of [`Graph::shapes`].
+pub(super) fn block_images(graph: &Graph) -> Result<usize, GraphError> {
+    let shapes = graph.shapes()?;
+    let costs = graph.layer_costs()?;
+    let macs: BTreeMap<&str, u64> = costs.iter().map(|cost| (cost.node.as_str(), cost.macs)).collect();
+    let largest = graph.nodes.iter().zip(&shapes).map(|(node, shape)| {
+        let (values, channels) = (shape.elements() as u64, shape.channels().max(1) as u64);
+        let unfolded = match node.op {
+            Op::Conv2d(_) => macs.get(node.name.as_str()).map_or(0, |macs| macs / channels),
+            _ => 0,
+        };
+        values.max(unfolded)
+    });
+    let largest = largest.max().unwrap_or(0).max(graph.input.shape.elements() as u64).max(1);
+    let fitting = usize::try_from(TENSOR_VALUES_MAX / largest).unwrap_or(usize::MAX);
+    Ok(fitting.clamp(1, BLOCK_IMAGES_MAX))
+}
 
 /// A prepared network on a device.
 pub(super) struct Composed {

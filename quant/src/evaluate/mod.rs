@@ -7,6 +7,8 @@
 mod composed;
 mod error;
 mod finite;
+#[cfg(test)]
+mod kernels_tests;
 mod quantized;
 mod score;
 #[cfg(test)]
@@ -38,8 +40,6 @@ use score::{Reference, Score};
 
 /// Images of a block on a CPU: few enough that a layer's tensors stay near the core, enough to feed the kernels.
 const BLOCK_IMAGES: usize = PART_STEP_IMAGES as usize;
-/// Images of a block on a GPU, where few images leave most of the device idle.
-const DEVICE_BLOCK_IMAGES: usize = 500;
 /// Bytes per thread that tensors which configs share may take.
 const SHARED_BYTES: usize = 128 << 20;
 
@@ -132,7 +132,7 @@ impl Evaluator {
         let range = images.range(context.images)?;
         let (threads, block_images) = match device.is_cpu() {
             true => (threads, BLOCK_IMAGES),
-            false => (threads.min(1), DEVICE_BLOCK_IMAGES),
+            false => (threads.min(1), composed::block_images(&model.graph)?),
         };
         let blocks = network::blocks(range, block_images);
         let references = blocks.iter().map(|_| OnceLock::new()).collect();

@@ -50,8 +50,18 @@ pub(crate) fn prepared(model: &Model, calibrated: ImageRange) -> Prepared {
 
 /// The logits that a walk over the graph gives for the first images, `(images, classes)`.
 pub(crate) fn composed_logits(prepared: &Arc<Prepared>, config: &[Choice], count: usize) -> Vec<f32> {
+    logits_by(Kernels::default(), prepared, config, count)
+}
+
+/// The same by certain kernels.
+pub(super) fn logits_by(
+    kernels: Kernels,
+    prepared: &Arc<Prepared>,
+    config: &[Choice],
+    count: usize,
+) -> Vec<f32> {
     let logits = prepared.model.graph.logits().unwrap().to_owned();
-    let network = Composed::new(Arc::clone(prepared), logits, (&Device::Cpu, Kernels::default())).unwrap();
+    let network = Composed::new(Arc::clone(prepared), logits, (&Device::Cpu, kernels)).unwrap();
     let quantizers = network.quantizers(|index| config[index]).unwrap();
     network.logits(&network.input(&images(), 0..count).unwrap(), &quantizers).unwrap()
 }

@@ -101,7 +101,7 @@ fn ways(model: &Model, arguments: &EvalArguments, kernels: Kernels) -> Result<Ve
         (Numerics::Float, float, "float".to_owned()),
         (Numerics::Float, BitConfig::baseline(), quantized.clone()),
     ];
-    if kernels != Kernels::CANDLE {
+    if kernels.are_exact() {
         all.push((Numerics::Exact, BitConfig::baseline(), quantized));
     }
     let materials = materials(model, arguments, bits)?;

@@ -1,6 +1,8 @@
+#[cfg(any(feature = "cuda", test))]
 use super::{BLOCK_THREADS, Launch};
 
 /// Blocks of a pass over a tensor: many times what a GPU runs at a time, each with several values per thread.
+#[cfg(any(feature = "cuda", test))]
 const PASS_BLOCKS: usize = 4096;
 
 /// What a value is turned into; the kernel knows it by number.
@@ -27,6 +29,7 @@ pub(crate) struct Channel {
 }
 
 /// A pass over a tensor of so many values, each of which takes several threads of a GPU in turn.
+#[cfg(any(feature = "cuda", test))]
 pub(super) fn launch(values: usize) -> Launch {
     let blocks = values.div_ceil(BLOCK_THREADS).clamp(1, PASS_BLOCKS);
     Launch { grid: [blocks as u32, 1], block: [BLOCK_THREADS as u32, 1] }
