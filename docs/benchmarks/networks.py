@@ -6,6 +6,7 @@ shrink layer by layer down to denormal numbers, which are slow. So every batch n
 
 import json
 import struct
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ STATISTICS_IMAGES = 32
 FACTORS, SUMMANDS = (0.5, 1.5), (-0.5, 0.5)
 ZOO = ("mobilenet_v2", "resnet18", "shufflenet_v2_x1_0")
 SHIPPED = "convblock"
+# A 1x1 convolution from one channel to three in front of a network for grey images.
+SHIM_KEYS = ("shim.weight", "shim.bias")
 # Images smaller than this come with strides for small images: the first two halvings are left out.
 PUBLISHED_SIZE_MIN = 96
 
@@ -73,6 +76,30 @@ def give_statistics(network, images):
         norm.bias.uniform_(*SUMMANDS)
         norm.momentum = None
     network.train()(images)
+
+
+def trained(name, path):
+    """A trained network in evaluation mode, with its shim from one channel to three where the file has one.
+
+    Shapes: (N, 1 or 3, size, size) -> (N, classes); the number of classes is that of the last bias.
+    """
+    state = torch.load(path, weights_only=True)
+    torchvision.models.shufflenetv2.channel_shuffle = channel_shuffle
+    shim = {key: state.pop(key) for key in SHIM_KEYS if key in state}
+    network = torchvision.models.get_model(name, weights=None, num_classes=len(next(reversed(state.values()))))
+    network.load_state_dict(state)
+    if not shim:
+        return network.eval()
+    layers = nn.Sequential(OrderedDict(shim=nn.Conv2d(1, 3, 1), network=network))
+    layers.shim.load_state_dict({key.removeprefix("shim."): value for key, value in shim.items()})
+    return layers.eval()
+
+
+@torch.inference_mode()
+def classes(network, images):
+    """The class of each grey image. Shapes: numbers (N, size, size) -> bytes (N,)."""
+    batches = torch.from_numpy(images).float()[:, None].repeat(1, 3, 1, 1).split(STATISTICS_IMAGES)
+    return torch.cat([network(batch).argmax(1) for batch in batches]).byte().numpy()
 
 
 def save_state(network, path):

@@ -2,7 +2,8 @@
 
 compare.py starts one per rival and lets them take turns. Orders come as JSON lines on standard input:
   {"seconds": S}                          how fast is it, over about S seconds
-  {"config": I, "of": C, "images": N}     how long does config I take, of C of a single sweep, on N images
+  {"point": I, "images": N}               how long does the config take that lowers point I alone (none: the baseline), on
+                                          N images, and what does it give
 Answers go to the standard output as it was at the start, one JSON line each; everything a library prints goes to
 standard error.
 """
@@ -19,7 +20,9 @@ import torch
 import torch.fx.experimental.optimization
 from torch import nn
 
+import material
 import networks
+import quantizers
 
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
 # Batches by which the fastest variant is chosen, and seconds after which no further one begins; the quickest counts.
@@ -38,7 +41,7 @@ def main():
     order = json.loads(sys.argv[1])
     torch.set_num_threads(order["threads"])
     rival = RIVALS[order["rival"]](order)
-    tell(answers, {"variant": rival.variant, "torch": torch.__version__})
+    tell(answers, {"variant": rival.variant, "torch": torch.__version__, "points": rival.points})
     with torch.inference_mode():
         for line in sys.stdin:
             request = json.loads(line)
@@ -53,14 +56,19 @@ def tell(answers, answer):
 class Rival:
     """A network and images for it, in the variant that turned out to be the fastest."""
 
+    # Configs of a sweep; a network without quantizers has one.
+    points = 1
+
     def __init__(self, order):
-        shape = networks.input_shape(order["network"], order["size"])
-        network = networks.build(order["network"], order["size"], order["small_strides"])
-        if order["network"] == networks.SHIPPED:
-            network.load(Path(order["shipped"]))
+        self.sweep = json.loads(Path(order["material"]).read_text()) if order["material"] else None
         # No rival computes batch norms: all of them get the same folded network.
-        self.network = torch.fx.experimental.optimization.fuse(network)
-        self.images = torch.randn(order["batch"], *shape)
+        self.network = torch.fx.experimental.optimization.fuse(network_of(order, self.sweep))
+        self.batch = order["batch"]
+        if self.sweep:
+            self.selection, self.labels = selected(self.sweep, "selection")
+            self.images = self.selection[:self.batch]
+        else:
+            self.images, self.selection = torch.randn(self.batch, *networks.input_shape(order["network"], order["size"])), None
         self.layout = torch.contiguous_format
         self.variant = self.prepare()
 
@@ -68,6 +76,8 @@ class Rival:
         self.layout = LAYOUTS[layout]
         self.network.to(memory_format=self.layout)
         self.images = self.images.contiguous(memory_format=self.layout)
+        if self.selection is not None:
+            self.selection = self.selection.contiguous(memory_format=self.layout)
 
     @torch.inference_mode()
     def quickest_batch_s(self):
@@ -94,12 +104,33 @@ class Rival:
         return {"images": count, "images_per_s": count / wall, "cpu_s_per_image": cpu / count}
 
     def evaluate(self, count):
-        """Evaluates so many images, the last batch cut; returns the class of each. Shape: (count,)."""
-        classes, rest = [], count
-        while rest > 0:
-            classes.append(self.network(self.images[:rest]).argmax(1))
-            rest -= len(self.images)
-        return torch.cat(classes)
+        """Evaluates so many images, the last batch cut; returns the logits. Shape: (count, classes)."""
+        logits = []
+        for first in range(0, count, self.batch):
+            last = min(first + self.batch, count)
+            batch = self.images[:last - first] if self.selection is None else self.selection[first:last]
+            logits.append(self.network(batch))
+        return torch.cat(logits)
+
+    def lower(self, point):
+        """Sets the config that lowers a point; returns what undoes that."""
+        return lambda: None
+
+
+def network_of(order, sweep):
+    if sweep and sweep["checkpoint"]:
+        return networks.trained(order["network"], Path(sweep["checkpoint"]))
+    network = networks.build(order["network"], order["size"], order["small_strides"])
+    return network.load(Path(order["shipped"])) if order["network"] == networks.SHIPPED else network
+
+
+def selected(sweep, part):
+    """Normalized images and labels of a part. Shapes: (count, channels, height, width), (count,)."""
+    chosen = sweep[part]
+    pixels = torch.from_numpy(material.read_idx(sweep["images"])[chosen]).float() / material.BYTE_MAX
+    images = ((pixels - sweep["mean"]) / sweep["deviation"])[:, None]
+    labels = torch.from_numpy(material.read_idx(sweep["labels"])[chosen]).long()
+    return images.repeat(1, sweep["channels"], 1, 1), labels
 
 
 class Eager(Rival):
@@ -114,9 +145,6 @@ class Eager(Rival):
         self.lay_out(best)
         return best
 
-    def sweep_steps(self):
-        return [("float", lambda: lambda: None)]
-
 
 class Script(Rival):
     """PyTorch frozen and compiled by TorchScript, which hands weights to oneDNN in the layout that oneDNN prefers."""
@@ -130,8 +158,8 @@ class Script(Rival):
 
 
 class Simulator(Rival):
-    """AIMET's QuantizationSimModel, W8A8, calibrated once on the images; the fastest of two layouts, weights quantized
-    in every batch (as it comes) or once beforehand."""
+    """AIMET's QuantizationSimModel, W8A8, calibrated once on the images or with bitloop's encodings; the fastest of two
+    layouts, weights quantized in every batch (as it comes) or once beforehand."""
 
     def prepare(self):
         # Importing it takes seconds and prints, and PyTorch's workers need none of it.
@@ -140,12 +168,36 @@ class Simulator(Rival):
 
         self.sim = QuantizationSimModel(prepare_model(self.network), dummy_input=self.images[:1],
                                         default_param_bw=BITS, default_output_bw=BITS)
-        drop_quantizers_before_rectifiers(self.sim.model)
-        with torch.no_grad():
-            self.sim.compute_encodings(lambda model: model(self.images))
         self.network = self.sim.model
-        self.float_weights = {name: (module.weight.detach().clone(), module.param_quantizers["weight"])
-                              for name, module in weighted_modules(self.network)}
+        dropped = quantizers.drop_quantizers_before_rectifiers(self.network)
+        self.calibrate()
+        self.float_weights = {place.name: place.module.weight.detach().clone()
+                              for place in self.places if place.kind == "weight"}
+        best, longer = self.fastest()
+        return f"{best}, weights once (as it comes: {longer:.2f} times as long), {dropped} quantizers before rectifiers left out"
+
+    def calibrate(self):
+        images = selected(self.sweep, "calibration")[0] if self.sweep else self.images
+        with torch.no_grad():
+            self.sim.compute_encodings(lambda model: model(images))
+        self.places = quantizers.places(self.network, self.images[:1])
+        self.points = len(self.places)
+        if self.sweep:
+            self.take_encodings()
+
+    @torch.no_grad()
+    def take_encodings(self):
+        """Replaces the encodings by bitloop's."""
+        quantizers.check_correspondence(self.places, self.sweep["points"])
+        for place, point in zip(self.places, self.sweep["points"]):
+            if place.kind == "activation":
+                quantizers.check_range(place, point["baseline"])
+            for encoding in (point["encoding"], point["baseline"]):
+                quantizers.set_encoding(place.quantizer, encoding)
+                quantizers.check_grid(place.quantizer, encoding)
+
+    def fastest(self):
+        """Lays the network out as is fastest; returns that, and how many times as long the dearer way takes."""
         times = {}
         for folded in ("weights each batch", "weights once"):
             if folded == "weights once":
@@ -157,75 +209,41 @@ class Simulator(Rival):
         as_it_comes = min(times[layout, "weights each batch"] for layout in LAYOUTS)
         best = min(LAYOUTS, key=lambda layout: times[layout, "weights once"])
         self.lay_out(best)
-        return f"{best}, weights once (as it comes: {as_it_comes / times[best, 'weights once']:.2f} times as long)"
+        return best, as_it_comes / times[best, "weights once"]
 
-    def sweep_steps(self):
-        """A step for each quantizer of the simulator: (name, sets it to few bits and returns what undoes that)."""
-        steps = []
-        for name, module in self.network.named_modules():
-            if name in self.float_weights:
-                steps.append((f"{name}.weight", lambda name=name, module=module: self.narrow_weight(name, module)))
-            for quantizer in [*getattr(module, "input_quantizers", []), *getattr(module, "output_quantizers", [])]:
-                if quantizer is not None:
-                    steps.append((name, lambda quantizer=quantizer: narrow(quantizer)))
-        return steps
-
-    def narrow_weight(self, name, module):
-        weight, quantizer = self.float_weights[name]
-        undo_bits = narrow(quantizer)
-        quantized = quantizer(weight).as_subclass(torch.Tensor)
+    def lower(self, point):
+        place = self.places[point]
+        encoding = self.sweep["points"][point]["encoding"] if self.sweep else None
+        undo_bits = quantizers.narrow(place.quantizer, SWEEP_BITS, encoding)
+        if place.kind == "activation":
+            return undo_bits
+        quantized = place.quantizer(self.float_weights[place.name]).as_subclass(torch.Tensor)
         undo_bits()
-        before = module.weight
+        before = place.module.weight
         layout = {"memory_format": self.layout} if quantized.dim() == 4 else {}
-        module.weight = nn.Parameter(quantized.contiguous(**layout), requires_grad=False)
+        place.module.weight = nn.Parameter(quantized.contiguous(**layout), requires_grad=False)
 
         def undo():
-            module.weight = before
+            place.module.weight = before
         return undo
 
 
-def narrow(quantizer):
-    before = quantizer.bitwidth
-    quantizer.bitwidth = SWEEP_BITS
-
-    def undo():
-        quantizer.bitwidth = before
-    return undo
-
-
-def weighted_modules(model):
-    for name, module in model.named_modules():
-        quantizers = getattr(module, "param_quantizers", {})
-        if "weight" in quantizers and quantizers["weight"] is not None:
-            yield name, module
-
-
-def drop_quantizers_before_rectifiers(model):
-    """Leaves one quantizer behind a convolution and its rectifier, as in bitloop.
-
-    AIMET does so by itself except for depthwise convolutions, where it would simulate more than is compared.
-    """
-    modules = dict(model.named_modules())
-    for node in model.graph.nodes:
-        module = modules.get(node.target) if node.op == "call_module" else None
-        if isinstance(module, nn.Conv2d) and len(node.users) == 1:
-            (user,) = node.users
-            follower = modules.get(user.target) if user.op == "call_module" else None
-            if isinstance(follower, (nn.ReLU, nn.ReLU6)):
-                module.output_quantizers[0] = None
-
-
 def measure_config(rival, request):
-    """Times one of `of` configs spread evenly over the depth. PyTorch's float network has one, evaluated each time."""
-    steps = rival.sweep_steps()
-    # From the middle of each part, so that weights and activations, which alternate, both get their turn.
-    name, set_bits = steps[(2 * request["config"] + 1) * len(steps) // (2 * request["of"])]
+    """Times a config and, with labels, says how many images it gets right and its mean cross-entropy."""
     wall, cpu = time.perf_counter(), time.process_time()
-    undo = set_bits()
-    rival.evaluate(request["images"])
+    undo = rival.lower(request["point"]) if request["point"] is not None else lambda: None
+    logits = rival.evaluate(request["images"])
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     undo()
-    return {"points": len(steps), "point": name, "wall_s": wall, "cpu_s": cpu}
+    return {"point": request["point"], "wall_s": wall, "cpu_s": cpu, **judged(rival, logits)}
+
+
+def judged(rival, logits):
+    if rival.selection is None:
+        return {}
+    labels, logits = rival.labels[:len(logits)], logits.as_subclass(torch.Tensor).double()
+    return {"correct": int((logits.argmax(1) == labels).sum()),
+            "loss": nn.functional.cross_entropy(logits, labels).item()}
 
 
 RIVALS = {"pytorch": Eager, "torchscript": Script, "aimet": Simulator}

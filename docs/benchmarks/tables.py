@@ -3,6 +3,8 @@
 import math
 import statistics
 
+import decisions
+
 FLOAT, INTEGER = "bitloop f32", "bitloop w8a8"
 RATES = {"pytorch": "PyTorch", "torchscript": "TorchScript", "aimet": "AIMET W8A8", FLOAT: "bitloop f32",
          INTEGER: "bitloop W8A8"}
@@ -45,17 +47,62 @@ def variants(rows):
 
 
 def sweep(rows, settings):
-    """Time per config, and for a sweep of all points."""
+    """Time per config and for a sweep of all points; beside bitloop also ratios and decisions."""
+    about = (f"{rows[0]['cpu']}; PyTorch {rows[0]['torch']}; {rows[0]['date']}; medians of {settings.configs} configs spread "
+             f"over the depth, {settings.images} images each; s for all points is extrapolated from them, bitloop's is measured")
+    body = [case_cells(row) + [name, f"{wall:.3f}", f"{cpu:.3f}", str(row["points"]), f"{wall * row['points']:.0f}"]
+            for row in rows for name, wall, cpu in sweep_times(row)]
+    parts = [about, table(case_columns() + ["", "s per config", "CPU-s per config", "points", "s for all points"], body)]
+    if any("singles" in row for row in rows):
+        parts += ["Times as fast:", sweep_ratios(rows, settings)]
+    if any("decisions" in row for row in rows):
+        parts += ["Decisions:", sweep_decisions([row for row in rows if "decisions" in row])]
+    return "\n\n".join([*parts, "Variants that were fastest:", variants(rows)])
+
+
+def sweep_times(row):
+    """Name, seconds and processor seconds per config of all that was measured."""
+    if "singles" in row:
+        for name, suffix in (("together", ""), ("one by one", "_alone")):
+            yield (f"bitloop, {name}", *(middle(row["singles"], key + suffix) for key in ("s_per_config", "cpu_s_per_config")))
+    for name, turns in row["turns"].items():
+        yield (SWEPT[name], middle(turns, "wall_s"), middle(turns, "cpu_s"))
+
+
+def sweep_ratios(rows, settings):
+    """AIMET's time per config, which is the same for any config, beside bitloop's for single points and for pairs."""
+    body = []
+    for row in (row for row in rows if "singles" in row):
+        for clock, simulator, ours in (("wall", "wall_s", "s_per_config"), ("processor", "cpu_s", "cpu_s_per_config")):
+            theirs = middle(row["turns"].get("aimet", []), simulator)
+            cells = []
+            for runs in (row["singles"], [row["pairs"]] if row["pairs"] else []):
+                # Pairs are evaluated on fewer images.
+                together, alone = (settings.images * per_image(runs, key) for key in (ours, f"{ours}_alone"))
+                cells += [times(theirs / together), times(alone / together)]
+            body.append(case_cells(row) + [clock, *cells])
+    columns = ["time", "AIMET / bitloop, single", "one by one / together, single", "AIMET / bitloop, pairs",
+               "one by one / together, pairs"]
+    return table(case_columns() + columns, body)
+
+
+def per_image(runs, key):
+    return statistics.median([run[key] / run["images"] for run in runs] or [math.nan])
+
+
+def sweep_decisions(rows):
     body = []
     for row in rows:
-        points = max(turn["points"] for turns in row["turns"].values() for turn in turns)
-        for name, turns in row["turns"].items():
-            wall, cpu = (statistics.median(turn[key] for turn in turns) for key in ("wall_s", "cpu_s"))
-            body.append(case_cells(row) + [SWEPT[name], f"{wall:.2f}", f"{cpu:.2f}", str(points), f"{wall * points:.0f}"])
-    about = (f"{rows[0]['cpu']}; PyTorch {rows[0]['torch']}; {rows[0]['date']}; medians of {settings.configs} configs spread "
-             f"over the depth, {settings.images} images each; the last column is extrapolated from them")
-    return about + "\n\n" + table(
-        case_columns() + ["", "s per config", "CPU-s per config", "points in AIMET", "s for all points"], body)
+        found, baseline = decisions.summary(row["decisions"]), row["decisions"]["baseline"]
+        above = found["above"]
+        body.append(case_cells(row) + [
+            f"{baseline['bitloop']['top1']:.2f} / {baseline['aimet']['top1']:.2f}", str(found["configs"]),
+            f"{found['spearman']:.4f}", f"{len(above['bitloop'])} / {len(above['aimet'])}",
+            ", ".join(found["above_in_one"]) or "none", f"{found['difference_max']:.2f}"])
+    columns = ["top-1 at 8 bits (bitloop / AIMET)", "configs", "Spearman of loss increases",
+               f"dropping more than {decisions.DROP_LIMIT:g} point (bitloop / AIMET)", "in one of them alone",
+               "largest difference of drops, points"]
+    return table(case_columns() + columns, body)
 
 
 def progress(row):
@@ -73,8 +120,12 @@ def case_cells(row):
 
 
 def median(row, name, key):
-    """NaN where it was not measured."""
-    return statistics.median(turn[key] for turn in row["turns"].get(name, [{key: math.nan}]))
+    return middle(row["turns"].get(name, []), key)
+
+
+def middle(turns, key):
+    """NaN where nothing was measured."""
+    return statistics.median([turn[key] for turn in turns] or [math.nan])
 
 
 def ratio(row, pair):
