@@ -1,4 +1,4 @@
-"""Compares what two programs find about the same configs: the order of the losses, and which points cost too much."""
+"""Compares what two evaluations find about the same configs: the order of the losses, and which points cost too much."""
 
 import math
 import statistics
@@ -7,40 +7,43 @@ import statistics
 DROP_LIMIT = 1.0
 
 
-def paired(answers, results):
-    """What both give for the same configs; answers by point (none is the baseline), results in the order of points."""
-    baseline = answers[None]
-    rows = []
-    for point in sorted(point for point in answers if point is not None):
-        answer, result = answers[point], results[point]
-        count = result["n"]
-        rows.append({
-            "point": result["lowered"][0]["point"],
-            "bitloop": {"loss_increase": result["loss_increase"],
-                        "drop": percent(result["lost"] - result["gained"], count)},
-            "aimet": {"loss_increase": answer["loss"] - baseline["loss"],
-                      "drop": percent(baseline["correct"] - answer["correct"], count)}})
+def of_bitloop(results, points):
+    """Loss and drop of some points of a single sweep, and the baseline that they are relative to."""
     first = results[0]
-    correct = first["correct"] + first["lost"] - first["gained"]
-    return {"configs": rows,
-            "baseline": {"bitloop": {"loss": first["loss"] - first["loss_increase"], "top1": percent(correct, first["n"])},
-                         "aimet": {"loss": baseline["loss"], "top1": percent(baseline["correct"], first["n"])}}}
+    return {
+        "baseline": {"loss": first["loss"] - first["loss_increase"],
+                     "top1": percent(first["correct"] + first["lost"] - first["gained"], first["n"])},
+        "configs": {results[point]["lowered"][0]["point"]: {
+            "loss_increase": results[point]["loss_increase"],
+            "drop": percent(results[point]["lost"] - results[point]["gained"], results[point]["n"])} for point in points}}
+
+
+def of_rival(answers, names, images):
+    """The same of a rival's answers by point, of which none is the baseline."""
+    baseline = answers[None]
+    return {
+        "baseline": {"loss": baseline["loss"], "top1": percent(baseline["correct"], images)},
+        "configs": {names[point]: {"loss_increase": answer["loss"] - baseline["loss"],
+                                   "drop": percent(baseline["correct"] - answer["correct"], images)}
+                    for point, answer in answers.items() if point is not None}}
 
 
 def percent(part, count):
     return 100 * part / count
 
 
-def summary(compared):
-    """How alike the decisions are."""
-    rows = compared["configs"]
-    above = {name: {row["point"] for row in rows if row[name]["drop"] > DROP_LIMIT} for name in ("bitloop", "aimet")}
+def agreement(one, other):
+    """How alike the decisions are; both must be about the same configs."""
+    points = sorted(one["configs"])
+    losses = [[found["configs"][point]["loss_increase"] for point in points] for found in (one, other)]
+    above = [{point for point in points if found["configs"][point]["drop"] > DROP_LIMIT} for found in (one, other)]
     return {
-        "configs": len(rows),
-        "spearman": spearman(*([row[name]["loss_increase"] for row in rows] for name in ("bitloop", "aimet"))),
-        "above": {name: sorted(points) for name, points in above.items()},
-        "above_in_one": sorted(above["bitloop"] ^ above["aimet"]),
-        "difference_max": max(abs(row["bitloop"]["drop"] - row["aimet"]["drop"]) for row in rows),
+        "configs": len(points),
+        "spearman": spearman(*losses),
+        "above": [sorted(each) for each in above],
+        "above_in_one": sorted(above[0] ^ above[1]),
+        "drop_difference_max": max(abs(one["configs"][point]["drop"] - other["configs"][point]["drop"]) for point in points),
+        "loss_difference_median": statistics.median(abs(a - b) for a, b in zip(*losses)),
     }
 
 

@@ -2,8 +2,8 @@
 
 compare.py starts one per rival and lets them take turns. Orders come as JSON lines on standard input:
   {"seconds": S}                          how fast is it, over about S seconds
-  {"point": I, "images": N}               how long does the config take that lowers point I alone (none: the baseline), on
-                                          N images, and what does it give
+  {"point": I, "images": N}               how long does the config take that lowers point I alone (null: the baseline), on
+                                          N images, and what does it give; with "layout": "other" in the slower layout
 Answers go to the standard output as it was at the start, one JSON line each; everything a library prints goes to
 standard error.
 """
@@ -44,8 +44,18 @@ def main():
     tell(answers, {"variant": rival.variant, "torch": torch.__version__, "points": rival.points})
     with torch.inference_mode():
         for line in sys.stdin:
-            request = json.loads(line)
-            tell(answers, rival.measure(request["seconds"]) if "seconds" in request else measure_config(rival, request))
+            tell(answers, answer(rival, json.loads(line)))
+
+
+def answer(rival, request):
+    if "seconds" in request:
+        return rival.measure(request["seconds"])
+    fastest = rival.layout
+    if request.get("layout") == "other":
+        rival.lay_out(next(layout for layout in LAYOUTS if layout != fastest))
+    measured = measure_config(rival, request)
+    rival.lay_out(fastest)
+    return measured
 
 
 def tell(answers, answer):
@@ -69,15 +79,15 @@ class Rival:
             self.images = self.selection[:self.batch]
         else:
             self.images, self.selection = torch.randn(self.batch, *networks.input_shape(order["network"], order["size"])), None
-        self.layout = torch.contiguous_format
+        self.layout = "default"
         self.variant = self.prepare()
 
     def lay_out(self, layout):
-        self.layout = LAYOUTS[layout]
-        self.network.to(memory_format=self.layout)
-        self.images = self.images.contiguous(memory_format=self.layout)
+        self.layout = layout
+        self.network.to(memory_format=LAYOUTS[layout])
+        self.images = self.images.contiguous(memory_format=LAYOUTS[layout])
         if self.selection is not None:
-            self.selection = self.selection.contiguous(memory_format=self.layout)
+            self.selection = self.selection.contiguous(memory_format=LAYOUTS[layout])
 
     @torch.inference_mode()
     def quickest_batch_s(self):
@@ -220,7 +230,7 @@ class Simulator(Rival):
         quantized = place.quantizer(self.float_weights[place.name]).as_subclass(torch.Tensor)
         undo_bits()
         before = place.module.weight
-        layout = {"memory_format": self.layout} if quantized.dim() == 4 else {}
+        layout = {"memory_format": LAYOUTS[self.layout]} if quantized.dim() == 4 else {}
         place.module.weight = nn.Parameter(quantized.contiguous(**layout), requires_grad=False)
 
         def undo():

@@ -17,6 +17,7 @@ from turns import Order, Worker, described, import_model, save_network
 # Mean and standard deviation of pixels, those of docs/experiments/ptq_chain.
 PIXEL_MEAN, PIXEL_DEVIATION = 0.2860, 0.3530
 SWEEP_BITS, BASELINE_BITS = 4, 8
+AGAIN = "AIMET in its other layout"
 EXPERIMENT = """version: 1
 name: sweep-{network}
 numerics: exact
@@ -41,6 +42,8 @@ def add_arguments(group):
     group.add_argument("--pair-images", type=int, default=256, help="on which bitloop evaluates pairs; 0 leaves them out")
     group.add_argument("--decisions", type=count_or_all, default=0, metavar="all|N",
                        help="configs whose losses are compared, spread over the depth; the timed ones if not given")
+    group.add_argument("--again", action="store_true",
+                       help="compares AIMET also with itself in its slower memory layout, which sums in another order")
     group.add_argument("--checkpoint", type=Path, help="trained weights; seeded ones if not given")
     group.add_argument("--data", type=Path, nargs=2, metavar=("IMAGES", "LABELS"),
                        help="IDX files for the trained network; random images if not given, for any other")
@@ -88,13 +91,19 @@ def sweep_case(settings, order):
 
 
 def decided(settings, worker, turns, results):
-    """Evaluates what else is compared, and pairs all of it with bitloop's results."""
-    wanted = worker.points if settings.decisions == "all" else settings.decisions
+    """What bitloop and AIMET find about the same configs; with `--again` also AIMET in its other layout."""
     known = {turn["point"]: turn for turn in turns}
-    for point in [None, *spread(worker.points, wanted)]:
-        if point not in known:
-            known[point] = worker.ask({"point": point, "images": settings.images})
-    return decisions.paired(known, results)
+    wanted = worker.points if settings.decisions == "all" else settings.decisions
+    points = sorted({*known, *spread(worker.points, wanted)})
+    names = [result["lowered"][0]["point"] for result in results]
+
+    def found(layout, known):
+        answers = {point: known.get(point) or worker.ask({"point": point, "images": settings.images, "layout": layout})
+                   for point in [None, *points]}
+        return decisions.of_rival(answers, names, settings.images)
+
+    compared = {"bitloop": decisions.of_bitloop(results, points), "AIMET": found("fastest", known)}
+    return {**compared, AGAIN: found("other", {})} if settings.again else compared
 
 
 def spread(count, wanted):

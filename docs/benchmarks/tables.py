@@ -91,18 +91,21 @@ def per_image(runs, key):
 
 
 def sweep_decisions(rows):
+    """Agreement of the simulator with all else that evaluated the same configs."""
     body = []
     for row in rows:
-        found, baseline = decisions.summary(row["decisions"]), row["decisions"]["baseline"]
-        above = found["above"]
-        body.append(case_cells(row) + [
-            f"{baseline['bitloop']['top1']:.2f} / {baseline['aimet']['top1']:.2f}", str(found["configs"]),
-            f"{found['spearman']:.4f}", f"{len(above['bitloop'])} / {len(above['aimet'])}",
-            ", ".join(found["above_in_one"]) or "none", f"{found['difference_max']:.2f}"])
-    columns = ["top-1 at 8 bits (bitloop / AIMET)", "configs", "Spearman of loss increases",
-               f"dropping more than {decisions.DROP_LIMIT:g} point (bitloop / AIMET)", "in one of them alone",
+        for name in row["decisions"].keys() - {"AIMET"}:
+            pair = [row["decisions"][name], row["decisions"]["AIMET"]]
+            found = decisions.agreement(*pair)
+            body.append(case_cells(row) + [
+                f"{name}, AIMET", " / ".join(f"{each['baseline']['top1']:.2f}" for each in pair), str(found["configs"]),
+                f"{found['spearman']:.4f}", f"{found['loss_difference_median']:.1e}",
+                " / ".join(str(len(points)) for points in found["above"]), ", ".join(found["above_in_one"]) or "none",
+                f"{found['drop_difference_max']:.2f}"])
+    columns = ["between", "top-1 at 8 bits", "configs", "Spearman of loss increases", "median difference of them",
+               f"dropping more than {decisions.DROP_LIMIT:g} point", "in one of them alone",
                "largest difference of drops, points"]
-    return table(case_columns() + columns, body)
+    return table(case_columns() + columns, sorted(body))
 
 
 def progress(row):
