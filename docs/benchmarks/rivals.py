@@ -184,7 +184,8 @@ class Simulator(Rival):
         self.float_weights = {place.name: place.module.weight.detach().clone()
                               for place in self.places if place.kind == "weight"}
         best, longer = self.fastest()
-        return f"{best}, weights once (as it comes: {longer:.2f} times as long), {dropped} quantizers before rectifiers left out"
+        return (f"{best}, weights once (as it comes: {longer:.2f} times as long), {dropped} quantizers before rectifiers "
+                "left out")
 
     def calibrate(self):
         images = selected(self.sweep, "calibration")[0] if self.sweep else self.images

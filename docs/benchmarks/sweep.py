@@ -7,6 +7,7 @@ sweep again, and its pairs. AIMET gets the encodings of the first of these sweep
 import argparse
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import decisions
@@ -41,7 +42,7 @@ def add_arguments(group):
     group.add_argument("--images", type=int, default=2000, help="on which a config is evaluated")
     group.add_argument("--pair-images", type=int, default=256, help="on which bitloop evaluates pairs; 0 leaves them out")
     group.add_argument("--decisions", type=count_or_all, default=0, metavar="all|N",
-                       help="configs whose losses are compared, spread over the depth; the timed ones if not given")
+                       help="configs whose losses are compared beside the timed ones, spread over the depth")
     group.add_argument("--again", action="store_true",
                        help="compares AIMET also with itself in its slower memory layout, which sums in another order")
     group.add_argument("--checkpoint", type=Path, help="trained weights; seeded ones if not given")
@@ -69,25 +70,30 @@ def compare(settings):
 def sweep_case(settings, order):
     """All turns of one case: per rival and for bitloop a list of measurements, and what they decide."""
     bitloop = Bitloop(settings, order) if settings.bitloop else None
-    first = bitloop.evaluate(points=1) if bitloop else None
-    order.material = str(bitloop.write_material(first)) if bitloop else None
+    runs = [bitloop.evaluate(points=1)] if bitloop else []
+    order.material = str(bitloop.write_material(runs[0])) if bitloop else None
     workers = {rival: Worker(settings, rival, order) for rival in settings.rivals if rival != "torchscript"}
-    points = max(worker.points for worker in workers.values())
-    turns, runs = {rival: [] for rival in workers}, [first]
+    points = max([worker.points for worker in workers.values()] + [run["configs"] for run in runs])
     chosen = spread(points, settings.configs)
+    turns = {rival: [] for rival in workers}
     for number, point in enumerate(chosen):
         if bitloop and number == len(chosen) // 2:
             runs.append(bitloop.evaluate(points=1))
         for rival, worker in workers.items():
             turns[rival].append(worker.ask({"point": point, "images": settings.images}))
+            say(f"{rival}, point {point}: {turns[rival][-1]['wall_s']:.2f} s")
     more = {}
     if bitloop:
         runs.append(bitloop.evaluate(points=1))
         more["singles"] = [without_results(run) for run in runs]
         more["pairs"] = without_results(bitloop.evaluate(points=2)) if settings.pair_images else None
         if "aimet" in workers:
-            more["decisions"] = decided(settings, workers["aimet"], turns["aimet"], first["results"])
+            more["decisions"] = decided(settings, workers["aimet"], turns["aimet"], runs[0]["results"])
     return {**described(order, workers, turns), "points": points, **more}
+
+
+def say(line):
+    print(line, file=sys.stderr, flush=True)
 
 
 def decided(settings, worker, turns, results):
@@ -125,6 +131,7 @@ class Bitloop:
     def __init__(self, settings, order):
         self.settings, self.order = settings, order
         self.command = settings.bitloop.split()
+        self.turns = 0
         self.channels = 1 if settings.checkpoint else 3
         state = settings.checkpoint or save_network(settings, order)
         normalization = ["--mean", str(PIXEL_MEAN), "--std", str(PIXEL_DEVIATION)]
@@ -161,7 +168,12 @@ class Bitloop:
             [*self.command, "bench", "sweep", self.experiment, "--points", str(points), "--images", str(images), "--alone",
              str(self.settings.configs), "--threads", str(self.order.threads), "--repetitions", "1", "--output", "json"],
             check=True, stdout=subprocess.PIPE, text=True).stdout
-        return json.loads(output)
+        # Kept as it comes, so that an interrupted comparison is not lost.
+        self.turns += 1
+        (self.settings.out / f"{self.order.network}_{self.order.size}_turn_{self.turns}.json").write_text(output)
+        run = json.loads(output)
+        say(f"bitloop, {run['configs']} configs: {run['s_per_config']:.3f} s each, {run['s_per_config_alone']:.3f} s alone")
+        return run
 
     def write_material(self, run):
         """What a rival needs to evaluate the same configs on the same images."""
