@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds bitloop for GPUs on a machine that needs neither a GPU nor a CUDA toolkit: the compiler and the libraries come
-# from the Python package index. Then compiles our own kernels as the program does at run time.
+# from the Python package index. Our own kernels are compiled as the program does at run time.
 # Proves that everything compiles and links, and nothing about what a device computes.
 #
 # Usage: deploy/build_cuda.sh [WORK_DIR]
@@ -46,5 +46,17 @@ export NVCC=$cuda/bin/nvcc PATH=$cuda/bin:$PATH
 export CUDARC_CUDA_VERSION=13020 CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-80}
 export CARGO_TARGET_DIR=$work/target
 export LIBRARY_PATH=$cuda/lib64:$cuda/lib64/stubs
+
+# Our own kernels: the program hands them to nvrtc when it first uses them. The assembler then says what it says of code
+# for real GPUs.
+sources=(quant/src/kernels/cuda/*.cu)
+LD_LIBRARY_PATH=$cuda/lib64 "$work/venv/bin/python" deploy/compile_kernels.py "$cuda/lib64/libnvrtc.so" "${sources[@]}"
+for source in "${sources[@]}"; do
+  for capability in 80 90; do
+    nvcc -arch="sm_$capability" -Werror all-warnings --cubin -o "$work/$(basename "$source").$capability.cubin" "$source"
+    echo "$(basename "$source") for sm_$capability: assembled"
+  done
+done
+
 cargo build --release --locked -p bitloop --features cuda
 echo "built $CARGO_TARGET_DIR/release/bitloop"
