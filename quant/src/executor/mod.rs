@@ -1,6 +1,6 @@
 //! Walks a graph over tensors, one node after another, on whatever device the input lies.
 //!
-//! What evaluation, calibration and training do differently stands behind [`Pass`]: where weights come from, how
+//! What evaluation and calibration do differently stands behind [`Pass`]: where weights come from, how
 //! batch norm works, and what happens to a node's output. Nothing here knows of quantizers, files or optimizers.
 
 mod chain;
@@ -21,7 +21,7 @@ use operators::{After, Compute};
 
 use crate::kernels::{Curve, Kernels};
 
-/// What a walk over the graph asks of its caller: evaluation, calibration and training differ only here.
+/// What a walk over the graph asks of its caller: evaluation and calibration differ only here.
 pub trait Pass {
     /// What operators are computed with, where the device can run it.
     fn kernels(&self) -> Kernels {
@@ -43,11 +43,6 @@ pub trait Pass {
     /// Gives batch norm `node` as a scale and a shift, if a walk may apply it together with the layer before it.
     fn folded_batch_norm(&mut self, _node: &Node, _eps: f64) -> Result<Option<ScaleShift>> {
         Ok(None)
-    }
-
-    /// Gives `x` with values dropped; nothing is dropped unless a pass says so.
-    fn dropout(&mut self, _node: &Node, _rate: f32, x: &Tensor) -> Result<Tensor> {
-        Ok(x.clone())
     }
 
     /// Whether [`Pass::output`] has a use for the output of `node`; what a pass does not see may never be made.
@@ -123,13 +118,7 @@ pub fn normalize(input: &Input, pixels: &[u8], n: usize, device: &Device) -> Res
     if pixels.len() != n * per_image || channels == 0 {
         candle_core::bail!("{} pixels are not {n} images of shape {}", pixels.len(), input.shape);
     }
-    if input.mean.len() != channels || input.std.len() != channels {
-        candle_core::bail!("the input has {channels} channel(s) but not as many means and deviations");
-    }
-    // One subtraction and one division per possible value, not per pixel.
-    let tables: Vec<[f32; 256]> = (0..channels)
-        .map(|c| std::array::from_fn(|value| (value as f32 / 255.0 - input.mean[c]) / input.std[c]))
-        .collect();
+    let tables = pixel_values(input)?;
     let plane = per_image / channels;
     let mut values = Vec::with_capacity(pixels.len());
     for (index, chunk) in pixels.chunks_exact(plane.max(1)).enumerate() {
@@ -139,6 +128,19 @@ pub fn normalize(input: &Input, pixels: &[u8], n: usize, device: &Device) -> Res
     let mut shape = vec![n];
     shape.extend(&input.shape.0);
     Tensor::from_vec(values, shape, device)
+}
+
+/// Returns what each of the 256 values of a pixel becomes, per channel: one subtraction and one division per possible
+/// value, not per pixel.
+///
+/// Errors: a message if the number of means or deviations is not that of the channels.
+pub(crate) fn pixel_values(input: &Input) -> Result<Vec<[f32; 256]>> {
+    let channels = input.shape.channels();
+    if input.mean.len() != channels || input.std.len() != channels {
+        candle_core::bail!("the input has {channels} channel(s) but not as many means and deviations");
+    }
+    let table = |c| std::array::from_fn(|value| (value as f32 / 255.0 - input.mean[c]) / input.std[c]);
+    Ok((0..channels).map(table).collect())
 }
 
 /// A batch norm with fixed statistics, as one multiplication and one addition per channel.
@@ -227,7 +229,7 @@ fn compute(node: &Node, inputs: Vec<Tensor>, after: After, pass: &mut dyn Pass) 
         Op::Pad { before, after, value } => layout::pad(x, [before, after], *value),
         Op::Softmax { axis } => candle_nn::ops::softmax(x, axis + 1),
         Op::Lrn { size, alpha, beta, bias } => operators::lrn(x, *size, [*alpha, *beta, *bias]),
-        Op::Identity => Ok(x.clone()),
-        Op::Dropout { rate } => pass.dropout(node, *rate, x),
+        // Nothing is dropped but in training, which has ways of its own.
+        Op::Identity | Op::Dropout { .. } => Ok(x.clone()),
     }
 }

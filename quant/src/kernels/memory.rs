@@ -16,7 +16,7 @@ pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
 /// Lets `read` see the values of a CPU tensor, copying only if they are not contiguous.
 ///
 /// Errors: those of `read`, and a message for another type or device.
-pub(super) fn with_values<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+pub(crate) fn with_values<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     if tensor.dtype() != DType::F32 {
         candle_core::bail!("the kernel takes f32 values, not {:?}", tensor.dtype());
     }
@@ -29,6 +29,6 @@ pub(super) fn with_values<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> Resul
 }
 
 /// Makes a CPU tensor of the shape of `like`.
-pub(super) fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+pub(crate) fn tensor_like(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), &Device::Cpu)
 }

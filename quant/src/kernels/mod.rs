@@ -5,7 +5,6 @@
 //! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`], [`nhwc`]
 //! and [`cuda`].
 
-mod batch_norm;
 mod choice;
 mod conv;
 pub(crate) mod cuda;
@@ -25,12 +24,12 @@ mod tail;
 mod tests;
 mod windows;
 
-pub(crate) use batch_norm::batch_norm;
 pub(crate) use choice::Operators;
 pub use choice::{KERNELS_VARIABLE, Kernels, KernelsError};
 pub(crate) use conv::{conv2d, conv2d_then};
 pub(crate) use curve::{Curve, curve};
 pub(crate) use linear::{linear, linear_then};
+pub(crate) use memory::{tensor_like, with_values};
 pub use pairs::Pair;
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use relu::relu;

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use bitloop_core::graph::{GraphError, Shape};
 
+use crate::kernels::KernelsError;
 use crate::model::ModelError;
 use crate::zoo::ZooError;
 
@@ -14,6 +15,15 @@ pub enum TrainError {
     /// The built graph has no logits.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A node's operator has no gradients.
+    #[error("node `{node}` cannot be trained; use another architecture")]
+    Operator {
+        /// Its name.
+        node: String,
+    },
+    /// The kernels that the environment asks for are not there.
+    #[error(transparent)]
+    Kernels(#[from] KernelsError),
     /// There are not enough images to hold some back and fill one batch.
     #[error(
         "{images} images are too few to hold back {validation} and train on batches of {batch}; lower `validation` or `batch`"

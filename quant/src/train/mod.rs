@@ -7,9 +7,10 @@ mod clock;
 mod draws;
 mod error;
 mod optimizer;
-mod pass;
 mod session;
 mod state;
+mod steps;
+mod tape;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use session::Session;
 use state::Standing;
 
 pub use error::TrainError;
+pub use steps::Steps;
 
 /// What a training tells while it goes on.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,17 +1,19 @@
-//! A training under way: the network's variables, one step, one validation.
+//! A training under way: the network's parameters, one step, one validation.
 
 use std::collections::BTreeMap;
 
 use bitloop_core::graph::{Graph, Input};
 use bitloop_core::spec::{Dataset, TrainSpec};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 
 use super::TrainError;
 use super::draws::{Stream, augmented, hold_back, order, stream_seed};
 use super::optimizer::{Moments, Schedule, Update};
-use super::pass::TrainingPass;
+use super::tape::{Parameter, Pass, Tape, Targets, cross_entropy};
 use crate::data::Images;
-use crate::executor::{FloatPass, forward, normalize};
+use crate::executor::{FloatPass, forward, normalize, pixel_values};
+use crate::kernels::Kernels;
+use crate::kernels::nhwc::{Isa, Tables, pixels};
 use crate::model::Model;
 use crate::rng::rng;
 use crate::zoo;
@@ -26,8 +28,10 @@ pub(super) struct Session<'a> {
     held_back: Vec<usize>,
     pub(super) graph: Graph,
     logits: String,
+    tape: Tape,
+    isa: Isa,
     /// What the optimizer changes.
-    pub(super) variables: BTreeMap<String, Var>,
+    pub(super) parameters: BTreeMap<String, Parameter>,
     /// Running statistics of the batch norms.
     pub(super) running: BTreeMap<String, Vec<f32>>,
     pub(super) moments: Moments,
@@ -60,23 +64,30 @@ impl<'a> Session<'a> {
         let graph = zoo::build(&spec.architecture, &spec.name, input, images.classes as usize)?;
         let seed = stream_seed(spec.seed, Stream::Weights);
         let weights = zoo::initial_weights(&graph, zoo::initializer(&spec.architecture), seed)?;
-        let mut variables = BTreeMap::new();
+        let mut parameters = BTreeMap::new();
         let mut running = BTreeMap::new();
         for (name, tensor) in weights {
+            let values = tensor.flatten_all()?.to_vec1()?;
             match name.ends_with(".running_mean") || name.ends_with(".running_var") {
-                true => drop(running.insert(name, tensor.to_vec1()?)),
-                false => drop(variables.insert(name, Var::from_tensor(&tensor)?)),
+                true => drop(running.insert(name, values)),
+                false => {
+                    drop(parameters.insert(name, Parameter { shape: tensor.dims().to_vec(), values }));
+                }
             }
         }
         let (training, held_back) = hold_back(images.len(), spec.data.validation, spec.seed);
+        let logits = graph.logits()?.to_owned();
         Ok(Self {
             spec,
             images,
             training,
             held_back,
-            logits: graph.logits()?.to_owned(),
+            tape: Tape::new(&graph, &logits)?,
+            // Where candle's operators are forced, this is still the only way to train.
+            isa: Kernels::chosen()?.isa().unwrap_or(Isa::best()),
+            logits,
             graph,
-            variables,
+            parameters,
             running,
             moments: Moments::default(),
         })
@@ -97,30 +108,44 @@ impl<'a> Session<'a> {
         let seed = |stream| stream_seed(self.spec.seed, stream);
         let mut changes = rng(seed(Stream::Augmentation), step as u64);
         let pixels = augmented(self.images, batch, &self.spec.augmentation, &mut changes);
-        let x = normalize(&self.graph.input, &pixels, batch.len(), &Device::Cpu)?;
-        let mut pass = TrainingPass {
-            variables: &self.variables,
+        let x = self.input(&pixels)?;
+        let mut gradients = BTreeMap::new();
+        let mut pass = Pass {
+            isa: self.isa,
+            images: batch.len(),
+            parameters: &self.parameters,
             running: &mut self.running,
+            gradients: &mut gradients,
             dropout: rng(seed(Stream::Dropout), step as u64),
         };
-        let logits = forward(&self.graph, &x, &self.logits, &mut pass)?;
-        let loss = self.loss(&logits.flatten_from(1)?, batch)?;
-        let gradients = loss.backward()?;
+        let labels: Vec<usize> = batch.iter().map(|index| self.images.labels[*index] as usize).collect();
+        let targets = Targets {
+            labels: &labels,
+            classes: self.images.classes as usize,
+            smoothing: self.spec.label_smoothing,
+        };
+        let (loss, to_logits) = cross_entropy(self.tape.forward(&mut pass, x), &targets);
+        self.tape.backward(&mut pass, to_logits);
         let schedule = Schedule {
             warmup_steps: self.spec.warmup_epochs * self.steps() as f64,
             steps: self.spec.epochs * self.steps(),
         };
         let update = Update { optimizer: &self.spec.optimizer, step, factor: schedule.factor(step) };
-        for (name, variable) in &self.variables {
-            let Some(gradient) = gradients.get(variable) else {
-                continue;
-            };
-            let mut values = variable.flatten_all()?.to_vec1::<f32>()?;
-            let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-            update.apply(&mut self.moments, name, &mut values, &gradient);
-            variable.set(&Tensor::from_vec(values, variable.shape(), &Device::Cpu)?)?;
+        for (name, parameter) in &mut self.parameters {
+            if let Some(gradient) = gradients.get(name) {
+                update.apply(&mut self.moments, name, &mut parameter.values, gradient);
+            }
         }
-        Ok(f64::from(loss.to_scalar::<f32>()?))
+        Ok(loss)
+    }
+
+    /// Pixels `(images, channels, height, width)` as the network's input, with channels last.
+    fn input(&self, changed: &[u8]) -> Result<Vec<f32>, TrainError> {
+        let tables = pixel_values(&self.graph.input)?;
+        let plane = self.images.shape.elements() / tables.len().max(1);
+        let mut x = vec![0.0; changed.len()];
+        pixels(changed, plane, Tables::Floats(&tables, &mut x));
+        Ok(x)
     }
 
     /// Returns accuracy and loss over the held-back images, with the running statistics.
@@ -157,27 +182,13 @@ impl<'a> Session<'a> {
     /// A copy of all weights; batch norms' statistics among them.
     pub(super) fn weights(&self) -> Result<BTreeMap<String, Tensor>, TrainError> {
         let mut weights = BTreeMap::new();
-        for (name, variable) in &self.variables {
-            weights.insert(name.clone(), variable.as_tensor().detach());
+        for (name, Parameter { shape, values }) in &self.parameters {
+            weights.insert(name.clone(), Tensor::from_slice(values, shape.as_slice(), &Device::Cpu)?);
         }
         for (name, values) in &self.running {
             weights.insert(name.clone(), Tensor::new(values.as_slice(), &Device::Cpu)?);
         }
         Ok(weights)
-    }
-
-    /// Cross-entropy against targets of which `label_smoothing` is spread over all classes.
-    fn loss(&self, logits: &Tensor, batch: &[usize]) -> Result<Tensor, TrainError> {
-        let classes = self.images.classes as usize;
-        let smoothing = self.spec.label_smoothing as f32;
-        let mut targets = vec![smoothing / classes as f32; batch.len() * classes];
-        for (row, index) in targets.chunks_exact_mut(classes).zip(batch) {
-            row[self.images.labels[*index] as usize] += 1.0 - smoothing;
-        }
-        let targets = Tensor::from_vec(targets, (batch.len(), classes), &Device::Cpu)?;
-        let log_probabilities = candle_nn::ops::log_softmax(logits, 1)?;
-        let sum = (log_probabilities * targets)?.sum_all()?;
-        Ok((sum * (-1.0 / batch.len() as f64))?)
     }
 }
 

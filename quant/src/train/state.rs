@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use bitloop_core::digest::Digest;
 use bitloop_core::spec::TrainSpec;
-use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +16,7 @@ use crate::archive::{self, Entry};
 use crate::data::Images;
 
 /// Raise it when a state of an older version would train on to another result.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const KEY: &str = "bitloop.training";
 
 /// Where a training stands after an epoch.
@@ -145,21 +144,19 @@ fn header_of(bytes: &[u8]) -> Result<Header, String> {
 
 fn restore(session: &mut Session<'_>, name: &str, values: Vec<f32>) -> Result<(), String> {
     let (kind, weight) = name.split_once('/').ok_or_else(|| format!("unknown tensor `{name}`"))?;
-    let expected = match (session.variables.get(weight), session.running.get(weight)) {
-        (Some(variable), _) => variable.elem_count(),
-        (None, Some(running)) => running.len(),
+    let Session { parameters, running, moments, .. } = session;
+    let place = match (parameters.get_mut(weight), running.get_mut(weight)) {
+        (Some(parameter), _) => &mut parameter.values,
+        (None, Some(running)) => running,
         (None, None) => return Err(format!("unknown weight `{weight}`")),
     };
-    if values.len() != expected {
-        return Err(format!("`{name}` has {} values, not {expected}", values.len()));
+    if values.len() != place.len() {
+        return Err(format!("`{name}` has {} values, not {}", values.len(), place.len()));
     }
-    match (kind, session.variables.get(weight)) {
-        ("weight", Some(variable)) => Tensor::from_vec(values, variable.shape(), &Device::Cpu)
-            .and_then(|tensor| variable.set(&tensor))
-            .map_err(|error| error.to_string())?,
-        ("weight", None) => drop(session.running.insert(weight.to_owned(), values)),
-        ("first", _) => drop(session.moments.first.insert(weight.to_owned(), values)),
-        ("second", _) => drop(session.moments.second.insert(weight.to_owned(), values)),
+    match kind {
+        "weight" => *place = values,
+        "first" => drop(moments.first.insert(weight.to_owned(), values)),
+        "second" => drop(moments.second.insert(weight.to_owned(), values)),
         _ => return Err(format!("unknown tensor `{name}`")),
     }
     Ok(())

@@ -10,6 +10,7 @@ mod conv;
 mod curves;
 mod depthwise;
 mod ending;
+mod gradient;
 mod isa;
 mod lookup;
 mod math;
@@ -28,6 +29,10 @@ pub(crate) use conv::{ConvShape, FloatConv, INT_DEPTH_MAX, IntConv};
 pub(crate) use curves::Curve;
 pub(crate) use depthwise::{FloatDepthwise, IntDepthwise};
 pub(crate) use ending::{Ending, Grid, Out, Tail};
+pub(crate) use gradient::{
+    Affine, InputGradient, MaxPool, Moments, NormGradient, channel_sums, depthwise_weight_gradient,
+    from_taps_first, rectify, weight_gradient,
+};
 pub(crate) use isa::Isa;
 pub(crate) use lookup::{Tables, lookup, lookup_floats, pixels};
 pub(crate) use pointwise::{Operand, Pair, Repeats, Steps, dequantize, quantize, scale_shift};

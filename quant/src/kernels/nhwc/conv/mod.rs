@@ -63,17 +63,22 @@ impl ConvShape {
         self.out_image() as u64 * self.depth() as u64
     }
 
+    /// Whether every output sees the whole image, as in a linear layer.
+    pub(super) fn is_linear(&self) -> bool {
+        self.groups == 1 && self.window == Window::covering(self.window.size)
+    }
+
     /// Input channels of a group.
-    fn group_channels(&self) -> usize {
+    pub(super) fn group_channels(&self) -> usize {
         self.channels / self.groups
     }
 
     /// Output channels of a group.
-    fn group_out_channels(&self) -> usize {
+    pub(super) fn group_out_channels(&self) -> usize {
         self.out_channels / self.groups
     }
 
-    fn check_weight(&self, values: usize) {
+    pub(super) fn check_weight(&self, values: usize) {
         assert!(self.groups > 0, "a convolution has groups");
         assert!(self.channels.is_multiple_of(self.groups) && self.out_channels.is_multiple_of(self.groups));
         assert_eq!(values, self.out_channels * self.depth(), "weight is (out, in / groups, rows, columns)");

@@ -1,0 +1,135 @@
+//! Convolutions and linear layers, with bias and rectifier.
+
+use rayon::prelude::*;
+
+use super::{Buffers, IMAGE_GROUPS, Layer, Pass, Place};
+use crate::kernels::nhwc::{
+    ConvShape, Ending, FloatConv, FloatDepthwise, InputGradient, Isa, Out, Tail, channel_sums,
+    depthwise_weight_gradient, from_taps_first, rectify, weight_gradient,
+};
+
+pub(super) struct Convolution {
+    name: String,
+    shape: ConvShape,
+    has_bias: bool,
+    /// Upper limit of the rectifier behind it.
+    upper: Option<f32>,
+}
+
+/// One group of images on the way back.
+struct Part<'a> {
+    x: &'a [f32],
+    y: &'a [f32],
+    dy: &'a mut [f32],
+    dx: Option<&'a mut [f32]>,
+    weight: &'a mut [f32],
+    bias: Vec<f64>,
+}
+
+impl Convolution {
+    pub(super) fn new(name: String, shape: ConvShape, has_bias: bool) -> Self {
+        Self { name, shape, has_bias, upper: None }
+    }
+
+    /// Whether every channel has its own filter.
+    fn is_depthwise(&self) -> bool {
+        let ConvShape { channels, out_channels, groups, .. } = self.shape;
+        groups == channels && groups == out_channels && groups > 1
+    }
+
+    fn gradients(&self, isa: Isa, part: &mut Part<'_>, input: Option<&InputGradient>) {
+        let Part { x, y, dy, dx, weight, bias } = part;
+        let images = dy.len() / self.shape.out_image();
+        if let Some(upper) = self.upper {
+            rectify(isa, y, upper, dy);
+        }
+        if self.is_depthwise() {
+            let window = (&self.shape.window, images, self.shape.channels);
+            depthwise_weight_gradient(isa, window, [x, dy], weight);
+        } else {
+            weight_gradient(isa, (&self.shape, images), [x, dy], weight);
+        }
+        if self.has_bias {
+            *bias = channel_sums(isa, dy, self.shape.out_channels);
+        }
+        if let (Some(input), Some(dx)) = (input, dx) {
+            input.run(images, dy, dx);
+        }
+    }
+}
+
+impl Layer for Convolution {
+    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
+        let (shape, isa) = (self.shape, pass.isa);
+        let weight = pass.parameter(&self.name, "weight");
+        let scale = vec![1.0; shape.out_channels];
+        let shift = match self.has_bias {
+            true => pass.parameter(&self.name, "bias").to_vec(),
+            false => vec![-0.0; shape.out_channels],
+        };
+        let ending = match self.upper {
+            Some(hi) => Ending::Float { lo: 0.0, hi, grid: None },
+            None => Ending::FLOAT,
+        };
+        let tail = Tail { scale: &scale, shift: &shift, ending };
+        let group = pass.group();
+        let parts = y.par_chunks_mut((group * shape.out_image()).max(1));
+        let parts = parts.zip(x[0].par_chunks((group * shape.image()).max(1)));
+        if self.is_depthwise() {
+            let conv = FloatDepthwise::new(isa, shape.window, shape.channels, weight);
+            parts.for_each(|(y, x)| conv.run(x.len() / shape.image(), x, &tail, Out::Floats(y)));
+        } else {
+            let conv = FloatConv::new(isa, shape, weight);
+            parts.for_each(|(y, x)| conv.run(x.len() / shape.image(), x, &tail, Out::Floats(y)));
+        }
+    }
+
+    fn backward(
+        &mut self,
+        pass: &mut Pass<'_>,
+        at: Place<'_>,
+        mut dy: Vec<f32>,
+        buffers: &mut Buffers,
+    ) -> Vec<Option<Vec<f32>>> {
+        let shape = &self.shape;
+        let weight = pass.parameter(&self.name, "weight");
+        let length = weight.len();
+        let input = at.wants.then(|| InputGradient::new(pass.isa, shape, weight));
+        let mut dx = input.as_ref().map(|_| buffers.take(at.x[0].len()));
+        let mut weights = buffers.take(IMAGE_GROUPS * length);
+        let group = pass.group();
+        let (image, out_image) = ((group * shape.image()).max(1), (group * shape.out_image()).max(1));
+        let mut inputs = dx.as_mut().map(|dx| dx.chunks_mut(image));
+        let values = at.x[0].chunks(image).zip(at.y.chunks(out_image));
+        let sums = weights.chunks_exact_mut(length.max(1));
+        let mut parts: Vec<Part<'_>> = (values.zip(dy.chunks_mut(out_image)).zip(sums))
+            .map(|(((x, y), dy), weight)| {
+                let dx = inputs.as_mut().and_then(Iterator::next);
+                Part { x, y, dy, dx, weight, bias: Vec::new() }
+            })
+            .collect();
+        let isa = pass.isa;
+        parts.par_iter_mut().with_max_len(1).for_each(|part| self.gradients(isa, part, input.as_ref()));
+
+        let mut weight = vec![0.0; length];
+        let mut bias = vec![0.0; if self.has_bias { shape.out_channels } else { 0 }];
+        for part in &parts {
+            weight.iter_mut().zip(&*part.weight).for_each(|(sum, part)| *sum += part);
+            bias.iter_mut().zip(&part.bias).for_each(|(sum, part)| *sum += part);
+        }
+        if !self.is_depthwise() {
+            weight = from_taps_first(shape, &weight);
+        }
+        buffers.give(weights);
+        buffers.give(dy);
+        pass.give_gradient(&self.name, "weight", weight);
+        if self.has_bias {
+            pass.give_gradient(&self.name, "bias", bias.into_iter().map(|sum| sum as f32).collect());
+        }
+        vec![dx]
+    }
+
+    fn rectify(&mut self, upper: f32) -> bool {
+        self.upper.replace(upper).is_none()
+    }
+}
