@@ -1,8 +1,8 @@
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::Encoding;
-use crate::kernels::cuda::Channel;
-pub(super) use crate::kernels::cuda::Output;
+pub(super) use crate::kernels::cuda::{Channel, Output};
+use crate::kernels::{tensor_like, with_values};
 
 /// 1.5 * 2^23: adding and subtracting it rounds half to even, as between 2^23 and 2^24 f32 has steps of one.
 ///
@@ -20,7 +20,12 @@ impl Quantize {
         Self { encoding: encoding.clone(), output }
     }
 
-    fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
+    /// Neighbouring values that share an encoding, of so many.
+    pub(super) fn per_channel(&self, values: usize) -> usize {
+        (values / self.encoding.scale().len().max(1)).max(1)
+    }
+
+    pub(super) fn channels(&self) -> impl Iterator<Item = Channel> + '_ {
         let grid = self.encoding.grid();
         let pairs = self.encoding.scale().iter().zip(self.encoding.offset());
         pairs.map(move |(&scale, &offset)| Channel {
@@ -80,8 +85,7 @@ impl CustomOp1 for Quantize {
             candle_core::bail!("quantizing takes a contiguous tensor");
         };
         let values = &values[start..end];
-        let channels = self.encoding.scale().len();
-        let per_channel = (values.len() / channels.max(1)).max(1);
+        let per_channel = self.per_channel(values.len());
         let mut result = Vec::with_capacity(values.len());
         for (channel, values) in self.channels().zip(values.chunks(per_channel)) {
             match self.output {
@@ -105,10 +109,19 @@ impl CustomOp1 for Quantize {
     }
 
     /// Straight-through: the gradient passes where no clamping took place.
-    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad_res: &Tensor) -> Result<Option<Tensor>> {
-        let mask = Self::new(&self.encoding, Output::Mask);
-        let mask = arg.detach().contiguous()?.apply_op1_no_bwd(&mask)?;
-        Ok(Some(grad_res.mul(&mask)?))
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let passed = with_values(x, |x| {
+            with_values(gradient, |gradient| {
+                let per_channel = self.per_channel(x.len());
+                let mut passed = Vec::with_capacity(x.len());
+                let values = x.chunks(per_channel).zip(gradient.chunks(per_channel));
+                for (channel, (x, gradient)) in self.channels().zip(values) {
+                    passed.extend(x.iter().zip(gradient).map(|(x, gradient)| channel.passed(*x, *gradient)));
+                }
+                Ok(passed)
+            })
+        })?;
+        Ok(Some(tensor_like(passed, x)?))
     }
 }
 
@@ -133,9 +146,25 @@ impl Channel {
         self.rounded(x, self.low, self.high) - self.offset
     }
 
+    /// The nearest step, at most one beyond the ends: enough to tell inside from outside.
+    #[inline(always)]
+    pub(super) fn step(self, x: f32) -> f32 {
+        self.rounded(x, self.low - 1.0, self.high + 1.0)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_inside(self, step: f32) -> bool {
+        step >= self.low && step <= self.high
+    }
+
+    /// The gradient that passes straight through, zero where the value was clamped.
+    #[inline(always)]
+    pub(super) fn passed(self, x: f32, gradient: f32) -> f32 {
+        if self.is_inside(self.step(x)) { gradient } else { 0.0 }
+    }
+
     #[inline(always)]
     fn mask(self, x: f32) -> f32 {
-        let code = self.rounded(x, self.low - 1.0, self.high + 1.0);
-        f32::from(u8::from(code >= self.low && code <= self.high))
+        f32::from(u8::from(self.is_inside(self.step(x))))
     }
 }

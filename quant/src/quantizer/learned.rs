@@ -1,7 +1,8 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::kernel::{Output, Quantize};
+use super::kernel::{Channel, Output, Quantize};
 use super::{Encoding, Grid, QuantError, check_channels};
+use crate::kernels::{tensor_like, with_values};
 
 /// Returns the nearest values on the grid of a learned range, with gradients to the values and to the range.
 ///
@@ -45,24 +46,37 @@ struct Sums {
     offset: f64,
 }
 
-impl Learned {
-    fn sums(&self, channel: usize, x: &[f32], gradient: &[f32]) -> Sums {
-        let (grid, scale) = (self.encoding.grid(), self.encoding.scale()[channel]);
-        let offset = self.encoding.offset()[channel];
-        let (lo, hi) = ((grid.qmin() + offset) as f32, (grid.qmax() + offset) as f32);
-        let mut sums = Sums::default();
-        for (x, gradient) in x.iter().zip(gradient) {
-            let steps = x / scale;
-            let rounded = steps.round_ties_even();
-            let gradient = f64::from(*gradient);
-            if (lo..=hi).contains(&rounded) {
-                sums.scale += gradient * f64::from(rounded - steps);
-            } else {
-                sums.scale += gradient * f64::from(rounded.clamp(lo, hi));
-                sums.offset += gradient * f64::from(scale);
-            }
+impl Sums {
+    /// Adds what one value has to say, and returns the gradient that passes straight through.
+    #[inline(always)]
+    fn add(&mut self, channel: Channel, x: f32, gradient: f32) -> f32 {
+        let step = channel.step(x);
+        let wide = f64::from(gradient);
+        if channel.is_inside(step) {
+            self.scale += wide * f64::from(step - x / channel.scale);
+            return gradient;
         }
-        sums
+        self.scale += wide * f64::from(step.clamp(channel.low, channel.high));
+        self.offset += wide * f64::from(channel.scale);
+        0.0
+    }
+}
+
+impl Learned {
+    /// Returns the gradients to the values, and those to the ends of every channel's range, in one pass over the values.
+    fn gradients(&self, x: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<(f32, f32)>) {
+        let quantize = Quantize::new(&self.encoding, Output::Nearest);
+        let per_channel = quantize.per_channel(x.len());
+        let mut passed = Vec::with_capacity(x.len());
+        let mut ends = Vec::with_capacity(self.min.len());
+        for (index, channel) in quantize.channels().enumerate() {
+            let values = x.chunks(per_channel).zip(gradient.chunks(per_channel)).nth(index);
+            let (x, gradient) = values.unwrap_or((&[], &[]));
+            let mut sums = Sums::default();
+            passed.extend(x.iter().zip(gradient).map(|(x, gradient)| sums.add(channel, *x, *gradient)));
+            ends.push(self.to_range(index, sums));
+        }
+        (passed, ends)
     }
 
     /// Carries the gradients on to the ends of the stored range.
@@ -106,17 +120,10 @@ impl CustomOp3 for Learned {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let mask = x.detach().contiguous()?.apply_op1_no_bwd(&Quantize::new(&self.encoding, Output::Mask))?;
-        let values = x.flatten_all()?.to_vec1::<f32>()?;
-        let gradients = gradient.flatten_all()?.to_vec1::<f32>()?;
-        let per_channel = (values.len() / self.min.len()).max(1);
-        let channels = values.chunks(per_channel).zip(gradients.chunks(per_channel)).enumerate();
-        let (mut to_min, mut to_max) = (vec![0.0; self.min.len()], vec![0.0; self.min.len()]);
-        for (channel, (values, gradients)) in channels {
-            let ends = self.to_range(channel, self.sums(channel, values, gradients));
-            (to_min[channel], to_max[channel]) = ends;
-        }
+        let gradients = with_values(x, |x| with_values(gradient, |gradient| Ok(self.gradients(x, gradient))));
+        let (passed, found) = gradients?;
+        let (to_min, to_max): (Vec<f32>, Vec<f32>) = found.into_iter().unzip();
         let ends = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
-        Ok((Some(gradient.mul(&mask)?), Some(ends(to_min, min)?), Some(ends(to_max, max)?)))
+        Ok((Some(tensor_like(passed, x)?), Some(ends(to_min, min)?), Some(ends(to_max, max)?)))
     }
 }
