@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{
-    BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, SweepArguments,
+    BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
+    StepsArguments, SweepArguments,
 };
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::DatasetFolder;
 
@@ -18,6 +18,8 @@ pub(crate) enum BenchCommand {
     Encodings(EncodingsArguments),
     /// Depthwise convolutions and max poolings beside their plain forms, in billions of steps per second.
     Kernels(KernelsArguments),
+    /// Images per second of training steps: forward, back and update.
+    Train(StepsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -103,5 +105,42 @@ pub(crate) struct KernelsArguments {
 
     /// Repetitions; the median is what counts.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) repetitions: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// Four convolutions with biases.
+    Plain,
+    /// Four convolutions with batch norms.
+    Bn,
+    /// Four depthwise and four 1x1 convolutions with batch norms.
+    Depthwise,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StepsArguments {
+    /// What learns: 16, 32, 48 and 64 filters of 3x3 on images of 28x28, pooled behind every second one.
+    #[arg(long, value_enum, default_value_t = Network::Bn)]
+    pub(crate) network: Network,
+
+    /// Training file whose network and optimizer are measured instead.
+    #[arg(long, conflicts_with = "network")]
+    pub(crate) training: Option<PathBuf>,
+
+    /// Images per step; 128, or what the training file says.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=4096))]
+    pub(crate) batch: Option<u16>,
+
+    /// Threads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
+
+    /// Steps of a repetition.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) steps: u16,
+
+    /// Repetitions; the median is what counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) repetitions: u16,
 }

@@ -5,12 +5,14 @@ mod encodings;
 mod eval;
 mod kernels;
 mod sweep;
+mod train;
 
 pub(super) use dispatch::execute as dispatch;
 pub(super) use encodings::execute as encodings;
 pub(super) use eval::execute as eval;
 pub(super) use kernels::execute as kernels;
 pub(super) use sweep::execute as sweep;
+pub(super) use train::execute as train;
 
 /// Middle value; the mean of the two middle ones of an even number.
 fn median(mut values: Vec<f64>) -> f64 {

@@ -34,6 +34,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Bench(BenchCommand::Sweep(sweep)) => bench::sweep(sweep, output),
         Command::Bench(BenchCommand::Encodings(encodings)) => bench::encodings(encodings, output),
         Command::Bench(BenchCommand::Kernels(kernels)) => bench::kernels(kernels, output),
+        Command::Bench(BenchCommand::Train(steps)) => bench::train(steps, output),
         Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
         Command::Export(export) => block_on(export::execute(export)),
         Command::Run(run) => block_on(run::execute(run, output)),
