@@ -1,7 +1,8 @@
-"""Compares bitloop's evaluation with PyTorch's and with AIMET's simulator: the same networks, taking turns.
+"""Compares bitloop with PyTorch and with AIMET's simulator: the same networks, taking turns.
 
   compare.py speed    images per second in float and at W8A8, as Markdown tables with ratios
   compare.py sweep    time per config of a sweep at 4 bits, in bitloop, in AIMET's simulator and in PyTorch's float network
+  compare.py train    images per second of training steps, in PyTorch and in bitloop
   compare.py networks writes the networks as .pth files
 
 Every rival is a process that keeps its network and waits for its turn. A round gives each of them a turn, so all see
@@ -27,6 +28,9 @@ CASES = [
     ("convblock", 28, 64), ("convblock", 28, 256),
 ]
 SHIPPED = "convblock"
+# Network, size of the image, batch.
+TRAINED = [(network, 28, 128) for network in ("plain", "bn", "depthwise", "convblock")]
+TRAINED_FILE = Path(__file__).resolve().parents[2] / "configs" / "train_fashion_mnist.yaml"
 RIVALS = ("pytorch", "torchscript", "aimet")
 # Repetitions within a turn of bitloop, of which it takes the median.
 REPETITIONS = 3
@@ -37,14 +41,16 @@ BATCHES = 8
 def main():
     settings = arguments()
     settings.out.mkdir(parents=True, exist_ok=True)
-    {"speed": compare_speed, "sweep": sweep.compare, "networks": write_networks}[settings.what](settings)
+    commands = {"speed": compare_speed, "sweep": sweep.compare, "train": compare_train, "networks": write_networks}
+    commands[settings.what](settings)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "sweep", "networks"))
+    parser.add_argument("what", choices=("speed", "sweep", "train", "networks"))
     parser.add_argument("--bitloop", metavar="COMMAND", help="the program, split at spaces; left out if not given")
-    parser.add_argument("--cases", nargs="+", metavar="NETWORK:SIZE:BATCH", type=case, default=CASES)
+    parser.add_argument("--cases", nargs="+", metavar="NETWORK:SIZE:BATCH", type=case,
+                        help="by default all of them")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--rounds", type=int, default=5, help="turns of each; medians are over them")
@@ -53,7 +59,9 @@ def arguments():
                         help=f"of networks for images up to {SMALL_SIZE_MAX} pixels wide")
     sweep.add_arguments(parser.add_argument_group("of a sweep"))
     parser.add_argument("--out", type=Path, default=Path("compared"), help="folder for networks and the measurements")
-    return parser.parse_args()
+    settings = parser.parse_args()
+    settings.cases = settings.cases or (TRAINED if settings.what == "train" else CASES)
+    return settings
 
 
 def case(text):
@@ -124,6 +132,33 @@ def bitloop_model(settings, order):
     if order.network == SHIPPED:
         return SHIPPED_FILE
     return import_model(settings, order, save_network(settings, order))
+
+
+def compare_train(settings):
+    """Times training steps: forward, back and update."""
+    rows = []
+    for threads in settings.threads:
+        for network, size, batch in settings.cases:
+            order = Order(settings, network, size, batch, threads)
+            order.small_strides = False
+            worker = Worker(settings, "pytorch", order, "trainers.py")
+            turns = {}
+            for _ in range(settings.rounds):
+                turns.setdefault("pytorch", []).append(worker.ask({"seconds": settings.seconds}))
+                if settings.bitloop:
+                    turns.setdefault(tables.FLOAT, []).append(bitloop_steps(settings, order))
+            rows.append(described(order, {"pytorch": worker}, turns))
+            print(tables.progress(rows[-1]), file=sys.stderr)
+            (settings.out / "train.json").write_text(json.dumps(rows, indent=1) + "\n")
+    print(tables.speed(rows, settings))
+
+
+def bitloop_steps(settings, order):
+    what = ["--training", TRAINED_FILE] if order.network == SHIPPED else ["--network", order.network]
+    output = subprocess.run(
+        [*settings.bitloop.split(), "bench", "train", *what, "--batch", str(order.batch), "--threads", str(order.threads),
+         "--repetitions", str(REPETITIONS), "--output", "json"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {key: json.loads(output)[key] for key in ("images_per_s", "cpu_s_per_image")}
 
 
 def write_networks(settings):

@@ -31,19 +31,19 @@ class Order:
 
 
 class Worker:
-    """A process of rivals.py. It is quiet except when asked."""
+    """A process of rivals.py or trainers.py. It is quiet except when asked."""
 
-    def __init__(self, settings, rival, order):
+    def __init__(self, settings, rival, order, script="rivals.py"):
         threads = str(order.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         # AIMET says hundreds of lines about every network.
         self.log = settings.out / f"{rival}.log"
         with self.log.open("w") as log:
-            self.process = subprocess.Popen([sys.executable, HERE / "rivals.py", order.for_rival(rival)], text=True,
+            self.process = subprocess.Popen([sys.executable, HERE / script, order.for_rival(rival)], text=True,
                                             bufsize=1, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             stderr=log)
         ready = self.answer()
-        self.variant, self.torch, self.points = ready["variant"], ready["torch"], ready["points"]
+        self.variant, self.torch, self.points = ready["variant"], ready["torch"], ready.get("points")
 
     def ask(self, request):
         self.process.stdin.write(json.dumps(request) + "\n")
