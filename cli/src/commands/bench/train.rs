@@ -40,13 +40,15 @@ pub(in crate::commands) fn execute(arguments: &StepsArguments, output: Output) -
             }
             let count = (usize::from(arguments.steps) * spec.batch) as f64;
             images_per_s.push(count / watch.seconds());
-            cpu_s_per_image.push((clock::cpu_seconds() - cpu) / count);
+            cpu_s_per_image.extend(clock::cpu_seconds().zip(cpu).map(|(end, start)| (end - start) / count));
         }
         Ok(())
     })
     .map_err(|error| Failure::usage(error.to_string()))?;
 
-    let (speed, cpu) = (median(images_per_s.clone()), median(cpu_s_per_image));
+    let speed = median(images_per_s.clone());
+    // The system may not tell.
+    let cpu = (!cpu_s_per_image.is_empty()).then(|| median(cpu_s_per_image));
     match output {
         Output::Json => show::json(&json!({
             "network": spec.name,
@@ -63,7 +65,7 @@ pub(in crate::commands) fn execute(arguments: &StepsArguments, output: Output) -
             ("batch", spec.batch.to_string()),
             ("threads", threads.to_string()),
             ("images/s", format!("{speed:.0}")),
-            ("CPU us/image", format!("{:.1}", cpu * 1e6)),
+            ("CPU us/image", cpu.map_or("-".to_owned(), |cpu| format!("{:.1}", cpu * 1e6))),
             ("median of", format!("{} times {} steps", arguments.repetitions, arguments.steps)),
         ])),
     }
