@@ -3,9 +3,9 @@
 
 use std::sync::OnceLock;
 
-use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use candle_core::cuda_backend::{CudaDevice, CudaFunc, WrapErr};
+use candle_core::cuda_backend::{CudaDevice, WrapErr};
 use candle_core::{CudaStorage, Error, Layout, Result};
 
 use super::depthwise::{Depthwise, Extents};
@@ -26,7 +26,7 @@ static QUANTIZE: Module =
 
 impl Module {
     /// Returns a function of the module on a device.
-    fn function(&self, name: &str, device: &CudaDevice) -> Result<CudaFunc> {
+    fn function(&self, name: &str, device: &CudaDevice) -> Result<CudaFunction> {
         let compiled = self.compiled.get_or_init(|| {
             // For the oldest GPU that the compiler knows; the driver makes it fit its own.
             let options = CompileOptions { name: Some(self.name.to_owned()), ..CompileOptions::default() };
@@ -34,7 +34,9 @@ impl Module {
             compiled.map(|compiled| compiled.to_src()).map_err(|error| error.to_string())
         });
         match compiled {
-            Ok(compiled) => device.get_or_load_custom_func(name, self.name, compiled),
+            Ok(compiled) => {
+                Ok(device.get_or_load_custom_func(name, self.name, compiled)?.into_cuda_function())
+            }
             Err(reason) => Err(Error::Msg(format!("kernel `{}` does not compile: {reason}", self.name))),
         }
     }
@@ -66,6 +68,7 @@ fn contiguous(layout: &Layout) -> Result<std::ops::Range<usize>> {
 pub(super) fn depthwise(op: &Depthwise, inputs: [(&CudaStorage, &Layout); 3]) -> Result<CudaStorage> {
     let (extents, launch) = op.launch()?;
     let device = inputs[0].0.device.clone();
+    let stream = device.cuda_stream();
     let function = DEPTHWISE.function("depthwise", &device)?;
     let count = op.out_shape().elem_count();
     let [x, weight, bias] = inputs;
@@ -75,7 +78,7 @@ pub(super) fn depthwise(op: &Depthwise, inputs: [(&CudaStorage, &Layout); 3]) ->
     // SAFETY: the kernel writes every value before anything reads one: the grid covers every plane and position.
     let mut y = unsafe { device.alloc::<f32>(count)? };
     if count > 0 {
-        let mut arguments = function.builder();
+        let mut arguments = stream.launch_builder(&function);
         arguments.arg(&x).arg(&weight).arg(&bias).arg(&mut y).arg(&extents);
         // SAFETY: types and order are those of the kernel's parameters. `Geometry` checked the shapes against each
         // other, so all reads and writes stay within the four slices.
@@ -93,6 +96,7 @@ pub(crate) fn quantize(
     output: Output,
 ) -> Result<CudaStorage> {
     let device = storage.device.clone();
+    let stream = device.cuda_stream();
     let x = storage.as_cuda_slice::<f32>()?.slice(contiguous(layout)?);
     let count = x.len();
     let launch = quantize::launch(count).config();
@@ -103,7 +107,7 @@ pub(crate) fn quantize(
         && let [channel] = channels
     {
         let function = QUANTIZE.function("quantize_tensor", &device)?;
-        let mut arguments = function.builder();
+        let mut arguments = stream.launch_builder(&function);
         arguments.arg(&x).arg(&mut y).arg(&values).arg(channel).arg(&output);
         // SAFETY: types and order are those of the kernel's parameters; `x` and `y` have `values` values.
         unsafe { arguments.launch(launch) }.w()?;
@@ -114,7 +118,7 @@ pub(crate) fn quantize(
         let function = QUANTIZE.function("quantize_channels", &device)?;
         let per_channel = (count / channels.len()) as i64;
         let channels = device.clone_htod(channels)?;
-        let mut arguments = function.builder();
+        let mut arguments = stream.launch_builder(&function);
         arguments.arg(&x).arg(&mut y).arg(&values).arg(&channels).arg(&per_channel).arg(&output);
         // SAFETY: as above; `i / per_channel` is below the number of channels for every `i` below `values`.
         unsafe { arguments.launch(launch) }.w()?;
