@@ -269,7 +269,7 @@ impl Kernel {
             (Self::Dequantize { zero, scale }, [View::Codes(x)], Out::Floats(out)) => {
                 nhwc::dequantize(isa, x, (*zero, *scale), out);
             }
-            (Self::ToCodes(table), [View::Codes(x)], Out::Codes(out)) => nhwc::lookup(x, table, out),
+            (Self::ToCodes(table), [View::Codes(x)], Out::Codes(out)) => nhwc::lookup(isa, x, table, out),
             (Self::ToFloats(table), [View::Codes(x)], Out::Floats(out)) => nhwc::lookup_floats(x, table, out),
             (Self::Constant(values), _, Out::Floats(out)) => {
                 out.chunks_exact_mut(values.len().max(1)).for_each(|image| image.copy_from_slice(values));

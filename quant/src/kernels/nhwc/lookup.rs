@@ -2,15 +2,16 @@
 
 #![expect(unsafe_code, reason = "vector instructions")]
 
+use super::Isa;
 use super::taps::check_lengths;
 
-/// Any function of a code.
+/// Any function of a code. Only some CPUs with 512-bit vectors have instructions for it.
 ///
 /// Panics: the slices have different lengths.
-pub(crate) fn lookup(codes: &[u8], table: &[u8; 256], out: &mut [u8]) {
+pub(crate) fn lookup(isa: Isa, codes: &[u8], table: &[u8; 256], out: &mut [u8]) {
     check_lengths([codes.len(), out.len()], [codes.len(); 2]);
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512bw") {
+    if isa >= Isa::Avx512 && is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512bw") {
         // SAFETY: the CPU has the instructions, as was just asked; the lengths are equal.
         return unsafe { lookup_64(codes, table, out) };
     }

@@ -104,23 +104,28 @@ struct Combined<'a, C> {
 impl<C: Combine> Ended for Combined<'_, C> {
     #[inline(always)]
     fn run<S: Simd, E: Finish<S>>(self, simd: S, finish: E, out: &mut [E::Item]) {
-        let steps = |zero: u8| simd.splat(f32::from(zero));
         let none = simd.splat(0.0);
         match (self.pair.left.values, self.pair.right.values) {
             (Values::Floats(left), Values::Floats(right)) => {
                 self.rows(simd, finish, ((left, none), (right, none)), out);
             }
             (Values::Floats(left), Values::Codes { codes, zero }) => {
-                self.rows(simd, finish, ((left, none), (codes, steps(zero))), out);
+                self.rows(simd, finish, ((left, none), (codes, steps(simd, zero))), out);
             }
             (Values::Codes { codes, zero }, Values::Floats(right)) => {
-                self.rows(simd, finish, ((codes, steps(zero)), (right, none)), out);
+                self.rows(simd, finish, ((codes, steps(simd, zero)), (right, none)), out);
             }
             (Values::Codes { codes: left, zero: a }, Values::Codes { codes: right, zero: b }) => {
-                self.rows(simd, finish, ((left, steps(a)), (right, steps(b))), out);
+                self.rows(simd, finish, ((left, steps(simd, a)), (right, steps(simd, b))), out);
             }
         }
     }
+}
+
+/// What stands for zero, in every lane.
+#[inline(always)]
+fn steps<S: Simd>(simd: S, zero: u8) -> S::F {
+    simd.splat(f32::from(zero))
 }
 
 /// Values, and what stands for zero.

@@ -115,7 +115,9 @@ pub(super) fn point<'s, V: Number>(
     let Scratch { rows, padding, copies } = scratch;
     let padding: *const u8 = padding.as_ptr().cast();
     let copied = if depth.taps > 1 { depth.runs * block.len * depth.values } else { 0 };
-    let copies = buffer::<V>(copies, copied);
+    // One pointer for all: a slice of the whole buffer, made anew for each copy, would end the life of the pointers into
+    // it.
+    let copies: *mut V = buffer::<V>(copies, copied).as_mut_ptr();
     rows.resize(depth.runs * block.len, std::ptr::null());
     for run in 0..depth.runs {
         let run = Run::new(shape, depth.taps, run);
@@ -133,9 +135,11 @@ pub(super) fn point<'s, V: Number>(
             for column in left.chain(right) {
                 let place = column - segment.columns.start;
                 rows[place] = if depth.taps > 1 {
-                    let copy = &mut copies[(start + place) * depth.values..][..depth.values];
+                    let at = (start + place) * depth.values;
+                    // SAFETY: the buffer has a place for every run, and this one is nobody else's.
+                    let copy = unsafe { std::slice::from_raw_parts_mut(copies.add(at), depth.values) };
                     run.copy(line, column, zero, copy);
-                    copy.as_ptr().cast()
+                    copies.wrapping_add(at).cast_const().cast()
                 } else {
                     padding
                 };

@@ -16,7 +16,7 @@ impl Ended for Exact<'_> {
             let (row, column) = (position / width, position % width);
             let image = row / window.out_size[0];
             let sum = self.sum(image, [row % window.out_size[0], column], channel) as f32;
-            let [scale, shift] = [tail.scale[channel], tail.shift[channel]].map(|x| simd.splat(x));
+            let (scale, shift) = (simd.splat(tail.scale[channel]), simd.splat(tail.shift[channel]));
             finish.put(simd, (out, index), simd.fma(simd.splat(sum), scale, shift));
         }
     }

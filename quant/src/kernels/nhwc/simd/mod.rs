@@ -1,8 +1,8 @@
 //! Vectors of f32 lanes: each kernel is written once over [`Simd`] and compiled for every instruction set.
 //!
 //! A type that implements [`Simd`] is also the proof that the CPU has its instructions: [`dispatch`] alone makes them, after
-//! looking. What [`Kernel::run`] calls must be `#[inline(always)]` all the way down and free of closures, as only code that is
-//! inlined into the functions at the end of this file is compiled with their instructions.
+//! looking. What [`Kernel::run`] calls must be `#[inline(always)]` all the way down, and no closure may take or give vectors,
+//! as only code that is inlined into the functions at the end of this file is compiled with their instructions.
 
 #![expect(unsafe_code, reason = "vector instructions, and loads and stores through pointers")]
 
@@ -77,7 +77,6 @@ pub(super) trait Simd: Copy {
         // SAFETY: the slice has `LANES` values.
         unsafe { self.store(out.as_mut_ptr(), x) }
     }
-
 }
 
 /// How a vector becomes what is stored.
@@ -177,9 +176,8 @@ impl<K: Ended> Kernel for End<'_, K> {
     fn run<S: Simd>(self, simd: S) {
         match (self.ending, self.out) {
             (Ending::Float { lo, hi, grid }, Out::Floats(out)) => {
-                let steps = |grid: Grid| [simd.splat(grid.scale), simd.splat(grid.lo), simd.splat(grid.hi)];
-                let grid = grid.map(steps);
-                self.kernel.run(simd, ToFloats { lo: simd.splat(lo), hi: simd.splat(hi), grid }, out);
+                let (lo, hi, grid) = (simd.splat(lo), simd.splat(hi), grid_steps(simd, grid));
+                self.kernel.run(simd, ToFloats { lo, hi, grid }, out);
             }
             (Ending::Codes { lo, hi, zero }, Out::Codes(out)) => {
                 self.kernel.run(simd, ToCodes::new(simd, CodeSteps::new([lo, hi], zero)), out);
@@ -189,6 +187,13 @@ impl<K: Ended> Kernel for End<'_, K> {
             }
         }
     }
+}
+
+/// Scale, lowest and highest step.
+#[inline(always)]
+fn grid_steps<S: Simd>(simd: S, grid: Option<Grid>) -> Option<[S::F; 3]> {
+    let Grid { scale, lo, hi } = grid?;
+    Some([simd.splat(scale), simd.splat(lo), simd.splat(hi)])
 }
 
 /// Runs a kernel with the widest vectors that the instruction set has and that fit into `width` values.
