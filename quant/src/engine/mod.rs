@@ -166,6 +166,11 @@ impl Plan {
         }
     }
 
+    /// Gives back what a workspace holds for other plans beyond what this one needs for so many images.
+    pub(crate) fn trim(&self, workspace: &mut Workspace, images: usize) {
+        workspace.trim(&self.schedule.slots, images);
+    }
+
     /// Bytes of a workspace for so many images.
     #[cfg(test)]
     pub(crate) fn bytes(&self, images: usize) -> usize {

@@ -29,6 +29,9 @@ pub(super) struct Schedule {
     pub(super) macs: u64,
     /// What all configs would take without sharing anything.
     pub(super) macs_alone: u64,
+    /// Most bytes per image of the tensors that are kept at once.
+    #[cfg(test)]
+    pub(super) peak: usize,
 }
 
 /// A place for tensors.
@@ -57,7 +60,14 @@ impl Schedule {
         let events = events(&trie_order(dag, &needed), &needed, results);
         let budget = budget.saturating_add(peak_alone(dag, &needed, results));
         let planner = Planner::run(dag, events, budget);
-        Schedule { actions: planner.actions, slots: planner.slots, macs: planner.macs, macs_alone }
+        Schedule {
+            actions: planner.actions,
+            slots: planner.slots,
+            macs: planner.macs,
+            macs_alone,
+            #[cfg(test)]
+            peak: planner.peak,
+        }
     }
 
     /// Bytes that a workspace for so many images has.

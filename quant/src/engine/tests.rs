@@ -1,4 +1,5 @@
 mod means;
+mod memory;
 mod sharing;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ pub(crate) struct Workspace {
 }
 
 /// Bytes of a cache line: vectors that begin on one never lie across two.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Values that begin at a cache line.
 #[derive(Default)]
@@ -33,6 +33,18 @@ impl<T: Copy + Default> Buffer<T> {
             self.start = start.min(self.values.len() - len);
             self.len = len;
         }
+    }
+
+    /// Drops values of which there are more than `len`.
+    fn trim(&mut self, len: usize) {
+        if self.len > len {
+            *self = Self::default();
+        }
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.values.capacity() * size_of::<T>()
     }
 
     fn get(&self, len: usize) -> &[T] {
@@ -82,6 +94,25 @@ impl Tensor {
 }
 
 impl Workspace {
+    /// Bytes of all buffers.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let floats: usize = self.floats.iter().map(Buffer::bytes).sum();
+        floats + self.codes.iter().map(Buffer::bytes).sum::<usize>()
+    }
+
+    /// Gives back what these slots do not need for so many images.
+    pub(super) fn trim(&mut self, slots: &[Slot], images: usize) {
+        self.floats.truncate(slots.len());
+        self.codes.truncate(slots.len());
+        let wanted = |slot: &Slot, is_codes: bool| match slot.is_codes == is_codes {
+            true => slot.elements * images,
+            false => 0,
+        };
+        self.floats.iter_mut().zip(slots).for_each(|(buffer, slot)| buffer.trim(wanted(slot, false)));
+        self.codes.iter_mut().zip(slots).for_each(|(buffer, slot)| buffer.trim(wanted(slot, true)));
+    }
+
     /// Makes every slot large enough.
     pub(super) fn fit(&mut self, slots: &[Slot], images: usize) {
         // A slot has one of the two kinds in a plan, and nothing in the other kind's list.

@@ -343,6 +343,7 @@ impl Evaluator {
         match &self.network {
             Computed::Engine(engine) => {
                 let plan = engine.plan(&configs, SHARED_BYTES / BLOCK_IMAGES)?;
+                self.workspaces().iter_mut().for_each(|workspace| plan.trim(workspace, BLOCK_IMAGES));
                 let made = self.lanes.map(pieces.len(), stop, |index| {
                     let (_, positions) = &pieces[index];
                     let pixels = self.images.pixels_of(positions.clone());
