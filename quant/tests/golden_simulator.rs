@@ -41,6 +41,10 @@ struct Compared {
     scales: usize,
     elements: usize,
     beyond: usize,
+    /// The same by integer arithmetic, which adds in another order and scales once, so that other halves are not reached.
+    exact_elements: usize,
+    exact_beyond: usize,
+    exact_steps: f64,
     scale_difference: f64,
     output_steps: f64,
     other_candidates: usize,
@@ -227,10 +231,25 @@ impl<'a> Simulation<'a> {
         assert_eq!(used, [0, 0], "{}: every quantizer of ours is one of the tool's", self.context);
         let output = &self.model.graph.output().expect("the graph has nodes").name;
         let step = f64::from(activations[output].scale()[0]);
-        self.check_output(&self.differences(net, &as_the_tool, [&weights, &activations]), step, compared);
+        let simulated = self.given(&as_the_tool, [&weights, &activations]);
+        let differences = self.differences(net, &values(&simulated.output(&net.x_eval())));
+        let (beyond, worst) = self.check_output("in floats", &differences, step);
+        compared.elements += differences.len();
+        compared.beyond += beyond;
+        if self.bits("act_bits").get() < 16 {
+            compared.output_steps = compared.output_steps.max(worst);
+        }
+        if let Some(exact) = simulated.exact_logits(&net.x_eval()) {
+            let differences = self.differences(net, &exact);
+            let (beyond, worst) = self.check_output("in integers", &differences, step);
+            compared.exact_elements += differences.len();
+            compared.exact_beyond += beyond;
+            compared.exact_steps = compared.exact_steps.max(worst);
+        }
         // At 16 bit, steps are so fine that every difference is many of them.
         if self.bits("act_bits").get() < 16 {
-            let by_division = self.differences(net, &quantized, [&weights, &activations]);
+            let by_division = self.given(&quantized, [&weights, &activations]).output(&net.x_eval());
+            let by_division = self.differences(net, &values(&by_division));
             compared.beyond_by_division += by_division.iter().filter(|d| **d > step / 2.0).count();
             compared.steps_by_division =
                 by_division.iter().fold(compared.steps_by_division, |worst, d| worst.max(d / step));
@@ -242,13 +261,8 @@ impl<'a> Simulation<'a> {
         compared.entries += 1;
     }
 
-    /// How far the outputs are from the reference's with the weights of `model` and these encodings.
-    fn differences(
-        &self,
-        net: &Net,
-        model: &Model,
-        [weights, activations]: [&BTreeMap<String, Encoding>; 2],
-    ) -> Vec<f64> {
+    /// The network with the weights of `model` and these encodings.
+    fn given(&self, model: &Model, [weights, activations]: [&BTreeMap<String, Encoding>; 2]) -> Given {
         let mut model = model.clone();
         let layers = self.points.iter().filter(|point| point.kind == PointKind::Weight);
         let weights = layers.map(|point| (point.name.clone(), weights[&point.node].clone()));
@@ -257,13 +271,18 @@ impl<'a> Simulation<'a> {
         let activations =
             activations.map(|(tensor, encoding)| (format!("{tensor}.output"), encoding.clone()));
         model.encodings.extend(activations);
-        let ours = Given::new(&self.context, &model, self.points.clone()).output(&net.x_eval());
-        let (ours, theirs) = (values(&ours), values(net.tensor(text(self.entry, "output"))));
+        Given::new(&self.context, &model, self.points.clone())
+    }
+
+    /// How far outputs are from the reference's.
+    fn differences(&self, net: &Net, ours: &[f32]) -> Vec<f64> {
+        let theirs = values(net.tensor(text(self.entry, "output")));
         assert_eq!(ours.len(), theirs.len(), "{}", self.context);
         ours.iter().zip(&theirs).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).collect()
     }
 
-    fn check_output(&self, differences: &[f64], step: f64, compared: &mut Compared) {
+    /// Returns how many outputs are beyond the tolerance, and the largest difference in steps.
+    fn check_output(&self, arithmetic: &str, differences: &[f64], step: f64) -> (usize, f64) {
         let is_fine = self.bits("act_bits").get() == 16;
         let tolerance = if is_fine { FINE_TOLERANCE } else { OUTPUT_TOLERANCE };
         let beyond = differences.iter().filter(|difference| **difference > tolerance).count();
@@ -271,7 +290,7 @@ impl<'a> Simulation<'a> {
         let allowed = if is_fine { 0.0 } else { 1.0 - OUTPUT_SHARE };
         let share = beyond as f64 / differences.len() as f64;
         eprintln!(
-            "{}: {beyond} of {} outputs differ, worst {:.3} steps",
+            "{} {arithmetic}: {beyond} of {} outputs differ, worst {:.3} steps",
             self.context,
             differences.len(),
             worst / step
@@ -279,11 +298,7 @@ impl<'a> Simulation<'a> {
         assert!(share <= allowed, "{}: {beyond} of {} outputs", self.context, differences.len());
         let limit = if is_fine { FINE_TOLERANCE } else { OUTPUT_STEPS * step + OUTPUT_TOLERANCE };
         assert!(worst <= limit, "{}: {worst}, a step is {step}", self.context);
-        compared.elements += differences.len();
-        compared.beyond += beyond;
-        if !is_fine {
-            compared.output_steps = compared.output_steps.max(worst / step);
-        }
+        (beyond, worst / step)
     }
 }
 
@@ -366,6 +381,11 @@ fn golden_simulations_have_the_scales_and_outputs_of_the_reference() {
         "{elements} outputs, {beyond} beyond the tolerance, worst {:.3} steps at 8 bit or fewer",
         compared.output_steps
     );
+    eprintln!(
+        "in integers {} outputs, {} beyond the tolerance, worst {:.3} steps",
+        compared.exact_elements, compared.exact_beyond, compared.exact_steps
+    );
+    assert!(nets.is_empty() || compared.exact_elements > 0, "nothing was computed in integers");
     eprintln!("{} scales are those of another candidate of the search", compared.other_candidates);
     assert!(compared.other_candidates as f64 <= CANDIDATE_SHARE * quantizers as f64);
     eprintln!(

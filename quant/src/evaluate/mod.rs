@@ -229,6 +229,23 @@ impl Evaluator {
         Ok(Some((all.collect(), work)))
     }
 
+    /// Returns the logits of a config, `(images, classes)` row-major, to compare them with other programs'; `None` if `stop`
+    /// became true.
+    ///
+    /// Errors: as [`Evaluator::evaluate`], but values that are not finite are returned as they are.
+    pub fn logits(
+        &self,
+        config: &BitConfig,
+        part: ImageRange,
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<f32>>, EvaluateError> {
+        self.check_config(config)?;
+        let baseline = self.context.baseline;
+        let choice: Box<Choices<'_>> = Box::new(move |index| config.choice(point_index(index), baseline));
+        let made = self.each_piece(&[choice], &self.pieces(part), stop, |_, logits| logits.to_vec())?;
+        Ok(made.map(|(pieces, _)| pieces.into_iter().flatten().flatten().collect()))
+    }
+
     /// Returns how many images the float network and the baseline get right; `None` if `stop` became true.
     ///
     /// Errors: as [`Evaluator::evaluate`].

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use bitloop_core::bits::{Bits, Choice};
+use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
-use bitloop_core::graph::{Point, PointKind};
-use bitloop_core::trial::{Candidates, Guard, ImageRange, PrepareSpec};
+use bitloop_core::graph::{INPUT, Point, PointKind};
+use bitloop_core::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec};
 use bitloop_quant::data::Images;
-use bitloop_quant::evaluate;
+use bitloop_quant::evaluate::{self, Evaluator};
 use bitloop_quant::model::Model;
 use bitloop_quant::prepare::{Materials, Prepared, prepare};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+
+use super::values;
 
 /// How many images of noise there are for what calibration finds, which the given encodings replace.
 const IMAGES: usize = 8;
@@ -51,6 +53,52 @@ impl Given {
             PointKind::Weight => self.weight,
             PointKind::Activation => self.activation,
         }
+    }
+
+    /// Returns the logits `(n, classes)` that integer arithmetic gives for images `(n, channels, height, width)`,
+    /// normalized; none if the input's grid has more values than a pixel.
+    ///
+    /// Pixels are the codes of the input, so that they become the same values again.
+    pub(crate) fn exact_logits(&self, images: &Tensor) -> Option<Vec<f32>> {
+        let is_input = |point: &Point| point.tensors.iter().any(|tensor| tensor == INPUT);
+        let input = self.prepared.points.iter().position(is_input).expect("the input is quantized");
+        let encoding = self.prepared.encoding(input, self.activation).expect("it was prepared");
+        let (grid, scale) = (encoding.grid(), encoding.scale()[0]);
+        let lowest = grid.qmin() + encoding.offset()[0];
+        let highest = u8::try_from(grid.qmax() - grid.qmin()).ok()?;
+        let code =
+            |value: f32| ((value / scale).round_ties_even() - lowest as f32).clamp(0.0, highest.into());
+        let pixels: Vec<u8> = values(images).into_iter().map(|value| code(value) as u8).collect();
+        let mut prepared = self.prepared.clone();
+        let input = &mut prepared.model.graph.input;
+        input.mean.fill(-lowest as f32 / 255.0);
+        input.std.fill(1.0 / (255.0 * scale));
+        let (shape, count) = (input.shape.clone(), images.dims()[0]);
+        let images = Images { shape, pixels, labels: vec![0; count], classes: 1 };
+        Some(self.logits(prepared, images))
+    }
+
+    fn logits(&self, prepared: Prepared, images: Images) -> Vec<f32> {
+        let whole = ImageRange { start: 0, len: images.labels.len() as u64 };
+        let any = Digest::of(b"any");
+        let baseline = Choice::Bits(self.activation);
+        let names = prepared.points.iter().map(|point| point.name.clone());
+        let context = EvaluateContext {
+            prepared: any,
+            data: any,
+            images: whole,
+            numerics: Numerics::Exact,
+            baseline,
+            points: names.collect(),
+        };
+        let choices = (0..prepared.points.len()).map(|index| (index as u32, Choice::Bits(self.bits(index))));
+        let choices = choices.map(|(index, choice)| (PointIndex(index), choice));
+        let config = BitConfig::against(baseline, choices);
+        let (prepared, images) = (Arc::new(prepared), Arc::new(images));
+        let materials = evaluate::Materials { prepared, images, context };
+        let evaluator = Evaluator::new(materials, 2, &Device::Cpu).expect("network and images fit");
+        let logits = evaluator.logits(&config, whole, &AtomicBool::new(false));
+        logits.expect("the network runs").expect("nobody says stop")
     }
 
     /// Returns what the quantized network gives, `(n, ...)` for images `(n, channels, height, width)`, normalized.
