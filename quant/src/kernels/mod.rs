@@ -2,13 +2,8 @@
 //!
 //! Work is spread over images (or channels, or rows) in rayon's *current* pool; whatever is summed across images is
 //! summed over a fixed number of groups in a fixed order. Results are therefore the same bytes for any number of
-<<<<<<< HEAD
 //! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`], [`nhwc`]
 //! and [`cuda`].
-=======
-//! threads. Kernels know nothing of graphs' names, quantizers or training. `unsafe` lives in [`gemm`] and
-//! [`nhwc`].
->>>>>>> f3bad0c (Keep pointers to copied rows valid, and tables to their instructions)
 
 mod choice;
 mod conv;

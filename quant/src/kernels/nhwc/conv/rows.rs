@@ -13,6 +13,7 @@ use crate::kernels::nhwc::Window;
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) rows: Vec<*const u8>,
+    segments: Vec<Segment>,
     padding: Vec<f32>,
     pub(super) copies: Vec<f32>,
 }
@@ -112,19 +113,22 @@ pub(super) fn point<'s, V: Number>(
     input: &Lines<'_, V>,
 ) -> &'s [*const V] {
     let zero = input.zero;
-    let Scratch { rows, padding, copies } = scratch;
+    let Scratch { rows, segments, padding, copies } = scratch;
     let padding: *const u8 = padding.as_ptr().cast();
     let copied = if depth.taps > 1 { depth.runs * block.len * depth.values } else { 0 };
     // One pointer for all: a slice of the whole buffer, made anew for each copy, would end the life of the pointers into
     // it.
     let copies: *mut V = buffer::<V>(copies, copied).as_mut_ptr();
     rows.resize(depth.runs * block.len, std::ptr::null());
+    // Listed once, as each takes divisions.
+    segments.clear();
+    segments.extend(block.segments(shape.window));
     for run in 0..depth.runs {
         let run = Run::new(shape, depth.taps, run);
-        for segment in block.segments(shape.window) {
+        for segment in segments.iter() {
             let start = run.number * block.len + segment.at;
             let rows = &mut rows[start..][..segment.columns.len()];
-            let Some(line) = run.line(&segment, input) else {
+            let Some(line) = run.line(segment, input) else {
                 rows.fill(padding);
                 continue;
             };
