@@ -10,7 +10,10 @@ const ZEROS: [u8; 2] = [120, 121];
 /// Half as many steps, as codes around `zero`.
 fn halved(codes: &[u8], zero: u8) -> Vec<u8> {
     let half = |code: &u8| (f32::from(*code) - f32::from(ZERO)) / 2.0;
-    codes.iter().map(|code| (half(code).round_ties_even() + f32::from(zero)).clamp(0.0, 255.0) as u8).collect()
+    codes
+        .iter()
+        .map(|code| (half(code).round_ties_even() + f32::from(zero)).clamp(0.0, 255.0) as u8)
+        .collect()
 }
 
 /// Stores half of what comes in with a kernel on every instruction set and compares.
