@@ -131,7 +131,7 @@ def bitloop_model(settings, order):
     """The model file that bitloop makes of the network that the rivals build."""
     if order.network == SHIPPED:
         return SHIPPED_FILE
-    return import_model(settings, order, save_network(settings, order))
+    return import_model(settings, order, save_network(settings, order), channels=3)
 
 
 def compare_train(settings):

@@ -13,10 +13,8 @@ from pathlib import Path
 import decisions
 import material
 import tables
-from turns import Order, Worker, described, import_model, save_network
+from turns import PIXEL_DEVIATION, PIXEL_MEAN, Order, Worker, described, import_model, save_network
 
-# Mean and standard deviation of pixels, those of docs/experiments/ptq_chain.
-PIXEL_MEAN, PIXEL_DEVIATION = 0.2860, 0.3530
 SWEEP_BITS, BASELINE_BITS = 4, 8
 AGAIN = "AIMET in its other layout"
 EXPERIMENT = """version: 1
@@ -134,8 +132,7 @@ class Bitloop:
         self.turns = 0
         self.channels = 1 if settings.checkpoint else 3
         state = settings.checkpoint or save_network(settings, order)
-        normalization = ["--mean", str(PIXEL_MEAN), "--std", str(PIXEL_DEVIATION)]
-        self.model = import_model(settings, order, state, self.channels, normalization)
+        self.model = import_model(settings, order, state, self.channels)
         self.images, self.labels = settings.data or self.write_images()
         self.experiment = self.write_experiment()
 

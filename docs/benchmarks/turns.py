@@ -10,6 +10,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SHIPPED_FILE = HERE.parents[1] / "configs" / "quickstart" / "convblock.safetensors"
+# Mean and standard deviation of pixels, those of docs/experiments/ptq_chain.
+PIXEL_MEAN, PIXEL_DEVIATION = 0.2860, 0.3530
 # Larger images keep the published strides.
 SMALL_SIZE_MAX = 64
 
@@ -86,10 +88,10 @@ def save_network(settings, order):
     return settings.out / name
 
 
-def import_model(settings, order, state, channels=3, more=()):
+def import_model(settings, order, state, channels):
     """The model file that bitloop makes of PyTorch weights, written into the folder of the comparison."""
     model = settings.out / Path(state).with_suffix(".safetensors").name
     subprocess.run([*settings.bitloop.split(), "import", state, "--architecture", order.network, "--strides",
-                    order.strides(), "--input", f"{channels}x{order.size}x{order.size}", *more, "--out", model],
-                   check=True, stdout=subprocess.DEVNULL)
+                    order.strides(), "--input", f"{channels}x{order.size}x{order.size}", "--mean", str(PIXEL_MEAN), "--std",
+                    str(PIXEL_DEVIATION), "--out", model], check=True, stdout=subprocess.DEVNULL)
     return model
