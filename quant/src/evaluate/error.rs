@@ -80,7 +80,7 @@ pub enum EvaluateError {
     Kernels(#[from] KernelsError),
     /// Only our own kernels compute with integers.
     #[error(
-        "candle's operators do not compute with `numerics: exact`; use a CPU worker without {KERNELS_VARIABLE}=candle, or `numerics: float`"
+        "`numerics: exact` is computed by bitloop's kernels for CPUs alone; use CPU workers without {KERNELS_VARIABLE}=candle or =cuda, or `numerics: float`"
     )]
     Exact,
     /// The network cannot be executed.
