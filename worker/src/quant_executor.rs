@@ -12,7 +12,7 @@ use bitloop_core::trial::{
 use bitloop_proto::convert::{self, ConvertError};
 use bitloop_quant::calibration::CalibrationError;
 use bitloop_quant::data::Images;
-use bitloop_quant::device::{self, DeviceError, Kernels, Opened};
+use bitloop_quant::device::{self, DeviceError, Opened};
 use bitloop_quant::evaluate::{EvaluateError, Evaluated, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
@@ -280,7 +280,7 @@ impl Executor for QuantExecutor {
     }
 
     fn float_only(&self) -> bool {
-        self.device.kernels == Kernels::CANDLE
+        !self.device.kernels.are_exact()
     }
 
     fn run(
