@@ -1,5 +1,5 @@
 //! What a GPU is asked for, computed on this CPU: by candle's operators, and by these with our CUDA kernels' part done by
-//! other means. Compared with our own kernels for every operator, every architecture and several configs at once.
+//! other means. Compared with our own kernels for every operator, every family of networks and several configs at once.
 
 use std::sync::atomic::AtomicBool;
 
@@ -14,13 +14,16 @@ use super::*;
 use crate::engine::tests::everything;
 use crate::model::expected_tensors;
 use crate::rng::rng;
-use crate::zoo::{Strides, Zoo, architecture, architectures};
+use crate::zoo::{Strides, Zoo, architecture};
 
 /// What runs on a GPU: by default, and where candle is forced.
 const ON_DEVICES: [Kernels; 2] = [Kernels::CUDA, Kernels::CANDLE];
 /// Sums in another order, over a network's depth, relative to the largest logit.
 const ROUNDING: f32 = 1e-4;
 const CLASSES: usize = 6;
+/// One architecture of every family; the others differ from these in widths and depth.
+const FAMILIES: [&str; 5] =
+    ["resnet18", "mobilenet_v1", "mobilenet_v2", "shufflenet_v2_x0_5", "efficientnet_lite0"];
 
 fn bits(bits: u8) -> Choice {
     Choice::Bits(Bits::new(bits).unwrap())
@@ -80,8 +83,8 @@ fn network(name: &str) -> Arc<Prepared> {
 }
 
 #[test]
-fn every_architecture_gives_the_same_on_every_device_s_kernels() {
-    for name in architectures() {
+fn every_family_gives_the_same_on_every_device_s_kernels() {
+    for name in FAMILIES {
         let prepared = network(name);
         let of_kind = |weights, activations| -> Vec<Choice> {
             let kinds = prepared.points.iter().map(|point| point.kind);
@@ -119,7 +122,7 @@ fn several_configs_at_once_give_the_same_sums_on_every_device_s_kernels() {
         let context = EvaluateContext {
             prepared: digest,
             data: digest,
-            images: ImageRange { start: 0, len: 40 },
+            images: ImageRange { start: 0, len: 8 },
             numerics: Numerics::Float,
             baseline: bits(8),
             points: prepared.points.iter().map(|point| point.name.clone()).collect(),
