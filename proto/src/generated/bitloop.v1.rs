@@ -78,7 +78,7 @@ pub struct ExperimentSummary {
     /// Trials under a lease.
     #[prost(uint64, tag = "10")]
     pub leased: u64,
-    /// Workers heard from lately.
+    /// Workers heard from lately that know the experiment's arithmetic.
     #[prost(uint64, tag = "11")]
     pub workers: u64,
     /// Repeated measurements that differed, over all experiments.
