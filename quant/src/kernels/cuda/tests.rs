@@ -210,7 +210,7 @@ fn grids_cover_every_pixel_and_fit_every_gpu() {
         let threads = [0, 1].map(|axis| grid[axis] as usize * block[axis] as usize);
 
         assert!(threads[0] >= columns && threads[0] < columns + BLOCK_THREADS, "{columns}");
-        assert!(block[0] as usize % WARP == 0 && block[0] * block[1] <= BLOCK_THREADS as u32);
+        assert!((block[0] as usize).is_multiple_of(WARP) && block[0] * block[1] <= BLOCK_THREADS as u32);
         assert!(threads[1] >= rows || grid[1] as usize == GRID_MAX, "{rows}");
         assert!(grid[1] as usize <= GRID_MAX);
     }
