@@ -19,7 +19,8 @@ fi
     kernels::nhwc::tests::pointwise::tables_give \
     kernels::nhwc::tests::pointwise::pictures_become
 
-build=(cargo test --release --locked -p bitloop-quant --lib --no-run)
+# The build of the whole workspace, which `cargo test --release --workspace` shares.
+build=(cargo test --release --locked --workspace --lib --no-run)
 "${build[@]}"
 program=$("${build[@]}" --message-format=json 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*bitloop_quant[^"]*\)".*/\1/p' | tail -n 1)
