@@ -306,7 +306,7 @@ impl Outcome {
     /// Whether two outcomes of one trial say the same.
     ///
     /// On one class of device results must be equal. Between classes `float` results may differ by rounding:
-    /// sums by one part in a thousand, counts by as much of the images.
+    /// sums by one part in a thousand, counts by as much of the images, and by one in any case.
     pub fn agrees_with(&self, other: &Self) -> bool {
         if self.result == other.result {
             return true;
@@ -318,7 +318,7 @@ impl Outcome {
         let near = |a: f64, b: f64| (a - b).abs() <= FLOAT_TOLERANCE * a.abs().max(b.abs());
         !same_class
             && a.n == b.n
-            && a.correct.abs_diff(b.correct) as f64 <= FLOAT_TOLERANCE * a.n as f64
+            && a.correct.abs_diff(b.correct) as f64 <= (FLOAT_TOLERANCE * a.n as f64).max(1.0)
             && near(a.loss_sum, b.loss_sum)
     }
 }

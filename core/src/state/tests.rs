@@ -274,7 +274,14 @@ fn rounding_on_another_class_of_device_is_no_conflict() {
         Outcome { result: TrialResult::Evaluated(rounded), provenance: provenance("gpu"), ..evaluated(90) };
     let here = Outcome { provenance: provenance("cpu"), ..elsewhere.clone() };
 
+    let tie = Evaluation { n: 100, correct: 91, loss_sum: 10.001, ..Evaluation::default() };
+    let one_image_off = Outcome { result: TrialResult::Evaluated(tie), ..elsewhere.clone() };
+    let far = Evaluation { n: 100, correct: 92, loss_sum: 10.001, ..Evaluation::default() };
+    let two_images_off = Outcome { result: TrialResult::Evaluated(far), ..elsewhere.clone() };
+
     assert!(evaluated(90).agrees_with(&elsewhere));
+    assert!(evaluated(90).agrees_with(&one_image_off));
+    assert!(!evaluated(90).agrees_with(&two_images_off));
     assert!(!evaluated(90).agrees_with(&here));
 }
 
