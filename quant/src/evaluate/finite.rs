@@ -9,6 +9,7 @@ use super::composed::Composed;
 use super::quantized::QuantizedPass;
 use super::{Choices, Computed, EvaluateError, Evaluator};
 use crate::executor::{self, Pass, ScaleShift};
+use crate::kernels::Kernels;
 
 /// A logit that is no finite number.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,10 @@ impl Watch<'_> {
 }
 
 impl Pass for Watch<'_> {
+    fn kernels(&self) -> Kernels {
+        self.pass.kernels()
+    }
+
     fn weight(&mut self, node: &Node) -> candle_core::Result<Tensor> {
         self.pass.weight(node)
     }

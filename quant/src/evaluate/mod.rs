@@ -108,7 +108,8 @@ pub struct References {
 impl Evaluator {
     /// Checks that network, images and context belong together.
     ///
-    /// The kernels are those of [`Kernels::chosen_for`] the device; a GPU's know no exact arithmetic. On a GPU one thread feeds the device, whatever `threads` says.
+    /// The kernels are those of [`Kernels::chosen_for`] the device; a GPU's know no exact arithmetic. On a GPU one thread
+    /// feeds the device, whatever `threads` says.
     ///
     /// Errors: `Graph`, `Points`, `Data` (range or shape), `Classes`, `Lanes`, `Execute`, `Kernels`, `Exact`.
     pub fn new(materials: Materials, threads: usize, device: &Device) -> Result<Self, EvaluateError> {
