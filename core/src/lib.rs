@@ -11,6 +11,7 @@ pub mod graph;
 pub mod placement;
 pub mod plan;
 pub mod report;
+pub mod rng;
 pub mod spec;
 pub mod state;
 pub mod sweep;

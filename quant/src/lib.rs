@@ -20,7 +20,7 @@ mod network;
 pub mod onnx;
 pub mod prepare;
 pub mod quantizer;
-pub mod rng;
+pub use bitloop_core::rng;
 pub mod train;
 pub mod transforms;
 pub mod zoo;

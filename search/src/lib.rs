@@ -5,8 +5,14 @@
 //! registry.
 
 mod adaptive;
+pub mod cost;
+pub mod form;
+pub mod measurements;
+pub mod predict;
 mod prepare;
 mod sensitivity;
+pub mod solve;
+pub mod space;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};
