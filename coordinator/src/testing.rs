@@ -65,7 +65,7 @@ pub(crate) fn plan(name: &str) -> Plan {
         },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         evaluation: EvaluationMode::default(),
-        stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
+        stages: vec![StagePlan::Prepare, StagePlan::singles((0..5).map(PointIndex).collect())],
     }
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn facts(trials: u32) -> Vec<Fact> {
         let key = spec.key();
         Fact::OutcomeCommitted { key, outcome: outcome(&key, spec) }
     }));
-    facts.push(Fact::StageFinished { experiment, stage: 1 });
+    facts.push(Fact::StageFinished { experiment, stage: 1, selection: None });
     facts
 }
 

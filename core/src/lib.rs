@@ -12,6 +12,7 @@ pub mod placement;
 pub mod plan;
 pub mod report;
 pub mod rng;
+pub mod selection;
 pub mod spec;
 pub mod state;
 pub mod sweep;

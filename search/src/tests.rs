@@ -38,10 +38,7 @@ fn plan(layers: usize) -> Plan {
         guard: Guard { data: part.digest, images: ImageRange { start: 0, len: 10 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 3, 4]), bits(&[4, 6]), Bits::new(8).unwrap()),
         evaluation: EvaluationMode::default(),
-        stages: vec![
-            StagePlan::Prepare,
-            StagePlan::Sensitivity { single: (0..points).map(PointIndex).collect() },
-        ],
+        stages: vec![StagePlan::Prepare, StagePlan::singles((0..points).map(PointIndex).collect())],
     }
 }
 
@@ -192,7 +189,7 @@ mod properties {
             let points: Vec<u32> = (0..plan.points.len() as u32).collect();
             subsequence(points.clone(), 1..=points.len()).prop_map(move |chosen| {
                 let single = chosen.into_iter().map(PointIndex).collect();
-                Plan { stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }], ..plan.clone() }
+                Plan { stages: vec![StagePlan::Prepare, StagePlan::singles(single)], ..plan.clone() }
             })
         })
     }

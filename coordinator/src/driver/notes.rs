@@ -31,7 +31,7 @@ fn note_fact(fact: &Fact) {
         Fact::StepProposed { experiment, stage, batch } => {
             debug!(%experiment, stage, trials = batch.trials.len(), "trials proposed")
         }
-        Fact::StageFinished { experiment, stage } => info!(%experiment, stage, "stage finished"),
+        Fact::StageFinished { experiment, stage, .. } => info!(%experiment, stage, "stage finished"),
         Fact::ExperimentFinished { experiment } => info!(%experiment, "experiment finished"),
         Fact::ExperimentFailed { experiment, reason } => warn!(%experiment, reason, "experiment failed"),
         Fact::OutcomeCommitted { key, .. } => debug!(trial = %key, "outcome committed"),

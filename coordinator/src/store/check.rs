@@ -32,7 +32,7 @@ impl ReplayCheck {
             | Fact::ExperimentCancelled { experiment }
             | Fact::ExperimentFinished { experiment }
             | Fact::ExperimentFailed { experiment, .. } => self.experiment(experiment).map(|_| ()),
-            Fact::StageFinished { experiment, stage } => self.stage(experiment, *stage),
+            Fact::StageFinished { experiment, stage, .. } => self.stage(experiment, *stage),
             Fact::StepProposed { experiment, stage, batch } => {
                 self.stage(experiment, *stage)?;
                 self.trials.extend(batch.trials.iter().map(|spec| spec.key()));

@@ -81,7 +81,7 @@ fn conflict(fact: &Fact) -> Fact {
 
 fn late_stage(fact: &Fact) -> Fact {
     let Fact::StageFinished { experiment, .. } = fact else { panic!("{fact:?}") };
-    Fact::StageFinished { experiment: experiment.clone(), stage: 2 }
+    Fact::StageFinished { experiment: experiment.clone(), stage: 2, selection: None }
 }
 
 #[test]

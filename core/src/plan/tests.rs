@@ -31,7 +31,7 @@ fn preparation_comes_first_and_all_means_every_point() {
     let plan = plan("all").unwrap();
 
     let single = (0..5).map(PointIndex).collect();
-    assert_eq!(plan.stages, [StagePlan::Prepare, StagePlan::Sensitivity { single }]);
+    assert_eq!(plan.stages, [StagePlan::Prepare, StagePlan::singles(single)]);
     assert_eq!(plan.prepare().images, ImageRange { start: 0, len: 10 });
     assert_eq!(plan.context(Digest::of(b"x")).images.len, 20);
 }
@@ -39,7 +39,7 @@ fn preparation_comes_first_and_all_means_every_point() {
 #[test]
 fn patterns_choose_points_and_one_that_matches_none_is_a_mistake() {
     let chosen = plan("['*.weight']").unwrap();
-    assert_eq!(chosen.stages[1], StagePlan::Sensitivity { single: vec![PointIndex(1), PointIndex(3)] });
+    assert_eq!(chosen.stages[1], StagePlan::singles(vec![PointIndex(1), PointIndex(3)]));
 
     let error = plan("['*.weight', 'conv9.*', 'x']").unwrap_err();
     let paths: Vec<&str> = error.mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
@@ -53,6 +53,50 @@ fn a_second_sensitivity_stage_is_a_mistake() {
     let line =
         "stages[1].sensitivity: there is a sensitivity stage already; join the lists of points of both";
     assert_eq!(error.to_string(), line);
+}
+
+#[test]
+fn stages_that_stand_where_they_cannot_are_mistakes() {
+    let search = "search: { constraints: { size_kib: 1 } }";
+    for (stages, mistake) in [
+        ("all }\n  - verify: { top: 1", "stages[1].verify: there is nothing to verify; put a `search` before it"),
+        (
+            "all }\n  - SEARCH\n  - verify: { top: 1 }\n  - SEARCH\n  - verify: { top: 1",
+            "stages[3].search: nothing may be measured after the report images were looked at; put `verify` last",
+        ),
+        (
+            "all, multi: { configs: 5, points: [6, 9] }",
+            "stages[0].sensitivity.multi.points: subsets of 6 to 9 of 5 points; make the smallest number smaller",
+        ),
+    ] {
+        let error = plan(&stages.replace("SEARCH", search)).unwrap_err().to_string();
+        assert!(error.starts_with(mistake), "{error}");
+    }
+}
+
+#[test]
+fn report_images_are_needed_only_where_something_is_verified() {
+    let sweep = plan("all").unwrap();
+    let verified =
+        plan("all }\n  - search: { constraints: { size_kib: 1 } }\n  - verify: { top: 1").unwrap();
+
+    let report = sweep.data.report.digest;
+    assert!(!sweep.artifacts().contains(&report));
+    assert!(verified.artifacts().contains(&report));
+    assert_eq!(verified.report_context(Digest::of(b"x")).data, report);
+}
+
+#[test]
+fn points_left_out_of_pairs_are_left_out_of_subsets_unless_the_file_says_otherwise() {
+    let quantile = |text: &str| match plan(text).unwrap().stages.remove(1) {
+        StagePlan::Sensitivity { subsets: Some(subsets), .. } => subsets.quantile_ppm,
+        other => panic!("{other:?}"),
+    };
+
+    let below = "all, pairwise: { below_quantile: 0.5 }, multi: { configs: 9, points: [2, 3]";
+    assert_eq!(quantile(&format!("{below} }}")), Some(500_000));
+    assert_eq!(quantile(&format!("{below}, below_quantile: 0.75 }}")), Some(750_000));
+    assert_eq!(quantile("all, multi: { configs: 9, points: [2, 3] }"), None);
 }
 
 #[test]
@@ -71,9 +115,9 @@ fn a_plan_survives_its_document_and_other_documents_are_refused() {
     assert_eq!(Plan::from_document(&document).unwrap(), plan);
 
     let text = String::from_utf8(document).unwrap();
-    let newer = text.replacen("\"format\":3", "\"format\":4", 1);
-    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 4 }));
-    let unknown = text.replacen("\"format\":3", "\"format\":3,\"color\":3", 1);
+    let newer = text.replacen("\"format\":4", "\"format\":5", 1);
+    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 5 }));
+    let unknown = text.replacen("\"format\":4", "\"format\":4,\"color\":3", 1);
     assert!(matches!(Plan::from_document(unknown.as_bytes()), Err(PlanError::Malformed(_))));
     let point = text.replacen("\"single\":[0", "\"single\":[99", 1);
     let error = PlanError::UnknownPoint { point: 99, points: 5 };

@@ -1,11 +1,13 @@
-use super::{CONFIDENCE, CSV_FORMAT, Measured, Report, RowState};
+use super::{CONFIDENCE, CSV_FORMAT, ConfigRow, Measured, Report, RowState};
+use crate::bits::Bits;
+use crate::digest::Digest;
 use crate::evaluation::PPM;
 
 /// The columns of a results file, in order; documented in `docs/results.md`. A change raises `CSV_FORMAT`.
 #[rustfmt::skip]
-pub const CSV_COLUMNS: [&str; 29] = [
+pub const CSV_COLUMNS: [&str; 31] = [
     "format", "experiment", "model", "data", "numerics", "baseline_bits",
-    "point", "kind", "bits", "state", "extent", "confidence",
+    "stage", "changes", "point", "kind", "bits", "state", "extent", "confidence",
     "n", "correct", "correct_top5", "lost", "gained",
     "top1", "top1_drop", "top1_drop_low", "top1_drop_high",
     "loss", "loss_increase", "loss_increase_low", "loss_increase_high", "kl", "sqnr_db",
@@ -15,41 +17,100 @@ pub const CSV_COLUMNS: [&str; 29] = [
 /// Columns that need a measurement.
 const MEASURED_COLUMNS: usize = 15;
 
+/// What stands between the changes of a config.
+const BETWEEN_CHANGES: &str = " ";
+
+/// What a row is about, in the columns from `stage` to `bits`.
+struct Named<'a> {
+    stage: &'a str,
+    changes: String,
+    /// Point, kind and bits, where a row is of one point.
+    point: [&'a str; 3],
+}
+
 pub(super) fn render(report: &Report) -> String {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write =
-        |record: &[String]| writer.write_record(record).expect("memory takes every record of one length");
-    write(&CSV_COLUMNS.map(str::to_owned));
-    write(&record(report, ["", "float", ""], &report.float, [0, 0]));
+    let mut table = Table { report, data: report.data, writer: csv::Writer::from_writer(Vec::new()) };
+    table.write(&CSV_COLUMNS.map(str::to_owned));
     let width = report.baseline_bits.to_string();
-    write(&record(report, ["", "baseline", &width], &report.baseline, [0, 0]));
+    table.references(&report.float, &report.baseline, &width);
     for row in &report.rows {
-        let named = [row.point.as_str(), row.kind.as_str(), &row.bits.to_string()];
-        write(&record(report, named, &row.result, [row.size_saved_bits, row.bops_saved]));
+        let bits = row.bits.to_string();
+        let point = [row.point.as_str(), row.kind.as_str(), &bits];
+        let named = Named { stage: "sensitivity", changes: change(&row.point, row.bits), point };
+        table.row(named, &row.result, [row.size_saved_bits, row.bops_saved]);
     }
-    let bytes = writer.into_inner().expect("memory needs no flushing");
+    for row in &report.configs {
+        table.config(&row.stage, row, &row.result);
+    }
+    if let Some(verified) = &report.verified {
+        table.data = report.report_data;
+        table.references(&verified.float, &verified.baseline, &width);
+        for top in report.searches.iter().flat_map(|search| &search.top) {
+            table.config("verify", &top.row, &top.verified);
+        }
+        for row in &verified.uniform {
+            table.config("verify", row, &row.result);
+        }
+    }
+    let bytes = table.writer.into_inner().expect("memory needs no flushing");
     String::from_utf8(bytes).expect("every field is text")
 }
 
-fn record(report: &Report, named: [&str; 3], result: &RowState, saved: [u64; 2]) -> Vec<String> {
-    let mut record = vec![
-        CSV_FORMAT.to_string(),
-        report.experiment.clone(),
-        report.model.to_string(),
-        report.data.to_string(),
-        report.numerics.clone(),
-        report.baseline_bits.to_string(),
-    ];
-    record.extend(named.map(str::to_owned));
-    record.push(result.as_str().to_owned());
-    record.push(result.extent().to_owned());
-    record.push(confidence(report, result));
-    match result.measured() {
-        Some(measured) => record.extend(numbers(measured)),
-        None => record.extend(vec![String::new(); MEASURED_COLUMNS]),
+fn change(point: &str, bits: Bits) -> String {
+    format!("{point}={bits}")
+}
+
+struct Table<'a> {
+    report: &'a Report,
+    /// The images that the rows are measured on.
+    data: Digest,
+    writer: csv::Writer<Vec<u8>>,
+}
+
+impl Table<'_> {
+    fn write(&mut self, record: &[String]) {
+        self.writer.write_record(record).expect("memory takes every record of one length");
     }
-    record.extend(saved.map(|saved| saved.to_string()));
-    record
+
+    fn references(&mut self, float: &RowState, baseline: &RowState, width: &str) {
+        for (kind, width, result) in [("float", "", float), ("baseline", width, baseline)] {
+            let named = Named { stage: "", changes: String::new(), point: ["", kind, width] };
+            self.row(named, result, [0, 0]);
+        }
+    }
+
+    fn config(&mut self, stage: &str, row: &ConfigRow, result: &RowState) {
+        let changes: Vec<String> = row.changes.iter().map(|(point, bits)| change(point, *bits)).collect();
+        let saved = [
+            self.report.baseline_size_bits.saturating_sub(row.size_bits),
+            self.report.baseline_bops.saturating_sub(row.bops),
+        ];
+        self.row(Named { stage, changes: changes.join(BETWEEN_CHANGES), point: [""; 3] }, result, saved);
+    }
+
+    fn row(&mut self, named: Named<'_>, result: &RowState, saved: [u64; 2]) {
+        let report = self.report;
+        let mut record = vec![
+            CSV_FORMAT.to_string(),
+            report.experiment.clone(),
+            report.model.to_string(),
+            self.data.to_string(),
+            report.numerics.clone(),
+            report.baseline_bits.to_string(),
+            named.stage.to_owned(),
+            named.changes,
+        ];
+        record.extend(named.point.map(str::to_owned));
+        record.push(result.as_str().to_owned());
+        record.push(result.extent().to_owned());
+        record.push(confidence(report, result));
+        match result.measured() {
+            Some(measured) => record.extend(numbers(measured)),
+            None => record.extend(vec![String::new(); MEASURED_COLUMNS]),
+        }
+        record.extend(saved.map(|saved| saved.to_string()));
+        self.write(&record);
+    }
 }
 
 /// Confidence of the interval of the drop.

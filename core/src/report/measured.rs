@@ -124,31 +124,50 @@ impl RowState {
     }
 }
 
-/// The evaluations that an experiment proposed, by config and part; in which order they were proposed does not matter.
-pub(super) struct Evaluations<'a> {
+/// The evaluations that a stage proposed, by config and part.
+pub struct Evaluations<'a> {
+    /// In the order in which each was first proposed.
+    configs: Vec<&'a BitConfig>,
     by_config: BTreeMap<&'a BitConfig, BTreeMap<(u64, u64), &'a Trial>>,
     judge: Judge,
     references: Judge,
 }
 
 impl<'a> Evaluations<'a> {
-    pub(super) fn new(ledger: &'a Ledger, keys: &[TrialKey], mode: EvaluationMode, images: u64) -> Self {
+    /// Gathers trials that are evaluations on `images` images in all; others are left out.
+    pub fn new(ledger: &'a Ledger, keys: &[TrialKey], mode: EvaluationMode, images: u64) -> Self {
+        let mut configs = Vec::new();
         let mut by_config: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for trial in keys.iter().filter_map(|key| ledger.trial(key)) {
             if let TrialSpec::Evaluate { config, part, .. } = &trial.spec {
-                by_config.entry(config).or_default().insert((part.start, part.len), trial);
+                let parts = by_config.entry(config).or_insert_with(|| {
+                    configs.push(config);
+                    BTreeMap::new()
+                });
+                parts.insert((part.start, part.len), trial);
             }
         }
-        Self { by_config, judge: Judge::new(mode, images), references: Judge::new(mode.references(), images) }
+        Self {
+            configs,
+            by_config,
+            judge: Judge::new(mode, images),
+            references: Judge::new(mode.references(), images),
+        }
     }
 
-    /// What came of the float network or the baseline.
-    pub(super) fn reference(&self, config: &BitConfig) -> RowState {
+    /// The configs, in the order in which each was first proposed.
+    pub fn configs(&self) -> &[&'a BitConfig] {
+        &self.configs
+    }
+
+    /// What came of a config that is measured on all images, whatever the mode: the float network, the baseline, and
+    /// what a search tries.
+    pub fn reference(&self, config: &BitConfig) -> RowState {
         self.judged(config, &self.references)
     }
 
-    /// What came of a lowered point.
-    pub(super) fn row(&self, config: &BitConfig) -> RowState {
+    /// What came of a config of a sweep.
+    pub fn row(&self, config: &BitConfig) -> RowState {
         self.judged(config, &self.judge)
     }
 

@@ -74,7 +74,7 @@ fn adaptive_report() -> Report {
     let mode = Adaptive { tolerance_ppm: 2_500, confidence_ppm: 950_000, part_images: 64 };
     plan.evaluation = EvaluationMode::Adaptive(mode);
     let (id, context) = (plan.id(), plan.context(Digest::of(b"prepared")));
-    let StagePlan::Sensitivity { single } = &plan.stages[0] else { panic!("a sweep") };
+    let StagePlan::Sensitivity { single, .. } = &plan.stages[0] else { panic!("a sweep") };
     let sweep = Sweep::new(&plan, single);
     let part = |config: u64, start: u64, len: u64, sums: Option<[u64; 2]>| {
         let part = ImageRange { start, len };
@@ -123,15 +123,15 @@ fn golden_report() -> Report {
 }
 
 #[test]
-fn golden_csv_of_format_2() {
-    let expected = include_str!("golden_v2.csv");
+fn golden_csv_of_format_3() {
+    let expected = include_str!("golden_v3.csv");
     assert_eq!(golden_report().to_csv(), expected, "a changed results file needs a new CSV_FORMAT");
 }
 
 #[test]
-fn golden_csv_of_format_2_with_adaptive_evaluation() {
+fn golden_csv_of_format_3_with_adaptive_evaluation() {
     let report = adaptive_report();
-    assert_eq!(report.to_csv(), include_str!("golden_v2_adaptive.csv"));
+    assert_eq!(report.to_csv(), include_str!("golden_v3_adaptive.csv"));
 
     let states: Vec<&str> = report.rows.iter().map(|row| row.result.as_str()).collect();
     assert_eq!(states, ["harmful", "decided", "done", "partial", "failed", "open", "open"]);

@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use super::{DataSpec, ModelSpec, PrepareRules};
+use super::{DataSpec, ModelSpec, PrepareRules, StageSpec};
 use crate::bits::Bits;
 use crate::evaluation::EvaluationMode;
 use crate::placement::Placement;
@@ -77,29 +77,6 @@ impl QuantizationSpec {
         let WeightQuantization { scheme, granularity, calibration, .. } = self.weights;
         WeightRule { scheme, granularity: granularity.unwrap_or(placement.weights.granularity), calibration }
     }
-}
-
-/// Which points are lowered alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Single {
-    /// Every point.
-    All,
-    /// Points whose names match one of these patterns (`*` stands for any text).
-    Matching(Vec<String>),
-}
-
-/// A sensitivity sweep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SensitivitySpec {
-    /// The points lowered alone.
-    pub single: Single,
-}
-
-/// One part of an experiment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StageSpec {
-    /// Lowers points and measures the damage.
-    Sensitivity(SensitivitySpec),
 }
 
 /// An experiment as written, checked as far as the text goes.

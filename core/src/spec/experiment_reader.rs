@@ -8,9 +8,10 @@ use super::model::{PrepareRules, model, prepare};
 use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
 use super::shared::{name, parts_per_million};
+use super::stage_reader::stage;
 use super::{
     ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec,
-    SensitivitySpec, Single, StageSpec, WeightQuantization,
+    WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
 use crate::evaluation::EvaluationMode;
@@ -27,12 +28,6 @@ const PERCENTILE: &str = "percentile";
 /// One part per million above the half, where the ends of the range would meet.
 const PERCENT_MIN: f64 = 50.0001;
 const PERCENT_MAX: f64 = 100.0;
-
-/// The kinds of stages.
-#[derive(Clone, Copy)]
-enum StageKind {
-    Sensitivity,
-}
 
 impl ExperimentSpec {
     /// Reads an experiment file; `docs/experiment.md` describes its keys.
@@ -179,41 +174,4 @@ fn width(place: &Place<'_>) -> Option<Bits> {
             place.mistake(format!("{number} bits are not supported"), HINT)
         }
     }
-}
-
-fn stage(place: &Place<'_>) -> Option<StageSpec> {
-    let (kind, place) = place.variant(&[("sensitivity", StageKind::Sensitivity)])?;
-    match kind {
-        StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
-    }
-}
-
-fn sensitivity(place: &Place<'_>) -> Option<SensitivitySpec> {
-    let fields = place.fields(&["single"])?;
-    let single = fields.required("single", "single: all", single)?;
-    Some(SensitivitySpec { single })
-}
-
-fn single(place: &Place<'_>) -> Option<Single> {
-    const EXAMPLE: &str = "[\"*.weight\"]";
-    if place.as_text() == Some("all") {
-        return Some(Single::All);
-    }
-    if !place.is_list() {
-        return place
-            .expected("`all` or a list of patterns", format!("write `all` or a list such as `{EXAMPLE}`"));
-    }
-    let mut seen = BTreeSet::new();
-    let patterns = place.items(EXAMPLE)?;
-    let read: Vec<_> = patterns
-        .iter()
-        .map(|item| {
-            let pattern = item.text()?;
-            if !seen.insert(pattern) {
-                return item.mistake("this pattern is already in the list", "remove it");
-            }
-            Some(pattern.to_owned())
-        })
-        .collect();
-    read.into_iter().collect::<Option<Vec<_>>>().map(Single::Matching)
 }

@@ -16,6 +16,8 @@ mod pattern;
 mod placement_reader;
 mod reader;
 mod shared;
+mod stage;
+mod stage_reader;
 mod suggestion;
 #[cfg(test)]
 mod tests;
@@ -27,11 +29,13 @@ use crate::trial::Granularity;
 pub use data::{DataSpec, Dataset, Fit, ImageCount, ImageSource, Normalization, Resize, Split};
 pub use error::{Mistake, SpecError};
 pub use experiment::{
-    ActivationQuantization, ExperimentSpec, PlacementSource, QuantizationSpec, SensitivitySpec, Single,
-    StageSpec, UnknownRules, WeightQuantization,
+    ActivationQuantization, ExperimentSpec, PlacementSource, QuantizationSpec, UnknownRules,
+    WeightQuantization,
 };
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
+pub(crate) use stage::misplaced;
+pub use stage::{MultiSpec, PairwiseSpec, SearchSpec, SensitivitySpec, Single, StageSpec, VerifySpec};
 pub use train::{
     Architecture, Augmentation, ConvBlock, Initializer, Optimizer, ResNet, Separable, TrainData, TrainSpec,
 };

@@ -4,7 +4,7 @@
 //! give up with `?`.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use super::error::Mistake;
@@ -87,6 +87,29 @@ impl<'a> Place<'a> {
             }
         }
         Some(fields)
+    }
+
+    /// A mapping with at least one entry, whose keys are names of any kind; a repeated one is a mistake.
+    pub(super) fn entries(&self, example: &str) -> Option<Vec<(String, Place<'a>)>> {
+        let Node::Mapping(entries) = self.node else {
+            return self.expected("a mapping", format!("write `{example}`"));
+        };
+        if entries.is_empty() {
+            return self.mistake("the mapping is empty", format!("write `{example}`"));
+        }
+        let mut seen = BTreeSet::new();
+        let read: Vec<_> = entries
+            .iter()
+            .map(|(key, value)| {
+                let name = key_name(key);
+                let here = self.child(&name, value);
+                match seen.insert(name.clone()) {
+                    true => Some((name, here)),
+                    false => here.mistake("this key stands here more than once", "keep one of them"),
+                }
+            })
+            .collect();
+        read.into_iter().collect()
     }
 
     /// A list with at least one item.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::plan::{ExperimentId, Plan};
+use crate::selection::Selection;
 use crate::trial::{Outcome, TrialKey};
 
 use super::dispatch::{Change, Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
-use super::ledger::{Status, TrialState};
+use super::ledger::{Experiment, Status, TrialState};
 use super::shard::{Shard, next_shard};
 use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
 
@@ -31,6 +32,8 @@ pub enum Proposal {
     Wait,
     /// Nothing any more.
     Finished,
+    /// Nothing any more; this is what came of it.
+    Selected(Box<Selection>),
     /// It cannot go on.
     Failed(String),
 }
@@ -270,15 +273,19 @@ fn advance(state: &State, id: &ExperimentId, stage: u32, proposal: &Proposal) ->
         Proposal::Failed(reason) => {
             vec![Fact::ExperimentFailed { experiment, reason: reason.clone() }.into()]
         }
-        Proposal::Finished => {
-            let mut events = vec![Fact::StageFinished { experiment: experiment.clone(), stage }.into()];
-            if stage as usize + 1 == known.stages.len() {
-                events.push(Fact::ExperimentFinished { experiment }.into());
-            }
-            events
-        }
+        Proposal::Finished => finish(known, stage, None),
+        Proposal::Selected(selection) => finish(known, stage, Some(selection.clone())),
     };
     Decision::quiet(events)
+}
+
+fn finish(known: &Experiment, stage: u32, selection: Option<Box<Selection>>) -> Vec<Event> {
+    let experiment = known.id.clone();
+    let mut events = vec![Fact::StageFinished { experiment: experiment.clone(), stage, selection }.into()];
+    if stage as usize + 1 == known.stages.len() {
+        events.push(Fact::ExperimentFinished { experiment }.into());
+    }
+    events
 }
 
 fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis) -> Decision {

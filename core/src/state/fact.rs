@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
+use crate::selection::Selection;
 use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialSpec};
 
 /// Where a submitting client found its inputs, for messages when one is missing or changed later.
@@ -59,6 +60,9 @@ pub enum Fact {
         experiment: ExperimentId,
         /// Which stage.
         stage: u32,
+        /// What it chose, if it chooses anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selection: Option<Box<Selection>>,
     },
     /// All stages are finished.
     ExperimentFinished {

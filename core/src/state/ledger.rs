@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
+use crate::selection::Selection;
 use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::fact::{Batch, Fact, Sources};
@@ -77,6 +78,8 @@ pub struct StageProgress {
     pub settled: u64,
     /// Whether the searcher is done.
     pub finished: bool,
+    /// What it chose, if it is done and chooses anything.
+    pub selection: Option<Box<Selection>>,
 }
 
 /// A submitted experiment and how far it is.
@@ -136,8 +139,10 @@ impl Ledger {
             Fact::ExperimentFailed { experiment, reason } => {
                 self.known_mut(experiment).status = Status::Failed { reason: reason.clone() };
             }
-            Fact::StageFinished { experiment, stage } => {
-                self.known_mut(experiment).stages[*stage as usize].finished = true;
+            Fact::StageFinished { experiment, stage, selection } => {
+                let stage = &mut self.known_mut(experiment).stages[*stage as usize];
+                stage.finished = true;
+                stage.selection.clone_from(selection);
             }
             Fact::StepProposed { experiment, stage, batch } => self.propose(experiment, *stage, batch),
             Fact::OutcomeCommitted { key, outcome } => self.settle(key, TrialState::Done(outcome.clone())),

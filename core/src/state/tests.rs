@@ -31,7 +31,7 @@ pub(crate) fn plan(name: &str) -> Plan {
         guard: Guard { data: selection.digest, images: whole, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         evaluation: EvaluationMode::default(),
-        stages: vec![StagePlan::Sensitivity { single: (0..5).map(PointIndex).collect() }],
+        stages: vec![StagePlan::singles((0..5).map(PointIndex).collect())],
     }
 }
 

@@ -101,7 +101,7 @@ impl Driver {
 
 /// A sweep over two points, five configs.
 fn few_points() -> Vec<StagePlan> {
-    vec![StagePlan::Prepare, StagePlan::Sensitivity { single: vec![PointIndex(0), PointIndex(1)] }]
+    vec![StagePlan::Prepare, StagePlan::singles(vec![PointIndex(0), PointIndex(1)])]
 }
 
 fn in_order(open: usize) -> Vec<usize> {

@@ -102,7 +102,7 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
         guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),
         evaluation: EvaluationMode::default(),
-        stages: vec![StagePlan::Prepare, StagePlan::Sensitivity { single }],
+        stages: vec![StagePlan::Prepare, StagePlan::singles(single)],
     };
     let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);
     Ok(Prepared { plan, sources: Sources::new(), artifacts })

@@ -194,7 +194,7 @@ impl Bench {
 /// The baseline with each of the sweep's points lowered to its smallest width, or each pair of them.
 fn configs(plan: &Plan, lowered: u8) -> Result<Vec<BitConfig>, Failure> {
     let sweep = plan.stages.iter().find_map(|stage| match stage {
-        StagePlan::Sensitivity { single } => Some(single),
+        StagePlan::Sensitivity { single, .. } => Some(single),
         StagePlan::Prepare => None,
     });
     let points = sweep.ok_or_else(|| Failure::usage("the experiment has no sensitivity sweep".to_owned()))?;

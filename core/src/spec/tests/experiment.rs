@@ -43,7 +43,7 @@ fn expected() -> ExperimentSpec {
             baseline: Bits::new(8).unwrap(),
         },
         evaluation: EvaluationMode::default(),
-        stages: vec![StageSpec::Sensitivity(SensitivitySpec { single: Single::All })],
+        stages: vec![StageSpec::Sensitivity(SensitivitySpec { single: Single::All, pairwise: None, multi: None })],
     }
 }
 
@@ -120,7 +120,7 @@ fn every_other_choice_is_read() {
     spec.data.selection = ImageCount::Rest;
     spec.data.report = ImageCount::Count(10);
     let single = Single::Matching(vec!["*.weight".into(), "input.output".into()]);
-    spec.stages = vec![StageSpec::Sensitivity(SensitivitySpec { single })];
+    spec.stages = vec![StageSpec::Sensitivity(SensitivitySpec { single, pairwise: None, multi: None })];
     assert_eq!(ExperimentSpec::parse(&text), Ok(spec));
 }
 
@@ -357,7 +357,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "- sensitivity: { single: all }",
         "- sensitivity",
-        "stages[0]: expected a mapping with the key `sensitivity`, found text `sensitivity`; write `sensitivity: { ... }`",
+        "stages[0]: expected a mapping with the key `sensitivity`, `search` or `verify`, found text `sensitivity`; write `sensitivity: { ... }`",
     ),
     (
         "- sensitivity: { single: all }",
@@ -366,8 +366,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "- sensitivity: { single: all }",
-        "- search: { method: ilp }",
-        "stages[0].search: unknown key; known keys: `sensitivity`",
+        "- probe: { device: cpu }",
+        "stages[0].probe: unknown key; known keys: `sensitivity`, `search` and `verify`",
     ),
     (
         "- sensitivity: { single: all }",

@@ -5,6 +5,7 @@ mod experiment;
 mod layout;
 mod model;
 mod placement;
+mod stages;
 mod train;
 
 use super::{ExperimentSpec, TrainSpec};

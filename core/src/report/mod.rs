@@ -7,8 +7,10 @@ mod csv;
 mod effort;
 mod interval;
 mod measured;
+mod prices;
+mod search;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,17 +26,17 @@ use crate::trial::{Outcome, PreparedStep, TrialResult};
 pub use self::csv::CSV_COLUMNS;
 pub use self::effort::{Effort, MeasuredBy};
 pub use self::interval::{Interval, mean_difference, paired_difference};
-use self::measured::Evaluations;
+pub use self::measured::Evaluations;
 pub use self::measured::{Measured, RowState};
+use self::prices::Prices;
+use self::search::Configs;
+pub use self::search::{ConfigRow, SearchReport, TopRow, Verified, uniform_configs};
 
 /// Version of the report's JSON form.
-pub const REPORT_FORMAT: u32 = 3;
+pub const REPORT_FORMAT: u32 = 4;
 
 /// Version of the report's CSV form.
-pub const CSV_FORMAT: u32 = 2;
-
-/// Width of a tensor without a quantizer.
-const FLOAT_BITS: u32 = 32;
+pub const CSV_FORMAT: u32 = 3;
 
 /// Confidence of every interval in a report but those of [`EvaluationMode::Adaptive`], which name their own.
 pub const CONFIDENCE: f64 = 0.95;
@@ -69,6 +71,8 @@ pub struct Report {
     pub model: Digest,
     /// The selection images.
     pub data: Digest,
+    /// The report images.
+    pub report_data: Digest,
     /// The arithmetic.
     pub numerics: String,
     /// How many images a config is measured on.
@@ -89,6 +93,12 @@ pub struct Report {
     pub baseline: RowState,
     /// The lowered points, in graph order, then by width.
     pub rows: Vec<Row>,
+    /// Configs of several lowered points that sweeps and searches measured, in the order in which they were proposed.
+    pub configs: Vec<ConfigRow>,
+    /// What each search came to, in the order of the stages.
+    pub searches: Vec<SearchReport>,
+    /// What was measured on the report images; none if nothing is to be.
+    pub verified: Option<Verified>,
     /// Bits of weight storage of the baseline.
     pub baseline_size_bits: u64,
     /// Bit operations per image of the baseline.
@@ -104,10 +114,10 @@ impl Report {
         let points = &plan.points;
         let layers = plan.layer_costs()?;
         let single = plan.stages.iter().enumerate().find_map(|(index, stage)| match stage {
-            StagePlan::Sensitivity { single } => {
+            StagePlan::Sensitivity { single, .. } => {
                 Some((single.as_slice(), experiment.stages[index].trials.as_slice()))
             }
-            StagePlan::Prepare => None,
+            StagePlan::Prepare | StagePlan::Search(_) | StagePlan::Verify { .. } => None,
         });
         let (single, trials) = single.unwrap_or_default();
         let images = plan.data.selection.images;
@@ -122,12 +132,9 @@ impl Report {
             Some(row(baseline, point, bits, touched.macs(point), result))
         };
         let rows: Vec<Row> = (0..sweep.size()).filter_map(lowered).collect();
-        let carried: BTreeSet<&str> = points.iter().map(|point| point.name.as_str()).collect();
-        let width = |is_quantized| if is_quantized { baseline.get() } else { FLOAT_BITS };
-        let weight_bits =
-            |layer: &LayerCost| width(carried.contains(format!("{}.weight", layer.node).as_str()));
-        let size = |layer: &LayerCost| layer.weights as u64 * u64::from(weight_bits(layer));
-        let bops = |layer: &LayerCost| layer.bops(weight_bits(layer), width(layer.input_point.is_some()));
+        let prices = Prices::new(plan)?;
+        let configs = Configs::new(ledger, experiment, &prices);
+        let of_baseline = prices.of(&sweep.config(1));
         let (prepared, steps) = preparation(ledger, experiment);
         Ok(Self {
             format: REPORT_FORMAT,
@@ -135,6 +142,7 @@ impl Report {
             status: experiment.status.as_str().to_owned(),
             model: plan.model,
             data: plan.data.selection.digest,
+            report_data: plan.data.report.digest,
             numerics: plan.numerics.as_str().to_owned(),
             evaluation: plan.evaluation,
             images,
@@ -145,8 +153,11 @@ impl Report {
             float: evaluations.reference(&sweep.config(0)),
             baseline: evaluations.reference(&sweep.config(1)),
             rows,
-            baseline_size_bits: layers.iter().map(size).sum(),
-            baseline_bops: layers.iter().map(bops).sum(),
+            configs: configs.rows(),
+            searches: configs.searches(),
+            verified: configs.verified(),
+            baseline_size_bits: of_baseline.size_bits,
+            baseline_bops: of_baseline.bops,
         })
     }
 

@@ -3,22 +3,29 @@
 //! The plan is all a coordinator needs to know; the experiment's id derives from its digest. Its JSON form is a
 //! versioned document: it is stored and sent as it is.
 
+mod stage;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{Choice, PointIndex};
+use crate::bits::{BitConfig, Choice, PointIndex};
 use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::{Graph, GraphError, INPUT, LayerCost, Point};
 use crate::placement::Placement;
 use crate::spec::{
-    ExperimentSpec, Mistake, QuantizationSpec, SensitivitySpec, Single, SpecError, StageSpec, matches,
+    ExperimentSpec, Mistake, PairwiseSpec, QuantizationSpec, SensitivitySpec, Single, SpecError, StageSpec,
+    matches, misplaced,
 };
 use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 
+pub use self::stage::{
+    Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, StagePlan, SubsetDesign, Subsets,
+};
+
 /// Version of the plan's JSON form.
-pub const PLAN_FORMAT: u32 = 3;
+pub const PLAN_FORMAT: u32 = 4;
 
 /// The most images that a plan may measure on; an experiment file allows fewer.
 const IMAGES_MAX: u64 = 1 << 40;
@@ -62,29 +69,6 @@ pub struct DataParts {
     pub selection: DataPart,
     /// Touched only by a final verification; workers never receive it before.
     pub report: DataPart,
-}
-
-/// One part of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StagePlan {
-    /// Makes the model ready: one trial.
-    Prepare,
-    /// Measures the float network, the baseline, and the baseline with one point lowered.
-    Sensitivity {
-        /// The points lowered alone, in graph order.
-        single: Vec<PointIndex>,
-    },
-}
-
-impl StagePlan {
-    /// The word used in results and messages.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Prepare => "prepare",
-            Self::Sensitivity { .. } => "sensitivity",
-        }
-    }
 }
 
 /// All there is to know about an experiment before it starts.
@@ -141,21 +125,11 @@ impl Plan {
         };
         let points = inputs.placement.points(&graph);
         let points = points.map_err(|error| graph_mistake(spec.model.key(), &error))?;
-        let mut mistakes = Vec::new();
+        let mut mistakes = misplaced(&spec.stages);
         let mut stages = vec![StagePlan::Prepare];
         for (index, stage) in spec.stages.iter().enumerate() {
-            match stage {
-                StageSpec::Sensitivity(_) if stages.len() > 1 => mistakes.push(Mistake {
-                    path: format!("stages[{index}].sensitivity"),
-                    problem: "there is a sensitivity stage already".to_owned(),
-                    hint: "join the lists of points of both".to_owned(),
-                }),
-                StageSpec::Sensitivity(sensitivity) => {
-                    let path = format!("stages[{index}].sensitivity.single");
-                    let single = chosen_points(sensitivity, &points, &path, &mut mistakes);
-                    stages.push(StagePlan::Sensitivity { single });
-                }
-            }
+            let path = format!("stages[{index}].{}", stage.as_str());
+            stages.push(planned(stage, &points, &path, &mut mistakes));
         }
         if !mistakes.is_empty() {
             return Err(SpecError { mistakes });
@@ -203,10 +177,15 @@ impl Plan {
         plan.check_points()?;
         let points = plan.points.len() as u32;
         for stage in &plan.stages {
-            if let StagePlan::Sensitivity { single } = stage
+            if let StagePlan::Sensitivity { single, .. } = stage
                 && let Some(point) = single.iter().find(|point| point.0 >= points)
             {
                 return Err(PlanError::UnknownPoint { point: point.0, points });
+            }
+            if let StagePlan::Sensitivity { single, subsets: Some(Subsets { points: [low, high], .. }), .. } = stage
+                && (low > high || *low as usize > single.len())
+            {
+                return Err(PlanError::Subsets { low: *low, high: *high, points: single.len() });
             }
         }
         Ok(plan)
@@ -242,9 +221,32 @@ impl Plan {
         self.graph.layer_costs_with(&self.points)
     }
 
-    /// The artifacts that trials will need.
-    pub fn artifacts(&self) -> [Digest; 3] {
+    /// The artifacts that trials will need; the report images only if something is measured on them.
+    pub fn artifacts(&self) -> Vec<Digest> {
+        let verifies = self.stages.iter().any(|stage| matches!(stage, StagePlan::Verify { .. }));
+        let report = verifies.then_some(self.data.report.digest);
         [self.model, self.data.calibration.digest, self.data.selection.digest]
+            .into_iter()
+            .chain(report)
+            .collect()
+    }
+
+    /// The points that searches may choose widths of: those of the sweep, or all that are not fixed where there is none.
+    pub fn searchable(&self) -> Vec<PointIndex> {
+        let swept = self.stages.iter().find_map(|stage| match stage {
+            StagePlan::Sensitivity { single, .. } => Some(single.clone()),
+            StagePlan::Prepare | StagePlan::Search(_) | StagePlan::Verify { .. } => None,
+        });
+        swept.unwrap_or_else(|| {
+            let points = self.points.iter().enumerate().filter(|(_, point)| !point.fixed);
+            points.map(|(index, _)| PointIndex(index as u32)).collect()
+        })
+    }
+
+    /// The config without any quantizer.
+    pub fn float_config(&self) -> BitConfig {
+        let all = (0..self.points.len() as u32).map(|point| (PointIndex(point), Choice::Float));
+        BitConfig::against(Choice::Bits(self.candidates.baseline), all)
     }
 
     /// The trial of a prepare stage.
@@ -260,12 +262,21 @@ impl Plan {
         }
     }
 
-    /// What the evaluations of this plan share, once the model is prepared.
+    /// What the evaluations on the selection images share, once the model is prepared.
     pub fn context(&self, prepared: Digest) -> EvaluateContext {
+        self.context_on(self.data.selection, prepared)
+    }
+
+    /// What the evaluations on the report images share.
+    pub fn report_context(&self, prepared: Digest) -> EvaluateContext {
+        self.context_on(self.data.report, prepared)
+    }
+
+    fn context_on(&self, images: DataPart, prepared: Digest) -> EvaluateContext {
         EvaluateContext {
             prepared,
-            data: self.data.selection.digest,
-            images: self.data.selection.first(None),
+            data: images.digest,
+            images: images.first(None),
             numerics: self.numerics,
             baseline: Choice::Bits(self.candidates.baseline),
             points: self.points.iter().map(|point| point.name.clone()).collect(),
@@ -281,6 +292,51 @@ fn candidates(spec: &QuantizationSpec, placement: &Placement) -> Candidates {
         activations: spec.activations.rule,
         biases: placement.biases,
         baseline: spec.baseline,
+    }
+}
+
+/// A stage with its patterns replaced by points; mistakes are collected.
+fn planned(stage: &StageSpec, points: &[Point], path: &str, mistakes: &mut Vec<Mistake>) -> StagePlan {
+    match stage {
+        StageSpec::Sensitivity(sweep) => {
+            let single = chosen_points(sweep, points, &format!("{path}.single"), mistakes);
+            let pairs = sweep.pairwise.map(|pairs| match pairs {
+                PairwiseSpec::All => Pairs::Below { quantile_ppm: None },
+                PairwiseSpec::BelowQuantile(ppm) => Pairs::Below { quantile_ppm: Some(ppm) },
+                PairwiseSpec::MostPromising(configs) => Pairs::MostPromising { configs },
+            });
+            // Points that pairs leave out are left out of larger subsets too, unless the file says otherwise.
+            let quantile_ppm = match pairs {
+                Some(Pairs::Below { quantile_ppm }) => quantile_ppm,
+                Some(Pairs::MostPromising { .. }) | None => None,
+            };
+            let subsets = sweep.multi.map(|multi| Subsets {
+                configs: multi.configs,
+                points: multi.points,
+                quantile_ppm: multi.below_quantile_ppm.or(quantile_ppm),
+                design: multi.design,
+                seed: multi.seed,
+            });
+            if let Some(Subsets { points: [low, high], .. }) = subsets
+                && low as usize > single.len()
+            {
+                mistakes.push(Mistake {
+                    path: format!("{path}.multi.points"),
+                    problem: format!("subsets of {low} to {high} of {} points", single.len()),
+                    hint: "make the smallest number smaller".to_owned(),
+                });
+            }
+            StagePlan::Sensitivity { single, pairs, subsets }
+        }
+        StageSpec::Search(search) => StagePlan::Search(SearchPlan {
+            method: search.method,
+            predictor: search.predictor.clone(),
+            objective: search.objective,
+            limits: search.limits.clone(),
+            trials: search.trials,
+            round: search.round,
+        }),
+        StageSpec::Verify(verify) => StagePlan::Verify { top: verify.top, uniform: verify.uniform },
     }
 }
 
@@ -348,6 +404,16 @@ pub enum PlanError {
         point: String,
         /// The node.
         node: String,
+    },
+    /// There are no subsets of such sizes.
+    #[error("the plan lowers {low} to {high} points together, of {points}")]
+    Subsets {
+        /// Smallest number.
+        low: u32,
+        /// Largest number.
+        high: u32,
+        /// Points of the sweep.
+        points: usize,
     },
     /// A stage names a point that is not there.
     #[error("the plan names point {point}, but its graph has {points}")]

@@ -1,0 +1,205 @@
+use serde::{Deserialize, Serialize};
+
+use crate::bits::PointIndex;
+
+/// Which pairs of lowered points are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairs {
+    /// Those of points whose damage alone is below a quantile.
+    Below {
+        /// In parts per million; all pairs without one.
+        quantile_ppm: Option<u32>,
+    },
+    /// So many, those with the least damage alone first.
+    MostPromising {
+        /// How many at most.
+        configs: u64,
+    },
+}
+
+/// How subsets of points are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubsetDesign {
+    /// At random, an equal number of every size.
+    Random,
+    /// In batches: those that the predictor, fitted to what came so far, knows least about.
+    Uncertain,
+}
+
+impl SubsetDesign {
+    /// Every design.
+    pub const ALL: [Self; 2] = [Self::Random, Self::Uncertain];
+
+    /// The word used in experiment files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
+/// Subsets of points that are lowered together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subsets {
+    /// How many.
+    pub configs: u64,
+    /// Points of a subset: smallest and largest number.
+    pub points: [u32; 2],
+    /// Only points whose damage alone is below this quantile take part, in parts per million.
+    pub quantile_ppm: Option<u32>,
+    /// How they are chosen.
+    pub design: SubsetDesign,
+    /// Of the draws.
+    pub seed: u64,
+}
+
+/// What a config is judged by, beside the baseline on the same images; more is worse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Drop of top-1, in percentage points.
+    #[default]
+    Top1Drop,
+    /// Increase of the mean cross-entropy, in nats.
+    LossIncrease,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Self; 2] = [Self::Top1Drop, Self::LossIncrease];
+
+    /// The word used in experiment files and results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Top1Drop => "top1_drop",
+            Self::LossIncrease => "loss_increase",
+        }
+    }
+}
+
+/// How a search finds configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchMethod {
+    /// The best of the predictor, proved.
+    Exact,
+    /// A genetic search on the predictor.
+    Nsga2,
+    /// Step by step, by the least predicted damage per saved cost.
+    Greedy,
+    /// As many points as can be lowered together, found by measuring sets of them.
+    Demotion {
+        /// Largest drop of top-1 beside the baseline, as parts per million of the images.
+        drop_max_ppm: u32,
+    },
+    /// Groups lowered in the order of their damage alone, along the complete curve.
+    Amp {
+        /// Largest drop of top-1 beside the baseline, as parts per million of the images; the whole curve without one.
+        drop_max_ppm: Option<u32>,
+    },
+}
+
+impl SearchMethod {
+    /// The word used in experiment files and results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Nsga2 => "nsga2",
+            Self::Greedy => "greedy",
+            Self::Demotion { .. } => "demotion",
+            Self::Amp { .. } => "amp",
+        }
+    }
+
+    /// Whether limits on costs say how far it goes.
+    pub fn is_limited_by_cost(self) -> bool {
+        match self {
+            Self::Exact | Self::Nsga2 | Self::Greedy => true,
+            Self::Demotion { .. } | Self::Amp { .. } => false,
+        }
+    }
+}
+
+/// How much of a cost is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// In the cost's unit.
+    Of(f64),
+    /// In parts per million of the baseline's.
+    OfBaselinePpm(u32),
+}
+
+/// An upper bound on a cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The cost's name, such as `size_kib`.
+    pub cost: String,
+    /// The most it may be.
+    pub at_most: Amount,
+}
+
+/// A search for the best bit configs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchPlan {
+    /// How.
+    pub method: SearchMethod,
+    /// The predictor's name.
+    pub predictor: String,
+    /// What a config is judged by.
+    pub objective: Metric,
+    /// What it may cost.
+    pub limits: Vec<Limit>,
+    /// The most trials that it takes.
+    pub trials: u64,
+    /// Configs measured at a time, before the predictor is corrected.
+    pub round: u64,
+}
+
+/// One part of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StagePlan {
+    /// Makes the model ready: one trial.
+    Prepare,
+    /// Measures the float network, the baseline, and the baseline with points lowered.
+    Sensitivity {
+        /// The points lowered alone, in graph order; only they are lowered in company.
+        single: Vec<PointIndex>,
+        /// The pairs of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pairs: Option<Pairs>,
+        /// Larger subsets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subsets: Option<Subsets>,
+    },
+    /// Finds the best bit configs: predicts, solves, measures, and corrects the prediction.
+    Search(SearchPlan),
+    /// Measures what the searches found on the report images.
+    Verify {
+        /// Configs of every search, best first.
+        top: u64,
+        /// Whether all points at each width alone are measured too.
+        uniform: bool,
+    },
+}
+
+impl StagePlan {
+    /// A sweep of single points.
+    pub fn singles(single: Vec<PointIndex>) -> Self {
+        Self::Sensitivity { single, pairs: None, subsets: None }
+    }
+
+    /// The word used in results and messages.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Sensitivity { .. } => "sensitivity",
+            Self::Search(_) => "search",
+            Self::Verify { .. } => "verify",
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What searches found: rows of several lowered points, on selection and report images.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::measured::{Evaluations, Measured, RowState};
+use super::prices::{Price, Prices};
+use super::{Interval, Report};
+use crate::bits::{BitConfig, Bits, Choice};
+use crate::evaluation::EvaluationMode;
+use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
+use crate::selection::{Proof, Selected, Selection, ShadowPrice};
+use crate::state::{Experiment, Ledger, StageProgress};
+
+/// Configs of a search that is not over that are shown.
+const BEST_SO_FAR: usize = 5;
+
+/// A config of several lowered points.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigRow {
+    /// The word of the stage that wanted it.
+    pub stage: String,
+    /// The points that are not at the baseline's width, with theirs.
+    pub changes: BTreeMap<String, Bits>,
+    /// What came of it on the selection images.
+    pub result: RowState,
+    /// Bits of weight storage.
+    pub size_bits: u64,
+    /// Bit operations per image.
+    pub bops: u64,
+}
+
+/// A config that a search recommends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopRow {
+    /// The config, on the selection images.
+    #[serde(flatten)]
+    pub row: ConfigRow,
+    /// Its loss as the last predictor expects it.
+    pub predicted: Option<Interval>,
+    /// Its limited costs, by name.
+    pub costs: BTreeMap<String, f64>,
+    /// What came of it on the report images; open where that is not measured.
+    pub verified: RowState,
+}
+
+/// What a search came to, or has come to so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchReport {
+    /// Index of the stage.
+    pub stage: u32,
+    /// What was asked for.
+    pub plan: SearchPlan,
+    /// Trials that it took.
+    pub trials: u64,
+    /// Whether it is over.
+    pub is_over: bool,
+    /// The best configs by measured loss, best first.
+    pub top: Vec<TopRow>,
+    /// Of the last predictor's optimum, if it was solved for.
+    pub proof: Option<Proof>,
+    /// What each limit is worth, if that was solved for.
+    pub prices: Vec<ShadowPrice>,
+    /// What a reader should know, as sentences.
+    pub notes: Vec<String>,
+}
+
+/// What was measured on the report images beside the searches' configs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Report images.
+    pub images: u64,
+    /// The float network.
+    pub float: RowState,
+    /// The baseline.
+    pub baseline: RowState,
+    /// All points at one width, for every width that weights and activations share.
+    pub uniform: Vec<ConfigRow>,
+}
+
+/// All searchable points at one width, for every width below the baseline's that weights and activations share.
+///
+/// The points are those of the plan's sweep, or all that are not fixed where there is none.
+pub fn uniform_configs(plan: &Plan) -> Vec<BitConfig> {
+    let baseline = Choice::Bits(plan.candidates.baseline);
+    let searched = plan.searchable();
+    let shared =
+        plan.candidates.weight_bits.iter().filter(|bits| plan.candidates.activation_bits.contains(bits));
+    let uniform =
+        |bits: &Bits| searched.iter().map(|point| (*point, Choice::Bits(*bits))).collect::<Vec<_>>();
+    shared.map(|bits| BitConfig::against(baseline, uniform(bits))).collect()
+}
+
+impl Measured {
+    /// The loss by which searches judge, with its interval; percentage points for a drop of top-1.
+    pub fn loss_by(&self, metric: Metric) -> Interval {
+        match metric {
+            Metric::Top1Drop => {
+                let Interval { value, low, high } = self.top1_drop;
+                Interval { value: value * 100.0, low: low * 100.0, high: high * 100.0 }
+            }
+            Metric::LossIncrease => self.loss_increase,
+        }
+    }
+}
+
+/// Makes the rows that concern configs of several points.
+pub(super) struct Configs<'a> {
+    ledger: &'a Ledger,
+    experiment: &'a Experiment,
+    prices: &'a Prices,
+}
+
+impl<'a> Configs<'a> {
+    pub(super) fn new(ledger: &'a Ledger, experiment: &'a Experiment, prices: &'a Prices) -> Self {
+        Self { ledger, experiment, prices }
+    }
+
+    fn plan(&self) -> &'a Plan {
+        &self.experiment.plan
+    }
+
+    fn stages(&self) -> impl Iterator<Item = (u32, &'a StagePlan, &'a StageProgress)> {
+        let stages = self.plan().stages.iter().zip(&self.experiment.stages).enumerate();
+        stages.map(|(index, (plan, progress))| (index as u32, plan, progress))
+    }
+
+    fn evaluations(&self, progress: &StageProgress) -> Evaluations<'a> {
+        let plan = self.plan();
+        Evaluations::new(self.ledger, &progress.trials, plan.evaluation, plan.data.selection.images)
+    }
+
+    fn row(&self, stage: &str, config: &BitConfig, result: RowState) -> ConfigRow {
+        let names = &self.plan().points;
+        let changes = config.changes().filter_map(|(point, choice)| match choice {
+            Choice::Bits(bits) => Some((names.get(point.0 as usize)?.name.clone(), bits)),
+            Choice::Float => None,
+        });
+        let Price { size_bits, bops } = self.prices.of(config);
+        ConfigRow { stage: stage.to_owned(), changes: changes.collect(), result, size_bits, bops }
+    }
+
+    /// The configs of several points that sweeps and searches proposed, each once.
+    pub(super) fn rows(&self) -> Vec<ConfigRow> {
+        let mut rows = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        for (_, stage, progress) in self.stages() {
+            let is_sweep = match stage {
+                StagePlan::Prepare | StagePlan::Verify { .. } => continue,
+                StagePlan::Sensitivity { .. } => true,
+                StagePlan::Search(_) => false,
+            };
+            let evaluations = self.evaluations(progress);
+            for config in evaluations.configs() {
+                let several = config.changes().len() > 1 && is_quantized(config);
+                if several && seen.insert(*config) {
+                    let result =
+                        if is_sweep { evaluations.row(config) } else { evaluations.reference(config) };
+                    rows.push(self.row(stage.as_str(), config, result));
+                }
+            }
+        }
+        rows
+    }
+
+    /// What the searches came to.
+    pub(super) fn searches(&self) -> Vec<SearchReport> {
+        let verified = self.verify_stage().map(|progress| self.on_report(progress));
+        let searches = self.stages().filter_map(|(index, stage, progress)| match stage {
+            StagePlan::Search(plan) => Some(self.search(index, plan, progress, verified.as_ref())),
+            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Verify { .. } => None,
+        });
+        searches.collect()
+    }
+
+    fn search(
+        &self,
+        stage: u32,
+        plan: &SearchPlan,
+        progress: &StageProgress,
+        verified: Option<&Evaluations<'_>>,
+    ) -> SearchReport {
+        let evaluations = self.evaluations(progress);
+        let selection = match &progress.selection {
+            Some(selection) => (**selection).clone(),
+            None => Selection { top: best_so_far(&evaluations, plan.objective), ..Selection::default() },
+        };
+        let top = selection.top.iter().map(|selected| TopRow {
+            row: self.row("search", &selected.config, evaluations.reference(&selected.config)),
+            predicted: selected.predicted,
+            costs: selected.costs.clone(),
+            verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
+        });
+        SearchReport {
+            stage,
+            plan: plan.clone(),
+            trials: progress.trials.len() as u64,
+            is_over: progress.finished,
+            top: top.collect(),
+            proof: selection.proof,
+            prices: selection.prices,
+            notes: selection.notes,
+        }
+    }
+
+    /// What a verify stage measured beside the searches' configs; none without such a stage.
+    pub(super) fn verified(&self) -> Option<Verified> {
+        let evaluations = self.on_report(self.verify_stage()?);
+        let plan = self.plan();
+        let has_uniform =
+            plan.stages.iter().any(|stage| matches!(stage, StagePlan::Verify { uniform: true, .. }));
+        let uniform = if has_uniform { uniform_configs(plan) } else { Vec::new() };
+        let uniform =
+            uniform.iter().map(|config| self.row("verify", config, evaluations.reference(config))).collect();
+        Some(Verified {
+            images: plan.data.report.images,
+            float: evaluations.reference(&plan.float_config()),
+            baseline: evaluations.reference(&BitConfig::baseline()),
+            uniform,
+        })
+    }
+
+    fn verify_stage(&self) -> Option<&'a StageProgress> {
+        self.stages()
+            .find_map(|(_, stage, progress)| matches!(stage, StagePlan::Verify { .. }).then_some(progress))
+    }
+
+    fn on_report(&self, progress: &StageProgress) -> Evaluations<'a> {
+        let images = self.plan().data.report.images;
+        Evaluations::new(self.ledger, &progress.trials, EvaluationMode::default(), images)
+    }
+}
+
+fn is_quantized(config: &BitConfig) -> bool {
+    config.changes().all(|(_, choice)| matches!(choice, Choice::Bits(_)))
+}
+
+/// The measured configs with the least loss, of a search that is not over.
+fn best_so_far(evaluations: &Evaluations<'_>, metric: Metric) -> Vec<Selected> {
+    let measured = evaluations.configs().iter().filter_map(|config| match evaluations.reference(config) {
+        RowState::Done(measured) => Some((measured.loss_by(metric).value, *config)),
+        RowState::Open
+        | RowState::Partial(_)
+        | RowState::Decided(_)
+        | RowState::Harmful(_)
+        | RowState::Failed { .. } => None,
+    });
+    let mut measured: Vec<_> = measured.collect();
+    measured.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let best = measured.into_iter().take(BEST_SO_FAR);
+    best.map(|(_, config)| Selected { config: config.clone(), predicted: None, costs: BTreeMap::new() })
+        .collect()
+}
+
+impl Report {
+    /// The search of a stage, if it is one.
+    pub fn search(&self, stage: u32) -> Option<&SearchReport> {
+        self.searches.iter().find(|search| search.stage == stage)
+    }
+}

@@ -1,0 +1,222 @@
+use std::collections::BTreeSet;
+
+use super::reader::{Fields, Place};
+use super::shared::parts_per_million;
+use super::stage::{MultiSpec, PairwiseSpec, SearchSpec, SensitivitySpec, Single, StageSpec, VerifySpec};
+use crate::plan::{Amount, Limit, Metric, SearchMethod, SubsetDesign};
+
+/// Most configs of a sweep: with the smallest of networks still years of measuring.
+const CONFIGS_MAX: u64 = 1_000_000_000;
+const POINTS_MAX: u64 = 1_000_000;
+const SHARE_DECIMALS: u8 = 6;
+const PERCENT_DECIMALS: u8 = 4;
+const TRIALS_DEFAULT: u64 = 64;
+const ROUND_DEFAULT: u64 = 8;
+const TOP_DEFAULT: u64 = 5;
+/// Largest limit on a cost, far above every unit's use.
+const COST_MAX: f64 = 1e18;
+
+#[derive(Clone, Copy)]
+enum StageKind {
+    Sensitivity,
+    Search,
+    Verify,
+}
+
+/// Reads one entry of `stages`.
+pub(super) fn stage(place: &Place<'_>) -> Option<StageSpec> {
+    let kinds = [
+        ("sensitivity", StageKind::Sensitivity),
+        ("search", StageKind::Search),
+        ("verify", StageKind::Verify),
+    ];
+    let (kind, place) = place.variant(&kinds)?;
+    match kind {
+        StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
+        StageKind::Search => search(&place).map(StageSpec::Search),
+        StageKind::Verify => verify(&place).map(StageSpec::Verify),
+    }
+}
+
+fn sensitivity(place: &Place<'_>) -> Option<SensitivitySpec> {
+    let fields = place.fields(&["single", "pairwise", "multi"])?;
+    let single = fields.required("single", "single: all", single);
+    let pairwise = fields.optional("pairwise", None, |place| pairwise(place).map(Some));
+    let multi = fields.optional("multi", None, |place| multi(place).map(Some));
+    Some(SensitivitySpec { single: single?, pairwise: pairwise?, multi: multi? })
+}
+
+fn single(place: &Place<'_>) -> Option<Single> {
+    const EXAMPLE: &str = "[\"*.weight\"]";
+    if place.as_text() == Some("all") {
+        return Some(Single::All);
+    }
+    if !place.is_list() {
+        return place
+            .expected("`all` or a list of patterns", format!("write `all` or a list such as `{EXAMPLE}`"));
+    }
+    let mut seen = BTreeSet::new();
+    let patterns = place.items(EXAMPLE)?;
+    let read: Vec<_> = patterns
+        .iter()
+        .map(|item| {
+            let pattern = item.text()?;
+            if !seen.insert(pattern) {
+                return item.mistake("this pattern is already in the list", "remove it");
+            }
+            Some(pattern.to_owned())
+        })
+        .collect();
+    read.into_iter().collect::<Option<Vec<_>>>().map(Single::Matching)
+}
+
+fn pairwise(place: &Place<'_>) -> Option<PairwiseSpec> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        BelowQuantile,
+        MostPromising,
+    }
+    if !place.is_mapping() {
+        return place.word(&[("all", PairwiseSpec::All)]);
+    }
+    let kinds = [("below_quantile", Kind::BelowQuantile), ("most_promising", Kind::MostPromising)];
+    let (kind, place) = place.variant(&kinds)?;
+    match kind {
+        Kind::BelowQuantile => quantile(&place).map(PairwiseSpec::BelowQuantile),
+        Kind::MostPromising => place.integer(1..=CONFIGS_MAX).map(PairwiseSpec::MostPromising),
+    }
+}
+
+/// A share in 0..1, as parts per million.
+fn quantile(place: &Place<'_>) -> Option<u32> {
+    parts_per_million(place, place.number(0.000_001..=1.0)?, SHARE_DECIMALS)
+}
+
+fn multi(place: &Place<'_>) -> Option<MultiSpec> {
+    let fields = place.fields(&["configs", "points", "below_quantile", "design", "seed"])?;
+    let configs = fields.required("configs", "configs: 500", |place| place.integer(1..=CONFIGS_MAX));
+    let points = fields.required("points", "points: [3, 30]", sizes);
+    let below_quantile_ppm = fields.optional("below_quantile", None, |place| quantile(place).map(Some));
+    let design = fields.optional("design", SubsetDesign::Random, |place| {
+        place.word(&SubsetDesign::ALL.map(|design| (design.as_str(), design)))
+    });
+    let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
+    Some(MultiSpec {
+        configs: configs?,
+        points: points?,
+        below_quantile_ppm: below_quantile_ppm?,
+        design: design?,
+        seed: seed?,
+    })
+}
+
+/// Smallest and largest number of points.
+fn sizes(place: &Place<'_>) -> Option<[u32; 2]> {
+    const EXAMPLE: &str = "[3, 30]";
+    let sizes = place.list(EXAMPLE, |place| place.integer(2..=POINTS_MAX))?;
+    match sizes.as_slice() {
+        [low, high] if low <= high => Some([*low as u32, *high as u32]),
+        [low, high] => place.mistake(
+            format!("the smallest number, {low}, is above the largest, {high}"),
+            format!("write a list such as `{EXAMPLE}`"),
+        ),
+        other => place.mistake(
+            format!("a list of {} is no smallest and largest number", other.len()),
+            format!("write a list such as `{EXAMPLE}`"),
+        ),
+    }
+}
+
+fn search(place: &Place<'_>) -> Option<SearchSpec> {
+    let known = ["method", "predictor", "objective", "constraints", "max_drop", "trials", "round"];
+    let fields = place.fields(&known)?;
+    let method = method(&fields);
+    let predictor = fields.optional("predictor", "auto".to_owned(), |place| place.text().map(str::to_owned));
+    let objective = fields.optional("objective", Metric::default(), |place| {
+        place.word(&Metric::ALL.map(|metric| (metric.as_str(), metric)))
+    });
+    let limits = fields.optional("constraints", Vec::new(), limits);
+    let trials = fields.optional("trials", TRIALS_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
+    let round = fields.optional("round", ROUND_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
+    let (method, limits) = (method?, limits?);
+    if method.is_limited_by_cost() && limits.is_empty() {
+        return fields.mistake("constraints", "is missing", "add `constraints: { size_kib: 50% }`");
+    }
+    Some(SearchSpec {
+        method,
+        predictor: predictor?,
+        objective: objective?,
+        limits,
+        trials: trials?,
+        round: round?,
+    })
+}
+
+fn method(fields: &Fields<'_>) -> Option<SearchMethod> {
+    #[derive(Clone, Copy)]
+    enum Kind {
+        Plain(SearchMethod),
+        Demotion,
+        Amp,
+    }
+    let words = [
+        ("exact", Kind::Plain(SearchMethod::Exact)),
+        ("nsga2", Kind::Plain(SearchMethod::Nsga2)),
+        ("greedy", Kind::Plain(SearchMethod::Greedy)),
+        ("demotion", Kind::Demotion),
+        ("amp", Kind::Amp),
+    ];
+    let kind = fields.optional("method", Kind::Plain(SearchMethod::Exact), |place| place.word(&words));
+    // Percentage points, with as many decimals as parts per million have.
+    let drop = fields.optional("max_drop", None, |place| {
+        parts_per_million(place, place.number(0.0..=100.0)?, PERCENT_DECIMALS).map(Some)
+    });
+    match (kind?, drop?) {
+        (Kind::Plain(_), Some(_)) => fields.mistake(
+            "max_drop",
+            "belongs to the methods `demotion` and `amp`",
+            "remove it; `constraints` limit what a config may cost",
+        ),
+        (Kind::Plain(method), None) => Some(method),
+        (Kind::Demotion, None) => {
+            fields.mistake("max_drop", "is missing", "add `max_drop: 1.0`, in percentage points of top-1")
+        }
+        (Kind::Demotion, Some(drop_max_ppm)) => Some(SearchMethod::Demotion { drop_max_ppm }),
+        (Kind::Amp, drop_max_ppm) => Some(SearchMethod::Amp { drop_max_ppm }),
+    }
+}
+
+/// Costs by name; which names there are is known to the searches.
+fn limits(place: &Place<'_>) -> Option<Vec<Limit>> {
+    const EXAMPLE: &str = "constraints: { size_kib: 50% }";
+    let entries = place.entries(EXAMPLE)?;
+    let read = entries
+        .iter()
+        .map(|(name, place)| amount(place).map(|at_most| Limit { cost: name.clone(), at_most }));
+    let read: Vec<Option<Limit>> = read.collect();
+    read.into_iter().collect()
+}
+
+/// A number in the cost's unit, or a percentage of the baseline's cost.
+fn amount(place: &Place<'_>) -> Option<Amount> {
+    let Some(text) = place.as_text() else {
+        return place.number(0.0..=COST_MAX).map(Amount::Of);
+    };
+    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match percent.filter(|percent| (0.0..=100.0).contains(percent)) {
+        Some(percent) => parts_per_million(place, percent, PERCENT_DECIMALS).map(Amount::OfBaselinePpm),
+        None => place.expected(
+            "a number, or a percentage of the baseline's cost such as `50%`",
+            "write a number in the cost's unit, or a percentage from 0% to 100%",
+        ),
+    }
+}
+
+fn verify(place: &Place<'_>) -> Option<VerifySpec> {
+    let fields = place.fields(&["top", "on", "uniform"])?;
+    let top = fields.optional("top", TOP_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
+    let on = fields.optional("on", (), |place| place.word(&[("report", ())]));
+    let uniform = fields.optional("uniform", true, Place::flag);
+    let ((), top, uniform) = (on?, top?, uniform?);
+    Some(VerifySpec { top, uniform })
+}

@@ -1,0 +1,100 @@
+use super::{EXPERIMENT, experiment_mistakes, with};
+use crate::plan::{Amount, Limit, Metric, SearchMethod, SubsetDesign};
+use crate::spec::{
+    ExperimentSpec, MultiSpec, PairwiseSpec, SearchSpec, SensitivitySpec, Single, StageSpec, VerifySpec,
+};
+
+const SWEEP: &str = "- sensitivity: { single: all }";
+
+fn stages(text: &str) -> Vec<StageSpec> {
+    ExperimentSpec::parse(&with(EXPERIMENT, SWEEP, text)).unwrap().stages
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    experiment_mistakes(&with(EXPERIMENT, SWEEP, text))
+}
+
+#[test]
+fn every_kind_of_stage_is_read() {
+    let read = stages(
+        "- sensitivity: { single: all, pairwise: { below_quantile: 0.75 }, multi: { configs: 500, points: [3, 30], \
+         design: uncertain, seed: 7 } }\n  - search: { method: exact, predictor: ridge, objective: loss_increase, \
+         constraints: { size_kib: 50%, bops_m: 12.5 }, trials: 32, round: 4 }\n  - verify: { top: 3, on: report, \
+         uniform: false }",
+    );
+
+    let multi = MultiSpec {
+        configs: 500,
+        points: [3, 30],
+        below_quantile_ppm: None,
+        design: SubsetDesign::Uncertain,
+        seed: 7,
+    };
+    let limit = |cost: &str, at_most| Limit { cost: cost.to_owned(), at_most };
+    let search = SearchSpec {
+        method: SearchMethod::Exact,
+        predictor: "ridge".to_owned(),
+        objective: Metric::LossIncrease,
+        limits: vec![limit("size_kib", Amount::OfBaselinePpm(500_000)), limit("bops_m", Amount::Of(12.5))],
+        trials: 32,
+        round: 4,
+    };
+    let sweep = SensitivitySpec {
+        single: Single::All,
+        pairwise: Some(PairwiseSpec::BelowQuantile(750_000)),
+        multi: Some(multi),
+    };
+    let verify = VerifySpec { top: 3, uniform: false };
+    assert_eq!(read, [StageSpec::Sensitivity(sweep), StageSpec::Search(search), StageSpec::Verify(verify)]);
+}
+
+#[test]
+fn searches_without_a_limit_on_costs_have_one_on_the_drop() {
+    let read = stages("- search: { method: demotion, max_drop: 0.5 }\n  - search: { method: amp }");
+
+    let methods: Vec<SearchMethod> = read
+        .iter()
+        .map(|stage| match stage {
+            StageSpec::Search(search) => search.method,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [SearchMethod::Demotion { drop_max_ppm: 5000 }, SearchMethod::Amp { drop_max_ppm: None }];
+    assert_eq!(methods, expected);
+}
+
+#[test]
+fn mistakes_in_stages_say_what_to_do() {
+    for (text, line) in [
+        (
+            "- sensitivity: { single: all, pairwise: most }",
+            "stages[0].sensitivity.pairwise: expected `all`, found text `most`",
+        ),
+        (
+            "- sensitivity: { single: all, pairwise: { below_quantile: 1.5 } }",
+            "stages[0].sensitivity.pairwise.below_quantile: 1.5 is out of range; write a number from 0.000001 to 1",
+        ),
+        (
+            "- sensitivity: { single: all, multi: { configs: 5, points: [9, 3] } }",
+            "stages[0].sensitivity.multi.points: the smallest number, 9, is above the largest, 3; write a list such as `[3, 30]`",
+        ),
+        (
+            "- sensitivity: { single: all }\n  - search: { method: exact }",
+            "stages[1].search.constraints: is missing; add `constraints: { size_kib: 50% }`",
+        ),
+        (
+            "- sensitivity: { single: all }\n  - search: { constraints: { size_kib: half } }",
+            "stages[1].search.constraints.size_kib: expected a number, or a percentage of the baseline's cost such as `50%`, found text `half`; write a number in the cost's unit, or a percentage from 0% to 100%",
+        ),
+        (
+            "- sensitivity: { single: all }\n  - search: { max_drop: 1, constraints: { size_kib: 1 } }",
+            "stages[1].search.max_drop: belongs to the methods `demotion` and `amp`; remove it; `constraints` limit what a config may cost",
+        ),
+        (
+            "- search: { method: demotion }",
+            "stages[0].search.max_drop: is missing; add `max_drop: 1.0`, in percentage points of top-1",
+        ),
+    ] {
+        assert_eq!(mistakes(text), [line], "{text}");
+    }
+}
