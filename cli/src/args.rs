@@ -350,6 +350,14 @@ pub(crate) struct ExportArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) bitconfig: Option<PathBuf>,
 
+    /// Take the config that the experiment's last search ranks so (1 is the best), instead of a file.
+    #[arg(long, value_name = "RANK", conflicts_with = "bitconfig", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rank: Option<u32>,
+
+    /// Take it from this search, counted from 1 in the order of the file.
+    #[arg(long, value_name = "N", requires = "rank", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) search: Option<u32>,
+
     /// File to write; text goes to standard output without one.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

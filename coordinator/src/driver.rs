@@ -38,7 +38,7 @@ pub use self::view::{Overview, Shown, Summary, WorkerSummary};
 use self::command::{Answer, Command, Query};
 use self::parked::{Parked, Waiting};
 use self::results::Results;
-use self::searchers::Searchers;
+use self::searchers::{Concluded, Searchers};
 use self::view::{Sizes, View};
 
 /// How long a request for a shard waits for work, in milliseconds: long beside a round trip, short beside the
@@ -53,6 +53,9 @@ const STALL_MS: u64 = 2_000;
 
 /// Commands that may wait for the driver.
 const COMMANDS_WAITING: usize = 256;
+
+/// Conclusions of searchers that may wait for the driver; the threads that have more wait too.
+const CONCLUSIONS_WAITING: usize = 16;
 
 /// Commands taken in one round, so that one flush serves all of them.
 const COMMANDS_PER_ROUND: usize = 257;
@@ -78,6 +81,7 @@ pub(crate) struct Driver {
     state: State,
     store: Box<dyn Store>,
     searchers: Searchers,
+    concluded: mpsc::Receiver<Concluded>,
     parked: Parked,
     results: Results,
     sizes: Sizes,
@@ -111,6 +115,7 @@ struct Pending {
 
 enum Wake {
     Command(Command),
+    Concluded(Concluded),
     Time,
     Stop,
 }
@@ -122,12 +127,14 @@ impl Driver {
         let epoch = parts.store.raise_epoch()?;
         let now = parts.clock.now();
         let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
+        let (concluding, concluded) = mpsc::channel(CONCLUSIONS_WAITING);
         let (overview, watched) = watch::channel(Arc::new(Overview::default()));
         let artifacts = Artifacts::new(parts.data_dir.artifacts());
         let mut driver = Self {
             state: State::default(),
             store: parts.store,
-            searchers: Searchers::default(),
+            searchers: Searchers::new(concluding),
+            concluded,
             parked: Parked::default(),
             results: Results::new(parts.data_dir.results()),
             sizes: Sizes::default(),
@@ -169,6 +176,10 @@ impl Driver {
             };
             let first = match wake {
                 Wake::Command(command) => Some(command),
+                Wake::Concluded(concluded) => {
+                    self.conclude(concluded);
+                    None
+                }
                 Wake::Time => None,
                 Wake::Stop => return Ok(()),
             };
@@ -182,6 +193,8 @@ impl Driver {
             biased;
             () = stop.cancelled() => Wake::Stop,
             command = self.commands.recv() => command.map_or(Wake::Stop, Wake::Command),
+            // The driver has a sender too, so that the channel never closes.
+            Some(concluded) = self.concluded.recv() => Wake::Concluded(concluded),
             () = tokio::time::sleep(Duration::from_millis(due)) => Wake::Time,
         }
     }
@@ -274,6 +287,14 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn conclude(&mut self, concluded: Concluded) {
+        let answer = self.searchers.has_concluded(concluded);
+        if let Err(rejection) = self.step(&answer) {
+            warn!(%rejection, "a searcher's answer was refused");
+        }
+        self.is_searching = true;
     }
 
     fn serve_parked(&mut self) {

@@ -84,6 +84,11 @@ impl EvaluateContext {
         ImageRange { start: 0, len: self.images.len }
     }
 
+    /// The evaluation of a config on all of its images at once.
+    pub fn whole_trial(&self, config: BitConfig) -> TrialSpec {
+        TrialSpec::Evaluate { context: self.digest(), config, part: self.whole() }
+    }
+
     /// The context's own name: the digest of its canonical form.
     pub fn digest(&self) -> Digest {
         let mut encoder = Encoder::new("bitloop.evaluate_context", KEY_SCHEMA);

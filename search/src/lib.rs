@@ -3,21 +3,46 @@
 //! A [`Searcher`] drives one stage. All it knows follows from the [`StageHistory`], so a resumed search goes on exactly
 //! where it stopped; what it keeps is there only so as not to go through the same history twice. [`searcher`] is the
 //! registry.
+//!
+//! Underneath lie the methods themselves, which know nothing of trials: [`predict`] fits [`measurements`], [`cost`]
+//! prices assignments of a [`space`], and [`solve`] finds the best within limits; both speak in [`form`]s.
 
-mod adaptive;
 pub mod cost;
+pub mod design;
 pub mod form;
+mod limits;
+mod measure;
 pub mod measurements;
 pub mod predict;
-mod prepare;
-mod sensitivity;
+mod searched;
 pub mod solve;
 pub mod space;
+mod stages;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};
 use bitloop_core::state::{Proposal, StageHistory};
-use bitloop_core::sweep::Sweep;
+
+/// A computation that takes a while, with all that it depends on; its result is a searcher's proposal.
+pub type Thought = Box<dyn FnOnce() -> Proposal + Send>;
+
+/// What a searcher answers.
+pub enum Step {
+    /// This is next.
+    Propose(Proposal),
+    /// This says what is next. Until it has, nothing else happens to the stage.
+    Think(Thought),
+}
+
+impl Step {
+    /// The proposal, computed here and now if need be.
+    pub fn conclude(self) -> Proposal {
+        match self {
+            Self::Propose(proposal) => proposal,
+            Self::Think(thought) => thought(),
+        }
+    }
+}
 
 /// Drives one stage of one plan.
 pub trait Searcher: Send {
@@ -25,21 +50,49 @@ pub trait Searcher: Send {
     fn size(&self) -> u64;
 
     /// Says what is to be measured next. Called again after every settled trial, and after a restart.
-    fn propose(&mut self, history: &StageHistory<'_>) -> Proposal;
+    fn propose(&mut self, history: &StageHistory<'_>) -> Step;
 }
 
 /// Returns the searcher of a plan's stage.
 pub fn searcher(plan: &Plan, stage: &StagePlan) -> Box<dyn Searcher> {
     match stage {
-        StagePlan::Prepare => Box::new(prepare::Prepare),
-        StagePlan::Sensitivity { single } => {
-            let sweep = Sweep::new(plan, single);
-            match plan.evaluation {
-                EvaluationMode::Full { .. } => Box::new(sensitivity::Sensitivity::new(plan, sweep)),
-                EvaluationMode::Adaptive(_) => Box::new(adaptive::Adaptive::new(plan, sweep)),
-            }
-        }
+        StagePlan::Prepare => Box::new(stages::Prepare),
+        StagePlan::Sensitivity { .. } => Box::new(stages::Sensitivity::new(plan, stage)),
+        StagePlan::Search(search) => Box::new(stages::Search::new(plan, search)),
+        StagePlan::Verify { top, uniform } => Box::new(stages::Verify::new(plan, *top, *uniform)),
     }
+}
+
+/// What a stage comes to, as far as known before it starts.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Forecast {
+    /// The stage's word.
+    pub stage: &'static str,
+    /// Trials.
+    pub trials: u64,
+    /// Images evaluated, over all trials; where parts of them may be enough, the most.
+    pub images: u64,
+}
+
+/// What each stage of a plan comes to.
+pub fn forecast(plan: &Plan) -> Vec<Forecast> {
+    let stage = |stage: &StagePlan| {
+        let trials = searcher(plan, stage).size();
+        let images = match stage {
+            StagePlan::Prepare => 0,
+            StagePlan::Sensitivity { .. } => {
+                let parts = match plan.evaluation {
+                    EvaluationMode::Full { .. } => plan.evaluation.parts(plan.data.selection.images),
+                    EvaluationMode::Adaptive(_) => 1,
+                };
+                (trials / parts.max(1)).saturating_mul(plan.data.selection.images)
+            }
+            StagePlan::Search(_) => trials.saturating_mul(plan.data.selection.images),
+            StagePlan::Verify { .. } => trials.saturating_mul(plan.data.report.images),
+        };
+        Forecast { stage: stage.as_str(), trials, images }
+    };
+    plan.stages.iter().map(stage).collect()
 }
 
 /// Number of trials that a whole plan comes to, as far as known before it starts.

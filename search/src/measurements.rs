@@ -2,16 +2,7 @@
 
 use crate::space::Space;
 
-/// What the loss is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Drop of top-1 beside the reference, in percentage points.
-    Top1Points,
-    /// Increase of the mean cross-entropy beside the reference, in nats.
-    LossNats,
-    /// Mean KL divergence from the float network beyond the reference's, in nats.
-    KlNats,
-}
+pub use bitloop_core::plan::Metric;
 
 /// One measured assignment.
 #[derive(Clone, Debug, PartialEq)]

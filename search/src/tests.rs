@@ -80,7 +80,7 @@ impl Driver {
         let experiment = self.state.ledger.experiment(&id).unwrap();
         let history = self.state.history(experiment)?;
         let stage = history.stage();
-        let proposal = searcher(&self.plan, &self.plan.stages[stage as usize]).propose(&history);
+        let proposal = searcher(&self.plan, &self.plan.stages[stage as usize]).propose(&history).conclude();
         self.feed(Input::Advance { experiment: id, stage, proposal: proposal.clone() });
         Some(proposal)
     }

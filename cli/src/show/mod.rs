@@ -2,6 +2,7 @@
 
 mod progress;
 mod results;
+mod search;
 mod summary;
 mod table;
 

@@ -2,7 +2,7 @@ use bitloop_core::evaluation::{PPM, PPM_PER_POINT};
 use bitloop_core::report::{CONFIDENCE, Effort, Measured, MeasuredBy, Report, Row, RowState};
 use bitloop_core::trial::PreparedStep;
 
-use super::table;
+use super::{search, table};
 
 /// Lays a report out for people: what everything is compared with, then the points by damage, then what it took.
 pub(crate) fn results_table(report: &Report, effort: &Effort) -> String {
@@ -43,6 +43,7 @@ pub(crate) fn results_table(report: &Report, effort: &Effort) -> String {
             .to_owned(),
     );
     lines.extend(adaptive_notes(report));
+    lines.extend(search::searches(report));
     lines.extend(effort_notes(effort));
     lines.join("\n")
 }
@@ -165,6 +166,6 @@ fn share(saved: u64, of: u64) -> String {
     if saved == 0 || of == 0 { "-".to_owned() } else { format!("{:.1}%", saved as f64 / of as f64 * 100.0) }
 }
 
-fn size(bits: u64) -> String {
+pub(super) fn size(bits: u64) -> String {
     format!("{:.1} KiB", bits as f64 / 8.0 / 1024.0)
 }

@@ -1,18 +1,44 @@
 //! The searchers of active experiments, made once per stage.
+//!
+//! What takes a searcher long, such as solving for the best config, runs on a thread of its own; meanwhile the searcher
+//! is not asked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{Experiment, Input, Proposal, State, Status};
-use bitloop_search::{Searcher, searcher};
+use bitloop_search::{Searcher, Step, Thought, searcher};
+use tokio::sync::mpsc;
+
+/// What a searcher came to after a while.
+pub(super) struct Concluded {
+    pub(super) experiment: ExperimentId,
+    pub(super) stage: u32,
+    pub(super) proposal: Proposal,
+}
 
 /// Searchers by experiment, each with the stage it drives.
-#[derive(Default)]
 pub(super) struct Searchers {
     made: HashMap<ExperimentId, (u32, Box<dyn Searcher>)>,
+    /// Experiments whose searcher thinks, with the stage that it thinks about.
+    thinking: BTreeMap<ExperimentId, u32>,
+    concluded: mpsc::Sender<Concluded>,
 }
 
 impl Searchers {
+    /// No searchers yet; what they come to on threads of their own is sent to `concluded`.
+    pub(super) fn new(concluded: mpsc::Sender<Concluded>) -> Self {
+        Self { made: HashMap::new(), thinking: BTreeMap::new(), concluded }
+    }
+
+    /// Takes note that a searcher has thought.
+    pub(super) fn has_concluded(&mut self, Concluded { experiment, stage, proposal }: Concluded) -> Input {
+        self.thinking.remove(&experiment);
+        Input::Advance { experiment, stage, proposal }
+    }
+
     /// Asks the searcher of every active experiment once, and returns the answers that are not "wait".
     pub(super) fn ask_all(&mut self, state: &State) -> Vec<Input> {
         let experiments = state.ledger.experiments().iter();
@@ -32,12 +58,30 @@ impl Searchers {
         if earlier.any(|stage| stage.settled < stage.trials.len() as u64) {
             return None;
         }
-        let proposal = self.at(experiment, stage).propose(&history);
-        (proposal != Proposal::Wait).then(|| Input::Advance {
-            experiment: experiment.id.clone(),
-            stage,
-            proposal,
-        })
+        if self.thinking.contains_key(&experiment.id) {
+            return None;
+        }
+        let proposal = match self.at(experiment, stage).propose(&history) {
+            Step::Propose(Proposal::Wait) => return None,
+            Step::Propose(proposal) => proposal,
+            Step::Think(thought) => {
+                self.think(experiment, stage, thought);
+                return None;
+            }
+        };
+        Some(Input::Advance { experiment: experiment.id.clone(), stage, proposal })
+    }
+
+    fn think(&mut self, experiment: &Experiment, stage: u32, thought: Thought) {
+        let (id, concluded) = (experiment.id.clone(), self.concluded.clone());
+        self.thinking.insert(id.clone(), stage);
+        // Nobody joins it: it ends by itself, and what it says after the driver has gone is heard by nobody.
+        thread::spawn(move || {
+            let proposal = catch_unwind(AssertUnwindSafe(thought)).unwrap_or_else(|_| {
+                Proposal::Failed("the search broke off; the coordinator's log says where".to_owned())
+            });
+            let _ = concluded.blocking_send(Concluded { experiment: id, stage, proposal });
+        });
     }
 
     fn at(&mut self, experiment: &Experiment, stage: u32) -> &mut dyn Searcher {

@@ -171,6 +171,14 @@ impl<'a> Evaluations<'a> {
         self.judged(config, &self.judge)
     }
 
+    /// What came of a config, whether it was measured as the mode says or on all images at once.
+    pub fn result(&self, config: &BitConfig) -> RowState {
+        match self.row(config) {
+            RowState::Open => self.reference(config),
+            known => known,
+        }
+    }
+
     fn judged(&self, config: &BitConfig, judge: &Judge) -> RowState {
         let mut progress = judge.start();
         let parts = self.by_config.get(config);

@@ -146,18 +146,14 @@ impl<'a> Configs<'a> {
         let mut rows = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         for (_, stage, progress) in self.stages() {
-            let is_sweep = match stage {
-                StagePlan::Prepare | StagePlan::Verify { .. } => continue,
-                StagePlan::Sensitivity { .. } => true,
-                StagePlan::Search(_) => false,
-            };
+            if matches!(stage, StagePlan::Prepare | StagePlan::Verify { .. }) {
+                continue;
+            }
             let evaluations = self.evaluations(progress);
             for config in evaluations.configs() {
                 let several = config.changes().len() > 1 && is_quantized(config);
                 if several && seen.insert(*config) {
-                    let result =
-                        if is_sweep { evaluations.row(config) } else { evaluations.reference(config) };
-                    rows.push(self.row(stage.as_str(), config, result));
+                    rows.push(self.row(stage.as_str(), config, evaluations.result(config)));
                 }
             }
         }

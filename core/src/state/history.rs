@@ -1,4 +1,7 @@
-use crate::plan::Plan;
+use crate::evaluation::EvaluationMode;
+use crate::plan::{Plan, StagePlan};
+use crate::report::Evaluations;
+use crate::selection::Selection;
 use crate::trial::{Outcome, TrialKey};
 
 use super::ledger::{Experiment, Ledger, StageProgress, TrialState};
@@ -44,6 +47,21 @@ impl<'a> StageHistory<'a> {
     /// What a trial gave, if it is done.
     pub fn outcome(&self, key: &TrialKey) -> Option<&'a Outcome> {
         self.ledger.outcome(key)
+    }
+
+    /// The evaluations that a stage proposed, as a table by config. `mode` says when a config is measured enough.
+    pub fn evaluations(&self, stage: u32, mode: EvaluationMode) -> Evaluations<'a> {
+        let plan = self.plan();
+        let images = match plan.stages[stage as usize] {
+            StagePlan::Verify { .. } => plan.data.report.images,
+            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Search(_) => plan.data.selection.images,
+        };
+        Evaluations::new(self.ledger, &self.progress(stage).trials, mode, images)
+    }
+
+    /// What an earlier stage chose, if it chooses anything.
+    pub fn selection(&self, stage: u32) -> Option<&'a Selection> {
+        self.progress(stage).selection.as_deref()
     }
 
     /// Whether a trial is no longer open: it has an outcome or was quarantined.

@@ -1,4 +1,4 @@
-//! Single-point sensitivity with as many images per config as its decision needs.
+//! As many images per config as its decision needs.
 //!
 //! Every config is a fold of its own over its parts in order: the next part is proposed when the one before has come
 //! and left it undecided. So neither the order in which outcomes arrive nor the number of workers decides anything.
@@ -6,21 +6,18 @@
 use std::collections::HashSet;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::evaluation::{Judge, Progress};
-use bitloop_core::plan::Plan;
-use bitloop_core::state::{Batch, Proposal, StageHistory};
-use bitloop_core::sweep::{REFERENCES, Sweep};
+use bitloop_core::evaluation::{EvaluationMode, Judge, Progress};
+use bitloop_core::state::StageHistory;
 use bitloop_core::trial::{ImageRange, TrialKey, TrialResult, TrialSpec};
 
-use crate::Searcher;
-use crate::sensitivity::{NOT_PREPARED, context};
+use super::{List, Measure, Next};
 
 /// Configs that are measured side by side: enough for many workers, few enough to be looked through after every trial.
 const ACTIVE_CONFIGS: usize = 1024;
 
-/// Measures every config until it is decided; the float network and the baseline on all images.
-pub(crate) struct Adaptive {
-    sweep: Sweep,
+/// Measures every config until it is decided; the references on all images.
+pub(super) struct Adaptive {
+    list: List,
     judge: Judge,
     whole: ImageRange,
     /// What follows from the history so far, so that it is not gone through again after every trial. It holds nothing
@@ -48,17 +45,23 @@ struct Config {
 }
 
 impl Adaptive {
-    pub(crate) fn new(plan: &Plan, sweep: Sweep) -> Self {
-        let images = plan.data.selection.images;
-        let judge = Judge::new(plan.evaluation, images);
-        let folded = Folded { next: REFERENCES, ..Folded::default() };
-        Self { sweep, judge, whole: ImageRange { start: 0, len: images }, folded }
+    pub(super) fn new(mode: EvaluationMode, images: u64, list: List) -> Self {
+        let judge = Judge::new(mode, images);
+        let folded = Folded { next: list.references, ..Folded::default() };
+        Self { list, judge, whole: ImageRange { start: 0, len: images }, folded }
+    }
+
+    /// The trials of the references.
+    fn references(&self, context: Digest) -> impl Iterator<Item = TrialSpec> {
+        let part = self.whole;
+        (0..self.list.references)
+            .map(move |index| TrialSpec::Evaluate { context, config: self.list.configs.config(index), part })
     }
 
     /// The trial of a config's next part; none if it is decided.
     fn next(&self, context: Digest, index: u64, progress: &Progress) -> Option<TrialSpec> {
         let part = self.judge.next_part(progress)?;
-        Some(TrialSpec::Evaluate { context, config: self.sweep.config(index), part })
+        Some(TrialSpec::Evaluate { context, config: self.list.configs.config(index), part })
     }
 
     fn start(&self, context: Digest, index: u64) -> Option<Config> {
@@ -75,7 +78,7 @@ impl Adaptive {
             let is_stuck = |config: &&Config| history.is_settled(&config.key);
             let waiting = folded.active.len() - folded.active.iter().filter(is_stuck).count();
             let room = ACTIVE_CONFIGS.saturating_sub(waiting) as u64;
-            let end = self.sweep.size().min(folded.next + room);
+            let end = self.list.configs.size().min(folded.next + room);
             if end == folded.next {
                 return;
             }
@@ -122,37 +125,34 @@ impl Folded {
     }
 }
 
-impl Searcher for Adaptive {
+impl Measure for Adaptive {
     /// Every config has a part at least; how many more is not known before.
     fn size(&self) -> u64 {
-        self.sweep.size()
+        self.list.configs.size()
     }
 
-    fn propose(&mut self, history: &StageHistory<'_>) -> Proposal {
-        let Some(context) = context(history) else {
-            return Proposal::Failed(NOT_PREPARED.to_owned());
-        };
-        let digest = context.digest();
+    fn next(&mut self, context: Digest, history: &StageHistory<'_>) -> Next {
         let mut folded = std::mem::take(&mut self.folded);
         folded.look(history);
         let mut trials = Vec::new();
-        if folded.looked_at == 0 {
-            let (context, part) = (digest, self.whole);
-            let reference = |index| TrialSpec::Evaluate { context, config: self.sweep.config(index), part };
-            trials.extend((0..REFERENCES).map(reference));
+        let mut are_settled = true;
+        for reference in self.references(context) {
+            let key = reference.key();
+            are_settled &= history.is_settled(&key);
+            if !folded.proposed.contains(&key) {
+                trials.push(reference);
+            }
         }
-        self.fold(digest, &mut folded, history);
+        self.fold(context, &mut folded, history);
         let missing = folded.active.iter().filter(|config| !folded.proposed.contains(&config.key));
         trials.extend(missing.map(|config| config.trial.clone()));
+        // A config whose part was quarantined stays active; nothing more comes of it.
+        are_settled &= folded.active.iter().all(|config| history.is_settled(&config.key));
         self.folded = folded;
-        let open = history.proposed().len() as u64 - history.settled();
-        match (trials.is_empty(), open) {
-            (true, 0) => Proposal::Finished,
-            (true, _) => Proposal::Wait,
-            (false, _) => {
-                let is_first = history.proposed().is_empty();
-                Proposal::Trials(Batch { context: is_first.then_some(context), trials })
-            }
+        match (trials.is_empty(), are_settled) {
+            (false, _) => Next::Trials(trials),
+            (true, false) => Next::Wait,
+            (true, true) => Next::Done,
         }
     }
 }

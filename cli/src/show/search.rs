@@ -1,0 +1,167 @@
+use bitloop_core::plan::{Amount, Limit, Metric};
+use bitloop_core::report::{ConfigRow, Interval, Report, RowState, SearchReport, TopRow, Verified};
+
+use super::table;
+
+/// Configs of several points that tables show; all of them are in the CSV and JSON forms.
+const SHOWN: usize = 10;
+
+/// What was measured of several points together, what the searches found, and what is left of it on the report images.
+pub(super) fn searches(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !report.configs.is_empty() {
+        lines.push(String::new());
+        lines.push(together(&report.configs));
+    }
+    for search in &report.searches {
+        lines.push(String::new());
+        lines.push(heading(search));
+        lines.push(found(search));
+        lines.extend(proof(search));
+        lines.extend(search.notes.iter().map(|note| format!("{}.", note.trim_end_matches('.'))));
+    }
+    if let Some(verified) = &report.verified {
+        lines.push(String::new());
+        lines.push(verification(report, verified));
+    }
+    lines
+}
+
+/// How many configs of how many points were measured.
+fn together(configs: &[ConfigRow]) -> String {
+    let measured: Vec<&ConfigRow> = configs.iter().filter(|row| row.result.measured().is_some()).collect();
+    let (pairs, larger): (Vec<_>, Vec<_>) = measured.into_iter().partition(|row| row.changes.len() == 2);
+    format!(
+        "Measured together: {} pairs and {} larger sets of points (`--format csv` has each).",
+        pairs.len(),
+        larger.len()
+    )
+}
+
+fn heading(search: &SearchReport) -> String {
+    let plan = &search.plan;
+    let limits: Vec<String> = plan.limits.iter().map(limit).collect();
+    let limits = if limits.is_empty() { String::new() } else { format!(", {}", limits.join(", ")) };
+    let state = if search.is_over { "" } else { "; best so far" };
+    format!(
+        "search      {}, predictor {}, by {}{limits}: {} trials{state}",
+        plan.method.as_str(),
+        plan.predictor,
+        plan.objective.as_str(),
+        search.trials
+    )
+}
+
+fn limit(Limit { cost, at_most }: &Limit) -> String {
+    match at_most {
+        Amount::Of(amount) => format!("{cost} <= {amount}"),
+        Amount::OfBaselinePpm(ppm) => format!("{cost} <= {}% of the baseline's", f64::from(*ppm) / 1e4),
+    }
+}
+
+/// A loss in the unit of its metric.
+fn loss(metric: Metric, value: f64) -> String {
+    let value = if value.abs() < 5e-5 { 0.0 } else { value };
+    match metric {
+        Metric::Top1Drop => format!("{value:+.2}"),
+        Metric::LossIncrease => format!("{value:+.4}"),
+    }
+}
+
+fn interval(metric: Metric, Interval { low, high, .. }: Interval) -> String {
+    format!("[{}, {}]", loss(metric, low), loss(metric, high))
+}
+
+fn found(search: &SearchReport) -> String {
+    let metric = search.plan.objective;
+    let name = format!(">{}", metric.as_str());
+    let mut header = vec![">rank", name.as_str(), "95% interval", ">predicted", "90% interval", ">points", ">size", ">BOPs"];
+    let limited: Vec<&String> = search.top.first().map(|top| top.costs.keys().collect()).unwrap_or_default();
+    let titles: Vec<String> = limited.iter().map(|cost| format!(">{cost}")).collect();
+    header.extend(titles.iter().map(String::as_str));
+    let rows = search.top.iter().take(SHOWN).enumerate().map(|(index, top)| {
+        let mut cells = vec![(index + 1).to_string()];
+        cells.extend(measured(metric, &top.row.result));
+        cells.push(top.predicted.map_or_else(String::new, |predicted| loss(metric, predicted.value)));
+        cells.push(top.predicted.map_or_else(String::new, |predicted| interval(metric, predicted)));
+        cells.push(top.row.changes.len().to_string());
+        cells.extend(priced(&top.row));
+        cells.extend(limited.iter().map(|cost| top.costs.get(*cost).map_or_else(String::new, |cost| format!("{cost:.4}"))));
+        cells
+    });
+    table(&header, rows)
+}
+
+fn measured(metric: Metric, result: &RowState) -> [String; 2] {
+    match result.measured() {
+        Some(measured) => {
+            let of = measured.loss_by(metric);
+            [loss(metric, of.value), interval(metric, of)]
+        }
+        None => [result.as_str().to_owned(), String::new()],
+    }
+}
+
+fn priced(row: &ConfigRow) -> [String; 2] {
+    [super::results::size(row.size_bits), format!("{:.2} M", row.bops as f64 / 1e6)]
+}
+
+fn proof(search: &SearchReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(proof) = search.proof {
+        let gap = proof.objective - proof.bound;
+        let word = if gap <= 1e-6 { "proved optimal".to_owned() } else { format!("gap {gap:.6}") };
+        lines.push(format!(
+            "Least predicted loss within the limits: {:.6}, bound {:.6} ({word}).",
+            proof.objective, proof.bound
+        ));
+    }
+    for price in &search.prices {
+        let tighter = match price.tighter {
+            Some(change) => format!("{change:+.6} with one less"),
+            None => "nothing keeps one less".to_owned(),
+        };
+        lines.push(format!(
+            "A step of {} ({}) is worth: {:+.6} with one more, {tighter}.",
+            price.cost, price.step, price.looser
+        ));
+    }
+    lines
+}
+
+/// Float, baseline, uniform widths and what the searches found, on the report images.
+fn verification(report: &Report, verified: &Verified) -> String {
+    let header = ["on report images", ">top-1", ">top-1 drop", "95% interval", ">loss increase", ">size", ">BOPs"];
+    let row = |name: String, result: &RowState, priced: [String; 2]| {
+        let mut cells = vec![name];
+        match result.measured() {
+            Some(measured) => cells.extend([
+                format!("{:.2}%", measured.top1 * 100.0),
+                loss(Metric::Top1Drop, measured.loss_by(Metric::Top1Drop).value),
+                interval(Metric::Top1Drop, measured.loss_by(Metric::Top1Drop)),
+                loss(Metric::LossIncrease, measured.loss_increase.value),
+            ]),
+            None => cells.extend([result.as_str().to_owned(), String::new(), String::new(), String::new()]),
+        }
+        cells.extend(priced);
+        cells
+    };
+    let blank = || [String::new(), String::new()];
+    let of_baseline =
+        [super::results::size(report.baseline_size_bits), format!("{:.2} M", report.baseline_bops as f64 / 1e6)];
+    let mut rows = vec![
+        row("float".to_owned(), &verified.float, blank()),
+        row(format!("all at {} bits", report.baseline_bits), &verified.baseline, of_baseline),
+    ];
+    for uniform in &verified.uniform {
+        let bits = uniform.changes.values().next().map(ToString::to_string).unwrap_or_default();
+        rows.push(row(format!("all at {bits} bits"), &uniform.result, priced(uniform)));
+    }
+    for (index, search) in report.searches.iter().enumerate() {
+        let is_verified = |top: &&TopRow| !matches!(top.verified, RowState::Open);
+        for (rank, top) in search.top.iter().enumerate().filter(|(_, top)| is_verified(top)) {
+            rows.push(row(format!("search {}, rank {}", index + 1, rank + 1), &top.verified, priced(&top.row)));
+        }
+    }
+    format!("{}\n{} images that nothing was chosen by.", table(&header, rows), verified.images)
+}

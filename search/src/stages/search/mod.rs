@@ -1,0 +1,73 @@
+//! A search: predict, solve, measure the most promising configs, correct the predictor, and again.
+//!
+//! It ends when its trials are used up, or when nothing is left that the predictor expects to be better. Whatever was
+//! measured within the limits counts, from whichever stage.
+
+mod round;
+
+use std::collections::BTreeSet;
+
+use bitloop_core::plan::{Plan, SearchPlan};
+use bitloop_core::state::{Batch, Proposal, StageHistory};
+
+use self::round::{Outlook, Round};
+use super::{NOT_PREPARED, prepared};
+use crate::limits::Limits;
+use crate::searched::Searched;
+use crate::{Searcher, Step};
+
+pub(crate) struct Search {
+    plan: SearchPlan,
+    searched: Searched,
+    limits: Result<Limits, String>,
+}
+
+impl Search {
+    pub(crate) fn new(plan: &Plan, search: &SearchPlan) -> Self {
+        let searched = Searched::new(plan);
+        let limits = Limits::new(plan, &searched.space, &search.limits).map_err(|error| error.to_string());
+        Self { plan: search.clone(), searched, limits }
+    }
+}
+
+impl Searcher for Search {
+    fn size(&self) -> u64 {
+        self.plan.trials
+    }
+
+    fn propose(&mut self, history: &StageHistory<'_>) -> Step {
+        let proposed = history.proposed().len() as u64;
+        if proposed > history.settled() {
+            return Step::Propose(Proposal::Wait);
+        }
+        let limits = match &self.limits {
+            Ok(limits) => limits.clone(),
+            Err(reason) => return Step::Propose(Proposal::Failed(reason.clone())),
+        };
+        let Some(artifact) = prepared(history) else {
+            return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
+        };
+        let own = history.evaluations(history.stage(), history.plan().evaluation);
+        let tried: Vec<Vec<u8>> =
+            own.configs().iter().filter_map(|config| self.searched.levels(config)).collect();
+        let round = Round {
+            measured: self.searched.measurements(history, self.plan.objective),
+            // What failed or was quarantined is not tried again.
+            refused: tried.iter().cloned().collect::<BTreeSet<_>>(),
+            tried,
+            searched: self.searched.clone(),
+            limits: limits.0,
+            left: self.plan.trials.saturating_sub(proposed),
+            plan: self.plan.clone(),
+        };
+        let context = history.plan().context(artifact);
+        Step::Think(Box::new(move || match round.outlook() {
+            Ok(Outlook::Measure(trials)) => {
+                let trials = trials.into_iter().map(|config| context.whole_trial(config)).collect();
+                Proposal::Trials(Batch { context: Some(context), trials })
+            }
+            Ok(Outlook::Over(selection)) => Proposal::Selected(Box::new(selection)),
+            Err(reason) => Proposal::Failed(reason),
+        }))
+    }
+}

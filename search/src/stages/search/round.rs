@@ -1,0 +1,149 @@
+//! One round of a search, from what is measured to what comes next: a pure function.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitloop_core::bits::BitConfig;
+use bitloop_core::plan::{SearchMethod, SearchPlan};
+use bitloop_core::report::Interval;
+use bitloop_core::selection::{Proof, Selected, Selection, ShadowPrice};
+
+use crate::measurements::{Measurements, Row};
+use crate::predict::{self, Prediction, Predictor};
+use crate::searched::Searched;
+use crate::solve::{Candidate, Limit, Problem};
+
+/// Configs that a finished search keeps.
+const TOP_KEPT: usize = 32;
+
+/// Solutions asked for, for each that may be measured in a round.
+const POOL: usize = 4;
+
+/// A search is over after so many rounds without a better config, unless the predictor expects one.
+const PATIENCE_ROUNDS: u64 = 2;
+
+/// Standard errors from a prediction's middle to the end of its interval.
+const PREDICTION_ERRORS: f64 = 1.645;
+
+/// All that a round depends on.
+pub(super) struct Round {
+    pub(super) measured: Measurements,
+    /// Assignments that this search has proposed, in order.
+    pub(super) tried: Vec<Vec<u8>>,
+    /// The same as a set.
+    pub(super) refused: BTreeSet<Vec<u8>>,
+    pub(super) searched: Searched,
+    pub(super) limits: Vec<Limit>,
+    /// Trials that may still be proposed.
+    pub(super) left: u64,
+    pub(super) plan: SearchPlan,
+}
+
+/// What a round comes to.
+pub(super) enum Outlook {
+    /// These configs are measured next.
+    Measure(Vec<BitConfig>),
+    /// Nothing better is expected, or nothing more may be measured.
+    Over(Selection),
+}
+
+/// A config within the limits that has been measured.
+struct Known {
+    levels: Vec<u8>,
+    loss: f64,
+    /// The measurement and the prediction together.
+    estimate: f64,
+    prediction: Prediction,
+}
+
+impl Round {
+    /// Decides what comes next.
+    ///
+    /// Errors: why there can be no search: no measurements, or limits that nothing keeps.
+    pub(super) fn outlook(self) -> Result<Outlook, String> {
+        let method = self.plan.predictor.parse().map_err(|error: predict::UnknownMethod| error.to_string())?;
+        let predictor = predict::fit(method, &self.measured).map_err(|error| error.to_string())?;
+        let problem = Problem {
+            space: self.searched.space.clone(),
+            objective: predictor.form(),
+            limits: self.limits.clone(),
+        };
+        let round = usize::try_from(self.plan.round.min(self.left)).unwrap_or(usize::MAX);
+        let solved = solve(&problem, self.plan.method, round)?;
+        let known = self.known(&problem, predictor.as_ref());
+        let fresh = self.fresh(&solved.pool, predictor.as_ref(), &known);
+        if !fresh.is_empty() && round > 0 {
+            let next = fresh.into_iter().take(round).map(|levels| self.searched.assigned(&levels));
+            return Ok(Outlook::Measure(next.collect()));
+        }
+        let mut notes = predictor.notes().to_vec();
+        notes.extend(solved.notes);
+        let top = known.iter().take(TOP_KEPT).map(|known| self.selected(&problem, known)).collect();
+        Ok(Outlook::Over(Selection { top, proof: solved.proof, prices: solved.prices, notes }))
+    }
+
+    /// What is measured within the limits, best estimate first.
+    fn known(&self, problem: &Problem, predictor: &dyn Predictor) -> Vec<Known> {
+        let within = |row: &Row| {
+            let levels = row.levels(&problem.space);
+            Candidate::of(problem, levels.clone()).keeps(&problem.limits).then_some((levels, row))
+        };
+        let known = self.measured.rows.iter().filter_map(within).map(|(levels, row)| {
+            let prediction = predictor.predict(&levels);
+            Known { estimate: together(row, &prediction), levels, loss: row.loss, prediction }
+        });
+        let mut known: Vec<Known> = known.collect();
+        known.sort_by(|a, b| a.estimate.total_cmp(&b.estimate).then_with(|| a.levels.cmp(&b.levels)));
+        known
+    }
+
+    /// Assignments that are worth measuring, most promising first: the solver's, unless they are known already or the
+    /// predictor is sure enough that they are no better.
+    fn fresh(&self, pool: &[Vec<u8>], predictor: &dyn Predictor, known: &[Known]) -> Vec<Vec<u8>> {
+        let best = known.iter().map(|known| known.loss).fold(f64::INFINITY, f64::min);
+        let measured: BTreeSet<&Vec<u8>> = known.iter().map(|known| &known.levels).collect();
+        let is_patient = self.rounds_since_best(known, best) < PATIENCE_ROUNDS;
+        let mut fresh: Vec<(f64, &Vec<u8>)> = pool
+            .iter()
+            .filter(|levels| !measured.contains(levels) && !self.refused.contains(*levels))
+            .map(|levels| (predictor.predict(levels), levels))
+            .filter(|(prediction, _)| prediction.value < best || (is_patient && prediction.low < best))
+            .map(|(prediction, levels)| (prediction.low, levels))
+            .collect();
+        fresh.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        fresh.into_iter().map(|(_, levels)| levels.clone()).collect()
+    }
+
+    /// Rounds of this search since it measured the best config that it knows; all of them if that came from elsewhere.
+    fn rounds_since_best(&self, known: &[Known], best: f64) -> u64 {
+        let is_best = |levels: &Vec<u8>| known.iter().any(|known| known.loss <= best && known.levels == *levels);
+        let since = match self.tried.iter().position(is_best) {
+            Some(position) => self.tried.len() - position - 1,
+            None => self.tried.len(),
+        };
+        since as u64 / self.plan.round.max(1)
+    }
+
+    fn selected(&self, problem: &Problem, known: &Known) -> Selected {
+        let costs = Candidate::of(problem, known.levels.clone()).costs;
+        let names = problem.limits.iter().map(|limit| limit.cost.name.clone());
+        let Prediction { value, low, high } = known.prediction;
+        Selected {
+            config: self.searched.assigned(&known.levels),
+            predicted: Some(Interval { value, low, high }),
+            costs: names.zip(costs).collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+/// The mean of a measurement and a prediction, weighted by what each is sure of: the best of many measurements is lucky
+/// more often than not.
+fn together(row: &Row, prediction: &Prediction) -> f64 {
+    let predicted = (prediction.high - prediction.low) / (2.0 * PREDICTION_ERRORS);
+    match row.error {
+        Some(error) if error > 0.0 && predicted > 0.0 => {
+            let (a, b) = (1.0 / (error * error), 1.0 / (predicted * predicted));
+            (row.loss * a + prediction.value * b) / (a + b)
+        }
+        Some(_) | None => row.loss,
+    }
+}

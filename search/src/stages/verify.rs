@@ -1,0 +1,56 @@
+//! The last look: what the searches found, on images that nothing was chosen by.
+
+use bitloop_core::bits::BitConfig;
+use bitloop_core::plan::Plan;
+use bitloop_core::report::uniform_configs;
+use bitloop_core::state::{Batch, Proposal, StageHistory};
+
+use super::{NOT_PREPARED, prepared};
+use crate::{Searcher, Step};
+
+pub(crate) struct Verify {
+    top: u64,
+    uniform: Vec<BitConfig>,
+    searches: u64,
+}
+
+impl Verify {
+    pub(crate) fn new(plan: &Plan, top: u64, uniform: bool) -> Self {
+        let uniform = if uniform { uniform_configs(plan) } else { Vec::new() };
+        let searches = plan.stages.iter().filter(|stage| stage.as_str() == "search").count() as u64;
+        Self { top, uniform, searches }
+    }
+
+    /// The float network, the baseline, uniform widths, and the best of each search; each once.
+    fn configs(&self, history: &StageHistory<'_>) -> Vec<BitConfig> {
+        let mut configs = vec![history.plan().float_config(), BitConfig::baseline()];
+        configs.extend(self.uniform.iter().cloned());
+        for selection in (0..history.stage()).filter_map(|stage| history.selection(stage)) {
+            let top = usize::try_from(self.top).unwrap_or(usize::MAX);
+            configs.extend(selection.top.iter().take(top).map(|selected| selected.config.clone()));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        configs.retain(|config| seen.insert(config.clone()));
+        configs
+    }
+}
+
+impl Searcher for Verify {
+    fn size(&self) -> u64 {
+        2 + self.uniform.len() as u64 + self.searches * self.top
+    }
+
+    fn propose(&mut self, history: &StageHistory<'_>) -> Step {
+        let proposed = history.proposed().len() as u64;
+        if proposed > 0 {
+            let is_done = proposed == history.settled();
+            return Step::Propose(if is_done { Proposal::Finished } else { Proposal::Wait });
+        }
+        let Some(artifact) = prepared(history) else {
+            return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
+        };
+        let context = history.plan().report_context(artifact);
+        let trials = self.configs(history).into_iter().map(|config| context.whole_trial(config)).collect();
+        Step::Propose(Proposal::Trials(Batch { context: Some(context), trials }))
+    }
+}
