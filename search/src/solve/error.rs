@@ -21,6 +21,12 @@ pub enum SolveError {
         /// What the form has.
         found: usize,
     },
+    /// A limited cost has a term by the number of changed variables.
+    #[error("cost {cost} has a term by the number of changed variables; only the objective may have one")]
+    CountInLimit {
+        /// The cost's name.
+        cost: String,
+    },
     /// Too many choices would have to be listed.
     #[error(
         "costs tie {variables} variables around {first} together, which leaves more than {cap} choices; \
@@ -33,6 +39,14 @@ pub enum SolveError {
         variables: usize,
         /// The most choices that are listed.
         cap: usize,
+    },
+    /// The nodes were used up before any assignment was found that keeps the limits.
+    #[error(
+        "no bit config that keeps the limits was found in {nodes} nodes, and none was proved not to exist; allow more nodes"
+    )]
+    NotFound {
+        /// The nodes that were looked at.
+        nodes: u64,
     },
     /// No assignment keeps the limits.
     #[error("{}", infeasible(.reached))]

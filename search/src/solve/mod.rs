@@ -4,9 +4,13 @@ use crate::cost::Cost;
 use crate::form::Form;
 use crate::space::Space;
 
+mod check;
 mod error;
+mod exact;
+mod groups;
 
 pub use error::{Reach, SolveError};
+pub use exact::{ExactOptions, PROOF, Solution, exact};
 
 /// An upper bound on a cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,3 +66,6 @@ pub const EXCESS: f64 = 1e-9;
 pub(crate) fn slack(at_most: f64) -> f64 {
     EXCESS * at_most.abs()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// Objectives are sums in another order here and there.
+const TOLERANCE: f64 = 1e-9;
+
+fn agrees(problem: &Problem, best: usize) {
+    let expected = enumerated(problem);
+    match super::super::exact(problem, &ExactOptions { best, ..ExactOptions::default() }) {
+        Ok(solution) => {
+            assert_eq!(solution.best.len(), best.min(expected.len()));
+            for (found, expected) in solution.best.iter().zip(&expected) {
+                assert!(
+                    (found.objective - expected.objective).abs() < TOLERANCE,
+                    "{found:?} is not {expected:?}"
+                );
+                assert!(found.keeps(&problem.limits));
+            }
+            let mut levels: Vec<_> = solution.best.iter().map(|found| &found.levels).collect();
+            levels.sort();
+            levels.dedup();
+            assert_eq!(levels.len(), solution.best.len());
+            assert!(solution.is_proved());
+        }
+        Err(SolveError::Infeasible { reached }) => {
+            assert!(expected.is_empty(), "{:?} keeps all limits", expected[0]);
+            for (at, reach) in reached.iter().enumerate() {
+                let alone = enumerated(&Problem { limits: Vec::new(), ..problem.clone() });
+                let costs =
+                    alone.iter().map(|found| problem.limits[at].cost.value(&problem.space, &found.levels));
+                let least = costs.fold(f64::INFINITY, f64::min);
+                assert!(
+                    (reach.least - least).abs() < 1e-4,
+                    "{} reaches {least}, not {}",
+                    reach.cost,
+                    reach.least
+                );
+            }
+            let broken = |reach: &Reach| reach.least_within.is_some_and(|least| least > reach.at_most);
+            assert_eq!(reached.iter().filter(|reach| broken(reach)).count(), 1);
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn separable_problems_agree_with_enumeration(
+        seed in any::<u64>(), variables in 1usize..7, limits in 0usize..4, rows in 1usize..3, best in 1usize..6
+    ) {
+        agrees(&problem(Shape { variables, limits, rows, products: 0, pairs: 0, table: false }, seed), best);
+    }
+
+    #[test]
+    fn products_in_costs_agree_with_enumeration(
+        seed in any::<u64>(), variables in 1usize..7, limits in 0usize..3, products in 0usize..5, best in 1usize..6
+    ) {
+        agrees(&problem(Shape { variables, limits, rows: 1, products, pairs: 0, table: false }, seed), best);
+    }
+
+    #[test]
+    fn tables_by_changed_variables_agree_with_enumeration(
+        seed in any::<u64>(), variables in 1usize..8, limits in 0usize..3, products in 0usize..3, best in 1usize..6
+    ) {
+        agrees(&problem(Shape { variables, limits, rows: 1, products, pairs: 0, table: true }, seed), best);
+    }
+}
