@@ -1,0 +1,91 @@
+//! Assignments that a predictor's form lets expect little loss, by the method that a search names.
+
+use std::collections::BTreeSet;
+
+use bitloop_core::plan::SearchMethod;
+use bitloop_core::rng::{Rng, rng};
+use bitloop_core::selection::{Proof, ShadowPrice};
+
+use crate::form::Form;
+use crate::solve::greedy::Greedy;
+use crate::solve::nsga2::{Forms, GreedyRepair, Nsga2, Settings, minimise};
+use crate::solve::{Candidate, ExactOptions, PROOF, Problem, SolveError, exact, shadow_prices};
+
+/// Nodes of one exact solve: about a second's worth.
+const NODES_MAX: u64 = 20_000_000;
+
+/// By how much terms are doubted when other optima are looked for, as a share of each term.
+const DOUBT: f64 = 0.3;
+
+/// What a solver gives.
+pub(super) struct Solved {
+    /// Distinct assignments within the limits, best first.
+    pub(super) pool: Vec<Vec<u8>>,
+    pub(super) proof: Option<Proof>,
+    pub(super) prices: Vec<ShadowPrice>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Finds about `count` assignments by a method; `draw` seeds what is drawn.
+///
+/// Errors: those of the solver.
+pub(super) fn solve(problem: &Problem, method: SearchMethod, count: usize, draw: u64) -> Result<Solved, SolveError> {
+    let mut rng = rng(draw, count as u64);
+    match method {
+        SearchMethod::Nsga2 => genetic(problem, rng.next_u64()),
+        SearchMethod::Greedy => greedy(problem, count, &mut rng),
+        SearchMethod::Exact | SearchMethod::Demotion { .. } | SearchMethod::Amp { .. } => {
+            proved(problem, count, &mut rng)
+        }
+    }
+}
+
+/// The best by the form, and what would be best if its terms were somewhat other: a predictor is never quite right.
+fn proved(problem: &Problem, count: usize, rng: &mut Rng) -> Result<Solved, SolveError> {
+    let options = |best| ExactOptions { best, nodes_max: NODES_MAX };
+    let solution = exact(problem, &options(count.max(1)))?;
+    let first = exact(problem, &options(1))?;
+    let mut pool: Vec<Vec<u8>> = solution.best.iter().map(|candidate| candidate.levels.clone()).collect();
+    for _ in 0..count {
+        let objective = doubted(&problem.objective, rng);
+        let other = Problem { objective, ..problem.clone() };
+        pool.extend(exact(&other, &options(1))?.best.into_iter().map(|candidate| candidate.levels));
+    }
+    let objective = first.best.first().map_or(f64::INFINITY, |best| best.objective);
+    let proof = Proof { objective, bound: first.bound };
+    let mut notes = Vec::new();
+    if objective - first.bound > PROOF {
+        notes.push("the search tree was cut off, so that a better config by this predictor may exist".to_owned());
+    }
+    Ok(Solved { pool: distinct(pool), proof: Some(proof), prices: shadow_prices(problem, &options(1))?, notes })
+}
+
+/// The form with every term changed a little.
+fn doubted(form: &Form, rng: &mut Rng) -> Form {
+    let mut form = form.clone();
+    for value in form.one.iter_mut().flatten() {
+        *value *= (DOUBT * rng.normal()).exp();
+    }
+    form
+}
+
+fn greedy(problem: &Problem, count: usize, rng: &mut Rng) -> Result<Solved, SolveError> {
+    let greedy = Greedy::new(problem);
+    let reference = problem.space.reference();
+    let mut pool = vec![greedy.descend(&reference).levels];
+    for _ in 0..count {
+        let other = Problem { objective: doubted(&problem.objective, rng), ..problem.clone() };
+        pool.push(Greedy::new(&other).descend(&reference).levels);
+    }
+    pool.retain(|levels| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
+    if pool.is_empty() {
+        // Greedy may have missed what there is; the exact solver knows, and says what can be reached.
+        return proved(problem, 1, rng);
+    }
+    Ok(Solved { pool: distinct(pool), proof: None, prices: Vec::new(), notes: Vec::new() })
+}
+
+fn distinct(pool: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut seen = BTreeSet::new();
+    pool.into_iter().filter(|levels| seen.insert(levels.clone())).collect()
+}
