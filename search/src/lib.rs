@@ -18,6 +18,7 @@ mod searched;
 pub mod solve;
 pub mod space;
 mod stages;
+pub mod tables;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};

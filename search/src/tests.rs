@@ -15,7 +15,7 @@ use bitloop_core::trial::{
 
 use crate::{plan_size, searcher};
 
-fn plan(layers: usize) -> Plan {
+pub(crate) fn plan(layers: usize) -> Plan {
     let input = GraphInput { shape: Shape(vec![4]), mean: vec![0.0; 4], std: vec![1.0; 4] };
     let mut graph = Graph::new("layers", input);
     let mut last = INPUT.to_owned();
