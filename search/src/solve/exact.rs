@@ -13,11 +13,15 @@ use super::groups::{Compiled, compile};
 use super::{Candidate, Problem, SolveError};
 
 mod best;
+mod dense;
 mod enumerate;
 mod frame;
 mod infeasible;
+mod local;
+mod messages;
 mod part;
 mod primal;
+mod quadratic;
 mod relaxation;
 mod split;
 
@@ -104,7 +108,10 @@ pub(crate) fn exact_from(
             tree.best.offer(best::objective(&compiled, &choices), &choices);
         }
     }
-    let bound = tree.search();
+    let bound = match compiled.pairs.is_empty() {
+        true => tree.search(),
+        false => quadratic::search(&compiled, &mut tree.best, &mut tree.nodes),
+    };
     let found = tree.best.found();
     if found.is_empty() {
         return Err(match tree.nodes.are_spent() {

@@ -106,7 +106,7 @@ pub(crate) fn compile(problem: &Problem, best: usize) -> Result<Compiled, SolveE
     check(problem)?;
     let rows = rows(problem);
     let forms: Vec<&Form> = rows.iter().map(|row| row.form).collect();
-    let components = components(problem, &forms);
+    let components = groups(problem, &forms);
     let mut listed = Vec::new();
     for members in &components {
         listed.push(combine::choices(problem, &forms, &combine::Wanted { members, best })?);
@@ -158,7 +158,24 @@ fn most(form: &Form) -> f64 {
     one.sum::<f64>() + form.two.iter().map(|two| largest(&two.values)).sum::<f64>()
 }
 
-/// Variables by group: those that two-variable terms of limits connect; in the order of their first variables.
+/// Variables by group: those that two-variable terms of limits connect, and those of the objective too where that makes
+/// no large group.
+fn groups(problem: &Problem, rows: &[&Form]) -> Vec<Vec<usize>> {
+    let apart = components(problem, rows);
+    let all: Vec<&Form> = rows.iter().copied().chain([&problem.objective]).collect();
+    let levels = |variable: &usize| problem.space.variables[*variable].widths.len() as f64;
+    let small = |members: &Vec<usize>| members.iter().map(levels).product::<f64>() <= SMALL_GROUP;
+    let (small, large): (Vec<_>, Vec<_>) = components(problem, &all).into_iter().partition(small);
+    let left = apart.into_iter().filter(|members| large.iter().any(|group| group.contains(&members[0])));
+    let mut groups: Vec<_> = left.chain(small).collect();
+    groups.sort();
+    groups
+}
+
+/// The most combinations of a group that the objective's two-variable terms may make.
+const SMALL_GROUP: f64 = 640.0;
+
+/// Variables that two-variable terms of these forms connect, in the order of their first variables.
 fn components(problem: &Problem, rows: &[&Form]) -> Vec<Vec<usize>> {
     let count = problem.space.variables.len();
     let mut parent: Vec<usize> = (0..count).collect();

@@ -67,4 +67,20 @@ proptest! {
     ) {
         agrees(&problem(Shape { variables, limits, rows: 1, products, pairs: 0, table: true }, seed), best);
     }
+
+    #[test]
+    fn pairs_in_the_objective_agree_with_enumeration(
+        seed in any::<u64>(), variables in 1usize..8, limits in 0usize..3, pairs in 1usize..25, best in 1usize..6
+    ) {
+        let shape = Shape { variables, limits, rows: 1, products: 0, pairs, table: seed % 2 == 0 };
+        agrees(&problem(shape, seed), best);
+    }
+
+    #[test]
+    fn pairs_beside_products_agree_with_enumeration(
+        seed in any::<u64>(), variables in 5usize..8, limits in 1usize..3, products in 1usize..3, pairs in 9usize..25
+    ) {
+        let shape = Shape { variables, limits, rows: 1, products, pairs, table: seed % 2 == 0 };
+        agrees(&problem(shape, seed), 2);
+    }
 }
