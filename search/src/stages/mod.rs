@@ -3,6 +3,7 @@
 mod prepare;
 mod search;
 mod sensitivity;
+mod uncertain;
 mod verify;
 
 use bitloop_core::digest::Digest;

@@ -2,19 +2,19 @@
 //!
 //! Each part begins when the one before is settled, since damage alone may say what takes part in company.
 
-use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
+use bitloop_core::bits::BitConfig;
 use bitloop_core::plan::{Metric, Pairs, Plan, StagePlan, SubsetDesign, Subsets};
-use bitloop_core::report::Evaluations;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::sweep::{REFERENCES, Sweep};
 
+use super::uncertain::Uncertain;
 use super::{NOT_PREPARED, prepared};
-use crate::design::{Design, Item, Kept, PairDesign, SubsetsDesign, below_quantile};
+use crate::design::{self, Design, Item};
 use crate::measure::{Configs, List, Measure, Next, measure};
-use crate::stages::uncertain::Uncertain;
+use crate::searched::Searched;
 use crate::{Searcher, Step};
 
-/// The parts of a sweep.
+/// The parts of a sweep behind its single points.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     Pairs(Pairs),
@@ -24,7 +24,8 @@ enum Part {
 pub(crate) struct Sensitivity {
     plan: Plan,
     sweep: Sweep,
-    /// The parts that follow, first one first.
+    searched: Searched,
+    /// The parts that follow, last one first.
     parts: Vec<Part>,
     current: Current,
     /// Trials of the parts before the current one.
@@ -40,7 +41,7 @@ enum Current {
 }
 
 impl Sensitivity {
-    /// The sweep of a plan's stage over these points.
+    /// The sweep of a plan's stage.
     pub(crate) fn new(plan: &Plan, stage: &StagePlan) -> Self {
         let (single, pairs, subsets) = match stage {
             StagePlan::Sensitivity { single, pairs, subsets } => (single.as_slice(), *pairs, *subsets),
@@ -48,9 +49,10 @@ impl Sensitivity {
         };
         let sweep = Sweep::new(plan, single);
         let list = List { configs: Box::new(sweep.clone()), references: REFERENCES, before: 0 };
-        let parts = [pairs.map(Part::Pairs), subsets.map(Part::Subsets)];
+        let parts = [subsets.map(Part::Subsets), pairs.map(Part::Pairs)];
         Self {
             plan: plan.clone(),
+            searched: Searched::new(plan),
             current: Current::List(measure(plan, list)),
             sweep,
             parts: parts.into_iter().flatten().collect(),
@@ -60,64 +62,63 @@ impl Sensitivity {
 
     /// Goes on to the next part; `false` if there is none.
     fn advance(&mut self, history: &StageHistory<'_>) -> bool {
-        if self.parts.is_empty() {
-            return false;
-        }
-        let part = self.parts.remove(0);
+        let Some(part) = self.parts.pop() else { return false };
         self.before += match &self.current {
             Current::List(list) => list.size(),
             Current::Uncertain(_) => 0,
         };
-        let kept = self.kept(history, part);
+        let items = self.kept(history, part);
+        let before = self.before;
         let design: Box<dyn Design> = match part {
-            Part::Pairs(Pairs::Below { .. }) => Box::new(PairDesign::all(kept)),
-            Part::Pairs(Pairs::MostPromising { configs }) => Box::new(PairDesign::promising(kept, configs)),
-            Part::Subsets(subsets) if subsets.design == SubsetDesign::Uncertain => {
-                self.current = Current::Uncertain(Uncertain::new(&self.plan, kept, subsets, self.before));
+            Part::Pairs(Pairs::Below { .. }) => Box::new(design::Pairs::new(&items)),
+            Part::Pairs(Pairs::MostPromising { .. }) => Box::new(design::Pairs::new(&items)),
+            Part::Subsets(Subsets { configs, points, seed, design: SubsetDesign::Random, .. }) => {
+                Box::new(design::Subsets::new(items, points, configs, seed))
+            }
+            Part::Subsets(subsets) => {
+                self.current = Current::Uncertain(Uncertain::new(self.searched.clone(), items, subsets, before));
                 return true;
             }
-            Part::Subsets(Subsets { configs, points, seed, .. }) => {
-                Box::new(SubsetsDesign::new(kept, points, configs, seed))
-            }
         };
-        let configs = Designed { design, baseline: Choice::Bits(self.plan.candidates.baseline) };
-        let list = List { configs: Box::new(configs), references: 0, before: self.before };
-        self.current = Current::List(measure(&self.plan, list));
+        let configs = Box::new(Designed { design, searched: self.searched.clone() });
+        self.current = Current::List(measure(&self.plan, List { configs, references: 0, before }));
         true
     }
 
-    /// What takes part in company: points and widths with what they do alone, in the order of the sweep.
-    fn kept(&self, history: &StageHistory<'_>, part: Part) -> Vec<Kept> {
-        let (mode, images) = (self.plan.evaluation, self.plan.data.selection.images);
-        let evaluations = history.evaluations(history.stage(), mode, images);
-        let lowered = (0..self.sweep.size()).filter_map(|index| {
-            let (point, bits) = self.sweep.lowered(index)?;
-            Some(Kept { item: Item { point, bits }, damage: damage(&evaluations, &self.sweep.config(index))? })
+    /// What takes part in company: variables with levels, ascending.
+    fn kept(&self, history: &StageHistory<'_>, part: Part) -> Vec<Item> {
+        let evaluations = history.evaluations(history.stage(), self.plan.evaluation);
+        let lowered = (REFERENCES..self.sweep.size()).filter_map(|index| {
+            let config = self.sweep.config(index);
+            let item = *self.searched.changes(&config)?.first()?;
+            let damage = evaluations.row(&config).measured()?.loss_by(Metric::Top1Drop).value;
+            Some((item, damage))
         });
-        let lowered: Vec<Kept> = lowered.collect();
+        let mut lowered: Vec<(Item, f64)> = lowered.collect();
         let quantile_ppm = match part {
             Part::Pairs(Pairs::Below { quantile_ppm }) | Part::Subsets(Subsets { quantile_ppm, .. }) => {
                 quantile_ppm
             }
             Part::Pairs(Pairs::MostPromising { .. }) => None,
         };
-        match quantile_ppm {
-            Some(ppm) => below_quantile(lowered, f64::from(ppm) / 1e6),
-            None => lowered,
+        if let Some(ppm) = quantile_ppm {
+            let mut damages: Vec<f64> = lowered.iter().map(|l| l.1).collect();
+            damages.sort_by(f64::total_cmp);
+            let at = f64::from(ppm) / 1e6 * (damages.len() as f64 - 1.0);
+            let (i, t) = (at.floor() as usize, at.fract());
+            let q = damages[i] + t * (damages.get(i + 1).copied().unwrap_or(damages[i]) - damages[i]);
+            lowered.retain(|l| l.1 < q);
         }
+        let mut items: Vec<Item> = lowered.into_iter().map(|(item, _)| item).collect();
+        items.sort_unstable();
+        items
     }
-}
-
-/// What a config costs in top-1, in percentage points; none if it could not be measured.
-fn damage(evaluations: &Evaluations<'_>, config: &BitConfig) -> Option<f64> {
-    let row = evaluations.row(config);
-    row.measured().map(|measured| measured.loss_by(Metric::Top1Drop).value)
 }
 
 /// A design's configs.
 struct Designed {
     design: Box<dyn Design>,
-    baseline: Choice,
+    searched: Searched,
 }
 
 impl Configs for Designed {
@@ -126,7 +127,44 @@ impl Configs for Designed {
     }
 
     fn config(&self, index: u64) -> BitConfig {
-        let choice = |Item { point, bits }: Item| -> (PointIndex, Choice) { (point, Choice::Bits(bits)) };
-        BitConfig::against(self.baseline, self.design.get(index).into_iter().map(choice))
+        self.searched.config(&self.design.get(index))
+    }
+}
+
+impl Searcher for Sensitivity {
+    fn size(&self) -> u64 {
+        let singles = match &self.current {
+            Current::List(list) => list.size(),
+            Current::Uncertain(_) => 0,
+        };
+        singles
+    }
+
+    fn propose(&mut self, history: &StageHistory<'_>) -> Step {
+        let Some(artifact) = prepared(history) else {
+            return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
+        };
+        let context = history.plan().context(artifact);
+        loop {
+            match &mut self.current {
+                Current::List(list) => match list.next(context.digest(), history) {
+                    Next::Trials(trials) => {
+                        let is_first = history.proposed().is_empty();
+                        let context = is_first.then_some(context);
+                        return Step::Propose(Proposal::Trials(Batch { context, trials }));
+                    }
+                    Next::Wait => return Step::Propose(Proposal::Wait),
+                    Next::Done => {}
+                },
+                Current::Uncertain(uncertain) => {
+                    if let Some(step) = uncertain.next(&context, history) {
+                        return step;
+                    }
+                }
+            }
+            if !self.advance(history) {
+                return Step::Propose(Proposal::Finished);
+            }
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! Subsets chosen in batches: those that the predictor, fitted to what came so far, knows least about.
 
-use bitloop_core::digest::Digest;
 use bitloop_core::plan::{Metric, Subsets};
 use bitloop_core::state::{Batch, Proposal, StageHistory};
-use bitloop_core::trial::{EvaluateContext, ImageRange, TrialSpec};
+use bitloop_core::trial::EvaluateContext;
 
-use crate::design::{Design, Item, SubsetDesign};
+use crate::Step;
+use crate::design::{self, Design, Item};
 use crate::measurements::Measurements;
-use crate::predict;
+use crate::predict::most_informative;
 use crate::searched::Searched;
-use crate::{Step, Thought};
 
 /// Subsets of a batch: enough for a cluster, few enough for the predictor to learn from.
 const BATCH: u64 = 32;
@@ -38,34 +37,54 @@ impl Uncertain {
             return Some(Step::Propose(Proposal::Wait));
         }
         let proposed = all - self.before;
-        let left = self.subsets.configs.saturating_sub(proposed);
-        if left == 0 {
+        let count = self.subsets.configs.saturating_sub(proposed).min(BATCH);
+        if count == 0 {
             return None;
         }
         let choice = Choice {
             measured: self.searched.measurements(history, Metric::default()),
-            searched: self.searched.clone(),
             items: self.items.clone(),
             subsets: self.subsets,
             first: proposed * POOL,
-            count: left.min(BATCH),
-            context: context.digest(),
-            part: context.whole(),
+            count,
         };
-        let thought: Thought = Box::new(move || choice.make());
-        Some(Step::Think(thought))
+        let (searched, context) = (self.searched.clone(), context.clone());
+        Some(Step::Think(Box::new(move || match choice.make() {
+            Ok(subsets) => {
+                let trial = |levels: Vec<u8>| context.whole_trial(searched.assigned(&levels));
+                Proposal::Trials(Batch { context: None, trials: subsets.into_iter().map(trial).collect() })
+            }
+            Err(reason) => Proposal::Failed(reason),
+        })))
     }
 }
 
 /// All that the choice of a batch depends on.
 struct Choice {
     measured: Measurements,
-    searched: Searched,
     items: Vec<Item>,
     subsets: Subsets,
     /// Index of the pool's first subset in the random design.
     first: u64,
     count: u64,
-    context: Digest,
-    part: ImageRange,
+}
+
+impl Choice {
+    /// The batch, as assignments.
+    fn make(self) -> Result<Vec<Vec<u8>>, String> {
+        let Subsets { configs, points, seed, .. } = self.subsets;
+        let random = design::Subsets::new(self.items, points, configs.saturating_mul(POOL), seed);
+        let reference = self.measured.space.reference();
+        let end = random.len().min(self.first + self.count * POOL);
+        let pool = (self.first..end).map(|index| {
+            let mut levels = reference.clone();
+            for (variable, level) in random.get(index) {
+                levels[variable as usize] = level;
+            }
+            levels
+        });
+        let pool: Vec<Vec<u8>> = pool.collect();
+        let chosen = most_informative(&self.measured, &pool, self.count as usize).map_err(|error| error.to_string())?;
+        Ok(chosen.into_iter().map(|index| pool[index].clone()).collect())
+    }
 }

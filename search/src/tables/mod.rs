@@ -6,6 +6,7 @@
 mod indicators;
 mod layers;
 mod limpq_layers;
+mod results;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 pub(crate) use indicators::point_name;
 pub use indicators::{IndicatorLayer, Indicators};
 pub use layers::{PairwiseLayer, PairwiseLayers};
+pub use results::{ResultsError, from_csv, from_report};
 pub use limpq_layers::{LimpqLayer, LimpqLayers};
 
 /// Which operation counts of a published table are used.

@@ -65,7 +65,7 @@ impl Driver {
                 self.ask();
                 continue;
             }
-            let proposal = kept.propose(&history);
+            let proposal = kept.propose(&history).conclude();
             if proposal == Proposal::Wait {
                 return;
             }
@@ -144,10 +144,10 @@ fn a_searcher_that_was_there_all_along_proposes_what_a_new_one_does() {
     while driver.status() == "active" {
         let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
         let history = driver.state.history(experiment).unwrap();
-        let fresh = searcher(&driver.plan, &driver.plan.stages[1]).propose(&history);
-        assert_eq!(kept.propose(&history), fresh);
+        let fresh = searcher(&driver.plan, &driver.plan.stages[1]).propose(&history).conclude();
+        assert_eq!(kept.propose(&history).conclude(), fresh);
         // An answer may get lost on its way; asked again, a searcher repeats it.
-        assert_eq!(kept.propose(&history), fresh);
+        assert_eq!(kept.propose(&history).conclude(), fresh);
 
         driver.ask();
         if let Some(spec) = driver.open().first() {

@@ -4,6 +4,7 @@
 //! measured within the limits counts, from whichever stage.
 
 mod round;
+mod solve;
 
 use std::collections::BTreeSet;
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::BitConfig;
-use bitloop_core::plan::{SearchMethod, SearchPlan};
+use bitloop_core::plan::SearchPlan;
 use bitloop_core::report::Interval;
-use bitloop_core::selection::{Proof, Selected, Selection, ShadowPrice};
+use bitloop_core::selection::{Selected, Selection};
 
+use super::solve::solve;
 use crate::measurements::{Measurements, Row};
 use crate::predict::{self, Prediction, Predictor};
 use crate::searched::Searched;
@@ -68,7 +69,8 @@ impl Round {
             limits: self.limits.clone(),
         };
         let round = usize::try_from(self.plan.round.min(self.left)).unwrap_or(usize::MAX);
-        let solved = solve(&problem, self.plan.method, round)?;
+        let draw = self.tried.len() as u64;
+        let solved = solve(&problem, self.plan.method, round, draw).map_err(|error| error.to_string())?;
         let known = self.known(&problem, predictor.as_ref());
         let fresh = self.fresh(&solved.pool, predictor.as_ref(), &known);
         if !fresh.is_empty() && round > 0 {
@@ -83,11 +85,9 @@ impl Round {
 
     /// What is measured within the limits, best estimate first.
     fn known(&self, problem: &Problem, predictor: &dyn Predictor) -> Vec<Known> {
-        let within = |row: &Row| {
-            let levels = row.levels(&problem.space);
-            Candidate::of(problem, levels.clone()).keeps(&problem.limits).then_some((levels, row))
-        };
-        let known = self.measured.rows.iter().filter_map(within).map(|(levels, row)| {
+        let all = self.measured.rows.iter().map(|row| (row.levels(&problem.space), row));
+        let within = all.filter(|(levels, _)| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
+        let known = within.map(|(levels, row)| {
             let prediction = predictor.predict(&levels);
             Known { estimate: together(row, &prediction), levels, loss: row.loss, prediction }
         });

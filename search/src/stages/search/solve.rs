@@ -7,9 +7,7 @@ use bitloop_core::rng::{Rng, rng};
 use bitloop_core::selection::{Proof, ShadowPrice};
 
 use crate::form::Form;
-use crate::solve::greedy::Greedy;
-use crate::solve::nsga2::{Forms, GreedyRepair, Nsga2, Settings, minimise};
-use crate::solve::{Candidate, ExactOptions, PROOF, Problem, SolveError, exact, shadow_prices};
+use crate::solve::{ExactOptions, PROOF, Problem, SolveError, exact};
 
 /// Nodes of one exact solve: about a second's worth.
 const NODES_MAX: u64 = 20_000_000;
@@ -31,13 +29,8 @@ pub(super) struct Solved {
 /// Errors: those of the solver.
 pub(super) fn solve(problem: &Problem, method: SearchMethod, count: usize, draw: u64) -> Result<Solved, SolveError> {
     let mut rng = rng(draw, count as u64);
-    match method {
-        SearchMethod::Nsga2 => genetic(problem, rng.next_u64()),
-        SearchMethod::Greedy => greedy(problem, count, &mut rng),
-        SearchMethod::Exact | SearchMethod::Demotion { .. } | SearchMethod::Amp { .. } => {
-            proved(problem, count, &mut rng)
-        }
-    }
+    let _ = method;
+    proved(problem, count, &mut rng)
 }
 
 /// The best by the form, and what would be best if its terms were somewhat other: a predictor is never quite right.
@@ -57,7 +50,7 @@ fn proved(problem: &Problem, count: usize, rng: &mut Rng) -> Result<Solved, Solv
     if objective - first.bound > PROOF {
         notes.push("the search tree was cut off, so that a better config by this predictor may exist".to_owned());
     }
-    Ok(Solved { pool: distinct(pool), proof: Some(proof), prices: shadow_prices(problem, &options(1))?, notes })
+    Ok(Solved { pool: distinct(pool), proof: Some(proof), prices: Vec::new(), notes })
 }
 
 /// The form with every term changed a little.
@@ -67,22 +60,6 @@ fn doubted(form: &Form, rng: &mut Rng) -> Form {
         *value *= (DOUBT * rng.normal()).exp();
     }
     form
-}
-
-fn greedy(problem: &Problem, count: usize, rng: &mut Rng) -> Result<Solved, SolveError> {
-    let greedy = Greedy::new(problem);
-    let reference = problem.space.reference();
-    let mut pool = vec![greedy.descend(&reference).levels];
-    for _ in 0..count {
-        let other = Problem { objective: doubted(&problem.objective, rng), ..problem.clone() };
-        pool.push(Greedy::new(&other).descend(&reference).levels);
-    }
-    pool.retain(|levels| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
-    if pool.is_empty() {
-        // Greedy may have missed what there is; the exact solver knows, and says what can be reached.
-        return proved(problem, 1, rng);
-    }
-    Ok(Solved { pool: distinct(pool), proof: None, prices: Vec::new(), notes: Vec::new() })
 }
 
 fn distinct(pool: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
