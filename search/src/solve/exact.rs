@@ -11,6 +11,7 @@ use std::collections::BinaryHeap;
 
 use super::groups::{Compiled, compile};
 use super::{Candidate, Problem, SolveError};
+use crate::cost::Cost;
 
 mod best;
 mod dense;
@@ -86,6 +87,11 @@ pub fn exact(problem: &Problem, options: &ExactOptions) -> Result<Solution, Solv
         }
         answer => answer,
     }
+}
+
+/// The least value of a cost within a problem's limits; none if these can't be kept.
+pub(crate) fn least_cost(problem: &Problem, cost: &Cost) -> Result<Option<f64>, SolveError> {
+    infeasible::least(problem, cost, &problem.limits)
 }
 
 /// [`exact`] with assignments that are likely good, from a solve of a similar problem; does not say what is infeasible.

@@ -8,9 +8,13 @@ mod check;
 mod error;
 mod exact;
 mod groups;
+mod pareto;
+mod price;
 
 pub use error::{Reach, SolveError};
 pub use exact::{ExactOptions, PROOF, Solution, exact};
+pub use pareto::{FrontOptions, FrontPoint, pareto_front};
+pub use price::{Change, ShadowPrice, shadow_prices};
 
 /// An upper bound on a cost.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,6 +9,7 @@ use crate::form::Two;
 use crate::space::Variable;
 
 mod exact;
+mod fronts;
 
 /// What random problems have.
 #[derive(Clone, Copy, Debug)]

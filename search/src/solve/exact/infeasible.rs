@@ -1,6 +1,7 @@
 //! Says why no assignment keeps the limits.
 
 use super::{ExactOptions, exact_from};
+use crate::cost::Cost;
 use crate::form::Form;
 use crate::solve::groups::compile;
 use crate::solve::{Candidate, Limit, Problem, Reach, SolveError, slack};
@@ -17,8 +18,8 @@ pub(super) fn reached(problem: &Problem) -> Result<Vec<Reach>, SolveError> {
     let mut before: &[Limit] = &[];
     let mut reached = Vec::with_capacity(problem.limits.len());
     for (at, limit) in problem.limits.iter().enumerate() {
-        let least = least(problem, limit, &[])?;
-        let within = if before.len() < at { None } else { self::least(problem, limit, before)? };
+        let least = least(problem, &limit.cost, &[])?;
+        let within = if before.len() < at { None } else { self::least(problem, &limit.cost, before)? };
         // Once the limits can't be kept, later ones have nothing to be compared with.
         if within.is_some_and(|within| within <= limit.at_most + slack(limit.at_most)) && before.len() == at {
             before = &problem.limits[..=at];
@@ -35,23 +36,23 @@ pub(super) fn reached(problem: &Problem) -> Result<Vec<Reach>, SolveError> {
 }
 
 /// The least value of a cost within limits; none if these can't be kept or nothing was found.
-fn least(problem: &Problem, limit: &Limit, within: &[Limit]) -> Result<Option<f64>, SolveError> {
-    let rows = &limit.cost.rows;
+pub(super) fn least(problem: &Problem, cost: &Cost, within: &[Limit]) -> Result<Option<f64>, SolveError> {
+    let rows = &cost.rows;
     let mut bound = f64::NEG_INFINITY;
     let mut reached = f64::INFINITY;
     for row in rows {
         let Some((low, candidate)) = lowest(problem, row, within)? else { return Ok(None) };
         bound = bound.max(low);
-        reached = reached.min(limit.cost.value(&problem.space, &candidate.levels));
+        reached = reached.min(cost.value(&problem.space, &candidate.levels));
     }
     // The least of a largest row lies between; each step asks whether the lower half can be reached.
     let range = reached - bound;
     while rows.len() > 1 && reached - bound > RESOLUTION * range {
         let middle = (bound + reached) / 2.0;
         let mut limits = within.to_vec();
-        limits.push(Limit { cost: limit.cost.clone(), at_most: middle });
+        limits.push(Limit { cost: cost.clone(), at_most: middle });
         match lowest(problem, &rows[0], &limits).map(|found| found.map(|(_, candidate)| candidate))? {
-            Some(candidate) => reached = reached.min(limit.cost.value(&problem.space, &candidate.levels)),
+            Some(candidate) => reached = reached.min(cost.value(&problem.space, &candidate.levels)),
             None => bound = middle,
         }
     }
@@ -80,7 +81,7 @@ fn alone(problem: &Problem) -> Result<Option<(f64, Candidate)>, SolveError> {
     let two: f64 = problem.objective.two.iter().map(|two| most(&two.values)).sum();
     // Just below what the terms could come to, so that the row counts as one that can be broken.
     let at_most = problem.objective.constant + (one + two) - 1e-6 * (one + two).abs();
-    let cost = crate::cost::Cost { name: String::new(), rows: vec![problem.objective.clone()] };
+    let cost = Cost { name: String::new(), rows: vec![problem.objective.clone()] };
     grouped.limits = vec![Limit { cost, at_most }];
     let compiled = compile(&grouped, 1)?;
     let least = |group: usize| {

@@ -46,6 +46,9 @@ pub(super) fn improve(compiled: &Compiled, terms: &Dense, part: &Part, best: &mu
     }
 }
 
+/// A group with the choice that it is to get.
+type Move = (usize, usize);
+
 /// An assignment with its sums.
 struct Point<'a> {
     compiled: &'a Compiled,
@@ -62,7 +65,7 @@ struct Point<'a> {
 struct Step {
     excess: f64,
     change: f64,
-    moves: [(usize, usize); 2],
+    moves: [Move; 2],
 }
 
 impl<'a> Point<'a> {
@@ -92,9 +95,9 @@ impl<'a> Point<'a> {
     }
 
     /// How far rows are passed with some choices exchanged.
-    fn excess(&self, moves: &[(usize, usize)]) -> f64 {
+    fn excess(&self, moves: &[Move]) -> f64 {
         let row = |row: usize| {
-            let by = |(group, choice): &(usize, usize)| {
+            let by = |(group, choice): &Move| {
                 self.compiled.costs(*choice)[row] - self.compiled.costs(self.choices[*group])[row]
             };
             let room = self.compiled.at_most[row];
@@ -104,7 +107,7 @@ impl<'a> Point<'a> {
     }
 
     /// The change of the objective by some exchanges; two of them are of different groups.
-    fn change(&self, moves: &[(usize, usize)]) -> f64 {
+    fn change(&self, moves: &[Move]) -> f64 {
         let mut change = 0.0;
         let mut changed = self.changed;
         for (group, choice) in moves {
@@ -162,12 +165,7 @@ impl<'a> Point<'a> {
     }
 
     /// Keeps a step if it is the best one so far: less excess for what it costs, or a lower objective within the rows.
-    fn consider(
-        &self,
-        chosen: &mut Option<Step>,
-        excess: f64,
-        (moves, all): (&[(usize, usize)], [(usize, usize); 2]),
-    ) {
+    fn consider(&self, chosen: &mut Option<Step>, excess: f64, (moves, all): (&[Move], [Move; 2])) {
         let change = self.change(moves);
         let rank = |step: &Step| match excess > 0.0 {
             true => (step.change.max(0.0) + GAIN_MIN) / (excess - step.excess),
