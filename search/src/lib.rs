@@ -12,6 +12,7 @@ pub mod design;
 pub mod form;
 mod limits;
 mod measure;
+pub mod front;
 pub mod measurements;
 pub mod predict;
 mod searched;
