@@ -1,5 +1,8 @@
 //! Solvers: the assignment with the least loss within limits on its costs.
 
+pub mod greedy;
+mod terms;
+
 use crate::cost::Cost;
 use crate::form::Form;
 use crate::space::Space;
