@@ -1,6 +1,7 @@
 //! Solvers: the assignment with the least loss within limits on its costs.
 
 pub mod greedy;
+pub mod nsga2;
 mod terms;
 
 use crate::cost::Cost;
