@@ -14,6 +14,7 @@ mod limits;
 mod measure;
 pub mod front;
 pub mod measurements;
+pub mod offline;
 pub mod predict;
 mod searched;
 pub mod solve;

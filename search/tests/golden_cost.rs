@@ -3,15 +3,25 @@
 #[path = "common/published.rs"]
 mod published;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
 use bitloop_search::cost::{Subject, cost};
 use bitloop_search::space::Space;
 use bitloop_search::tables::{Counts, Indicators, LimpqLayers, PairwiseLayers};
-use published::{array, ending_in, folder, json, number, text, widths};
+use published::{array, folder, json, number, text, widths};
 use serde_json::Value;
+
+/// The files of a folder whose names end so, in order.
+fn ending_in(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = folder.read_dir().expect("the folder can be listed");
+    let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no file in {} ends in {ending}", folder.display());
+    paths
+}
 
 const BOTH: [PointKind; 2] = [PointKind::Activation, PointKind::Weight];
 

@@ -14,16 +14,6 @@ pub(crate) fn folder(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// The files of a folder whose names end so, in order.
-pub(crate) fn ending_in(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = folder.read_dir().expect("the folder can be listed");
-    let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no file in {} ends in {ending}", folder.display());
-    paths
-}
-
 pub(crate) fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
