@@ -50,6 +50,16 @@ impl Sweep {
         self.size
     }
 
+    /// How many pairs of lowered points at their widths there are.
+    pub fn pairs(&self) -> u64 {
+        let (mut pairs, mut before) = (0_u64, 0_u64);
+        for widths in self.single.iter().map(|lowered| lowered.widths.len() as u64) {
+            pairs = pairs.saturating_add(before.saturating_mul(widths));
+            before += widths;
+        }
+        pairs
+    }
+
     /// The point and the width that the config at `index` lowers; none for the references and behind the last.
     pub fn lowered(&self, index: u64) -> Option<(PointIndex, Bits)> {
         let after = self.single.partition_point(|lowered| lowered.first <= index);

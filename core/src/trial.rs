@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bits::{BitConfig, Choice};
 use crate::canonical::Encoder;
 use crate::digest::Digest;
+use crate::evaluation::EvaluationMode;
 
 mod prepare;
 mod rule;
@@ -84,9 +85,15 @@ impl EvaluateContext {
         ImageRange { start: 0, len: self.images.len }
     }
 
-    /// The evaluation of a config on all of its images at once.
-    pub fn whole_trial(&self, config: BitConfig) -> TrialSpec {
-        TrialSpec::Evaluate { context: self.digest(), config, part: self.whole() }
+    /// The evaluations of a config on all of the images, in the parts of a mode.
+    pub fn trials<'a>(
+        &'a self,
+        config: &'a BitConfig,
+        mode: EvaluationMode,
+    ) -> impl Iterator<Item = TrialSpec> + 'a {
+        let context = self.digest();
+        let parts = (0..).map_while(move |index| mode.part(self.images.len, index));
+        parts.map(move |part| TrialSpec::Evaluate { context, config: config.clone(), part })
     }
 
     /// The context's own name: the digest of its canonical form.

@@ -10,9 +10,9 @@
 pub mod cost;
 pub mod design;
 pub mod form;
+pub mod front;
 mod limits;
 mod measure;
-pub mod front;
 pub mod measurements;
 pub mod offline;
 pub mod predict;

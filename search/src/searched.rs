@@ -81,7 +81,9 @@ impl Searched {
             for config in evaluations.configs() {
                 let result = evaluations.result(config);
                 let Some(measured) = result.measured() else { continue };
-                let Some(changes) = self.changes(config).filter(|changes| !changes.is_empty()) else { continue };
+                let Some(changes) = self.changes(config).filter(|changes| !changes.is_empty()) else {
+                    continue;
+                };
                 rows.insert(changes, measured.loss_by(metric));
             }
         }

@@ -93,7 +93,8 @@ fn choices(
 fn found(report: &Report, search: Option<u32>, rank: u32) -> Result<&BTreeMap<String, Bits>, Failure> {
     let searches = &report.searches;
     let index = search.map_or(searches.len(), |search| search as usize);
-    let missing = |what: String| Failure::usage(format!("{what}; `bitloop results {}` lists them", report.experiment));
+    let missing =
+        |what: String| Failure::usage(format!("{what}; `bitloop results {}` lists them", report.experiment));
     let Some(search) = index.checked_sub(1).and_then(|index| searches.get(index)) else {
         return Err(missing(format!("there are {} searches in the experiment", searches.len())));
     };

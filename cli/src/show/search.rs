@@ -75,7 +75,16 @@ fn interval(metric: Metric, Interval { low, high, .. }: Interval) -> String {
 fn found(search: &SearchReport) -> String {
     let metric = search.plan.objective;
     let name = format!(">{}", metric.as_str());
-    let mut header = vec![">rank", name.as_str(), "95% interval", ">predicted", "90% interval", ">points", ">size", ">BOPs"];
+    let mut header = vec![
+        ">rank",
+        name.as_str(),
+        "95% interval",
+        ">predicted",
+        "90% interval",
+        ">points",
+        ">size",
+        ">BOPs",
+    ];
     let limited: Vec<&String> = search.top.first().map(|top| top.costs.keys().collect()).unwrap_or_default();
     let titles: Vec<String> = limited.iter().map(|cost| format!(">{cost}")).collect();
     header.extend(titles.iter().map(String::as_str));
@@ -86,7 +95,11 @@ fn found(search: &SearchReport) -> String {
         cells.push(top.predicted.map_or_else(String::new, |predicted| interval(metric, predicted)));
         cells.push(top.row.changes.len().to_string());
         cells.extend(priced(&top.row));
-        cells.extend(limited.iter().map(|cost| top.costs.get(*cost).map_or_else(String::new, |cost| format!("{cost:.4}"))));
+        cells.extend(
+            limited
+                .iter()
+                .map(|cost| top.costs.get(*cost).map_or_else(String::new, |cost| format!("{cost:.4}"))),
+        );
         cells
     });
     table(&header, rows)
@@ -131,7 +144,8 @@ fn proof(search: &SearchReport) -> Vec<String> {
 
 /// Float, baseline, uniform widths and what the searches found, on the report images.
 fn verification(report: &Report, verified: &Verified) -> String {
-    let header = ["on report images", ">top-1", ">top-1 drop", "95% interval", ">loss increase", ">size", ">BOPs"];
+    let header =
+        ["on report images", ">top-1", ">top-1 drop", "95% interval", ">loss increase", ">size", ">BOPs"];
     let row = |name: String, result: &RowState, priced: [String; 2]| {
         let mut cells = vec![name];
         match result.measured() {
@@ -147,8 +161,10 @@ fn verification(report: &Report, verified: &Verified) -> String {
         cells
     };
     let blank = || [String::new(), String::new()];
-    let of_baseline =
-        [super::results::size(report.baseline_size_bits), format!("{:.2} M", report.baseline_bops as f64 / 1e6)];
+    let of_baseline = [
+        super::results::size(report.baseline_size_bits),
+        format!("{:.2} M", report.baseline_bops as f64 / 1e6),
+    ];
     let mut rows = vec![
         row("float".to_owned(), &verified.float, blank()),
         row(format!("all at {} bits", report.baseline_bits), &verified.baseline, of_baseline),
@@ -160,7 +176,11 @@ fn verification(report: &Report, verified: &Verified) -> String {
     for (index, search) in report.searches.iter().enumerate() {
         let is_verified = |top: &&TopRow| !matches!(top.verified, RowState::Open);
         for (rank, top) in search.top.iter().enumerate().filter(|(_, top)| is_verified(top)) {
-            rows.push(row(format!("search {}, rank {}", index + 1, rank + 1), &top.verified, priced(&top.row)));
+            rows.push(row(
+                format!("search {}, rank {}", index + 1, rank + 1),
+                &top.verified,
+                priced(&top.row),
+            ));
         }
     }
     format!("{}\n{} images that nothing was chosen by.", table(&header, rows), verified.images)

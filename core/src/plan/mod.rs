@@ -182,7 +182,9 @@ impl Plan {
             {
                 return Err(PlanError::UnknownPoint { point: point.0, points });
             }
-            if let StagePlan::Sensitivity { single, subsets: Some(Subsets { points: [low, high], .. }), .. } = stage
+            if let StagePlan::Sensitivity {
+                single, subsets: Some(Subsets { points: [low, high], .. }), ..
+            } = stage
                 && (low > high || *low as usize > single.len())
             {
                 return Err(PlanError::Subsets { low: *low, high: *high, points: single.len() });

@@ -153,7 +153,7 @@ pub struct SearchPlan {
     pub objective: Metric,
     /// What it may cost.
     pub limits: Vec<Limit>,
-    /// The most trials that it takes.
+    /// The most configs that it measures.
     pub trials: u64,
     /// Configs measured at a time, before the predictor is corrected.
     pub round: u64,

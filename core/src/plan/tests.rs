@@ -59,7 +59,10 @@ fn a_second_sensitivity_stage_is_a_mistake() {
 fn stages_that_stand_where_they_cannot_are_mistakes() {
     let search = "search: { constraints: { size_kib: 1 } }";
     for (stages, mistake) in [
-        ("all }\n  - verify: { top: 1", "stages[1].verify: there is nothing to verify; put a `search` before it"),
+        (
+            "all }\n  - verify: { top: 1",
+            "stages[1].verify: there is nothing to verify; put a `search` before it",
+        ),
         (
             "all }\n  - SEARCH\n  - verify: { top: 1 }\n  - SEARCH\n  - verify: { top: 1",
             "stages[3].search: nothing may be measured after the report images were looked at; put `verify` last",
@@ -77,8 +80,7 @@ fn stages_that_stand_where_they_cannot_are_mistakes() {
 #[test]
 fn report_images_are_needed_only_where_something_is_verified() {
     let sweep = plan("all").unwrap();
-    let verified =
-        plan("all }\n  - search: { constraints: { size_kib: 1 } }\n  - verify: { top: 1").unwrap();
+    let verified = plan("all }\n  - search: { constraints: { size_kib: 1 } }\n  - verify: { top: 1").unwrap();
 
     let report = sweep.data.report.digest;
     assert!(!sweep.artifacts().contains(&report));

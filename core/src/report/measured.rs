@@ -171,7 +171,7 @@ impl<'a> Evaluations<'a> {
         self.judged(config, &self.judge)
     }
 
-    /// What came of a config, whether it was measured as the mode says or on all images at once.
+    /// What came of a config, whether it was measured as configs of a sweep are or as references are.
     pub fn result(&self, config: &BitConfig) -> RowState {
         match self.row(config) {
             RowState::Open => self.reference(config),

@@ -8,7 +8,6 @@ use super::measured::{Evaluations, Measured, RowState};
 use super::prices::{Price, Prices};
 use super::{Interval, Report};
 use crate::bits::{BitConfig, Bits, Choice};
-use crate::evaluation::EvaluationMode;
 use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
 use crate::selection::{Proof, Selected, Selection, ShadowPrice};
 use crate::state::{Experiment, Ledger, StageProgress};
@@ -224,7 +223,7 @@ impl<'a> Configs<'a> {
 
     fn on_report(&self, progress: &StageProgress) -> Evaluations<'a> {
         let images = self.plan().data.report.images;
-        Evaluations::new(self.ledger, &progress.trials, EvaluationMode::default(), images)
+        Evaluations::new(self.ledger, &progress.trials, self.plan().evaluation, images)
     }
 }
 

@@ -54,7 +54,9 @@ impl<'a> StageHistory<'a> {
         let plan = self.plan();
         let images = match plan.stages[stage as usize] {
             StagePlan::Verify { .. } => plan.data.report.images,
-            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Search(_) => plan.data.selection.images,
+            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Search(_) => {
+                plan.data.selection.images
+            }
         };
         Evaluations::new(self.ledger, &self.progress(stage).trials, mode, images)
     }

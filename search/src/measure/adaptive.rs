@@ -54,8 +54,11 @@ impl Adaptive {
     /// The trials of the references.
     fn references(&self, context: Digest) -> impl Iterator<Item = TrialSpec> {
         let part = self.whole;
-        (0..self.list.references)
-            .map(move |index| TrialSpec::Evaluate { context, config: self.list.configs.config(index), part })
+        (0..self.list.references).map(move |index| TrialSpec::Evaluate {
+            context,
+            config: self.list.configs.config(index),
+            part,
+        })
     }
 
     /// The trial of a config's next part; none if it is decided.

@@ -31,22 +31,48 @@ pub trait Predictor: Send {
 }
 
 // placeholder
-pub fn fit(_: Method, measured: &crate::measurements::Measurements) -> Result<Box<dyn Predictor>, std::fmt::Error> {
+pub fn fit(
+    _: Method,
+    measured: &crate::measurements::Measurements,
+) -> Result<Box<dyn Predictor>, std::fmt::Error> {
     let space = &measured.space;
     let mut form = Form::constant(0.0, space);
     form.one = space.variables.iter().map(|v| vec![0.0; v.widths.len()]).collect();
-    for row in &measured.rows { if let [(v, l)] = row.changes[..] { form.one[v as usize][l as usize] = row.loss; } }
+    for row in &measured.rows {
+        if let [(v, l)] = row.changes[..] {
+            form.one[v as usize][l as usize] = row.loss;
+        }
+    }
     Ok(Box::new(Additive(form, space.clone())))
 }
 struct Additive(Form, crate::space::Space);
 impl Predictor for Additive {
-    fn predict(&self, levels: &[u8]) -> Prediction { let value = self.0.value(&self.1, levels); Prediction { value, low: value - 1.0, high: value + 1.0 } }
-    fn form(&self) -> Form { self.0.clone() }
-    fn notes(&self) -> &[String] { &[] }
+    fn predict(&self, levels: &[u8]) -> Prediction {
+        let value = self.0.value(&self.1, levels);
+        Prediction { value, low: value - 1.0, high: value + 1.0 }
+    }
+    fn form(&self) -> Form {
+        self.0.clone()
+    }
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 }
-#[derive(Clone,Copy)]
+#[derive(Clone, Copy)]
 pub struct Method;
 #[derive(Debug, thiserror::Error)]
 #[error("no")]
 pub struct UnknownMethod;
-impl std::str::FromStr for Method { type Err = UnknownMethod; fn from_str(_: &str) -> Result<Self, UnknownMethod> { Ok(Self) } }
+impl std::str::FromStr for Method {
+    type Err = UnknownMethod;
+    fn from_str(_: &str) -> Result<Self, UnknownMethod> {
+        Ok(Self)
+    }
+}
+pub fn most_informative(
+    _: &crate::measurements::Measurements,
+    pool: &[Vec<u8>],
+    count: usize,
+) -> Result<Vec<usize>, std::fmt::Error> {
+    Ok((0..count.min(pool.len())).collect())
+}

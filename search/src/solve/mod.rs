@@ -1,9 +1,5 @@
 //! Solvers: the assignment with the least loss within limits on its costs.
 
-pub mod greedy;
-pub mod nsga2;
-mod terms;
-
 use crate::cost::Cost;
 use crate::form::Form;
 use crate::space::Space;
@@ -11,9 +7,12 @@ use crate::space::Space;
 mod check;
 mod error;
 mod exact;
+pub mod greedy;
 mod groups;
+pub mod nsga2;
 mod pareto;
 mod price;
+mod terms;
 
 pub use error::{Reach, SolveError};
 pub use exact::{ExactOptions, PROOF, Solution, exact};

@@ -76,7 +76,8 @@ impl Sensitivity {
                 Box::new(design::Subsets::new(items, points, configs, seed))
             }
             Part::Subsets(subsets) => {
-                self.current = Current::Uncertain(Uncertain::new(self.searched.clone(), items, subsets, before));
+                self.current =
+                    Current::Uncertain(Uncertain::new(self.searched.clone(), items, subsets, before));
                 return true;
             }
         };
@@ -132,12 +133,27 @@ impl Configs for Designed {
 }
 
 impl Searcher for Sensitivity {
+    /// How many points damage leaves for company is only known afterwards; ties aside it is the quantile's share of them.
     fn size(&self) -> u64 {
         let singles = match &self.current {
             Current::List(list) => list.size(),
             Current::Uncertain(_) => 0,
         };
-        singles
+        let parts = self.plan.evaluation.parts(self.plan.data.selection.images);
+        let (items, all) = (self.sweep.size() - REFERENCES, self.sweep.pairs());
+        let pairs = |quantile_ppm: Option<u32>| match quantile_ppm {
+            Some(ppm) => {
+                let kept = (f64::from(ppm) / 1e6 * items.saturating_sub(1) as f64).ceil();
+                (all as f64 * (kept / items.max(1) as f64).powi(2)).round() as u64
+            }
+            None => all,
+        };
+        let of = |part: &Part| match part {
+            Part::Pairs(Pairs::Below { quantile_ppm }) => parts * pairs(*quantile_ppm),
+            Part::Pairs(Pairs::MostPromising { configs }) => parts * (*configs).min(all),
+            Part::Subsets(Subsets { configs, .. }) => parts * configs,
+        };
+        singles + self.parts.iter().map(of).sum::<u64>()
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {

@@ -36,7 +36,8 @@ impl Uncertain {
         if all > history.settled() {
             return Some(Step::Propose(Proposal::Wait));
         }
-        let proposed = all - self.before;
+        let mode = history.plan().evaluation.references();
+        let proposed = (all - self.before) / mode.parts(context.images.len).max(1);
         let count = self.subsets.configs.saturating_sub(proposed).min(BATCH);
         if count == 0 {
             return None;
@@ -51,8 +52,9 @@ impl Uncertain {
         let (searched, context) = (self.searched.clone(), context.clone());
         Some(Step::Think(Box::new(move || match choice.make() {
             Ok(subsets) => {
-                let trial = |levels: Vec<u8>| context.whole_trial(searched.assigned(&levels));
-                Proposal::Trials(Batch { context: None, trials: subsets.into_iter().map(trial).collect() })
+                let configs: Vec<_> = subsets.iter().map(|levels| searched.assigned(levels)).collect();
+                let trials = configs.iter().flat_map(|config| context.trials(config, mode)).collect();
+                Proposal::Trials(Batch { context: None, trials })
             }
             Err(reason) => Proposal::Failed(reason),
         })))
@@ -84,7 +86,8 @@ impl Choice {
             levels
         });
         let pool: Vec<Vec<u8>> = pool.collect();
-        let chosen = most_informative(&self.measured, &pool, self.count as usize).map_err(|error| error.to_string())?;
+        let chosen = most_informative(&self.measured, &pool, self.count as usize)
+            .map_err(|error| error.to_string())?;
         Ok(chosen.into_iter().map(|index| pool[index].clone()).collect())
     }
 }

@@ -50,7 +50,8 @@ impl Searcher for Verify {
             return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
         };
         let context = history.plan().report_context(artifact);
-        let trials = self.configs(history).into_iter().map(|config| context.whole_trial(config)).collect();
+        let mode = history.plan().evaluation.references();
+        let trials = self.configs(history).iter().flat_map(|config| context.trials(config, mode)).collect();
         Step::Propose(Proposal::Trials(Batch { context: Some(context), trials }))
     }
 }

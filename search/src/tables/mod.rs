@@ -17,8 +17,8 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 pub(crate) use indicators::point_name;
 pub use indicators::{IndicatorLayer, Indicators};
 pub use layers::{PairwiseLayer, PairwiseLayers};
-pub use results::{ResultsError, from_csv, from_report};
 pub use limpq_layers::{LimpqLayer, LimpqLayers};
+pub use results::{ResultsError, from_csv, from_report};
 
 /// Which operation counts of a published table are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

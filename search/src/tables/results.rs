@@ -20,7 +20,9 @@ pub enum ResultsError {
     #[error("the results cannot be read: {0}")]
     Malformed(String),
     /// Written by another version.
-    #[error("the results have format {found}, this program reads {known}; write them again with this version")]
+    #[error(
+        "the results have format {found}, this program reads {known}; write them again with this version"
+    )]
     Format {
         /// Its version.
         found: String,
@@ -207,7 +209,10 @@ fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
                 "activation" => Some(PointKind::Activation),
                 _ => None,
             },
-            changes: cell(changes).split_whitespace().map(|text| change(text, number)).collect::<Result<_, _>>()?,
+            changes: cell(changes)
+                .split_whitespace()
+                .map(|text| change(text, number))
+                .collect::<Result<_, _>>()?,
             loss: interval(loss.map(cell), scale, number)?,
         });
     }
@@ -222,7 +227,9 @@ fn bits(text: &str, line: u64) -> Result<Bits, ResultsError> {
 fn change(text: &str, line: u64) -> Result<(String, Bits), ResultsError> {
     match text.rsplit_once('=') {
         Some((point, width)) => Ok((point.to_owned(), bits(width, line)?)),
-        None => Err(ResultsError::Cell { line, what: "change such as `conv.weight=4`", value: text.to_owned() }),
+        None => {
+            Err(ResultsError::Cell { line, what: "change such as `conv.weight=4`", value: text.to_owned() })
+        }
     }
 }
 

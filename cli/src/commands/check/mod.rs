@@ -40,7 +40,9 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
         }));
     }
     let mut fields = description(&prepared, macs);
-    fields.extend(forecast.iter().zip(&plan.stages).map(|(stage, planned)| (stage.stage, described(stage, planned))));
+    fields.extend(
+        forecast.iter().zip(&plan.stages).map(|(stage, planned)| (stage.stage, described(stage, planned))),
+    );
     fields.extend(totals(plan, &forecast, macs));
     fields.push(("time", time(plan, &forecast, rate)?));
     show::data(&show::fields(&fields))

@@ -46,7 +46,8 @@ pub(super) fn images_per_second(prepared: &Prepared) -> Result<f64, Failure> {
 
 fn evaluator(prepared: &Prepared) -> Result<Evaluator, Failure> {
     let plan = &prepared.plan;
-    let bytes = |digest: &Digest| prepared.artifacts.get(digest).map(|bytes| bytes.as_slice()).unwrap_or_default();
+    let bytes =
+        |digest: &Digest| prepared.artifacts.get(digest).map(|bytes| bytes.as_slice()).unwrap_or_default();
     let model = Model::from_bytes(bytes(&plan.model))?;
     let images = Arc::new(Images::from_bytes(bytes(&plan.data.selection.digest))?);
     let spec = spec(plan);

@@ -43,7 +43,11 @@ fn expected() -> ExperimentSpec {
             baseline: Bits::new(8).unwrap(),
         },
         evaluation: EvaluationMode::default(),
-        stages: vec![StageSpec::Sensitivity(SensitivitySpec { single: Single::All, pairwise: None, multi: None })],
+        stages: vec![StageSpec::Sensitivity(SensitivitySpec {
+            single: Single::All,
+            pairwise: None,
+            multi: None,
+        })],
     }
 }
 

@@ -58,13 +58,13 @@ impl Searcher for Search {
             tried,
             searched: self.searched.clone(),
             limits: limits.0,
-            left: self.plan.trials.saturating_sub(proposed),
+            left: self.plan.trials.saturating_sub(own.configs().len() as u64),
             plan: self.plan.clone(),
         };
-        let context = history.plan().context(artifact);
+        let (context, mode) = (history.plan().context(artifact), history.plan().evaluation.references());
         Step::Think(Box::new(move || match round.outlook() {
-            Ok(Outlook::Measure(trials)) => {
-                let trials = trials.into_iter().map(|config| context.whole_trial(config)).collect();
+            Ok(Outlook::Measure(configs)) => {
+                let trials = configs.iter().flat_map(|config| context.trials(config, mode)).collect();
                 Proposal::Trials(Batch { context: Some(context), trials })
             }
             Ok(Outlook::Over(selection)) => Proposal::Selected(Box::new(selection)),

@@ -16,9 +16,6 @@ use crate::solve::{Candidate, Limit, Problem};
 /// Configs that a finished search keeps.
 const TOP_KEPT: usize = 32;
 
-/// Solutions asked for, for each that may be measured in a round.
-const POOL: usize = 4;
-
 /// A search is over after so many rounds without a better config, unless the predictor expects one.
 const PATIENCE_ROUNDS: u64 = 2;
 
@@ -61,7 +58,8 @@ impl Round {
     ///
     /// Errors: why there can be no search: no measurements, or limits that nothing keeps.
     pub(super) fn outlook(self) -> Result<Outlook, String> {
-        let method = self.plan.predictor.parse().map_err(|error: predict::UnknownMethod| error.to_string())?;
+        let method =
+            self.plan.predictor.parse().map_err(|error: predict::UnknownMethod| error.to_string())?;
         let predictor = predict::fit(method, &self.measured).map_err(|error| error.to_string())?;
         let problem = Problem {
             space: self.searched.space.clone(),
@@ -115,7 +113,8 @@ impl Round {
 
     /// Rounds of this search since it measured the best config that it knows; all of them if that came from elsewhere.
     fn rounds_since_best(&self, known: &[Known], best: f64) -> u64 {
-        let is_best = |levels: &Vec<u8>| known.iter().any(|known| known.loss <= best && known.levels == *levels);
+        let is_best =
+            |levels: &Vec<u8>| known.iter().any(|known| known.loss <= best && known.levels == *levels);
         let since = match self.tried.iter().position(is_best) {
             Some(position) => self.tried.len() - position - 1,
             None => self.tried.len(),
