@@ -79,8 +79,12 @@ fn main() {
     let descending = median_ms(9, || {
         std::hint::black_box(greedy.descend(&space.reference()));
     });
+    let exchanging = median_ms(5, || {
+        std::hint::black_box(greedy.descend_and_exchange(&space.reference()));
+    });
     eprintln!("10000 evaluations of forms alone     {evaluating:8.2} ms");
     eprintln!("NSGA-II, 100 generations of 100       {searching:8.2} ms");
     eprintln!("the same with greedy repair           {repairing:8.2} ms");
     eprintln!("one greedy descent from the reference {descending:8.2} ms");
+    eprintln!("the same with exchanges               {exchanging:8.2} ms");
 }

@@ -94,10 +94,10 @@ fn golden_the_published_setting_is_not_worse_than_published() {
     }
 }
 
-/// Greedy descents for mixtures of the two objectives.
+/// Greedy descents with exchanges for mixtures of the two objectives.
 fn descents(case: &SearchCase) -> Vec<Vec<u8>> {
     let reference = case.space.reference();
-    let descend = |weight: f64| Greedy::new(&case.weighted(weight)).descend(&reference).levels;
+    let descend = |weight: f64| Greedy::new(&case.weighted(weight)).descend_and_exchange(&reference).levels;
     [0.0, 0.25, 0.5, 0.75, 1.0].map(descend).to_vec()
 }
 
@@ -134,7 +134,7 @@ fn golden_greedy_starts_bring_nearly_all_of_the_exact_hypervolume() {
             "{}: {alone:.4} of the hypervolume from greedy starts, {repaired:.4} with repair",
             case.name
         );
-        assert!(alone >= 0.93 && repaired >= 0.98, "{}: {alone}, {repaired}", case.name);
+        assert!(alone >= 0.95 && repaired >= 0.98, "{}: {alone}, {repaired}", case.name);
     }
 }
 
@@ -142,12 +142,16 @@ fn golden_greedy_starts_bring_nearly_all_of_the_exact_hypervolume() {
 fn golden_greedy_descents_are_near_the_optimum() {
     for case in search_cases() {
         for objective in 0..2 {
-            let descent = Greedy::new(&case.weighted(objective as f64)).descend(&case.space.reference());
-            let ratio = descent.objective / case.least[objective];
-            eprintln!("{} f{}: greedy at {ratio:.4} of the optimum", case.name, objective + 1);
-            assert_eq!(descent.violation, 0.0, "{}", case.name);
+            let greedy = Greedy::new(&case.weighted(objective as f64));
+            let reference = case.space.reference();
+            let descents = [greedy.descend(&reference), greedy.descend_and_exchange(&reference)];
+            let ratios = [0, 1].map(|index| descents[index].objective / case.least[objective]);
+            eprintln!("{} f{}: greedy at {ratios:.4?} of the optimum", case.name, objective + 1);
             // What was found when this was written, with some room.
-            assert!((1.0 - 1e-6..1.08).contains(&ratio), "{}: {ratio}", case.name);
+            for (descent, (ratio, most)) in descents.iter().zip(ratios.iter().zip([1.08, 1.07])) {
+                assert_eq!(descent.violation, 0.0, "{}", case.name);
+                assert!((1.0 - 1e-6..most).contains(ratio), "{}: {ratio}", case.name);
+            }
         }
     }
 }

@@ -110,7 +110,7 @@ proptest! {
         let problem = problem(seed, tightness);
         let mut levels = problem.space.reference();
 
-        let descent = Greedy::new(&problem).descend(&levels);
+        let descent = Greedy::new(&problem).descend_and_exchange(&levels);
 
         let near = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1.0 + b.abs());
         for step in &descent.steps {
@@ -140,6 +140,25 @@ proptest! {
         for changed in changes(&problem, &descent.levels) {
             let better = problem.objective.value(&problem.space, &changed) < descent.objective - 1e-9;
             prop_assert!(!better || !holds(&problem, &changed), "{:?} is better than {:?}", changed, descent.levels);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_two_changes_are_better_than_the_end_of_exchanges(seed in any::<u64>(), tightness in 0.0..1.0) {
+        let problem = problem(seed, tightness);
+        let greedy = Greedy::new(&problem);
+
+        let descent = greedy.descend_and_exchange(&problem.space.reference());
+
+        prop_assert!(holds(&problem, &descent.levels));
+        prop_assert!(descent.objective <= greedy.descend(&problem.space.reference()).objective);
+        for first in changes(&problem, &descent.levels).iter().filter(|levels| holds(&problem, levels)) {
+            for second in changes(&problem, first).iter().filter(|levels| holds(&problem, levels)) {
+                let value = problem.objective.value(&problem.space, second);
+                prop_assert!(value >= descent.objective - 1e-9, "{:?} is better than {:?}", second, descent.levels);
+            }
         }
     }
 }
