@@ -137,7 +137,7 @@ const LISTED_MAX: f64 = 20_000.0;
 const FIRST_ROUND: f64 = 2_000.0;
 const ROUND_FACTOR: f64 = 8.0;
 /// Thresholds that are tried before a part is split.
-const ROUNDS_MAX: u32 = 3;
+const ROUNDS_MAX: u32 = 2;
 /// The share of its choices that a part must lose for its prices to be found anew.
 const WORTH_RELAXING: f64 = 0.8;
 

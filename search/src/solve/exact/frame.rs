@@ -52,11 +52,15 @@ impl Frame {
                 fits(at - 1)
             })?;
             if fitting.choice.len() == part.choice.len() {
-                return Some(frame.sorted());
+                return Some(frame.narrowed().sorted());
             }
             part = fitting;
         }
+<<<<<<< HEAD
         Some(Self::of(compiled, &part, prices, threshold).sorted())
+=======
+        Some(Self::of(compiled, &part, judges, threshold).narrowed().sorted())
+>>>>>>> a317270 (Stop relaxing when better prices would hardly drop more)
     }
 
     /// What a choice of the part takes.
@@ -109,6 +113,29 @@ impl Frame {
             room[used - 1] = -(part.count.0 as f64) - least[used - 1];
         }
         Self { part: part.clone(), width, takes, room, bounds }
+    }
+
+    /// Leaves out budgets that no assignment can pass, but for the first.
+    fn narrowed(self) -> Self {
+        let mut most = vec![0.0; self.width];
+        let mut group_most = vec![0.0; self.width];
+        for group in 0..self.part.groups() {
+            group_most.fill(0.0_f64);
+            for at in self.part.start[group]..self.part.start[group + 1] {
+                group_most.iter_mut().zip(self.taken(at)).for_each(|(most, takes)| *most = most.max(*takes));
+            }
+            most.iter_mut().zip(&group_most).for_each(|(sum, most)| *sum += most);
+        }
+        let kept: Vec<usize> = (0..self.width).filter(|at| *at == 0 || most[*at] > self.room[*at]).collect();
+        let width = kept.len().next_multiple_of(LANES);
+        let mut takes = vec![0.0; self.part.choice.len() * width];
+        for (at, line) in takes.chunks_exact_mut(width).enumerate() {
+            line.iter_mut().zip(&kept).for_each(|(takes, budget)| *takes = self.taken(at)[*budget]);
+        }
+        let mut room = vec![f64::INFINITY; width];
+        room.iter_mut().zip(&kept).for_each(|(room, budget)| *room = self.room[*budget]);
+        let bounds = kept.iter().filter_map(|budget| self.bounds.get(*budget).copied()).collect();
+        Self { part: self.part, width, takes, room, bounds }
     }
 
     fn sorted(mut self) -> Self {

@@ -29,6 +29,8 @@ pub(crate) struct Relaxed {
 const ITERATIONS_MAX: usize = 40;
 /// The gap, as a share of the range of values, at which prices are good enough.
 const GAP: f64 = 1e-8;
+/// The share of what is missing to `enough` at which better prices would hardly drop more.
+const WORTHWHILE: f64 = 0.01;
 
 /// Finds prices for a part; stops early when its bound passes `enough`.
 pub(crate) fn relax(compiled: &Compiled, part: &Part, enough: f64) -> Relaxed {
@@ -47,7 +49,8 @@ pub(crate) fn relax(compiled: &Compiled, part: &Part, enough: f64) -> Relaxed {
             (best.bound, best.multipliers) = (bound, multipliers);
         }
         gap = system.gap().min(gap);
-        if gap < GAP * system.range || best.bound > enough || !system.step() {
+        let spare = (enough - best.bound).min(f64::MAX);
+        if gap < (GAP * system.range).max(if enough.is_finite() { WORTHWHILE * spare } else { 0.0 }) || best.bound > enough || !system.step() {
             break;
         }
     }
