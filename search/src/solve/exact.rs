@@ -16,11 +16,13 @@ use crate::cost::Cost;
 mod best;
 mod dense;
 mod enumerate;
+mod feasible;
 mod frame;
 mod infeasible;
 mod local;
 mod messages;
 mod part;
+mod point;
 mod primal;
 mod quadratic;
 mod relaxation;
@@ -28,7 +30,8 @@ mod split;
 
 use best::Best;
 use enumerate::{Nodes, enumerate};
-use frame::Frame;
+use feasible::Feasible;
+use frame::{Frame, Judges};
 use part::Part;
 use relaxation::{Relaxed, relax};
 
@@ -102,22 +105,14 @@ pub(crate) fn exact_from(
 ) -> Result<Solution, SolveError> {
     let wanted = options.best.max(1);
     let compiled = compile(problem, wanted)?;
-    let mut tree = Tree {
-        compiled: &compiled,
-        best: Best::new(wanted),
-        nodes: Nodes { used: 0, most: options.nodes_max },
-        open: BinaryHeap::new(),
-        opened: 0,
-    };
+    let nodes = Nodes { used: 0, most: options.nodes_max };
+    let mut tree = Tree::new(&compiled, Best::new(wanted), nodes);
     for choices in known.iter().filter_map(|levels| compiled.choices_of(levels)) {
         if best::keeps(&compiled, &choices) {
             tree.best.offer(best::objective(&compiled, &choices), &choices);
         }
     }
-    let bound = match compiled.pairs.is_empty() {
-        true => tree.search(),
-        false => quadratic::search(&compiled, &mut tree.best, &mut tree.nodes),
-    };
+    let bound = tree.begin();
     let found = tree.best.found();
     if found.is_empty() {
         return Err(match tree.nodes.are_spent() {
@@ -147,6 +142,8 @@ struct Tree<'a> {
     nodes: Nodes,
     open: BinaryHeap<Open>,
     opened: usize,
+    /// Weighted sums of rows that choices are judged by.
+    surrogates: Vec<Vec<f64>>,
 }
 
 /// A part in the queue: the least bound first, then the one that was opened first.
@@ -175,13 +172,37 @@ impl PartialEq for Open {
 
 impl Eq for Open {}
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    fn new(compiled: &'a Compiled, best: Best, nodes: Nodes) -> Self {
+        Self { compiled, best, nodes, open: BinaryHeap::new(), opened: 0, surrogates: Vec::new() }
+    }
+
+    /// Searches from an assignment that keeps the limits, if there is any; returns the bound.
+    fn begin(&mut self) -> f64 {
+        let whole = Part::whole(self.compiled);
+        let relaxed = relax(self.compiled, &whole, f64::INFINITY);
+        primal::round(self.compiled, &whole, &relaxed, &mut self.best);
+        if self.best.found().is_empty() {
+            match feasible::find(self.compiled, &mut self.nodes) {
+                Feasible::Found(choices) => {
+                    self.best.offer(best::objective(self.compiled, &choices), &choices)
+                }
+                Feasible::Never | Feasible::Unknown => return f64::NEG_INFINITY,
+            }
+        }
+        if !self.compiled.pairs.is_empty() {
+            return quadratic::search(self.compiled, &mut self.best, &mut self.nodes);
+        }
+        self.surrogates = feasible::surrogates(self.compiled, &whole, &relaxed.multipliers.rows);
+        self.search()
+    }
+
     /// Searches until nothing can beat the best ones or the nodes are spent; returns the bound.
     fn search(&mut self) -> f64 {
         let whole = Part::whole(self.compiled);
         self.push(whole);
         while let Some(Open { part, .. }) = self.open.pop() {
-            if part.bound >= self.best.to_beat() {
+            if part.bound >= self.best.to_beat() || self.best.is_enough() {
                 break;
             }
             if self.nodes.are_spent() {
@@ -227,9 +248,14 @@ impl Tree<'_> {
             if relaxed.bound >= self.best.to_beat() {
                 return None;
             }
-            primal::improve(self.compiled, &part, &relaxed, &mut self.best);
+            primal::round(self.compiled, &part, &relaxed, &mut self.best);
             let prices = split::family(&relaxed.multipliers);
-            let frame = Frame::new(self.compiled, &part, &prices, self.best.to_beat())?;
+            let judges = Judges { prices, surrogates: self.surrogates.clone() };
+            let mut frame = Frame::new(self.compiled, &part, &judges, self.best.to_beat())?;
+            if self.opened == 1 && frame.estimate(frame.room[0]) > LISTED_MAX {
+                primal::exchange(self.compiled, &frame.part, &mut self.best);
+                frame = Frame::new(self.compiled, &frame.part, &judges, self.best.to_beat())?;
+            }
             let left = frame.part.choice.len();
             if left == frame.part.groups() || left as f64 > WORTH_RELAXING * part.choice.len() as f64 {
                 // The shares belong to the part before choices were dropped.

@@ -67,6 +67,20 @@ impl Compiled {
         &self.cost[choice * self.rows()..(choice + 1) * self.rows()]
     }
 
+    /// The problem of minimising one row within the first `rows` rows.
+    pub(crate) fn row_alone(&self, row: usize, rows: usize) -> Self {
+        let choices = 0..self.value.len();
+        Self {
+            constant: 0.0,
+            value: choices.clone().map(|choice| self.costs(choice)[row]).collect(),
+            cost: choices.flat_map(|choice| self.costs(choice)[..rows].iter().copied()).collect(),
+            at_most: self.at_most[..rows].to_vec(),
+            table: Vec::new(),
+            pairs: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The assignment that a choice per group stands for.
     pub(crate) fn assignment(&self, choices: &[usize]) -> Vec<u8> {
         let mut levels = vec![0; self.members.iter().map(Vec::len).sum()];

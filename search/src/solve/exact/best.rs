@@ -14,19 +14,32 @@ pub(crate) struct Found {
 pub(crate) struct Best {
     wanted: usize,
     found: Vec<Found>,
+    /// Nothing above this is wanted.
+    ceiling: f64,
+    /// Whether anything below the ceiling will do.
+    any: bool,
 }
 
 impl Best {
     pub(crate) fn new(wanted: usize) -> Self {
-        Self { wanted, found: Vec::with_capacity(wanted + 1) }
+        Self { wanted, found: Vec::with_capacity(wanted + 1), ceiling: f64::INFINITY, any: false }
     }
 
-    /// What has to be beaten: the worst of the kept ones once all are there, infinity before.
+    /// Any one with an objective of at most `ceiling`.
+    pub(crate) fn first_within(ceiling: f64) -> Self {
+        Self { ceiling: ceiling.next_up(), any: true, ..Self::new(1) }
+    }
+
+    /// Whether nothing better is wanted.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.any && !self.found.is_empty()
+    }
+
+    /// What has to be beaten: the worst of the kept ones once all are there, the ceiling before.
     pub(crate) fn to_beat(&self) -> f64 {
-        if self.found.len() < self.wanted {
-            f64::INFINITY
-        } else {
-            self.found.last().map_or(f64::INFINITY, |found| found.objective)
+        match self.found.last() {
+            Some(last) if self.found.len() == self.wanted => last.objective,
+            _ => self.ceiling,
         }
     }
 

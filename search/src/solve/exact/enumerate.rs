@@ -83,7 +83,7 @@ impl Walk<'_> {
         };
         let (compiled, frame, width) = (self.compiled, self.frame, self.frame.width);
         for at in frame.part.start[group]..frame.part.start[group + 1] {
-            if self.nodes.are_spent() {
+            if self.nodes.are_spent() || self.best.is_enough() {
                 return false;
             }
             self.nodes.used += 1;

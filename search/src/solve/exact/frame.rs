@@ -16,6 +16,15 @@ const PASSES_MAX: usize = 6;
 /// Resolution of the estimate.
 const BINS: usize = 64;
 
+/// What choices are judged by.
+#[derive(Clone, Debug)]
+pub(crate) struct Judges {
+    /// Prices for the bound, the best ones first.
+    pub(crate) prices: Vec<Multipliers>,
+    /// Weighted sums of rows, as weights by row.
+    pub(crate) surrogates: Vec<Vec<f64>>,
+}
+
 /// A part whose choices may each be part of an assignment below the threshold.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -33,15 +42,10 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// Drops what can't be below `threshold` at any of the prices; none if nothing is left.
-    pub(crate) fn new(
-        compiled: &Compiled,
-        part: &Part,
-        prices: &[Multipliers],
-        threshold: f64,
-    ) -> Option<Self> {
+    pub(crate) fn new(compiled: &Compiled, part: &Part, judges: &Judges, threshold: f64) -> Option<Self> {
         let mut part = part.clone();
         for _ in 0..PASSES_MAX {
-            let frame = Self::of(compiled, &part, prices, threshold);
+            let frame = Self::of(compiled, &part, judges, threshold);
             if frame.room.iter().any(|room| *room < 0.0) {
                 return None;
             }
@@ -57,10 +61,14 @@ impl Frame {
             part = fitting;
         }
 <<<<<<< HEAD
+<<<<<<< HEAD
         Some(Self::of(compiled, &part, prices, threshold).sorted())
 =======
         Some(Self::of(compiled, &part, judges, threshold).narrowed().sorted())
 >>>>>>> a317270 (Stop relaxing when better prices would hardly drop more)
+=======
+        Some(Self::of(compiled, &part, judges, threshold).sorted())
+>>>>>>> e2304fc (Look for any assignment by the row that is hardest to keep)
     }
 
     /// What a choice of the part takes.
@@ -68,9 +76,14 @@ impl Frame {
         &self.takes[at * self.width..(at + 1) * self.width]
     }
 
-    fn of(compiled: &Compiled, part: &Part, prices: &[Multipliers], threshold: f64) -> Self {
+    fn of(compiled: &Compiled, part: &Part, judges: &Judges, threshold: f64) -> Self {
         let counted = !compiled.table.is_empty();
-        let used = prices.len() + compiled.rows() + if counted { 2 } else { 0 };
+        let Judges { prices, surrogates } = judges;
+        let rows_end = prices.len() + compiled.rows();
+        let used = rows_end + surrogates.len() + if counted { 2 } else { 0 };
+        let weighted = |weights: &[f64], costs: &[f64]| {
+            weights.iter().zip(costs).map(|(weight, cost)| weight * cost).sum()
+        };
         let width = used.next_multiple_of(LANES);
         let mut takes = vec![0.0; part.choice.len() * width];
         let changes = |choice: usize| compiled.changed[choice] as f64;
@@ -79,6 +92,9 @@ impl Frame {
                 *takes = price.priced(compiled, *choice);
             }
             takes[prices.len()..][..compiled.rows()].copy_from_slice(compiled.costs(*choice));
+            for (takes, weights) in takes[rows_end..].iter_mut().zip(surrogates) {
+                *takes = weighted(weights, compiled.costs(*choice));
+            }
             if counted {
                 takes[used - 2] = changes(*choice);
                 takes[used - 1] = -changes(*choice);
@@ -107,6 +123,11 @@ impl Frame {
         for row in 0..compiled.rows() {
             let most = compiled.at_most[row];
             room[prices.len() + row] = most + rounding(most) - least[prices.len() + row];
+        }
+        for (at, weights) in surrogates.iter().enumerate() {
+            let most: f64 = weighted(weights, &compiled.at_most);
+            let total: f64 = weights.iter().sum();
+            room[rows_end + at] = most + (1.0 + total) * rounding(most) - least[rows_end + at];
         }
         if counted {
             room[used - 2] = part.count.1 as f64 - least[used - 2];
