@@ -9,6 +9,7 @@
 
 pub mod cost;
 pub mod design;
+pub mod demotion;
 pub mod form;
 pub mod front;
 mod limits;
@@ -17,6 +18,9 @@ pub mod measurements;
 pub mod offline;
 pub mod predict;
 mod searched;
+mod prepare;
+mod sensitivity;
+pub mod set_search;
 pub mod solve;
 pub mod space;
 mod stages;
