@@ -7,6 +7,8 @@
 //! Underneath lie the methods themselves, which know nothing of trials: [`predict`] fits [`measurements`], [`cost`]
 //! prices assignments of a [`space`], and [`solve`] finds the best within limits; both speak in [`form`]s.
 
+mod adaptive;
+pub mod amp;
 pub mod cost;
 pub mod design;
 pub mod demotion;
