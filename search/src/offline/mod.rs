@@ -5,15 +5,22 @@
 
 mod answer;
 mod indicators;
+mod layers;
+mod measured;
 mod question;
+mod recast;
 mod solve;
 
 pub use answer::{
     ANSWER_FORMAT, Answer, BitConfig, CostValue, Found, FrontEntry, PredictedLoss, Price, Proof,
 };
 pub use indicators::{IndicatorSearch, of_indicators};
+pub use layers::{LayersFile, NetworkFile};
+pub use measured::{MeasuredSearch, described, of_measurements};
 pub use question::{Predict, Question, Wanted};
 pub use solve::{Method, SolveOptions, answer};
+
+use bitloop_core::bits::Bits;
 
 use crate::cost::CostError;
 use crate::solve::SolveError;
@@ -41,6 +48,38 @@ pub enum OfflineError {
         /// What it may be.
         expected: &'static str,
     },
+    /// The file of layers has no form that is known, or is damaged.
+    #[error("the file of layers cannot be used: {0}")]
+    Layers(String),
+    /// A searched point has no measurements.
+    #[error("the point `{point}` was not measured; leave it out, or measure it")]
+    NotMeasured {
+        /// The point.
+        point: String,
+    },
+    /// A width is not between two that were measured.
+    #[error("{bits} bits of `{point}` were not measured and are not between widths that were: {measured}")]
+    OutsideOfMeasured {
+        /// The point.
+        point: String,
+        /// The width.
+        bits: Bits,
+        /// The measured widths.
+        measured: String,
+    },
+    /// The widths leave out the reference's.
+    #[error(
+        "{reference} bits of `{point}` are the reference that losses are counted from; search that width too"
+    )]
+    WithoutReference {
+        /// The point.
+        point: String,
+        /// Its width in the reference.
+        reference: Bits,
+    },
+    /// No measured point is of the kinds that are to be searched.
+    #[error("no measured point is of the kind that is to be searched")]
+    NothingToSearch,
     /// A cost is limited twice.
     #[error("{0} is limited twice; keep the tighter limit")]
     LimitedTwice(String),

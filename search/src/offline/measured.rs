@@ -1,0 +1,108 @@
+use bitloop_core::bits::Bits;
+use bitloop_core::graph::PointKind;
+
+use super::recast::{measured_levels, recast};
+use super::{LayersFile, OfflineError, Question, Wanted};
+use crate::cost::Table;
+use crate::measurements::{Measurements, Metric};
+use crate::predict::Predictor;
+use crate::solve::Problem;
+use crate::space::{Space, Variable};
+use crate::tables::Counts;
+
+/// What is searched for among measured points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredSearch {
+    /// The kinds of points that are searched; others stay at their reference.
+    pub kinds: Vec<PointKind>,
+    /// Their widths; those that were measured if empty.
+    pub bits: Vec<Bits>,
+    /// Which operation counts of a published table are used.
+    pub counts: Counts,
+    /// Costs that were measured elsewhere.
+    pub tables: Vec<Table>,
+    /// Limits and what is told.
+    pub wanted: Wanted,
+}
+
+/// Makes the problem of the least predicted loss within limits.
+///
+/// Errors: `Layers` if the file is no table of these points; `NotMeasured`, `OutsideOfMeasured`, `WithoutReference` for
+/// widths that no prediction holds for; `Cost` for unknown costs; `NothingToSearch`; `LimitedTwice`; `Range`.
+pub fn of_measurements(
+    measurements: &Measurements,
+    predictor: Box<dyn Predictor>,
+    layers: &LayersFile,
+    search: &MeasuredSearch,
+) -> Result<Question, OfflineError> {
+    let from = measurements.space.clone();
+    let space = searched(&from, search)?;
+    let objective = recast(&predictor.form(), &from, &space)?;
+    let mut wanted = search.wanted.clone();
+    let mut told = vec!["bops_g", "size_mib"];
+    if matches!(layers, LayersFile::Network(_)) {
+        told.push("peak_activation_kib");
+    }
+    wanted.told.extend(told.into_iter().map(str::to_owned));
+    wanted.told.extend(search.tables.iter().map(|table| table.name().to_owned()));
+    let subject = layers.subject(search.counts, &space)?.with_tables(search.tables.clone());
+    let costs = wanted.costs(&subject)?;
+    let mut notes = predictor.notes().to_vec();
+    notes.extend(interpolated(&from, &space));
+    let to = space.clone();
+    Ok(Question {
+        problem: Problem { space, objective, limits: costs.limits },
+        told: costs.told,
+        front: costs.front,
+        objective: format!("predicted {}", described(measurements.metric)),
+        predict: Some(Box::new(move |levels| {
+            measured_levels(&from, &to, levels).map(|levels| predictor.predict(&levels))
+        })),
+        notes,
+    })
+}
+
+fn searched(from: &Space, search: &MeasuredSearch) -> Result<Space, OfflineError> {
+    let mut bits = search.bits.clone();
+    bits.sort_unstable();
+    bits.dedup();
+    let chosen = from.variables.iter().filter(|variable| search.kinds.contains(&variable.kind));
+    let variables: Vec<Variable> = chosen
+        .map(|variable| match bits.is_empty() {
+            true => variable.clone(),
+            false => Variable { widths: bits.clone(), ..variable.clone() },
+        })
+        .collect();
+    match variables.is_empty() {
+        true => Err(OfflineError::NothingToSearch),
+        false => Ok(Space { variables }),
+    }
+}
+
+/// Says which searched widths nobody measured.
+fn interpolated(from: &Space, to: &Space) -> Option<String> {
+    let unmeasured = to.variables.iter().flat_map(|variable| {
+        let measured = from.find(&variable.name).map(|at| &from.variables[at].widths);
+        variable.widths.iter().filter(move |bits| measured.is_some_and(|measured| !measured.contains(bits)))
+    });
+    let mut widths: Vec<Bits> = unmeasured.copied().collect();
+    widths.sort_unstable();
+    widths.dedup();
+    let widths: Vec<String> = widths.iter().map(ToString::to_string).collect();
+    (!widths.is_empty()).then(|| {
+        format!(
+            "nobody measured {} bits: losses there are interpolated between the measured widths, and bit configs with \
+             them have no predicted interval",
+            widths.join(", ")
+        )
+    })
+}
+
+/// A metric in words, with its unit.
+pub fn described(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Top1Points => "drop of top-1, in percentage points",
+        Metric::LossNats => "increase of the cross-entropy, in nats",
+        Metric::KlNats => "KL divergence from the float network, in nats",
+    }
+}
