@@ -7,11 +7,10 @@
 //! Underneath lie the methods themselves, which know nothing of trials: [`predict`] fits [`measurements`], [`cost`]
 //! prices assignments of a [`space`], and [`solve`] finds the best within limits; both speak in [`form`]s.
 
-mod adaptive;
 pub mod amp;
 pub mod cost;
-pub mod design;
 pub mod demotion;
+pub mod design;
 pub mod form;
 pub mod front;
 mod limits;
@@ -20,8 +19,6 @@ pub mod measurements;
 pub mod offline;
 pub mod predict;
 mod searched;
-mod prepare;
-mod sensitivity;
 pub mod set_search;
 pub mod solve;
 pub mod space;

@@ -85,6 +85,13 @@ impl Items {
         Self::sorted(space.variables.iter().enumerate().flat_map(levels))
     }
 
+    /// These items, in any order; none may stand twice.
+    pub fn of(items: impl IntoIterator<Item = Change>) -> Self {
+        let mut items: Vec<Change> = items.into_iter().collect();
+        items.sort_unstable();
+        Self::sorted(items.into_iter())
+    }
+
     /// Items that ascend by variable and level.
     fn sorted(items: impl Iterator<Item = Change>) -> Self {
         let (mut groups, mut levels) = (Vec::<Group>::new(), Vec::new());

@@ -101,8 +101,7 @@ fn interpolated(from: &Space, to: &Space) -> Option<String> {
 /// A metric in words, with its unit.
 pub fn described(metric: Metric) -> &'static str {
     match metric {
-        Metric::Top1Points => "drop of top-1, in percentage points",
-        Metric::LossNats => "increase of the cross-entropy, in nats",
-        Metric::KlNats => "KL divergence from the float network, in nats",
+        Metric::Top1Drop => "drop of top-1, in percentage points",
+        Metric::LossIncrease => "increase of the cross-entropy, in nats",
     }
 }

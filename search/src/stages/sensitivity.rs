@@ -9,7 +9,7 @@ use bitloop_core::sweep::{REFERENCES, Sweep};
 
 use super::uncertain::Uncertain;
 use super::{NOT_PREPARED, prepared};
-use crate::design::{self, Design, Item};
+use crate::design::{self, Change, Design, DesignError, Items, Promising, SubsetSizes};
 use crate::measure::{Configs, List, Measure, Next, measure};
 use crate::searched::Searched;
 use crate::{Searcher, Step};
@@ -61,33 +61,47 @@ impl Sensitivity {
     }
 
     /// Goes on to the next part; `false` if there is none.
-    fn advance(&mut self, history: &StageHistory<'_>) -> bool {
-        let Some(part) = self.parts.pop() else { return false };
+    ///
+    /// Errors: those of the designs, which a plan that was checked does not give.
+    fn advance(&mut self, history: &StageHistory<'_>) -> Result<bool, DesignError> {
+        let Some(part) = self.parts.pop() else { return Ok(false) };
         self.before += match &self.current {
             Current::List(list) => list.size(),
             Current::Uncertain(_) => 0,
         };
-        let items = self.kept(history, part);
-        let before = self.before;
+        let (items, damages): (Vec<Change>, Vec<f64>) = self.lowered(history).into_iter().unzip();
+        let items = Items::of(items);
+        let kept = |quantile_ppm: Option<u32>| match quantile_ppm {
+            Some(ppm) => items.below_quantile(&damages, f64::from(ppm) / 1e6),
+            None => Ok(items.clone()),
+        };
+        let mut configs_max = u64::MAX;
         let design: Box<dyn Design> = match part {
-            Part::Pairs(Pairs::Below { .. }) => Box::new(design::Pairs::new(&items)),
-            Part::Pairs(Pairs::MostPromising { .. }) => Box::new(design::Pairs::new(&items)),
-            Part::Subsets(Subsets { configs, points, seed, design: SubsetDesign::Random, .. }) => {
-                Box::new(design::Subsets::new(items, points, configs, seed))
+            Part::Pairs(Pairs::Below { quantile_ppm }) => Box::new(design::Pairs::new(kept(quantile_ppm)?)),
+            Part::Pairs(Pairs::MostPromising { configs }) => {
+                configs_max = configs;
+                Box::new(Promising::new(&items, &damages)?)
             }
-            Part::Subsets(subsets) => {
-                self.current =
-                    Current::Uncertain(Uncertain::new(self.searched.clone(), items, subsets, before));
-                return true;
+            Part::Subsets(subsets) if subsets.design == SubsetDesign::Uncertain => {
+                let items = kept(subsets.quantile_ppm)?;
+                let searched = self.searched.clone();
+                self.current = Current::Uncertain(Uncertain::new(searched, items, subsets, self.before));
+                return Ok(true);
+            }
+            Part::Subsets(Subsets { configs, points: [min, max], seed, quantile_ppm, .. }) => {
+                let sizes = SubsetSizes { min, max, step: 1 };
+                Box::new(design::Subsets::new(kept(quantile_ppm)?, sizes, configs, seed)?)
             }
         };
-        let configs = Box::new(Designed { design, searched: self.searched.clone() });
-        self.current = Current::List(measure(&self.plan, List { configs, references: 0, before }));
-        true
+        let size = design.len().min(configs_max);
+        let configs = Box::new(Designed { design, size, searched: self.searched.clone() });
+        let list = List { configs, references: 0, before: self.before };
+        self.current = Current::List(measure(&self.plan, list));
+        Ok(true)
     }
 
-    /// What takes part in company: variables with levels, ascending.
-    fn kept(&self, history: &StageHistory<'_>, part: Part) -> Vec<Item> {
+    /// What every item that could be measured does alone, ascending by item.
+    fn lowered(&self, history: &StageHistory<'_>) -> Vec<(Change, f64)> {
         let evaluations = history.evaluations(history.stage(), self.plan.evaluation);
         let lowered = (REFERENCES..self.sweep.size()).filter_map(|index| {
             let config = self.sweep.config(index);
@@ -95,40 +109,27 @@ impl Sensitivity {
             let damage = evaluations.row(&config).measured()?.loss_by(Metric::Top1Drop).value;
             Some((item, damage))
         });
-        let mut lowered: Vec<(Item, f64)> = lowered.collect();
-        let quantile_ppm = match part {
-            Part::Pairs(Pairs::Below { quantile_ppm }) | Part::Subsets(Subsets { quantile_ppm, .. }) => {
-                quantile_ppm
-            }
-            Part::Pairs(Pairs::MostPromising { .. }) => None,
-        };
-        if let Some(ppm) = quantile_ppm {
-            let mut damages: Vec<f64> = lowered.iter().map(|l| l.1).collect();
-            damages.sort_by(f64::total_cmp);
-            let at = f64::from(ppm) / 1e6 * (damages.len() as f64 - 1.0);
-            let (i, t) = (at.floor() as usize, at.fract());
-            let q = damages[i] + t * (damages.get(i + 1).copied().unwrap_or(damages[i]) - damages[i]);
-            lowered.retain(|l| l.1 < q);
-        }
-        let mut items: Vec<Item> = lowered.into_iter().map(|(item, _)| item).collect();
-        items.sort_unstable();
-        items
+        let mut lowered: Vec<(Change, f64)> = lowered.collect();
+        lowered.sort_by_key(|(item, _)| *item);
+        lowered
     }
 }
 
 /// A design's configs.
 struct Designed {
     design: Box<dyn Design>,
+    /// How many of them.
+    size: u64,
     searched: Searched,
 }
 
 impl Configs for Designed {
     fn size(&self) -> u64 {
-        self.design.len()
+        self.size
     }
 
     fn config(&self, index: u64) -> BitConfig {
-        self.searched.config(&self.design.get(index))
+        self.searched.config(&self.design.get(index).unwrap_or_default())
     }
 }
 
@@ -178,8 +179,10 @@ impl Searcher for Sensitivity {
                     }
                 }
             }
-            if !self.advance(history) {
-                return Step::Propose(Proposal::Finished);
+            match self.advance(history) {
+                Ok(true) => {}
+                Ok(false) => return Step::Propose(Proposal::Finished),
+                Err(error) => return Step::Propose(Proposal::Failed(error.to_string())),
             }
         }
     }

@@ -5,7 +5,7 @@ use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::trial::EvaluateContext;
 
 use crate::Step;
-use crate::design::{self, Design, Item};
+use crate::design::{self, Design, Items, SubsetSizes};
 use crate::measurements::Measurements;
 use crate::predict::most_informative;
 use crate::searched::Searched;
@@ -19,14 +19,14 @@ const POOL: u64 = 32;
 /// A design that grows batch by batch. Every batch is measured on all images before the next is chosen.
 pub(super) struct Uncertain {
     searched: Searched,
-    items: Vec<Item>,
+    items: Items,
     subsets: Subsets,
     /// Trials of the stage before the first batch.
     before: u64,
 }
 
 impl Uncertain {
-    pub(super) fn new(searched: Searched, items: Vec<Item>, subsets: Subsets, before: u64) -> Self {
+    pub(super) fn new(searched: Searched, items: Items, subsets: Subsets, before: u64) -> Self {
         Self { searched, items, subsets, before }
     }
 
@@ -64,7 +64,7 @@ impl Uncertain {
 /// All that the choice of a batch depends on.
 struct Choice {
     measured: Measurements,
-    items: Vec<Item>,
+    items: Items,
     subsets: Subsets,
     /// Index of the pool's first subset in the random design.
     first: u64,
@@ -74,13 +74,15 @@ struct Choice {
 impl Choice {
     /// The batch, as assignments.
     fn make(self) -> Result<Vec<Vec<u8>>, String> {
-        let Subsets { configs, points, seed, .. } = self.subsets;
-        let random = design::Subsets::new(self.items, points, configs.saturating_mul(POOL), seed);
+        let Subsets { configs, points: [min, max], seed, .. } = self.subsets;
+        let sizes = SubsetSizes { min, max, step: 1 };
+        let random = design::Subsets::new(self.items, sizes, configs.saturating_mul(POOL), seed);
+        let random = random.map_err(|error| error.to_string())?;
         let reference = self.measured.space.reference();
         let end = random.len().min(self.first + self.count * POOL);
         let pool = (self.first..end).map(|index| {
             let mut levels = reference.clone();
-            for (variable, level) in random.get(index) {
+            for (variable, level) in random.get(index).unwrap_or_default() {
                 levels[variable as usize] = level;
             }
             levels

@@ -60,15 +60,7 @@ impl Frame {
             }
             part = fitting;
         }
-<<<<<<< HEAD
-<<<<<<< HEAD
-        Some(Self::of(compiled, &part, prices, threshold).sorted())
-=======
         Some(Self::of(compiled, &part, judges, threshold).narrowed().sorted())
->>>>>>> a317270 (Stop relaxing when better prices would hardly drop more)
-=======
-        Some(Self::of(compiled, &part, judges, threshold).sorted())
->>>>>>> e2304fc (Look for any assignment by the row that is hardest to keep)
     }
 
     /// What a choice of the part takes.

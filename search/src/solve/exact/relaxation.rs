@@ -50,7 +50,10 @@ pub(crate) fn relax(compiled: &Compiled, part: &Part, enough: f64) -> Relaxed {
         }
         gap = system.gap().min(gap);
         let spare = (enough - best.bound).min(f64::MAX);
-        if gap < (GAP * system.range).max(if enough.is_finite() { WORTHWHILE * spare } else { 0.0 }) || best.bound > enough || !system.step() {
+        if gap < (GAP * system.range).max(if enough.is_finite() { WORTHWHILE * spare } else { 0.0 })
+            || best.bound > enough
+            || !system.step()
+        {
             break;
         }
     }
