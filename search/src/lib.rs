@@ -64,7 +64,10 @@ pub fn searcher(plan: &Plan, stage: &StagePlan) -> Box<dyn Searcher> {
     match stage {
         StagePlan::Prepare => Box::new(stages::Prepare),
         StagePlan::Sensitivity { .. } => Box::new(stages::Sensitivity::new(plan, stage)),
-        StagePlan::Search(search) => Box::new(stages::Search::new(plan, search)),
+        StagePlan::Search(search) if search.method.is_limited_by_cost() => {
+            Box::new(stages::Search::new(plan, search))
+        }
+        StagePlan::Search(search) => Box::new(stages::Sets::new(plan, search)),
         StagePlan::Verify { top, uniform } => Box::new(stages::Verify::new(plan, *top, *uniform)),
     }
 }

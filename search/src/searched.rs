@@ -8,6 +8,7 @@ use bitloop_core::report::Interval;
 use bitloop_core::state::StageHistory;
 
 use crate::measurements::{Measurements, Row};
+use crate::set_search::FLOAT;
 use crate::space::{Space, Variable};
 
 /// Standard errors from the middle of a report's interval to its end.
@@ -38,7 +39,11 @@ impl Searched {
     pub(crate) fn config(&self, changes: &[(u32, u8)]) -> BitConfig {
         let choice = |(variable, level): &(u32, u8)| {
             let widths = &self.space.variables[*variable as usize].widths;
-            (self.points[*variable as usize], Choice::Bits(widths[usize::from(*level)]))
+            let choice = match *level {
+                FLOAT => Choice::Float,
+                level => Choice::Bits(widths[usize::from(level)]),
+            };
+            (self.points[*variable as usize], choice)
         };
         BitConfig::against(self.baseline, changes.iter().map(choice))
     }

@@ -97,7 +97,7 @@ pub enum SearchMethod {
     },
     /// Groups lowered in the order of their damage alone, along the complete curve.
     Amp {
-        /// Largest drop of top-1 beside the baseline, as parts per million of the images; the whole curve without one.
+        /// Largest drop of top-1 beside the float network, as parts per million of the images; no one result without it.
         drop_max_ppm: Option<u32>,
     },
 }
@@ -111,6 +111,15 @@ impl SearchMethod {
             Self::Greedy => "greedy",
             Self::Demotion { .. } => "demotion",
             Self::Amp { .. } => "amp",
+        }
+    }
+
+    /// The largest drop of top-1 that it allows, as parts per million of the images.
+    pub fn drop_max_ppm(self) -> Option<u32> {
+        match self {
+            Self::Exact | Self::Nsga2 | Self::Greedy => None,
+            Self::Demotion { drop_max_ppm } => Some(drop_max_ppm),
+            Self::Amp { drop_max_ppm } => drop_max_ppm,
         }
     }
 
@@ -153,8 +162,8 @@ pub struct SearchPlan {
     pub objective: Metric,
     /// What it may cost.
     pub limits: Vec<Limit>,
-    /// The most configs that it measures.
-    pub trials: u64,
+    /// The most configs that it measures; as many as it takes without a number.
+    pub trials: Option<u64>,
     /// Configs measured at a time, before the predictor is corrected.
     pub round: u64,
 }

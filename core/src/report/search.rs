@@ -176,13 +176,14 @@ impl<'a> Configs<'a> {
         progress: &StageProgress,
         verified: Option<&Evaluations<'_>>,
     ) -> SearchReport {
-        let evaluations = self.evaluations(progress);
+        let (evaluations, all) = (self.evaluations(progress), self.on_selection());
         let selection = match &progress.selection {
             Some(selection) => (**selection).clone(),
             None => Selection { top: best_so_far(&evaluations, plan.objective), ..Selection::default() },
         };
         let top = selection.top.iter().map(|selected| TopRow {
-            row: self.row("search", &selected.config, evaluations.reference(&selected.config)),
+            // It may have been measured by an earlier stage.
+            row: self.row("search", &selected.config, all.result(&selected.config)),
             predicted: selected.predicted,
             costs: selected.costs.clone(),
             verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
@@ -219,6 +220,14 @@ impl<'a> Configs<'a> {
     fn verify_stage(&self) -> Option<&'a StageProgress> {
         self.stages()
             .find_map(|(_, stage, progress)| matches!(stage, StagePlan::Verify { .. }).then_some(progress))
+    }
+
+    /// Everything that sweeps and searches measured.
+    fn on_selection(&self) -> Evaluations<'a> {
+        let measuring = self.stages().filter(|(_, stage, _)| stage.as_str() != "verify");
+        let keys: Vec<_> = measuring.flat_map(|(_, _, progress)| &progress.trials).copied().collect();
+        let plan = self.plan();
+        Evaluations::new(self.ledger, &keys, plan.evaluation, plan.data.selection.images)
     }
 
     fn on_report(&self, progress: &StageProgress) -> Evaluations<'a> {

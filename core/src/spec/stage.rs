@@ -60,8 +60,8 @@ pub struct SearchSpec {
     pub objective: Metric,
     /// What it may cost.
     pub limits: Vec<Limit>,
-    /// The most configs that it measures.
-    pub trials: u64,
+    /// The most configs that it measures; as many as it takes without a number.
+    pub trials: Option<u64>,
     /// Configs measured at a time, before the predictor is corrected.
     pub round: u64,
 }

@@ -136,20 +136,15 @@ fn search(place: &Place<'_>) -> Option<SearchSpec> {
         place.word(&Metric::ALL.map(|metric| (metric.as_str(), metric)))
     });
     let limits = fields.optional("constraints", Vec::new(), limits);
-    let trials = fields.optional("trials", TRIALS_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
+    let trials = fields.optional("trials", None, |place| place.integer(1..=CONFIGS_MAX).map(Some));
     let round = fields.optional("round", ROUND_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
     let (method, limits) = (method?, limits?);
     if method.is_limited_by_cost() && limits.is_empty() {
         return fields.mistake("constraints", "is missing", "add `constraints: { size_kib: 50% }`");
     }
-    Some(SearchSpec {
-        method,
-        predictor: predictor?,
-        objective: objective?,
-        limits,
-        trials: trials?,
-        round: round?,
-    })
+    // What a predictor leads goes on as long as it has hopes; sets come to an end by themselves.
+    let trials = trials?.or_else(|| method.is_limited_by_cost().then_some(TRIALS_DEFAULT));
+    Some(SearchSpec { method, predictor: predictor?, objective: objective?, limits, trials, round: round? })
 }
 
 fn method(fields: &Fields<'_>) -> Option<SearchMethod> {

@@ -73,8 +73,14 @@ impl Demotion {
         self.found(End::Open)
     }
 
-    fn groups(&self) -> usize {
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
         self.lowering.groups().len()
+    }
+
+    /// The assignment with these groups lowered.
+    pub fn levels_of(&self, lowered: &[usize]) -> Vec<u8> {
+        self.lowering.levels(lowered.iter().copied())
     }
 
     fn levels(&self, set: &Set) -> Vec<u8> {

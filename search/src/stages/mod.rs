@@ -3,6 +3,7 @@
 mod prepare;
 mod search;
 mod sensitivity;
+mod sets;
 mod uncertain;
 mod verify;
 
@@ -14,6 +15,7 @@ use bitloop_core::trial::TrialResult;
 pub(crate) use prepare::Prepare;
 pub(crate) use search::Search;
 pub(crate) use sensitivity::Sensitivity;
+pub(crate) use sets::Sets;
 pub(crate) use verify::Verify;
 
 /// Why a stage that measures cannot start.

@@ -36,7 +36,7 @@ fn every_kind_of_stage_is_read() {
         predictor: "ridge".to_owned(),
         objective: Metric::LossIncrease,
         limits: vec![limit("size_kib", Amount::OfBaselinePpm(500_000)), limit("bops_m", Amount::Of(12.5))],
-        trials: 32,
+        trials: Some(32),
         round: 4,
     };
     let sweep = SensitivitySpec {

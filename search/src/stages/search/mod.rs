@@ -33,7 +33,7 @@ impl Search {
 
 impl Searcher for Search {
     fn size(&self) -> u64 {
-        self.plan.trials
+        self.plan.trials.unwrap_or(u64::MAX)
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {
@@ -58,7 +58,7 @@ impl Searcher for Search {
             tried,
             searched: self.searched.clone(),
             limits: limits.0,
-            left: self.plan.trials.saturating_sub(own.configs().len() as u64),
+            left: self.plan.trials.unwrap_or(u64::MAX).saturating_sub(own.configs().len() as u64),
             plan: self.plan.clone(),
         };
         let (context, mode) = (history.plan().context(artifact), history.plan().evaluation.references());
