@@ -8,6 +8,7 @@
 //! prices assignments of a [`space`], and [`solve`] finds the best within limits; both speak in [`form`]s.
 
 pub mod amp;
+mod check;
 pub mod cost;
 pub mod demotion;
 pub mod design;
@@ -24,6 +25,8 @@ pub mod solve;
 pub mod space;
 mod stages;
 pub mod tables;
+
+pub use check::check;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};

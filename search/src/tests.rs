@@ -7,6 +7,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, Shape};
 use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::report::Report as Results;
 use bitloop_core::state::{Event, Fact, Input, Proposal, Report, State, UnixMillis, WorkerId, decide};
 use bitloop_core::trial::{
     Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
@@ -43,6 +44,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
 }
 
 mod adaptive;
+mod stages;
 
 struct Driver {
     state: State,
@@ -93,6 +95,11 @@ impl Driver {
 
     fn status(&self) -> &'static str {
         self.state.ledger.experiment(&self.plan.id()).unwrap().status.as_str()
+    }
+
+    fn results(&self) -> Results {
+        let experiment = self.state.ledger.experiment(&self.plan.id()).unwrap();
+        Results::new(&self.state.ledger, experiment).unwrap()
     }
 
     fn prepare(&mut self) {

@@ -52,6 +52,10 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
     let placement = placement(&spec.quantization.placement, folder)?;
     let inputs = Inputs { model: model_digest, graph: model.graph, data, placement };
     let plan = Plan::new(&spec, inputs).map_err(|error| Failure::in_file(path, &error))?;
+    let mistakes = bitloop_search::check(&plan);
+    if !mistakes.is_empty() {
+        return Err(Failure::in_file(path, &SpecError { mistakes }));
+    }
     artifacts.retain(|digest, _| plan.artifacts().contains(digest));
     Ok(Prepared { plan, sources, artifacts })
 }

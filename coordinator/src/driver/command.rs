@@ -38,6 +38,8 @@ pub enum RequestError {
     Name(String),
     #[error("the plan of `{0}` has no stages")]
     NoStages(String),
+    #[error("the plan cannot be carried out: {0}")]
+    Plan(String),
     #[error("trial {0} reports a sum that is no number; a worker reports such a trial as failed")]
     NotFinite(TrialKey),
     #[error("the report cannot be made: {0}")]

@@ -79,7 +79,10 @@ impl Handle {
         if plan.stages.is_empty() {
             return Err(RequestError::NoStages(plan.name));
         }
-        self.require(plan.artifacts().to_vec()).await?;
+        if let Some(mistake) = bitloop_search::check(&plan).first() {
+            return Err(RequestError::Plan(mistake.to_string()));
+        }
+        self.require(plan.artifacts()).await?;
         let plan = Box::new(plan);
         match self.send(Input::Submit { plan, sources }).await? {
             Reply::Submitted { experiment, fresh } => Ok(Submitted { experiment, fresh }),

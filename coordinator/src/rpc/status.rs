@@ -32,6 +32,7 @@ pub(super) fn refused(error: &RequestError) -> Status {
         | RequestError::Ambiguous { .. }
         | RequestError::Name(_)
         | RequestError::NoStages(_)
+        | RequestError::Plan(_)
         | RequestError::NotFinite(_) => Status::invalid_argument(text),
         RequestError::Report(_) | RequestError::Stopped => Status::internal(text),
     }

@@ -92,11 +92,6 @@ impl Driver {
         assert_eq!(self.status(), "finished");
         images
     }
-
-    fn results(&self) -> Results {
-        let experiment = self.state.ledger.experiment(&self.plan.id()).unwrap();
-        Results::new(&self.state.ledger, experiment).unwrap()
-    }
 }
 
 /// A sweep over two points, five configs.

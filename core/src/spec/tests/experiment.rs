@@ -376,7 +376,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "- sensitivity: { single: all }",
         "- sensitivity: { single: all }\n    search: {}",
-        "stages[0]: expected one key, `sensitivity`; found 2 keys; write `sensitivity: { ... }`",
+        "stages[0]: expected one key, `sensitivity`, `search` or `verify`; found 2 keys; write `sensitivity: { ... }`",
     ),
     (
         "{ single: all }",

@@ -1,0 +1,63 @@
+//! What is wrong with a plan's searches before anything is measured.
+
+use bitloop_core::plan::{Plan, SearchPlan, StagePlan, SubsetDesign};
+use bitloop_core::spec::Mistake;
+
+use crate::form::Form;
+use crate::limits::Limits;
+use crate::predict::Method;
+use crate::searched::Searched;
+use crate::solve::{ExactOptions, Problem, SolveError, exact};
+
+/// Nodes after which limits are taken for ones that can be kept, since nothing shows that they can't.
+const NODES_MAX: u64 = 1_000_000;
+
+/// Finds predictors and costs that nobody knows, limits that no config keeps, and designs that the evaluation excludes.
+pub fn check(plan: &Plan) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    // The plan begins with preparing, which the file does not name.
+    for (index, stage) in plan.stages.iter().skip(1).enumerate() {
+        let path = format!("stages[{index}].{}", stage.as_str());
+        match stage {
+            StagePlan::Search(search) => mistakes.extend(search_mistakes(plan, search, &path)),
+            StagePlan::Sensitivity { subsets: Some(subsets), .. }
+                if subsets.design == SubsetDesign::Uncertain && plan.evaluation.adaptive().is_some() =>
+            {
+                mistakes.push(Mistake {
+                    path: format!("{path}.multi.design"),
+                    problem: "batches that the predictor chooses are measured on all images".to_owned(),
+                    hint: "write `evaluation: full`, or `design: random`".to_owned(),
+                });
+            }
+            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Verify { .. } => {}
+        }
+    }
+    mistakes
+}
+
+fn search_mistakes(plan: &Plan, search: &SearchPlan, path: &str) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if let Err(error) = search.predictor.parse::<Method>() {
+        let path = format!("{path}.predictor");
+        mistakes.push(Mistake { path, problem: error.to_string(), hint: String::new() });
+    }
+    if let Some(problem) = unkept(plan, search) {
+        let hint = "`bitloop inspect MODEL` and docs/search.md say what a model costs".to_owned();
+        mistakes.push(Mistake { path: format!("{path}.constraints"), problem, hint });
+    }
+    mistakes
+}
+
+/// Why no config keeps the limits, if that is known.
+fn unkept(plan: &Plan, search: &SearchPlan) -> Option<String> {
+    let Searched { space, .. } = Searched::new(plan);
+    let limits = match Limits::new(plan, &space, &search.limits) {
+        Ok(Limits(limits)) => limits,
+        Err(error) => return Some(error.to_string()),
+    };
+    let problem = Problem { objective: Form::constant(0.0, &space), space, limits };
+    match exact(&problem, &ExactOptions { best: 1, nodes_max: NODES_MAX }) {
+        Ok(_) | Err(SolveError::NotFound { .. }) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
