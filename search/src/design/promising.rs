@@ -1,6 +1,6 @@
 //! Pairs of items with the least damage first.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use super::{Change, Design, DesignError, Items};
@@ -9,7 +9,7 @@ use super::{Change, Design, DesignError, Items};
 ///
 /// Pairs of equal sums are in the order of their items by damage. Takes 16 bytes per item, and 8 for every two items
 /// of one variable. A config is found by bisecting its sum, each step a walk over the items; to go through many configs
-/// in order, [`Self::iter`] is faster.
+/// in order, [`Self::iter_from`] is faster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Promising {
     /// The items by damage.
@@ -44,19 +44,44 @@ impl Promising {
         Ok(Self { items: sorted.into(), same: same.into(), len })
     }
 
-    /// Goes through the configs in order, each in the logarithm of the items; holds one pair per item.
-    pub fn iter(&self) -> PromisingIter<'_> {
-        let next = (1..self.items.len()).map(|later| Reverse((self.key(later - 1, later), later - 1, later)));
-        PromisingIter { design: self, next: next.collect() }
+    /// Goes through the configs in order from the one at `index` on, each in the logarithm of the items; holds one
+    /// pair per item.
+    pub fn iter_from(&self, index: u64) -> PromisingIter<'_> {
+        let count = self.items.len();
+        let first = self.locate(index).map(|(first, second)| {
+            let key = self.key(first, second);
+            // Equal sums are in the order of the earlier item: of items before this one all of them have been.
+            let start = |earlier: usize| match earlier.cmp(&first) {
+                Ordering::Less => self.below(earlier, key + 1),
+                Ordering::Equal => second,
+                Ordering::Greater => self.below(earlier, key),
+            };
+            let rows = (0..count).map(|earlier| (earlier, start(earlier)));
+            let open = rows.filter(|(_, later)| *later < count);
+            open.map(|(earlier, later)| Reverse((self.key(earlier, later), earlier, later))).collect()
+        });
+        PromisingIter { design: self, next: first.unwrap_or_default() }
     }
 
-    fn sum(&self, earlier: usize, later: usize) -> f64 {
-        self.items[earlier].0 + self.items[later].0
+    /// The pair at an index.
+    fn locate(&self, index: u64) -> Option<(usize, usize)> {
+        if index >= self.len {
+            return None;
+        }
+        let last = self.items.len() - 1;
+        let (mut low, mut high) = (self.key(0, 1), self.key(last - 1, last));
+        // The least key up to which there are more than `index` pairs.
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.at_most(middle) > index { high = middle } else { low = middle + 1 }
+        }
+        let before = low.checked_sub(1).map_or(0, |key| self.at_most(key));
+        self.tied(low, index - before)
     }
 
     /// A number that orders sums of damages.
     fn key(&self, earlier: usize, later: usize) -> u64 {
-        ordered(self.sum(earlier, later))
+        ordered(self.items[earlier].0 + self.items[later].0)
     }
 
     fn config(&self, earlier: usize, later: usize) -> Vec<Change> {
@@ -86,11 +111,7 @@ impl Promising {
     /// The pair at a position among those of one key.
     fn tied(&self, key: u64, mut position: u64) -> Option<(usize, usize)> {
         for earlier in 0..self.items.len() {
-            let later = &self.items[earlier + 1..];
-            let below = |limit: u64| {
-                later.partition_point(|(damage, _)| ordered(self.items[earlier].0 + damage) < limit)
-            };
-            let (start, end) = (earlier + 1 + below(key), earlier + 1 + below(key + 1));
+            let (start, end) = (self.below(earlier, key), self.below(earlier, key + 1));
             let different = (end - start - self.same_in(earlier, start, end)) as u64;
             if position < different {
                 let mut partners = (start..end).filter(|later| !self.is_same(earlier, *later));
@@ -99,6 +120,12 @@ impl Promising {
             position -= different;
         }
         None
+    }
+
+    /// The first later item whose sum with this one has at least a key.
+    fn below(&self, earlier: usize, key: u64) -> usize {
+        let smaller = |(damage, _): &(f64, Change)| ordered(self.items[earlier].0 + damage) < key;
+        earlier + 1 + self.items[earlier + 1..].partition_point(smaller)
     }
 
     /// How many of some later items are of the same variable.
@@ -118,18 +145,7 @@ impl Design for Promising {
     }
 
     fn get(&self, index: u64) -> Option<Vec<Change>> {
-        if index >= self.len {
-            return None;
-        }
-        let last = self.items.len() - 1;
-        let (mut low, mut high) = (self.key(0, 1), self.key(last - 1, last));
-        // The least key up to which there are more than `index` pairs.
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.at_most(middle) > index { high = middle } else { low = middle + 1 }
-        }
-        let before = low.checked_sub(1).map_or(0, |key| self.at_most(key));
-        self.tied(low, index - before).map(|(earlier, later)| self.config(earlier, later))
+        self.locate(index).map(|(earlier, later)| self.config(earlier, later))
     }
 }
 
