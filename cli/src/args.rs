@@ -230,6 +230,18 @@ pub(crate) struct ResultsArguments {
     #[command(flatten)]
     pub(crate) on: OnExperiment,
 
+    /// Data directory to look in, instead of asking a coordinator; none may be using it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Print loss against this cost (such as `size_kib`) of everything measured, with what is on the Pareto front.
+    #[arg(long, value_name = "COST")]
+    pub(crate) pareto: Option<String>,
+
+    /// The loss of `--pareto`: `top1_drop` or `loss_increase`.
+    #[arg(long, value_name = "LOSS", default_value = "top1_drop", requires = "pareto")]
+    pub(crate) loss: String,
+
     /// Form of the results.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,

@@ -19,6 +19,7 @@ mod measure;
 pub mod measurements;
 pub mod offline;
 pub mod predict;
+pub mod priced;
 mod searched;
 pub mod set_search;
 pub mod solve;

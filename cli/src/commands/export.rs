@@ -8,7 +8,7 @@ use bitloop_core::report::Report;
 use bitloop_quant::export::{self, EncodingsVersion, Exported};
 use bitloop_quant::prepare::Prepared;
 
-use super::local::Local;
+use super::local;
 use crate::args::{ExportArguments, ExportFormat};
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
@@ -45,17 +45,7 @@ async fn fetch(arguments: &ExportArguments) -> Result<(Vec<u8>, Report), Failure
         let mut client = Client::connect(&arguments.on.remote.coordinator).await?;
         return fetch_from(&mut client, experiment).await;
     };
-    if !data_dir.exists() {
-        let message = format!("there is no {}; name the folder that `bitloop run` used", data_dir.display());
-        return Err(Failure::usage(message));
-    }
-    let local = Local::open(data_dir)?;
-    let fetched = match local.client().await {
-        Ok(mut client) => fetch_from(&mut client, experiment).await,
-        Err(failure) => Err(failure),
-    };
-    local.close().await?;
-    fetched
+    local::asked(data_dir, async |client| fetch_from(client, experiment).await).await
 }
 
 async fn fetch_from(client: &mut Client, experiment: &str) -> Result<(Vec<u8>, Report), Failure> {

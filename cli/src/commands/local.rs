@@ -81,3 +81,21 @@ impl Local {
         Ok(served?)
     }
 }
+
+/// Asks the coordinator of a data directory that nobody else is using.
+pub(super) async fn asked<T>(
+    data_dir: &Path,
+    ask: impl AsyncFnOnce(&mut Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    if !data_dir.exists() {
+        let message = format!("there is no {}; name the folder that `bitloop run` used", data_dir.display());
+        return Err(Failure::usage(message));
+    }
+    let local = Local::open(data_dir)?;
+    let answer = match local.client().await {
+        Ok(mut client) => ask(&mut client).await,
+        Err(failure) => Err(failure),
+    };
+    local.close().await?;
+    answer
+}

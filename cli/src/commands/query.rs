@@ -1,8 +1,13 @@
 //! `bitloop list`, `show`, `workers` and `results`.
 
+use bitloop_core::plan::{Metric, Plan};
+use bitloop_core::report::{Effort, Report};
+use bitloop_search::priced::priced;
+
+use super::local;
 use crate::args::{Format, OnExperiment, Output, Remote, ResultsArguments};
 use crate::client::Client;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::show;
 
 pub(super) async fn list(remote: &Remote, output: Output) -> Outcome {
@@ -54,12 +59,44 @@ pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
 }
 
 pub(super) async fn results(results: &ResultsArguments, output: Output) -> Outcome {
-    let (report, effort) =
-        Client::connect(&results.on.remote.coordinator).await?.results(&results.on.experiment).await?;
+    let Gathered { report, effort, plan } = gather(results).await?;
     let format = if output == Output::Json { Format::Json } else { results.format };
+    if let Some(cost) = &results.pareto {
+        let known = Metric::ALL.into_iter().find(|metric| metric.as_str() == results.loss);
+        let metric =
+            known.ok_or_else(|| Failure::usage(format!("--loss: there is no `{}`", results.loss)))?;
+        let rows = priced(&plan, &report, cost, metric)
+            .map_err(|error| Failure::usage(format!("--pareto: {error}")))?;
+        return match format {
+            Format::Table => show::data(&show::pareto_table(&rows, cost, metric)),
+            Format::Csv => show::data(&show::pareto_csv(&rows, cost, metric)),
+            Format::Json => show::json(&rows),
+        };
+    }
     match format {
         Format::Table => show::data(&show::results_table(&report, &effort)),
         Format::Csv => show::data(&report.to_csv()),
         Format::Json => show::json(&report),
+    }
+}
+
+/// All that is known of an experiment's results.
+struct Gathered {
+    report: Report,
+    effort: Effort,
+    plan: Plan,
+}
+
+/// Asks a coordinator, or the data directory.
+async fn gather(results: &ResultsArguments) -> Result<Gathered, Failure> {
+    let experiment = &results.on.experiment;
+    let ask = async |client: &mut Client| {
+        let (report, effort) = client.results(experiment).await?;
+        let (_, plan, _) = client.show(experiment).await?;
+        Ok(Gathered { report, effort, plan })
+    };
+    match &results.data_dir {
+        None => ask(&mut Client::connect(&results.on.remote.coordinator).await?).await,
+        Some(data_dir) => local::asked(data_dir, ask).await,
     }
 }

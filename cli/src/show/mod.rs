@@ -1,5 +1,6 @@
 //! What users see: tables, JSON and progress.
 
+mod pareto;
 mod progress;
 mod results;
 mod search;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+pub(crate) use pareto::{pareto_csv, pareto_table};
 pub(crate) use progress::Progress;
 pub(crate) use results::results_table;
 pub(crate) use summary::{experiments_table, fields, status, summary_json, worker_json, workers_table};

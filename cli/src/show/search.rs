@@ -60,7 +60,7 @@ fn limit(Limit { cost, at_most }: &Limit) -> String {
 }
 
 /// A loss in the unit of its metric.
-fn loss(metric: Metric, value: f64) -> String {
+pub(super) fn loss(metric: Metric, value: f64) -> String {
     let value = if value.abs() < 5e-5 { 0.0 } else { value };
     match metric {
         Metric::Top1Drop => format!("{value:+.2}"),
@@ -68,7 +68,7 @@ fn loss(metric: Metric, value: f64) -> String {
     }
 }
 
-fn interval(metric: Metric, Interval { low, high, .. }: Interval) -> String {
+pub(super) fn interval(metric: Metric, Interval { low, high, .. }: Interval) -> String {
     format!("[{}, {}]", loss(metric, low), loss(metric, high))
 }
 

@@ -82,7 +82,7 @@ impl Driver {
 
     fn configs(&self) -> Vec<&BitConfig> {
         let config = |trial| match trial {
-            &TrialSpec::Evaluate { ref config, .. } => Some(config),
+            TrialSpec::Evaluate { config, .. } => Some(config),
             TrialSpec::Prepare(_) => None,
         };
         self.proposed.iter().filter_map(config).collect()

@@ -95,7 +95,7 @@ fn genetic(problem: &Problem, seed: u64) -> Vec<Vec<u8>> {
     let cost = problem.limits.first().and_then(|limit| limit.cost.rows.first());
     let objectives: Vec<Form> = [&problem.objective].into_iter().chain(cost).cloned().collect();
     let forms = Forms::new(&problem.space, &objectives, &problem.limits);
-    let starts = [Greedy::new(problem).descend(&problem.space.reference()).levels];
+    let starts = [Greedy::new(problem).descend_and_exchange(&problem.space.reference()).levels];
     let search = Nsga2::new(forms.counts(), Settings::published(seed), &starts);
     let front = search
         .ok()
@@ -107,9 +107,9 @@ fn genetic(problem: &Problem, seed: u64) -> Vec<Vec<u8>> {
 
 fn greedy(problem: &Problem, count: usize, rng: &mut Rng) -> Vec<Vec<u8>> {
     let reference = problem.space.reference();
-    let mut pool = vec![Greedy::new(problem).descend(&reference).levels];
+    let mut pool = vec![Greedy::new(problem).descend_and_exchange(&reference).levels];
     for _ in 0..count {
-        pool.push(Greedy::new(&doubted(problem, rng)).descend(&reference).levels);
+        pool.push(Greedy::new(&doubted(problem, rng)).descend_and_exchange(&reference).levels);
     }
     pool.retain(|levels| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
     pool
