@@ -21,8 +21,8 @@ pub struct Group {
 /// What measuring an assignment gave.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Score {
-    /// More is better, such as the share of images that are right; never NaN. Minus infinity says that measuring
-    /// failed: such an assignment is never accepted.
+    /// More is better, such as the share of images that are right. Minus infinity says that measuring failed, and so
+    /// does NaN: such an assignment is never accepted.
     pub value: f64,
     /// Where the images were counted against a baseline on the same images.
     pub paired: Option<Paired>,
@@ -48,6 +48,11 @@ impl Score {
     /// The score of an assignment that could not be measured.
     pub fn failed() -> Self {
         Self::of(f64::NEG_INFINITY)
+    }
+
+    /// The score, or that of a failure where it is no number, as nothing compares with that.
+    pub(crate) fn checked(self) -> Self {
+        if self.value.is_nan() { Self::failed() } else { self }
     }
 
     /// The interval of the score, as far as the images can tell; none without counts.

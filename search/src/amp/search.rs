@@ -219,19 +219,17 @@ impl Amp {
         for point in &mut self.mixed.curve {
             point.score = known(&point.levels);
         }
-        let Some(least) = self.least().filter(|_| self.rule.walk != Walk::Complete) else {
-            return self.whole_curve(known);
-        };
         let points = &self.mixed.curve;
         let looked_at = RefCell::new(Vec::new());
         let score = |point: usize| {
             looked_at.borrow_mut().push(point);
             points[point].score.map(|score| score.value)
         };
-        let probe = match self.rule.walk {
-            Walk::BruteForce | Walk::Complete => walk(points.len(), least, &score),
-            Walk::Binary => divide(points.len(), least, &score, &half),
-            Walk::Interpolation => divide(points.len(), least, &score, &line(least)),
+        let probe = match (self.rule.walk, self.least()) {
+            (_, None) | (Walk::Complete, _) => return self.whole_curve(known),
+            (Walk::BruteForce, Some(least)) => walk(points.len(), least, &score),
+            (Walk::Binary, Some(least)) => divide(points.len(), least, &score, &half),
+            (Walk::Interpolation, Some(least)) => divide(points.len(), least, &score, &line(least)),
         };
         let wanted = |point: usize| vec![points[point].levels.clone()];
         self.mixed.probed = looked_at.into_inner();
@@ -321,6 +319,7 @@ impl SetSearch for Amp {
     type Outcome = Mixed;
 
     fn next(&mut self, known: Known<'_>) -> Step<Mixed> {
+        let known: Known<'_> = &|levels| known(levels).map(Score::checked);
         loop {
             let missing = match self.stage {
                 Stage::References => self.references(known),

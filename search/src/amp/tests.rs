@@ -175,6 +175,20 @@ fn the_best_within_a_limit_is_measured_and_keeps_it() {
 }
 
 #[test]
+fn what_is_no_number_is_below_everything() {
+    let broken = |levels: &[u8]| if levels[..2] == [0, 0] { f64::NAN } else { additive(&LOSSES)(levels) };
+
+    for walk in [Walk::BruteForce, Walk::Binary, Walk::Interpolation, Walk::Complete] {
+        let (search, mixed, _) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, Some(0.5)), broken);
+
+        let last = mixed.list.last().unwrap();
+        assert_eq!((last.group, last.candidate, last.score), (0, 2, Score::failed()));
+        assert!(mixed.levels.unwrap()[..2] != [0, 0]);
+        assert!(search.best_within(&[]).unwrap().1.value.is_finite());
+    }
+}
+
+#[test]
 fn what_cannot_be_searched_is_said() {
     let Problem { space, candidates, cost, .. } = problem(&[1.0]);
     let group = |variables: &[usize]| Group { name: "g".to_owned(), variables: variables.to_vec() };

@@ -117,14 +117,20 @@ impl Belief {
         self.one[member] + above + below
     }
 
+    /// The expected loss of a set.
+    pub(crate) fn loss(&self, set: &Set) -> f64 {
+        let mut lowered = Set::empty(self.one.len());
+        let mut loss = 0.0;
+        for member in set.iter() {
+            loss += self.increase(&lowered, member);
+            lowered = lowered.with(member);
+        }
+        loss
+    }
+
     /// What is expected of a set.
     pub(crate) fn expect(&self, set: &Set) -> Expectation {
-        let mut loss = 0.0;
-        let mut prefix = Set::empty(self.one.len());
-        for member in set.iter() {
-            loss += self.increase(&prefix, member);
-            prefix = prefix.with(member);
-        }
+        let loss = self.loss(set);
         let kernel = self.sets.iter().map(|other| self.variances.kernel(shared(set, other)));
         let explained = forward(&self.factor, kernel.collect());
         let known: f64 = explained.iter().map(|value| value * value).sum();
@@ -161,9 +167,8 @@ fn scale(groups: usize, measured: &[(Set, f64)]) -> (f64, f64) {
 
 /// How many members two sets share, and how many pairs of neighbours, weighted by their distance.
 fn shared(a: &Set, b: &Set) -> (f64, f64) {
-    let common = a.common(b);
-    let pairs = (1..=REACH).map(|distance| common.pairs_at(distance) as f64 / (distance * distance) as f64);
-    (common.len() as f64, pairs.sum())
+    let pairs = (1..=REACH).map(|distance| a.common_pairs(b, distance) as f64 / (distance * distance) as f64);
+    (a.common(b) as f64, pairs.sum())
 }
 
 /// The Cholesky factor of the measured sets' kernel with their noise.

@@ -4,7 +4,7 @@
 //! that was scanned and not of all. So are those found beside it: the accuracy that is recorded then is that of the
 //! group tried last; where no group reaches the accuracy of the low model, the first of the list is lowered untried.
 //!
-//! Source: `design/methods/aimet_and_demotion.md`, section 5.
+//! Source: `/design/methods/aimet_and_demotion.md` section 5; golden data.
 
 use bitloop_core::rng::rng;
 
@@ -133,7 +133,7 @@ impl Published {
     }
 
     fn score(&self, lowered: &[usize], known: &dyn Fn(&[u8]) -> Option<Score>) -> Option<f64> {
-        known(&self.lowering.levels(lowered.iter().copied())).map(|score| score.value)
+        known(&self.lowering.levels(lowered.iter().copied())).map(|score| score.checked().value)
     }
 
     fn turn(&mut self, known: &dyn Fn(&[u8]) -> Option<Score>) -> Turn {

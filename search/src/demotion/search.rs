@@ -19,6 +19,8 @@ use crate::cost::Cost;
 use crate::set_search::{Score, SetSearch, Step};
 use crate::space::Space;
 
+/// Sets whose chance is computed: those with the least expected loss for their gain.
+const CONSIDERED: usize = 2048;
 /// Sets whose gain times chance is looked at closely when a round is put together.
 const SHORTLIST: usize = 150;
 
@@ -179,8 +181,12 @@ impl Demotion {
         let candidates = Candidates { belief: &belief, groups: self.groups(), saving: &saving, exchange };
         let unknown = candidates.around(best).into_iter().filter(|set| !self.measured.contains_key(set));
         let gains = unknown.map(|set| (saving(&set) - tradeoff.saving, set)).filter(|(gain, _)| *gain > 0.0);
-        let mut options: Vec<Candidate> =
-            gains.map(|(gain, set)| Candidate { gain, expectation: belief.expect(&set), set }).collect();
+        let mut considered: Vec<(f64, f64, Set)> =
+            gains.map(|(gain, set)| (belief.loss(&set) - exchange * gain, gain, set)).collect();
+        considered.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.2.cmp(&b.2)));
+        considered.truncate(CONSIDERED);
+        let candidate = |(_, gain, set)| Candidate { gain, expectation: belief.expect(&set), set };
+        let mut options: Vec<Candidate> = considered.into_iter().map(candidate).collect();
         options.sort_by(|a, b| b.worth(allowed).total_cmp(&a.worth(allowed)).then_with(|| a.set.cmp(&b.set)));
         if options.first().is_none_or(|first| first.worth(allowed) < self.pace.chance * unit) {
             return Vec::new();
@@ -248,9 +254,7 @@ impl SetSearch for Demotion {
                 return Step::Measure(missing);
             }
             self.rounds += usize::from(!self.round.is_empty());
-            // Nothing compares with NaN, so such a measurement has failed.
-            let scores = scores.into_iter().flatten();
-            let scores = scores.map(|score| if score.value.is_nan() { Score::failed() } else { score });
+            let scores = scores.into_iter().flatten().map(Score::checked);
             self.measured.extend(self.round.drain(..).zip(scores));
             if let Some(end) = self.decide() {
                 return Step::Done(self.found(end));

@@ -40,15 +40,19 @@ impl Set {
         (0..self.words.len() * 64).filter(|member| self.contains(*member))
     }
 
-    /// The members that both have.
-    pub(crate) fn common(&self, other: &Self) -> Self {
-        Self { words: self.words.iter().zip(&other.words).map(|(a, b)| a & b).collect() }
+    fn common_words(&self, other: &Self) -> impl Iterator<Item = u64> {
+        self.words.iter().zip(&other.words).map(|(a, b)| a & b)
     }
 
-    /// How many members have the number `distance` above them, at most 63, as a member too.
-    pub(crate) fn pairs_at(&self, distance: usize) -> usize {
-        let above = self.words.iter().skip(1).copied().chain([0]);
-        let pairs = self.words.iter().zip(above).map(|(word, above)| {
+    /// How many members both have.
+    pub(crate) fn common(&self, other: &Self) -> usize {
+        self.common_words(other).map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// How many members both have for which they have the number `distance` above it too; at most 63.
+    pub(crate) fn common_pairs(&self, other: &Self, distance: usize) -> usize {
+        let above = self.common_words(other).skip(1).chain([0]);
+        let pairs = self.common_words(other).zip(above).map(|(word, above)| {
             let shifted = word >> distance | above << (64 - distance);
             (word & shifted).count_ones() as usize
         });
@@ -63,13 +67,15 @@ mod tests {
     #[test]
     fn pairs_at_a_distance_are_counted_across_words() {
         let members = [0, 3, 60, 62, 63, 64, 66, 127, 128, 130];
-        let set = members.iter().fold(Set::empty(131), |set, member| set.with(*member));
+        let of = |members: &[usize]| members.iter().fold(Set::empty(131), |set, member| set.with(*member));
+        let (set, other) = (of(&members).with(5), of(&members).with(6));
 
         for distance in 1..64 {
             let expected = members.iter().filter(|member| members.contains(&(**member + distance))).count();
-            assert_eq!(set.pairs_at(distance), expected, "distance {distance}");
+            assert_eq!(set.common_pairs(&other, distance), expected, "distance {distance}");
         }
-        assert_eq!(set.iter().collect::<Vec<_>>(), members);
-        assert_eq!(set.without(63).len(), 9);
+        assert_eq!(set.common(&other), members.len());
+        assert_eq!(of(&members).iter().collect::<Vec<_>>(), members);
+        assert_eq!(set.without(63).len(), members.len());
     }
 }
