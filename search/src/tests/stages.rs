@@ -81,11 +81,11 @@ impl Driver {
     }
 
     fn configs(&self) -> Vec<&BitConfig> {
-        let config = |trial| match trial {
+        let proposed = self.proposed.iter().filter_map(|trial| match trial {
             TrialSpec::Evaluate { config, .. } => Some(config),
             TrialSpec::Prepare(_) => None,
-        };
-        self.proposed.iter().filter_map(config).collect()
+        });
+        proposed.collect()
     }
 }
 
