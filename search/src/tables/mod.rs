@@ -6,6 +6,7 @@
 mod indicators;
 mod layers;
 mod limpq_layers;
+mod published;
 mod results;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub(crate) use indicators::point_name;
 pub use indicators::{IndicatorLayer, Indicators};
 pub use layers::{PairwiseLayer, PairwiseLayers};
 pub use limpq_layers::{LimpqLayer, LimpqLayers};
+pub use published::{Place, Published, PublishedError, Table, published};
 pub use results::{ResultsError, from_csv, from_report};
 
 /// Which operation counts of a published table are used.
