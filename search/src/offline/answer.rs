@@ -2,6 +2,7 @@ use serde::Serialize as DeriveSerialize;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::predict::Prediction;
+use crate::solve::{Change, ShadowPrice};
 use crate::space::Space;
 
 /// Version of the answer's JSON form.
@@ -94,9 +95,27 @@ pub struct Price {
     /// The step, in the cost's unit; none if no single point changes the cost.
     pub step: Option<f64>,
     /// Change of the objective with the limit one step higher.
-    pub looser: Option<f64>,
+    pub looser: Option<PriceChange>,
     /// Change of the objective with the limit one step lower; none if nothing keeps it.
-    pub tighter: Option<f64>,
+    pub tighter: Option<PriceChange>,
+}
+
+/// A change of the best objective.
+#[derive(Clone, Copy, Debug, PartialEq, DeriveSerialize)]
+pub struct PriceChange {
+    /// The new objective less the old one.
+    pub objective: f64,
+    /// Whether the new one is proved.
+    pub proved: bool,
+}
+
+impl From<ShadowPrice> for Price {
+    fn from(price: ShadowPrice) -> Self {
+        let of = |change: Option<Change>| {
+            change.map(|change| PriceChange { objective: change.objective, proved: change.proved })
+        };
+        Self { cost: price.cost, step: price.step, looser: of(price.looser), tighter: of(price.tighter) }
+    }
 }
 
 /// A point of a front.

@@ -12,7 +12,7 @@ mod recast;
 mod solve;
 
 pub use answer::{
-    ANSWER_FORMAT, Answer, BitConfig, CostValue, Found, FrontEntry, PredictedLoss, Price, Proof,
+    ANSWER_FORMAT, Answer, BitConfig, CostValue, Found, FrontEntry, PredictedLoss, Price, PriceChange, Proof,
 };
 pub use indicators::{IndicatorSearch, of_indicators};
 pub use layers::{LayersFile, NetworkFile};
@@ -38,6 +38,27 @@ pub enum OfflineError {
     /// Nothing keeps the limits, or the problem can't be solved.
     #[error(transparent)]
     Solve(#[from] SolveError),
+    /// No bit config keeps the limits.
+    #[error("{reason}; {ranges} at the widest")]
+    Infeasible {
+        /// Which limit is to blame.
+        reason: String,
+        /// What the limited costs can be.
+        ranges: String,
+    },
+    /// A solver that proves nothing found nothing.
+    #[error(
+        "{0} found no bit config that keeps the limits; the exact solver finds one or proves that there is none"
+    )]
+    NotFound(&'static str),
+    /// A solver was asked for what only the exact one gives.
+    #[error("{method} does not give {what}; the exact solver does")]
+    OnlyExact {
+        /// What was asked for.
+        what: &'static str,
+        /// The solver.
+        method: &'static str,
+    },
     /// A number that was asked for is out of its range.
     #[error("{what} is {value}; {expected}")]
     Range {
@@ -88,6 +109,9 @@ pub enum OfflineError {
 impl OfflineError {
     /// Whether the question was a proper one that has no answer, rather than a wrong one.
     pub fn is_unanswerable(&self) -> bool {
-        matches!(self, Self::Solve(SolveError::Infeasible { .. } | SolveError::NotFound { .. }))
+        matches!(self, Self::Infeasible { .. } | Self::NotFound(_) | Self::Solve(SolveError::NotFound { .. }))
     }
 }
+
+#[cfg(test)]
+mod tests;

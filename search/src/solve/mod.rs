@@ -4,7 +4,7 @@ use crate::cost::Cost;
 use crate::form::Form;
 use crate::space::Space;
 
-mod check;
+pub(crate) mod check;
 mod error;
 mod exact;
 pub mod greedy;

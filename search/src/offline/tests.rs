@@ -1,0 +1,201 @@
+use bitloop_core::graph::PointKind;
+
+use super::*;
+use crate::tables::{Counts, Indicators, LimpqLayers};
+
+const LAYERS: &str = r#"{ "model": "m", "input": [1, 3, 8, 8], "fixed_8bit": ["first"], "layers": [
+  { "index": 0, "name": "first", "c_in": 3, "c_out": 4, "k": 3, "stride": 2, "out_h": 4, "searchable": false,
+    "params": 100, "spatial_upstream": 20, "macs_upstream": 2000, "spatial_true": 16, "macs_true": 1600 },
+  { "index": 1, "name": "a", "c_in": 4, "c_out": 4, "k": 1, "stride": 1, "out_h": 4, "searchable": true,
+    "params": 300, "spatial_upstream": 16, "macs_upstream": 4800, "spatial_true": 16, "macs_true": 4800 },
+  { "index": 2, "name": "b", "c_in": 4, "c_out": 4, "k": 1, "stride": 1, "out_h": 4, "searchable": true,
+    "params": 700, "spatial_upstream": 16, "macs_upstream": 9000, "spatial_true": 16, "macs_true": 9000 } ] }"#;
+
+const INDICATORS: &str = r#"{ "model": "m", "bit_candidates": [4, 3, 2], "layers": [
+  { "name": "a", "weight": { "4": 0.25, "3": 0.5, "2": 2.0 }, "act": { "4": 0.5, "3": 0.75, "2": 1.0 } },
+  { "name": "b", "weight": { "4": 0.125, "3": 0.25, "2": 0.75 }, "act": { "4": 0.25, "3": 0.375, "2": 1.5 } } ] }"#;
+
+fn search() -> IndicatorSearch {
+    IndicatorSearch {
+        bits: Vec::new(),
+        mean_bits: None,
+        compression: None,
+        alpha: 2.0,
+        counts: Counts::Published,
+        wanted: Wanted::default(),
+    }
+}
+
+fn question(search: &IndicatorSearch) -> Result<Question, OfflineError> {
+    of_indicators(&Indicators::parse(INDICATORS).unwrap(), &LimpqLayers::parse(LAYERS).unwrap(), search)
+}
+
+fn limited(name: &str, at_most: f64) -> IndicatorSearch {
+    let wanted = Wanted { limits: vec![(name.to_owned(), at_most)], ..Wanted::default() };
+    IndicatorSearch { wanted, ..search() }
+}
+
+/// The least objective within the limits, by trying everything.
+fn brute(question: &Question) -> f64 {
+    let problem = &question.problem;
+    let mut best = f64::INFINITY;
+    for index in 0..3_u32.pow(4) {
+        let levels: Vec<u8> = (0..4).map(|at| (index / 3_u32.pow(at) % 3) as u8).collect();
+        let keeps =
+            problem.limits.iter().all(|limit| limit.cost.value(&problem.space, &levels) <= limit.at_most);
+        if keeps {
+            best = best.min(problem.objective.value(&problem.space, &levels));
+        }
+    }
+    best
+}
+
+#[test]
+fn limits_on_mean_widths_and_compression_are_those_of_the_layers() {
+    let search = IndicatorSearch { mean_bits: Some([3.0, 2.5]), compression: Some(8.0), ..search() };
+    let question = question(&search).unwrap();
+    let limits: Vec<(&str, f64)> =
+        question.problem.limits.iter().map(|limit| (limit.cost.name.as_str(), limit.at_most)).collect();
+
+    assert_eq!(limits, [("bops", 13_800.0 * 7.5), ("size_bits", 1_100.0 * 32.0 / 8.0)]);
+    let found = answer(&question, &SolveOptions::new(Method::Exact)).unwrap();
+    assert_eq!(found.best[0].objective, brute(&question));
+    assert_eq!(
+        found.best[0].costs.iter().map(|cost| cost.cost.as_str()).collect::<Vec<_>>(),
+        ["bops", "size_bits", "bops_g", "size_mib"]
+    );
+}
+
+#[test]
+fn true_counts_take_the_fixed_layers_into_limit_and_cost() {
+    let at = |counts| {
+        let search = IndicatorSearch { mean_bits: Some([3.0, 3.0]), counts, ..search() };
+        let question = question(&search).unwrap();
+        let limit = &question.problem.limits[0];
+        (limit.at_most, limit.cost.value(&question.problem.space, &[2; 4]))
+    };
+
+    assert_eq!(at(Counts::Published), (13_800.0 * 9.0, 13_800.0 * 16.0));
+    assert_eq!(at(Counts::True), (13_800.0 * 9.0 + 1_600.0 * 64.0, 13_800.0 * 16.0 + 1_600.0 * 64.0));
+}
+
+#[test]
+fn every_method_keeps_the_limits_and_only_the_exact_one_proves() {
+    let question = question(&limited("bops", 110_000.0)).unwrap();
+    let by = |method| answer(&question, &SolveOptions::new(method)).unwrap();
+
+    let exact = by(Method::Exact);
+    assert_eq!(exact.best[0].objective, brute(&question));
+    assert!(exact.proof.unwrap().proved);
+    for method in [Method::Greedy, Method::Nsga2] {
+        let found = by(method);
+        assert!(found.best[0].costs[0].value <= 110_000.0);
+        assert!(found.best[0].objective >= exact.best[0].objective);
+        assert_eq!((found.proof, found.method), (None, method.as_str()));
+    }
+}
+
+#[test]
+fn more_bit_configs_prices_and_a_front_come_from_the_exact_solver() {
+    let mut search = limited("bops", 110_000.0);
+    search.wanted.front = Some("size_bits".to_owned());
+    let question = question(&search).unwrap();
+    let options = SolveOptions { best: 5, prices: true, ..SolveOptions::new(Method::Exact) };
+
+    let found = answer(&question, &options).unwrap();
+
+    assert_eq!(found.best.len(), 5);
+    assert!(
+        found
+            .best
+            .windows(2)
+            .all(|pair| pair[0].objective <= pair[1].objective && pair[0].bits != pair[1].bits)
+    );
+    assert_eq!(found.shadow_prices.len(), 1);
+    let price = &found.shadow_prices[0];
+    assert!(price.looser.unwrap().objective <= 0.0 && price.tighter.unwrap().objective >= 0.0);
+    assert!(found.front.len() > 1);
+    assert!(
+        found
+            .front
+            .windows(2)
+            .all(|pair| pair[0].objective < pair[1].objective && pair[0].cost > pair[1].cost)
+    );
+    // Every point is the best within its own cost.
+    for point in &found.front {
+        let mut search = limited("bops", 110_000.0);
+        search.wanted.limits.push(("size_bits".to_owned(), point.cost));
+        assert_eq!(brute(&self::question(&search).unwrap()), point.objective);
+    }
+
+    let front = answer(&question, &SolveOptions::new(Method::Nsga2)).unwrap().front;
+    assert!(!front.is_empty() && front.iter().all(|point| !point.proved));
+    for (method, wanted) in [(Method::Greedy, 1), (Method::Nsga2, 2)] {
+        let options = SolveOptions { best: wanted, ..SolveOptions::new(method) };
+        let error = answer(&question, &options).unwrap_err();
+        assert!(matches!(error, OfflineError::OnlyExact { .. }), "{error}");
+        assert!(!error.is_unanswerable());
+    }
+}
+
+#[test]
+fn limits_that_nothing_keeps_are_answered_with_what_the_costs_can_be() {
+    let question = question(&limited("size_bits", 2_000.0)).unwrap();
+
+    let error = answer(&question, &SolveOptions::new(Method::Exact)).unwrap_err();
+    assert!(error.is_unanswerable());
+    assert!(error.to_string().ends_with("; size_bits can be 2800 to 4800 at the widest"), "{error}");
+    for method in [Method::Greedy, Method::Nsga2] {
+        let error = answer(&question, &SolveOptions::new(method)).unwrap_err();
+        assert!(error.is_unanswerable() && error.to_string().contains(method.as_str()), "{error}");
+    }
+}
+
+#[test]
+fn questions_that_make_no_sense_are_refused() {
+    let cases = [
+        (limited("size", 1.0), "there is no cost `size`"),
+        (limited("peak_activation_kib", 1.0), "needs the whole network"),
+        (limited("bops", f64::NAN), "the limit of bops is NaN"),
+        (IndicatorSearch { alpha: -1.0, ..search() }, "alpha is -1"),
+        (IndicatorSearch { compression: Some(0.0), ..search() }, "the compression is 0"),
+        (IndicatorSearch { mean_bits: Some([3.0, f64::INFINITY]), ..search() }, "activations is inf"),
+        (
+            IndicatorSearch { compression: Some(2.0), ..limited("size_bits", 1.0) },
+            "size_bits is limited twice",
+        ),
+    ];
+    for (search, expected) in cases {
+        let error = question(&search).err().expect(expected);
+        assert!(error.to_string().contains(expected), "{expected}: {error}");
+        assert!(!error.is_unanswerable());
+    }
+}
+
+#[test]
+fn a_bit_config_is_written_in_the_order_of_the_points() {
+    let bits = BitConfig(vec![("b.weight".to_owned(), 4), ("a \"x\"".to_owned(), 8)]);
+
+    assert_eq!(bits.to_json(), "{\n  \"b.weight\": 4,\n  \"a \\\"x\\\"\": 8\n}\n");
+    assert_eq!(bits.to_yaml(), "\"b.weight\": 4\n\"a \\\"x\\\"\": 8\n");
+    assert_eq!(serde_json::to_string(&bits).unwrap(), "{\"b.weight\":4,\"a \\\"x\\\"\":8}");
+}
+
+#[test]
+fn files_of_layers_are_told_apart_by_their_keys() {
+    assert!(matches!(LayersFile::parse(LAYERS), Ok(LayersFile::Limpq(_))));
+    let pairwise = r#"{ "model": "m", "variables": [], "extra_fixed_params": 0, "layers": [] }"#;
+    let file = LayersFile::parse(pairwise).unwrap();
+    let LayersFile::PairwiseMpq(table) = &file else { panic!("{file:?}") };
+    assert!(table.space(&[PointKind::Weight], &[]).variables.is_empty());
+    let plan = crate::tests::plan(2);
+    let document =
+        serde_json::json!({ "graph": plan.graph, "points": plan.points, "baseline_bits": 8, "trials": 3 });
+    assert!(matches!(LayersFile::parse(&document.to_string()), Ok(LayersFile::Network(_))));
+
+    let error = LayersFile::parse("{}").unwrap_err().to_string();
+    assert!(error.contains("bitloop check --output json"), "{error}");
+    assert!(matches!(LayersFile::parse("NaN"), Err(OfflineError::Layers(_))));
+    let damaged = document.to_string().replacen("\"input\"", "\"nowhere\"", 2);
+    assert!(matches!(LayersFile::parse(&damaged), Err(OfflineError::Layers(_))));
+}
