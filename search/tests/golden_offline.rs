@@ -89,7 +89,7 @@ impl Database {
             _ => (vec![PointKind::Activation, PointKind::Weight], "bops_g"),
         };
         let measurements =
-            Measurements { space: self.space.clone(), metric: Metric::Top1Points, rows: Vec::new() };
+            Measurements { space: self.space.clone(), metric: Metric::Top1Drop, rows: Vec::new() };
         let search = MeasuredSearch {
             kinds,
             bits: bits(4..=8),
