@@ -40,7 +40,8 @@ use relaxation::{Relaxed, relax};
 pub struct ExactOptions {
     /// Number of distinct assignments that are wanted, at least 1.
     pub best: usize,
-    /// The most nodes of the search tree. No clock is read, so the same problem gives the same answer everywhere.
+    /// The most nodes of the search tree; where the objective ties groups together, one counts as many, by its size. No
+    /// clock is read, so the same problem gives the same answer everywhere.
     pub nodes_max: u64,
 }
 

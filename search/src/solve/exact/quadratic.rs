@@ -13,11 +13,20 @@ use super::part::{Multipliers, Part};
 use super::relaxation::relax;
 use crate::solve::groups::Compiled;
 
-/// Passes over all terms at the root, and how often prices are found anew there.
-const ROOT_PASSES: usize = 40;
-const ROOT_ROUNDS: usize = 6;
-/// Passes at other nodes.
-const PASSES: usize = 3;
+/// Rounds of passes over all terms, each with prices found anew after it. Many rounds of few passes go much further than
+/// the reverse: terms that were shifted at old prices stand in the way of new ones.
+struct Effort {
+    rounds: usize,
+    passes: usize,
+}
+
+const AT_ROOT: Effort = Effort { rounds: 200, passes: 2 };
+const AT_NODES: Effort = Effort { rounds: 2, passes: 2 };
+/// Rounds stop when this many of them close less than the given share of what is missing.
+const STALLED: (usize, f64) = (12, 1e-3);
+/// A node costs as many of the nodes that may be looked at as the square of its choices divided by this: passing over
+/// terms takes about that many times as long as looking at one choice elsewhere.
+const TERMS_PER_NODE: u64 = 4;
 
 /// Searches a whole problem; returns the bound.
 pub(super) fn search(compiled: &Compiled, best: &mut Best, nodes: &mut Nodes) -> f64 {
@@ -32,7 +41,7 @@ pub(super) fn search(compiled: &Compiled, best: &mut Best, nodes: &mut Nodes) ->
     };
     root.settle();
     let mut tree = Tree { compiled, work: compiled.clone(), best, nodes, open: f64::INFINITY };
-    tree.descend(root, (ROOT_ROUNDS, ROOT_PASSES));
+    tree.descend(root, &AT_ROOT);
     tree.open.min(tree.best.to_beat())
 }
 
@@ -57,12 +66,12 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    fn descend(&mut self, mut node: Node, effort: (usize, usize)) {
+    fn descend(&mut self, mut node: Node, effort: &Effort) {
         if self.nodes.are_spent() {
             self.open = self.open.min(node.part.bound);
             return;
         }
-        self.nodes.used += 1;
+        self.nodes.used += 1 + (node.value.len() as u64).pow(2) / TERMS_PER_NODE;
         if !self.tightened(&mut node, effort) {
             return;
         }
@@ -79,7 +88,7 @@ impl Tree<'_> {
         order.sort_by(|left, right| priced[left - from].total_cmp(&priced[right - from]));
         for at in order {
             let child = node.fixed(group, at);
-            self.descend(child, (1, PASSES));
+            self.descend(child, &AT_NODES);
         }
     }
 
@@ -91,15 +100,16 @@ impl Tree<'_> {
     }
 
     /// Raises the bound of a node and drops choices; false if nothing of it is wanted.
-    fn tightened(&mut self, node: &mut Node, (rounds, passes): (usize, usize)) -> bool {
-        for round in 0..=rounds {
-            for _ in 0..passes {
+    fn tightened(&mut self, node: &mut Node, Effort { rounds, passes }: &Effort) -> bool {
+        let mut stalled = (0, f64::NEG_INFINITY);
+        for round in 0..=*rounds {
+            for _ in 0..*passes {
                 pass(self.compiled, &node.part, &node.prices, (&mut node.value, &mut node.residual));
             }
             for (choice, value) in node.part.choice.iter().zip(&node.value) {
                 self.work.value[*choice] = *value;
             }
-            if round < rounds {
+            if round < *rounds {
                 let relaxed = relax(&self.work, &node.part, self.best.to_beat());
                 let now = node.part.lagrangian(&self.work, &node.prices);
                 if relaxed.bound > now {
@@ -110,6 +120,11 @@ impl Tree<'_> {
             node.part.bound = node.part.bound.max(bound);
             if node.part.bound >= self.best.to_beat() || !self.dropped(node, bound) {
                 return false;
+            }
+            if bound > stalled.1 + STALLED.1 * (self.best.to_beat() - bound).min(f64::MAX) {
+                stalled = (round, bound);
+            } else if round >= stalled.0 + STALLED.0 {
+                break;
             }
         }
         true
