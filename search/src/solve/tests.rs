@@ -8,6 +8,7 @@ use super::*;
 use crate::form::Two;
 use crate::space::Variable;
 
+mod errors;
 mod exact;
 mod fronts;
 

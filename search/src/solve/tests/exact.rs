@@ -84,3 +84,23 @@ proptest! {
         agrees(&problem(shape, seed), 2);
     }
 }
+
+#[test]
+fn dense_pairs_of_a_dozen_variables_agree_with_enumeration() {
+    for seed in 0..12 {
+        let shape =
+            Shape { variables: 12, limits: 1, rows: 1, products: 0, pairs: 120, table: seed % 2 == 0 };
+        let mut problem = problem(shape, seed);
+        // Two levels each, or enumeration takes the longer part of a minute.
+        for variable in &mut problem.space.variables {
+            variable.widths = [4, 8].map(|bits| Bits::new(bits).unwrap()).to_vec();
+        }
+        let random = &mut rng(seed, 23);
+        problem.objective =
+            Form { by_changed: problem.objective.by_changed, ..form(&problem.space, 120, random) };
+        problem.limits[0].cost.rows = vec![form(&problem.space, 0, random)];
+        problem.limits[0].at_most = -2.0;
+
+        agrees(&problem, 3);
+    }
+}
