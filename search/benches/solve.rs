@@ -1,9 +1,11 @@
 //! Time of exact solves of the reference problems: `cargo bench -p bitloop-search --bench solve`.
 
+#[path = "solve/clock.rs"]
+mod clock;
 #[path = "../tests/common/solve_cases.rs"]
 mod solve_cases;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bitloop_core::graph::PointKind;
 use bitloop_core::rng::rng;
@@ -91,15 +93,9 @@ fn quadratic(variables: usize, levels: u8) -> Case {
 
 fn time(case: &Case, best: usize) -> Duration {
     let options = ExactOptions { best, ..ExactOptions::default() };
-    let mut times: Vec<Duration> = (0..REPEATS).map(|_| once(case, &options)).collect();
+    // Problems without a solution are timed as well.
+    let once = || clock::timed(|| drop(std::hint::black_box(exact(&case.problem, &options))));
+    let mut times: Vec<Duration> = (0..REPEATS).map(|_| once()).collect();
     times.sort();
     times[REPEATS / 2]
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn once(case: &Case, options: &ExactOptions) -> Duration {
-    let start = Instant::now();
-    // Problems without a solution are timed as well.
-    std::hint::black_box(exact(&case.problem, options)).ok();
-    start.elapsed()
 }
