@@ -38,6 +38,18 @@ impl Experiment {
         Self { folder: folder.to_owned(), file }
     }
 
+    /// Writes an experiment with these stages, one a line, that evaluates on `selection` images with exact arithmetic.
+    pub fn with_stages(folder: &Path, name: &str, stages: &[&str], selection: u32) -> Self {
+        let experiment = Self::new(folder, name, "all", selection);
+        let text = fs::read_to_string(&experiment.file).expect("the experiment file");
+        let (head, _) = text.split_once("stages:\n").expect("an experiment has stages");
+        let stages: String = stages.iter().map(|stage| format!("  - {stage}\n")).collect();
+        let head =
+            head.replace("numerics: float", "numerics: exact").replace("seed: 3", "report: 256, seed: 3");
+        fs::write(&experiment.file, format!("{head}stages:\n{stages}")).expect("the experiment file");
+        experiment
+    }
+
     /// The file's path as an argument.
     pub fn path(&self) -> String {
         self.file.display().to_string()
