@@ -1,3 +1,5 @@
+mod search;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,0 +1,86 @@
+//! Stages whose searchers take a while: they think beside the driver.
+
+use bitloop_core::plan::{Amount, Limit, Metric, Plan, SearchMethod, SearchPlan, StagePlan};
+
+use super::*;
+
+fn searching(name: &str, at_most: Amount) -> Plan {
+    let mut plan = plan(name);
+    let limit = Limit { cost: "size_kib".to_owned(), at_most };
+    plan.stages.push(StagePlan::Search(SearchPlan {
+        method: SearchMethod::Exact,
+        predictor: "auto".to_owned(),
+        objective: Metric::LossIncrease,
+        limits: vec![limit],
+        trials: Some(6),
+        round: 2,
+    }));
+    plan
+}
+
+#[tokio::test]
+async fn a_search_thinks_beside_the_driver_and_its_selection_survives_a_restart() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    store_inputs(handle.artifacts());
+    let plan = searching("found", Amount::OfBaselinePpm(600_000));
+    let id = handle.submit(plan, Sources::new()).await.unwrap().experiment;
+    let worker = register(&handle, "w1").await;
+
+    work_off(&handle, &worker, &id).await;
+
+    let report = handle.report(&id).await.unwrap().0;
+    let [search] = report.searches.as_slice() else { panic!("{:?}", report.searches) };
+    assert!(search.is_over && (1..=6).contains(&search.trials), "{search:?}");
+    assert!(!search.top.is_empty() && search.proof.is_some());
+    assert!(search.top.iter().all(|top| top.costs["size_kib"] <= 0.6 * 840.0 * 8.0 / 8192.0));
+    coordinator.close().await.unwrap();
+    let again = fixture.open();
+    assert_eq!(again.handle().report(&id).await.unwrap().0, report);
+}
+
+#[tokio::test]
+async fn a_search_that_is_killed_while_it_thinks_or_measures_ends_the_same() {
+    let plan = || searching("killed", Amount::OfBaselinePpm(600_000));
+    let whole = Fixture::new();
+    let coordinator = whole.open();
+    store_inputs(coordinator.handle().artifacts());
+    let id = coordinator.handle().submit(plan(), Sources::new()).await.unwrap().experiment;
+    let worker = register(&coordinator.handle(), "w1").await;
+    work_off(&coordinator.handle(), &worker, &id).await;
+
+    let fixture = Fixture::new();
+    loop {
+        let coordinator = fixture.open();
+        let handle = coordinator.handle();
+        store_inputs(handle.artifacts());
+        handle.submit(plan(), Sources::new()).await.unwrap();
+        let worker = register(&handle, "w1").await;
+        if handle.summary(&id).await.unwrap().status.is_over() {
+            break;
+        }
+        // When this returns, the next thought may have begun.
+        let shard = handle.request_shard(&worker).await.unwrap();
+        if let Some(shard) = shard {
+            handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
+        }
+        drop(coordinator);
+    }
+
+    assert_eq!(fs::read(fixture.results(&id)).unwrap(), fs::read(whole.results(&id)).unwrap());
+}
+
+#[tokio::test]
+async fn a_plan_whose_limits_nothing_keeps_is_refused() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    store_inputs(handle.artifacts());
+
+    let refused = handle.submit(searching("refused", Amount::Of(0.01)), Sources::new()).await;
+
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("no bit config keeps the limits: size_kib is at least"), "{error}");
+    assert!(fixture.facts().is_empty());
+}
