@@ -31,9 +31,15 @@ fn main() {
                 cases.iter().map(|case| (time(case, best), &*case.name)).collect();
             times.sort();
             let Some((slowest, which)) = times.last() else { continue };
+            let options = ExactOptions { best, ..ExactOptions::default() };
+            let open = cases
+                .iter()
+                .filter_map(|case| exact(&case.problem, &options).ok())
+                .filter(|found| !found.is_proved());
+            let open = open.count();
             let (median, count) = (times[times.len() / 2].0, times.len());
             eprintln!(
-                "{name}, best {best}: {count} problems, median {median:.1?}, maximum {slowest:.1?} ({which})"
+                "{name}, best {best}: {count} problems, median {median:.1?}, maximum {slowest:.1?} ({which}), {open} not proved"
             );
         }
     }

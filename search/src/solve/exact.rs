@@ -59,6 +59,8 @@ pub struct Solution {
     pub best: Vec<Candidate>,
     /// No assignment but those in `best` has an objective below this; at most the last one's objective.
     pub bound: f64,
+    /// Whether `best` has as many as were wanted, or all that there are; not so when the nodes ran out first.
+    pub complete: bool,
     /// Nodes of the search tree that were looked at.
     pub nodes: u64,
 }
@@ -74,7 +76,7 @@ impl Solution {
 
     /// Whether these are the best assignments, within [`PROOF`].
     pub fn is_proved(&self) -> bool {
-        self.gap() <= PROOF
+        self.complete && self.gap() <= PROOF
     }
 }
 
@@ -115,6 +117,7 @@ pub(crate) fn exact_from(
     }
     let bound = tree.begin();
     let found = tree.best.found();
+    let complete = found.len() == wanted || !tree.nodes.are_spent();
     if found.is_empty() {
         return Err(match tree.nodes.are_spent() {
             true => SolveError::NotFound { nodes: tree.nodes.used },
@@ -124,7 +127,7 @@ pub(crate) fn exact_from(
     let best: Vec<Candidate> =
         found.iter().map(|found| Candidate::of(problem, compiled.assignment(&found.choices))).collect();
     let worst = best.last().map_or(f64::INFINITY, |last| last.objective);
-    Ok(Solution { bound: bound.min(worst), best, nodes: tree.nodes.used })
+    Ok(Solution { bound: bound.min(worst), best, complete, nodes: tree.nodes.used })
 }
 
 /// Lists of up to this many assignments are gone through at once.
