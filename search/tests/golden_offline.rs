@@ -8,13 +8,12 @@ use std::path::Path;
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
 use bitloop_search::form::Form;
-use bitloop_search::measurements::{Measurements, Metric};
+use bitloop_search::measurements::Metric;
 use bitloop_search::offline::{
-    LayersFile, MeasuredSearch, Method, Question, SolveOptions, Wanted, answer, of_measurements,
+    DatabaseFile, LayersFile, MeasuredSearch, Method, Objective, Question, SolveOptions, Wanted, answer,
+    database, mean_correlations, of_measurements, published_objective,
 };
-use bitloop_search::predict::{Prediction, Predictor};
-use bitloop_search::space::Space;
-use bitloop_search::tables::Counts;
+use bitloop_search::tables::{Counts, Published};
 use published::{array, folder, json, number, text, widths};
 use serde_json::Value;
 
@@ -22,65 +21,39 @@ fn bits(range: std::ops::RangeInclusive<u8>) -> Vec<Bits> {
     range.map(|width| Bits::new(width).expect("a supported width")).collect()
 }
 
-/// The published objective at 4 and 8 bits, straight from the files.
-struct Published(Form);
-
-impl Predictor for Published {
-    fn predict(&self, _levels: &[u8]) -> Prediction {
-        Prediction { value: 0.0, low: 0.0, high: 0.0 }
-    }
-
-    fn form(&self) -> Form {
-        self.0.clone()
-    }
-
-    fn notes(&self) -> &[String] {
-        &[]
-    }
-}
-
-/// The published database at 4 and 8 bits: single losses, influences (100 where empty) and the mean correlation by count.
-struct Database {
+/// The published tables of one network.
+struct Network {
     layers: LayersFile,
-    space: Space,
-    losses: Vec<f64>,
-    influences: Vec<f64>,
-    by_changed: Vec<f64>,
+    published: Published,
 }
 
-impl Database {
+impl Network {
     fn read(folder: &Path, model: &str) -> Self {
-        let layers = text(&folder.join(format!("{model}_layers.json")));
-        let layers = LayersFile::parse(&layers).expect("a file of layers");
-        let LayersFile::PairwiseMpq(table) = &layers else { panic!("it is of the published database") };
-        let widths = [4, 8].map(|width| Bits::new(width).expect("a supported width"));
-        let space = table.space(&[PointKind::Activation, PointKind::Weight], &widths);
-        let [first, rest] = [model[..1].to_uppercase(), model[1..].replace("v2", "V2")];
-        let single = csv::Reader::from_path(folder.join(format!("{first}{rest}_SingleLayer.csv")));
-        let mut single = single.expect("the table of single losses");
-        let headers = single.headers().expect("a header").clone();
-        let column = |name: &str| headers.iter().position(|header| header == name).expect("a column");
-        let [loss, influence] = ["DeltaAcc", "Influence"].map(column);
-        let rows: Vec<csv::StringRecord> = single.records().map(|row| row.expect("a row")).collect();
-        let expected = json(&folder.join(format!("{model}_expected.json")));
+        let layers = LayersFile::parse(&text(&folder.join(format!("{model}_layers.json"))));
+        let mut files = Vec::new();
+        for entry in folder.read_dir().expect("the folder can be listed") {
+            let path = entry.expect("the folder can be listed").path();
+            let name = path.file_name().expect("files have names").to_string_lossy().into_owned();
+            if name.ends_with(".csv") && name.to_lowercase().starts_with(model) {
+                files.push(DatabaseFile { text: text(&path), name });
+            }
+        }
+        let database = database(&files, Metric::Top1Drop).expect("published tables");
         Self {
-            losses: rows.iter().map(|row| row[loss].parse().expect("a number")).collect(),
-            influences: rows.iter().map(|row| row[influence].parse().unwrap_or(100.0)).collect(),
-            by_changed: array(&expected["avg_corr_by_count"]).iter().map(number).collect(),
-            layers,
-            space,
+            layers: layers.expect("a file of layers"),
+            published: database.published.expect("they are published ones"),
         }
     }
 
     fn f1(&self) -> Form {
-        let one = self.losses.iter().map(|loss| vec![*loss, 0.0]).collect();
-        Form { one, ..Form::constant(0.0, &self.space) }
+        let space = &self.published.measurements.space;
+        let singles = self.published.measurements.of_size(1);
+        let one = singles.map(|row| vec![row.loss, 0.0]).collect();
+        Form { one, ..Form::constant(0.0, space) }
     }
 
     fn f2(&self) -> Form {
-        let both = self.losses.iter().zip(&self.influences);
-        let one = both.map(|(loss, influence)| vec![loss + influence, 0.0]).collect();
-        Form { one, by_changed: self.by_changed.clone(), ..Form::constant(0.0, &self.space) }
+        published_objective(&self.published).expect("influences")
     }
 
     fn question(&self, form: Form, problem: &Value) -> Question {
@@ -88,8 +61,6 @@ impl Database {
             Some("size") => (vec![PointKind::Weight], "size_mib"),
             _ => (vec![PointKind::Activation, PointKind::Weight], "bops_g"),
         };
-        let measurements =
-            Measurements { space: self.space.clone(), metric: Metric::Top1Drop, rows: Vec::new() };
         let search = MeasuredSearch {
             kinds,
             bits: bits(4..=8),
@@ -100,8 +71,24 @@ impl Database {
                 ..Wanted::default()
             },
         };
-        of_measurements(&measurements, Box::new(Published(form)), &self.layers, &search)
-            .expect("a proper question")
+        let objective = Objective::Given { form, words: "the published objective".to_owned() };
+        let question = of_measurements(&self.published.measurements, objective, &self.layers, &search);
+        question.expect("a proper question")
+    }
+}
+
+#[test]
+fn golden_mean_correlations_by_number_of_changes() {
+    let Some(folder) = folder("pairwise_mpq") else { return };
+    for case in array(&json(&folder.join("search_cases.json"))["cases"]) {
+        let model = case["problem"]["model"].as_str().expect("a name");
+        let expected = json(&folder.join(format!("{model}_expected.json")));
+        let found = mean_correlations(&Network::read(&folder, model).published);
+        let expected = array(&expected["avg_corr_by_count"]);
+        assert_eq!(found.len(), expected.len(), "{model}");
+        for (changed, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert!((found - number(expected)).abs() <= 1e-9, "{model} {changed}: {found} {expected}");
+        }
     }
 }
 
@@ -110,7 +97,7 @@ fn golden_search_problems_have_their_exact_optimum() {
     let Some(folder) = folder("pairwise_mpq") else { return };
     for case in array(&json(&folder.join("search_cases.json"))["cases"]) {
         let problem = &case["problem"];
-        let database = Database::read(&folder, problem["model"].as_str().expect("a name"));
+        let database = Network::read(&folder, problem["model"].as_str().expect("a name"));
         for (key, form) in [("f1", database.f1()), ("f2", database.f2())] {
             let question = database.question(form, problem);
             let exact = &case["exact"][format!("min_{key}")];
@@ -129,10 +116,6 @@ fn golden_search_problems_have_their_exact_optimum() {
             let best = &found.best[0];
             assert!((best.objective - expected).abs() <= 1e-6, "{what}: {}", best.objective);
             assert!(best.costs[0].value <= number(&problem["limit"]) * (1.0 + 1e-9), "{what}");
-            // At 5 to 7 bits nothing was measured, so that there is nothing to say there.
-            let is_measured = best.bits.0.iter().all(|(_, bits)| [4, 8].contains(bits));
-            assert_eq!(best.predicted_loss.is_some(), is_measured, "{what}");
-
             let greedy = answer_by(Method::Greedy).best[0].objective;
             assert!(greedy >= best.objective - 1e-9, "{what}: {greedy}");
             eprintln!("{what}: {} (greedy {greedy})", best.objective);
@@ -145,7 +128,7 @@ fn golden_limits_that_nothing_keeps_are_answered_with_the_range() {
     let Some(folder) = folder("pairwise_mpq") else { return };
     for case in array(&json(&folder.join("search_cases.json"))["cases"]) {
         let mut problem = case["problem"].clone();
-        let database = Database::read(&folder, problem["model"].as_str().expect("a name"));
+        let database = Network::read(&folder, problem["model"].as_str().expect("a name"));
         problem["limit"] = Value::from(0.5);
         let question = database.question(database.f1(), &problem);
         let expected =

@@ -2,8 +2,9 @@ use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
 
 use super::recast::{measured_levels, recast};
-use super::{LayersFile, OfflineError, Question, Wanted};
+use super::{LayersFile, OfflineError, Predict, Question, Wanted};
 use crate::cost::Table;
+use crate::form::Form;
 use crate::measurements::{Measurements, Metric};
 use crate::predict::Predictor;
 use crate::solve::Problem;
@@ -25,19 +26,39 @@ pub struct MeasuredSearch {
     pub wanted: Wanted,
 }
 
+/// What is minimised.
+pub enum Objective {
+    /// The loss by a predictor that was fitted to the measurements.
+    Predicted(Box<dyn Predictor>),
+    /// A form over the measured space, such as [`published_objective`](super::published_objective).
+    Given {
+        /// The form.
+        form: Form,
+        /// What it is, in a few words.
+        words: String,
+    },
+}
+
 /// Makes the problem of the least predicted loss within limits.
 ///
 /// Errors: `Layers` if the file is no table of these points; `NotMeasured`, `OutsideOfMeasured`, `WithoutReference` for
 /// widths that no prediction holds for; `Cost` for unknown costs; `NothingToSearch`; `LimitedTwice`; `Range`.
 pub fn of_measurements(
     measurements: &Measurements,
-    predictor: Box<dyn Predictor>,
+    objective: Objective,
     layers: &LayersFile,
     search: &MeasuredSearch,
 ) -> Result<Question, OfflineError> {
     let from = measurements.space.clone();
     let space = searched(&from, search)?;
-    let objective = recast(&predictor.form(), &from, &space)?;
+    let (minimised, words, mut notes, predictor) = match objective {
+        Objective::Predicted(predictor) => {
+            let words = format!("predicted {}", described(measurements.metric));
+            (predictor.form(), words, predictor.notes().to_vec(), Some(predictor))
+        }
+        Objective::Given { form, words } => (form, words, Vec::new(), None),
+    };
+    let objective = recast(&minimised, &from, &space)?;
     let mut wanted = search.wanted.clone();
     let mut told = vec!["bops_g", "size_mib"];
     if matches!(layers, LayersFile::Network(_)) {
@@ -47,17 +68,18 @@ pub fn of_measurements(
     wanted.told.extend(search.tables.iter().map(|table| table.name().to_owned()));
     let subject = layers.subject(search.counts, &space)?.with_tables(search.tables.clone());
     let costs = wanted.costs(&subject)?;
-    let mut notes = predictor.notes().to_vec();
     notes.extend(interpolated(&from, &space));
     let to = space.clone();
     Ok(Question {
         problem: Problem { space, objective, limits: costs.limits },
         told: costs.told,
         front: costs.front,
-        objective: format!("predicted {}", described(measurements.metric)),
-        predict: Some(Box::new(move |levels| {
-            measured_levels(&from, &to, levels).map(|levels| predictor.predict(&levels))
-        })),
+        objective: words,
+        predict: predictor.map(|predictor| -> Predict {
+            Box::new(move |levels| {
+                measured_levels(&from, &to, levels).map(|levels| predictor.predict(&levels))
+            })
+        }),
         notes,
     })
 }

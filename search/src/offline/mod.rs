@@ -4,9 +4,11 @@
 //! is typed, read from files or printed is the command's affair. Start reading at [`Question`].
 
 mod answer;
+mod database;
 mod indicators;
 mod layers;
 mod measured;
+mod published_search;
 mod question;
 mod recast;
 mod solve;
@@ -14,9 +16,11 @@ mod solve;
 pub use answer::{
     ANSWER_FORMAT, Answer, BitConfig, CostValue, Found, FrontEntry, PredictedLoss, Price, PriceChange, Proof,
 };
+pub use database::{Database, DatabaseFile, database};
 pub use indicators::{IndicatorSearch, of_indicators};
 pub use layers::{LayersFile, NetworkFile};
-pub use measured::{MeasuredSearch, described, of_measurements};
+pub use measured::{MeasuredSearch, Objective, described, of_measurements};
+pub use published_search::{mean_correlations, published_objective};
 pub use question::{Predict, Question, Wanted};
 pub use solve::{Method, SolveOptions, answer};
 
@@ -24,7 +28,7 @@ use bitloop_core::bits::Bits;
 
 use crate::cost::CostError;
 use crate::solve::SolveError;
-use crate::tables::TableError;
+use crate::tables::{PublishedError, ResultsError, TableError};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -72,6 +76,31 @@ pub enum OfflineError {
     /// The file of layers has no form that is known, or is damaged.
     #[error("the file of layers cannot be used: {0}")]
     Layers(String),
+    /// No file of measurements was given.
+    #[error("there are no measurements; name an experiment's results or published tables")]
+    NoDatabase,
+    /// An experiment's results stand beside other files.
+    #[error("{0} holds an experiment's results, which are read alone; name no other file")]
+    ManyDatabases(String),
+    /// An experiment's results are wrong.
+    #[error("{file}: {error}")]
+    Results {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        error: ResultsError,
+    },
+    /// Published tables are wrong.
+    #[error(transparent)]
+    Published(#[from] PublishedError),
+    /// Published tables hold another metric.
+    #[error("published tables hold the drop of top-1, not `{0}`")]
+    MetricNotPublished(&'static str),
+    /// The published objective needs a column.
+    #[error(
+        "the table of single losses has no column `Influence`, which the published objective needs; name a predictor"
+    )]
+    NoInfluence,
     /// A searched point has no measurements.
     #[error("the point `{point}` was not measured; leave it out, or measure it")]
     NotMeasured {

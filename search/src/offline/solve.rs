@@ -105,7 +105,7 @@ fn by_descent(question: &Question, options: &SolveOptions) -> Result<Answer, Off
     only_exact(options.best > 1, "more than one bit config", options)?;
     only_exact(question.front.is_some(), "a front", options)?;
     check::check(problem)?;
-    let descent = Greedy::new(problem).descend(&problem.space.reference());
+    let descent = Greedy::new(problem).descend_and_exchange(&problem.space.reference());
     let candidate = Candidate::of(problem, descent.levels);
     if !candidate.keeps(&problem.limits) {
         return Err(OfflineError::NotFound(options.method.as_str()));
@@ -118,7 +118,7 @@ fn by_population(question: &Question, options: &SolveOptions) -> Result<Answer, 
     only_exact(options.best > 1, "more than one bit config", options)?;
     check::check(problem)?;
     let forms = Forms::new(&problem.space, std::slice::from_ref(&problem.objective), &problem.limits);
-    let start = Greedy::new(problem).descend(&problem.space.reference()).levels;
+    let start = Greedy::new(problem).descend_and_exchange(&problem.space.reference()).levels;
     let search = Nsga2::new(forms.counts(), Settings::published(options.seed), &[start]);
     let search = search.map_err(|_| OfflineError::NothingToSearch)?;
     let search = search.with_repair(Box::new(GreedyRepair::new(problem)));

@@ -199,3 +199,91 @@ fn files_of_layers_are_told_apart_by_their_keys() {
     let damaged = document.to_string().replacen("\"input\"", "\"nowhere\"", 2);
     assert!(matches!(LayersFile::parse(&damaged), Err(OfflineError::Layers(_))));
 }
+
+/// Predicts what its form says, give or take a half.
+struct Exactly(crate::form::Form, crate::space::Space);
+
+impl crate::predict::Predictor for Exactly {
+    fn predict(&self, levels: &[u8]) -> crate::predict::Prediction {
+        let value = self.0.value(&self.1, levels);
+        crate::predict::Prediction { value, low: value - 0.5, high: value + 0.5 }
+    }
+
+    fn form(&self) -> crate::form::Form {
+        self.0.clone()
+    }
+
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+}
+
+#[test]
+fn losses_are_predicted_at_measured_widths_alone_and_the_reader_is_told() {
+    let plan = crate::tests::plan(2);
+    let network = NetworkFile {
+        graph: plan.graph.clone(),
+        points: plan.points.clone(),
+        baseline_bits: Bits::new(8).unwrap(),
+    };
+    let layers = LayersFile::Network(Box::new(network));
+    let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect::<Vec<_>>();
+    let variables = plan.points.iter().map(|point| crate::space::Variable {
+        name: point.name.clone(),
+        kind: point.kind,
+        widths: bits(&[4, 8]),
+    });
+    let space = crate::space::Space { variables: variables.collect() };
+    let mut form = crate::form::Form::constant(0.0, &space);
+    form.one = (0..space.variables.len()).map(|at| vec![1.0 + at as f64, 0.0]).collect();
+    let metric = crate::measurements::Metric::Top1Drop;
+    let measurements = crate::measurements::Measurements { space: space.clone(), metric, rows: Vec::new() };
+    let answered = |bits: Vec<Bits>, at_most: f64| {
+        let limits = vec![("size_bits".to_owned(), at_most)];
+        let search = MeasuredSearch {
+            kinds: vec![PointKind::Weight],
+            bits,
+            counts: Counts::True,
+            tables: Vec::new(),
+            wanted: Wanted { limits, ..Wanted::default() },
+        };
+        let objective = Objective::Predicted(Box::new(Exactly(form.clone(), space.clone())));
+        let question = of_measurements(&measurements, objective, &layers, &search).unwrap();
+        answer(&question, &SolveOptions::new(Method::Exact)).unwrap()
+    };
+
+    // Two layers of 16 weights: one goes to 4 bits, the one that harms less.
+    let measured = answered(Vec::new(), 16.0 * 12.0);
+    let predicted = measured.best[0].predicted_loss.unwrap();
+    assert_eq!((predicted.value, predicted.low, predicted.high), (2.0, 1.5, 2.5));
+    assert!(measured.notes.is_empty());
+    assert!(measured.best[0].costs.iter().any(|cost| cost.cost == "peak_activation_kib"));
+
+    let between = answered(bits(&[6, 4, 8]), 16.0 * 14.0);
+    assert_eq!((between.best[0].objective, between.best[0].predicted_loss), (1.0, None));
+    assert!(between.notes[0].contains("nobody measured 6 bits"), "{:?}", between.notes);
+}
+
+#[test]
+fn files_of_measurements_are_told_apart_and_never_mixed() {
+    let file = |name: &str, text: &str| DatabaseFile { name: name.to_owned(), text: text.to_owned() };
+    let metric = crate::measurements::Metric::Top1Drop;
+    let single = file("single.csv", "model,Layer,DeltaAcc\n1,a.act,0.5\n2,a.conv,0.25\n");
+    let results = file("results.csv", "format,experiment\n");
+
+    let read = database(std::slice::from_ref(&single), metric).unwrap();
+    assert_eq!(read.measurements.rows.len(), 2);
+    assert_eq!(published_objective(&read.published.unwrap()), Err(OfflineError::NoInfluence));
+    let loss = crate::measurements::Metric::LossIncrease;
+    assert_eq!(
+        database(std::slice::from_ref(&single), loss),
+        Err(OfflineError::MetricNotPublished("loss_increase"))
+    );
+    assert_eq!(database(&[], metric), Err(OfflineError::NoDatabase));
+    let error = database(&[single, results.clone()], metric).unwrap_err();
+    assert_eq!(error, OfflineError::ManyDatabases("results.csv".to_owned()));
+    let error = database(&[results], metric).unwrap_err();
+    assert!(matches!(&error, OfflineError::Results { file, .. } if file == "results.csv"), "{error}");
+    let error = database(&[file("report.json", "{")], metric).unwrap_err();
+    assert!(error.to_string().starts_with("report.json: "), "{error}");
+}
