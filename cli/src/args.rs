@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod search;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
     StepsArguments, SweepArguments,
 };
+pub(crate) use search::{Compat, Measured, Searched, SolveArguments, Solver};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
 #[derive(Debug, Parser)]
@@ -73,6 +75,8 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
     /// Write an experiment's prepared network for other programs.
     Export(ExportArguments),
+    /// Find the best bit config by measurements or indicators within limits, without a coordinator.
+    Solve(Box<SolveArguments>),
     /// Measure bitloop itself.
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -11,6 +11,7 @@ mod inspect;
 mod local;
 mod query;
 mod run;
+mod solve;
 mod submit;
 mod train;
 mod watch;
@@ -28,6 +29,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Check(check) => check::execute(check, output),
         Command::Import(import) => import::execute(import, output),
         Command::Inspect(inspect) => inspect::execute(inspect, output),
+        Command::Solve(solve) => solve::execute(solve, output),
         Command::Train(train) => train::execute(train, output),
         Command::Completions { shell } => completions::execute(*shell),
         Command::Bench(BenchCommand::Eval(eval)) => bench::eval(eval, output),

@@ -1,5 +1,6 @@
 //! What users see: tables, JSON and progress.
 
+mod answer;
 mod pareto;
 mod progress;
 mod results;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
+pub(crate) use answer::answer;
 pub(crate) use pareto::{pareto_csv, pareto_table};
 pub(crate) use progress::Progress;
 pub(crate) use results::results_table;

@@ -28,7 +28,9 @@ pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
             "trials": forecast.iter().map(|stage| stage.trials).sum::<u64>(),
             "stages": forecast,
             "evaluation": plan.evaluation,
+            "graph": plan.graph,
             "points": plan.points,
+            "baseline_bits": plan.candidates.baseline,
             "macs_per_image": macs,
             "images_per_s_and_thread": rate.ok(),
             "images": {
