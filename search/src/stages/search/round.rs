@@ -76,9 +76,10 @@ impl Round {
             return Ok(Outlook::Measure(next.collect()));
         }
         let mut notes = predictor.notes().to_vec();
-        notes.extend(solved.notes);
+        notes.extend(solved.notes());
+        let prices = solved.prices(&problem).map_err(|error| error.to_string())?;
         let top = known.iter().take(TOP_KEPT).map(|known| self.selected(&problem, known)).collect();
-        Ok(Outlook::Over(Selection { top, proof: solved.proof, prices: solved.prices, notes }))
+        Ok(Outlook::Over(Selection { top, proof: solved.proof(), prices, notes }))
     }
 
     /// What is measured within the limits, best estimate first.

@@ -22,9 +22,8 @@ const DOUBT: f64 = 0.3;
 pub(super) struct Solved {
     /// Distinct assignments within the limits, best first.
     pub(super) pool: Vec<Vec<u8>>,
-    pub(super) proof: Option<Proof>,
-    pub(super) prices: Vec<ShadowPrice>,
-    pub(super) notes: Vec<String>,
+    /// The exact solver's answer, if it was asked.
+    solution: Option<Solution>,
 }
 
 /// Finds some `count` assignments by a method; `draw` seeds what is drawn.
@@ -52,24 +51,39 @@ fn options(best: usize) -> ExactOptions {
     ExactOptions { best, nodes_max: NODES_MAX }
 }
 
-/// The best by the form, and what would be best if its terms were somewhat other: a predictor is never quite right.
+/// The best by the form, and what a greedy descent makes of it if its terms were somewhat other: a predictor is never
+/// quite right.
 fn proved(problem: &Problem, count: usize, rng: &mut Rng) -> Result<Solved, SolveError> {
-    let first = exact(problem, &options(1))?;
-    let mut pool: Vec<Vec<u8>> = first.best.iter().map(|best| best.levels.clone()).collect();
-    for _ in 0..count {
-        pool.extend(exact(&doubted(problem, rng), &options(1))?.best.into_iter().map(|best| best.levels));
+    let solution = exact(problem, &options(1))?;
+    let mut pool: Vec<Vec<u8>> = solution.best.iter().map(|best| best.levels.clone()).collect();
+    pool.extend(greedy(problem, count, rng));
+    if problem.objective.two.is_empty() {
+        // The next best ones come last: they differ least from what is in the pool already.
+        pool.extend(exact(problem, &options(count.max(1)))?.best.into_iter().map(|best| best.levels));
     }
-    // The next best ones come last: they differ least from what is in the pool already.
-    pool.extend(exact(problem, &options(count.max(1)))?.best.into_iter().map(|best| best.levels));
-    let mut notes = Vec::new();
-    if !first.is_proved() {
-        notes.push(
-            "the search tree was cut off, so that a better config by this predictor may exist".to_owned(),
-        );
+    Ok(Solved { pool: distinct(pool), solution: Some(solution) })
+}
+
+impl Solved {
+    /// How good the best config of the predictor is beside the bound, if that was asked of the exact solver.
+    pub(super) fn proof(&self) -> Option<Proof> {
+        let solution = self.solution.as_ref()?;
+        Some(Proof { objective: solution.best.first()?.objective, bound: solution.bound })
     }
-    let objective = first.best.first().map_or(f64::INFINITY, |best| best.objective);
-    let proof = Some(Proof { objective, bound: first.bound });
-    Ok(Solved { pool: distinct(pool), proof, prices: prices(problem, &first)?, notes })
+
+    /// What each limit is worth, if the exact solver was asked: solved for anew, so this takes a while.
+    ///
+    /// Errors: those of the exact solver.
+    pub(super) fn prices(&self, problem: &Problem) -> Result<Vec<ShadowPrice>, SolveError> {
+        self.solution.as_ref().map_or(Ok(Vec::new()), |solution| prices(problem, solution))
+    }
+
+    /// What a reader should know.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let cut_off = self.solution.as_ref().filter(|solution| !solution.is_proved());
+        let note = "the search tree was cut off, so that a better config by this predictor may exist";
+        cut_off.map(|_| note.to_owned()).into_iter().collect()
+    }
 }
 
 fn prices(problem: &Problem, solution: &Solution) -> Result<Vec<ShadowPrice>, SolveError> {
@@ -81,10 +95,11 @@ fn prices(problem: &Problem, solution: &Solution) -> Result<Vec<ShadowPrice>, So
     Ok(priced.collect())
 }
 
-/// The problem with every term of one point changed a little.
+/// The problem with every term of one or two points changed a little.
 fn doubted(problem: &Problem, rng: &mut Rng) -> Problem {
     let mut objective: Form = problem.objective.clone();
-    for value in objective.one.iter_mut().flatten() {
+    let two = objective.two.iter_mut().flat_map(|two| &mut two.values);
+    for value in objective.one.iter_mut().flatten().chain(two) {
         *value *= (DOUBT * rng.normal()).exp();
     }
     Problem { objective, ..problem.clone() }

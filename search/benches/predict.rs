@@ -1,0 +1,52 @@
+//! Prints how well each predictor does on published rows that it did not see, and how long a fit takes.
+//!
+//! `cargo bench -p bitloop-search --bench predict`
+
+#[path = "../tests/common/held_out.rs"]
+mod held_out;
+
+use std::time::Instant;
+
+use bitloop_search::predict::{Method, fit};
+
+use held_out::{Figures, Share, folder, read, split};
+
+const SEEDS: u64 = 5;
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+fn main() {
+    let Some(folder) = folder() else { return };
+    eprintln!("network | learned from | predictor | Pearson | Spearman | RMSE | within size | held | fit");
+    for model in ["MobilenetV2", "Resnet50"] {
+        let all = read(&folder, model).measurements;
+        let settings = [
+            Share::Subsets(50),
+            Share::Subsets(200),
+            Share::Subsets(1000),
+            Share::Part(0.0),
+            Share::Part(0.02),
+            Share::Part(0.2),
+            Share::Part(0.5),
+        ];
+        for share in settings {
+            for method in [Method::Additive, Method::Published, Method::Ridge, Method::Quadratic] {
+                let mut figures = Vec::new();
+                let mut seconds = Vec::new();
+                for seed in 0..SEEDS {
+                    let (fitted, held_out) = split(&all, share, seed);
+                    let start = Instant::now();
+                    let predictor = fit(method, &fitted).expect("published rows can be fitted");
+                    seconds.push(start.elapsed().as_secs_f64());
+                    figures.push(Figures::of(predictor.as_ref(), &all, &held_out));
+                }
+                seconds.sort_by(f64::total_cmp);
+                let Figures { pearson, spearman, rmse, within, coverage } = Figures::mean(&figures);
+                let fit = seconds[seconds.len() / 2];
+                eprintln!(
+                    "{model} | {share:?} | {method} | {pearson:.4} | {spearman:.4} | {rmse:.3} | {within:.4} | \
+                     {coverage:.3} | {fit:.2} s"
+                );
+            }
+        }
+    }
+}
