@@ -65,9 +65,10 @@ fn prior(measurements: &Measurements) -> (Structure, Noise, Vec<String>) {
     let zeros: PerLevel = singles.loss.iter().map(|levels| vec![0.0; levels.len()]).collect();
     let (mut weight, mut expected, mut excess) = (zeros.clone(), zeros.clone(), zeros);
     for (variable, levels) in singles.loss.iter().enumerate() {
-        for level in 0..usize::from(measurements.space.variables[variable].reference()) {
+        let reference = usize::from(measurements.space.variables[variable].reference());
+        for (level, loss) in levels.iter().enumerate().take(reference) {
             let range = ranges.of_level(variable, level);
-            let loss = levels[level].max(0.0);
+            let loss = loss.max(0.0);
             weight[variable][level] = loss.min(range.highest) + WEIGHT_LEAST * range.typical;
             excess[variable][level] = (loss - range.highest).max(0.0);
             expected[variable][level] = range.typical;
@@ -112,11 +113,9 @@ impl<'a> Ranges<'a> {
     fn of(measurements: &'a Measurements, losses: &PerLevel) -> Self {
         let mut groups: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for (variable, levels) in losses.iter().enumerate() {
-            for level in 0..usize::from(measurements.space.variables[variable].reference()) {
-                groups
-                    .entry(dropped(measurements, variable, level))
-                    .or_default()
-                    .push(levels[level].max(0.0));
+            let reference = usize::from(measurements.space.variables[variable].reference());
+            for (level, loss) in levels.iter().enumerate().take(reference) {
+                groups.entry(dropped(measurements, variable, level)).or_default().push(loss.max(0.0));
             }
         }
         // Where every loss is 0 or a gain, sizes of what was measured say what is small.

@@ -43,12 +43,8 @@ pub(super) fn fit(measurements: &Measurements) -> Result<Regression, FitError> {
     let losses: Vec<f64> = used.iter().map(|row| row.loss).collect();
     let spread = match deviation(&losses) {
         spread if spread > 0.0 => spread,
-        _ => measurements
-            .rows
-            .iter()
-            .map(|row| row.loss.abs())
-            .fold(0.0, f64::max)
-            .max(f64::MIN_POSITIVE.sqrt()),
+        // All alike: any scale will do.
+        _ => losses.iter().map(|loss| loss.abs()).find(|loss| *loss > 0.0).unwrap_or(1.0),
     };
     let zeros: PerLevel = singles.loss.iter().map(|levels| vec![0.0; levels.len()]).collect();
     let basis = basis(measurements, &singles);

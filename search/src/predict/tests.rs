@@ -146,6 +146,42 @@ fn intervals_narrow_as_subsets_are_measured() {
 }
 
 #[test]
+fn losses_that_are_all_alike_or_nothing_can_be_fitted() {
+    let space = space(8, &[4, 8]);
+    for loss in [0.0, -0.5, 2.0] {
+        let mut measurements = measured(&space, 30, 1.0);
+        measurements.rows.iter_mut().for_each(|row| row.loss = loss);
+
+        for method in Method::ALL {
+            let predictor =
+                fit(method, &measurements).unwrap_or_else(|error| panic!("{method} {loss}: {error}"));
+            let Prediction { value, low, high } = predictor.predict(&[0, 0, 0, 0, 0, 1, 1, 1]);
+            assert!(low <= value && value <= high, "{method}: {low} {value} {high}");
+            if method != Method::Additive {
+                assert!((value - loss).abs() < 0.3, "{method}: {value} is not {loss}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_variable_of_one_width_is_left_alone() {
+    let mut space = space(8, &[4, 8]);
+    let measurements = measured(&space, 30, 1.0);
+    let more = Measurements { space: space.clone(), ..measurements.clone() };
+    space.variables.push(Variable { name: "fixed".to_owned(), ..space.variables[0].clone() });
+    space.variables[8].widths.remove(0);
+    let with = Measurements { space: space.clone(), ..more };
+
+    for method in [Method::Auto, Method::Ridge] {
+        let [without, with] = [&measurements, &with].map(|all| fit(method, all).unwrap());
+        let expected = without.predict(&[0; 8]).value;
+        let found = with.predict(&[0; 9]).value;
+        assert!((found - expected).abs() < 1e-6 * expected.abs(), "{method}: {found} is not {expected}");
+    }
+}
+
+#[test]
 fn an_offset_between_sweeps_is_found_and_learned() {
     let space = space(16, &[4, 8]);
     let mut measurements = measured(&space, 120, 1.0);
