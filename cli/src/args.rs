@@ -13,7 +13,7 @@ pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
     StepsArguments, SweepArguments,
 };
-pub(crate) use search::{Compat, Measured, Searched, SolveArguments, Solver};
+pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
 #[derive(Debug, Parser)]
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
     /// Write an experiment's prepared network for other programs.
     Export(ExportArguments),
+    /// Fit predictors to measurements, and judge them by losses that they have not seen.
+    Fit(FitArguments),
     /// Find the best bit config by measurements or indicators within limits, without a coordinator.
     Solve(Box<SolveArguments>),
     /// Measure bitloop itself.

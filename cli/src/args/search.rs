@@ -19,6 +19,32 @@ pub(crate) struct Measured {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FitArguments {
+    #[command(flatten)]
+    pub(crate) measured: Measured,
+
+    /// Which predictor: auto, additive, published, ridge or quadratic.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub(crate) method: String,
+
+    /// Judge all predictors by the same rows.
+    #[arg(long)]
+    pub(crate) compare: bool,
+
+    /// Share of the rows of several changes that predictors don't see and are judged by.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    pub(crate) held_out: f64,
+
+    /// How often other rows are held out; figures are means.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) splits: u16,
+
+    /// Seed of what is held out.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct SolveArguments {
     #[command(flatten)]
     pub(crate) measured: Measured,

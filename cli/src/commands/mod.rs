@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod coordinator;
 mod export;
+mod fit;
 mod import;
 mod inspect;
 mod local;
@@ -29,6 +30,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Check(check) => check::execute(check, output),
         Command::Import(import) => import::execute(import, output),
         Command::Inspect(inspect) => inspect::execute(inspect, output),
+        Command::Fit(fit) => fit::execute(fit, output),
         Command::Solve(solve) => solve::execute(solve, output),
         Command::Train(train) => train::execute(train, output),
         Command::Completions { shell } => completions::execute(*shell),

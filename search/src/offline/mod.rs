@@ -5,6 +5,7 @@
 
 mod answer;
 mod database;
+mod fit;
 mod indicators;
 mod layers;
 mod measured;
@@ -17,6 +18,7 @@ pub use answer::{
     ANSWER_FORMAT, Answer, BitConfig, CostValue, Found, FrontEntry, PredictedLoss, Price, PriceChange, Proof,
 };
 pub use database::{Database, DatabaseFile, database};
+pub use fit::{FIT_FORMAT, FitOptions, FitReport, FittedPredictor, HeldOut, judge};
 pub use indicators::{IndicatorSearch, of_indicators};
 pub use layers::{LayersFile, NetworkFile};
 pub use measured::{MeasuredSearch, Objective, described, of_measurements};
@@ -27,6 +29,7 @@ pub use solve::{Method, SolveOptions, answer};
 use bitloop_core::bits::Bits;
 
 use crate::cost::CostError;
+use crate::predict::FitError;
 use crate::solve::SolveError;
 use crate::tables::{PublishedError, ResultsError, TableError};
 
@@ -101,6 +104,9 @@ pub enum OfflineError {
         "the table of single losses has no column `Influence`, which the published objective needs; name a predictor"
     )]
     NoInfluence,
+    /// Nothing can be fitted to the measurements.
+    #[error(transparent)]
+    Fit(#[from] FitError),
     /// A searched point has no measurements.
     #[error("the point `{point}` was not measured; leave it out, or measure it")]
     NotMeasured {

@@ -287,3 +287,58 @@ fn files_of_measurements_are_told_apart_and_never_mixed() {
     let error = database(&[file("report.json", "{")], metric).unwrap_err();
     assert!(error.to_string().starts_with("report.json: "), "{error}");
 }
+
+/// Six points at 4 and 8 bits whose losses add up: each alone, and every set of three.
+fn additive_measurements() -> crate::measurements::Measurements {
+    let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect::<Vec<_>>();
+    let variable = |at: usize| crate::space::Variable {
+        name: at.to_string(),
+        kind: if at < 2 { PointKind::Weight } else { PointKind::Activation },
+        widths: bits(&[4, 8]),
+    };
+    let space = crate::space::Space { variables: (0..6).map(variable).collect() };
+    let row = |set: u32| {
+        let changes: Vec<(u32, u8)> = (0..6).filter(|at| set & (1 << at) != 0).map(|at| (at, 0)).collect();
+        let loss = changes.iter().map(|(at, _)| f64::from(1 + at * at)).sum();
+        crate::measurements::Row { changes, loss, error: None }
+    };
+    let sets = (1..64_u32).filter(|set| [1, 3].contains(&set.count_ones()));
+    let metric = crate::measurements::Metric::LossIncrease;
+    crate::measurements::Measurements { space, metric, rows: sets.map(row).collect() }
+}
+
+#[test]
+fn predictors_are_judged_by_rows_that_they_have_not_seen() {
+    let measurements = additive_measurements();
+    let options =
+        FitOptions { methods: vec![crate::predict::Method::Additive], held_out: 0.25, splits: 3, seed: 5 };
+
+    let report = judge(&measurements, &options).unwrap();
+
+    assert_eq!((report.weights, report.activations, report.metric), (2, 4, "loss_increase"));
+    assert_eq!(report.rows.iter().collect::<Vec<_>>(), [(&1, &6), (&3, &20)]);
+    assert_eq!(report.held_out_from, Some(3));
+    let figures = report.predictors[0].held_out.unwrap();
+    assert_eq!(figures.rows, 5);
+    assert!(figures.pearson > 0.999_999 && figures.rmse < 1e-6, "{figures:?}");
+    assert_eq!(judge(&measurements, &options), Ok(report));
+}
+
+#[test]
+fn without_rows_of_several_changes_nothing_is_held_out() {
+    let mut measurements = additive_measurements();
+    measurements.rows.retain(|row| row.changes.len() == 1);
+    let options =
+        FitOptions { methods: vec![crate::predict::Method::Additive], held_out: 0.25, splits: 1, seed: 1 };
+
+    let report = judge(&measurements, &options).unwrap();
+    assert_eq!((report.held_out_from, report.predictors[0].held_out), (None, None));
+
+    for held_out in [0.0, 1.0, f64::NAN] {
+        let error = judge(&measurements, &FitOptions { held_out, ..options.clone() }).unwrap_err();
+        assert!(matches!(error, OfflineError::Range { .. }), "{error}");
+    }
+    measurements.rows.clear();
+    let error = judge(&measurements, &options).unwrap_err();
+    assert!(matches!(error, OfflineError::Fit(_)), "{error}");
+}
