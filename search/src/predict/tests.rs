@@ -244,7 +244,7 @@ fn what_was_measured_tells_less_than_what_was_not() {
 #[test]
 fn nothing_measured_leaves_everything_open() {
     let space = space(4, &[4, 8]);
-    let empty = Measurements { space: space.clone(), metric: Metric::LossIncrease, rows: Vec::new() };
+    let empty = Measurements { space, metric: Metric::LossIncrease, rows: Vec::new() };
 
     let chosen =
         most_informative(&empty, &[vec![1, 1, 1, 1], vec![0, 0, 0, 0], vec![0, 1, 1, 1]], 3).unwrap();
