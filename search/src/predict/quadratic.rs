@@ -5,7 +5,8 @@
 //! pair, which is the larger the more either layer hurts by itself: a Bayesian linear regression, whose expectation
 //! a posteriori is the prediction. All scales are in units of the typical single loss, so that metric and network do not
 //! matter, and are then corrected by what makes the measured rows most probable. Rows of any size fit at once, pairs and
-//! subsets alike.
+//! subsets alike; singles are in the mean. Predictions are what rows of several changes would have measured: where those are
+//! offset from singles, so are predictions, even of one change or none.
 
 use std::collections::BTreeMap;
 
