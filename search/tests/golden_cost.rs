@@ -1,7 +1,7 @@
 //! Costs beside the published figures.
 
-#[path = "common/published.rs"]
-mod published;
+#[path = "common/reference.rs"]
+mod reference;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use bitloop_core::graph::PointKind;
 use bitloop_search::cost::{Subject, cost};
 use bitloop_search::space::Space;
 use bitloop_search::tables::{Counts, Indicators, LimpqLayers, PairwiseLayers};
-use published::{array, folder, json, number, text, widths};
+use reference::{array, folder, json, number, text, widths};
 use serde_json::Value;
 
 /// The files of a folder whose names end so, in order.

@@ -1,7 +1,7 @@
 //! The published policies of importance indicators, through what `bitloop solve --indicators` calls.
 
-#[path = "common/published.rs"]
-mod published;
+#[path = "common/reference.rs"]
+mod reference;
 
 use bitloop_core::bits::Bits;
 use bitloop_search::offline::{
@@ -9,7 +9,7 @@ use bitloop_search::offline::{
     of_indicators,
 };
 use bitloop_search::tables::{Counts, Indicators, LimpqLayers};
-use published::{array, folder, json, number, text, widths};
+use reference::{array, folder, json, number, text, widths};
 use serde_json::Value;
 
 struct Published {

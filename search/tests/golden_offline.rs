@@ -1,7 +1,7 @@
 //! The published search problems, through what `bitloop solve` calls.
 
-#[path = "common/published.rs"]
-mod published;
+#[path = "common/reference.rs"]
+mod reference;
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use bitloop_search::form::Form;
 use bitloop_search::measurements::Metric;
 use bitloop_search::offline::{
     DatabaseFile, LayersFile, MeasuredSearch, Method, Objective, Question, SolveOptions, Wanted, answer,
-    database, mean_correlations, of_measurements, published_objective,
+    database, of_measurements, published_objective,
 };
 use bitloop_search::tables::{Counts, Published};
-use published::{array, folder, json, number, text, widths};
+use reference::{array, folder, json, number, text, widths};
 use serde_json::Value;
 
 fn bits(range: std::ops::RangeInclusive<u8>) -> Vec<Bits> {
@@ -74,21 +74,6 @@ impl Network {
         let objective = Objective::Given { form, words: "the published objective".to_owned() };
         let question = of_measurements(&self.published.measurements, objective, &self.layers, &search);
         question.expect("a proper question")
-    }
-}
-
-#[test]
-fn golden_mean_correlations_by_number_of_changes() {
-    let Some(folder) = folder("pairwise_mpq") else { return };
-    for case in array(&json(&folder.join("search_cases.json"))["cases"]) {
-        let model = case["problem"]["model"].as_str().expect("a name");
-        let expected = json(&folder.join(format!("{model}_expected.json")));
-        let found = mean_correlations(&Network::read(&folder, model).published);
-        let expected = array(&expected["avg_corr_by_count"]);
-        assert_eq!(found.len(), expected.len(), "{model}");
-        for (changed, (found, expected)) in found.iter().zip(expected).enumerate() {
-            assert!((found - number(expected)).abs() <= 1e-9, "{model} {changed}: {found} {expected}");
-        }
     }
 }
 

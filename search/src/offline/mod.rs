@@ -22,7 +22,7 @@ pub use fit::{FIT_FORMAT, FitOptions, FitReport, FittedPredictor, HeldOut, judge
 pub use indicators::{IndicatorSearch, of_indicators};
 pub use layers::{LayersFile, NetworkFile};
 pub use measured::{MeasuredSearch, Objective, described, of_measurements};
-pub use published_search::{mean_correlations, published_objective};
+pub use published_search::published_objective;
 pub use question::{Predict, Question, Wanted};
 pub use solve::{Method, SolveOptions, answer};
 
