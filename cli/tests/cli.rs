@@ -38,7 +38,22 @@ fn inspect_and_check() {
     let model = "configs/quickstart/convblock.safetensors";
     expect_file!["snapshots/inspect.txt"].assert_eq(&say(&["inspect", model]));
     expect_file!["snapshots/inspect_points.txt"].assert_eq(&say(&["inspect", model, "--points"]));
-    expect_file!["snapshots/check.txt"].assert_eq(&say(&["check", "configs/quickstart.yaml"]));
+    let check = without_time(&say(&["check", "configs/quickstart.yaml"]));
+    expect_file!["snapshots/check.txt"].assert_eq(&check);
+    let searching = without_time(&say(&["check", "configs/search.yaml"]));
+    expect_file!["snapshots/check_search.txt"].assert_eq(&searching);
+}
+
+/// The text with the line that says how long it would take here cut short: it is measured.
+fn without_time(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix("time ") {
+        Some(measured) => {
+            assert!(measured.contains(" images/s on each, measured now"), "{line}");
+            "time\n".to_owned()
+        }
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 #[test]
@@ -51,9 +66,23 @@ fn json_holds_the_fields_that_scripts_rely_on() {
     let fields: Vec<&String> = value.as_object().unwrap().keys().collect();
     assert_eq!(
         fields,
-        ["evaluation", "experiment", "images", "macs_per_image", "points", "sources", "trials"]
+        [
+            "baseline_bits",
+            "evaluation",
+            "experiment",
+            "graph",
+            "images",
+            "images_per_s_and_thread",
+            "macs_per_image",
+            "points",
+            "sources",
+            "stages",
+            "trials"
+        ]
     );
     assert!(value["trials"].is_u64() && value["points"].is_array());
+    assert!(value["images_per_s_and_thread"].as_f64().is_some_and(|rate| rate > 0.0));
+    assert_eq!(value["stages"][1]["trials"], 47);
 }
 
 #[test]
