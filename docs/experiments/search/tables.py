@@ -6,6 +6,8 @@ import statistics
 from reports import cost_share, interval, searches, uniform, verified
 
 ALIKE = "all points alike"
+# Standard errors from the middle to the end of a 95 % interval.
+NORMAL_95 = 1.96
 
 
 def all_tables(splits, cost):
@@ -66,21 +68,24 @@ def predictions(reports):
     body = []
     for report in reports:
         for search in searches(report):
-            pairs = [(row["predicted"], interval(row["result"], search["objective"])[0]) for row in search["top"]
-                     if row["predicted"] and row["result"]["state"] == "done"]
-            if not pairs:
+            known = [row for row in search["top"] if row["predicted"] and row["result"]["state"] == "done"]
+            if len(known) < 2:
                 continue
+            losses = [interval(row["result"], search["objective"]) for row in known]
+            pairs = [(row["predicted"], value) for row, (value, _, _) in zip(known, losses)]
             errors = [predicted["value"] - measured for predicted, measured in pairs]
             inside = sum(predicted["low"] <= measured <= predicted["high"] for predicted, measured in pairs)
+            noise = statistics.fmean((high - low) / (2 * NORMAL_95) for _, low, high in losses)
             digits = 2 if search["objective"] == "top1_drop" else 4
             body.append((limit_order(search), search["predictor"], search["objective"], [
                 search["limit"], search["predictor"], search["objective"], str(len(pairs)),
+                f"{statistics.stdev(value for value, _, _ in losses):.{digits}f}", f"{noise:.{digits}f}",
                 f"{statistics.fmean(errors):+.{digits}f}",
                 f"{math.sqrt(statistics.fmean(error * error for error in errors)):.{digits}f}",
                 f"{inside} of {len(pairs)}"]))
     body.sort(key=lambda row: row[:3])
-    return table(["limit", "predictor", "objective", "configs", "mean error", "RMS error", "inside the 90 % interval"],
-                 [cells for *_, cells in body])
+    return table(["limit", "predictor", "objective", "configs", "deviation among them", "standard error of one",
+                  "mean error", "RMS error", "inside the 90 % interval"], [cells for *_, cells in body])
 
 
 def means(splits, cost):
