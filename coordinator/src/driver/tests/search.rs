@@ -18,6 +18,25 @@ fn searching(name: &str, at_most: Amount) -> Plan {
     plan
 }
 
+/// Takes a shard and commits it; `false` if the experiment ended first. A request for work would wait for ever then, as
+/// the tests' clock stands still.
+async fn work(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> bool {
+    let mut overview = handle.overview();
+    let is_over = |overview: &Arc<Overview>| {
+        overview.experiment(id).is_some_and(|experiment| experiment.status.is_over())
+    };
+    tokio::select! {
+        over = overview.wait_for(is_over) => {
+            over.unwrap();
+            false
+        }
+        shard = handle.request_shard(worker) => {
+            handle.commit(worker, reports(&shard.unwrap().unwrap()), 500.0).await.unwrap();
+            true
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_search_thinks_beside_the_driver_and_its_selection_survives_a_restart() {
     let fixture = Fixture::new();
@@ -28,7 +47,7 @@ async fn a_search_thinks_beside_the_driver_and_its_selection_survives_a_restart(
     let id = handle.submit(plan, Sources::new()).await.unwrap().experiment;
     let worker = register(&handle, "w1").await;
 
-    work_off(&handle, &worker, &id).await;
+    while work(&handle, &worker, &id).await {}
 
     let report = handle.report(&id).await.unwrap().0;
     let [search] = report.searches.as_slice() else { panic!("{:?}", report.searches) };
@@ -48,7 +67,7 @@ async fn a_search_that_is_killed_while_it_thinks_or_measures_ends_the_same() {
     store_inputs(coordinator.handle().artifacts());
     let id = coordinator.handle().submit(plan(), Sources::new()).await.unwrap().experiment;
     let worker = register(&coordinator.handle(), "w1").await;
-    work_off(&coordinator.handle(), &worker, &id).await;
+    while work(&coordinator.handle(), &worker, &id).await {}
 
     let fixture = Fixture::new();
     loop {
@@ -61,10 +80,7 @@ async fn a_search_that_is_killed_while_it_thinks_or_measures_ends_the_same() {
             break;
         }
         // When this returns, the next thought may have begun.
-        let shard = handle.request_shard(&worker).await.unwrap();
-        if let Some(shard) = shard {
-            handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
-        }
+        work(&handle, &worker, &id).await;
         drop(coordinator);
     }
 
