@@ -1,11 +1,9 @@
 //! Time of exact solves of the reference problems: `cargo bench -p bitloop-search --bench solve`.
 
-#[path = "solve/clock.rs"]
+#[path = "common/clock.rs"]
 mod clock;
 #[path = "../tests/common/solve_cases.rs"]
 mod solve_cases;
-
-use std::time::Duration;
 
 use bitloop_core::graph::PointKind;
 use bitloop_core::rng::rng;
@@ -27,9 +25,9 @@ fn main() {
     ];
     for (name, cases) in sets {
         for best in [1, 2] {
-            let mut times: Vec<(Duration, &str)> =
+            let mut times: Vec<(f64, &str)> =
                 cases.iter().map(|case| (time(case, best), &*case.name)).collect();
-            times.sort();
+            times.sort_by(|a, b| a.0.total_cmp(&b.0));
             let Some((slowest, which)) = times.last() else { continue };
             let options = ExactOptions { best, ..ExactOptions::default() };
             let open = cases
@@ -39,7 +37,7 @@ fn main() {
             let open = open.count();
             let (median, count) = (times[times.len() / 2].0, times.len());
             eprintln!(
-                "{name}, best {best}: {count} problems, median {median:.1?}, maximum {slowest:.1?} ({which}), {open} not proved"
+                "{name}, best {best}: {count} problems, median {median:.1} ms, maximum {slowest:.1} ms ({which}), {open} not proved"
             );
         }
     }
@@ -97,11 +95,9 @@ fn quadratic(variables: usize, levels: u8) -> Case {
     Case { name, problem: Problem { space, objective, limits }, optimum: None, second: None }
 }
 
-fn time(case: &Case, best: usize) -> Duration {
+/// Milliseconds.
+fn time(case: &Case, best: usize) -> f64 {
     let options = ExactOptions { best, ..ExactOptions::default() };
     // Problems without a solution are timed as well.
-    let once = || clock::timed(|| drop(std::hint::black_box(exact(&case.problem, &options))));
-    let mut times: Vec<Duration> = (0..REPEATS).map(|_| once()).collect();
-    times.sort();
-    times[REPEATS / 2]
+    clock::median_ms(REPEATS, || drop(std::hint::black_box(exact(&case.problem, &options))))
 }

@@ -116,7 +116,7 @@ impl FromStr for Method {
 
 /// The word names no method.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no predictor {0:?}; choose auto, additive, published, ridge or quadratic")]
+#[error("there is no predictor `{0}`; choose auto, additive, published, ridge or quadratic")]
 pub struct UnknownMethod(pub String);
 
 /// Measurements that nothing can be fitted to.
