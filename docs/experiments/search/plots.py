@@ -56,13 +56,13 @@ def uniform_layers(reports, cost_name, objective, axes):
 
 def chosen_layers(reports, cost_name, objective, axes):
     """What the searches chose, on the report images; the first rank larger."""
-    rows = [record(row, report, cost_name, interval(row["verified"], objective), predictor=search["predictor"],
+    rows = [record(row, report, cost_name, interval(row["verified"], objective), predictor=method(search),
                    objective=search["objective"], rank=rank)
             for report in reports for search in searches(report) for rank, row in verified(search)]
     names = sorted({row["predictor"] for row in rows})
     has_legend = objective == OBJECTIVES[-1]
     colors = altair.Scale(domain=names, range=CHOSEN[:len(names)])
-    color = altair.Color("predictor:N", scale=colors, legend=legend("chosen with predictor", has_legend))
+    color = altair.Color("predictor:N", scale=colors, legend=legend("chosen with, on report images", has_legend))
     shape = altair.Shape("objective:N", legend=legend("and objective", has_legend), scale=altair.Scale(
         domain=list(OBJECTIVES), range=["diamond", "triangle-up"]))
     size = altair.Size("rank:O", scale=altair.Scale(domain=[1, 2, 3], range=[95, 40, 40]), legend=None)
@@ -72,6 +72,10 @@ def chosen_layers(reports, cost_name, objective, axes):
                 x, altair.Y("low:Q"), altair.Y2("high:Q"),
                 altair.Color("predictor:N", scale=colors, legend=None)),
             chart.mark_point(opacity=0.9, stroke="white", strokeWidth=0.6).encode(x, y, color, shape, size)]
+
+
+def method(search):
+    return f"{search['predictor']}, widths {search['widths']}"
 
 
 def legend(title, is_shown):
@@ -105,7 +109,7 @@ def predicted(reports):
         for search in searches(report):
             rows = [prediction(row, search) for row in search["top"]
                     if row["predicted"] and row["result"]["state"] == "done"]
-            found.setdefault(search["objective"], {}).setdefault(search["predictor"], []).extend(rows)
+            found.setdefault(search["objective"], {}).setdefault(method(search), []).extend(rows)
     rows = [altair.hconcat(*[predicted_panel(found[objective][predictor], objective, predictor)
                              for predictor in sorted(found[objective])])
             for objective in OBJECTIVES if objective in found]
@@ -121,7 +125,7 @@ def prediction(row, search):
 
 def predicted_panel(rows, objective, predictor):
     unit = TITLES[objective]
-    x = altair.X("predicted:Q", title=f"predicted by {predictor}: {unit}", scale=altair.Scale(zero=False))
+    x = altair.X("predicted:Q", title=f"predicted, {predictor}: {unit}", scale=altair.Scale(zero=False))
     y = altair.Y("measured:Q", title=f"measured: {unit}", scale=altair.Scale(zero=False))
     color = altair.Color("limit:N", title="limit", sort=None)
     chart = altair.Chart(values(rows))

@@ -25,7 +25,14 @@ def searches(report):
     for search in report["searches"]:
         plan = search["plan"]
         words = " and ".join(limit_text(limit) for limit in plan["limits"])
-        yield {"limit": words, "predictor": plan["predictor"], "objective": plan["objective"], **search}
+        widths = ", ".join(map(str, sorted({row["bits"] for row in report["rows"]})))
+        yield {"limit": words, "predictor": plan["predictor"], "objective": plan["objective"], "widths": widths,
+               "swept": swept(report), **search}
+
+
+def swept(report):
+    """How many configs the sensitivity stage measured."""
+    return len(report["rows"]) + sum(row["stage"] == "sensitivity" for row in report["configs"])
 
 
 def limit_text(limit):

@@ -8,6 +8,7 @@ from reports import cost_share, interval, searches, uniform, verified
 ALIKE = "all points alike"
 # Standard errors from the middle to the end of a 95 % interval.
 NORMAL_95 = 1.96
+WORDS = ["limit", "predictor", "objective", "widths"]
 
 
 def all_tables(splits, cost):
@@ -35,22 +36,28 @@ def chosen(reports, cost):
         for search in searches(report):
             best = search["top"][0]
             ranks = verified(search)
-            rows.append((limit_order(search), search["predictor"], search["objective"], [
-                search["limit"], search["predictor"], search["objective"], str(search["trials"]), str(len(best["changes"])),
+            rows.append((order(search), [
+                *words(search), f"{search['swept']} + {search['trials']}", str(len(best["changes"])),
                 f"{cost_share(best, report, cost):.2f} %", points(best["result"]), points(ranks[0][1]["verified"]),
                 nats(ranks[0][1]["verified"]),
                 ", ".join(f"{interval(row['verified'], 'top1_drop')[0]:+.2f}" for _, row in ranks[1:])]))
-    body = [cells for *_, cells in sorted(rows, key=lambda row: row[:3])]
+    body = [cells for _, cells in sorted(rows, key=lambda row: row[0])]
     for width, row, report in uniform(reports):
-        body.append([f"{width} bits", ALIKE, "", "", str(len(row["changes"])), f"{cost_share(row, report, cost):.2f} %", "",
+        body.append([ALIKE, "", "", str(width), "", str(len(row["changes"])), f"{cost_share(row, report, cost):.2f} %", "",
                      points(row["result"]), nats(row["result"]), ""])
-    return table(["limit", "predictor", "objective", "trials", "points lowered", cost, "drop, selection", "drop, report",
+    return table([*WORDS, "trials", "points lowered", cost, "drop, selection", "drop, report",
                   "loss increase, report", "drop of ranks 2, 3"], body)
 
 
-def limit_order(search):
-    """Limits by their numbers, loosest last."""
-    return [next(iter(limit["at_most"].values())) for limit in search["plan"]["limits"]]
+def words(search):
+    """What tells a search from others, as cells."""
+    return [search[word] for word in WORDS]
+
+
+def order(search):
+    """Searches by limit, tightest first, then by their words."""
+    limits = tuple(next(iter(limit["at_most"].values())) for limit in search["plan"]["limits"])
+    return limits, *words(search)
 
 
 def points(result):
@@ -77,15 +84,15 @@ def predictions(reports):
             inside = sum(predicted["low"] <= measured <= predicted["high"] for predicted, measured in pairs)
             noise = statistics.fmean((high - low) / (2 * NORMAL_95) for _, low, high in losses)
             digits = 2 if search["objective"] == "top1_drop" else 4
-            body.append((limit_order(search), search["predictor"], search["objective"], [
-                search["limit"], search["predictor"], search["objective"], str(len(pairs)),
+            body.append((order(search), [
+                *words(search), str(len(pairs)),
                 f"{statistics.stdev(value for value, _, _ in losses):.{digits}f}", f"{noise:.{digits}f}",
                 f"{statistics.fmean(errors):+.{digits}f}",
                 f"{math.sqrt(statistics.fmean(error * error for error in errors)):.{digits}f}",
                 f"{inside} of {len(pairs)}"]))
-    body.sort(key=lambda row: row[:3])
-    return table(["limit", "predictor", "objective", "configs", "deviation among them", "standard error of one",
-                  "mean error", "RMS error", "inside the 90 % interval"], [cells for *_, cells in body])
+    body.sort(key=lambda row: row[0])
+    return table([*WORDS, "configs", "deviation among them", "standard error of one", "mean error", "RMS error",
+                  "inside the 90 % interval"], [cells for _, cells in body])
 
 
 def means(splits, cost):
@@ -95,18 +102,18 @@ def means(splits, cost):
         for report in reports:
             for search in searches(report):
                 best = search["top"][0]
-                name = (limit_order(search), search["limit"], search["predictor"], search["objective"])
-                groups.setdefault(str(name), (name, []))[1].append(
+                groups.setdefault(order(search), (words(search), []))[1].append(
                     (search["trials"], cost_share(best, report, cost), best["verified"]))
         for width, row, report in uniform(reports):
-            name = ([math.inf, width], f"{width} bits", ALIKE, "")
-            groups.setdefault(str(name), (name, []))[1].append((0, cost_share(row, report, cost), row["result"]))
+            cells = [ALIKE, "", "", str(width)]
+            groups.setdefault(((math.inf,), width), (cells, []))[1].append(
+                (0, cost_share(row, report, cost), row["result"]))
     body = []
-    for (_, limit, predictor, objective), found in sorted(groups.values(), key=lambda group: group[0]):
+    for _, (cells, found) in sorted(groups.items()):
         trials, costs, results = zip(*found)
-        body.append([limit, predictor, objective, f"{statistics.fmean(trials):.0f}" if objective else "",
-                     f"{statistics.fmean(costs):.2f} %", spread(results, "top1_drop", 2), spread(results, "loss_increase", 4)])
-    return table(["limit", "predictor", "objective", "trials", cost, "drop, report", "loss increase, report"], body)
+        body.append([*cells, f"{statistics.fmean(trials):.0f}", f"{statistics.fmean(costs):.2f} %",
+                     spread(results, "top1_drop", 2), spread(results, "loss_increase", 4)])
+    return table([*WORDS, "trials", cost, "drop, report", "loss increase, report"], body)
 
 
 def spread(results, objective, digits):

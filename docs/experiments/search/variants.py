@@ -5,7 +5,7 @@ predictors that are compared at equal measurements need an experiment each. With
 sensitivity stage: a measurement is taken once, whichever experiment wants it.
 
 The base file must state `name`, `seed`, the checkpoint and, in every search, `predictor` and `objective`, each on a line
-of its own. Files are named BASE-PREDICTOR-OBJECTIVE-SEED.yaml.
+of its own. Files are named BASE-PREDICTOR-OBJECTIVE-SEED.yaml, with `--bits` BASE-PREDICTOR-OBJECTIVE-SEED-BITS.yaml.
 """
 
 import argparse
@@ -20,7 +20,11 @@ def main():
     settings.out.mkdir(parents=True, exist_ok=True)
     for values in itertools.product(settings.predictors, settings.objectives, settings.seeds):
         name = "-".join([settings.base.stem, *map(str, values)])
-        (settings.out / f"{name}.yaml").write_text(variant(base, settings.base.parent, name, *values))
+        text = variant(base, settings.base.parent, name, *values)
+        if settings.bits:
+            name, text = f"{name}-{settings.bits}", text.replace(f"name: {name}\n", f"name: {name}-{settings.bits}\n")
+            text = re.sub(r"(\bbits: )\[.*?\]", rf"\g<1>[{settings.bits}]", text)
+        (settings.out / f"{name}.yaml").write_text(text)
         print(name)
 
 
@@ -31,6 +35,7 @@ def arguments():
     parser.add_argument("--predictors", nargs="+", default=["auto", "published"])
     parser.add_argument("--objectives", nargs="+", default=["loss_increase", "top1_drop"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1], help="splits of the images")
+    parser.add_argument("--bits", type=int, help="the only candidate width, instead of the file's")
     return parser.parse_args()
 
 
