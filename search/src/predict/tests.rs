@@ -261,6 +261,6 @@ fn methods_are_known_by_their_words() {
     let unknown = "best".parse::<Method>().unwrap_err().to_string();
     assert_eq!(
         unknown,
-        "there is no predictor \"best\"; choose auto, additive, published, ridge or quadratic"
+        "there is no predictor `best`; choose auto, additive, published, ridge or quadratic"
     );
 }
