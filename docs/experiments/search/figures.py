@@ -23,6 +23,10 @@ def main():
     settings = arguments()
     reports = [json.loads(path.read_text()) for path in settings.results]
     splits = by_split(reports)
+    for path in settings.uniform:
+        report = json.loads(path.read_text())
+        # What was searched for there is of no interest.
+        splits.setdefault(report["report_data"], []).append({**report, "rows": [], "configs": [], "searches": []})
     first = next(iter(splits.values()))
     settings.out.mkdir(parents=True, exist_ok=True)
     (settings.out / f"{settings.name}.md").write_text(tables.all_tables(splits, settings.cost))
@@ -36,6 +40,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS", help="JSON reports")
     parser.add_argument("--name", required=True, help="of the network: the start of the files' names")
+    parser.add_argument("--uniform", type=Path, nargs="*", default=[], metavar="RESULTS",
+                        help="JSON reports of which only the uniform widths count")
     parser.add_argument("--out", type=Path, required=True, help="folder for tables and plots")
     parser.add_argument("--cost", choices=["bops", "size"], default="bops", help="cost of the horizontal axis")
     return parser.parse_args()
