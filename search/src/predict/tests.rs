@@ -259,8 +259,5 @@ fn methods_are_known_by_their_words() {
         assert_eq!(method.to_string().parse(), Ok(method));
     }
     let unknown = "best".parse::<Method>().unwrap_err().to_string();
-    assert_eq!(
-        unknown,
-        "there is no predictor `best`; choose auto, additive, published, ridge or quadratic"
-    );
+    assert_eq!(unknown, "there is no predictor `best`; choose auto, additive, published, ridge or quadratic");
 }
