@@ -132,7 +132,7 @@ impl SledStore {
     /// Writes a format as another version would have.
     #[cfg(test)]
     pub(super) fn set_format(folder: &Path, format: &[u8]) {
-        let store = Self::open_trees(folder).unwrap();
+        let store = Self::open_patiently(folder).unwrap();
         store.meta.insert(FORMAT_KEY, format).unwrap();
         store.database.flush().unwrap();
     }
