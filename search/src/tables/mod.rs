@@ -6,6 +6,7 @@
 mod indicators;
 mod layers;
 mod limpq_layers;
+mod lines;
 mod published;
 mod results;
 

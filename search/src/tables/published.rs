@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
 
+use super::lines::{Lines, reason};
 use crate::measurements::{Measurements, Metric, Row};
 use crate::space::{Space, Variable};
 
@@ -72,13 +73,11 @@ struct Sheet {
 impl Sheet {
     fn read(table: &Table<'_>) -> Result<Self, PublishedError> {
         let place = |line| Place { label: table.label.to_owned(), line };
-        let malformed = |error: csv::Error| PublishedError::Malformed {
-            place: place(error.position().map_or(1, csv::Position::line)),
-            reason: error.to_string(),
-        };
         let text = table.text.trim_start_matches('\u{feff}');
+        let mut counted = Lines::of(text);
+        let malformed = |line, error| PublishedError::Malformed { place: place(line), reason: reason(&error) };
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
-        let header = reader.headers().map_err(malformed)?.clone();
+        let header = reader.headers().map_err(|error| malformed(1, error))?.clone();
         let columns: BTreeMap<String, usize> =
             header.iter().enumerate().map(|(index, name)| (name.to_lowercase(), index)).collect();
         let has = |name: &str| columns.contains_key(name);
@@ -90,8 +89,8 @@ impl Sheet {
         };
         let mut lines = Vec::new();
         for record in reader.into_records() {
-            let record = record.map_err(malformed)?;
-            lines.push((record.position().map_or(0, csv::Position::line), record));
+            let record = record.map_err(|error| malformed(counted.record(error.position()), error))?;
+            lines.push((counted.record(record.position()), record));
         }
         Ok(Self { label: table.label.to_owned(), layout, columns, lines })
     }

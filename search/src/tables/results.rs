@@ -7,6 +7,7 @@ use bitloop_core::graph::PointKind;
 use bitloop_core::plan::Metric;
 use bitloop_core::report::{CSV_FORMAT, Interval, REPORT_FORMAT, Report, RowState};
 
+use super::lines::{Lines, reason};
 use crate::measurements::{Measurements, Row};
 use crate::space::{Space, Variable};
 
@@ -178,9 +179,11 @@ struct Line {
 }
 
 fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
-    let malformed = |error: csv::Error| ResultsError::Malformed(error.to_string());
-    let mut reader = csv::Reader::from_reader(text.trim_start_matches('\u{feff}').as_bytes());
-    let header = reader.headers().map_err(malformed)?.clone();
+    let malformed = |line, error| ResultsError::Malformed(format!("line {line}: {}", reason(&error)));
+    let text = text.trim_start_matches('\u{feff}');
+    let mut counted = Lines::of(text);
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().map_err(|error| malformed(1, error))?.clone();
     let column = |name: &'static str| {
         header.iter().position(|known| known == name).ok_or(ResultsError::MissingColumn(name))
     };
@@ -193,9 +196,9 @@ fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
     };
     let loss = [column(loss[0])?, column(loss[1])?, column(loss[2])?];
     let mut lines = Vec::new();
-    for (index, record) in reader.records().enumerate() {
-        let record = record.map_err(malformed)?;
-        let number = index as u64 + 2;
+    for record in reader.records() {
+        let record = record.map_err(|error| malformed(counted.record(error.position()), error))?;
+        let number = counted.record(record.position());
         let cell = |column: usize| record.get(column).unwrap_or_default();
         if cell(format) != CSV_FORMAT.to_string() {
             return Err(ResultsError::Format { found: cell(format).to_owned(), known: CSV_FORMAT });

@@ -92,3 +92,22 @@ fn a_bad_table_is_refused_with_its_place() {
         assert!(found.contains(expected), "{found:?} does not hold {expected:?}");
     }
 }
+
+#[test]
+fn lines_are_counted_as_an_editor_counts_them() {
+    let bad = SINGLE.replace("0.25", "NaN");
+    for (text, line) in [
+        (bad.clone(), 3),
+        (bad.replace('\n', "\r\n"), 3),
+        (format!("\u{feff}{}", bad.replace('\n', "\r\n")), 3),
+        (bad.replace("\n2,", "\n\n\n2,"), 5),
+        (bad.replace("\n2,", "\r\n\r\n2,"), 4),
+        (bad.replace("a.quant_act", "\"a.\nquant_act\""), 4),
+    ] {
+        let found = refusal(&[&text]);
+        assert!(found.starts_with(&format!("first.csv, line {line}: DeltaAcc")), "{text:?}: {found}");
+    }
+    let short = SINGLE.replace("2,a.conv,0.25,,1", "2,a.conv").replace('\n', "\r\n");
+    let found = refusal(&[&short]);
+    assert_eq!(found, "first.csv, line 3: there are 2 fields, not 5 as in the header");
+}

@@ -47,7 +47,7 @@ pub enum PublishedError {
         column: &'static str,
     },
     /// The text is not CSV.
-    #[error("{place}: {reason}; write every line with the header's number of fields")]
+    #[error("{place}: {reason}")]
     Malformed {
         /// Where reading stopped.
         place: Place,
