@@ -102,7 +102,7 @@ pub(crate) struct SolveArguments {
     pub(crate) no_prices: bool,
 
     /// The most nodes of each exact search; where they run out, the gap that is left is printed.
-    #[arg(long, value_name = "N", default_value_t = 200_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000_000)]
     pub(crate) nodes: u64,
 
     /// Seed of NSGA-II.

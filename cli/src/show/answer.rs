@@ -42,11 +42,13 @@ fn summary(answer: &Answer, best: &Found) -> Vec<(&'static str, String)> {
         match answer.proof {
             None => "none: this method does not prove".to_owned(),
             Some(proof) if proof.proved => {
-                format!(
-                    "proved optimal: bound {}, {} nodes",
-                    number(proof.bound),
-                    with_thousands(proof.nodes)
-                )
+                let (bound, nodes) = (number(proof.bound), with_thousands(proof.nodes));
+                match answer.best.len() {
+                    1 => format!("proved optimal: bound {bound}, {nodes} nodes"),
+                    several => format!(
+                        "proved: these are the {several} best, no other is below {bound}, {nodes} nodes"
+                    ),
+                }
             }
             Some(proof) => format!(
                 "not proved: bound {}, a gap of {}, after {} nodes",

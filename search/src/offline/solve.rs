@@ -8,6 +8,10 @@ use crate::solve::{
     shadow_prices,
 };
 
+/// Nodes of one exact search: a few seconds' worth. Objectives without products of searched widths need a tenth of it;
+/// those of a dense quadratic predictor are rarely proved with ten times as many.
+const NODES_MAX: u64 = 20_000_000;
+
 /// A solver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -37,7 +41,7 @@ pub struct SolveOptions {
     pub method: Method,
     /// Number of distinct bit configs that are wanted, at least 1; more than 1 by the exact solver alone.
     pub best: usize,
-    /// Whether the exact solver says what the limits are worth.
+    /// Whether the exact solver says what the limits are worth, where it has a proof.
     pub prices: bool,
     /// The most points of a front that the exact solver gives.
     pub front_max: usize,
@@ -50,14 +54,7 @@ pub struct SolveOptions {
 impl SolveOptions {
     /// The one best bit config by a solver, without prices.
     pub fn new(method: Method) -> Self {
-        Self {
-            method,
-            best: 1,
-            prices: false,
-            front_max: 100,
-            nodes_max: ExactOptions::default().nodes_max,
-            seed: 1,
-        }
+        Self { method, best: 1, prices: false, front_max: 100, nodes_max: NODES_MAX, seed: 1 }
     }
 }
 
@@ -81,8 +78,7 @@ fn by_proof(question: &Question, options: &SolveOptions) -> Result<Answer, Offli
     let mut answer = told(question, options.method, &solution.best);
     answer.proof = Some(proof(&solution));
     if options.prices {
-        let prices = shadow_prices(problem, &solution, &exact_options)?;
-        answer.shadow_prices = prices.into_iter().map(Price::from).collect();
+        price(problem, &solution, &exact_options, &mut answer)?;
     }
     if let Some(cost) = &question.front {
         let front_options = FrontOptions { points_max: options.front_max, nodes_max: options.nodes_max };
@@ -98,6 +94,24 @@ fn by_proof(question: &Question, options: &SolveOptions) -> Result<Answer, Offli
             .collect();
     }
     Ok(answer)
+}
+
+/// Says what the limits are worth, of a proved solution: the difference of optima that nobody knows says nothing.
+pub(super) fn price(
+    problem: &Problem,
+    solution: &Solution,
+    options: &ExactOptions,
+    answer: &mut Answer,
+) -> Result<(), OfflineError> {
+    if solution.is_proved() {
+        let prices = shadow_prices(problem, solution, options)?;
+        answer.shadow_prices = prices.into_iter().map(Price::from).collect();
+    } else {
+        answer
+            .notes
+            .push("the best is not proved, so that what the limits are worth is not known".to_owned());
+    }
+    Ok(())
 }
 
 fn by_descent(question: &Question, options: &SolveOptions) -> Result<Answer, OfflineError> {

@@ -342,3 +342,20 @@ fn without_rows_of_several_changes_nothing_is_held_out() {
     let error = judge(&measurements, &options).unwrap_err();
     assert!(matches!(error, OfflineError::Fit(_)), "{error}");
 }
+
+#[test]
+fn what_limits_are_worth_is_said_of_proved_answers_alone() {
+    let question = question(&limited("bops", 110_000.0)).unwrap();
+    let options = crate::solve::ExactOptions::default();
+    let proved = crate::solve::exact(&question.problem, &options).unwrap();
+    let cut_off = crate::solve::Solution { bound: proved.bound - 1.0, ..proved.clone() };
+    let unpriced = answer(&question, &SolveOptions::new(Method::Exact)).unwrap();
+    let priced = |solution| {
+        let mut answer = unpriced.clone();
+        super::solve::price(&question.problem, solution, &options, &mut answer).unwrap();
+        (answer.shadow_prices.len(), answer.notes.len() - unpriced.notes.len())
+    };
+
+    assert_eq!(priced(&proved), (1, 0));
+    assert_eq!(priced(&cut_off), (0, 1));
+}

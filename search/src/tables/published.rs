@@ -75,7 +75,8 @@ impl Sheet {
         let place = |line| Place { label: table.label.to_owned(), line };
         let text = table.text.trim_start_matches('\u{feff}');
         let mut counted = Lines::of(text);
-        let malformed = |line, error| PublishedError::Malformed { place: place(line), reason: reason(&error) };
+        let malformed =
+            |line, error| PublishedError::Malformed { place: place(line), reason: reason(&error) };
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
         let header = reader.headers().map_err(|error| malformed(1, error))?.clone();
         let columns: BTreeMap<String, usize> =
