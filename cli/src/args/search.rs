@@ -132,6 +132,10 @@ pub(crate) struct ByIndicators {
     #[arg(long, value_name = "RATIO", requires = "indicators")]
     pub(crate) compression: Option<f64>,
 
+    /// Limits the size alone: `--weight-bits` and `--activation-bits` may stand there and count for nothing.
+    #[arg(long, requires = "indicators")]
+    pub(crate) no_bitops: bool,
+
     /// How much a weight's indicator counts beside an activation's.
     #[arg(long, default_value_t = 2.0)]
     pub(crate) alpha: f64,
@@ -164,6 +168,14 @@ pub(crate) enum Searched {
     Weights,
     /// Activations.
     Activations,
+}
+
+impl ByIndicators {
+    /// The widths of weights and activations whose bit operations are the limit.
+    pub(crate) fn mean_bits(&self) -> Option<[f64; 2]> {
+        let [weight, activation] = [self.weight_bits?, self.activation_bits?];
+        (!self.no_bitops).then_some([weight, activation])
+    }
 }
 
 fn metric(text: &str) -> Result<Metric, String> {

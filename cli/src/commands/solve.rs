@@ -72,9 +72,14 @@ fn by_indicators(arguments: &SolveArguments, path: &Path, layers: &LayersFile) -
         return Err(Failure::usage("--costs goes with measurements; indicators have size and BOPs alone"));
     }
     let by = &arguments.by_indicators;
+    if by.no_bitops && arguments.constraints.iter().any(|(cost, _)| cost.starts_with("bops")) {
+        return Err(Failure::usage(
+            "--no-bitops goes against a --constraint on BOPs; leave out one of the two",
+        ));
+    }
     let search = IndicatorSearch {
         bits: arguments.bits.clone(),
-        mean_bits: by.weight_bits.zip(by.activation_bits).map(|(weight, activation)| [weight, activation]),
+        mean_bits: by.mean_bits(),
         compression: by.compression,
         alpha: by.alpha,
         counts,

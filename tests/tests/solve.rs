@@ -1,0 +1,112 @@
+//! `bitloop solve` as typed, on published problems.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bitloop_tests::process::{Said, say};
+use bitloop_tests::shared;
+use serde_json::Value;
+
+/// Tolerance of an objective, absolute.
+const OBJECTIVE: f64 = 1e-9;
+
+/// A network of one searched layer.
+const LAYERS: &str = r#"{"model": "small", "input": [1, 1, 4, 4], "note": "", "fixed_8bit": [], "layers": [
+  {"index": 0, "name": "conv", "c_in": 1, "c_out": 2, "k": 3, "stride": 1, "out_h": 4, "searchable": true, "params": 18,
+   "spatial_upstream": 16, "macs_upstream": 288, "spatial_true": 16, "macs_true": 288}]}"#;
+const INDICATORS: &str = r#"{"model": "small", "bit_candidates": [4, 2], "layers": [
+  {"name": "conv", "weight": {"4": 0.25, "2": 0.5}, "act": {"4": 0.125, "2": 0.75}}]}"#;
+
+fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+fn folder() -> Option<PathBuf> {
+    let folder = shared().join("reference/limpq");
+    if folder.is_dir() {
+        return folder.canonicalize().ok();
+    }
+    eprintln!("skipped: {} is not there", folder.display());
+    None
+}
+
+/// Types the command of a case; limits that it does not have are left out, but `--no-bitops` stands beside the widths.
+fn solve(folder: &Path, model: &str, case: &Value) -> Said {
+    let file = |kind: &str| folder.join(format!("{model}_{kind}.json")).display().to_string();
+    let bits: Vec<String> = list(&case["bits"]).iter().map(Value::to_string).collect();
+    let mut words = vec!["solve".to_owned(), "--indicators".to_owned(), file("indicators")];
+    for (option, value) in [
+        ("--layers", file("layers")),
+        ("--bits", bits.join(",")),
+        ("--weight-bits", case["avg_w"].to_string()),
+        ("--activation-bits", case["avg_a"].to_string()),
+        ("--alpha", case["alpha"].to_string()),
+        ("--compat", "limpq".to_owned()),
+        ("--output", "json".to_owned()),
+    ] {
+        words.extend([option.to_owned(), value]);
+    }
+    if case["cr_requested"].as_f64().is_some_and(|ratio| ratio > 0.0) {
+        words.extend(["--compression".to_owned(), case["cr_requested"].to_string()]);
+    }
+    if case["use_bitops"] == false {
+        words.push("--no-bitops".to_owned());
+    }
+    let anywhere = tempfile::tempdir().expect("a temporary folder");
+    say(anywhere.path(), words)
+}
+
+#[test]
+fn golden_policies_as_typed() {
+    let Some(folder) = folder() else { return };
+    let cases = json(&folder.join("cases.json"));
+    let model = cases["model"].as_str().expect("a name");
+    let layers = json(&folder.join(format!("{model}_indicators.json")));
+    for case in list(&cases["cases"]) {
+        let name = &case["name"];
+        let said = solve(&folder, model, case);
+        if case["feasible"] == false {
+            assert_eq!(said.status.code(), Some(1), "{name}: {}", said.err);
+            assert!(said.err.contains("no bit config keeps the limits"), "{name}: {}", said.err);
+            continue;
+        }
+        let answer: Value = serde_json::from_str(&said.ok().out).expect("JSON");
+        let best = &answer["best"][0];
+        let objective = best["objective"].as_f64().expect("a number");
+        let expected = case["objective"].as_f64().expect("a number");
+        assert!((objective - expected).abs() <= OBJECTIVE, "{name}: {objective}, not {expected}");
+        assert_eq!(answer["proof"]["proved"], true, "{name}");
+        if case["unique"] == true {
+            for (at, layer) in list(&layers["layers"]).iter().enumerate() {
+                let layer = layer["name"].as_str().expect("a name");
+                for (kind, key) in [("weight", "weight_bits"), ("act", "act_bits")] {
+                    assert_eq!(
+                        best["bits"][format!("{layer}.{kind}")],
+                        case[key][at],
+                        "{name}: {layer} {kind}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_limit_on_bops_and_none_at_once_are_refused() {
+    let words = "solve --indicators indicators.json --layers layers.json --no-bitops --constraint bops_g=3";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("layers.json"), LAYERS).expect("a file");
+    fs::write(folder.path().join("indicators.json"), INDICATORS).expect("a file");
+
+    let said = say(folder.path(), words.split(' '));
+
+    assert_eq!(said.status.code(), Some(2), "{}", said.err);
+    assert!(said.err.contains("--no-bitops goes against a --constraint on BOPs"), "{}", said.err);
+    let alone = say(folder.path(), words.trim_end_matches(" --constraint bops_g=3").split(' ')).ok();
+    assert!(alone.out.contains("objective"), "{}", alone.out);
+}
