@@ -15,8 +15,8 @@ use crate::evaluation::EvaluationMode;
 use crate::graph::{Graph, GraphError, INPUT, LayerCost, Point};
 use crate::placement::Placement;
 use crate::spec::{
-    ExperimentSpec, Mistake, PairwiseSpec, QuantizationSpec, SensitivitySpec, Single, SpecError, StageSpec,
-    matches, misplaced,
+    ExperimentSpec, Mistake, QuantizationSpec, SensitivitySpec, Single, SpecError, StageSpec, matches,
+    misplaced,
 };
 use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 
@@ -302,23 +302,15 @@ fn planned(stage: &StageSpec, points: &[Point], path: &str, mistakes: &mut Vec<M
     match stage {
         StageSpec::Sensitivity(sweep) => {
             let single = chosen_points(sweep, points, &format!("{path}.single"), mistakes);
-            let pairs = sweep.pairwise.map(|pairs| match pairs {
-                PairwiseSpec::All => Pairs::Below { quantile_ppm: None },
-                PairwiseSpec::BelowQuantile(ppm) => Pairs::Below { quantile_ppm: Some(ppm) },
-                PairwiseSpec::MostPromising(configs) => Pairs::MostPromising { configs },
-            });
+            let pairs = sweep.pairwise;
             // Points that pairs leave out are left out of larger subsets too, unless the file says otherwise.
             let quantile_ppm = match pairs {
                 Some(Pairs::Below { quantile_ppm }) => quantile_ppm,
                 Some(Pairs::MostPromising { .. }) | None => None,
             };
-            let subsets = sweep.multi.map(|multi| Subsets {
-                configs: multi.configs,
-                points: multi.points,
-                quantile_ppm: multi.below_quantile_ppm.or(quantile_ppm),
-                design: multi.design,
-                seed: multi.seed,
-            });
+            let subsets = sweep
+                .multi
+                .map(|multi| Subsets { quantile_ppm: multi.quantile_ppm.or(quantile_ppm), ..multi });
             if let Some(Subsets { points: [low, high], .. }) = subsets
                 && low as usize > single.len()
             {
@@ -330,15 +322,8 @@ fn planned(stage: &StageSpec, points: &[Point], path: &str, mistakes: &mut Vec<M
             }
             StagePlan::Sensitivity { single, pairs, subsets }
         }
-        StageSpec::Search(search) => StagePlan::Search(SearchPlan {
-            method: search.method,
-            predictor: search.predictor.clone(),
-            objective: search.objective,
-            limits: search.limits.clone(),
-            trials: search.trials,
-            round: search.round,
-        }),
-        StageSpec::Verify(verify) => StagePlan::Verify { top: verify.top, uniform: verify.uniform },
+        StageSpec::Search(search) => StagePlan::Search(search.clone()),
+        StageSpec::Verify { top, uniform } => StagePlan::Verify { top: *top, uniform: *uniform },
     }
 }
 

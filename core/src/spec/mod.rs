@@ -35,7 +35,7 @@ pub use experiment::{
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
 pub(crate) use stage::misplaced;
-pub use stage::{MultiSpec, PairwiseSpec, SearchSpec, SensitivitySpec, Single, StageSpec, VerifySpec};
+pub use stage::{SensitivitySpec, Single, StageSpec};
 pub use train::{
     Architecture, Augmentation, ConvBlock, Initializer, Optimizer, ResNet, Separable, TrainData, TrainSpec,
 };

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::reader::{Fields, Place};
 use super::shared::parts_per_million;
-use super::stage::{MultiSpec, PairwiseSpec, SearchSpec, SensitivitySpec, Single, StageSpec, VerifySpec};
-use crate::plan::{Amount, Limit, Metric, SearchMethod, SubsetDesign};
+use super::stage::{SensitivitySpec, Single, StageSpec};
+use crate::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
 
 /// Most configs of a sweep: with the smallest of networks still years of measuring.
 const CONFIGS_MAX: u64 = 1_000_000_000;
@@ -34,7 +34,7 @@ pub(super) fn stage(place: &Place<'_>) -> Option<StageSpec> {
     match kind {
         StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
         StageKind::Search => search(&place).map(StageSpec::Search),
-        StageKind::Verify => verify(&place).map(StageSpec::Verify),
+        StageKind::Verify => verify(&place),
     }
 }
 
@@ -70,20 +70,20 @@ fn single(place: &Place<'_>) -> Option<Single> {
     read.into_iter().collect::<Option<Vec<_>>>().map(Single::Matching)
 }
 
-fn pairwise(place: &Place<'_>) -> Option<PairwiseSpec> {
+fn pairwise(place: &Place<'_>) -> Option<Pairs> {
     #[derive(Clone, Copy)]
     enum Kind {
         BelowQuantile,
         MostPromising,
     }
     if !place.is_mapping() {
-        return place.word(&[("all", PairwiseSpec::All)]);
+        return place.word(&[("all", Pairs::Below { quantile_ppm: None })]);
     }
     let kinds = [("below_quantile", Kind::BelowQuantile), ("most_promising", Kind::MostPromising)];
     let (kind, place) = place.variant(&kinds)?;
     match kind {
-        Kind::BelowQuantile => quantile(&place).map(PairwiseSpec::BelowQuantile),
-        Kind::MostPromising => place.integer(1..=CONFIGS_MAX).map(PairwiseSpec::MostPromising),
+        Kind::BelowQuantile => quantile(&place).map(|ppm| Pairs::Below { quantile_ppm: Some(ppm) }),
+        Kind::MostPromising => place.integer(1..=CONFIGS_MAX).map(|configs| Pairs::MostPromising { configs }),
     }
 }
 
@@ -92,19 +92,19 @@ fn quantile(place: &Place<'_>) -> Option<u32> {
     parts_per_million(place, place.number(0.000_001..=1.0)?, SHARE_DECIMALS)
 }
 
-fn multi(place: &Place<'_>) -> Option<MultiSpec> {
+fn multi(place: &Place<'_>) -> Option<Subsets> {
     let fields = place.fields(&["configs", "points", "below_quantile", "design", "seed"])?;
     let configs = fields.required("configs", "configs: 500", |place| place.integer(1..=CONFIGS_MAX));
     let points = fields.required("points", "points: [3, 30]", sizes);
-    let below_quantile_ppm = fields.optional("below_quantile", None, |place| quantile(place).map(Some));
+    let quantile_ppm = fields.optional("below_quantile", None, |place| quantile(place).map(Some));
     let design = fields.optional("design", SubsetDesign::Random, |place| {
         place.word(&SubsetDesign::ALL.map(|design| (design.as_str(), design)))
     });
     let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
-    Some(MultiSpec {
+    Some(Subsets {
         configs: configs?,
         points: points?,
-        below_quantile_ppm: below_quantile_ppm?,
+        quantile_ppm: quantile_ppm?,
         design: design?,
         seed: seed?,
     })
@@ -127,7 +127,7 @@ fn sizes(place: &Place<'_>) -> Option<[u32; 2]> {
     }
 }
 
-fn search(place: &Place<'_>) -> Option<SearchSpec> {
+fn search(place: &Place<'_>) -> Option<SearchPlan> {
     let known = ["method", "predictor", "objective", "constraints", "max_drop", "trials", "round"];
     let fields = place.fields(&known)?;
     let method = method(&fields);
@@ -144,7 +144,7 @@ fn search(place: &Place<'_>) -> Option<SearchSpec> {
     }
     // What a predictor leads goes on as long as it has hopes; sets come to an end by themselves.
     let trials = trials?.or_else(|| method.is_limited_by_cost().then_some(TRIALS_DEFAULT));
-    Some(SearchSpec { method, predictor: predictor?, objective: objective?, limits, trials, round: round? })
+    Some(SearchPlan { method, predictor: predictor?, objective: objective?, limits, trials, round: round? })
 }
 
 fn method(fields: &Fields<'_>) -> Option<SearchMethod> {
@@ -207,11 +207,11 @@ fn amount(place: &Place<'_>) -> Option<Amount> {
     }
 }
 
-fn verify(place: &Place<'_>) -> Option<VerifySpec> {
+fn verify(place: &Place<'_>) -> Option<StageSpec> {
     let fields = place.fields(&["top", "on", "uniform"])?;
     let top = fields.optional("top", TOP_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
     let on = fields.optional("on", (), |place| place.word(&[("report", ())]));
     let uniform = fields.optional("uniform", true, Place::flag);
     let ((), top, uniform) = (on?, top?, uniform?);
-    Some(VerifySpec { top, uniform })
+    Some(StageSpec::Verify { top, uniform })
 }

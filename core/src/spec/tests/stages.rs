@@ -1,8 +1,6 @@
 use super::{EXPERIMENT, experiment_mistakes, with};
-use crate::plan::{Amount, Limit, Metric, SearchMethod, SubsetDesign};
-use crate::spec::{
-    ExperimentSpec, MultiSpec, PairwiseSpec, SearchSpec, SensitivitySpec, Single, StageSpec, VerifySpec,
-};
+use crate::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
+use crate::spec::{ExperimentSpec, SensitivitySpec, Single, StageSpec};
 
 const SWEEP: &str = "- sensitivity: { single: all }";
 
@@ -23,15 +21,15 @@ fn every_kind_of_stage_is_read() {
          uniform: false }",
     );
 
-    let multi = MultiSpec {
+    let multi = Subsets {
         configs: 500,
         points: [3, 30],
-        below_quantile_ppm: None,
+        quantile_ppm: None,
         design: SubsetDesign::Uncertain,
         seed: 7,
     };
     let limit = |cost: &str, at_most| Limit { cost: cost.to_owned(), at_most };
-    let search = SearchSpec {
+    let search = SearchPlan {
         method: SearchMethod::Exact,
         predictor: "ridge".to_owned(),
         objective: Metric::LossIncrease,
@@ -41,11 +39,11 @@ fn every_kind_of_stage_is_read() {
     };
     let sweep = SensitivitySpec {
         single: Single::All,
-        pairwise: Some(PairwiseSpec::BelowQuantile(750_000)),
+        pairwise: Some(Pairs::Below { quantile_ppm: Some(750_000) }),
         multi: Some(multi),
     };
-    let verify = VerifySpec { top: 3, uniform: false };
-    assert_eq!(read, [StageSpec::Sensitivity(sweep), StageSpec::Search(search), StageSpec::Verify(verify)]);
+    let verify = StageSpec::Verify { top: 3, uniform: false };
+    assert_eq!(read, [StageSpec::Sensitivity(sweep), StageSpec::Search(search), verify]);
 }
 
 #[test]
