@@ -10,15 +10,15 @@ mod held_out;
 use bitloop_search::predict::{Method, fit};
 
 use clock::median_ms;
-use held_out::{Figures, Share, folder, read, split};
+use held_out::reference::word;
+use held_out::{Figures, Share, models, split};
 
 const SEEDS: u64 = 5;
 
 fn main() {
-    let Some(folder) = folder() else { return };
     eprintln!("network | learned from | predictor | Pearson | Spearman | RMSE | within size | held | fit");
-    for model in ["MobilenetV2", "Resnet50"] {
-        let all = read(&folder, model).measurements;
+    for (expected, published) in models() {
+        let (model, all) = (word(&expected["model"]), published.measurements);
         let settings = [
             Share::Subsets(50),
             Share::Subsets(200),

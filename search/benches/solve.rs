@@ -10,7 +10,8 @@ use bitloop_core::rng::rng;
 use bitloop_search::form::{Form, Two};
 use bitloop_search::solve::{ExactOptions, Problem, exact};
 use bitloop_search::space::Space;
-use solve_cases::{Case, limit, list, number, pairwise, variable};
+use solve_cases::reference::{array, number};
+use solve_cases::{Case, limit, pairwise, variable};
 
 /// Solves of each problem; the median counts.
 const REPEATS: usize = 5;
@@ -47,7 +48,7 @@ fn main() {
 fn points() -> Vec<Case> {
     let mut cases = Vec::new();
     for search in pairwise() {
-        for point in list(&search.case["exact"]["pareto_points"]) {
+        for point in array(&search.case["exact"]["pareto_points"]) {
             let f1 = number(&point["f1"]);
             let mut problem = search.problem(&search.f2);
             problem.limits.push(limit("f1", vec![search.f1.clone()], f1));

@@ -1,6 +1,9 @@
 //! Automatic mixed precision against recorded searches of the tool (`../shared/reference/aimet/net_*/amp.json`): the
 //! logic of the search, with the recorded scores as what measuring gives.
 
+#[path = "common/reference.rs"]
+mod reference;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,34 +18,20 @@ use bitloop_search::set_search::{FLOAT, Group, Score, SetSearch, Step};
 use bitloop_search::space::{Space, Variable};
 use serde_json::Value;
 
+use reference::{array, folder, json, number};
+
 /// Of relative bit operations.
 const COST_TOLERANCE: f64 = 1e-9;
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("the field is a list")
-}
 
 fn text(value: &Value) -> &str {
     value.as_str().expect("the field is a text")
 }
 
-fn number(value: &Value) -> f64 {
-    value.as_f64().expect("the field is a number")
-}
-
-fn read(path: &Path) -> Value {
-    let text = std::fs::read_to_string(path).expect("the file can be read");
-    serde_json::from_str(&text).expect("the file is JSON")
-}
-
 /// The folders with recorded searches.
 fn folders() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/aimet");
-    let Ok(entries) = std::fs::read_dir(&root) else {
-        eprintln!("skipped: there is no {}", root.display());
-        return Vec::new();
-    };
-    let folders = entries.map(|entry| entry.expect("the folder can be read").path());
+    let Some(root) = folder("aimet") else { return Vec::new() };
+    let entries = root.read_dir().expect("the folder can be listed");
+    let folders = entries.map(|entry| entry.expect("the folder can be listed").path());
     let mut folders: Vec<PathBuf> = folders.filter(|folder| folder.join("amp.json").exists()).collect();
     folders.sort();
     assert!(!folders.is_empty(), "{} has no amp.json", root.display());
@@ -69,7 +58,7 @@ fn candidates(text: &str) -> Vec<Candidate> {
 
 /// The quantizers of a recorded group, such as `output relu1` and `weight dw`.
 fn slots(group: &Value) -> Vec<(String, String)> {
-    list(group).iter().map(|slot| (text(&slot[0]).to_owned(), text(&slot[1]).to_owned())).collect()
+    array(group).iter().map(|slot| (text(&slot[0]).to_owned(), text(&slot[1]).to_owned())).collect()
 }
 
 /// The recorded network: nodes in order, with the MACs of each.
@@ -80,12 +69,12 @@ struct Network {
 
 impl Network {
     fn read(folder: &Path) -> Self {
-        let json = read(&folder.join("net.json"));
+        let json = json(&folder.join("net.json"));
         let structure = &json["structure"];
-        let shape = |value: &Value| list(value).iter().map(number).collect::<Vec<f64>>();
+        let shape = |value: &Value| array(value).iter().map(number).collect::<Vec<f64>>();
         let mut shapes = BTreeMap::from([("input".to_owned(), shape(&structure["input"]))]);
         let (mut nodes, mut macs) = (Vec::new(), BTreeMap::new());
-        for node in list(&structure["nodes"]) {
+        for node in array(&structure["nodes"]) {
             let name = text(&node["name"]).to_owned();
             let input = shapes[text(&node["inputs"][0])].clone();
             let (output, count) = infer(node, &input);
@@ -145,7 +134,7 @@ struct Recorded<'a> {
 impl<'a> Recorded<'a> {
     fn new(folder: &Path, network: &Network, run: &'a Value) -> Self {
         let mut groups: Vec<Vec<(String, String)>> = Vec::new();
-        for entry in list(&run["accuracy_list"]) {
+        for entry in array(&run["accuracy_list"]) {
             let group = slots(&entry[0]);
             if !groups.contains(&group) {
                 groups.push(group);
@@ -216,18 +205,18 @@ impl<'a> Recorded<'a> {
     /// curve.
     fn scores(&self) -> BTreeMap<Vec<u8>, f64> {
         let float = vec![FLOAT; self.slots.len()];
-        let calls: Vec<f64> = list(&self.run["eval_calls"]).iter().map(number).collect();
+        let calls: Vec<f64> = array(&self.run["eval_calls"]).iter().map(number).collect();
         let mut scores = BTreeMap::from([(float.clone(), calls[0])]);
         let uniform =
             |at| (0..self.groups.len()).fold(float.clone(), |levels, group| self.levels(&levels, group, at));
         let uniforms: Vec<Vec<u8>> = (0..self.problem.candidates().len()).map(uniform).collect();
         scores.extend(uniforms.iter().cloned().zip(calls[1..].iter().copied()));
         let mut levels = uniforms[0].clone();
-        let curve: BTreeMap<(usize, usize), f64> = list(&self.run["pareto_list"])
+        let curve: BTreeMap<(usize, usize), f64> = array(&self.run["pareto_list"])
             .iter()
             .map(|p| (self.entry(&p[2], &p[3]), number(&p[1])))
             .collect();
-        for entry in list(&self.run["accuracy_list"]) {
+        for entry in array(&self.run["accuracy_list"]) {
             let (group, at) = self.entry(&entry[0], &entry[1]);
             scores.insert(self.levels(&float, group, at), number(&entry[2]));
             levels = self.levels(&levels, group, at);
@@ -264,13 +253,13 @@ impl<'a> Recorded<'a> {
 
     fn check(&self) {
         let Replay { mixed, mut calls, measured, rounds } = self.replay(self.rule());
-        self.check_list(&mixed);
+        self.check_array(&mixed);
         self.check_curve(&mixed);
         let levels = mixed.levels.as_ref().expect("there was an allowed drop");
         self.check_bits(levels);
         // The tool evaluates its result once more.
         let info = |name: &str| {
-            let entry = list(&self.run["info"]).iter().find(|entry| entry[0] == name);
+            let entry = array(&self.run["info"]).iter().find(|entry| entry[0] == name);
             number(&entry.expect("it was recorded")[1])
         };
         let last = mixed.chosen.and_then(|point| mixed.curve[point].score).expect("a point was chosen");
@@ -278,7 +267,7 @@ impl<'a> Recorded<'a> {
         assert_eq!(mixed.float.value, info("fp32 accuray"), "{}", self.context);
         assert_eq!(mixed.probed.len() as f64, info("phase2 eval count"), "{}", self.context);
         calls.push(last.value);
-        let recorded: Vec<f64> = list(&self.run["eval_calls"]).iter().map(number).collect();
+        let recorded: Vec<f64> = array(&self.run["eval_calls"]).iter().map(number).collect();
         assert_eq!(calls, recorded, "{}: evaluations", self.context);
         eprintln!(
             "{}: {} evaluations recorded, {measured} here, as each is measured once, in {rounds} rounds",
@@ -287,8 +276,8 @@ impl<'a> Recorded<'a> {
         );
     }
 
-    fn check_list(&self, mixed: &Mixed) {
-        let recorded = list(&self.run["accuracy_list"]);
+    fn check_array(&self, mixed: &Mixed) {
+        let recorded = array(&self.run["accuracy_list"]);
         assert_eq!(mixed.list.len(), recorded.len(), "{}", self.context);
         for (ours, theirs) in mixed.list.iter().zip(recorded) {
             let entry = self.entry(&theirs[0], &theirs[1]);
@@ -324,7 +313,7 @@ impl<'a> Recorded<'a> {
     fn check_curve(&self, mixed: &Mixed) {
         let mut probed = mixed.probed.clone();
         probed.sort_unstable();
-        let recorded = list(&self.run["pareto_list"]);
+        let recorded = array(&self.run["pareto_list"]);
         assert_eq!(probed.len(), recorded.len(), "{}: points", self.context);
         for (place, theirs) in probed.into_iter().zip(recorded) {
             let ours = &mixed.curve[place];
@@ -372,8 +361,8 @@ fn variable((kind, name): &(String, String), candidates: &[Candidate]) -> Variab
 fn golden_searches_take_the_recorded_way() {
     for folder in folders() {
         let network = Network::read(&folder);
-        let json = read(&folder.join("amp.json"));
-        let runs = list(&json["runs"]);
+        let json = json(&folder.join("amp.json"));
+        let runs = array(&json["runs"]);
         assert!(!runs.is_empty());
         for run in runs {
             Recorded::new(&folder, &network, run).check();
@@ -385,9 +374,9 @@ fn golden_searches_take_the_recorded_way() {
 fn golden_the_whole_curve_takes_three_rounds() {
     for folder in folders() {
         let network = Network::read(&folder);
-        let json = read(&folder.join("amp.json"));
+        let json = json(&folder.join("amp.json"));
         let recorded: Vec<Recorded<'_>> =
-            list(&json["runs"]).iter().map(|run| Recorded::new(&folder, &network, run)).collect();
+            array(&json["runs"]).iter().map(|run| Recorded::new(&folder, &network, run)).collect();
         for one in &recorded {
             // What any search of the same problem measured.
             let same = recorded.iter().filter(|other| other.problem == one.problem);

@@ -3,37 +3,28 @@
 #[path = "common/reference.rs"]
 mod reference;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
 use bitloop_search::cost::{Subject, cost};
 use bitloop_search::space::Space;
 use bitloop_search::tables::{Counts, Indicators, LimpqLayers, PairwiseLayers};
-use reference::{array, folder, json, number, text, widths};
+use reference::{array, files, folder, json, number, text, widths};
 use serde_json::Value;
-
-/// The files of a folder whose names end so, in order.
-fn ending_in(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = folder.read_dir().expect("the folder can be listed");
-    let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().ends_with(ending)).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no file in {} ends in {ending}", folder.display());
-    paths
-}
 
 const BOTH: [PointKind; 2] = [PointKind::Activation, PointKind::Weight];
 
-fn bits(range: impl IntoIterator<Item = u32>) -> Vec<Bits> {
-    let bits = |width| Bits::new(width as u8).expect("a supported width");
+fn bits(range: impl IntoIterator<Item = u8>) -> Vec<Bits> {
+    let bits = |width| Bits::new(width).expect("a supported width");
     range.into_iter().map(bits).collect()
 }
 
-fn levels(space: &Space, widths: &[u32]) -> Vec<u8> {
+fn levels(space: &Space, widths: &[u8]) -> Vec<u8> {
     assert_eq!(space.variables.len(), widths.len());
-    let level = |(variable, width): (&bitloop_search::space::Variable, &u32)| {
-        variable.widths.iter().position(|bits| bits.get() == *width).expect("a searched width") as u8
+    let level = |(variable, width): (&bitloop_search::space::Variable, &u8)| {
+        variable.widths.iter().position(|bits| bits.get() == u32::from(*width)).expect("a searched width")
+            as u8
     };
     space.variables.iter().zip(widths).map(level).collect()
 }
@@ -51,14 +42,14 @@ fn pairwise_layers(folder: &Path, model: &str) -> PairwiseLayers {
 #[test]
 fn golden_costs_of_uniform_and_random_configs() {
     let Some(folder) = folder("pairwise_mpq") else { return };
-    for path in ending_in(&folder, "_expected.json") {
+    for path in files(&folder, "_expected.json") {
         let expected = json(&path);
         let model = expected["model"].as_str().expect("a name");
         let layers = pairwise_layers(&folder, model);
         let space = layers.space(&BOTH, &bits(2..=8));
         let subject = Subject::of_pairwise_mpq(&layers, Counts::Published, &space).expect("the tables fit");
         let [bops, size] = ["bops_g", "size_mib"].map(|name| cost(name, &subject).expect("a known cost"));
-        let check = |widths: &[u32], figures: &Value| {
+        let check = |widths: &[u8], figures: &Value| {
             let levels = levels(&space, widths);
             assert_close(bops.value(&space, &levels), number(&figures["bops_g"]), model);
             assert_close(size.value(&space, &levels), number(&figures["size_mib"]), model);
@@ -107,7 +98,7 @@ fn golden_costs_of_published_and_exact_search_results() {
 #[test]
 fn golden_true_geometry_counts_what_the_published_one_does_not() {
     let Some(folder) = folder("pairwise_mpq") else { return };
-    for path in ending_in(&folder, "_layers.json") {
+    for path in files(&folder, "_layers.json") {
         let raw = json(&path);
         let layers = PairwiseLayers::parse(&text(&path)).expect("a table");
         let space = layers.space(&BOTH, &bits(4..=8));
@@ -156,7 +147,7 @@ fn check_indicator_case(layers: &LimpqLayers, indicators: &Indicators, case: &Va
         return;
     }
     let (weights, activations) = (widths(&case["weight_bits"]), widths(&case["act_bits"]));
-    let both: Vec<u32> = weights.iter().zip(&activations).flat_map(|(w, a)| [*w, *a]).collect();
+    let both: Vec<u8> = weights.iter().zip(&activations).flat_map(|(w, a)| [*w, *a]).collect();
     let levels = levels(&space, &both);
     let subject = Subject::of_limpq(layers, Counts::Published, &space).expect("the tables fit");
     let value = |of: &str| cost(of, &subject).expect("a known cost").value(&space, &levels);

@@ -1,8 +1,10 @@
 //! Demotion against recorded searches and exhaustive optima (`../shared/reference/aimet/demotion_search.json`).
 
+#[path = "common/reference.rs"]
+mod reference;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use bitloop_search::demotion::{
     Demotion, End, Found, Lowering, Objective, Pace, Promotion, Published, Reason,
@@ -10,34 +12,22 @@ use bitloop_search::demotion::{
 use bitloop_search::set_search::{Group, Score, SetSearch, Step};
 use serde_json::Value;
 
+use reference::{array, file, number};
+
 /// Cases whose optimum is known and may be missed: noise makes sets good that nothing else speaks for.
 const MISSED_AT_MOST: usize = 2;
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().expect("the field is a number")
-}
 
 fn index(value: &Value) -> usize {
     value.as_u64().and_then(|value| usize::try_from(value).ok()).expect("the field is a small number")
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("the field is a list")
-}
-
 fn indices(value: &Value) -> Vec<usize> {
-    list(value).iter().map(index).collect()
+    array(value).iter().map(index).collect()
 }
 
 fn cases() -> Vec<Value> {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/aimet/demotion_search.json");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: there is no {}", path.display());
-        return Vec::new();
-    };
-    let data: Value = serde_json::from_str(&text).expect("the reference is JSON");
-    let cases = list(&data["cases"]).to_vec();
+    let Some(data) = file("aimet", "demotion_search.json") else { return Vec::new() };
+    let cases = array(&data["cases"]).to_vec();
     assert!(!cases.is_empty());
     cases
 }
@@ -63,9 +53,9 @@ impl<'a> Oracle<'a> {
 
     fn accuracy(&self, levels: &[u8]) -> f64 {
         let oracle = &self.case["oracle"];
-        let drops = list(&oracle["drop"]);
+        let drops = array(&oracle["drop"]);
         let lowered: Vec<usize> = (0..levels.len()).filter(|layer| levels[*layer] == 0).collect();
-        let pairs = list(&oracle["pairs"]).iter().filter(|pair| {
+        let pairs = array(&oracle["pairs"]).iter().filter(|pair| {
             let ends = [&pair[0], &pair[1]].map(index);
             ends.iter().all(|end| lowered.contains(end))
         });
@@ -149,8 +139,8 @@ fn check_published(case: &Value, promotion: &Promotion) {
         return;
     };
     assert_eq!(promotion.threshold, number(&case["threshold"]), "{id}: threshold");
-    assert_eq!(promotion.history.len(), list(history).len(), "{id}: history");
-    for (step, recorded) in promotion.history.iter().zip(list(history)) {
+    assert_eq!(promotion.history.len(), array(history).len(), "{id}: history");
+    for (step, recorded) in promotion.history.iter().zip(array(history)) {
         assert_eq!(step.group, index(&recorded["layer"]), "{id}: {recorded}");
         assert_eq!(step.recorded, number(&recorded["recorded_accuracy"]), "{id}: {recorded}");
         assert_eq!([step.start, step.next_start], [&recorded["start"], &recorded["next_start"]].map(index));
@@ -212,7 +202,7 @@ fn compare(case: &Value, pace: Pace, totals: &mut Totals) {
     let result = &case["result"];
     let layers = index(&case["layers"]);
     let exhaustive = case.get("exhaustive_best").filter(|best| !best.is_null());
-    let optimum = exhaustive.map(|best| layers - list(&best["demoted"]).len());
+    let optimum = exhaustive.map(|best| layers - array(&best["demoted"]).len());
     eprintln!(
         "{id}: {layers:2} layers, kept {:?}, recorded {:?}, optimum {optimum:?}; {sets} sets in {} rounds, recorded {recorded}",
         found.best.as_ref().map(|_| found.kept.len()),
@@ -224,7 +214,7 @@ fn compare(case: &Value, pace: Pace, totals: &mut Totals) {
         return;
     };
     assert!(best.score.value >= number(&case["target"]), "{id}: the result is below the target");
-    assert!(found.kept.len() <= list(result).len(), "{id}: more layers are kept than recorded");
+    assert!(found.kept.len() <= array(result).len(), "{id}: more layers are kept than recorded");
     assert_eq!(found.kept.len() + best.lowered.len(), layers);
     assert!(optimum.is_none_or(|optimum| found.kept.len() >= optimum), "{id}: better than exhaustive");
     totals.missed += usize::from(optimum.is_some_and(|optimum| found.kept.len() > optimum));

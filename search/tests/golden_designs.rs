@@ -1,5 +1,8 @@
 //! Designs against the published tables of measurements.
 
+#[path = "common/reference.rs"]
+mod reference;
+
 use std::path::{Path, PathBuf};
 
 use bitloop_core::bits::Bits;
@@ -8,33 +11,21 @@ use bitloop_search::design::{Design, Items, Pairs, Singles, SubsetSizes, Subsets
 use bitloop_search::space::{Space, Variable};
 use serde_json::Value;
 
-/// The folder of the tables and the models it has expectations for.
-fn models() -> Vec<(PathBuf, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/pairwise_mpq");
-    let Ok(files) = std::fs::read_dir(&folder) else {
-        eprintln!("skipped: there is no {}", folder.display());
-        return Vec::new();
-    };
-    let names =
-        files.map(|file| file.expect("a folder can be read").file_name().to_string_lossy().into_owned());
-    let mut models: Vec<String> =
-        names.filter_map(|name| name.strip_suffix("_expected.json").map(str::to_owned)).collect();
-    models.sort();
-    models.into_iter().map(|model| (folder.clone(), model)).collect()
+use reference::{files, folder, json, name, tables, word};
+
+/// The folder of the tables, and what is expected of each model.
+fn models() -> Vec<(PathBuf, Value)> {
+    let Some(folder) = folder("pairwise_mpq") else { return Vec::new() };
+    files(&folder, "_expected.json").iter().map(|path| (folder.clone(), json(path))).collect()
 }
 
-/// A column of the first table of this kind whose name begins like the model's.
-fn column(folder: &Path, model: &str, table: &str, name: &str) -> Vec<String> {
-    let files = std::fs::read_dir(folder).expect("the folder is there");
-    let paths = files.map(|file| file.expect("a folder can be read").path());
-    let of_model = |path: &PathBuf| {
-        let file = path.file_name().map(|file| file.to_string_lossy().to_lowercase());
-        file == Some(format!("{model}_{table}.csv").to_lowercase())
-    };
-    let path = paths.into_iter().find(of_model).expect("each model has its tables");
-    let mut reader = csv::Reader::from_path(path).expect("tables open");
+/// A column of a model's table of this kind.
+fn column(folder: &Path, model: &str, table: &str, title: &str) -> Vec<String> {
+    let ending = format!("_{table}.csv");
+    let path = tables(folder, model).into_iter().find(|path| name(path).ends_with(&ending));
+    let mut reader = csv::Reader::from_path(path.expect("each model has its tables")).expect("tables open");
     let headers = reader.headers().expect("tables have headers").clone();
-    let place = headers.iter().position(|header| header == name).expect("the column is there");
+    let place = headers.iter().position(|header| header == title).expect("the column is there");
     reader.records().map(|record| record.expect("rows are text")[place].to_owned()).collect()
 }
 
@@ -46,9 +37,8 @@ fn space(variables: &[String]) -> Space {
 
 #[test]
 fn golden_items_below_the_quantile_and_their_pairs_are_the_published_ones() {
-    for (folder, model) in models() {
-        let text = std::fs::read_to_string(folder.join(format!("{model}_expected.json"))).expect("text");
-        let expected: Value = serde_json::from_str(&text).expect("JSON");
+    for (folder, expected) in models() {
+        let model = word(&expected["model"]);
         let names = column(&folder, &model, "SingleLayer", "Layer");
         let damages: Vec<f64> = column(&folder, &model, "SingleLayer", "DeltaAcc")
             .iter()
@@ -73,7 +63,8 @@ fn golden_items_below_the_quantile_and_their_pairs_are_the_published_ones() {
 
 #[test]
 fn golden_subsets_have_the_published_sizes_in_the_published_numbers() {
-    for (folder, model) in models() {
+    for (folder, expected) in models() {
+        let model = word(&expected["model"]);
         let sizes: Vec<u32> = column(&folder, &model, "MultipleLayers", "Layer_num")
             .iter()
             .map(|text| text.parse::<f64>().expect("sizes are numbers") as u32)

@@ -31,7 +31,7 @@ fn published() -> Option<Published> {
 }
 
 fn question(published: &Published, case: &Value, counts: Counts) -> Question {
-    let bits = widths(&case["bits"]).into_iter().map(|bits| Bits::new(bits as u8).expect("a width"));
+    let bits = widths(&case["bits"]).into_iter().map(|bits| Bits::new(bits).expect("a width"));
     let ratio = number(&case["cr_requested"]);
     let search = IndicatorSearch {
         bits: bits.collect(),
@@ -89,7 +89,8 @@ fn check_best(answer: &Answer, case: &Value) {
         return;
     }
     let policy = widths(&case["weight_bits"]).into_iter().zip(widths(&case["act_bits"]));
-    let policy: Vec<u32> = policy.flat_map(|(weight, activation)| [weight, activation]).collect();
+    let policy: Vec<u32> =
+        policy.flat_map(|(weight, activation)| [weight, activation].map(u32::from)).collect();
     let BitConfig(bits) = &best.bits;
     assert_eq!(bits.iter().map(|(_, bits)| *bits).collect::<Vec<_>>(), policy, "{name}");
     assert_eq!(cost(answer, "bops"), number(&case["bitops"]), "{name}");

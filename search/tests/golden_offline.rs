@@ -14,7 +14,7 @@ use bitloop_search::offline::{
     database, of_measurements, published_objective,
 };
 use bitloop_search::tables::{Counts, Published};
-use reference::{array, folder, json, number, text, widths};
+use reference::{array, folder, json, name, number, tables, text, widths};
 use serde_json::Value;
 
 fn bits(range: std::ops::RangeInclusive<u8>) -> Vec<Bits> {
@@ -30,14 +30,10 @@ struct Network {
 impl Network {
     fn read(folder: &Path, model: &str) -> Self {
         let layers = LayersFile::parse(&text(&folder.join(format!("{model}_layers.json"))));
-        let mut files = Vec::new();
-        for entry in folder.read_dir().expect("the folder can be listed") {
-            let path = entry.expect("the folder can be listed").path();
-            let name = path.file_name().expect("files have names").to_string_lossy().into_owned();
-            if name.ends_with(".csv") && name.to_lowercase().starts_with(model) {
-                files.push(DatabaseFile { text: text(&path), name });
-            }
-        }
+        let files: Vec<DatabaseFile> = tables(folder, model)
+            .iter()
+            .map(|path| DatabaseFile { name: name(path), text: text(path) })
+            .collect();
         let database = database(&files, Metric::Top1Drop).expect("published tables");
         Self {
             layers: layers.expect("a file of layers"),
@@ -90,7 +86,7 @@ fn golden_search_problems_have_their_exact_optimum() {
 
             // The objective counts what the published one does.
             let space = &question.problem.space;
-            let levels: Vec<u8> = widths(&exact["bits"]).iter().map(|width| (width - 4) as u8).collect();
+            let levels: Vec<u8> = widths(&exact["bits"]).iter().map(|width| width - 4).collect();
             let value = question.problem.objective.value(space, &levels);
             let expected = number(&exact[key]);
             assert!((value - expected).abs() <= 1e-9 * expected.abs().max(1.0), "{what}: {value}");

@@ -1,11 +1,9 @@
 //! The published predictor against every number of its reference files.
 
 #[path = "common/held_out.rs"]
-#[expect(dead_code, reason = "the splits are for other tests")]
-mod common;
+mod held_out;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
@@ -14,28 +12,9 @@ use bitloop_search::predict::published::{Influences, influences, objectives, pai
 use bitloop_search::predict::statistics::{pearson, r2, rmse, spearman};
 use bitloop_search::predict::{Method, fit};
 use bitloop_search::space::Space;
-use bitloop_search::tables::Published;
 use serde_json::Value;
 
-/// Every `*_expected.json` with the tables of its model.
-fn cases() -> Vec<(PathBuf, Value, Published)> {
-    let Some(folder) = common::folder() else { return Vec::new() };
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .expect("it is there")
-        .map(|entry| entry.expect("it can be listed").path())
-        .collect();
-    files.retain(|path| path.to_string_lossy().ends_with("_expected.json"));
-    files.sort();
-    assert!(!files.is_empty(), "there are no expected numbers");
-    let read = |path: PathBuf| {
-        let text = std::fs::read_to_string(&path).expect("it can be read");
-        let expected: Value = serde_json::from_str(&text).expect("it is JSON");
-        let model = expected["model"].as_str().expect("it names its model").to_owned();
-        let published = common::read(&folder, &model);
-        (path, expected, published)
-    };
-    files.into_iter().map(read).collect()
-}
+use held_out::models;
 
 fn near(what: &str, found: f64, expected: &Value, tolerance: f64) {
     let expected = expected.as_f64().unwrap_or_else(|| panic!("{what} is not a number"));
@@ -88,14 +67,14 @@ fn sum_of_singles(measurements: &Measurements, row: &Row) -> f64 {
 
 #[test]
 fn golden_tables_outliers_and_correlations_are_those_published() {
-    for (path, expected, published) in cases() {
+    for (expected, published) in models() {
         let measurements = &published.measurements;
         let space = &measurements.space;
         let found = influences(measurements);
 
         let count =
             |key: &str| expected[key].as_u64().unwrap_or_else(|| panic!("{key} is not a count")) as usize;
-        assert_eq!(space.variables.len(), count("n_variables"), "{}", path.display());
+        assert_eq!(space.variables.len(), count("n_variables"), "{}", expected["model"]);
         assert_eq!(measurements.of_size(2).count(), count("n_pair_rows"));
         assert_eq!(subsets(measurements).len(), count("n_multiple_rows"));
         assert_eq!(found.kept.iter().filter(|kept| **kept).count(), count("n_kept"));
@@ -126,7 +105,7 @@ fn golden_tables_outliers_and_correlations_are_those_published() {
 
 #[test]
 fn golden_influences_are_those_published() {
-    for (_, expected, published) in cases() {
+    for (expected, published) in models() {
         let measurements = &published.measurements;
         let space = &measurements.space;
 
@@ -145,7 +124,7 @@ fn golden_influences_are_those_published() {
 
 #[test]
 fn golden_predictions_are_those_published() {
-    for (_, expected, published) in cases() {
+    for (expected, published) in models() {
         let measurements = &published.measurements;
         let space = &measurements.space;
         let rows = subsets(measurements);
@@ -181,7 +160,7 @@ fn by_influences(
 
 #[test]
 fn golden_odd_rows_are_predicted_from_even_ones() {
-    for (_, expected, published) in cases() {
+    for (expected, published) in models() {
         let measurements = &published.measurements;
         let expected = &expected["fit_even_rows_eval_odd_rows"];
         let rows = subsets(measurements);
@@ -202,7 +181,7 @@ fn golden_odd_rows_are_predicted_from_even_ones() {
 
 #[test]
 fn golden_objectives_of_listed_bit_configs_are_those_published() {
-    for (path, expected, published) in cases() {
+    for (expected, published) in models() {
         let measurements = &published.measurements;
         let mut space = measurements.space.clone();
         let widths: Vec<Bits> = (4..=8).map(|bits| Bits::new(bits).expect("a width")).collect();
@@ -213,7 +192,7 @@ fn golden_objectives_of_listed_bit_configs_are_those_published() {
         // Some bit configs are listed with their costs alone.
         let listed = expected["configs"].as_array().expect("a list").iter();
         let configs: Vec<&Value> = listed.filter(|config| !config["f1_all_variables"].is_null()).collect();
-        assert!(!configs.is_empty(), "{}", path.display());
+        assert!(!configs.is_empty(), "{}", expected["model"]);
         for config in configs {
             let bits = config["bits"].as_array().expect("a list");
             let all: Vec<u8> = bits.iter().map(|bits| bits.as_u64().expect("a width") as u8 - 4).collect();

@@ -8,6 +8,7 @@ use bitloop_search::solve::{
     ExactOptions, FrontOptions, FrontPoint, Reach, Solution, SolveError, exact, pareto_front,
 };
 use solve_cases::Case;
+use solve_cases::reference::{array, number};
 
 /// Absolute tolerance of objectives: what the reference data promises.
 const TOLERANCE: f64 = 1e-6;
@@ -70,8 +71,8 @@ fn golden_second_best_policies_are_found() {
 #[test]
 fn golden_points_between_both_objectives_are_on_the_front() {
     for search in solve_cases::pairwise() {
-        for point in solve_cases::list(&search.case["exact"]["pareto_points"]) {
-            let (f1, f2) = (solve_cases::number(&point["f1"]), solve_cases::number(&point["f2"]));
+        for point in array(&search.case["exact"]["pareto_points"]) {
+            let (f1, f2) = (number(&point["f1"]), number(&point["f2"]));
             let mut problem = search.problem(&search.f2);
             problem.limits.push(solve_cases::limit("f1", vec![search.f1.clone()], f1));
             let case = Case {
@@ -97,8 +98,8 @@ fn golden_fronts_hold_the_points_between_both_objectives() {
 
         eprintln!("{}: {} points", search.name, front.len());
         assert!(front.iter().all(FrontPoint::is_proved), "{}", search.name);
-        for point in solve_cases::list(&search.case["exact"]["pareto_points"]) {
-            let (f1, f2) = (solve_cases::number(&point["f1"]), solve_cases::number(&point["f2"]));
+        for point in array(&search.case["exact"]["pareto_points"]) {
+            let (f1, f2) = (number(&point["f1"]), number(&point["f2"]));
             let close = |found: &FrontPoint| {
                 (found.cost - f1).abs() < TOLERANCE && (found.candidate.objective - f2).abs() < TOLERANCE
             };

@@ -1,5 +1,10 @@
 //! The published tables, and how they are split for held-out figures.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+#[path = "reference.rs"]
+pub(crate) mod reference;
+
 use std::path::{Path, PathBuf};
 
 use bitloop_core::rng::rng;
@@ -7,29 +12,29 @@ use bitloop_search::measurements::{Measurements, Row};
 use bitloop_search::predict::Predictor;
 use bitloop_search::predict::statistics::{pearson, pearson_within, rmse, spearman};
 use bitloop_search::tables::{Published, Table, published};
+use serde_json::Value;
 
-/// The folder of the published tables; none, and a word on why, where it is absent.
-pub(crate) fn folder() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/pairwise_mpq");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: there is no {}", folder.display());
-    None
-}
+use reference::{files, folder, json, name, tables, text, word};
 
-/// All tables of a model, by the beginning of their names.
+/// All tables of a model.
 pub(crate) fn read(folder: &Path, model: &str) -> Published {
-    let mut files: Vec<(String, String)> = std::fs::read_dir(folder)
-        .expect("the folder is there")
-        .map(|entry| entry.expect("it can be listed"))
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
-        .filter(|(name, _)| name.to_lowercase().starts_with(&model.to_lowercase()) && name.ends_with(".csv"))
-        .map(|(name, path)| (name, std::fs::read_to_string(path).expect("the table can be read")))
-        .collect();
-    files.sort();
+    let files: Vec<(String, String)> =
+        tables(folder, model).iter().map(|path| (name(path), text(path))).collect();
     let tables: Vec<Table<'_>> = files.iter().map(|(label, text)| Table { label, text }).collect();
     published(&tables).expect("published tables are good")
+}
+
+/// Every `*_expected.json` with the tables of its model.
+pub(crate) fn models() -> Vec<(Value, Published)> {
+    let Some(folder) = folder("pairwise_mpq") else { return Vec::new() };
+    let files = files(&folder, "_expected.json");
+    assert!(!files.is_empty(), "there are no expected numbers");
+    let with_tables = |path: &PathBuf| {
+        let expected = json(path);
+        let published = read(&folder, &word(&expected["model"]));
+        (expected, published)
+    };
+    files.iter().map(with_tables).collect()
 }
 
 /// What a predictor learns from.

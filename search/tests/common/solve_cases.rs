@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::path::{Path, PathBuf};
+#[path = "reference.rs"]
+pub(crate) mod reference;
+
+use std::path::Path;
 
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
@@ -12,6 +15,8 @@ use bitloop_search::solve::{Limit, Problem};
 use bitloop_search::space::{Space, Variable};
 use serde_json::Value;
 
+use reference::{array, file, folder, json, name, number, tables, word};
+
 /// A problem with what its file says of it.
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -20,33 +25,6 @@ pub(crate) struct Case {
     pub(crate) optimum: Option<f64>,
     /// The second-best objective, where the file has it.
     pub(crate) second: Option<f64>,
-}
-
-/// A folder of reference data, if it is there.
-pub(crate) fn reference(folder: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference").join(folder);
-    if !path.is_dir() {
-        eprintln!("skipped: {} is not there", path.display());
-        return None;
-    }
-    Some(path)
-}
-
-pub(crate) fn json(path: &Path) -> Value {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-pub(crate) fn list(value: &Value) -> &[Value] {
-    value.as_array().expect("a list").as_slice()
-}
-
-pub(crate) fn number(value: &Value) -> f64 {
-    value.as_f64().expect("a number")
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().expect("a text").to_owned()
 }
 
 pub(crate) fn variable(name: &str, kind: PointKind, widths: &[u8]) -> Variable {
@@ -76,24 +54,27 @@ impl Pairwise {
     }
 }
 
-const WIDTHS: [u8; 5] = [4, 5, 6, 7, 8];
+/// Influence of variables without one: too large to be chosen.
+const OUTLIER_INFLUENCE: f64 = 100.0;
+pub(crate) const WIDTHS: [u8; 5] = [4, 5, 6, 7, 8];
 
 /// All searches of `search_cases.json`.
 pub(crate) fn pairwise() -> Vec<Pairwise> {
-    let Some(folder) = reference("pairwise_mpq") else { return Vec::new() };
-    let cases = json(&folder.join("search_cases.json"));
-    list(&cases["cases"]).iter().map(|case| pairwise_case(&folder, case)).collect()
+    let (Some(folder), Some(cases)) = (folder("pairwise_mpq"), file("pairwise_mpq", "search_cases.json"))
+    else {
+        return Vec::new();
+    };
+    array(&cases["cases"]).iter().map(|case| pairwise_case(&folder, case)).collect()
 }
 
 fn pairwise_case(folder: &Path, case: &Value) -> Pairwise {
     let problem = &case["problem"];
-    let model = text(&problem["model"]);
+    let model = word(&problem["model"]);
     let sized = problem["constraint"] == "size";
     let layers = json(&folder.join(format!("{model}_layers.json")));
     let table = json(&folder.join(format!("{model}_expected.json")));
-    let single = if model.starts_with("mobilenet") { "MobilenetV2" } else { "Resnet50" };
-    let losses = losses(&folder.join(format!("{single}_SingleLayer.csv")));
-    let names: Vec<String> = list(&layers["variables"]).iter().map(text).collect();
+    let losses = losses(folder, &model);
+    let names: Vec<String> = array(&layers["variables"]).iter().map(word).collect();
     let searched: Vec<usize> = (0..names.len()).filter(|at| !sized || at % 2 == 1).collect();
     let kind = |at: usize| if at % 2 == 1 { PointKind::Weight } else { PointKind::Activation };
     let variables = searched.iter().map(|at| variable(&names[*at], kind(*at), &WIDTHS)).collect();
@@ -109,36 +90,35 @@ fn pairwise_case(folder: &Path, case: &Value) -> Pairwise {
     };
     let f1 = by_loss(&|loss, _| loss);
     let mut f2 = by_loss(&|loss, influence| loss + influence);
-    f2.by_changed = list(&table["avg_corr_by_count"])[..=searched.len()].iter().map(number).collect();
+    f2.by_changed = array(&table["avg_corr_by_count"])[..=searched.len()].iter().map(number).collect();
     let row = if sized { size(&layers, &space) } else { bops(&layers, &space) };
     let at_most = number(&problem["limit"]);
-    let name = format!("{model} {} {at_most}", text(&problem["constraint"]));
+    let name = format!("{model} {} {at_most}", word(&problem["constraint"]));
     let limit = limit(if sized { "size_mib" } else { "bops_g" }, vec![row], at_most);
     Pairwise { name, model, space, f1, f2, limit, case: case.clone() }
 }
 
-/// Names, losses and influences of a single-layer table.
-fn losses(path: &Path) -> Vec<(String, f64, f64)> {
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut lines = text.trim_start_matches('\u{feff}').lines();
-    let header: Vec<&str> = lines.next().expect("a header").split(',').collect();
-    let column = |name: &str| header.iter().position(|title| title.trim() == name).expect("a column");
-    let (layer, loss, influence) = (column("Layer"), column("DeltaAcc"), column("Influence"));
-    let row = |line: &str| {
-        let cells: Vec<&str> = line.split(',').map(str::trim).collect();
+/// Names, losses and influences of a model's table of singles.
+fn losses(folder: &Path, model: &str) -> Vec<(String, f64, f64)> {
+    let single = tables(folder, model).into_iter().find(|path| name(path).ends_with("_SingleLayer.csv"));
+    let mut reader = csv::Reader::from_path(single.expect("each model has its table")).expect("it opens");
+    let header = reader.headers().expect("a header").clone();
+    let column = |name: &str| header.iter().position(|title| title == name).expect("a column");
+    let [layer, loss, influence] = ["Layer", "DeltaAcc", "Influence"].map(column);
+    let row = |record: csv::StringRecord| {
+        let parse = |text: &str| text.parse::<f64>().expect("a number");
         // An empty influence marks an outlier, which the search is to avoid.
-        let influence =
-            if cells[influence].is_empty() { 100.0 } else { cells[influence].parse().expect("a number") };
-        (cells[layer].to_owned(), cells[loss].parse().expect("a number"), influence)
+        let influence = Some(&record[influence]).filter(|text| !text.is_empty());
+        (record[layer].to_owned(), parse(&record[loss]), influence.map_or(OUTLIER_INFLUENCE, parse))
     };
-    lines.filter(|line| !line.trim().is_empty()).map(row).collect()
+    reader.records().map(|record| row(record.expect("rows are text"))).collect()
 }
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 fn size(layers: &Value, space: &Space) -> Form {
     let mut form = Form::constant(number(&layers["extra_fixed_params"]) / MIB, space);
-    for layer in list(&layers["layers"]) {
+    for layer in array(&layers["layers"]) {
         let params = number(&layer["params"]);
         match layer["weight_variable"].as_str().and_then(|name| space.find(name)) {
             Some(weight) => {
@@ -152,7 +132,7 @@ fn size(layers: &Value, space: &Space) -> Form {
 
 fn bops(layers: &Value, space: &Space) -> Form {
     let mut form = Form::constant(0.0, space);
-    for layer in list(&layers["layers"]) {
+    for layer in array(&layers["layers"]) {
         let mac = number(&layer["mac"]) / 1e9;
         let find = |key: &str| layer[key].as_str().and_then(|name| space.find(name));
         match (find("act_variable"), find("weight_variable")) {
@@ -181,28 +161,29 @@ pub(crate) fn pairwise_cases() -> Vec<Case> {
 
 /// The searches over learned importance indicators.
 pub(crate) fn limpq() -> Vec<Case> {
-    let Some(folder) = reference("limpq") else { return Vec::new() };
-    let indicators = json(&folder.join("resnet50_indicators.json"));
-    let layers = json(&folder.join("resnet50_layers.json"));
-    let cases = json(&folder.join("cases.json"));
-    list(&cases["cases"]).iter().map(|case| limpq_case(case, &indicators, &layers)).collect()
+    let (Some(folder), Some(cases)) = (folder("limpq"), file("limpq", "cases.json")) else {
+        return Vec::new();
+    };
+    let of = |kind: &str| json(&folder.join(format!("{}_{kind}.json", word(&cases["model"]))));
+    let (indicators, layers) = (of("indicators"), of("layers"));
+    array(&cases["cases"]).iter().map(|case| limpq_case(case, &indicators, &layers)).collect()
 }
 
 fn limpq_case(case: &Value, indicators: &Value, layers: &Value) -> Case {
-    let mut widths: Vec<u8> = list(&case["bits"]).iter().map(|bits| number(bits) as u8).collect();
+    let mut widths: Vec<u8> = array(&case["bits"]).iter().map(|bits| number(bits) as u8).collect();
     widths.sort_unstable();
     let find =
-        |name: &Value| list(&layers["layers"]).iter().find(|layer| &layer["name"] == name).expect("a layer");
-    let searched = list(&indicators["layers"]);
+        |name: &Value| array(&layers["layers"]).iter().find(|layer| &layer["name"] == name).expect("a layer");
+    let searched = array(&indicators["layers"]);
     let both = |layer: &Value| {
-        let name = text(&layer["name"]);
+        let name = word(&layer["name"]);
         let of = |part: &str, kind| variable(&format!("{name}.{part}"), kind, &widths);
         [of("input", PointKind::Activation), of("weight", PointKind::Weight)]
     };
     let space = Space { variables: searched.iter().flat_map(both).collect() };
     let mut objective = Form::constant(0.0, &space);
     let mut bitops = Form::constant(0.0, &space);
-    let fixed = list(&layers["layers"]).iter().filter(|layer| layer["searchable"] == false);
+    let fixed = array(&layers["layers"]).iter().filter(|layer| layer["searchable"] == false);
     let mut bits = Form::constant(fixed.map(|layer| 8.0 * number(&layer["params"])).sum(), &space);
     for (slot, layer) in searched.iter().enumerate() {
         let geometry = find(&layer["name"]);
@@ -221,7 +202,7 @@ fn limpq_case(case: &Value, indicators: &Value, layers: &Value) -> Case {
     let limits =
         rows.into_iter().filter_map(|(name, row, most)| Some(limit(name, vec![row], most.as_f64()?)));
     Case {
-        name: text(&case["name"]),
+        name: word(&case["name"]),
         problem: Problem { limits: limits.collect(), space, objective },
         optimum: case["feasible"].as_bool().expect("a flag").then(|| number(&case["objective"])),
         second: case["second_best_objective"].as_f64(),
@@ -242,37 +223,32 @@ fn erased(steps: &Value, widths: &[u8]) -> Vec<f64> {
 
 /// The integer programs of the third tool; a candidate is a level, whatever its width.
 pub(crate) fn programs() -> Vec<Case> {
-    let Some(folder) = reference("aimet") else { return Vec::new() };
-    let file = folder.join("ilp.json");
-    if !file.is_file() {
-        eprintln!("skipped: {} is not there", file.display());
-        return Vec::new();
-    }
-    list(&json(&file)["cases"]).iter().map(program).collect()
+    let Some(programs) = file("aimet", "ilp.json") else { return Vec::new() };
+    array(&programs["cases"]).iter().map(program).collect()
 }
 
 fn program(case: &Value) -> Case {
-    let mut widths: Vec<u8> = list(&case["bits"]).iter().map(|bits| number(bits) as u8).collect();
+    let mut widths: Vec<u8> = array(&case["bits"]).iter().map(|bits| number(bits) as u8).collect();
     widths.sort_unstable();
-    let sensitivity = list(&case["sensitivity"]);
+    let sensitivity = array(&case["sensitivity"]);
     let layer = |slot: usize| {
-        let candidates = list(&sensitivity[slot]).len();
+        let candidates = array(&sensitivity[slot]).len();
         variable(&format!("layer{slot}"), PointKind::Weight, &widths[widths.len() - candidates..])
     };
     let space = Space { variables: (0..sensitivity.len()).map(layer).collect() };
-    let numbers = |values: &Value| list(values).iter().map(number).collect::<Vec<_>>();
+    let numbers = |values: &Value| array(values).iter().map(number).collect::<Vec<_>>();
     let mut objective = Form::constant(0.0, &space);
     objective.one = sensitivity.iter().map(numbers).collect();
-    let limits = list(&case["constraints"]).iter().flat_map(|constraint| {
-        list(&constraint["limit"]).iter().enumerate().map(|(element, most)| {
+    let limits = array(&case["constraints"]).iter().flat_map(|constraint| {
+        array(&constraint["limit"]).iter().enumerate().map(|(element, most)| {
             let mut row = Form::constant(0.0, &space);
-            let of = |layer: &Value| list(layer).iter().map(|costs| number(&costs[element])).collect();
-            row.one = list(&constraint["rows"]).iter().map(of).collect();
-            limit(&text(&constraint["target"]), vec![row], number(most))
+            let of = |layer: &Value| array(layer).iter().map(|costs| number(&costs[element])).collect();
+            row.one = array(&constraint["rows"]).iter().map(of).collect();
+            limit(&word(&constraint["target"]), vec![row], number(most))
         })
     });
     Case {
-        name: text(&case["id"]),
+        name: word(&case["id"]),
         problem: Problem { limits: limits.collect(), objective, space: space.clone() },
         optimum: Some(number(&case["objective"])),
         second: None,
