@@ -47,8 +47,8 @@ impl Rng {
     /// Returns a number with the standard normal distribution.
     pub fn normal(&mut self) -> f64 {
         // Box and Muller; 1 - u is never 0.
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.uniform()).cos()
+        let radius = (-2.0 * libm::log(1.0 - self.uniform())).sqrt();
+        radius * libm::cos(std::f64::consts::TAU * self.uniform())
     }
 
     /// Puts the items in a random order.

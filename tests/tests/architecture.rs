@@ -157,6 +157,23 @@ fn core_and_search_do_no_io() {
     }
 }
 
+/// What is measured next follows from the history on every machine, and mathematical libraries of systems differ.
+#[test]
+fn core_and_search_take_no_function_of_the_systems_mathematical_library() {
+    let names =
+        ["exp", "exp2", "exp_m1", "ln", "ln_1p", "log", "log2", "log10", "powf", "sin", "cos", "tan", "tanh"];
+    let is_pure = |path: &PathBuf| path.starts_with("core/src") || path.starts_with("search/src");
+    for path in sources().into_iter().filter(|path| is_pure(path) && !is_test(path)) {
+        let text = code(&path);
+        for call in names
+            .iter()
+            .flat_map(|name| [format!(".{name}("), format!("f64::{name}"), format!("f32::{name}")])
+        {
+            assert!(!text.contains(&call), "{}: take `libm` for `{call}`", path.display());
+        }
+    }
+}
+
 #[test]
 fn no_hand_written_file_is_too_long() {
     for path in sources() {

@@ -64,11 +64,11 @@ impl DropSequence {
         let alpha = f64::from(PPM.saturating_sub(confidence_ppm)) / f64::from(PPM);
         let mut sum = 0.0;
         let ln_factorial = |k: u64| {
-            sum += (k.max(1) as f64).ln();
+            sum += libm::log(k.max(1) as f64);
             sum
         };
         let ln_factorials = (0..=images.min(TABLE)).map(ln_factorial).collect();
-        Self { images: signed(images), ln_alpha: alpha.ln(), ln_factorials }
+        Self { images: signed(images), ln_alpha: libm::log(alpha), ln_factorials }
     }
 
     /// How many images there are.
@@ -112,10 +112,10 @@ impl DropSequence {
         let components = PRIOR.map(|(weight, parameters)| {
             let total: f64 = parameters.iter().sum();
             let rising: f64 = parameters.iter().zip(counts).map(|(a, count)| ln_rising(*a, count)).sum();
-            weight.ln() + rising - ln_rising(total, n)
+            libm::log(weight) + rising - ln_rising(total, n)
         });
         let largest = components.into_iter().fold(f64::NEG_INFINITY, f64::max);
-        arrangements + largest + components.map(|ln| (ln - largest).exp()).iter().sum::<f64>().ln()
+        arrangements + largest + libm::log(components.map(|ln| libm::exp(ln - largest)).iter().sum::<f64>())
     }
 
     /// Finds the ends of the set of pairs whose `ln h` is above `threshold`.
@@ -204,7 +204,7 @@ fn ln_rising(a: f64, k: i64) -> f64 {
 /// leave less than the steps between neighbouring pairs.
 fn ln_falling(n: f64, k: f64) -> f64 {
     let rest = n - k;
-    k * n.ln() - (rest + 0.5) * (-k / n).ln_1p() - k + stirling_tail(n) - stirling_tail(rest)
+    k * libm::log(n) - (rest + 0.5) * libm::log1p(-k / n) - k + stirling_tail(n) - stirling_tail(rest)
 }
 
 /// `ln Gamma(x)` for `x > 0`, to about 1e-13 of its size.
@@ -214,10 +214,10 @@ fn ln_gamma(mut x: f64) -> f64 {
     const LARGE: f64 = 15.0;
     let mut below = 0.0;
     while x < LARGE {
-        below += x.ln();
+        below += libm::log(x);
         x += 1.0;
     }
-    (x - 0.5) * x.ln() - x + 0.5 * std::f64::consts::TAU.ln() + stirling_tail(x) - below
+    (x - 0.5) * libm::log(x) - x + 0.5 * libm::log(std::f64::consts::TAU) + stirling_tail(x) - below
 }
 
 /// The terms of Stirling's series that fall with `x`, from 15 on.

@@ -52,7 +52,7 @@ impl Measured {
             loss: sums.loss_sum / n,
             loss_increase: mean_difference(sums.loss_difference_sum, sums.loss_difference_squares, sums.n),
             kl: sums.kl_sum / n,
-            sqnr_db: noisy.then(|| 10.0 * (sums.signal_sum / sums.noise_sum).log10()),
+            sqnr_db: noisy.then(|| 10.0 * libm::log10(sums.signal_sum / sums.noise_sum)),
         }
     }
 

@@ -77,7 +77,8 @@ impl Belief {
             let variances = Variances { one, two, noise };
             let factor = factorize(&shared, |row| variances.noise_at(measured[row].1), &variances);
             let whitened = forward(&factor, residuals.clone());
-            let logarithms: f64 = factor.iter().filter_map(|row| row.last()).map(|pivot| pivot.ln()).sum();
+            let logarithms: f64 =
+                factor.iter().filter_map(|row| row.last()).map(|pivot| libm::log(*pivot)).sum();
             let likelihood = -0.5 * whitened.iter().map(|value| value * value).sum::<f64>() - logarithms;
             (likelihood, variances, factor, whitened)
         };

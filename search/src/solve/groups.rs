@@ -232,7 +232,7 @@ fn normalize(compiled: &mut Compiled) {
         let largest = compiled.cost.iter().skip(row).step_by(rows).copied().fold(0.0, f64::max);
         if largest > 0.0 {
             // A power of two: whole costs stay exact.
-            let scale = (-largest.log2().ceil()).exp2();
+            let scale = libm::exp2(-libm::log2(largest).ceil());
             compiled.at_most[row] *= scale;
             compiled.cost.iter_mut().skip(row).step_by(rows).for_each(|cost| *cost *= scale);
         }
