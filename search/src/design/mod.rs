@@ -74,6 +74,19 @@ pub enum DesignError {
         /// Distance between sizes.
         step: u32,
     },
+    /// No subset has one of the sizes.
+    #[error(
+        "there is no subset of {min} to {max} points: damage alone leaves {points}; ask for fewer points at a time, or \
+         raise the quantile"
+    )]
+    NoSubsets {
+        /// The smallest size.
+        min: u32,
+        /// The largest size.
+        max: u32,
+        /// Points that may be in one.
+        points: usize,
+    },
 }
 
 impl Items {

@@ -84,13 +84,18 @@ impl Sensitivity {
             }
             Part::Subsets(subsets) if subsets.design == SubsetDesign::Uncertain => {
                 let items = kept(subsets.quantile_ppm)?;
-                let searched = self.searched.clone();
-                self.current = Current::Uncertain(Uncertain::new(searched, items, subsets, self.before));
+                let points = items.variables();
+                let uncertain = Uncertain::new(self.searched.clone(), items, subsets, self.before)?;
+                some(uncertain.pool(), subsets, points)?;
+                self.current = Current::Uncertain(uncertain);
                 return Ok(true);
             }
-            Part::Subsets(Subsets { configs, points: [min, max], seed, quantile_ppm, .. }) => {
-                let sizes = SubsetSizes { min, max, step: 1 };
-                Box::new(design::Subsets::new(kept(quantile_ppm)?, sizes, configs, seed)?)
+            Part::Subsets(subsets) => {
+                let items = kept(subsets.quantile_ppm)?;
+                let points = items.variables();
+                let design = random(items, subsets)?;
+                some(design.len(), subsets, points)?;
+                Box::new(design)
             }
         };
         let size = design.len().min(configs_max);
@@ -112,6 +117,20 @@ impl Sensitivity {
         let mut lowered: Vec<(Change, f64)> = lowered.collect();
         lowered.sort_by_key(|(item, _)| *item);
         lowered
+    }
+}
+
+fn random(items: Items, subsets: Subsets) -> Result<design::Subsets, DesignError> {
+    let Subsets { configs, points: [min, max], seed, .. } = subsets;
+    design::Subsets::new(items, SubsetSizes { min, max, step: 1 }, configs, seed)
+}
+
+/// Refuses a design without any subset: a sweep that silently leaves them out would be taken for one that has them.
+fn some(count: u64, subsets: Subsets, points: usize) -> Result<(), DesignError> {
+    let [min, max] = subsets.points;
+    match count {
+        0 => Err(DesignError::NoSubsets { min, max, points }),
+        _ => Ok(()),
     }
 }
 
@@ -152,7 +171,11 @@ impl Searcher for Sensitivity {
         let of = |part: &Part| match part {
             Part::Pairs(Pairs::Below { quantile_ppm }) => parts * pairs(*quantile_ppm),
             Part::Pairs(Pairs::MostPromising { configs }) => parts * (*configs).min(all),
-            Part::Subsets(Subsets { configs, .. }) => parts * configs,
+            Part::Subsets(subsets) => {
+                let changes = (REFERENCES..self.sweep.size())
+                    .filter_map(|index| self.searched.changes(&self.sweep.config(index))?.first().copied());
+                parts * random(Items::of(changes), *subsets).map_or(0, |design| design.len())
+            }
         };
         singles + self.parts.iter().map(of).sum::<u64>()
     }

@@ -1,13 +1,15 @@
 //! Subsets chosen in batches: those that the predictor, fitted to what came so far, knows least about.
 
+use std::ops::Range;
+
 use bitloop_core::plan::{Metric, Subsets};
 use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::trial::EvaluateContext;
 
 use crate::Step;
-use crate::design::{self, Design, Items, SubsetSizes};
+use crate::design::{self, Design, DesignError, Items, SubsetSizes};
 use crate::measurements::Measurements;
-use crate::predict::most_informative;
+use crate::predict::{FitError, most_informative};
 use crate::searched::Searched;
 
 /// Subsets of a batch: enough for a cluster, few enough for the predictor to learn from.
@@ -19,15 +21,31 @@ const POOL: u64 = 32;
 /// A design that grows batch by batch. Every batch is measured on all images before the next is chosen.
 pub(super) struct Uncertain {
     searched: Searched,
-    items: Items,
-    subsets: Subsets,
+    /// What batches are chosen from.
+    random: design::Subsets,
+    /// How many subsets are measured in all.
+    configs: u64,
     /// Trials of the stage before the first batch.
     before: u64,
 }
 
 impl Uncertain {
-    pub(super) fn new(searched: Searched, items: Items, subsets: Subsets, before: u64) -> Self {
-        Self { searched, items, subsets, before }
+    /// Errors: sizes that are none.
+    pub(super) fn new(
+        searched: Searched,
+        items: Items,
+        subsets: Subsets,
+        before: u64,
+    ) -> Result<Self, DesignError> {
+        let Subsets { configs, points: [min, max], seed, .. } = subsets;
+        let sizes = SubsetSizes { min, max, step: 1 };
+        let random = design::Subsets::new(items, sizes, configs.saturating_mul(POOL), seed)?;
+        Ok(Self { searched, configs: configs.min(random.len()), random, before })
+    }
+
+    /// How many subsets there are to choose from.
+    pub(super) fn pool(&self) -> u64 {
+        self.random.len()
     }
 
     /// What comes next; none when all subsets are measured.
@@ -38,15 +56,16 @@ impl Uncertain {
         }
         let mode = history.plan().evaluation.references();
         let proposed = (all - self.before) / mode.parts(context.images.len).max(1);
-        let count = self.subsets.configs.saturating_sub(proposed).min(BATCH);
+        let count = self.configs.saturating_sub(proposed).min(BATCH);
         if count == 0 {
             return None;
         }
+        // Where few subsets exist, each that is taken stands for fewer.
+        let each = self.random.len() / self.configs;
         let choice = Choice {
             measured: self.searched.measurements(history, Metric::default()),
-            items: self.items.clone(),
-            subsets: self.subsets,
-            first: proposed * POOL,
+            random: self.random.clone(),
+            pool: proposed * each..(proposed + count) * each,
             count,
         };
         let (searched, context) = (self.searched.clone(), context.clone());
@@ -56,7 +75,7 @@ impl Uncertain {
                 let trials = configs.iter().flat_map(|config| context.trials(config, mode)).collect();
                 Proposal::Trials(Batch { context: None, trials })
             }
-            Err(reason) => Proposal::Failed(reason),
+            Err(error) => Proposal::Failed(error.to_string()),
         })))
     }
 }
@@ -64,32 +83,25 @@ impl Uncertain {
 /// All that the choice of a batch depends on.
 struct Choice {
     measured: Measurements,
-    items: Items,
-    subsets: Subsets,
-    /// Index of the pool's first subset in the random design.
-    first: u64,
+    random: design::Subsets,
+    /// Which of the random subsets are looked at.
+    pool: Range<u64>,
     count: u64,
 }
 
 impl Choice {
     /// The batch, as assignments.
-    fn make(self) -> Result<Vec<Vec<u8>>, String> {
-        let Subsets { configs, points: [min, max], seed, .. } = self.subsets;
-        let sizes = SubsetSizes { min, max, step: 1 };
-        let random = design::Subsets::new(self.items, sizes, configs.saturating_mul(POOL), seed);
-        let random = random.map_err(|error| error.to_string())?;
+    fn make(self) -> Result<Vec<Vec<u8>>, FitError> {
         let reference = self.measured.space.reference();
-        let end = random.len().min(self.first + self.count * POOL);
-        let pool = (self.first..end).map(|index| {
+        let pool = self.pool.map(|index| {
             let mut levels = reference.clone();
-            for (variable, level) in random.get(index).unwrap_or_default() {
+            for (variable, level) in self.random.get(index).unwrap_or_default() {
                 levels[variable as usize] = level;
             }
             levels
         });
         let pool: Vec<Vec<u8>> = pool.collect();
-        let chosen = most_informative(&self.measured, &pool, self.count as usize)
-            .map_err(|error| error.to_string())?;
+        let chosen = most_informative(&self.measured, &pool, self.count as usize)?;
         Ok(chosen.into_iter().map(|index| pool[index].clone()).collect())
     }
 }
