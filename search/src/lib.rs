@@ -91,18 +91,17 @@ pub struct Forecast {
 pub fn forecast(plan: &Plan) -> Vec<Forecast> {
     let stage = |stage: &StagePlan| {
         let trials = searcher(plan, stage).size();
-        let images = match stage {
-            StagePlan::Prepare => 0,
-            StagePlan::Sensitivity { .. } => {
-                let parts = match plan.evaluation {
-                    EvaluationMode::Full { .. } => plan.evaluation.parts(plan.data.selection.images),
-                    EvaluationMode::Adaptive(_) => 1,
-                };
-                (trials / parts.max(1)).saturating_mul(plan.data.selection.images)
-            }
-            StagePlan::Search(_) => trials.saturating_mul(plan.data.selection.images),
-            StagePlan::Verify { .. } => trials.saturating_mul(plan.data.report.images),
+        let (mode, images) = match stage {
+            StagePlan::Prepare => (plan.evaluation, 0),
+            StagePlan::Sensitivity { .. } => (plan.evaluation, plan.data.selection.images),
+            StagePlan::Search(_) => (plan.evaluation.references(), plan.data.selection.images),
+            StagePlan::Verify { .. } => (plan.evaluation.references(), plan.data.report.images),
         };
+        let parts = match mode {
+            EvaluationMode::Full { .. } => mode.parts(images).max(1),
+            EvaluationMode::Adaptive(_) => 1,
+        };
+        let images = (trials / parts).saturating_mul(images);
         Forecast { stage: stage.as_str(), trials, images }
     };
     plan.stages.iter().map(stage).collect()
@@ -110,7 +109,7 @@ pub fn forecast(plan: &Plan) -> Vec<Forecast> {
 
 /// Number of trials that a whole plan comes to, as far as known before it starts.
 pub fn plan_size(plan: &Plan) -> u64 {
-    plan.stages.iter().map(|stage| searcher(plan, stage).size()).sum()
+    plan.stages.iter().map(|stage| searcher(plan, stage).size()).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

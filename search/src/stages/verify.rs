@@ -12,13 +12,16 @@ pub(crate) struct Verify {
     top: u64,
     uniform: Vec<BitConfig>,
     searches: u64,
+    /// Trials of a config.
+    parts: u64,
 }
 
 impl Verify {
     pub(crate) fn new(plan: &Plan, top: u64, uniform: bool) -> Self {
         let uniform = if uniform { uniform_configs(plan) } else { Vec::new() };
         let searches = plan.stages.iter().filter(|stage| stage.as_str() == "search").count() as u64;
-        Self { top, uniform, searches }
+        let parts = plan.evaluation.references().parts(plan.data.report.images).max(1);
+        Self { top, uniform, searches, parts }
     }
 
     /// The float network, the baseline, uniform widths, and the best of each search; each once.
@@ -37,7 +40,8 @@ impl Verify {
 
 impl Searcher for Verify {
     fn size(&self) -> u64 {
-        2 + self.uniform.len() as u64 + self.searches * self.top
+        let found = self.searches.saturating_mul(self.top);
+        (2 + self.uniform.len() as u64).saturating_add(found).saturating_mul(self.parts)
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {

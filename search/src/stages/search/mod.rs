@@ -21,19 +21,22 @@ pub(crate) struct Search {
     plan: SearchPlan,
     searched: Searched,
     limits: Result<Limits, String>,
+    /// Trials of a config.
+    parts: u64,
 }
 
 impl Search {
     pub(crate) fn new(plan: &Plan, search: &SearchPlan) -> Self {
         let searched = Searched::new(plan);
         let limits = Limits::new(plan, &searched.space, &search.limits).map_err(|error| error.to_string());
-        Self { plan: search.clone(), searched, limits }
+        let parts = plan.evaluation.references().parts(plan.data.selection.images).max(1);
+        Self { plan: search.clone(), searched, limits, parts }
     }
 }
 
 impl Searcher for Search {
     fn size(&self) -> u64 {
-        self.plan.trials.unwrap_or(u64::MAX)
+        self.plan.trials.unwrap_or(u64::MAX).saturating_mul(self.parts)
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {

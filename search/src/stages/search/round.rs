@@ -47,7 +47,6 @@ pub(super) enum Outlook {
 /// A config within the limits that has been measured.
 struct Known {
     levels: Vec<u8>,
-    loss: f64,
     /// The measurement and the prediction together.
     estimate: f64,
     prediction: Prediction,
@@ -88,7 +87,7 @@ impl Round {
         let within = all.filter(|(levels, _)| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
         let known = within.map(|(levels, row)| {
             let prediction = predictor.predict(&levels);
-            Known { estimate: together(row, &prediction), levels, loss: row.loss, prediction }
+            Known { estimate: together(row, &prediction), levels, prediction }
         });
         let mut known: Vec<Known> = known.collect();
         known.sort_by(|a, b| a.estimate.total_cmp(&b.estimate).then_with(|| a.levels.cmp(&b.levels)));
@@ -98,9 +97,10 @@ impl Round {
     /// Assignments that are worth measuring, most promising first: the solver's, unless they are known already or the
     /// predictor is sure enough that they are no better.
     fn fresh(&self, pool: &[Vec<u8>], predictor: &dyn Predictor, known: &[Known]) -> Vec<Vec<u8>> {
-        let best = known.iter().map(|known| known.loss).fold(f64::INFINITY, f64::min);
+        // Not the least measurement: of many, that is a lucky one, and nothing would look better than it.
+        let best = known.first().map_or(f64::INFINITY, |known| known.estimate);
         let measured: BTreeSet<&Vec<u8>> = known.iter().map(|known| &known.levels).collect();
-        let is_patient = self.rounds_since_best(known, best) < PATIENCE_ROUNDS;
+        let is_patient = self.rounds_since_best(known) < PATIENCE_ROUNDS;
         let mut fresh: Vec<(f64, &Vec<u8>)> = pool
             .iter()
             .filter(|levels| !measured.contains(levels) && !self.refused.contains(*levels))
@@ -113,9 +113,8 @@ impl Round {
     }
 
     /// Rounds of this search since it measured the best config that it knows; all of them if that came from elsewhere.
-    fn rounds_since_best(&self, known: &[Known], best: f64) -> u64 {
-        let is_best =
-            |levels: &Vec<u8>| known.iter().any(|known| known.loss <= best && known.levels == *levels);
+    fn rounds_since_best(&self, known: &[Known]) -> u64 {
+        let is_best = |levels: &Vec<u8>| known.first().is_some_and(|best| best.levels == *levels);
         let since = match self.tried.iter().position(is_best) {
             Some(position) => self.tried.len() - position - 1,
             None => self.tried.len(),

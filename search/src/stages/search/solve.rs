@@ -71,17 +71,20 @@ impl Solved {
         Some(Proof { objective: solution.best.first()?.objective, bound: solution.bound })
     }
 
-    /// What each limit is worth, if the exact solver was asked: solved for anew, so this takes a while.
+    /// What each limit is worth, if the exact solver has proved its answer: the difference of optima that nobody knows
+    /// says nothing. Solved for anew, so this takes a while.
     ///
     /// Errors: those of the exact solver.
     pub(super) fn prices(&self, problem: &Problem) -> Result<Vec<ShadowPrice>, SolveError> {
-        self.solution.as_ref().map_or(Ok(Vec::new()), |solution| prices(problem, solution))
+        let proved = self.solution.as_ref().filter(|solution| solution.is_proved());
+        proved.map_or(Ok(Vec::new()), |solution| prices(problem, solution))
     }
 
     /// What a reader should know.
     pub(super) fn notes(&self) -> Vec<String> {
         let cut_off = self.solution.as_ref().filter(|solution| !solution.is_proved());
-        let note = "the search tree was cut off, so that a better config by this predictor may exist";
+        let note = "the search tree was cut off: a better config by this predictor may exist, and what the limits are \
+                    worth is not known";
         cut_off.map(|_| note.to_owned()).into_iter().collect()
     }
 }
@@ -89,8 +92,9 @@ impl Solved {
 fn prices(problem: &Problem, solution: &Solution) -> Result<Vec<ShadowPrice>, SolveError> {
     let known = shadow_prices(problem, solution, &options(1))?;
     let priced = known.into_iter().filter_map(|solve::ShadowPrice { cost, step, looser, tighter }| {
+        let is_proved = [looser, tighter].iter().flatten().all(|change| change.proved);
         let tighter = tighter.map(|change| change.objective);
-        Some(ShadowPrice { cost, step: step?, looser: looser?.objective, tighter })
+        is_proved.then_some(ShadowPrice { cost, step: step?, looser: looser?.objective, tighter })
     });
     Ok(priced.collect())
 }
@@ -100,7 +104,7 @@ fn doubted(problem: &Problem, rng: &mut Rng) -> Problem {
     let mut objective: Form = problem.objective.clone();
     let two = objective.two.iter_mut().flat_map(|two| &mut two.values);
     for value in objective.one.iter_mut().flatten().chain(two) {
-        *value *= (DOUBT * rng.normal()).exp();
+        *value *= libm::exp(DOUBT * rng.normal());
     }
     Problem { objective, ..problem.clone() }
 }
