@@ -3,6 +3,7 @@
 use bitloop_core::plan::{Plan, SearchPlan, StagePlan, SubsetDesign};
 use bitloop_core::spec::Mistake;
 
+use crate::cost::{CostError, Subject, cost};
 use crate::form::Form;
 use crate::limits::Limits;
 use crate::predict::Method;
@@ -41,11 +42,28 @@ fn search_mistakes(plan: &Plan, search: &SearchPlan, path: &str) -> Vec<Mistake>
         let path = format!("{path}.predictor");
         mistakes.push(Mistake { path, problem: error.to_string(), hint: String::new() });
     }
+    if let Some(cost) = &search.cost
+        && let Err(error) = priced(plan, cost)
+    {
+        let path = format!("{path}.cost");
+        mistakes.push(Mistake { path, problem: error.to_string(), hint: String::new() });
+    }
+    if !(1..=SearchPlan::ROUND_MAX).contains(&search.round) {
+        let problem = format!("{} configs are no round", search.round);
+        let hint = format!("write a number from 1 to {}", SearchPlan::ROUND_MAX);
+        mistakes.push(Mistake { path: format!("{path}.round"), problem, hint });
+    }
     if let Some(problem) = unkept(plan, search) {
         let hint = "`bitloop inspect MODEL` and docs/search.md say what a model costs".to_owned();
         mistakes.push(Mistake { path: format!("{path}.constraints"), problem, hint });
     }
     mistakes
+}
+
+fn priced(plan: &Plan, name: &str) -> Result<(), CostError> {
+    let Searched { space, .. } = Searched::new(plan);
+    let subject = Subject::of_graph(&plan.graph, &plan.points, plan.candidates.baseline, &space)?;
+    cost(name, &subject).map(drop)
 }
 
 /// Why no config keeps the limits, if that is known.

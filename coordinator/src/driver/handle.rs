@@ -79,7 +79,14 @@ impl Handle {
         if plan.stages.is_empty() {
             return Err(RequestError::NoStages(plan.name));
         }
-        if let Some(mistake) = bitloop_search::check(&plan).first() {
+        // Limits are checked by solving for them, which may take a second.
+        let (plan, mistake) = tokio::task::spawn_blocking(move || {
+            let mistake = bitloop_search::check(&plan).into_iter().next();
+            (plan, mistake)
+        })
+        .await
+        .map_err(|_| RequestError::Plan("its check broke off; the log says where".to_owned()))?;
+        if let Some(mistake) = mistake {
             return Err(RequestError::Plan(mistake.to_string()));
         }
         self.require(plan.artifacts()).await?;

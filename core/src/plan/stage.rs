@@ -156,16 +156,24 @@ pub struct Limit {
 pub struct SearchPlan {
     /// How.
     pub method: SearchMethod,
-    /// The predictor's name.
+    /// The predictor's name; methods that measure sets have none to choose.
     pub predictor: String,
-    /// What a config is judged by.
+    /// What a config is judged by; sets are judged by their drop of top-1.
     pub objective: Metric,
-    /// What it may cost.
+    /// What it may cost; for methods that are limited by cost.
     pub limits: Vec<Limit>,
+    /// The cost that sets lower, for methods that measure sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
     /// The most configs that it measures; as many as it takes without a number.
     pub trials: Option<u64>,
     /// Configs measured at a time, before the predictor is corrected.
     pub round: u64,
+}
+
+impl SearchPlan {
+    /// Most configs of a round: each takes a solver's descent, and more would leave the predictor uncorrected for long.
+    pub const ROUND_MAX: u64 = 1024;
 }
 
 /// One part of a plan.

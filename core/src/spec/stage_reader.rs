@@ -128,23 +128,57 @@ fn sizes(place: &Place<'_>) -> Option<[u32; 2]> {
 }
 
 fn search(place: &Place<'_>) -> Option<SearchPlan> {
-    let known = ["method", "predictor", "objective", "constraints", "max_drop", "trials", "round"];
+    let known = ["method", "predictor", "objective", "constraints", "max_drop", "cost", "trials", "round"];
     let fields = place.fields(&known)?;
     let method = method(&fields);
-    let predictor = fields.optional("predictor", "auto".to_owned(), |place| place.text().map(str::to_owned));
-    let objective = fields.optional("objective", Metric::default(), |place| {
-        place.word(&Metric::ALL.map(|metric| (metric.as_str(), metric)))
+    let predictor =
+        fields.optional("predictor", None, |place| place.text().map(|text| Some(text.to_owned())));
+    let objective = fields.optional("objective", None, |place| {
+        place.word(&Metric::ALL.map(|metric| (metric.as_str(), Some(metric))))
     });
     let limits = fields.optional("constraints", Vec::new(), limits);
+    let cost = fields.optional("cost", None, |place| place.text().map(|text| Some(text.to_owned())));
     let trials = fields.optional("trials", None, |place| place.integer(1..=CONFIGS_MAX).map(Some));
-    let round = fields.optional("round", ROUND_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
-    let (method, limits) = (method?, limits?);
-    if method.is_limited_by_cost() && limits.is_empty() {
-        return fields.mistake("constraints", "is missing", "add `constraints: { size_kib: 50% }`");
-    }
+    let round = fields.optional("round", ROUND_DEFAULT, |place| place.integer(1..=SearchPlan::ROUND_MAX));
+    let method = method?;
+    only_where_it_counts(&fields, method)?;
     // What a predictor leads goes on as long as it has hopes; sets come to an end by themselves.
     let trials = trials?.or_else(|| method.is_limited_by_cost().then_some(TRIALS_DEFAULT));
-    Some(SearchPlan { method, predictor: predictor?, objective: objective?, limits, trials, round: round? })
+    Some(SearchPlan {
+        method,
+        predictor: predictor?.unwrap_or_else(|| "auto".to_owned()),
+        objective: objective?.unwrap_or_default(),
+        limits: limits?,
+        cost: cost?,
+        trials,
+        round: round?,
+    })
+}
+
+/// Refuses keys that the method would not heed, and limits that it needs and are not there.
+fn only_where_it_counts(fields: &Fields<'_>, method: SearchMethod) -> Option<()> {
+    let word = method.as_str();
+    if method.is_limited_by_cost() {
+        if !fields.names("constraints") {
+            return fields.mistake("constraints", "is missing", "add `constraints: { size_kib: 50% }`");
+        }
+        if fields.has("cost") {
+            let problem = format!("`{word}` lowers the loss, within limits on costs");
+            return fields.mistake("cost", problem, "remove it; `constraints` name the costs");
+        }
+        return Some(());
+    }
+    let kept = ["constraints", "objective", "predictor"].into_iter().filter(|key| fields.has(key));
+    let refuse = |key: &&str| -> Option<()> {
+        let hint = match *key {
+            "constraints" => {
+                "remove it; `max_drop` is the limit, and `cost: size_kib` names the cost to lower"
+            }
+            _ => "remove it; the drop of top-1 is measured",
+        };
+        fields.mistake(key, format!("`{word}` does not heed it"), hint)
+    };
+    kept.collect::<Vec<_>>().iter().map(refuse).fold(Some(()), Option::and)
 }
 
 fn method(fields: &Fields<'_>) -> Option<SearchMethod> {

@@ -263,6 +263,14 @@ impl Amp {
         Vec::new()
     }
 
+    /// The cheapest assignment that is measured and good enough, however far the curve is measured.
+    pub fn cheapest_so_far(&self) -> Option<Vec<u8>> {
+        let least = self.least()?;
+        let points = self.mixed.curve.iter();
+        let good = points.filter(|point| point.score.is_some_and(|score| score.value >= least));
+        good.min_by(|a, b| a.relative_cost.total_cmp(&b.relative_cost)).map(|point| point.levels.clone())
+    }
+
     fn choose(&mut self, chosen: Option<usize>) {
         flag_rises(&mut self.mixed.curve);
         self.mixed.chosen = chosen;

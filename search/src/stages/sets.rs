@@ -4,6 +4,7 @@
 //! whatever any stage or experiment has measured is not measured again.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bitloop_core::bits::BitConfig;
 use bitloop_core::evaluation::PPM;
@@ -15,23 +16,33 @@ use bitloop_core::state::{Batch, Proposal, StageHistory};
 
 use super::{NOT_PREPARED, prepared};
 use crate::amp::{self, Amp, Candidate, Mixed, Order, Rule, Walk};
-use crate::cost::{CostError, Subject, cost};
+use crate::cost::{Cost, CostError, Subject, cost};
 use crate::demotion::{Demotion, End, Found, Lowering, LoweringError, Objective, Pace};
-use crate::limits::Limits;
 use crate::searched::Searched;
 use crate::set_search::{Group, Paired, Score, SetSearch, Step as Next};
-use crate::solve::Limit;
+use crate::space::Variable;
 use crate::{Searcher, Step};
 
-/// The cost that counts where an experiment limits none.
+/// The cost that a curve lowers where an experiment names none.
 const COST: &str = "bops_g";
 
 /// A stage that such a search drives.
 pub(crate) struct Sets {
     plan: SearchPlan,
+    /// Configs, as far as known before it starts.
+    size: u64,
+    /// Trials of a config.
+    parts: u64,
+    /// Shared with the thought that goes on with it, of which there is one at a time.
+    search: Result<Arc<Mutex<Search>>, String>,
+}
+
+/// A search with what its assignments mean.
+struct Search {
     searched: Searched,
-    method: Result<Method, SetsError>,
-    limits: Vec<Limit>,
+    method: Method,
+    /// What its configs are said to cost.
+    cost: Option<Cost>,
 }
 
 enum Method {
@@ -50,17 +61,38 @@ enum SetsError {
     Lowering(#[from] LoweringError),
     #[error(transparent)]
     Groups(#[from] amp::ProblemError),
+    #[error("`{0}` does not measure sets")]
+    NoSets(&'static str),
 }
 
 impl Sets {
     pub(crate) fn new(plan: &Plan, search: &SearchPlan) -> Self {
+        let made = Search::new(plan, search).map_err(|error| error.to_string());
+        let size = made.as_ref().map_or(0, |made| made.method.size());
+        let parts = plan.evaluation.references().parts(plan.data.selection.images).max(1);
+        Self { plan: search.clone(), size, parts, search: made.map(|made| Arc::new(Mutex::new(made))) }
+    }
+}
+
+impl Search {
+    fn new(plan: &Plan, search: &SearchPlan) -> Result<Self, SetsError> {
         let searched = Searched::new(plan);
-        let limits = Limits::new(plan, &searched.space, &search.limits);
-        let (limits, method) = match limits {
-            Ok(Limits(limits)) => (limits, method(plan, search, &searched)),
-            Err(error) => (Vec::new(), Err(error.into())),
+        let subject =
+            Subject::of_graph(&plan.graph, &plan.points, plan.candidates.baseline, &searched.space)?;
+        let named = search.cost.as_ref().map(|name| cost(name, &subject)).transpose()?;
+        let (method, cost) = match search.method {
+            SearchMethod::Amp { drop_max_ppm } => {
+                let cost = named.map_or_else(|| cost(COST, &subject), Ok)?;
+                (curve(plan, &searched, drop_max_ppm, cost.clone())?, Some(cost))
+            }
+            SearchMethod::Demotion { drop_max_ppm } => {
+                (demotion(search, &searched, drop_max_ppm, named.clone())?, named)
+            }
+            SearchMethod::Exact | SearchMethod::Nsga2 | SearchMethod::Greedy => {
+                return Err(SetsError::NoSets(search.method.as_str()));
+            }
         };
-        Self { plan: search.clone(), searched, method, limits }
+        Ok(Self { searched, method, cost })
     }
 }
 
@@ -76,49 +108,43 @@ fn score(evaluations: &Evaluations<'_>, config: &BitConfig) -> Option<Score> {
     }
 }
 
-fn method(plan: &Plan, search: &SearchPlan, searched: &Searched) -> Result<Method, SetsError> {
-    let of_float = |ppm: u32| f64::from(ppm) / f64::from(PPM);
-    match search.method {
-        SearchMethod::Amp { drop_max_ppm } => {
-            let rule = Rule {
-                walk: Walk::Complete,
-                allowed_drop: drop_max_ppm.map(of_float),
-                order: Order::ByCandidate,
-            };
-            let groups = layer_groups(plan, searched)?;
-            let price = price(plan, search, searched)?;
-            let problem = amp::Problem::new(searched.space.clone(), groups, pairs_of_widths(plan), price)?;
-            Ok(Method::Amp(Box::new(Amp::new(problem, rule))))
-        }
-        SearchMethod::Demotion { .. } | SearchMethod::Exact | SearchMethod::Nsga2 | SearchMethod::Greedy => {
-            let drop_max_ppm = search.method.drop_max_ppm().unwrap_or(0);
-            let variables = searched.space.variables.iter().enumerate();
-            let group = |(index, variable): (usize, &crate::space::Variable)| Group {
-                name: variable.name.clone(),
-                variables: vec![index],
-            };
-            let groups = variables.filter(|(_, variable)| variable.widths.len() > 1).map(group).collect();
-            let lowest = vec![0; searched.space.variables.len()];
-            let lowering = Lowering::new(groups, searched.space.reference(), lowest)?;
-            // Without a limited cost every point counts one.
-            let saved = match search.limits.is_empty() {
-                true => None,
-                false => Some((searched.space.clone(), price(plan, search, searched)?)),
-            };
-            let objective = Objective { target: -of_float(drop_max_ppm), cost: saved };
-            let at_most = search.trials.map(|trials| usize::try_from(trials).unwrap_or(usize::MAX));
-            let side_by_side = usize::try_from(search.round).unwrap_or(usize::MAX);
-            let pace = Pace { side_by_side, at_most, ..Pace::default() };
-            Ok(Method::Demotion(Box::new(Demotion::new(lowering, objective, pace))))
-        }
-    }
+fn of_float(ppm: u32) -> f64 {
+    f64::from(ppm) / f64::from(PPM)
 }
 
-/// The cost that is to fall: the first that the experiment limits, or [`COST`].
-fn price(plan: &Plan, search: &SearchPlan, searched: &Searched) -> Result<crate::cost::Cost, SetsError> {
-    let subject = Subject::of_graph(&plan.graph, &plan.points, plan.candidates.baseline, &searched.space)?;
-    let name = search.limits.first().map_or(COST, |limit| &limit.cost);
-    Ok(cost(name, &subject)?)
+/// Groups of layers along the complete curve.
+fn curve(
+    plan: &Plan,
+    searched: &Searched,
+    drop_max_ppm: Option<u32>,
+    cost: Cost,
+) -> Result<Method, SetsError> {
+    let rule =
+        Rule { walk: Walk::Complete, allowed_drop: drop_max_ppm.map(of_float), order: Order::ByCandidate };
+    let groups = layer_groups(plan, searched)?;
+    let problem = amp::Problem::new(searched.space.clone(), groups, pairs_of_widths(plan), cost)?;
+    Ok(Method::Amp(Box::new(Amp::new(problem, rule))))
+}
+
+/// Every point by itself, to its smallest width. Without a cost every point counts one.
+fn demotion(
+    search: &SearchPlan,
+    searched: &Searched,
+    drop_max_ppm: u32,
+    cost: Option<Cost>,
+) -> Result<Method, SetsError> {
+    let space = &searched.space;
+    let variables = space.variables.iter().enumerate();
+    let group =
+        |(index, variable): (usize, &Variable)| Group { name: variable.name.clone(), variables: vec![index] };
+    let groups = variables.filter(|(_, variable)| variable.widths.len() > 1).map(group).collect();
+    let lowering = Lowering::new(groups, space.reference(), vec![0; space.variables.len()])?;
+    let objective =
+        Objective { target: -of_float(drop_max_ppm), cost: cost.map(|cost| (space.clone(), cost)) };
+    let at_most = search.trials.map(|trials| usize::try_from(trials).unwrap_or(usize::MAX));
+    let side_by_side = usize::try_from(search.round).unwrap_or(usize::MAX);
+    let pace = Pace { side_by_side, at_most, ..Pace::default() };
+    Ok(Method::Demotion(Box::new(Demotion::new(lowering, objective, pace))))
 }
 
 /// An activation with the weights of the layers that read it; points that no layer joins stand alone.
@@ -155,27 +181,48 @@ fn pairs_of_widths(plan: &Plan) -> Vec<Candidate> {
     widths(PointKind::Activation).flat_map(pair).collect()
 }
 
-impl Sets {
+impl Search {
     fn selected(&self, levels: &[u8]) -> Selected {
-        let costs = self
-            .limits
-            .iter()
-            .map(|limit| (limit.cost.name.clone(), limit.cost.value(&self.searched.space, levels)));
-        Selected { config: self.searched.assigned(levels), predicted: None, costs: costs.collect() }
+        let cost = self.cost.iter().map(|cost| (cost.name.clone(), cost.value(&self.searched.space, levels)));
+        Selected { config: self.searched.assigned(levels), predicted: None, costs: cost.collect() }
     }
 
-    /// What is measured next, or what came of it.
-    fn next(&mut self, known: &dyn Fn(&[u8]) -> Option<Score>) -> Next<Told> {
-        match self.method.as_mut() {
-            Ok(Method::Demotion(demotion)) => match demotion.next(known) {
-                Next::Measure(sets) => Next::Measure(sets),
-                Next::Done(found) => Next::Done(told_of_demotion(demotion, &found)),
+    /// Goes on with what is measured, `left` configs of it at most: configs to measure, or what the search came to.
+    fn next(&mut self, scores: &BTreeMap<BitConfig, Score>, left: usize) -> Next<Selection> {
+        let searched = &self.searched;
+        let known = |levels: &[u8]| scores.get(&searched.assigned(levels)).copied();
+        let (top, notes) = match &mut self.method {
+            Method::Demotion(demotion) => match demotion.next(&known) {
+                Next::Measure(sets) => return Next::Measure(sets),
+                Next::Done(found) => told_of_demotion(demotion, &found),
             },
-            Ok(Method::Amp(amp)) => match amp.next(known) {
-                Next::Measure(sets) => Next::Measure(sets),
-                Next::Done(mixed) => Next::Done(told_of_curve(amp, &mixed)),
+            Method::Amp(amp) => match amp.next(&known) {
+                Next::Measure(sets) if left > 0 => {
+                    return Next::Measure(sets.into_iter().take(left).collect());
+                }
+                Next::Measure(_) => {
+                    let (top, mut notes) = told_of_curve(amp, amp.so_far());
+                    notes.push("the trials are used up".to_owned());
+                    (top, notes)
+                }
+                Next::Done(mixed) => told_of_curve(amp, &mixed),
             },
-            Err(_) => Next::Done((Vec::new(), Vec::new())),
+        };
+        let top = top.iter().map(|levels| self.selected(levels)).collect();
+        Next::Done(Selection { top, notes, ..Selection::default() })
+    }
+}
+
+impl Method {
+    /// Of a demotion the singles at least are known; of a curve its list, and as many points.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Demotion(demotion) => demotion.groups() as u64 + 2,
+            Self::Amp(amp) => {
+                let candidates = amp.problem().candidates().len() as u64;
+                let list = amp.problem().groups().len() as u64 * candidates.saturating_sub(1);
+                1 + candidates + 2 * list
+            }
         }
     }
 }
@@ -213,7 +260,7 @@ fn told_of_demotion(demotion: &Demotion, found: &Found) -> Told {
 }
 
 fn told_of_curve(amp: &Amp, mixed: &Mixed) -> Told {
-    let chosen = mixed.levels.iter().cloned();
+    let chosen = mixed.levels.clone().or_else(|| amp.cheapest_so_far());
     let measured = mixed.curve.iter().filter(|point| point.score.is_some());
     let mut points: Vec<_> = measured.collect();
     let score = |point: &amp::Point| point.score.map_or(f64::NEG_INFINITY, |score| score.value);
@@ -236,7 +283,7 @@ fn told_of_curve(amp: &Amp, mixed: &Mixed) -> Told {
         mixed.skipped.len()
     )];
     let mut top: Vec<Vec<u8>> = Vec::new();
-    for levels in chosen.chain(curve) {
+    for levels in chosen.into_iter().chain(curve) {
         if !top.contains(&levels) {
             top.push(levels);
         }
@@ -245,51 +292,41 @@ fn told_of_curve(amp: &Amp, mixed: &Mixed) -> Told {
 }
 
 impl Searcher for Sets {
-    /// Of a demotion the singles at least are known; of a curve its list, and as many points.
     fn size(&self) -> u64 {
-        let singles = match &self.method {
-            Ok(Method::Demotion(demotion)) => demotion.groups() as u64 + 2,
-            Ok(Method::Amp(amp)) => {
-                let candidates = amp.problem().candidates().len() as u64;
-                let list = amp.problem().groups().len() as u64 * candidates.saturating_sub(1);
-                1 + candidates + 2 * list
-            }
-            Err(_) => 0,
-        };
-        self.plan.trials.map_or(singles, |trials| singles.min(trials))
+        self.plan.trials.map_or(self.size, |trials| self.size.min(trials)).saturating_mul(self.parts)
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {
         if history.proposed().len() as u64 > history.settled() {
             return Step::Propose(Proposal::Wait);
         }
-        if let Err(error) = &self.method {
-            return Step::Propose(Proposal::Failed(error.to_string()));
-        }
+        let search = match &self.search {
+            Ok(search) => Arc::clone(search),
+            Err(reason) => return Step::Propose(Proposal::Failed(reason.clone())),
+        };
         let Some(artifact) = prepared(history) else {
             return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
         };
         let (context, mode) = (history.plan().context(artifact), history.plan().evaluation);
         let own = history.evaluations(history.stage(), mode);
-        let searched = self.searched.clone();
-        let known = |levels: &[u8]| {
-            let config = searched.assigned(levels);
-            // What was quarantined is settled without an outcome.
-            let was_asked = own.configs().contains(&&config);
-            score(&own, &config).or(was_asked.then(Score::failed))
-        };
-        Step::Propose(match self.next(&known) {
-            Next::Measure(sets) => {
-                let configs: Vec<BitConfig> =
-                    sets.iter().map(|levels| self.searched.assigned(levels)).collect();
-                let references = mode.references();
-                let trials = configs.iter().flat_map(|config| context.trials(config, references)).collect();
-                Proposal::Trials(Batch { context: Some(context), trials })
+        // What was quarantined is settled without an outcome.
+        let score =
+            |config: &&BitConfig| ((*config).clone(), score(&own, config).unwrap_or_else(Score::failed));
+        let scores: BTreeMap<BitConfig, Score> = own.configs().iter().map(score).collect();
+        let left = self.plan.trials.unwrap_or(u64::MAX).saturating_sub(scores.len() as u64);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        Step::Think(Box::new(move || {
+            // Nothing that a thought leaves half done is lost: what a search keeps is found again from the scores.
+            let mut search = search.lock().unwrap_or_else(PoisonError::into_inner);
+            match search.next(&scores, left) {
+                Next::Measure(sets) => {
+                    let configs: Vec<BitConfig> =
+                        sets.iter().map(|levels| search.searched.assigned(levels)).collect();
+                    let trials = configs.iter().flat_map(|config| context.trials(config, mode.references()));
+                    Proposal::Trials(Batch { trials: trials.collect(), context: Some(context) })
+                }
+                Next::Done(selection) => Proposal::Selected(Box::new(selection)),
             }
-            Next::Done((top, notes)) => {
-                let top = top.iter().map(|levels| self.selected(levels)).collect();
-                Proposal::Selected(Box::new(Selection { top, notes, ..Selection::default() }))
-            }
-        })
+        }))
     }
 }

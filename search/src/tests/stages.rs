@@ -1,9 +1,12 @@
 //! Experiments of several stages, against losses that are known.
 
+use std::collections::BTreeSet;
+
 use bitloop_core::bits::BitConfig;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
-use bitloop_core::report::{RowState, uniform_configs};
+use bitloop_core::report::{RowState, TopRow, uniform_configs};
+use bitloop_core::state::Status;
 
 use super::*;
 
@@ -26,8 +29,12 @@ fn sweep(plan: &Plan, pairs: Option<Pairs>, subsets: Option<Subsets>) -> StagePl
 }
 
 fn search(method: SearchMethod, limit: Option<(&str, Amount)>) -> StagePlan {
-    let limit = limit.map(|(cost, at_most)| Limit { cost: cost.to_owned(), at_most });
+    let cost = limit.filter(|_| !method.is_limited_by_cost()).map(|(cost, _)| cost.to_owned());
+    let limit = limit
+        .filter(|_| method.is_limited_by_cost())
+        .map(|(cost, at_most)| Limit { cost: cost.to_owned(), at_most });
     StagePlan::Search(SearchPlan {
+        cost,
         method,
         predictor: "auto".to_owned(),
         objective: Metric::Top1Drop,
@@ -120,6 +127,51 @@ fn pairs_and_subsets_are_of_points_whose_damage_alone_is_small() {
     assert!(!pairs.is_empty());
     let distinct: BTreeSet<&&BitConfig> = pairs.iter().chain(&larger).copied().collect();
     assert_eq!(distinct.len(), pairs.len() + larger.len());
+}
+
+#[test]
+fn batches_of_uncertain_subsets_come_to_an_end_where_few_subsets_exist() {
+    // The float network changes every point, and so may not be mistaken for a subset here.
+    for (points, configs) in [([3, 4], 100), ([3, 5], 40), ([2, 2], 1000)] {
+        let plan = staged(3, Vec::new());
+        let subsets = Subsets { points, design: SubsetDesign::Uncertain, ..random(configs) };
+        let all = Subsets { points, ..random(configs) };
+        let uncertain = Driver::run(Plan {
+            stages: vec![StagePlan::Prepare, sweep(&plan, None, Some(subsets))],
+            ..plan.clone()
+        });
+        let random =
+            Driver::run(Plan { stages: vec![StagePlan::Prepare, sweep(&plan, None, Some(all))], ..plan });
+
+        let larger = |driver: &Driver| {
+            let configs = driver.configs();
+            let sets = configs.into_iter().filter(|config| (2..=5).contains(&config.changes().len()));
+            let sets: Vec<BitConfig> = sets.cloned().collect();
+            assert_eq!(sets.iter().collect::<BTreeSet<_>>().len(), sets.len(), "{points:?}: none twice");
+            sets.len()
+        };
+        assert_eq!(larger(&uncertain), larger(&random), "{points:?}");
+        assert!(larger(&uncertain) > 0);
+    }
+}
+
+#[test]
+fn subsets_that_damage_leaves_no_points_for_fail_the_experiment_with_the_reason() {
+    let plan = staged(3, Vec::new());
+    for design in [SubsetDesign::Random, SubsetDesign::Uncertain] {
+        let subsets = Subsets { points: [5, 6], quantile_ppm: Some(300_000), design, ..random(10) };
+        let stages = vec![StagePlan::Prepare, sweep(&plan, None, Some(subsets))];
+        let mut driver = Driver::new(Plan { stages, ..plan.clone() });
+        driver.prepare();
+        while driver.status() == "active" {
+            driver.ask();
+            driver.measure();
+        }
+
+        let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
+        let Status::Failed { reason } = &experiment.status else { panic!("{:?}", experiment.status) };
+        assert!(reason.contains("there is no subset of 5 to 6 points: damage alone leaves"), "{reason}");
+    }
 }
 
 #[test]
@@ -305,6 +357,32 @@ fn a_curve_of_groups_comes_to_a_config_within_the_drop() {
     assert!(losses[0] <= 3 * IMAGES / 100 && !top[0].row.changes.is_empty(), "{losses:?}");
     // The rest is the curve: what costs less loses more.
     assert!(losses[1..].is_sorted_by(|a, b| a > b), "{losses:?}");
+}
+
+#[test]
+fn a_curve_ends_with_its_trials_and_keeps_the_best_so_far() {
+    let plan = staged(3, Vec::new());
+    let of = |trials: Option<u64>| {
+        let StagePlan::Search(amp) = search(SearchMethod::Amp { drop_max_ppm: Some(30_000) }, None) else {
+            unreachable!()
+        };
+        let stages = vec![StagePlan::Prepare, StagePlan::Search(SearchPlan { trials, ..amp })];
+        Driver::run(Plan { stages, ..plan.clone() }).results().searches.remove(0)
+    };
+    let whole = of(None);
+    let lost = |top: &TopRow| match &top.row.result {
+        RowState::Done(measured) => measured.lost,
+        other => panic!("{other:?}"),
+    };
+
+    let cut = of(Some(whole.trials - 2));
+    let hardly = of(Some(3));
+
+    assert_eq!((cut.trials, hardly.trials), (whole.trials - 2, 3));
+    assert!(cut.is_over && lost(&cut.top[0]) <= 3 * IMAGES / 100, "{cut:?}");
+    assert!(cut.notes.iter().any(|note| note == "the trials are used up"), "{:?}", cut.notes);
+    assert!(whole.notes.iter().all(|note| note != "the trials are used up"));
+    assert!(hardly.is_over && hardly.top.is_empty());
 }
 
 #[test]

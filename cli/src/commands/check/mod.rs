@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Point, PointKind};
-use bitloop_core::plan::{Pairs, Plan, StagePlan, Subsets};
+use bitloop_core::plan::{Amount, Limit, Pairs, Plan, SearchPlan, StagePlan, Subsets};
 use bitloop_search::Forecast;
 use serde_json::json;
 
@@ -102,9 +102,27 @@ fn described(forecast: &Forecast, stage: &StagePlan) -> String {
             }
             text
         }
-        StagePlan::Search(search) => format!("at most {trials} trials: {}", search.method.as_str()),
+        StagePlan::Search(search) => {
+            // Sets are measured until the drop says enough; how many that takes only the drop knows.
+            let bound = if search.trials.is_some() { "at most" } else { "about" };
+            format!("{bound} {trials} trials: {}{}", search.method.as_str(), limits(search))
+        }
         StagePlan::Verify { top, .. } => format!("{trials} trials: the best {top} of each search"),
     }
+}
+
+/// What a search keeps to.
+fn limits(search: &SearchPlan) -> String {
+    let of = |limit: &Limit| match limit.at_most {
+        Amount::Of(amount) => format!("{} at most {amount}", limit.cost),
+        Amount::OfBaselinePpm(ppm) => {
+            format!("{} at most {} % of the baseline's", limit.cost, f64::from(ppm) / 1e4)
+        }
+    };
+    let drop = search.method.drop_max_ppm();
+    let drop = drop.map(|ppm| format!("a drop of at most {} points", f64::from(ppm) / 1e4));
+    let kept: Vec<String> = search.limits.iter().map(of).chain(drop).collect();
+    if kept.is_empty() { String::new() } else { format!(", {}", kept.join(", ")) }
 }
 
 fn totals(plan: &Plan, forecast: &[Forecast], macs: u64) -> Vec<(&'static str, String)> {

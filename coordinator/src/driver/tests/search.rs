@@ -8,6 +8,7 @@ fn searching(name: &str, at_most: Amount) -> Plan {
     let mut plan = plan(name);
     let limit = Limit { cost: "size_kib".to_owned(), at_most };
     plan.stages.push(StagePlan::Search(SearchPlan {
+        cost: None,
         method: SearchMethod::Exact,
         predictor: "auto".to_owned(),
         objective: Metric::LossIncrease,

@@ -34,6 +34,7 @@ fn every_kind_of_stage_is_read() {
         predictor: "ridge".to_owned(),
         objective: Metric::LossIncrease,
         limits: vec![limit("size_kib", Amount::OfBaselinePpm(500_000)), limit("bops_m", Amount::Of(12.5))],
+        cost: None,
         trials: Some(32),
         round: 4,
     };
@@ -87,6 +88,23 @@ fn mistakes_in_stages_say_what_to_do() {
         (
             "- sensitivity: { single: all }\n  - search: { max_drop: 1, constraints: { size_kib: 1 } }",
             "stages[1].search.max_drop: belongs to the methods `demotion` and `amp`; remove it; `constraints` limit what a config may cost",
+        ),
+        (
+            "- search: { method: demotion, max_drop: 1, constraints: { size_kib: 50% } }",
+            "stages[0].search.constraints: `demotion` does not heed it; remove it; `max_drop` is the limit, and `cost: \
+             size_kib` names the cost to lower",
+        ),
+        (
+            "- search: { method: amp, objective: loss_increase }",
+            "stages[0].search.objective: `amp` does not heed it; remove it; the drop of top-1 is measured",
+        ),
+        (
+            "- search: { constraints: { size_kib: 50% }, cost: size_kib }",
+            "stages[0].search.cost: `exact` lowers the loss, within limits on costs; remove it; `constraints` name the costs",
+        ),
+        (
+            "- search: { constraints: { size_kib: 50% }, round: 100000 }",
+            "stages[0].search.round: 100000 is out of range; write a whole number from 1 to 1024",
         ),
         (
             "- search: { method: demotion }",
