@@ -28,8 +28,15 @@ const STALLED: (usize, f64) = (12, 1e-3);
 /// terms takes about that many times as long as looking at one choice elsewhere.
 const TERMS_PER_NODE: u64 = 4;
 
+/// Most choices of a problem whose terms are held as a matrix, of which each node on a path has its own: half a
+/// gigabyte for the first. Beyond that the nodes that may be looked at would not do for the first one.
+const CHOICES_MAX: usize = 8192;
+
 /// Searches a whole problem; returns the bound.
 pub(super) fn search(compiled: &Compiled, best: &mut Best, nodes: &mut Nodes) -> f64 {
+    if compiled.value.len() > CHOICES_MAX {
+        return least_of_each(compiled);
+    }
     let whole = Dense::of(compiled);
     let part = Part::whole(compiled);
     local::improve(compiled, &whole, &part, best);
@@ -43,6 +50,15 @@ pub(super) fn search(compiled: &Compiled, best: &mut Best, nodes: &mut Nodes) ->
     let mut tree = Tree { compiled, work: compiled.clone(), best, nodes, open: f64::INFINITY };
     tree.descend(root, &AT_ROOT);
     tree.open.min(tree.best.to_beat())
+}
+
+/// A bound that needs no memory: every group and every term at its least.
+fn least_of_each(compiled: &Compiled) -> f64 {
+    let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+    let groups = (0..compiled.groups()).map(|group| least(&compiled.value[compiled.choices(group)]));
+    let terms = compiled.pairs.iter().map(|pair| least(&pair.values));
+    let table = if compiled.table.is_empty() { 0.0 } else { least(&compiled.table) };
+    compiled.constant + groups.sum::<f64>() + terms.sum::<f64>() + table
 }
 
 /// A part with its terms, reparametrised.

@@ -104,3 +104,35 @@ fn dense_pairs_of_a_dozen_variables_agree_with_enumeration() {
         agrees(&problem, 3);
     }
 }
+
+#[test]
+fn a_problem_too_large_for_a_matrix_of_its_terms_has_an_answer_with_a_bound() {
+    let mut random = rng(7, 0);
+    let widths: Vec<Bits> = [2, 4, 8].map(|bits| Bits::new(bits).unwrap()).to_vec();
+    let variable =
+        |at: usize| Variable { name: format!("v{at}"), kind: PointKind::Weight, widths: widths.clone() };
+    let space = Space { variables: (0..3000).map(variable).collect() };
+    let mut objective = Form::constant(1.0, &space);
+    let mut size = Form::constant(0.0, &space);
+    for at in 0..3000 {
+        objective.one[at] = vec![random.uniform() + 0.5, 0.25 * random.uniform(), 0.0];
+        size.one[at] = vec![2.0, 4.0, 8.0];
+    }
+    let two =
+        |at: usize| Two { a: at, b: at + 1, values: vec![-0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0] };
+    objective.two = (0..2999).map(two).collect();
+    let limit = Limit { cost: Cost { name: "size".into(), rows: vec![size] }, at_most: 15_000.0 };
+    let problem = Problem { space, objective, limits: vec![limit] };
+
+    let solution = exact(&problem, &ExactOptions::default()).unwrap();
+
+    let best = &solution.best[0];
+    assert!(best.keeps(&problem.limits));
+    assert!(
+        solution.bound <= best.objective && !solution.is_proved(),
+        "{} {}",
+        solution.bound,
+        best.objective
+    );
+    assert!(solution.bound >= 1.0 - 0.1 * 2999.0 - 1e-9);
+}
