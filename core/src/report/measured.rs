@@ -171,11 +171,19 @@ impl<'a> Evaluations<'a> {
         self.judged(config, &self.judge)
     }
 
-    /// What came of a config, whether it was measured as configs of a sweep are or as references are.
+    /// What came of a config, whether it was measured as configs of a sweep are or as references are: all images go
+    /// before some of them.
     pub fn result(&self, config: &BitConfig) -> RowState {
-        match self.row(config) {
-            RowState::Open => self.reference(config),
-            known => known,
+        match self.reference(config) {
+            complete @ RowState::Done(_) => complete,
+            reference @ (RowState::Open
+            | RowState::Partial(_)
+            | RowState::Decided(_)
+            | RowState::Harmful(_)
+            | RowState::Failed { .. }) => match self.row(config) {
+                RowState::Open => reference,
+                known => known,
+            },
         }
     }
 

@@ -140,6 +140,39 @@ fn golden_csv_of_format_3_with_adaptive_evaluation() {
 }
 
 #[test]
+fn a_measurement_of_all_images_goes_before_one_of_some() {
+    let mut engine = Engine::new();
+    let mut plan = plan("completed");
+    plan.data.selection.images = 2_000;
+    let mode = Adaptive { tolerance_ppm: 2_500, confidence_ppm: 950_000, part_images: 64 };
+    plan.evaluation = EvaluationMode::Adaptive(mode);
+    let context = plan.context(Digest::of(b"prepared"));
+    let change = (PointIndex(0), Choice::Bits(Bits::new(4).unwrap()));
+    let config = BitConfig::against(context.baseline, [change]);
+    let of = |len| {
+        let part = ImageRange { start: 0, len };
+        TrialSpec::Evaluate { context: context.digest(), config: config.clone(), part }
+    };
+    let trials = vec![of(64), of(2_000)];
+    let keys: Vec<TrialKey> = trials.iter().map(TrialSpec::key).collect();
+    let experiment = plan.id();
+    engine.feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() }).unwrap();
+    let proposal = Proposal::Trials(Batch { context: Some(context.clone()), trials });
+    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+    let mut result = |key: usize, sums: TrialResult| {
+        let reports = vec![report(keys[key], sums)];
+        engine.feed(Input::Commit { worker: WorkerId("w".into()), reports, trial_ms: 1.0 }).unwrap();
+        let all = Evaluations::new(&engine.state.ledger, &keys, plan.evaluation, 2_000);
+        all.result(&config)
+    };
+
+    assert_eq!(result(0, part_sums(64, 30, 1)).as_str(), "harmful");
+    let complete = result(1, part_sums(2_000, 200, 10));
+
+    assert_eq!((complete.as_str(), complete.measured().unwrap().n), ("done", 2_000));
+}
+
+#[test]
 fn damage_sorts_by_drop_then_loss_and_leaves_the_unmeasured_to_the_end() {
     let report = golden_report();
     let order: Vec<(&str, &str)> =
