@@ -44,6 +44,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
 }
 
 mod adaptive;
+mod reports;
 mod stages;
 
 struct Driver {

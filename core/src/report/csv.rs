@@ -24,7 +24,7 @@ const BETWEEN_CHANGES: &str = " ";
 struct Named<'a> {
     stage: &'a str,
     changes: String,
-    /// Point, kind and bits, where a row is of one point.
+    /// Point, kind and bits; of several points only the kinds, in the order of `changes`.
     point: [&'a str; 3],
 }
 
@@ -85,7 +85,13 @@ impl Table<'_> {
             self.report.baseline_size_bits.saturating_sub(row.size_bits),
             self.report.baseline_bops.saturating_sub(row.bops),
         ];
-        self.row(Named { stage, changes: changes.join(BETWEEN_CHANGES), point: [""; 3] }, result, saved);
+        let kinds =
+            row.changes.keys().map(|point| self.report.kinds.get(point).map_or("", |kind| kind.as_str()));
+        let kinds = kinds.collect::<Vec<_>>().join(BETWEEN_CHANGES);
+        let alone = if row.changes.len() == 1 { row.changes.first_key_value() } else { None };
+        let (point, bits) = alone.map_or(("", String::new()), |(point, bits)| (point, bits.to_string()));
+        let named = Named { stage, changes: changes.join(BETWEEN_CHANGES), point: [point, &kinds, &bits] };
+        self.row(named, result, saved);
     }
 
     fn row(&mut self, named: Named<'_>, result: &RowState, saved: [u64; 2]) {

@@ -1,4 +1,5 @@
-//! What a sensitivity sweep says: one row per lowered point and width, computed from the ledger alone.
+//! What an experiment measured, computed from the ledger alone: one row per point and width of its sweep, one per config
+//! of several points, and what its searches found.
 //!
 //! A report holds no times and no worker names, so it is the same bytes wherever and however often the trials ran.
 //! Its JSON form is a versioned document; its CSV form is described in `docs/results.md`.
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bits::Bits;
+use crate::bits::{BitConfig, Bits};
 use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::{GraphError, LayerCost, Point, PointKind};
@@ -33,10 +34,10 @@ use self::search::Configs;
 pub use self::search::{ConfigRow, SearchReport, TopRow, Verified, uniform_configs};
 
 /// Version of the report's JSON form.
-pub const REPORT_FORMAT: u32 = 4;
+pub const REPORT_FORMAT: u32 = 5;
 
 /// Version of the report's CSV form.
-pub const CSV_FORMAT: u32 = 3;
+pub const CSV_FORMAT: u32 = 4;
 
 /// Confidence of every interval in a report but those of [`EvaluationMode::Adaptive`], which name their own.
 pub const CONFIDENCE: f64 = 0.95;
@@ -91,9 +92,12 @@ pub struct Report {
     pub float: RowState,
     /// The baseline itself.
     pub baseline: RowState,
-    /// The lowered points, in graph order, then by width.
+    /// Whether a point is a weight or an activation, by its name, for every point of the model.
+    pub kinds: BTreeMap<String, PointKind>,
+    /// The points that the sweep lowers, in graph order, then by width.
     pub rows: Vec<Row>,
-    /// Configs of several lowered points that sweeps and searches measured, in the order in which they were proposed.
+    /// What else sweeps and searches measured, each config once, in the order in which they were proposed: configs of
+    /// several lowered points, and of one that no sweep lowers.
     pub configs: Vec<ConfigRow>,
     /// What each search came to, in the order of the stages.
     pub searches: Vec<SearchReport>,
@@ -113,28 +117,23 @@ impl Report {
         let plan = &experiment.plan;
         let points = &plan.points;
         let layers = plan.layer_costs()?;
-        let single = plan.stages.iter().enumerate().find_map(|(index, stage)| match stage {
-            StagePlan::Sensitivity { single, .. } => {
-                Some((single.as_slice(), experiment.stages[index].trials.as_slice()))
-            }
+        let single = plan.stages.iter().find_map(|stage| match stage {
+            StagePlan::Sensitivity { single, .. } => Some(single.as_slice()),
             StagePlan::Prepare | StagePlan::Search(_) | StagePlan::Verify { .. } => None,
         });
-        let (single, trials) = single.unwrap_or_default();
-        let images = plan.data.selection.images;
-        let evaluations = Evaluations::new(ledger, trials, plan.evaluation, images);
-        let sweep = Sweep::new(plan, single);
+        let sweep = Sweep::new(plan, single.unwrap_or_default());
+        let prices = Prices::new(plan)?;
+        let configs = Configs::new(ledger, experiment, &prices);
         let baseline = plan.candidates.baseline;
         let touched = Touched::new(&layers);
         let lowered = |index: u64| {
             let (point, bits) = sweep.lowered(index)?;
             let point = &points[point.0 as usize];
-            let result = evaluations.row(&sweep.config(index));
+            let result = configs.on_selection().result(&sweep.config(index));
             Some(row(baseline, point, bits, touched.macs(point), result))
         };
         let rows: Vec<Row> = (0..sweep.size()).filter_map(lowered).collect();
-        let prices = Prices::new(plan)?;
-        let configs = Configs::new(ledger, experiment, &prices);
-        let of_baseline = prices.of(&sweep.config(1));
+        let of_baseline = prices.of(&BitConfig::baseline());
         let (prepared, steps) = preparation(ledger, experiment);
         Ok(Self {
             format: REPORT_FORMAT,
@@ -145,15 +144,16 @@ impl Report {
             report_data: plan.data.report.digest,
             numerics: plan.numerics.as_str().to_owned(),
             evaluation: plan.evaluation,
-            images,
+            images: plan.data.selection.images,
             images_evaluated: rows.iter().filter_map(|row| row.result.measured()).map(|m| m.n).sum(),
             baseline_bits: baseline,
             prepared,
             steps,
-            float: evaluations.reference(&sweep.config(0)),
-            baseline: evaluations.reference(&sweep.config(1)),
+            float: configs.on_selection().reference(&plan.float_config()),
+            baseline: configs.on_selection().reference(&BitConfig::baseline()),
+            kinds: points.iter().map(|point| (point.name.clone(), point.kind)).collect(),
             rows,
-            configs: configs.rows(),
+            configs: configs.rows(&sweep),
             searches: configs.searches(),
             verified: configs.verified(),
             baseline_size_bits: of_baseline.size_bits,

@@ -1,6 +1,6 @@
-//! What searches found: rows of several lowered points, on selection and report images.
+//! What searches found: rows of lowered points, on selection and report images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +11,12 @@ use crate::bits::{BitConfig, Bits, Choice};
 use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
 use crate::selection::{Proof, Selected, Selection, ShadowPrice};
 use crate::state::{Experiment, Ledger, StageProgress};
+use crate::sweep::Sweep;
 
 /// Configs of a search that is not over that are shown.
 const BEST_SO_FAR: usize = 5;
 
-/// A config of several lowered points.
+/// A config of one or more lowered points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigRow {
     /// The word of the stage that wanted it.
@@ -104,16 +105,27 @@ impl Measured {
     }
 }
 
-/// Makes the rows that concern configs of several points.
+/// Makes the rows of configs, from whichever stage measured them.
 pub(super) struct Configs<'a> {
     ledger: &'a Ledger,
     experiment: &'a Experiment,
     prices: &'a Prices,
+    on_selection: Evaluations<'a>,
 }
 
 impl<'a> Configs<'a> {
     pub(super) fn new(ledger: &'a Ledger, experiment: &'a Experiment, prices: &'a Prices) -> Self {
-        Self { ledger, experiment, prices }
+        let plan = &experiment.plan;
+        let stages = plan.stages.iter().zip(&experiment.stages);
+        let measuring = stages.filter(|(stage, _)| !matches!(stage, StagePlan::Verify { .. }));
+        let keys: Vec<_> = measuring.flat_map(|(_, progress)| &progress.trials).copied().collect();
+        let on_selection = Evaluations::new(ledger, &keys, plan.evaluation, plan.data.selection.images);
+        Self { ledger, experiment, prices, on_selection }
+    }
+
+    /// Everything that sweeps and searches measured.
+    pub(super) fn on_selection(&self) -> &Evaluations<'a> {
+        &self.on_selection
     }
 
     fn plan(&self) -> &'a Plan {
@@ -140,19 +152,20 @@ impl<'a> Configs<'a> {
         ConfigRow { stage: stage.to_owned(), changes: changes.collect(), result, size_bits, bops }
     }
 
-    /// The configs of several points that sweeps and searches proposed, each once.
-    pub(super) fn rows(&self) -> Vec<ConfigRow> {
+    /// The configs that sweeps and searches proposed, each once, but for those that the sweep lowers alone.
+    pub(super) fn rows(&self, sweep: &Sweep) -> Vec<ConfigRow> {
         let mut rows = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
+        // The references and the points lowered alone have rows of their own.
+        let mut seen: BTreeSet<BitConfig> = (0..sweep.size()).map(|index| sweep.config(index)).collect();
+        seen.insert(BitConfig::baseline());
         for (_, stage, progress) in self.stages() {
             if matches!(stage, StagePlan::Prepare | StagePlan::Verify { .. }) {
                 continue;
             }
             let evaluations = self.evaluations(progress);
             for config in evaluations.configs() {
-                let several = config.changes().len() > 1 && is_quantized(config);
-                if several && seen.insert(*config) {
-                    rows.push(self.row(stage.as_str(), config, evaluations.result(config)));
+                if is_quantized(config) && seen.insert((*config).clone()) {
+                    rows.push(self.row(stage.as_str(), config, self.on_selection.result(config)));
                 }
             }
         }
@@ -176,14 +189,14 @@ impl<'a> Configs<'a> {
         progress: &StageProgress,
         verified: Option<&Evaluations<'_>>,
     ) -> SearchReport {
-        let (evaluations, all) = (self.evaluations(progress), self.on_selection());
+        let evaluations = self.evaluations(progress);
         let selection = match &progress.selection {
             Some(selection) => (**selection).clone(),
             None => Selection { top: best_so_far(&evaluations, plan.objective), ..Selection::default() },
         };
         let top = selection.top.iter().map(|selected| TopRow {
             // It may have been measured by an earlier stage.
-            row: self.row("search", &selected.config, all.result(&selected.config)),
+            row: self.row("search", &selected.config, self.on_selection.result(&selected.config)),
             predicted: selected.predicted,
             costs: selected.costs.clone(),
             verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
@@ -220,14 +233,6 @@ impl<'a> Configs<'a> {
     fn verify_stage(&self) -> Option<&'a StageProgress> {
         self.stages()
             .find_map(|(_, stage, progress)| matches!(stage, StagePlan::Verify { .. }).then_some(progress))
-    }
-
-    /// Everything that sweeps and searches measured.
-    fn on_selection(&self) -> Evaluations<'a> {
-        let measuring = self.stages().filter(|(_, stage, _)| stage.as_str() != "verify");
-        let keys: Vec<_> = measuring.flat_map(|(_, _, progress)| &progress.trials).copied().collect();
-        let plan = self.plan();
-        Evaluations::new(self.ledger, &keys, plan.evaluation, plan.data.selection.images)
     }
 
     fn on_report(&self, progress: &StageProgress) -> Evaluations<'a> {

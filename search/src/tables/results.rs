@@ -43,29 +43,28 @@ pub enum ResultsError {
         /// What stands there.
         value: String,
     },
-    /// A config names a point that was not lowered alone.
-    #[error("line {line}: {change} was never measured alone; take a results file as bitloop wrote it")]
-    UnknownChange {
-        /// Counted from 1.
-        line: u64,
-        /// Point and width.
-        change: String,
-    },
     /// Nothing is measured.
-    #[error("no point is measured yet; wait until the experiment has got further")]
+    #[error("nothing with a lowered point is measured yet; wait until the experiment has got further")]
     Empty,
 }
 
-/// Collects rows by what they change.
-struct Collected {
-    /// By point, in the order of the file: kind and widths.
-    variables: Vec<Variable>,
-    rows: BTreeMap<Vec<(u32, u8)>, Interval>,
+/// A point's width that is not the baseline's.
+#[derive(Clone, Copy)]
+struct Change {
+    kind: PointKind,
+    bits: Bits,
+}
+
+/// A config of the selection images, with its loss if that is measured.
+struct Config {
+    /// By point.
+    changes: BTreeMap<String, Change>,
+    loss: Option<Interval>,
 }
 
 /// Reads the JSON report of an experiment, as `bitloop results --format json` prints it.
 ///
-/// Rows that are not measured, or not on all images, are left out unless nothing better is known of them.
+/// The variables are the points that any config lowers, and their widths those that any config gives them.
 /// Errors: `Malformed`, `Format`, `Empty`.
 pub fn from_report(text: &str, metric: Metric) -> Result<Measurements, ResultsError> {
     #[derive(serde::Deserialize)]
@@ -78,104 +77,87 @@ pub fn from_report(text: &str, metric: Metric) -> Result<Measurements, ResultsEr
         return Err(ResultsError::Format { found: format.to_string(), known: REPORT_FORMAT });
     }
     let report: Report = serde_json::from_str(text).map_err(malformed)?;
-    let singles = report.rows.iter().map(|row| (row.point.as_str(), row.kind, row.bits));
-    let mut collected = Collected::new(singles, report.baseline_bits);
     let loss = |result: &RowState| result.measured().map(|measured| measured.loss_by(metric));
-    for row in &report.rows {
-        let changes = BTreeMap::from([(row.point.clone(), row.bits)]);
-        collected.add(&changes, loss(&row.result));
-    }
-    let top = report.searches.iter().flat_map(|search| &search.top).map(|top| &top.row);
-    for row in report.configs.iter().chain(top) {
-        collected.add(&row.changes, loss(&row.result));
-    }
-    collected.finish(metric)
+    let singles = report.rows.iter().map(|row| {
+        let change = Change { kind: row.kind, bits: row.bits };
+        Ok(Config { changes: BTreeMap::from([(row.point.clone(), change)]), loss: loss(&row.result) })
+    });
+    let others = report.configs.iter().map(|row| {
+        let change = |(point, bits): (&String, &Bits)| match report.kinds.get(point) {
+            Some(kind) => Ok((point.clone(), Change { kind: *kind, bits: *bits })),
+            None => Err(ResultsError::Malformed(format!("`kinds` lacks `{point}`"))),
+        };
+        let changes = row.changes.iter().map(change).collect::<Result<_, _>>()?;
+        Ok(Config { changes, loss: loss(&row.result) })
+    });
+    let configs = singles.chain(others).collect::<Result<Vec<Config>, ResultsError>>()?;
+    measurements(configs, report.baseline_bits, metric)
 }
 
-/// Reads the CSV file of an experiment.
+/// Reads the CSV file of an experiment; the variables are as in [`from_report`].
 ///
-/// Errors: `Malformed`, `Format`, `MissingColumn`, `Cell`, `UnknownChange`, `Empty`; each names its line.
+/// Errors: `Malformed`, `Format`, `MissingColumn`, `Cell`, `Empty`; the first three name their line where they have one.
 pub fn from_csv(text: &str, metric: Metric) -> Result<Measurements, ResultsError> {
     let lines = lines(text, metric)?;
-    let singles = lines.iter().filter(|line| line.stage == "sensitivity");
-    let singles: Vec<&Line> = singles.filter(|line| line.kind.is_some()).collect();
     let baseline = lines.first().ok_or(ResultsError::Empty)?.baseline;
-    let points = singles.iter().filter_map(|line| {
-        let (point, bits) = line.changes.first_key_value()?;
-        Some((point.as_str(), line.kind?, *bits))
-    });
-    let mut collected = Collected::new(points, baseline);
-    for line in &lines {
-        // What is measured on other images than the searches saw says nothing to them.
-        if line.stage == "verify" || line.changes.is_empty() {
-            continue;
-        }
-        if !collected.add(&line.changes, line.loss) {
-            let change = line.changes.iter().find(|(point, bits)| collected.change(point, **bits).is_none());
-            let change = change.map(|(point, bits)| format!("{point}={bits}")).unwrap_or_default();
-            return Err(ResultsError::UnknownChange { line: line.number, change });
-        }
-    }
-    collected.finish(metric)
+    // What is measured on other images than the searches saw says nothing to them.
+    let selection =
+        lines.into_iter().filter(|line| line.stage != "verify" && !line.config.changes.is_empty());
+    measurements(selection.map(|line| line.config).collect(), baseline, metric)
 }
 
-impl Collected {
-    fn new<'a>(singles: impl Iterator<Item = (&'a str, PointKind, Bits)>, baseline: Bits) -> Self {
-        let mut variables: Vec<Variable> = Vec::new();
-        for (name, kind, bits) in singles {
-            match variables.iter_mut().find(|variable| variable.name == name) {
-                Some(variable) => variable.widths.push(bits),
-                None => variables.push(Variable { name: name.to_owned(), kind, widths: vec![bits] }),
-            }
-        }
-        for variable in &mut variables {
-            variable.widths.push(baseline);
-            variable.widths.sort_unstable();
-            variable.widths.dedup();
-        }
-        Self { variables, rows: BTreeMap::new() }
-    }
-
-    fn change(&self, point: &str, bits: Bits) -> Option<(u32, u8)> {
-        let variable = self.variables.iter().position(|variable| variable.name == point)?;
-        let level = self.variables[variable].widths.iter().position(|width| *width == bits)?;
-        Some((variable as u32, level as u8))
-    }
-
-    /// Takes a row if it is measured; `false` if it changes what is no variable.
-    fn add(&mut self, changes: &BTreeMap<String, Bits>, loss: Option<Interval>) -> bool {
-        let known: Option<Vec<(u32, u8)>> =
-            changes.iter().map(|(point, bits)| self.change(point, *bits)).collect();
-        let Some(mut known) = known else { return false };
-        known.sort_unstable();
-        if let Some(loss) = loss {
-            self.rows.insert(known, loss);
-        }
-        true
-    }
-
-    fn finish(self, metric: Metric) -> Result<Measurements, ResultsError> {
-        if self.rows.is_empty() {
-            return Err(ResultsError::Empty);
-        }
-        let row = |(changes, loss): (Vec<(u32, u8)>, Interval)| Row {
-            changes,
-            loss: loss.value,
-            error: Some((loss.high - loss.low) / (2.0 * INTERVAL_ERRORS)),
+/// Puts configs into the space of what they change.
+fn measurements(configs: Vec<Config>, baseline: Bits, metric: Metric) -> Result<Measurements, ResultsError> {
+    let space = Space { variables: variables(&configs, baseline) };
+    let mut rows: BTreeMap<Vec<(u32, u8)>, Interval> = BTreeMap::new();
+    for Config { changes, loss } in configs {
+        let Some(loss) = loss else { continue };
+        let level = |(point, change): (&String, &Change)| {
+            let variable = space.find(point)?;
+            let widths = &space.variables[variable].widths;
+            Some((variable as u32, widths.iter().position(|width| *width == change.bits)? as u8))
         };
-        let rows = self.rows.into_iter().map(row).collect();
-        Ok(Measurements { space: Space { variables: self.variables }, metric, rows })
+        let levels: Option<Vec<(u32, u8)>> = changes.iter().map(level).collect();
+        let mut levels = levels.expect("the space is made of these changes");
+        levels.sort_unstable();
+        rows.insert(levels, loss);
     }
+    if rows.is_empty() {
+        return Err(ResultsError::Empty);
+    }
+    let row = |(changes, loss): (Vec<(u32, u8)>, Interval)| Row {
+        changes,
+        loss: loss.value,
+        error: Some((loss.high - loss.low) / (2.0 * INTERVAL_ERRORS)),
+    };
+    Ok(Measurements { space, metric, rows: rows.into_iter().map(row).collect() })
+}
+
+/// The points in the order in which configs name them, with the widths that they have in any of them.
+fn variables(configs: &[Config], baseline: Bits) -> Vec<Variable> {
+    let mut variables: Vec<Variable> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, Change { kind, bits }) in configs.iter().flat_map(|config| &config.changes) {
+        let place = *places.entry(name).or_insert(variables.len());
+        if place == variables.len() {
+            variables.push(Variable { name: name.clone(), kind: *kind, widths: vec![baseline] });
+        }
+        let widths = &mut variables[place].widths;
+        if !widths.contains(bits) {
+            widths.push(*bits);
+        }
+    }
+    for variable in &mut variables {
+        variable.widths.sort_unstable();
+    }
+    variables
 }
 
 /// What a line of the CSV file says, as far as it is of use here.
 struct Line {
-    number: u64,
     stage: String,
     baseline: Bits,
-    kind: Option<PointKind>,
-    changes: BTreeMap<String, Bits>,
-    loss: Option<Interval>,
+    config: Config,
 }
 
 fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
@@ -204,19 +186,12 @@ fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
             return Err(ResultsError::Format { found: cell(format).to_owned(), known: CSV_FORMAT });
         }
         lines.push(Line {
-            number,
             stage: cell(stage).to_owned(),
             baseline: bits(cell(baseline), number)?,
-            kind: match cell(kind) {
-                "weight" => Some(PointKind::Weight),
-                "activation" => Some(PointKind::Activation),
-                _ => None,
+            config: Config {
+                changes: changed(cell(changes), cell(kind), number)?,
+                loss: interval(loss.map(cell), scale, number)?,
             },
-            changes: cell(changes)
-                .split_whitespace()
-                .map(|text| change(text, number))
-                .collect::<Result<_, _>>()?,
-            loss: interval(loss.map(cell), scale, number)?,
         });
     }
     Ok(lines)
@@ -227,13 +202,21 @@ fn bits(text: &str, line: u64) -> Result<Bits, ResultsError> {
     text.parse::<u8>().ok().and_then(|bits| Bits::new(bits).ok()).ok_or_else(wrong)
 }
 
-fn change(text: &str, line: u64) -> Result<(String, Bits), ResultsError> {
-    match text.rsplit_once('=') {
-        Some((point, width)) => Ok((point.to_owned(), bits(width, line)?)),
-        None => {
-            Err(ResultsError::Cell { line, what: "change such as `conv.weight=4`", value: text.to_owned() })
-        }
-    }
+/// The changes of a line with their kinds; none of a reference, whose kind is a word of its own.
+fn changed(changes: &str, kinds: &str, line: u64) -> Result<BTreeMap<String, Change>, ResultsError> {
+    let wrong = |what, value: &str| ResultsError::Cell { line, what, value: value.to_owned() };
+    let mut kinds_left = kinds.split_whitespace();
+    let mut change = |text: &str| {
+        let (point, width) =
+            text.rsplit_once('=').ok_or_else(|| wrong("change such as `conv.weight=4`", text))?;
+        let kind = match kinds_left.next() {
+            Some("weight") => PointKind::Weight,
+            Some("activation") => PointKind::Activation,
+            Some(_) | None => return Err(wrong("list of a kind per change", kinds)),
+        };
+        Ok((point.to_owned(), Change { kind, bits: bits(width, line)? }))
+    };
+    changes.split_whitespace().map(&mut change).collect()
 }
 
 fn interval(cells: [&str; 3], scale: f64, line: u64) -> Result<Option<Interval>, ResultsError> {

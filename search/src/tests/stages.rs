@@ -11,9 +11,9 @@ use bitloop_core::state::Status;
 use super::*;
 
 /// Images, many enough that counts of them say what a loss is to four digits.
-const IMAGES: u64 = 400_000;
+pub(super) const IMAGES: u64 = 400_000;
 
-fn staged(layers: usize, stages: Vec<StagePlan>) -> Plan {
+pub(super) fn staged(layers: usize, stages: Vec<StagePlan>) -> Plan {
     let mut plan = plan(layers);
     for part in [&mut plan.data.calibration, &mut plan.data.selection, &mut plan.data.report] {
         part.images = IMAGES;
@@ -23,12 +23,12 @@ fn staged(layers: usize, stages: Vec<StagePlan>) -> Plan {
     plan
 }
 
-fn sweep(plan: &Plan, pairs: Option<Pairs>, subsets: Option<Subsets>) -> StagePlan {
+pub(super) fn sweep(plan: &Plan, pairs: Option<Pairs>, subsets: Option<Subsets>) -> StagePlan {
     let points = (0..plan.points.len() as u32).map(PointIndex).collect();
     StagePlan::Sensitivity { single: points, pairs, subsets }
 }
 
-fn search(method: SearchMethod, limit: Option<(&str, Amount)>) -> StagePlan {
+pub(super) fn search(method: SearchMethod, limit: Option<(&str, Amount)>) -> StagePlan {
     let cost = limit.filter(|_| !method.is_limited_by_cost()).map(|(cost, _)| cost.to_owned());
     let limit = limit
         .filter(|_| method.is_limited_by_cost())
@@ -76,7 +76,7 @@ impl Driver {
     }
 
     /// Goes on until the experiment is over.
-    fn run(plan: Plan) -> Self {
+    pub(super) fn run(plan: Plan) -> Self {
         let mut driver = Self::new(plan);
         driver.prepare();
         while driver.status() == "active" {
@@ -87,7 +87,7 @@ impl Driver {
         driver
     }
 
-    fn configs(&self) -> Vec<&BitConfig> {
+    pub(super) fn configs(&self) -> Vec<&BitConfig> {
         let proposed = self.proposed.iter().filter_map(|trial| match trial {
             TrialSpec::Evaluate { config, .. } => Some(config),
             TrialSpec::Prepare(_) => None,
@@ -96,7 +96,7 @@ impl Driver {
     }
 }
 
-fn random(configs: u64) -> Subsets {
+pub(super) fn random(configs: u64) -> Subsets {
     Subsets { configs, points: [3, 5], quantile_ppm: None, design: SubsetDesign::Random, seed: 1 }
 }
 

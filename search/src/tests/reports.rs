@@ -1,0 +1,110 @@
+//! What a report, its CSV file and their readers make of experiments, whatever stages they have.
+
+use bitloop_core::plan::{Metric, SearchMethod};
+use bitloop_core::report::ConfigRow;
+
+use super::stages::{search, staged};
+use super::*;
+use crate::measurements::Measurements;
+use crate::priced::priced;
+use crate::tables::{ResultsError, from_csv, from_report};
+
+fn demoted() -> Driver {
+    let plan = staged(4, Vec::new());
+    let stages = vec![StagePlan::Prepare, search(SearchMethod::Demotion { drop_max_ppm: 20_000 }, None)];
+    Driver::run(Plan { stages, ..plan })
+}
+
+/// The same experiment's results by both of their forms.
+fn both(results: &Results) -> [Result<Measurements, ResultsError>; 2] {
+    let json = serde_json::to_string(results).unwrap();
+    [from_csv(&results.to_csv(), Metric::Top1Drop), from_report(&json, Metric::Top1Drop)]
+}
+
+/// Cells of a CSV file's lines, by the names of their columns.
+fn cells(csv: &str) -> Vec<BTreeMap<&str, &str>> {
+    let mut lines = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    lines.map(|line| header.iter().copied().zip(line).collect()).collect()
+}
+
+#[test]
+fn a_search_without_a_sweep_loses_none_of_its_measurements() {
+    let driver = demoted();
+
+    let results = driver.results();
+
+    assert!(results.rows.is_empty());
+    assert_eq!(results.baseline.as_str(), "done");
+    let singles: Vec<&ConfigRow> = results.configs.iter().filter(|row| row.changes.len() == 1).collect();
+    assert_eq!(singles.len(), driver.plan.points.len());
+    let configs = driver.configs().into_iter().filter(|config| {
+        config.changes().len() > 0 && config.changes().all(|(_, choice)| choice != Choice::Float)
+    });
+    assert_eq!(results.configs.len(), configs.count());
+    let csv = results.to_csv();
+    for (line, row) in cells(&csv)[2..].iter().zip(&results.configs) {
+        let kinds: Vec<&str> = row.changes.keys().map(|point| results.kinds[point].as_str()).collect();
+        assert_eq!(
+            (line["stage"], line["state"], line["kind"]),
+            ("search", "done", kinds.join(" ").as_str())
+        );
+        let is_alone = row.changes.len() == 1;
+        assert_eq!(is_alone, !line["point"].is_empty() && !line["bits"].is_empty(), "{line:?}");
+    }
+}
+
+#[test]
+fn both_forms_of_results_without_a_sweep_give_every_measurement() {
+    let driver = demoted();
+    let results = driver.results();
+
+    let [csv, json] = both(&results).map(Result::unwrap);
+
+    assert_eq!(json.rows.len(), results.configs.len());
+    assert_eq!((&csv.space, csv.rows.len()), (&json.space, json.rows.len()));
+    for (csv, json) in csv.rows.iter().zip(&json.rows) {
+        assert_eq!(csv.changes, json.changes);
+        // The CSV file has six decimals of a share, which are four of percentage points.
+        assert!((csv.loss - json.loss).abs() < 1e-4, "{} {}", csv.loss, json.loss);
+    }
+    assert_eq!(json.space.variables.len(), driver.plan.points.len());
+    for variable in &json.space.variables {
+        let point = driver.plan.points.iter().find(|point| point.name == variable.name).unwrap();
+        assert_eq!(variable.kind, point.kind);
+        assert_eq!(variable.widths.len(), 2, "the lowest width and the baseline's");
+    }
+}
+
+#[test]
+fn the_front_of_a_search_without_a_sweep_has_the_baseline_and_the_single_points() {
+    let driver = demoted();
+    let results = driver.results();
+
+    let priced = priced(&driver.plan, &results, "size_bits", Metric::Top1Drop).unwrap();
+
+    assert_eq!(priced.len(), 1 + results.configs.len());
+    let baseline = priced.iter().find(|row| row.changes.is_empty()).unwrap();
+    assert_eq!(baseline.standing, "front");
+    assert!(priced.iter().any(|row| row.changes.len() == 1 && row.standing == "front"));
+}
+
+#[test]
+fn a_line_without_the_kind_of_every_change_is_refused_by_its_number() {
+    let csv = demoted().results().to_csv();
+    let broken = csv.replacen("activation weight", "activation wait", 1);
+
+    let error = from_csv(&broken, Metric::Top1Drop).unwrap_err().to_string();
+
+    assert!(error.starts_with("line 4: ") && error.ends_with("is no list of a kind per change"), "{error}");
+}
+
+#[test]
+fn nothing_is_read_before_something_is_measured() {
+    let mut driver = Driver::new(staged(2, Vec::new()));
+    driver.prepare();
+
+    for read in both(&driver.results()) {
+        assert_eq!(read, Err(ResultsError::Empty));
+    }
+}
