@@ -40,16 +40,13 @@ pub(super) fn render(report: &Report) -> String {
         table.row(named, &row.result, [row.size_saved_bits, row.bops_saved]);
     }
     for row in &report.configs {
-        table.config(&row.stage, row, &row.result);
+        table.config(row);
     }
     if let Some(verified) = &report.verified {
         table.data = report.report_data;
         table.references(&verified.float, &verified.baseline, &width);
-        for top in report.searches.iter().flat_map(|search| &search.top) {
-            table.config("verify", &top.row, &top.verified);
-        }
-        for row in &verified.uniform {
-            table.config("verify", row, &row.result);
+        for row in verified.found.iter().chain(&verified.uniform) {
+            table.config(row);
         }
     }
     let bytes = table.writer.into_inner().expect("memory needs no flushing");
@@ -79,7 +76,7 @@ impl Table<'_> {
         }
     }
 
-    fn config(&mut self, stage: &str, row: &ConfigRow, result: &RowState) {
+    fn config(&mut self, row: &ConfigRow) {
         let changes: Vec<String> = row.changes.iter().map(|(point, bits)| change(point, *bits)).collect();
         let saved = [
             self.report.baseline_size_bits.saturating_sub(row.size_bits),
@@ -90,8 +87,12 @@ impl Table<'_> {
         let kinds = kinds.collect::<Vec<_>>().join(BETWEEN_CHANGES);
         let alone = if row.changes.len() == 1 { row.changes.first_key_value() } else { None };
         let (point, bits) = alone.map_or(("", String::new()), |(point, bits)| (point, bits.to_string()));
-        let named = Named { stage, changes: changes.join(BETWEEN_CHANGES), point: [point, &kinds, &bits] };
-        self.row(named, result, saved);
+        let named = Named {
+            stage: &row.stage,
+            changes: changes.join(BETWEEN_CHANGES),
+            point: [point, &kinds, &bits],
+        };
+        self.row(named, &row.result, saved);
     }
 
     fn row(&mut self, named: Named<'_>, result: &RowState, saved: [u64; 2]) {

@@ -75,6 +75,9 @@ pub struct Verified {
     pub float: RowState,
     /// The baseline.
     pub baseline: RowState,
+    /// The first configs of every search that is over, as many as the stage verifies, each once; neither the baseline
+    /// nor, where they are verified too, uniform ones.
+    pub found: Vec<ConfigRow>,
     /// All points at one width, for every width that weights and activations share.
     pub uniform: Vec<ConfigRow>,
 }
@@ -213,20 +216,28 @@ impl<'a> Configs<'a> {
         }
     }
 
-    /// What a verify stage measured beside the searches' configs; none without such a stage.
+    /// What a verify stage measured, or will; none without such a stage.
     pub(super) fn verified(&self) -> Option<Verified> {
+        let (top, uniform) = self.plan().stages.iter().find_map(|stage| match stage {
+            StagePlan::Verify { top, uniform } => Some((*top, *uniform)),
+            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Search(_) => None,
+        })?;
         let evaluations = self.on_report(self.verify_stage()?);
         let plan = self.plan();
-        let has_uniform =
-            plan.stages.iter().any(|stage| matches!(stage, StagePlan::Verify { uniform: true, .. }));
-        let uniform = if has_uniform { uniform_configs(plan) } else { Vec::new() };
-        let uniform =
-            uniform.iter().map(|config| self.row("verify", config, evaluations.reference(config))).collect();
+        let uniform = if uniform { uniform_configs(plan) } else { Vec::new() };
+        let mut seen: BTreeSet<BitConfig> = uniform.iter().cloned().collect();
+        seen.insert(BitConfig::baseline());
+        let top = usize::try_from(top).unwrap_or(usize::MAX);
+        let selections = self.experiment.stages.iter().filter_map(|progress| progress.selection.as_ref());
+        let found = selections.flat_map(|selection| selection.top.iter().take(top));
+        let found = found.map(|selected| &selected.config).filter(|config| seen.insert((*config).clone()));
+        let row = |config: &BitConfig| self.row("verify", config, evaluations.reference(config));
         Some(Verified {
             images: plan.data.report.images,
             float: evaluations.reference(&plan.float_config()),
             baseline: evaluations.reference(&BitConfig::baseline()),
-            uniform,
+            found: found.map(row).collect(),
+            uniform: uniform.iter().map(row).collect(),
         })
     }
 

@@ -1,9 +1,9 @@
 //! What a report, its CSV file and their readers make of experiments, whatever stages they have.
 
-use bitloop_core::plan::{Metric, SearchMethod};
-use bitloop_core::report::ConfigRow;
+use bitloop_core::plan::{Amount, Metric, SearchMethod};
+use bitloop_core::report::{ConfigRow, RowState};
 
-use super::stages::{search, staged};
+use super::stages::{IMAGES, search, staged, sweep};
 use super::*;
 use crate::measurements::Measurements;
 use crate::priced::priced;
@@ -107,4 +107,30 @@ fn nothing_is_read_before_something_is_measured() {
     for read in both(&driver.results()) {
         assert_eq!(read, Err(ResultsError::Empty));
     }
+}
+
+#[test]
+fn what_is_verified_is_listed_once_and_nothing_else_is() {
+    let plan = staged(3, Vec::new());
+    let found = || search(SearchMethod::Exact, Some(("size_bits", Amount::OfBaselinePpm(500_000))));
+    let verify = StagePlan::Verify { top: 2, uniform: true };
+    let sweep = sweep(&plan, None, Some(super::stages::random(20)));
+    // The second search comes to the same end as the first.
+    let plan = Plan { stages: vec![StagePlan::Prepare, sweep, found(), found(), verify], ..plan };
+
+    let results = Driver::run(plan).results();
+
+    assert!(results.searches[0].top.len() > 2, "the searches keep more than is verified");
+    let csv = results.to_csv();
+    let lines = cells(&csv);
+    assert!(lines.iter().all(|line| line["state"] == "done"), "{csv}");
+    let verified: Vec<&str> =
+        lines.iter().filter(|line| line["stage"] == "verify").map(|line| line["changes"]).collect();
+    let distinct: BTreeSet<&&str> = verified.iter().collect();
+    // Two of the searches, and all points at 4 bits.
+    assert_eq!((verified.len(), distinct.len()), (3, 3));
+    let top = results.searches[0].top.iter().map(|top| &top.row.changes).take(2);
+    let found = &results.verified.as_ref().unwrap().found;
+    assert_eq!(found.iter().map(|row| &row.changes).collect::<Vec<_>>(), top.collect::<Vec<_>>());
+    assert!(found.iter().all(|row| matches!(&row.result, RowState::Done(measured) if measured.n == IMAGES)));
 }
