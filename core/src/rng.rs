@@ -2,8 +2,8 @@
 
 /// Returns a generator for one step of a seeded process; different steps give unrelated numbers.
 ///
-/// Source: Blackman and Vigna, "Scrambled Linear Pseudorandom Number Generators", 2021 (xoshiro256++, seeded by
-/// splitmix64 as they recommend).
+/// Source: Blackman and Vigna, "Scrambled Linear Pseudorandom Number Generators", ACM Transactions on Mathematical
+/// Software 47, 2021 (xoshiro256++); its state comes from splitmix64.
 pub fn rng(seed: u64, step: u64) -> Rng {
     let mut state = seed ^ splitmix(&mut step.wrapping_mul(0xd1b5_4a32_d192_ed03));
     Rng { state: std::array::from_fn(|_| splitmix(&mut state)) }
@@ -45,8 +45,11 @@ impl Rng {
     }
 
     /// Returns a number with the standard normal distribution.
+    ///
+    /// Source: Box and Muller, "A Note on the Generation of Random Normal Deviates", The Annals of Mathematical Statistics
+    /// 29, 1958.
     pub fn normal(&mut self) -> f64 {
-        // Box and Muller; 1 - u is never 0.
+        // 1 - u is never 0.
         let radius = (-2.0 * libm::log(1.0 - self.uniform())).sqrt();
         radius * libm::cos(std::f64::consts::TAU * self.uniform())
     }

@@ -39,7 +39,7 @@ pub fn lexicographic(a: &[f64], b: &[f64]) -> Ordering {
 /// compared, the latest first.
 ///
 /// Source: Zhang, Tian, Cheng and Jin, "An Efficient Approach to Nondominated Sorting for Evolutionary Multiobjective
-/// Optimization", IEEE Transactions on Evolutionary Computation 19, 2015 (the variant that bisects).
+/// Optimization", IEEE Transactions on Evolutionary Computation 19, 2015 (ENS-BS, the variant that bisects).
 pub fn non_dominated_sort<P: AsRef<[f64]>>(points: &[P]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|a, b| lexicographic(points[*a].as_ref(), points[*b].as_ref()).then(a.cmp(b)));
@@ -67,7 +67,7 @@ pub fn non_dominated_sort<P: AsRef<[f64]>>(points: &[P]) -> Vec<Vec<usize>> {
 /// everywhere or infinite somewhere counts for nothing but its ends.
 ///
 /// Source: Deb, Pratap, Agarwal and Meyarivan, "A Fast and Elitist Multiobjective Genetic Algorithm: NSGA-II", IEEE
-/// Transactions on Evolutionary Computation 6, 2002, section III B.
+/// Transactions on Evolutionary Computation 6, 2002, section III B (crowding distance).
 pub fn crowding<P: AsRef<[f64]>>(points: &[P], front: &[usize]) -> Vec<f64> {
     let mut distances = vec![0.0; front.len()];
     let objectives = front.first().map_or(0, |point| points[*point].as_ref().len());

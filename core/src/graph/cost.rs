@@ -20,7 +20,8 @@ pub struct LayerCost {
 impl LayerCost {
     /// Bit operations: multiply-accumulates times both operands' widths.
     ///
-    /// Units: bits squared per image. Source: the BOPs of the mixed-precision literature (for example HAWQ-V3).
+    /// Units: bits squared per image. Source: Yao et al., "HAWQ-V3: Dyadic Neural Network Quantization",
+    /// ICML 2021 (BOPS).
     pub fn bops(&self, weight_bits: u32, activation_bits: u32) -> u64 {
         self.macs.saturating_mul(u64::from(weight_bits) * u64::from(activation_bits))
     }

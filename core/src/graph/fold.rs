@@ -23,7 +23,7 @@ impl Graph {
     /// that sees every input channel at every position: a linear layer, or a convolution without groups and without
     /// padding (a padded zero would have to become the batch norm's `beta - mean * scale` first).
     ///
-    /// Source: `/design/methods/aimet_and_demotion.md` section 1.1.
+    /// Source: AIMET's folding of batch norms into neighbouring layers, as its documentation and program describe it.
     pub fn batch_norm_folds(&self) -> Folds {
         let consumers = self.consumers();
         let only_consumer = |name: &str| match consumers.get(name).map(Vec::as_slice) {

@@ -21,8 +21,8 @@ use crate::space::Space;
 ///
 /// A tensor has the width of the point that covers it, 32 bits without one. Rows that never exceed another are left out.
 ///
-/// Source: the maximal cut of the memory graph in Sony's Model Compression Toolkit; here the order is given, so that the
-/// cuts are those between its steps.
+/// Source: Sony's Model Compression Toolkit limits the maximal cut of a memory graph (`compute_graph_max_cut`) over all
+/// orders; here the order is given, so that the cuts are those between its steps.
 pub(super) fn rows(subject: &Subject<'_>) -> Result<Vec<Form>, CostError> {
     let network = subject.network.ok_or(CostError::NeedsGraph("peak_activation"))?;
     let storages = storages(subject, network)?;

@@ -6,7 +6,8 @@
 //! groups far apart do to each other is left to the noise. How strong pairs and noise are beside single groups is
 //! what makes the measured losses most likely, of a few ratios.
 //!
-//! Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1 and section 5.4.1.
+//! Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, algorithm 2.1 (expectation,
+//! variance and likelihood by a Cholesky factor).
 
 use super::set::Set;
 

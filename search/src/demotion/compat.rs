@@ -4,7 +4,8 @@
 //! that was scanned and not of all. So are those found beside it: the accuracy that is recorded then is that of the
 //! group tried last; where no group reaches the accuracy of the low model, the first of the list is lowered untried.
 //!
-//! Source: `/design/methods/aimet_and_demotion.md` section 5; golden data.
+//! Source: a description of the published procedure; a golden test compares every decision with those of a second
+//! implementation of it.
 
 use bitloop_core::rng::rng;
 

@@ -7,7 +7,8 @@
 //! chance. When no set is left whose chance is worth a measurement, the best is the result.
 //!
 //! Source: the gain in saving times the chance to keep the target is the expected improvement of Jones, Schonlau and
-//! Welch, "Efficient Global Optimization of Expensive Black-Box Functions", 1998, with a constraint in place of a value.
+//! Welch, "Efficient Global Optimization of Expensive Black-Box Functions", Journal of Global Optimization 13, 1998,
+//! for a gain that is known and a target that may not be kept.
 
 use std::collections::BTreeMap;
 
@@ -234,7 +235,7 @@ fn pick(belief: &Belief, mut options: Vec<Candidate>, allowed: f64, (most, least
 
 /// The normal distribution function, within 2.5e-4 and by arithmetic alone, so that it is the same everywhere.
 ///
-/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964, 26.2.18.
+/// Source: Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964, equation 26.2.18.
 fn normal(z: f64) -> f64 {
     const C: [f64; 4] = [0.196_854, 0.115_194, 0.000_344, 0.019_527];
     let x = z.abs();

@@ -10,7 +10,8 @@ const ROUNDS: usize = 8;
 /// A Feistel network permutes the smallest power of 4 that holds all ranks; what falls outside goes through it again
 /// until it falls inside, less than four times on average.
 ///
-/// Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (cycle walking, generalized Feistel).
+/// Source: Black and Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (the cycle-walking cipher,
+/// over a Feistel network).
 #[derive(Clone, Debug)]
 pub(super) struct Permutation {
     size: u128,

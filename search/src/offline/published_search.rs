@@ -8,7 +8,8 @@ use crate::tables::Published;
 ///
 /// Units: percentage points of top-1. Errors: `NoInfluence` for tables without that column.
 ///
-/// Source: the published search of the pairwise-correlation method; see [`objectives`].
+/// Source: the search of the published pairwise-correlation tables (repository `pairwise_correlation_mpq`); see
+/// [`objectives`].
 pub fn published_objective(published: &Published) -> Result<Form, OfflineError> {
     if published.influence.iter().all(Option::is_none) {
         return Err(OfflineError::NoInfluence);

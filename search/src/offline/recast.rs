@@ -12,7 +12,8 @@ use crate::space::{Space, Variable};
 /// Errors: `NotMeasured` for a variable or a reference that `from` does not have; `OutsideOfMeasured` for a width that
 /// has no neighbour on one side.
 ///
-/// Source: the published search of the pairwise-correlation method, which counts a loss at 4 bits by `(8 - bits) / 4`.
+/// Source: the search of the published pairwise-correlation tables (repository `pairwise_correlation_mpq`), which counts a
+/// loss at 4 bits by `(8 - bits) / 4`.
 pub(super) fn recast(form: &Form, from: &Space, to: &Space) -> Result<Form, OfflineError> {
     if let Some(other) = to.variables.iter().find(|variable| from.find(&variable.name).is_none()) {
         return Err(OfflineError::NotMeasured { point: other.name.clone() });

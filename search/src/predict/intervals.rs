@@ -15,7 +15,8 @@ pub(crate) const NORMAL: f64 = 1.645;
 ///
 /// Formula: the `ceil(0.9 (n + 1))`-th smallest `|residual| / scale`. Fewer than twenty rows cannot make intervals
 /// narrower than the normal distribution's.
-/// Source: Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-Free Predictive Inference for Regression", 2018.
+/// Source: Lei, G'Sell, Rinaldo, Tibshirani and Wasserman, "Distribution-Free Predictive Inference for Regression",
+/// Journal of the American Statistical Association 113, 2018 (split conformal intervals, residuals by their expected scale).
 pub(crate) fn factor(residuals: &[(f64, f64)]) -> f64 {
     let mut ratios: Vec<f64> = residuals.iter().map(|(residual, scale)| residual.abs() / scale).collect();
     ratios.sort_by(f64::total_cmp);

@@ -106,7 +106,9 @@ struct Ranges<'a> {
 struct Range {
     /// Median of the positive losses.
     typical: f64,
-    /// Losses above this are outliers. Source: Tukey, "Exploratory Data Analysis", 1977 (the upper fence).
+    /// Losses above this are outliers: 1.5 interquartile ranges above the upper quartile.
+    ///
+    /// Source: Tukey, "Exploratory Data Analysis", 1977 (the upper fence).
     highest: f64,
 }
 

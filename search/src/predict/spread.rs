@@ -79,7 +79,8 @@ impl Spread {
     ///
     /// Formula: the largest `variance / noise`, `noise` being the variance of measuring each; that is the largest gain of
     /// information `log(1 + variance / noise) / 2` about columns, effects and pairs. Ties go to the earlier candidate.
-    /// Source: MacKay, "Information-Based Objective Functions for Active Data Selection", 1992.
+    /// Source: MacKay, "Information-Based Objective Functions for Active Data Selection", Neural Computation 4, 1992
+    /// (information about the parameters: measure where the error bars are largest).
     pub(crate) fn most_informative(
         &self,
         structure: &Structure,

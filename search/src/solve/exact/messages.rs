@@ -1,8 +1,8 @@
 //! Shifts terms of two groups into the values of their ends, which raises the bound and never changes an assignment's
 //! objective.
 //!
-//! Source: A. Globerson and T. Jaakkola, "Fixing max-product: convergent message passing algorithms for MAP
-//! LP-relaxations", NIPS 2007 (the update of one edge).
+//! Source: Globerson and Jaakkola, "Fixing Max-Product: Convergent Message Passing Algorithms for MAP LP-Relaxations",
+//! NIPS 2007 (the updates edge by edge).
 
 use super::dense::Dense;
 use super::part::{Multipliers, Part};

@@ -4,7 +4,7 @@
 //! the corners of its lower convex hull, tied to the others by one more row. Only the prices matter: whatever they are,
 //! [`Part::lagrangian`] is a bound, so rounding can't spoil a proof.
 //!
-//! Source: S. Mehrotra, "On the implementation of a primal-dual interior point method", SIAM Journal on Optimization 2,
+//! Source: Mehrotra, "On the Implementation of a Primal-Dual Interior Point Method", SIAM Journal on Optimization 2,
 //! 1992 (predictor and corrector with one factorisation).
 
 use super::part::{Multipliers, Part};

@@ -125,7 +125,8 @@ impl Table {
 /// The child is `(low + high - spread (high - low)) / 2`, where the spread has density proportional to `spread^eta` up
 /// to 1 and to `spread^-(eta + 2)` from there to the spread that reaches level 0.
 ///
-/// Source: Deb and Agrawal, "Simulated Binary Crossover for Continuous Search Space", Complex Systems 9, 1995.
+/// Source: Deb and Agrawal, "Simulated Binary Crossover for Continuous Search Space", Complex Systems 9, 1995; that the
+/// spread ends at a bound is the C program's of the authors of NSGA-II.
 fn crossover_below(low: f64, high: f64, bound: f64, eta: f64) -> f64 {
     let distance = high - low;
     let cumulated = |spread: f64| match spread {
@@ -143,7 +144,8 @@ fn crossover_below(low: f64, high: f64, bound: f64, eta: f64) -> f64 {
 /// The step is a share of `top`: below 0 with chance one half, with density proportional to `(1 + step)^eta` down to
 /// level 0, and mirrored above.
 ///
-/// Source: Deb, "Multi-Objective Optimization using Evolutionary Algorithms", 2001, polynomial mutation with bounds.
+/// Source: Deb and Goyal, "A Combined Genetic Adaptive Search (GeneAS) for Engineering Design", Computer Science and
+/// Informatics 26, 1996; that the step ends at the bounds is the C program's of the authors of NSGA-II.
 fn mutation_below(from: f64, bound: f64, top: f64, eta: f64) -> f64 {
     let step = (bound - from) / top;
     let power = |base: f64| libm::pow(base, eta + 1.0);
