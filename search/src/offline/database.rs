@@ -3,6 +3,9 @@ use crate::tables::{Published, Table, from_csv, from_report, published};
 
 use super::OfflineError;
 
+/// How the header of an experiment's CSV file begins.
+const CSV_HEADER: &str = "format,";
+
 /// A file of measurements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseFile {
@@ -29,13 +32,15 @@ pub struct Database {
 /// Errors: `NoDatabase` without files; `ManyDatabases` for results together with other files; `Results` and `Published`
 /// where one of them is wrong; `MetricNotPublished`.
 pub fn database(files: &[DatabaseFile], metric: Metric) -> Result<Database, OfflineError> {
-    let is_results = |file: &DatabaseFile| file.text.starts_with('{') || file.text.starts_with("format,");
+    let is_report = |file: &DatabaseFile| content(file).trim_start().starts_with('{');
+    let is_results =
+        |file: &DatabaseFile| is_report(file) || content(file).trim_start().starts_with(CSV_HEADER);
     match files {
         [] => Err(OfflineError::NoDatabase),
         [file] if is_results(file) => {
-            let read = if file.text.starts_with('{') { from_report } else { from_csv };
+            let read = if is_report(file) { from_report } else { from_csv };
             let wrong = |error| OfflineError::Results { file: file.name.clone(), error };
-            Ok(Database { measurements: read(&file.text, metric).map_err(wrong)?, published: None })
+            Ok(Database { measurements: read(content(file), metric).map_err(wrong)?, published: None })
         }
         files => {
             if let Some(file) = files.iter().find(|file| is_results(file)) {
@@ -49,4 +54,9 @@ pub fn database(files: &[DatabaseFile], metric: Metric) -> Result<Database, Offl
             Ok(Database { measurements: published.measurements.clone(), published: Some(published) })
         }
     }
+}
+
+/// The text behind the byte order mark that some editors and spreadsheets put in front of it.
+fn content(file: &DatabaseFile) -> &str {
+    file.text.trim_start_matches('\u{feff}')
 }

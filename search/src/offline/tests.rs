@@ -288,6 +288,27 @@ fn files_of_measurements_are_told_apart_and_never_mixed() {
     assert!(error.to_string().starts_with("report.json: "), "{error}");
 }
 
+#[test]
+fn results_are_known_behind_a_byte_order_mark_and_blanks() {
+    let metric = crate::measurements::Metric::Top1Drop;
+    let read = |text: String| database(&[DatabaseFile { name: "results".to_owned(), text }], metric);
+    let csv = "format,stage,changes,kind,baseline_bits,top1_drop,top1_drop_low,top1_drop_high\n\
+               3,sensitivity,a.weight=4,weight,8,0.25,0.125,0.375\n";
+    let plain = read(csv.to_owned()).unwrap();
+    assert_eq!(plain.measurements.rows[0].loss, 25.0);
+
+    assert_eq!(read(format!("\u{feff}{csv}")).unwrap(), plain);
+
+    for before in ["\u{feff}", " \n\t", "\u{feff}\r\n"] {
+        let error = read(format!("{before}{{\"format\": 0}}")).unwrap_err();
+        let told = matches!(
+            &error,
+            OfflineError::Results { error: crate::tables::ResultsError::Format { found, .. }, .. } if found == "0"
+        );
+        assert!(told, "{before:?}: {error}");
+    }
+}
+
 /// Six points at 4 and 8 bits whose losses add up: each alone, and every set of three.
 fn additive_measurements() -> crate::measurements::Measurements {
     let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect::<Vec<_>>();
