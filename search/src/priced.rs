@@ -75,3 +75,46 @@ pub fn priced(plan: &Plan, report: &Report, name: &str, metric: Metric) -> Resul
     priced.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(a.loss.value.total_cmp(&b.loss.value)));
     Ok(priced)
 }
+
+/// The configs as a CSV file: cost, loss with its interval, standing, and what each changes.
+///
+/// `cost` is the cost's name. Losses have six decimals, changes are `point=bits`, separated by blanks.
+pub fn to_csv(rows: &[Priced], cost: &str, metric: Metric) -> String {
+    let name = metric.as_str();
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut write = |fields: &[String]| writer.write_record(fields).expect("memory takes every record");
+    let ends = ["", "_low", "_high"].map(|end| format!("{name}{end}"));
+    write(&[&[cost.to_owned()][..], &ends, &["standing".to_owned(), "changes".to_owned()]].concat());
+    for row in rows {
+        let changes = row.changes.iter().map(|(point, bits)| format!("{point}={bits}"));
+        let changes = changes.collect::<Vec<_>>().join(" ");
+        let losses = [row.loss.value, row.loss.low, row.loss.high].map(|loss| format!("{loss:.6}"));
+        write(&[&[row.cost.to_string()][..], &losses, &[row.standing.to_owned(), changes]].concat());
+    }
+    let bytes = writer.into_inner().expect("memory needs no flushing");
+    String::from_utf8(bytes).expect("every field is text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_with_a_comma_or_a_quotation_mark_stays_in_its_field() {
+        let row = |point: &str| Priced {
+            changes: BTreeMap::from([(point.to_owned(), Bits::new(4).unwrap())]),
+            cost: 1.5,
+            loss: Interval { value: 0.25, low: 0.125, high: 0.5 },
+            standing: "front",
+        };
+
+        let text = to_csv(&[row("conv.weight"), row("conv,\"1\".weight")], "size_kib", Metric::Top1Drop);
+
+        assert_eq!(
+            text,
+            "size_kib,top1_drop,top1_drop_low,top1_drop_high,standing,changes\n\
+             1.5,0.250000,0.125000,0.500000,front,conv.weight=4\n\
+             1.5,0.250000,0.125000,0.500000,front,\"conv,\"\"1\"\".weight=4\"\n"
+        );
+    }
+}

@@ -2,7 +2,7 @@
 
 use bitloop_core::plan::{Metric, Plan};
 use bitloop_core::report::{Effort, Report};
-use bitloop_search::priced::priced;
+use bitloop_search::priced::{self, priced};
 
 use super::local;
 use crate::args::{Format, OnExperiment, Output, Remote, ResultsArguments};
@@ -69,7 +69,7 @@ pub(super) async fn results(results: &ResultsArguments, output: Output) -> Outco
             .map_err(|error| Failure::usage(format!("--pareto: {error}")))?;
         return match format {
             Format::Table => show::data(&show::pareto_table(&rows, cost, metric)),
-            Format::Csv => show::data(&show::pareto_csv(&rows, cost, metric)),
+            Format::Csv => show::data(&priced::to_csv(&rows, cost, metric)),
             Format::Json => show::json(&rows),
         };
     }

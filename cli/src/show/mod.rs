@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 pub(crate) use answer::answer;
-pub(crate) use pareto::{pareto_csv, pareto_table};
+pub(crate) use pareto::pareto_table;
 pub(crate) use progress::Progress;
 pub(crate) use results::results_table;
 pub(crate) use summary::{experiments_table, fields, status, summary_json, worker_json, workers_table};

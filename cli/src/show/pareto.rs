@@ -26,16 +26,3 @@ pub(crate) fn pareto_table(rows: &[Priced], cost: &str, metric: Metric) -> Strin
         of("dominated_beyond_doubt"),
     )
 }
-
-/// Every measured config, a line each.
-pub(crate) fn pareto_csv(rows: &[Priced], cost: &str, metric: Metric) -> String {
-    let name = metric.as_str();
-    let header = format!("{cost},{name},{name}_low,{name}_high,standing,changes");
-    let lines = rows.iter().map(|row| {
-        let changes: Vec<String> =
-            row.changes.iter().map(|(point, bits)| format!("{point}={bits}")).collect();
-        let losses = [row.loss.value, row.loss.low, row.loss.high].map(|loss| format!("{loss:.6}"));
-        format!("{},{},{},{}", row.cost, losses.join(","), row.standing, changes.join(" "))
-    });
-    [header].into_iter().chain(lines).collect::<Vec<_>>().join("\n")
-}
