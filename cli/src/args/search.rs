@@ -102,7 +102,7 @@ pub(crate) struct SolveArguments {
     pub(crate) no_prices: bool,
 
     /// The most nodes of each exact search; where they run out, the gap that is left is printed.
-    #[arg(long, value_name = "N", default_value_t = 20_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) nodes: u64,
 
     /// Seed of NSGA-II.
@@ -118,26 +118,39 @@ pub(crate) struct SolveArguments {
 }
 
 /// What only a search by importance indicators has.
+///
+/// Measurements go with none of it: that `indicators` are required does not say so, since clap lets what conflicts with
+/// something typed be missing.
 #[derive(Debug, Args)]
 pub(crate) struct ByIndicators {
     /// Limits bit operations to those of all layers at this width of weights.
-    #[arg(long, value_name = "BITS", requires_all = ["indicators", "activation_bits"])]
+    #[arg(
+        long,
+        value_name = "BITS",
+        requires_all = ["indicators", "activation_bits"],
+        conflicts_with = "databases"
+    )]
     pub(crate) weight_bits: Option<f64>,
 
     /// Limits bit operations to those of all layers at this width of activations.
-    #[arg(long, value_name = "BITS", requires_all = ["indicators", "weight_bits"])]
+    #[arg(
+        long,
+        value_name = "BITS",
+        requires_all = ["indicators", "weight_bits"],
+        conflicts_with = "databases"
+    )]
     pub(crate) activation_bits: Option<f64>,
 
     /// Limits the weights to the float network's size divided by this.
-    #[arg(long, value_name = "RATIO", requires = "indicators")]
+    #[arg(long, value_name = "RATIO", requires = "indicators", conflicts_with = "databases")]
     pub(crate) compression: Option<f64>,
 
     /// Limits the size alone: `--weight-bits` and `--activation-bits` may stand there and count for nothing.
-    #[arg(long, requires = "indicators")]
+    #[arg(long, requires = "indicators", conflicts_with = "databases")]
     pub(crate) no_bitops: bool,
 
     /// How much a weight's indicator counts beside an activation's.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, requires = "indicators", conflicts_with = "databases")]
     pub(crate) alpha: f64,
 }
 
@@ -200,7 +213,43 @@ fn constraint(text: &str) -> Result<(String, f64), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Typed {
+        #[command(flatten)]
+        solve: SolveArguments,
+    }
+
+    fn solve(words: &str) -> Result<SolveArguments, ErrorKind> {
+        let typed = Typed::try_parse_from(format!("solve --layers layers.json {words}").split_whitespace());
+        typed.map(|typed| typed.solve).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn what_indicators_alone_have_is_refused_beside_measurements_and_without_either() {
+        let words = ["--alpha 3", "--compression 8", "--no-bitops", "--weight-bits 3 --activation-bits 4"];
+        for words in words {
+            assert!(solve(&format!("--indicators file.json {words}")).is_ok(), "{words}");
+            let beside = solve(&format!("singles.csv {words}")).unwrap_err();
+            assert_eq!(beside, ErrorKind::ArgumentConflict, "{words}");
+            assert_eq!(solve(words).unwrap_err(), ErrorKind::MissingRequiredArgument, "{words}");
+        }
+        let alpha = |words: &str| solve(words).map(|arguments| arguments.by_indicators.alpha);
+        assert_eq!((alpha("--indicators file.json"), alpha("singles.csv")), (Ok(2.0), Ok(2.0)));
+    }
+
+    #[test]
+    fn an_exact_search_has_a_node_at_least() {
+        let nodes = |words: &str| solve(words).map(|arguments| arguments.nodes);
+
+        assert_eq!(nodes("singles.csv"), Ok(20_000_000));
+        assert_eq!(nodes("singles.csv --nodes 1"), Ok(1));
+        assert_eq!(nodes("singles.csv --nodes 0"), Err(ErrorKind::ValueValidation));
+    }
 
     #[test]
     fn a_constraint_is_a_cost_and_a_finite_number() {
