@@ -116,8 +116,14 @@ impl FromStr for Method {
 
 /// The word names no method.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no predictor `{0}`; choose auto, additive, published, ridge or quadratic")]
+#[error("there is no predictor `{0}`; choose {known}", known = alternatives())]
 pub struct UnknownMethod(pub String);
+
+/// Every method's word, as in `a, b or c`.
+fn alternatives() -> String {
+    let [first @ .., last] = Method::ALL.map(Method::as_str);
+    format!("{} or {last}", first.join(", "))
+}
 
 /// Measurements that nothing can be fitted to.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
