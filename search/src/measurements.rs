@@ -1,8 +1,13 @@
 //! Losses of bit configs as they were measured, whatever measured them.
 
+use bitloop_core::report::Interval;
+
 use crate::space::Space;
 
 pub use bitloop_core::plan::Metric;
+
+/// Standard errors from the middle of a report's 95 % interval to its end.
+const INTERVAL_ERRORS: f64 = 1.96;
 
 /// One measured assignment.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +39,12 @@ impl Measurements {
 }
 
 impl Row {
+    /// A row as reports tell it: half the interval's width is 1.96 standard errors.
+    pub(crate) fn reported((changes, loss): (Vec<(u32, u8)>, Interval)) -> Self {
+        let error = (loss.high - loss.low) / (2.0 * INTERVAL_ERRORS);
+        Self { changes, loss: loss.value, error: Some(error) }
+    }
+
     /// The whole assignment.
     pub fn levels(&self, space: &Space) -> Vec<u8> {
         let mut levels = space.reference();

@@ -11,9 +11,6 @@ use crate::measurements::{Measurements, Row};
 use crate::set_search::FLOAT;
 use crate::space::{Space, Variable};
 
-/// Standard errors from the middle of a report's interval to its end.
-const INTERVAL_ERRORS: f64 = 1.96;
-
 /// The searchable points of a plan: the variable at an index is the point at the same index.
 #[derive(Clone, Debug)]
 pub(crate) struct Searched {
@@ -92,11 +89,7 @@ impl Searched {
                 rows.insert(changes, measured.loss_by(metric));
             }
         }
-        let row = |(changes, loss): (Vec<(u32, u8)>, Interval)| Row {
-            changes,
-            loss: loss.value,
-            error: Some((loss.high - loss.low) / (2.0 * INTERVAL_ERRORS)),
-        };
-        Measurements { space: self.space.clone(), metric, rows: rows.into_iter().map(row).collect() }
+        let rows = rows.into_iter().map(Row::reported).collect();
+        Measurements { space: self.space.clone(), metric, rows }
     }
 }

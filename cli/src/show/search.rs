@@ -1,5 +1,6 @@
 use bitloop_core::plan::{Amount, Limit, Metric};
 use bitloop_core::report::{ConfigRow, Interval, Report, RowState, SearchReport, TopRow, Verified};
+use bitloop_search::solve::PROOF;
 
 use super::table;
 
@@ -123,7 +124,7 @@ fn proof(search: &SearchReport) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(proof) = search.proof {
         let gap = proof.objective - proof.bound;
-        let word = if gap <= 1e-6 { "proved optimal".to_owned() } else { format!("gap {gap:.6}") };
+        let word = if gap <= PROOF { "proved optimal".to_owned() } else { format!("gap {gap:.6}") };
         lines.push(format!(
             "Least predicted loss within the limits: {:.6}, bound {:.6} ({word}).",
             proof.objective, proof.bound

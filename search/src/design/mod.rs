@@ -14,6 +14,7 @@ pub use self::pairs::Pairs;
 pub use self::promising::{Promising, PromisingIter};
 pub use self::singles::Singles;
 pub use self::subsets::{SubsetSizes, Subsets};
+use crate::predict::statistics::quantile;
 use crate::space::Space;
 
 /// A variable that is not at its reference, with its level.
@@ -157,7 +158,7 @@ impl Items {
         if !(0.0..=1.0).contains(&at) {
             return Err(DesignError::Quantile(at));
         }
-        let threshold = quantile(damages, at).unwrap_or(f64::NEG_INFINITY);
+        let threshold = quantile(damages, at);
         let below = self.iter().zip(damages).filter(|(_, damage)| **damage < threshold);
         Ok(Self::sorted(below.map(|(item, _)| item)))
     }
@@ -177,17 +178,6 @@ impl Items {
         let end = self.groups.get(group + 1).map_or(self.levels.len(), |next| next.first as usize);
         &self.levels[self.groups[group].first as usize..end]
     }
-}
-
-/// The quantile of some values with linear interpolation between the two that are next to it; none of no value.
-///
-/// With `n` values in order it lies at position `(n - 1) at`. Values are not NaN, `at` is in 0..=1.
-pub fn quantile(values: &[f64], at: f64) -> Option<f64> {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let position = at * (values.len().checked_sub(1)?) as f64;
-    let (below, above) = (values[position.floor() as usize], values[position.ceil() as usize]);
-    Some(below + (above - below) * position.fract())
 }
 
 #[cfg(test)]

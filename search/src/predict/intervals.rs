@@ -8,7 +8,7 @@ use crate::space::Space;
 /// Rows below which the normal distribution is believed rather than their residuals.
 const FEW: usize = 20;
 
-/// The factor of a normal distribution's 90 % interval.
+/// Standard deviations from the middle of a normal distribution's 90 % interval to its end.
 pub(crate) const NORMAL: f64 = 1.645;
 
 /// The factor on expected scales that makes intervals hold [`CONFIDENCE`] of the rows: `(residual, scale)` of each.

@@ -5,7 +5,7 @@
 mod additive;
 mod cautious;
 mod dense;
-mod intervals;
+pub(crate) mod intervals;
 mod offset;
 pub mod published;
 mod quadratic;

@@ -68,7 +68,7 @@ pub(crate) fn deviation(values: &[f64]) -> f64 {
 ///
 /// Formula: position `share (n - 1)` in ascending order. Source: Hyndman and Fan, "Sample Quantiles in Statistical
 /// Packages", 1996, definition 7.
-pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
@@ -116,6 +116,8 @@ mod tests {
     #[test]
     fn quantiles_lie_between_order_statistics() {
         assert_eq!(quantile(&[4.0, 1.0, 2.0], 0.75), 3.0);
+        assert_eq!(quantile(&[4.0, 1.0, 3.0, 2.0], 0.75), 3.25);
+        assert_eq!((quantile(&[1.0, 2.0], 0.0), quantile(&[1.0, 2.0], 1.0)), (1.0, 2.0));
         assert_eq!(quantile(&[], 0.5), 0.0);
     }
 }

@@ -11,9 +11,6 @@ use super::lines::{Lines, reason};
 use crate::measurements::{Measurements, Row};
 use crate::space::{Space, Variable};
 
-/// Standard errors from the middle of a report's interval to its end.
-const INTERVAL_ERRORS: f64 = 1.96;
-
 /// Why an experiment's results cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ResultsError {
@@ -125,12 +122,7 @@ fn measurements(configs: Vec<Config>, baseline: Bits, metric: Metric) -> Result<
     if rows.is_empty() {
         return Err(ResultsError::Empty);
     }
-    let row = |(changes, loss): (Vec<(u32, u8)>, Interval)| Row {
-        changes,
-        loss: loss.value,
-        error: Some((loss.high - loss.low) / (2.0 * INTERVAL_ERRORS)),
-    };
-    Ok(Measurements { space, metric, rows: rows.into_iter().map(row).collect() })
+    Ok(Measurements { space, metric, rows: rows.into_iter().map(Row::reported).collect() })
 }
 
 /// The points in the order in which configs name them, with the widths that they have in any of them.
