@@ -7,7 +7,6 @@ use super::list::{Entry, sort};
 use super::probe::{Probe, divide, half, line, walk};
 use super::{Problem, Walk};
 use crate::set_search::{Score, SetSearch, Step};
-use crate::solve::Limit;
 
 /// In which order the entries of the list are measured; it changes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,23 +291,6 @@ impl Amp {
         }
         all.extend(self.mixed.probed.iter().map(|point| self.mixed.curve[*point].levels.clone()));
         all
-    }
-
-    /// Of everything measured that keeps the limits, curve and uniform assignments alike, the one with the best score;
-    /// of equals the cheapest.
-    pub fn best_within(&self, limits: &[Limit]) -> Option<(Vec<u8>, Score)> {
-        let curve = self.mixed.curve.iter().filter_map(|point| Some((point.levels.clone(), point.score?)));
-        let uniform = self.uniform().filter_map(|(at, levels)| Some((levels, self.mixed.uniform[at]?)));
-        let space = self.problem.space();
-        let is_within =
-            |levels: &[u8]| limits.iter().all(|limit| limit.cost.value(space, levels) <= limit.at_most);
-        let measured =
-            uniform.chain(curve).filter(|(levels, score)| score.value.is_finite() && is_within(levels));
-        measured.reduce(|best, next| {
-            let score = next.1.value.total_cmp(&best.1.value);
-            let cost = || self.problem.cost(&best.0).total_cmp(&self.problem.cost(&next.0));
-            if score.then_with(cost).is_gt() { next } else { best }
-        })
     }
 }
 

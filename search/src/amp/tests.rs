@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::set_search::{Score, SetSearch, Step};
-use crate::solve::Limit;
 use crate::space::Variable;
 
 fn bits(width: u8) -> Bits {
@@ -34,8 +33,8 @@ fn rule(walk: Walk, allowed_drop: Option<f64>) -> Rule {
     Rule { walk, allowed_drop, order: Order::ByGroup }
 }
 
-/// Answers a search from a function until it is done; returns the search, its outcome, and the sizes of its rounds.
-fn run(problem: Problem, rule: Rule, score: impl Fn(&[u8]) -> f64) -> (Amp, Mixed, Vec<usize>) {
+/// Answers a search from a function until it is done; returns its outcome, and the sizes of its rounds.
+fn run(problem: Problem, rule: Rule, score: impl Fn(&[u8]) -> f64) -> (Mixed, Vec<usize>) {
     let known: RefCell<BTreeMap<Vec<u8>, f64>> = RefCell::default();
     let mut rounds = Vec::new();
     let mut search = Amp::new(problem.clone(), rule);
@@ -47,7 +46,7 @@ fn run(problem: Problem, rule: Rule, score: impl Fn(&[u8]) -> f64) -> (Amp, Mixe
                     .next(&|levels| known.borrow().get(levels).copied().map(Score::of));
                 let Step::Done(again) = again else { panic!("a new search asks for more: {again:?}") };
                 assert_eq!(again, mixed);
-                return (search, mixed, rounds);
+                return (mixed, rounds);
             }
             Step::Measure(sets) => {
                 rounds.push(sets.len());
@@ -79,7 +78,7 @@ const LOSSES: [[f64; 2]; 3] = [[0.01, 0.02], [0.0, 0.3], [0.001, 0.05]];
 fn all_walks_come_to_the_same_point_of_a_falling_curve() {
     for drop in [0.005, 0.015, 0.04, 0.1] {
         let chosen = [Walk::BruteForce, Walk::Binary, Walk::Interpolation, Walk::Complete].map(|walk| {
-            let (_, mixed, _) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, Some(drop)), additive(&LOSSES));
+            let (mixed, _) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, Some(drop)), additive(&LOSSES));
             assert_eq!(mixed.end, End::Walked);
             assert!(additive(&LOSSES)(mixed.levels.as_ref().unwrap()) >= 1.0 - drop);
             mixed.levels.unwrap()
@@ -91,7 +90,7 @@ fn all_walks_come_to_the_same_point_of_a_falling_curve() {
 #[test]
 fn without_an_allowed_drop_every_walk_gives_the_whole_curve() {
     for walk in [Walk::BruteForce, Walk::Binary, Walk::Interpolation, Walk::Complete] {
-        let (_, mixed, rounds) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, None), additive(&LOSSES));
+        let (mixed, rounds) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, None), additive(&LOSSES));
 
         assert_eq!((mixed.end, mixed.levels), (End::Curve, None));
         assert_eq!(rounds.len(), 3);
@@ -103,16 +102,16 @@ fn without_an_allowed_drop_every_walk_gives_the_whole_curve() {
 fn references_end_a_search_early() {
     let losses = |levels: &[u8]| if levels.contains(&FLOAT) { 1.0 } else { 0.9 };
 
-    let (_, below, rounds) = run(problem(&[1.0]), rule(Walk::Binary, Some(0.05)), losses);
+    let (below, rounds) = run(problem(&[1.0]), rule(Walk::Binary, Some(0.05)), losses);
     assert_eq!((below.end, rounds), (End::BaselineIsBelow, vec![4]));
     // All candidates are equally good, so the first is the baseline.
     assert_eq!((below.baseline, below.levels), (0, Some(vec![1, 1])));
 
-    let (_, enough, rounds) = run(problem(&[1.0]), rule(Walk::Binary, Some(0.1)), losses);
+    let (enough, rounds) = run(problem(&[1.0]), rule(Walk::Binary, Some(0.1)), losses);
     assert_eq!((enough.end, rounds), (End::MinimumSuffices, vec![4]));
     assert_eq!((enough.minimum, enough.levels), (2, Some(vec![0, 0])));
 
-    let (_, none, _) = run(problem(&[1.0]), rule(Walk::Binary, None), |_| f64::NEG_INFINITY);
+    let (none, _) = run(problem(&[1.0]), rule(Walk::Binary, None), |_| f64::NEG_INFINITY);
     assert_eq!((none.end, none.levels), (End::NoFloatScore, None));
 }
 
@@ -124,8 +123,8 @@ fn misleading(levels: &[u8]) -> f64 {
 #[test]
 fn the_whole_curve_leaves_out_what_raises_a_width_again() {
     let macs = [10.0, 20.0];
-    let (_, as_published, _) = run(problem(&macs), rule(Walk::BruteForce, None), misleading);
-    let (_, repaired, _) = run(problem(&macs), rule(Walk::Complete, Some(0.1)), misleading);
+    let (as_published, _) = run(problem(&macs), rule(Walk::BruteForce, None), misleading);
+    let (repaired, _) = run(problem(&macs), rule(Walk::Complete, Some(0.1)), misleading);
 
     let rising = |curve: &[Point]| curve.windows(2).any(|pair| pair[1].relative_cost > pair[0].relative_cost);
     assert!(rising(&as_published.curve) && !rising(&repaired.curve));
@@ -144,8 +143,8 @@ fn the_whole_curve_looks_behind_a_dip_and_says_where_the_score_rises() {
     };
     let macs = [10.0, 20.0, 30.0];
 
-    let (_, walked, _) = run(problem(&macs), rule(Walk::BruteForce, Some(0.1)), dip);
-    let (_, whole, _) = run(problem(&macs), rule(Walk::Complete, Some(0.1)), dip);
+    let (walked, _) = run(problem(&macs), rule(Walk::BruteForce, Some(0.1)), dip);
+    let (whole, _) = run(problem(&macs), rule(Walk::Complete, Some(0.1)), dip);
 
     assert_eq!((walked.chosen, whole.chosen), (Some(0), Some(2)));
     let rises: Vec<usize> = (0..whole.curve.len()).filter(|point| whole.curve[*point].rises).collect();
@@ -153,38 +152,15 @@ fn the_whole_curve_looks_behind_a_dip_and_says_where_the_score_rises() {
 }
 
 #[test]
-fn the_best_within_a_limit_is_measured_and_keeps_it() {
-    let problem = problem(&[10.0, 20.0, 30.0]);
-    let (search, mixed, _) = run(problem.clone(), rule(Walk::Complete, None), additive(&LOSSES));
-    let at_most = |share: f64| {
-        let whole = problem.cost(&problem.uniform(mixed.baseline).unwrap());
-        [Limit { cost: problem.cost.clone(), at_most: share * whole }]
-    };
-
-    let mut before = f64::INFINITY;
-    for share in [1.0, 0.9, 0.7, 0.5, 0.3, 0.25] {
-        let limits = at_most(share);
-        let (levels, score) = search.best_within(&limits).unwrap();
-        assert!(problem.cost(&levels) <= limits[0].at_most);
-        assert_eq!(score.value, additive(&LOSSES)(&levels));
-        assert!(score.value <= before);
-        before = score.value;
-    }
-    assert_eq!(search.best_within(&at_most(0.1)), None);
-    assert_eq!(search.best_within(&at_most(1.0)).unwrap().1.value, 1.0);
-}
-
-#[test]
 fn what_is_no_number_is_below_everything() {
     let broken = |levels: &[u8]| if levels[..2] == [0, 0] { f64::NAN } else { additive(&LOSSES)(levels) };
 
     for walk in [Walk::BruteForce, Walk::Binary, Walk::Interpolation, Walk::Complete] {
-        let (search, mixed, _) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, Some(0.5)), broken);
+        let (mixed, _) = run(problem(&[10.0, 20.0, 30.0]), rule(walk, Some(0.5)), broken);
 
         let last = mixed.list.last().unwrap();
         assert_eq!((last.group, last.candidate, last.score), (0, 2, Score::failed()));
         assert!(mixed.levels.unwrap()[..2] != [0, 0]);
-        assert!(search.best_within(&[]).unwrap().1.value.is_finite());
     }
 }
 

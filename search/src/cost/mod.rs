@@ -54,8 +54,6 @@ pub struct Unit {
 pub struct CostModel {
     /// The first part of the cost's name.
     pub name: &'static str,
-    /// What it counts, in a few words.
-    pub about: &'static str,
     /// Its units.
     pub units: &'static [Unit],
     /// Gives its rows in the base unit.
@@ -72,15 +70,10 @@ const OPERATIONS: &[Unit] =
 
 /// All cost models.
 pub const COST_MODELS: &[CostModel] = &[
-    CostModel { name: "size", about: "storage of the weights", units: BITS, rows: size::rows },
-    CostModel { name: "bops", about: "bit operations per image", units: OPERATIONS, rows: bops::rows },
-    CostModel { name: "macs", about: "multiply-accumulates per image", units: OPERATIONS, rows: macs::rows },
-    CostModel {
-        name: "peak_activation",
-        about: "largest sum of activations alive at one time",
-        units: BITS,
-        rows: peak::rows,
-    },
+    CostModel { name: "size", units: BITS, rows: size::rows },
+    CostModel { name: "bops", units: OPERATIONS, rows: bops::rows },
+    CostModel { name: "macs", units: OPERATIONS, rows: macs::rows },
+    CostModel { name: "peak_activation", units: BITS, rows: peak::rows },
 ];
 
 impl CostModel {

@@ -168,11 +168,6 @@ impl Nsga2 {
         Ok(())
     }
 
-    /// How many generations have been told.
-    pub fn generation(&self) -> usize {
-        self.generation
-    }
-
     /// What the population holds that keeps all limits and that none of it dominates, in lexicographic order.
     pub fn front(&self) -> Vec<Solution> {
         let best = self.population.iter().filter(|member| member.rank == 0 && member.score.violation <= 0.0);
@@ -185,11 +180,6 @@ impl Nsga2 {
             lexicographic(&a.objectives, &b.objectives).then_with(|| a.levels.cmp(&b.levels))
         });
         front
-    }
-
-    /// The least violation in the population; tells how far a search without a front is from one.
-    pub fn least_violation(&self) -> f64 {
-        self.population.iter().map(|member| member.score.violation).fold(f64::INFINITY, f64::min)
     }
 
     fn check(&self, scores: &[Score]) -> Result<(), ScoreError> {
