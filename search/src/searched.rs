@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::plan::{Metric, Plan, StagePlan};
-use bitloop_core::report::Interval;
+use bitloop_core::report::Measured;
 use bitloop_core::state::StageHistory;
 
 use crate::measurements::{Measurements, Row};
@@ -73,8 +73,15 @@ impl Searched {
 
     /// What sweeps and searches have measured on the selection images so far, each config once.
     pub(crate) fn measurements(&self, history: &StageHistory<'_>, metric: Metric) -> Measurements {
+        let row = |(changes, measured): (_, Measured)| Row::reported((changes, measured.loss_by(metric)));
+        let rows = self.measured(history).into_iter().map(row).collect();
+        Measurements { space: self.space.clone(), metric, rows }
+    }
+
+    /// What came of what sweeps and searches have measured, by its changes; a complete result goes before one of some images.
+    fn measured(&self, history: &StageHistory<'_>) -> BTreeMap<Vec<(u32, u8)>, Measured> {
         let plan = history.plan();
-        let mut rows: BTreeMap<Vec<(u32, u8)>, Interval> = BTreeMap::new();
+        let mut all: BTreeMap<Vec<(u32, u8)>, Measured> = BTreeMap::new();
         for (stage, planned) in (0..=history.stage()).zip(&plan.stages) {
             if matches!(planned, StagePlan::Prepare | StagePlan::Verify { .. }) {
                 continue;
@@ -86,10 +93,11 @@ impl Searched {
                 let Some(changes) = self.changes(config).filter(|changes| !changes.is_empty()) else {
                     continue;
                 };
-                rows.insert(changes, measured.loss_by(metric));
+                if all.get(&changes).is_none_or(|known| known.n < measured.n) {
+                    all.insert(changes, measured.clone());
+                }
             }
         }
-        let rows = rows.into_iter().map(Row::reported).collect();
-        Measurements { space: self.space.clone(), metric, rows }
+        all
     }
 }

@@ -1,5 +1,6 @@
 //! What a report, its CSV file and their readers make of experiments, whatever stages they have.
 
+use bitloop_core::evaluation::Adaptive;
 use bitloop_core::plan::{Amount, Metric, SearchMethod};
 use bitloop_core::report::{ConfigRow, RowState};
 
@@ -7,6 +8,7 @@ use super::stages::{IMAGES, search, staged, sweep};
 use super::*;
 use crate::measurements::Measurements;
 use crate::priced::priced;
+use crate::searched::Searched;
 use crate::tables::{ResultsError, from_csv, from_report};
 
 fn demoted() -> Driver {
@@ -133,4 +135,43 @@ fn what_is_verified_is_listed_once_and_nothing_else_is() {
     let found = &results.verified.as_ref().unwrap().found;
     assert_eq!(found.iter().map(|row| &row.changes).collect::<Vec<_>>(), top.collect::<Vec<_>>());
     assert!(found.iter().all(|row| matches!(&row.result, RowState::Done(measured) if measured.n == IMAGES)));
+}
+
+/// A sweep that decides on some of the images, then a search within a size that one lowered weight keeps.
+fn decided_then_searched() -> Plan {
+    let mode = Adaptive { tolerance_ppm: 10_000, confidence_ppm: 950_000, part_images: IMAGES / 4 };
+    let plan = Plan { evaluation: EvaluationMode::Adaptive(mode), ..staged(3, Vec::new()) };
+    let found = search(SearchMethod::Exact, Some(("size_bits", Amount::OfBaselinePpm(850_000))));
+    Plan { stages: vec![StagePlan::Prepare, sweep(&plan, None, None), found], ..plan }
+}
+
+#[test]
+fn a_complete_result_is_what_a_search_learns_from() {
+    let plan = decided_then_searched();
+    let demotion = search(SearchMethod::Demotion { drop_max_ppm: 20_000 }, None);
+    let [prepare, sweep, found] = <[StagePlan; 3]>::try_from(plan.stages.clone()).unwrap();
+    let mut driver = Driver::new(Plan { stages: vec![prepare, demotion, sweep, found], ..plan });
+    driver.prepare();
+    loop {
+        driver.ask();
+        let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
+        if driver.state.history(experiment).unwrap().stage() == 3 {
+            break;
+        }
+        driver.measure();
+    }
+    let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
+    let history = driver.state.history(experiment).unwrap();
+
+    let measured = Searched::new(&driver.plan).measurements(&history, Metric::Top1Drop);
+
+    let results = driver.results();
+    let done: Vec<_> = results.rows.iter().filter(|row| row.result.as_str() == "done").collect();
+    assert_eq!(done.len(), driver.plan.points.len(), "the demotion measured each at its lowest width");
+    for row in done {
+        let variable = measured.space.find(&row.point).unwrap();
+        let known = measured.rows.iter().find(|known| known.changes == [(variable as u32, 0)]).unwrap();
+        let full = row.result.measured().unwrap().loss_by(Metric::Top1Drop);
+        assert_eq!((known.loss, known.error), (full.value, Some((full.high - full.low) / 3.92)));
+    }
 }

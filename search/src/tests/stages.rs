@@ -45,7 +45,7 @@ pub(super) fn search(method: SearchMethod, limit: Option<(&str, Amount)>) -> Sta
 }
 
 /// Images lost by a config: every point has its own price per bit, and two neighbours together cost a tenth more.
-fn lost(config: &BitConfig) -> u64 {
+pub(super) fn lost(config: &BitConfig) -> u64 {
     let lowered = |(point, choice): (PointIndex, Choice)| match choice {
         Choice::Bits(bits) => {
             Some((point.0, u64::from(8 - bits.get()) * u64::from(7 * point.0 % 11 + 1) * 80))
@@ -59,7 +59,7 @@ fn lost(config: &BitConfig) -> u64 {
 
 impl Driver {
     /// Measures everything that is owed.
-    fn measure(&mut self) {
+    pub(super) fn measure(&mut self) {
         let owed: Vec<TrialSpec> = self
             .proposed
             .iter()
