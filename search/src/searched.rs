@@ -1,6 +1,6 @@
 //! Between a plan's bit configs and the assignments that predictors and solvers speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::plan::{Metric, Plan, StagePlan};
@@ -76,6 +76,18 @@ impl Searched {
         let row = |(changes, measured): (_, Measured)| Row::reported((changes, measured.loss_by(metric)));
         let rows = self.measured(history).into_iter().map(row).collect();
         Measurements { space: self.space.clone(), metric, rows }
+    }
+
+    /// The assignments that have been measured on some of the selection images only.
+    pub(crate) fn partial(&self, history: &StageHistory<'_>) -> BTreeSet<Vec<u8>> {
+        let images = history.plan().data.selection.images;
+        let partial = self.measured(history).into_iter().filter(|(_, measured)| measured.n < images);
+        let levels = |changes: Vec<(u32, u8)>| {
+            let mut levels = self.space.reference();
+            changes.into_iter().for_each(|(variable, level)| levels[variable as usize] = level);
+            levels
+        };
+        partial.map(|(changes, _)| levels(changes)).collect()
     }
 
     /// What came of what sweeps and searches have measured, by its changes; a complete result goes before one of some images.

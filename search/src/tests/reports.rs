@@ -146,6 +146,26 @@ fn decided_then_searched() -> Plan {
 }
 
 #[test]
+fn what_a_search_recommends_is_measured_on_all_images_though_a_sweep_decided_on_some() {
+    let driver = Driver::run(decided_then_searched());
+
+    let results = driver.results();
+
+    let top = &results.searches[0].top;
+    assert_eq!(top[0].row.changes.len(), 1);
+    for top in top {
+        let RowState::Done(measured) = &top.row.result else { panic!("{top:?}") };
+        assert_eq!(measured.n, IMAGES);
+    }
+    let (point, bits) = top[0].row.changes.first_key_value().unwrap();
+    let swept = results.rows.iter().find(|row| row.point == *point && row.bits == *bits).unwrap();
+    assert_eq!(swept.result, top[0].row.result);
+    assert!(results.rows.iter().any(|row| matches!(row.result, RowState::Decided(_))));
+    let on_front = priced(&driver.plan, &results, "size_bits", Metric::Top1Drop).unwrap();
+    assert!(on_front.iter().any(|row| row.changes == top[0].row.changes && row.standing == "front"));
+}
+
+#[test]
 fn a_complete_result_is_what_a_search_learns_from() {
     let plan = decided_then_searched();
     let demotion = search(SearchMethod::Demotion { drop_max_ppm: 20_000 }, None);

@@ -1,7 +1,7 @@
 //! A search: predict, solve, measure the most promising configs, correct the predictor, and again.
 //!
 //! It ends when its trials are used up, or when nothing is left that the predictor expects to be better. Whatever was
-//! measured within the limits counts, from whichever stage.
+//! measured counts, from whichever stage; but only what was measured on all images is recommended.
 
 mod round;
 mod solve;
@@ -59,6 +59,7 @@ impl Searcher for Search {
             // What failed or was quarantined is not tried again.
             refused: tried.iter().cloned().collect::<BTreeSet<_>>(),
             tried,
+            partial: self.searched.partial(history),
             searched: self.searched.clone(),
             limits: limits.0,
             left: self.plan.trials.unwrap_or(u64::MAX).saturating_sub(own.configs().len() as u64),

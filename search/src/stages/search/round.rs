@@ -29,6 +29,8 @@ pub(super) struct Round {
     pub(super) tried: Vec<Vec<u8>>,
     /// The same as a set.
     pub(super) refused: BTreeSet<Vec<u8>>,
+    /// Assignments that are measured on some of the images only.
+    pub(super) partial: BTreeSet<Vec<u8>>,
     pub(super) searched: Searched,
     pub(super) limits: Vec<Limit>,
     /// Trials that may still be proposed.
@@ -44,7 +46,7 @@ pub(super) enum Outlook {
     Over(Selection),
 }
 
-/// A config within the limits that has been measured.
+/// A config within the limits that has been measured on all images.
 struct Known {
     levels: Vec<u8>,
     /// The measurement and the prediction together.
@@ -81,10 +83,12 @@ impl Round {
         Ok(Outlook::Over(Selection { top, proof: solved.proof(), prices, notes }))
     }
 
-    /// What is measured within the limits, best estimate first.
+    /// What is measured on all images within the limits, best estimate first.
     fn known(&self, problem: &Problem, predictor: &dyn Predictor) -> Vec<Known> {
         let all = self.measured.rows.iter().map(|row| (row.levels(&problem.space), row));
-        let within = all.filter(|(levels, _)| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
+        let complete = all.filter(|(levels, _)| !self.partial.contains(levels));
+        let within =
+            complete.filter(|(levels, _)| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
         let known = within.map(|(levels, row)| {
             let prediction = predictor.predict(&levels);
             Known { estimate: together(row, &prediction), levels, prediction }
