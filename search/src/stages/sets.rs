@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bitloop_core::bits::BitConfig;
 use bitloop_core::evaluation::PPM;
 use bitloop_core::graph::{GraphError, PointKind};
-use bitloop_core::plan::{Plan, SearchMethod, SearchPlan};
+use bitloop_core::plan::{Plan, SearchMethod, SearchPlan, StagePlan};
 use bitloop_core::report::{Evaluations, RowState};
 use bitloop_core::selection::{Selected, Selection};
 use bitloop_core::state::{Batch, Proposal, StageHistory};
@@ -291,6 +291,16 @@ fn told_of_curve(amp: &Amp, mixed: &Mixed) -> Told {
     (top, notes)
 }
 
+/// The float network and the baseline, which results are compared with, where this is the first that is measured.
+fn references(history: &StageHistory<'_>) -> Vec<BitConfig> {
+    let mut stages = history.plan().stages.iter().take(history.stage() as usize);
+    let is_first = history.proposed().is_empty() && stages.all(|stage| matches!(stage, StagePlan::Prepare));
+    match is_first {
+        true => vec![history.plan().float_config(), BitConfig::baseline()],
+        false => Vec::new(),
+    }
+}
+
 impl Searcher for Sets {
     fn size(&self) -> u64 {
         self.plan.trials.map_or(self.size, |trials| self.size.min(trials)).saturating_mul(self.parts)
@@ -315,13 +325,17 @@ impl Searcher for Sets {
         let scores: BTreeMap<BitConfig, Score> = own.configs().iter().map(score).collect();
         let left = self.plan.trials.unwrap_or(u64::MAX).saturating_sub(scores.len() as u64);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let mut configs = references(history);
         Step::Think(Box::new(move || {
             // Nothing that a thought leaves half done is lost: what a search keeps is found again from the scores.
             let mut search = search.lock().unwrap_or_else(PoisonError::into_inner);
             match search.next(&scores, left) {
                 Next::Measure(sets) => {
-                    let configs: Vec<BitConfig> =
-                        sets.iter().map(|levels| search.searched.assigned(levels)).collect();
+                    for config in sets.iter().map(|levels| search.searched.assigned(levels)) {
+                        if !configs.contains(&config) {
+                            configs.push(config);
+                        }
+                    }
                     let trials = configs.iter().flat_map(|config| context.trials(config, mode.references()));
                     Proposal::Trials(Batch { trials: trials.collect(), context: Some(context) })
                 }

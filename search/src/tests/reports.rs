@@ -37,7 +37,7 @@ fn a_search_without_a_sweep_loses_none_of_its_measurements() {
     let results = driver.results();
 
     assert!(results.rows.is_empty());
-    assert_eq!(results.baseline.as_str(), "done");
+    assert_eq!((results.float.as_str(), results.baseline.as_str()), ("done", "done"));
     let singles: Vec<&ConfigRow> = results.configs.iter().filter(|row| row.changes.len() == 1).collect();
     assert_eq!(singles.len(), driver.plan.points.len());
     let configs = driver.configs().into_iter().filter(|config| {
@@ -45,6 +45,7 @@ fn a_search_without_a_sweep_loses_none_of_its_measurements() {
     });
     assert_eq!(results.configs.len(), configs.count());
     let csv = results.to_csv();
+    assert!(cells(&csv).iter().all(|line| line["state"] == "done"), "{csv}");
     for (line, row) in cells(&csv)[2..].iter().zip(&results.configs) {
         let kinds: Vec<&str> = row.changes.keys().map(|point| results.kinds[point].as_str()).collect();
         assert_eq!(
