@@ -45,6 +45,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
 
 mod adaptive;
 mod reports;
+mod so_far;
 mod stages;
 
 struct Driver {

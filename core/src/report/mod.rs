@@ -10,6 +10,7 @@ mod interval;
 mod measured;
 mod prices;
 mod search;
+mod so_far;
 
 use std::collections::BTreeMap;
 

@@ -7,6 +7,9 @@ use crate::plan::Plan;
 /// Width of a tensor without a quantizer.
 const FLOAT_BITS: u32 = 32;
 
+/// Bits of a KiB.
+const KIB_BITS: f64 = 8.0 * 1024.0;
+
 /// What bit configs of one plan cost, by size and bit operations.
 pub(super) struct Prices {
     layers: Vec<Layer>,
@@ -26,6 +29,22 @@ struct Layer {
 pub(super) struct Price {
     pub(super) size_bits: u64,
     pub(super) bops: u64,
+}
+
+impl Price {
+    /// Its part that a cost of this name counts, in the cost's unit; none for costs of other things.
+    pub(super) fn of_cost(self, name: &str) -> Option<f64> {
+        let (size_bits, bops) = (self.size_bits as f64, self.bops as f64);
+        match name {
+            "size_bits" => Some(size_bits),
+            "size_kib" => Some(size_bits / KIB_BITS),
+            "size_mib" => Some(size_bits / (1024.0 * KIB_BITS)),
+            "bops" => Some(bops),
+            "bops_m" => Some(bops / 1e6),
+            "bops_g" => Some(bops / 1e9),
+            _ => None,
+        }
+    }
 }
 
 impl Prices {

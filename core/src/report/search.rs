@@ -6,15 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::{Evaluations, Measured, RowState};
 use super::prices::{Price, Prices};
+use super::so_far::SoFar;
 use super::{Interval, Report};
 use crate::bits::{BitConfig, Bits, Choice};
 use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
-use crate::selection::{Proof, Selected, Selection, ShadowPrice};
+use crate::selection::{Proof, Selection, ShadowPrice};
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::sweep::Sweep;
-
-/// Configs of a search that is not over that are shown.
-const BEST_SO_FAR: usize = 5;
 
 /// A config of one or more lowered points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,7 +54,7 @@ pub struct SearchReport {
     pub trials: u64,
     /// Whether it is over.
     pub is_over: bool,
-    /// The best configs by measured loss, best first.
+    /// The best configs, best first; of a search that is not over, the best that it knows of.
     pub top: Vec<TopRow>,
     /// Of the last predictor's optimum, if it was solved for.
     pub proof: Option<Proof>,
@@ -192,10 +190,9 @@ impl<'a> Configs<'a> {
         progress: &StageProgress,
         verified: Option<&Evaluations<'_>>,
     ) -> SearchReport {
-        let evaluations = self.evaluations(progress);
         let selection = match &progress.selection {
             Some(selection) => (**selection).clone(),
-            None => Selection { top: best_so_far(&evaluations, plan.objective), ..Selection::default() },
+            None => Selection { top: self.so_far(plan, progress).best(), ..Selection::default() },
         };
         let top = selection.top.iter().map(|selected| TopRow {
             // It may have been measured by an earlier stage.
@@ -214,6 +211,11 @@ impl<'a> Configs<'a> {
             prices: selection.prices,
             notes: selection.notes,
         }
+    }
+
+    fn so_far<'b>(&'b self, search: &'b SearchPlan, progress: &StageProgress) -> SoFar<'b> {
+        let own = self.evaluations(progress);
+        SoFar { plan: self.plan(), search, prices: self.prices, own, all: &self.on_selection }
     }
 
     /// What a verify stage measured, or will; none without such a stage.
@@ -254,23 +256,6 @@ impl<'a> Configs<'a> {
 
 fn is_quantized(config: &BitConfig) -> bool {
     config.changes().all(|(_, choice)| matches!(choice, Choice::Bits(_)))
-}
-
-/// The measured configs with the least loss, of a search that is not over.
-fn best_so_far(evaluations: &Evaluations<'_>, metric: Metric) -> Vec<Selected> {
-    let measured = evaluations.configs().iter().filter_map(|config| match evaluations.reference(config) {
-        RowState::Done(measured) => Some((measured.loss_by(metric).value, *config)),
-        RowState::Open
-        | RowState::Partial(_)
-        | RowState::Decided(_)
-        | RowState::Harmful(_)
-        | RowState::Failed { .. } => None,
-    });
-    let mut measured: Vec<_> = measured.collect();
-    measured.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let best = measured.into_iter().take(BEST_SO_FAR);
-    best.map(|(_, config)| Selected { config: config.clone(), predicted: None, costs: BTreeMap::new() })
-        .collect()
 }
 
 impl Report {
