@@ -35,9 +35,11 @@ pub(crate) fn results_table(report: &Report, effort: &Effort) -> String {
         ">size saved",
         ">BOPs saved",
     ];
-    let rows = report.by_damage().into_iter().map(|row| cells(report, row));
-    lines.push(table(&header, rows));
-    lines.push(String::new());
+    // Without a sweep there are no such rows.
+    if !report.rows.is_empty() {
+        lines.push(table(&header, report.by_damage().into_iter().map(|row| cells(report, row))));
+        lines.push(String::new());
+    }
     lines.push(
         "Drops are percentage points of the baseline's top-1 on the same images; negative means better."
             .to_owned(),

@@ -4,15 +4,15 @@ use bitloop_search::solve::PROOF;
 
 use super::table;
 
-/// Configs of several points that tables show; all of them are in the CSV and JSON forms.
+/// Configs of a search that tables show; all of them are in the CSV and JSON forms.
 const SHOWN: usize = 10;
 
-/// What was measured of several points together, what the searches found, and what is left of it on the report images.
+/// What was measured beside the sweep's single points, what the searches found, and what is left of it on the report images.
 pub(super) fn searches(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     if !report.configs.is_empty() {
         lines.push(String::new());
-        lines.push(together(&report.configs));
+        lines.push(besides(&report.configs));
     }
     for search in &report.searches {
         lines.push(String::new());
@@ -28,14 +28,20 @@ pub(super) fn searches(report: &Report) -> Vec<String> {
     lines
 }
 
-/// How many configs of how many points were measured.
-fn together(configs: &[ConfigRow]) -> String {
-    let measured: Vec<&ConfigRow> = configs.iter().filter(|row| row.result.measured().is_some()).collect();
-    let (pairs, larger): (Vec<_>, Vec<_>) = measured.into_iter().partition(|row| row.changes.len() == 2);
+/// How many configs of how many points were measured; what a sweep lowers alone has a table of its own.
+fn besides(configs: &[ConfigRow]) -> String {
+    let measured = configs.iter().filter(|row| row.result.measured().is_some());
+    let (mut alone, mut pairs, mut larger) = (0, 0, 0);
+    for row in measured {
+        match row.changes.len() {
+            0 | 1 => alone += 1,
+            2 => pairs += 1,
+            _ => larger += 1,
+        }
+    }
+    let alone = if alone > 0 { format!("Measured alone: {alone} points. ") } else { String::new() };
     format!(
-        "Measured together: {} pairs and {} larger sets of points (`--format csv` has each).",
-        pairs.len(),
-        larger.len()
+        "{alone}Measured together: {pairs} pairs and {larger} larger sets of points (`--format csv` has each)."
     )
 }
 
