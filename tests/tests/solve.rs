@@ -1,14 +1,18 @@
-//! `bitloop solve` as typed, on published problems.
+//! `bitloop fit` and `bitloop solve` as typed, on published problems.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bitloop_tests::process::{Said, say};
-use bitloop_tests::shared;
+use bitloop_tests::{files, shared};
 use serde_json::Value;
 
 /// Tolerance of an objective, absolute.
 const OBJECTIVE: f64 = 1e-9;
+
+/// The same where a proof may leave as much open.
+const PROVED: f64 = 1e-6;
 
 /// A network of one searched layer.
 const LAYERS: &str = r#"{"model": "small", "input": [1, 1, 4, 4], "note": "", "fixed_8bit": [], "layers": [
@@ -26,8 +30,8 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
 }
 
-fn folder() -> Option<PathBuf> {
-    let folder = shared().join("reference/limpq");
+fn folder(name: &str) -> Option<PathBuf> {
+    let folder = shared().join("reference").join(name);
     if folder.is_dir() {
         return folder.canonicalize().ok();
     }
@@ -63,7 +67,7 @@ fn solve(folder: &Path, model: &str, case: &Value) -> Said {
 
 #[test]
 fn golden_policies_as_typed() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = folder("limpq") else { return };
     let cases = json(&folder.join("cases.json"));
     let model = cases["model"].as_str().expect("a name");
     let layers = json(&folder.join(format!("{model}_indicators.json")));
@@ -93,6 +97,96 @@ fn golden_policies_as_typed() {
                 }
             }
         }
+    }
+}
+
+/// The tables of a network, singles, pairs and subsets.
+fn tables(folder: &Path, model: &str) -> Vec<PathBuf> {
+    let mut tables = files(folder, ".csv");
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().to_lowercase());
+    tables.retain(|path| name(path).is_some_and(|name| name.starts_with(&format!("{model}_"))));
+    assert!(!tables.is_empty(), "no tables of {model} in {}", folder.display());
+    tables
+}
+
+/// Types a command with the tables of a network; its JSON.
+fn typed(command: &str, tables: &[PathBuf], options: &str) -> Value {
+    let tables = tables.iter().map(|path| path.display().to_string());
+    let words = [command.to_owned()].into_iter().chain(tables);
+    let words = words.chain(options.split_whitespace().map(str::to_owned));
+    let anywhere = tempfile::tempdir().expect("a temporary folder");
+    let said = say(anywhere.path(), words.chain(["--output", "json"].map(str::to_owned))).ok();
+    serde_json::from_str(&said.out).expect("JSON")
+}
+
+#[test]
+fn golden_searches_by_measurements_as_typed() {
+    let Some(folder) = folder("pairwise_mpq") else { return };
+    for case in list(&json(&folder.join("search_cases.json"))["cases"]) {
+        let (problem, exact) = (&case["problem"], &case["exact"]["min_f2"]);
+        let model = problem["model"].as_str().expect("a name");
+        let cost = if problem["constraint"] == "size" { "size_mib" } else { "bops_g" };
+        let what = format!("{model} {cost} {}", problem["limit"]);
+        let layers = folder.join(format!("{model}_layers.json"));
+        let options = format!(
+            "--layers {} --constraint {cost}={} --compat pairwise_mpq --no-prices",
+            layers.display(),
+            problem["limit"]
+        );
+
+        let answer = typed("solve", &tables(&folder, model), &options);
+
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let best = &answer["best"][0];
+        assert_eq!(answer["proof"]["proved"], true, "{what}");
+        assert_eq!(answer["variables"], problem["n_variables"], "{what}");
+        let (found, expected) = (number(&best["objective"]), number(&exact["f2"]));
+        assert!((found - expected).abs() <= PROVED, "{what}: {found}, not {expected}");
+        assert_eq!(
+            (&best["costs"][0]["cost"], &best["costs"][0]["at_most"]),
+            (&cost.into(), &problem["limit"])
+        );
+        assert!(number(&best["costs"][0]["value"]) <= number(&problem["limit"]) * (1.0 + 1e-9), "{what}");
+        assert_eq!(best["predicted_loss"], Value::Null, "{what}: nobody predicted");
+    }
+}
+
+#[test]
+fn golden_predictors_are_judged_as_typed() {
+    let Some(folder) = folder("pairwise_mpq") else { return };
+    let cases = json(&folder.join("search_cases.json"));
+    let models: BTreeSet<&str> =
+        list(&cases["cases"]).iter().filter_map(|case| case["problem"]["model"].as_str()).collect();
+    for model in models {
+        let tables = tables(&folder, model);
+        let lines =
+            |path: &PathBuf| fs::read_to_string(path).expect("a table").trim_end().lines().count() - 1;
+
+        let report = typed("fit", &tables, "--compare");
+
+        let points = report["weights"].as_u64().zip(report["activations"].as_u64());
+        assert_eq!(points.map(|(weights, activations)| weights + activations), report["rows"]["1"].as_u64());
+        let rows = report["rows"].as_object().expect("rows by changes").values();
+        let measured: usize = tables.iter().map(lines).sum();
+        assert_eq!(rows.filter_map(Value::as_u64).sum::<u64>(), measured as u64, "{model}");
+        let figure = |name: &str, figure: &str| {
+            let mut predictors = list(&report["predictors"]).iter();
+            let found = predictors.find(|predictor| predictor["name"] == name).expect(name);
+            found["held_out"][figure].as_f64().expect(figure)
+        };
+        // What predictors have learnt shows beside the sum of single losses, and most beside the published one.
+        assert!(figure("auto", "rmse") < figure("published", "rmse"), "{model}");
+        assert!(figure("published", "rmse") < figure("additive", "rmse"), "{model}");
+        assert!(figure("auto", "pearson_within") > 0.97, "{model}");
+        let coverage = figure("auto", "coverage");
+        assert!((0.85..=0.95).contains(&coverage), "{model}: {coverage}");
+
+        let alone = typed("fit", &tables, "--method additive");
+        let additive = list(&report["predictors"]).iter().find(|predictor| predictor["name"] == "additive");
+        assert_eq!(
+            list(&alone["predictors"]).iter().collect::<Vec<_>>(),
+            additive.into_iter().collect::<Vec<_>>()
+        );
     }
 }
 
