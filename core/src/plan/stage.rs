@@ -162,7 +162,7 @@ pub struct SearchPlan {
     pub objective: Metric,
     /// What it may cost; for methods that are limited by cost.
     pub limits: Vec<Limit>,
-    /// The cost that sets lower, for methods that measure sets.
+    /// The cost that sets lower, for methods that measure sets; see [`Self::lowered_cost`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<String>,
     /// The most configs that it measures; as many as it takes without a number.
@@ -174,6 +174,16 @@ pub struct SearchPlan {
 impl SearchPlan {
     /// Most configs of a round: each takes a solver's descent, and more would leave the predictor uncorrected for long.
     pub const ROUND_MAX: u64 = 1024;
+
+    /// The cost that sets lower: as named, otherwise bit operations for a curve of groups; none where every point counts
+    /// one, and for other methods.
+    pub fn lowered_cost(&self) -> Option<&str> {
+        match self.method {
+            SearchMethod::Amp { .. } => Some(self.cost.as_deref().unwrap_or("bops_g")),
+            SearchMethod::Demotion { .. } => self.cost.as_deref(),
+            SearchMethod::Exact | SearchMethod::Nsga2 | SearchMethod::Greedy => None,
+        }
+    }
 }
 
 /// One part of a plan.

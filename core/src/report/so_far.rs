@@ -13,9 +13,6 @@ use crate::selection::Selected;
 /// Configs of a search that is not over that are shown.
 const BEST_SO_FAR: usize = 5;
 
-/// The cost that a curve of groups lowers where its search limits none.
-const COST: &str = "bops_g";
-
 /// What a search that is not over has to choose from.
 pub(super) struct SoFar<'a> {
     pub(super) plan: &'a Plan,
@@ -28,7 +25,7 @@ pub(super) struct SoFar<'a> {
 }
 
 impl SoFar<'_> {
-    /// The best configs, best first, with those of their limited costs that can be priced here.
+    /// The best configs, best first, with those of their limited or lowered costs that can be priced here.
     pub(super) fn best(&self) -> Vec<Selected> {
         let best = match self.search.method {
             SearchMethod::Exact | SearchMethod::Nsga2 | SearchMethod::Greedy => self.least_loss(),
@@ -43,7 +40,7 @@ impl SoFar<'_> {
         let selected = |config: &BitConfig| Selected {
             config: config.clone(),
             predicted: None,
-            costs: self.limited_costs(config),
+            costs: self.costs(config),
         };
         best.into_iter().take(BEST_SO_FAR).map(selected).collect()
     }
@@ -66,8 +63,8 @@ impl SoFar<'_> {
     /// The search's own configs that drop no more than `drop_max`, as a share of the images, those that save most
     /// first and of equals the one with the least loss.
     ///
-    /// What is saved is the search's cost: the first that is limited, else bit operations for a curve of groups. A
-    /// demotion without limits counts lowered points, and so do costs that cannot be priced here.
+    /// What is saved is the cost that the search lowers; without one lowered points are counted, and so they are where the
+    /// cost cannot be priced here.
     fn most_saved(&self, drop_max: Option<f64>) -> Vec<&BitConfig> {
         let keeps =
             |measured: &Measured| drop_max.is_none_or(|drop_max| measured.top1_drop.value <= drop_max);
@@ -84,17 +81,7 @@ impl SoFar<'_> {
 
     fn saved(&self, config: &BitConfig) -> f64 {
         let lowered = config.changes().len() as f64;
-        let cost = match (self.search.limits.first(), self.search.method) {
-            (Some(limit), _) => limit.cost.as_str(),
-            (None, SearchMethod::Amp { .. }) => COST,
-            (
-                None,
-                SearchMethod::Demotion { .. }
-                | SearchMethod::Exact
-                | SearchMethod::Nsga2
-                | SearchMethod::Greedy,
-            ) => return lowered,
-        };
+        let Some(cost) = self.search.lowered_cost() else { return lowered };
         let of = |config: &BitConfig| self.prices.of(config).of_cost(cost);
         of(&BitConfig::baseline()).zip(of(config)).map_or(lowered, |(baseline, own)| baseline - own)
     }
@@ -108,10 +95,11 @@ impl SoFar<'_> {
         Some(self.prices.of(config).of_cost(cost)? <= at_most)
     }
 
-    fn limited_costs(&self, config: &BitConfig) -> BTreeMap<String, f64> {
+    fn costs(&self, config: &BitConfig) -> BTreeMap<String, f64> {
         let price = self.prices.of(config);
-        let costs = self.search.limits.iter().map(|limit| &limit.cost);
-        costs.filter_map(|cost| Some((cost.clone(), price.of_cost(cost)?))).collect()
+        let limited = self.search.limits.iter().map(|limit| limit.cost.as_str());
+        let costs = limited.chain(self.search.lowered_cost());
+        costs.filter_map(|cost| Some((cost.to_owned(), price.of_cost(cost)?))).collect()
     }
 
     /// The drop of the network whose searchable points have no quantizers.

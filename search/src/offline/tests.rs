@@ -292,9 +292,12 @@ fn files_of_measurements_are_told_apart_and_never_mixed() {
 fn results_are_known_behind_a_byte_order_mark_and_blanks() {
     let metric = crate::measurements::Metric::Top1Drop;
     let read = |text: String| database(&[DatabaseFile { name: "results".to_owned(), text }], metric);
-    let csv = "format,stage,changes,kind,baseline_bits,top1_drop,top1_drop_low,top1_drop_high\n\
-               3,sensitivity,a.weight=4,weight,8,0.25,0.125,0.375\n";
-    let plain = read(csv.to_owned()).unwrap();
+    let csv = format!(
+        "format,stage,changes,kind,baseline_bits,top1_drop,top1_drop_low,top1_drop_high\n\
+         {},sensitivity,a.weight=4,weight,8,0.25,0.125,0.375\n",
+        bitloop_core::report::CSV_FORMAT
+    );
+    let plain = read(csv.clone()).unwrap();
     assert_eq!(plain.measurements.rows[0].loss, 25.0);
 
     assert_eq!(read(format!("\u{feff}{csv}")).unwrap(), plain);

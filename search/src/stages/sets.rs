@@ -23,9 +23,6 @@ use crate::set_search::{Group, Paired, Score, SetSearch, Step as Next};
 use crate::space::Variable;
 use crate::{Searcher, Step};
 
-/// The cost that a curve lowers where an experiment names none.
-const COST: &str = "bops_g";
-
 /// A stage that such a search drives.
 pub(crate) struct Sets {
     plan: SearchPlan,
@@ -79,18 +76,13 @@ impl Search {
         let searched = Searched::new(plan);
         let subject =
             Subject::of_graph(&plan.graph, &plan.points, plan.candidates.baseline, &searched.space)?;
-        let named = search.cost.as_ref().map(|name| cost(name, &subject)).transpose()?;
-        let (method, cost) = match search.method {
-            SearchMethod::Amp { drop_max_ppm } => {
-                let cost = named.map_or_else(|| cost(COST, &subject), Ok)?;
-                (curve(plan, &searched, drop_max_ppm, cost.clone())?, Some(cost))
+        let cost = search.lowered_cost().map(|name| cost(name, &subject)).transpose()?;
+        let method = match (search.method, cost.clone()) {
+            (SearchMethod::Amp { drop_max_ppm }, Some(cost)) => curve(plan, &searched, drop_max_ppm, cost)?,
+            (SearchMethod::Demotion { drop_max_ppm }, cost) => {
+                demotion(search, &searched, drop_max_ppm, cost)?
             }
-            SearchMethod::Demotion { drop_max_ppm } => {
-                (demotion(search, &searched, drop_max_ppm, named.clone())?, named)
-            }
-            SearchMethod::Exact | SearchMethod::Nsga2 | SearchMethod::Greedy => {
-                return Err(SetsError::NoSets(search.method.as_str()));
-            }
+            (method, _) => return Err(SetsError::NoSets(method.as_str())),
         };
         Ok(Self { searched, method, cost })
     }
@@ -294,8 +286,7 @@ fn told_of_curve(amp: &Amp, mixed: &Mixed) -> Told {
 /// The float network and the baseline, which results are compared with, where this is the first that is measured.
 fn references(history: &StageHistory<'_>) -> Vec<BitConfig> {
     let mut stages = history.plan().stages.iter().take(history.stage() as usize);
-    let is_first = history.proposed().is_empty() && stages.all(|stage| matches!(stage, StagePlan::Prepare));
-    match is_first {
+    match stages.all(|stage| matches!(stage, StagePlan::Prepare)) {
         true => vec![history.plan().float_config(), BitConfig::baseline()],
         false => Vec::new(),
     }
@@ -323,9 +314,11 @@ impl Searcher for Sets {
         let score =
             |config: &&BitConfig| ((*config).clone(), score(&own, config).unwrap_or_else(Score::failed));
         let scores: BTreeMap<BitConfig, Score> = own.configs().iter().map(score).collect();
-        let left = self.plan.trials.unwrap_or(u64::MAX).saturating_sub(scores.len() as u64);
+        let references = references(history);
+        let spent = scores.len().saturating_sub(references.len()) as u64;
+        let left = self.plan.trials.unwrap_or(u64::MAX).saturating_sub(spent);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
-        let mut configs = references(history);
+        let mut configs = if scores.is_empty() { references } else { Vec::new() };
         Step::Think(Box::new(move || {
             // Nothing that a thought leaves half done is lost: what a search keeps is found again from the scores.
             let mut search = search.lock().unwrap_or_else(PoisonError::into_inner);

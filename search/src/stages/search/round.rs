@@ -9,6 +9,7 @@ use bitloop_core::selection::{Selected, Selection};
 
 use super::solve::solve;
 use crate::measurements::{Measurements, Row};
+use crate::predict::intervals::NORMAL;
 use crate::predict::{self, Prediction, Predictor};
 use crate::searched::Searched;
 use crate::solve::{Candidate, Limit, Problem};
@@ -18,9 +19,6 @@ const TOP_KEPT: usize = 32;
 
 /// A search is over after so many rounds without a better config, unless the predictor expects one.
 const PATIENCE_ROUNDS: u64 = 2;
-
-/// Standard errors from a prediction's middle to the end of its interval.
-const PREDICTION_ERRORS: f64 = 1.645;
 
 /// All that a round depends on.
 pub(super) struct Round {
@@ -141,7 +139,7 @@ impl Round {
 /// The mean of a measurement and a prediction, weighted by what each is sure of: the best of many measurements is lucky
 /// more often than not.
 fn together(row: &Row, prediction: &Prediction) -> f64 {
-    let predicted = (prediction.high - prediction.low) / (2.0 * PREDICTION_ERRORS);
+    let predicted = (prediction.high - prediction.low) / (2.0 * NORMAL);
     match row.error {
         Some(error) if error > 0.0 && predicted > 0.0 => {
             let (a, b) = (1.0 / (error * error), 1.0 / (predicted * predicted));
