@@ -21,6 +21,8 @@ pub(crate) struct SearchCase {
     pub(crate) reference_point: [f64; 2],
     /// Best of the first and of the second objective, by seed.
     pub(crate) published_best: Vec<[f64; 2]>,
+    /// Hypervolume of the front, by seed.
+    pub(crate) published_volumes: Vec<f64>,
     /// Assignments with their objectives and costs.
     pub(crate) listed: Vec<Listed>,
     /// Least value of each objective.
@@ -75,6 +77,7 @@ fn search_case(search: Pairwise) -> SearchCase {
             .iter()
             .map(|seed| ["best_f1", "best_f2"].map(|key| number(&seed[key])))
             .collect(),
+        published_volumes: seeds.iter().map(|seed| number(&seed["hypervolume"])).collect(),
         reference_point: [0, 1].map(|axis| number(&reference_point[axis])),
         listed: listed.map(Listed::read).collect(),
         least: [first.objectives[0], second.objectives[1]],
