@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Point, PointKind};
-use bitloop_core::plan::{Amount, Limit, Pairs, Plan, SearchPlan, StagePlan, Subsets};
+use bitloop_core::plan::{Amount, Limit, Pairs, Plan, SearchMethod, SearchPlan, StagePlan, Subsets};
 use bitloop_search::Forecast;
 use serde_json::json;
 
@@ -104,7 +104,11 @@ fn described(forecast: &Forecast, stage: &StagePlan) -> String {
         }
         StagePlan::Search(search) => {
             // Sets are measured until the drop says enough; how many that takes only the drop knows.
-            let bound = if search.trials.is_some() { "at most" } else { "about" };
+            let bound = match (search.trials, search.method) {
+                (Some(_), _) => "at most",
+                (None, SearchMethod::Demotion { .. }) => "at least",
+                (None, _) => "about",
+            };
             format!("{bound} {trials} trials: {}{}", search.method.as_str(), limits(search))
         }
         StagePlan::Verify { top, .. } => format!("{trials} trials: the best {top} of each search"),
