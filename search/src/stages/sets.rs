@@ -25,7 +25,8 @@ use crate::{Searcher, Step};
 
 /// A stage that such a search drives.
 pub(crate) struct Sets {
-    plan: SearchPlan,
+    /// The most configs that it measures.
+    trials: Option<u64>,
     /// Configs, as far as known before it starts.
     size: u64,
     /// Trials of a config.
@@ -67,7 +68,7 @@ impl Sets {
         let made = Search::new(plan, search).map_err(|error| error.to_string());
         let size = made.as_ref().map_or(0, |made| made.method.size());
         let parts = plan.evaluation.references().parts(plan.data.selection.images).max(1);
-        Self { plan: search.clone(), size, parts, search: made.map(|made| Arc::new(Mutex::new(made))) }
+        Self { trials: search.trials, size, parts, search: made.map(|made| Arc::new(Mutex::new(made))) }
     }
 }
 
@@ -100,7 +101,7 @@ fn score(evaluations: &Evaluations<'_>, config: &BitConfig) -> Option<Score> {
     }
 }
 
-fn of_float(ppm: u32) -> f64 {
+fn share(ppm: u32) -> f64 {
     f64::from(ppm) / f64::from(PPM)
 }
 
@@ -112,7 +113,7 @@ fn curve(
     cost: Cost,
 ) -> Result<Method, SetsError> {
     let rule =
-        Rule { walk: Walk::Complete, allowed_drop: drop_max_ppm.map(of_float), order: Order::ByCandidate };
+        Rule { walk: Walk::Complete, allowed_drop: drop_max_ppm.map(share), order: Order::ByCandidate };
     let groups = layer_groups(plan, searched)?;
     let problem = amp::Problem::new(searched.space.clone(), groups, pairs_of_widths(plan), cost)?;
     Ok(Method::Amp(Box::new(Amp::new(problem, rule))))
@@ -131,8 +132,7 @@ fn demotion(
         |(index, variable): (usize, &Variable)| Group { name: variable.name.clone(), variables: vec![index] };
     let groups = variables.filter(|(_, variable)| variable.widths.len() > 1).map(group).collect();
     let lowering = Lowering::new(groups, space.reference(), vec![0; space.variables.len()])?;
-    let objective =
-        Objective { target: -of_float(drop_max_ppm), cost: cost.map(|cost| (space.clone(), cost)) };
+    let objective = Objective { target: -share(drop_max_ppm), cost: cost.map(|cost| (space.clone(), cost)) };
     let at_most = search.trials.map(|trials| usize::try_from(trials).unwrap_or(usize::MAX));
     let side_by_side = usize::try_from(search.round).unwrap_or(usize::MAX);
     let pace = Pace { side_by_side, at_most, ..Pace::default() };
@@ -294,7 +294,7 @@ fn references(history: &StageHistory<'_>) -> Vec<BitConfig> {
 
 impl Searcher for Sets {
     fn size(&self) -> u64 {
-        self.plan.trials.map_or(self.size, |trials| self.size.min(trials)).saturating_mul(self.parts)
+        self.trials.map_or(self.size, |trials| self.size.min(trials)).saturating_mul(self.parts)
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {
@@ -316,7 +316,7 @@ impl Searcher for Sets {
         let scores: BTreeMap<BitConfig, Score> = own.configs().iter().map(score).collect();
         let references = references(history);
         let spent = scores.len().saturating_sub(references.len()) as u64;
-        let left = self.plan.trials.unwrap_or(u64::MAX).saturating_sub(spent);
+        let left = self.trials.unwrap_or(u64::MAX).saturating_sub(spent);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         let mut configs = if scores.is_empty() { references } else { Vec::new() };
         Step::Think(Box::new(move || {
