@@ -1,6 +1,6 @@
 //! Between a plan's bit configs and the assignments that predictors and solvers speak of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::plan::{Metric, Plan, StagePlan};
@@ -10,6 +10,9 @@ use bitloop_core::state::StageHistory;
 use crate::measurements::{Measurements, Row};
 use crate::set_search::FLOAT;
 use crate::space::{Space, Variable};
+
+/// What is measured, by its changes.
+pub(crate) type ByChanges = BTreeMap<Vec<(u32, u8)>, Measured>;
 
 /// The searchable points of a plan: the variable at an index is the point at the same index.
 #[derive(Clone, Debug)]
@@ -64,36 +67,33 @@ impl Searched {
 
     /// The assignment of a bit config; none if it has a choice that no variable has.
     pub(crate) fn levels(&self, config: &BitConfig) -> Option<Vec<u8>> {
-        let mut levels = self.space.reference();
-        for (variable, level) in self.changes(config)? {
-            levels[variable as usize] = level;
-        }
-        Some(levels)
+        self.changes(config).map(|changes| self.levels_of(&changes))
     }
 
     /// What sweeps and searches have measured on the selection images so far, each config once.
     pub(crate) fn measurements(&self, history: &StageHistory<'_>, metric: Metric) -> Measurements {
-        let row = |(changes, measured): (_, Measured)| Row::reported((changes, measured.loss_by(metric)));
-        let rows = self.measured(history).into_iter().map(row).collect();
-        Measurements { space: self.space.clone(), metric, rows }
+        self.table(&self.measured(history), history.plan().data.selection.images, metric)
     }
 
-    /// The assignments that have been measured on some of the selection images only.
-    pub(crate) fn partial(&self, history: &StageHistory<'_>) -> BTreeSet<Vec<u8>> {
-        let images = history.plan().data.selection.images;
-        let partial = self.measured(history).into_iter().filter(|(_, measured)| measured.n < images);
-        let levels = |changes: Vec<(u32, u8)>| {
-            let mut levels = self.space.reference();
-            changes.into_iter().for_each(|(variable, level)| levels[variable as usize] = level);
-            levels
+    /// Measured configs as rows, of so many images in all.
+    pub(crate) fn table(&self, measured: &ByChanges, images: u64, metric: Metric) -> Measurements {
+        let row = |(changes, measured): (&Vec<(u32, u8)>, &Measured)| {
+            Row::reported(changes.clone(), measured.loss_by(metric), [measured.n, images])
         };
-        partial.map(|(changes, _)| levels(changes)).collect()
+        Measurements { space: self.space.clone(), metric, rows: measured.iter().map(row).collect() }
+    }
+
+    /// The assignment of some changes.
+    pub(crate) fn levels_of(&self, changes: &[(u32, u8)]) -> Vec<u8> {
+        let mut levels = self.space.reference();
+        changes.iter().for_each(|(variable, level)| levels[*variable as usize] = *level);
+        levels
     }
 
     /// What came of what sweeps and searches have measured, by its changes; a complete result goes before one of some images.
-    fn measured(&self, history: &StageHistory<'_>) -> BTreeMap<Vec<(u32, u8)>, Measured> {
+    pub(crate) fn measured(&self, history: &StageHistory<'_>) -> ByChanges {
         let plan = history.plan();
-        let mut all: BTreeMap<Vec<(u32, u8)>, Measured> = BTreeMap::new();
+        let mut all = ByChanges::new();
         for (stage, planned) in (0..=history.stage()).zip(&plan.stages) {
             if matches!(planned, StagePlan::Prepare | StagePlan::Verify { .. }) {
                 continue;

@@ -293,12 +293,13 @@ fn results_are_known_behind_a_byte_order_mark_and_blanks() {
     let metric = crate::measurements::Metric::Top1Drop;
     let read = |text: String| database(&[DatabaseFile { name: "results".to_owned(), text }], metric);
     let csv = format!(
-        "format,stage,changes,kind,baseline_bits,top1_drop,top1_drop_low,top1_drop_high\n\
-         {},sensitivity,a.weight=4,weight,8,0.25,0.125,0.375\n",
+        "format,stage,changes,kind,baseline_bits,n,top1_drop,top1_drop_low,top1_drop_high\n\
+         {},sensitivity,a.weight=4,weight,8,100,0.25,0.125,0.375\n",
         bitloop_core::report::CSV_FORMAT
     );
     let plain = read(csv.clone()).unwrap();
-    assert_eq!(plain.measurements.rows[0].loss, 25.0);
+    let row = &plain.measurements.rows[0];
+    assert_eq!((row.loss, row.error), (25.0, Some(0.0)));
 
     assert_eq!(read(format!("\u{feff}{csv}")).unwrap(), plain);
 

@@ -56,7 +56,8 @@ struct Change {
 struct Config {
     /// By point.
     changes: BTreeMap<String, Change>,
-    loss: Option<Interval>,
+    /// With the number of images.
+    loss: Option<(Interval, u64)>,
 }
 
 /// Reads the JSON report of an experiment, as `bitloop results --format json` prints it.
@@ -74,7 +75,7 @@ pub fn from_report(text: &str, metric: Metric) -> Result<Measurements, ResultsEr
         return Err(ResultsError::Format { found: format.to_string(), known: REPORT_FORMAT });
     }
     let report: Report = serde_json::from_str(text).map_err(malformed)?;
-    let loss = |result: &RowState| result.measured().map(|measured| measured.loss_by(metric));
+    let loss = |result: &RowState| result.measured().map(|measured| (measured.loss_by(metric), measured.n));
     let singles = report.rows.iter().map(|row| {
         let change = Change { kind: row.kind, bits: row.bits };
         Ok(Config { changes: BTreeMap::from([(row.point.clone(), change)]), loss: loss(&row.result) })
@@ -88,7 +89,9 @@ pub fn from_report(text: &str, metric: Metric) -> Result<Measurements, ResultsEr
         Ok(Config { changes, loss: loss(&row.result) })
     });
     let configs = singles.chain(others).collect::<Result<Vec<Config>, ResultsError>>()?;
-    measurements(configs, report.baseline_bits, metric)
+    // The baseline is measured on all images, whatever the mode.
+    let images = report.baseline.measured().map_or(0, |measured| measured.n);
+    measurements(configs, report.baseline_bits, images, metric)
 }
 
 /// Reads the CSV file of an experiment; the variables are as in [`from_report`].
@@ -98,15 +101,23 @@ pub fn from_csv(text: &str, metric: Metric) -> Result<Measurements, ResultsError
     let lines = lines(text, metric)?;
     let baseline = lines.first().ok_or(ResultsError::Empty)?.baseline;
     // What is measured on other images than the searches saw says nothing to them.
-    let selection =
-        lines.into_iter().filter(|line| line.stage != "verify" && !line.config.changes.is_empty());
-    measurements(selection.map(|line| line.config).collect(), baseline, metric)
+    let selection = lines.into_iter().filter(|line| line.stage != "verify").map(|line| line.config);
+    let (references, configs): (Vec<Config>, Vec<Config>) =
+        selection.partition(|config| config.changes.is_empty());
+    // The references are measured on all images, whatever the mode.
+    let images = references.iter().filter_map(|config| config.loss).map(|(_, n)| n).max();
+    measurements(configs, baseline, images.unwrap_or(0), metric)
 }
 
 /// Puts configs into the space of what they change.
-fn measurements(configs: Vec<Config>, baseline: Bits, metric: Metric) -> Result<Measurements, ResultsError> {
+fn measurements(
+    configs: Vec<Config>,
+    baseline: Bits,
+    images: u64,
+    metric: Metric,
+) -> Result<Measurements, ResultsError> {
     let space = Space { variables: variables(&configs, baseline) };
-    let mut rows: BTreeMap<Vec<(u32, u8)>, Interval> = BTreeMap::new();
+    let mut rows: BTreeMap<Vec<(u32, u8)>, (Interval, u64)> = BTreeMap::new();
     for Config { changes, loss } in configs {
         let Some(loss) = loss else { continue };
         let level = |(point, change): (&String, &Change)| {
@@ -122,7 +133,9 @@ fn measurements(configs: Vec<Config>, baseline: Bits, metric: Metric) -> Result<
     if rows.is_empty() {
         return Err(ResultsError::Empty);
     }
-    Ok(Measurements { space, metric, rows: rows.into_iter().map(Row::reported).collect() })
+    let images = rows.values().map(|(_, n)| *n).fold(images, u64::max);
+    let row = |(changes, (loss, n))| Row::reported(changes, loss, [n, images]);
+    Ok(Measurements { space, metric, rows: rows.into_iter().map(row).collect() })
 }
 
 /// The points in the order in which configs name them, with the widths that they have in any of them.
@@ -169,6 +182,7 @@ fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
         Metric::LossIncrease => (1.0, ["loss_increase", "loss_increase_low", "loss_increase_high"]),
     };
     let loss = [column(loss[0])?, column(loss[1])?, column(loss[2])?];
+    let images = column("n")?;
     let mut lines = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| malformed(counted.record(error.position()), error))?;
@@ -182,11 +196,18 @@ fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
             baseline: bits(cell(baseline), number)?,
             config: Config {
                 changes: changed(cell(changes), cell(kind), number)?,
-                loss: interval(loss.map(cell), scale, number)?,
+                loss: match interval(loss.map(cell), scale, number)? {
+                    Some(loss) => Some((loss, count(cell(images), number)?)),
+                    None => None,
+                },
             },
         });
     }
     Ok(lines)
+}
+
+fn count(text: &str, line: u64) -> Result<u64, ResultsError> {
+    text.parse().map_err(|_| ResultsError::Cell { line, what: "number of images", value: text.to_owned() })
 }
 
 fn bits(text: &str, line: u64) -> Result<Bits, ResultsError> {

@@ -193,6 +193,9 @@ fn a_complete_result_is_what_a_search_learns_from() {
         let variable = measured.space.find(&row.point).unwrap();
         let known = measured.rows.iter().find(|known| known.changes == [(variable as u32, 0)]).unwrap();
         let full = row.result.measured().unwrap().loss_by(Metric::Top1Drop);
-        assert_eq!((known.loss, known.error), (full.value, Some((full.high - full.low) / 3.92)));
+        assert_eq!((known.loss, known.error), (full.value, Some(0.0)));
     }
+    // What is decided on some of the images says less of all of them.
+    let partial = measured.rows.iter().filter(|row| row.error != Some(0.0)).count();
+    assert!(partial > 0 && measured.rows.iter().all(|row| row.error.is_some_and(|error| error >= 0.0)));
 }

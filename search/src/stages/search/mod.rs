@@ -14,6 +14,7 @@ use bitloop_core::state::{Batch, Proposal, StageHistory};
 use self::round::{Outlook, Round};
 use super::{NOT_PREPARED, prepared};
 use crate::limits::Limits;
+use crate::measurements::sampling_error;
 use crate::searched::Searched;
 use crate::{Searcher, Step};
 
@@ -54,12 +55,19 @@ impl Searcher for Search {
         let own = history.evaluations(history.stage(), history.plan().evaluation);
         let tried: Vec<Vec<u8>> =
             own.configs().iter().filter_map(|config| self.searched.levels(config)).collect();
+        let (measured, images) = (self.searched.measured(history), history.plan().data.selection.images);
+        let objective = self.plan.objective;
+        let sampling = measured
+            .iter()
+            .map(|(changes, measured)| (changes.clone(), sampling_error(measured.loss_by(objective))));
+        let partial = measured.iter().filter(|(_, measured)| measured.n < images);
         let round = Round {
-            measured: self.searched.measurements(history, self.plan.objective),
+            sampling: sampling.collect(),
+            measured: self.searched.table(&measured, images, objective),
             // What failed or was quarantined is not tried again.
             refused: tried.iter().cloned().collect::<BTreeSet<_>>(),
             tried,
-            partial: self.searched.partial(history),
+            partial: partial.map(|(changes, _)| self.searched.levels_of(changes)).collect(),
             searched: self.searched.clone(),
             limits: limits.0,
             left: self.plan.trials.unwrap_or(u64::MAX).saturating_sub(own.configs().len() as u64),

@@ -8,7 +8,7 @@ use bitloop_core::report::Interval;
 use bitloop_core::selection::{Selected, Selection};
 
 use super::solve::solve;
-use crate::measurements::{Measurements, Row};
+use crate::measurements::Measurements;
 use crate::predict::intervals::NORMAL;
 use crate::predict::{self, Prediction, Predictor};
 use crate::searched::Searched;
@@ -23,6 +23,8 @@ const PATIENCE_ROUNDS: u64 = 2;
 /// All that a round depends on.
 pub(super) struct Round {
     pub(super) measured: Measurements,
+    /// What another sample of images would change, one standard error, by the changes of each row.
+    pub(super) sampling: BTreeMap<Vec<(u32, u8)>, f64>,
     /// Assignments that this search has proposed, in order.
     pub(super) tried: Vec<Vec<u8>>,
     /// The same as a set.
@@ -89,7 +91,8 @@ impl Round {
             complete.filter(|(levels, _)| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
         let known = within.map(|(levels, row)| {
             let prediction = predictor.predict(&levels);
-            Known { estimate: together(row, &prediction), levels, prediction }
+            let error = self.sampling.get(&row.changes).copied().unwrap_or(0.0);
+            Known { estimate: together([row.loss, error], &prediction), levels, prediction }
         });
         let mut known: Vec<Known> = known.collect();
         known.sort_by(|a, b| a.estimate.total_cmp(&b.estimate).then_with(|| a.levels.cmp(&b.levels)));
@@ -136,15 +139,13 @@ impl Round {
     }
 }
 
-/// The mean of a measurement and a prediction, weighted by what each is sure of: the best of many measurements is lucky
-/// more often than not.
-fn together(row: &Row, prediction: &Prediction) -> f64 {
+/// The mean of a loss with its sampling error and a prediction, weighted by what each is sure of: the best of many
+/// measurements is lucky more often than not.
+fn together([loss, error]: [f64; 2], prediction: &Prediction) -> f64 {
     let predicted = (prediction.high - prediction.low) / (2.0 * NORMAL);
-    match row.error {
-        Some(error) if error > 0.0 && predicted > 0.0 => {
-            let (a, b) = (1.0 / (error * error), 1.0 / (predicted * predicted));
-            (row.loss * a + prediction.value * b) / (a + b)
-        }
-        Some(_) | None => row.loss,
+    if !(error > 0.0 && predicted > 0.0) {
+        return loss;
     }
+    let (a, b) = (1.0 / (error * error), 1.0 / (predicted * predicted));
+    (loss * a + prediction.value * b) / (a + b)
 }
