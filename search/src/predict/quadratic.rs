@@ -75,8 +75,10 @@ fn prior(measurements: &Measurements) -> (Structure, Noise, Vec<String>) {
             expected[variable][level] = range.typical;
         }
     }
+    // Between single losses there is no offset: without other rows nothing is known of one, and nothing is to have it.
+    let constant = if several(measurements).is_empty() { 0.0 } else { CONSTANT };
     let terms = vec![
-        (Term::One, CONSTANT * typical),
+        (Term::One, constant * typical),
         (Term::Linear(0), LINEAR),
         (Term::Linear(1), LINEAR),
         (Term::Product(0, 0), PRODUCTS / typical),
