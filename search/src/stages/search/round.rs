@@ -18,7 +18,7 @@ use crate::solve::{Candidate, Limit, Problem};
 const TOP_KEPT: usize = 32;
 
 /// A search is over after so many rounds without a better config, unless the predictor expects one.
-const PATIENCE_ROUNDS: u64 = 2;
+const PATIENCE_ROUNDS: u64 = 4;
 
 /// All that a round depends on.
 pub(super) struct Round {
