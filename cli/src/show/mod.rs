@@ -18,6 +18,7 @@ pub(crate) use answer::answer;
 pub(crate) use pareto::pareto_table;
 pub(crate) use progress::Progress;
 pub(crate) use results::results_table;
+pub(crate) use search::limits;
 pub(crate) use summary::{experiments_table, fields, status, summary_json, worker_json, workers_table};
 pub(crate) use table::{table, with_thousands};
 

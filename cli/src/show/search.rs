@@ -1,4 +1,4 @@
-use bitloop_core::plan::{Amount, Limit, Metric};
+use bitloop_core::plan::{Amount, Limit, Metric, SearchPlan};
 use bitloop_core::report::{ConfigRow, Interval, Report, RowState, SearchReport, TopRow, Verified};
 use bitloop_search::solve::PROOF;
 
@@ -47,23 +47,27 @@ fn besides(configs: &[ConfigRow]) -> String {
 
 fn heading(search: &SearchReport) -> String {
     let plan = &search.plan;
-    let limits: Vec<String> = plan.limits.iter().map(limit).collect();
-    let limits = if limits.is_empty() { String::new() } else { format!(", {}", limits.join(", ")) };
+    let mut words = vec![plan.method.as_str().to_owned()];
+    // Sets are measured, by top-1.
+    if plan.method.is_limited_by_cost() {
+        words.push(format!("predictor {}", plan.predictor));
+        words.push(format!("by {}", plan.objective.as_str()));
+    }
+    words.extend(limits(plan));
     let state = if search.is_over { "" } else { "; best so far" };
-    format!(
-        "search      {}, predictor {}, by {}{limits}: {} trials{state}",
-        plan.method.as_str(),
-        plan.predictor,
-        plan.objective.as_str(),
-        search.trials
-    )
+    format!("search      {}: {} trials{state}", words.join(", "), search.trials)
 }
 
-fn limit(Limit { cost, at_most }: &Limit) -> String {
-    match at_most {
+/// What a search keeps to, and what it lowers within it.
+pub(crate) fn limits(search: &SearchPlan) -> Vec<String> {
+    let of = |Limit { cost, at_most }: &Limit| match at_most {
         Amount::Of(amount) => format!("{cost} <= {amount}"),
         Amount::OfBaselinePpm(ppm) => format!("{cost} <= {}% of the baseline's", f64::from(*ppm) / 1e4),
-    }
+    };
+    let drop = search.method.drop_max_ppm();
+    let drop = drop.map(|ppm| format!("top1_drop <= {} points", f64::from(ppm) / 1e4));
+    let lowered = search.lowered_cost().map(|cost| format!("lowering {cost}"));
+    search.limits.iter().map(of).chain(drop).chain(lowered).collect()
 }
 
 /// A loss in the unit of its metric.
@@ -82,24 +86,22 @@ pub(super) fn interval(metric: Metric, Interval { low, high, .. }: Interval) -> 
 fn found(search: &SearchReport) -> String {
     let metric = search.plan.objective;
     let name = format!(">{}", metric.as_str());
-    let mut header = vec![
-        ">rank",
-        name.as_str(),
-        "95% interval",
-        ">predicted",
-        "90% interval",
-        ">points",
-        ">size",
-        ">BOPs",
-    ];
+    let mut header = vec![">rank", name.as_str(), "95% interval"];
+    let has_predictions = search.top.iter().any(|top| top.predicted.is_some());
+    if has_predictions {
+        header.extend([">predicted", "90% interval"]);
+    }
+    header.extend([">points", ">size", ">BOPs"]);
     let limited: Vec<&String> = search.top.first().map(|top| top.costs.keys().collect()).unwrap_or_default();
     let titles: Vec<String> = limited.iter().map(|cost| format!(">{cost}")).collect();
     header.extend(titles.iter().map(String::as_str));
     let rows = search.top.iter().take(SHOWN).enumerate().map(|(index, top)| {
         let mut cells = vec![(index + 1).to_string()];
         cells.extend(measured(metric, &top.row.result));
-        cells.push(top.predicted.map_or_else(String::new, |predicted| loss(metric, predicted.value)));
-        cells.push(top.predicted.map_or_else(String::new, |predicted| interval(metric, predicted)));
+        if has_predictions {
+            cells.push(top.predicted.map_or_else(String::new, |predicted| loss(metric, predicted.value)));
+            cells.push(top.predicted.map_or_else(String::new, |predicted| interval(metric, predicted)));
+        }
         cells.push(top.row.changes.len().to_string());
         cells.extend(priced(&top.row));
         cells.extend(

@@ -27,7 +27,7 @@ use crate::{Searcher, Step};
 pub(crate) struct Sets {
     /// The most configs that it measures.
     trials: Option<u64>,
-    /// Configs, as far as known before it starts.
+    /// Configs, as far as known before it starts, and no more than `trials`.
     size: u64,
     /// Trials of a config.
     parts: u64,
@@ -66,7 +66,7 @@ enum SetsError {
 impl Sets {
     pub(crate) fn new(plan: &Plan, search: &SearchPlan) -> Self {
         let made = Search::new(plan, search).map_err(|error| error.to_string());
-        let size = made.as_ref().map_or(0, |made| made.method.size());
+        let size = made.as_ref().map_or(0, |made| made.method.size(search.trials));
         let parts = plan.evaluation.references().parts(plan.data.selection.images).max(1);
         Self { trials: search.trials, size, parts, search: made.map(|made| Arc::new(Mutex::new(made))) }
     }
@@ -206,14 +206,15 @@ impl Search {
 }
 
 impl Method {
-    /// Of a demotion the singles at least are known; of a curve its list, and as many points.
-    fn size(&self) -> u64 {
+    /// Of a demotion no more is known than what it may measure, or the singles at least; of a curve its list, and as many
+    /// points.
+    fn size(&self, trials: Option<u64>) -> u64 {
         match self {
-            Self::Demotion(demotion) => demotion.groups() as u64 + 2,
+            Self::Demotion(demotion) => trials.unwrap_or(demotion.groups() as u64 + 2),
             Self::Amp(amp) => {
                 let candidates = amp.problem().candidates().len() as u64;
                 let list = amp.problem().groups().len() as u64 * candidates.saturating_sub(1);
-                1 + candidates + 2 * list
+                (1 + candidates + 2 * list).min(trials.unwrap_or(u64::MAX))
             }
         }
     }
@@ -294,7 +295,7 @@ fn references(history: &StageHistory<'_>) -> Vec<BitConfig> {
 
 impl Searcher for Sets {
     fn size(&self) -> u64 {
-        self.trials.map_or(self.size, |trials| self.size.min(trials)).saturating_mul(self.parts)
+        self.size.saturating_mul(self.parts)
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {

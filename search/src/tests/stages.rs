@@ -360,6 +360,23 @@ fn a_curve_of_groups_comes_to_a_config_within_the_drop() {
 }
 
 #[test]
+fn a_forecast_of_sets_is_no_less_than_their_trials_where_only_these_bound_them() {
+    let plan = staged(3, Vec::new());
+    let size = |method, trials| {
+        let StagePlan::Search(sets) = search(method, None) else { unreachable!() };
+        let stage = StagePlan::Search(SearchPlan { trials, ..sets });
+        searcher(&plan, &stage).size()
+    };
+    let demotion = SearchMethod::Demotion { drop_max_ppm: 1 };
+    let amp = SearchMethod::Amp { drop_max_ppm: None };
+
+    assert_eq!(size(demotion, Some(60)), 60);
+    assert_eq!(size(demotion, None), plan.points.len() as u64 + 2);
+    assert_eq!(size(amp, Some(5)), 5);
+    assert_eq!(size(amp, Some(10_000)), size(amp, None));
+}
+
+#[test]
 fn a_curve_ends_with_its_trials_and_keeps_the_best_so_far() {
     let plan = staged(3, Vec::new());
     let of = |trials: Option<u64>| {

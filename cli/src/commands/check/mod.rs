@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Point, PointKind};
-use bitloop_core::plan::{Amount, Limit, Pairs, Plan, SearchMethod, SearchPlan, StagePlan, Subsets};
+use bitloop_core::plan::{Pairs, Plan, SearchMethod, StagePlan, Subsets};
 use bitloop_search::Forecast;
 use serde_json::json;
 
@@ -109,24 +109,11 @@ fn described(forecast: &Forecast, stage: &StagePlan) -> String {
                 (None, SearchMethod::Demotion { .. }) => "at least",
                 (None, _) => "about",
             };
-            format!("{bound} {trials} trials: {}{}", search.method.as_str(), limits(search))
+            let words = [vec![search.method.as_str().to_owned()], show::limits(search)].concat();
+            format!("{bound} {trials} trials: {}", words.join(", "))
         }
         StagePlan::Verify { top, .. } => format!("{trials} trials: the best {top} of each search"),
     }
-}
-
-/// What a search keeps to.
-fn limits(search: &SearchPlan) -> String {
-    let of = |limit: &Limit| match limit.at_most {
-        Amount::Of(amount) => format!("{} at most {amount}", limit.cost),
-        Amount::OfBaselinePpm(ppm) => {
-            format!("{} at most {} % of the baseline's", limit.cost, f64::from(ppm) / 1e4)
-        }
-    };
-    let drop = search.method.drop_max_ppm();
-    let drop = drop.map(|ppm| format!("a drop of at most {} points", f64::from(ppm) / 1e4));
-    let kept: Vec<String> = search.limits.iter().map(of).chain(drop).collect();
-    if kept.is_empty() { String::new() } else { format!(", {}", kept.join(", ")) }
 }
 
 fn totals(plan: &Plan, forecast: &[Forecast], macs: u64) -> Vec<(&'static str, String)> {
