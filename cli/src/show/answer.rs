@@ -110,7 +110,7 @@ fn front(answer: &Answer) -> String {
 }
 
 /// Six digits behind the point, or none for whole numbers.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     // Counts of bits and operations are whole and far below 2^53.
     if value.fract() == 0.0 && (0.0..1e15).contains(&value) {
         return with_thousands(value as u64);

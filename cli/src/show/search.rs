@@ -2,6 +2,7 @@ use bitloop_core::plan::{Amount, Limit, Metric, SearchPlan};
 use bitloop_core::report::{ConfigRow, Interval, Report, RowState, SearchReport, TopRow, Verified};
 use bitloop_search::solve::PROOF;
 
+use super::answer::number;
 use super::table;
 
 /// Configs of a search that tables show; all of them are in the CSV and JSON forms.
@@ -145,7 +146,9 @@ fn proof(search: &SearchReport) -> Vec<String> {
         };
         lines.push(format!(
             "A step of {} ({}) is worth: {:+.6} with one more, {tighter}.",
-            price.cost, price.step, price.looser
+            price.cost,
+            number(price.step),
+            price.looser
         ));
     }
     lines
