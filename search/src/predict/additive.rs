@@ -2,23 +2,15 @@
 
 use crate::form::Form;
 use crate::measurements::Measurements;
-use crate::space::Space;
 
+use super::FitError;
+use super::formula::Formula;
 use super::intervals::Intervals;
 use super::offset::{Offset, offset};
 use super::singles::Singles;
-use super::{FitError, Prediction, Predictor};
-
-/// Loss as a sum over variables.
-pub(super) struct Additive {
-    space: Space,
-    form: Form,
-    intervals: Intervals,
-    notes: Vec<String>,
-}
 
 /// Sums the losses of singles; a suspicious [`Offset`] becomes the constant.
-pub(super) fn fit(measurements: &Measurements) -> Result<Additive, FitError> {
+pub(super) fn fit(measurements: &Measurements) -> Result<Formula, FitError> {
     let space = measurements.space.clone();
     let singles = Singles::of(measurements);
     let mut form = Form::constant(0.0, &space);
@@ -39,19 +31,5 @@ pub(super) fn fit(measurements: &Measurements) -> Result<Additive, FitError> {
             residuals.len()
         ));
     }
-    Ok(Additive { space, form, intervals, notes })
-}
-
-impl Predictor for Additive {
-    fn predict(&self, levels: &[u8]) -> Prediction {
-        self.intervals.around(self.form.value(&self.space, levels), &self.space, levels)
-    }
-
-    fn form(&self) -> Form {
-        self.form.clone()
-    }
-
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
+    Ok(Formula { space, form, intervals, notes })
 }

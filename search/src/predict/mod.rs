@@ -5,6 +5,7 @@
 mod additive;
 mod cautious;
 mod dense;
+mod formula;
 pub(crate) mod intervals;
 mod offset;
 pub mod published;

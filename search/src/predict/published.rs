@@ -7,12 +7,13 @@ use crate::form::Form;
 use crate::measurements::{Measurements, Row};
 use crate::space::Space;
 
+use super::FitError;
 use super::dense::least_squares;
+use super::formula::Formula;
 use super::intervals::Intervals;
 use super::offset::{Offset, offset};
 use super::singles::{PerLevel, Singles};
 use super::statistics::{mean, quantile};
-use super::{FitError, Prediction, Predictor};
 
 /// Influence of an outlier in the search, large enough to forbid it.
 pub const OUTLIER_INFLUENCE: f64 = 100.0;
@@ -228,16 +229,8 @@ fn between(points: &[(usize, f64)], size: usize) -> f64 {
     }
 }
 
-/// The published predictor, fitted.
-pub(super) struct Published {
-    space: Space,
-    form: Form,
-    intervals: Intervals,
-    notes: Vec<String>,
-}
-
 /// Fits the predictor; widths between lowest and reference get their share of loss and influence.
-pub(super) fn fit(measurements: &Measurements) -> Result<Published, FitError> {
+pub(super) fn fit(measurements: &Measurements) -> Result<Formula, FitError> {
     let singles = Singles::of(measurements);
     let lowest = Lowest::of(measurements);
     let all: Vec<&Row> = measurements.rows.iter().collect();
@@ -259,7 +252,7 @@ pub(super) fn fit(measurements: &Measurements) -> Result<Published, FitError> {
     }
     let intervals = Intervals::new(measurements, &residuals(&lowest, &all, &subsets))?;
     let form = prediction(&space, &lowest, &found, &singles.share);
-    Ok(Published { space, form, intervals, notes })
+    Ok(Formula { space, form, intervals, notes })
 }
 
 /// The prediction as a form.
@@ -295,18 +288,4 @@ fn residuals(lowest: &Lowest, all: &[&Row], subsets: &[usize]) -> Vec<(usize, f6
         }
     }
     residuals
-}
-
-impl Predictor for Published {
-    fn predict(&self, levels: &[u8]) -> Prediction {
-        self.intervals.around(self.form.value(&self.space, levels), &self.space, levels)
-    }
-
-    fn form(&self) -> Form {
-        self.form.clone()
-    }
-
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
 }
