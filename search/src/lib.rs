@@ -17,6 +17,7 @@ pub mod front;
 mod limits;
 mod measure;
 pub mod measurements;
+pub mod network;
 pub mod offline;
 pub mod predict;
 pub mod priced;

@@ -1,0 +1,116 @@
+use bitloop_core::graph::{Conv2d, Graph, Input, Linear, Op, Padding, Pool, Shape};
+
+use super::{Class, Kind, LayerPadding, Network, ResizeError, Weight};
+
+fn small_graph() -> Graph {
+    let shape = Shape::image(3, 10, 8);
+    let mut graph = Graph::new("small", Input { shape, mean: vec![0.0; 3], std: vec![1.0; 3] });
+    let conv = |out_channels: usize, kernel: [usize; 2], groups: usize, padding: Padding, bias: bool| {
+        Op::Conv2d(Conv2d { out_channels, kernel, stride: [1, 1], padding, dilation: [1, 1], groups, bias })
+    };
+    let pool = Pool { kernel: [2, 2], stride: [2, 2], padding: Padding::default(), count_padding: false };
+    graph.push("conv".to_owned(), conv(4, [3, 3], 1, Padding::all(1), false), &["input"]);
+    graph.push("bn".to_owned(), Op::BatchNorm { eps: 1e-3 }, &["conv"]);
+    graph.push("act".to_owned(), Op::Relu, &["bn"]);
+    graph.push("dw".to_owned(), conv(8, [3, 3], 4, Padding::default(), true), &["act"]);
+    graph.push("grouped".to_owned(), conv(6, [1, 1], 2, Padding::default(), true), &["dw"]);
+    graph.push("pool".to_owned(), Op::MaxPool(pool), &["grouped"]);
+    graph.push("flat".to_owned(), Op::Flatten, &["pool"]);
+    graph.push("dense".to_owned(), Op::Linear(Linear { out_features: 5, bias: true }), &["flat"]);
+    graph
+}
+
+fn small() -> Network {
+    Network::of_graph(&small_graph()).expect("the graph is right")
+}
+
+fn weights_of<'a>(network: &'a Network, layer: &str) -> &'a [Weight] {
+    &network.layer(layer).expect("the layer is there").weights
+}
+
+#[test]
+fn class_names_come_back_as_they_were() {
+    for name in ["Dense", "QDense", "QBatchNormalization", "QAdaptiveActivation", "Lambda", "QOdd", "GRU"] {
+        let class: Class = name.parse().expect("every name is a class");
+
+        assert_eq!(class.to_string(), name);
+        assert_eq!(class.quantized, name.starts_with('Q') && name != "QOdd");
+    }
+}
+
+#[test]
+fn graph_becomes_layers_with_channels_last() {
+    let network = small();
+
+    let layer = |name: &str| network.layer(name).expect("the layer is there");
+    assert_eq!(layer("input").output_shape, [10, 8, 3]);
+    assert_eq!(layer("conv").padding, Some(LayerPadding::Same));
+    assert_eq!(layer("conv").weights, [Weight::new("kernel", &[3, 3, 3, 4])]);
+    assert_eq!(layer("bn").weights.len(), 4);
+    assert_eq!(layer("act").activation(), Some("relu"));
+    assert_eq!(layer("dw").class, Class::plain(Kind::DepthwiseConv2D));
+    assert_eq!(layer("dw").output_shape, [8, 6, 8]);
+    assert_eq!(
+        layer("dw").weights,
+        [Weight::new("depthwise_kernel", &[3, 3, 4, 2]), Weight::new("bias", &[8])]
+    );
+    assert_eq!(layer("grouped").weights[0].shape, [1, 1, 4, 6]);
+    assert_eq!(layer("dense").input_shape, [[4 * 3 * 6]]);
+    assert_eq!(network.consumers("act").map(|layer| layer.name.as_str()).collect::<Vec<_>>(), ["dw"]);
+}
+
+#[test]
+fn changed_filters_reach_every_layer_behind() {
+    let mut network = small();
+
+    network.layer_mut("conv").expect("the layer is there").filters = Some(6);
+    network.layer_mut("grouped").expect("the layer is there").filters = Some(2);
+    network.resize().expect("every layer can follow");
+
+    assert_eq!(weights_of(&network, "conv")[0].shape, [3, 3, 3, 6]);
+    assert_eq!(weights_of(&network, "bn")[3].shape, [6]);
+    assert_eq!(weights_of(&network, "dw")[0].shape, [3, 3, 6, 2]);
+    assert_eq!(weights_of(&network, "dw")[1].shape, [12]);
+    assert_eq!(weights_of(&network, "grouped")[0].shape, [1, 1, 6, 2]);
+    assert_eq!(network.layer("flat").expect("the layer is there").output_shape, [4 * 3 * 2]);
+    assert_eq!(weights_of(&network, "dense")[0].shape, [24, 5]);
+}
+
+#[test]
+fn resizing_what_did_not_change_changes_nothing() {
+    let mut network = small();
+
+    network.resize().expect("nothing changed");
+
+    assert_eq!(network, small());
+}
+
+#[test]
+fn reshape_behind_changed_filters_is_refused() {
+    let mut graph = small_graph();
+    graph.push("reshape".to_owned(), Op::Reshape { shape: vec![5, 1, 1] }, &["dense"]);
+    let mut network = Network::of_graph(&graph).expect("the graph is right");
+
+    network.layer_mut("dense").expect("the layer is there").units = Some(4);
+
+    let fixed = ResizeError::Fixed { layer: "reshape".to_owned(), class: "Reshape".to_owned() };
+    assert_eq!(network.resize(), Err(fixed));
+}
+
+#[test]
+fn sum_of_branches_of_different_widths_is_refused() {
+    let mut graph = small_graph();
+    graph.push("sum".to_owned(), Op::Add, &["act", "bn"]);
+    graph.push("twice".to_owned(), Op::Concat { axis: 0 }, &["act", "conv"]);
+    graph.push("dense2".to_owned(), Op::Linear(Linear { out_features: 7, bias: false }), &["flat"]);
+    graph.push("wrong".to_owned(), Op::Add, &["dense2", "dense2"]);
+    graph.push("sums".to_owned(), Op::Concat { axis: 0 }, &["dense", "dense2"]);
+    let mut network = Network::of_graph(&graph).expect("the graph is right");
+
+    network.layer_mut("conv").expect("the layer is there").filters = Some(2);
+    network.resize().expect("both branches change");
+    assert_eq!(network.layer("twice").expect("the layer is there").output_shape, [10, 8, 4]);
+
+    network.layer_mut("wrong").expect("the layer is there").inbound[0] = "dense".to_owned();
+    assert!(matches!(network.resize(), Err(ResizeError::Merge { layer, .. }) if layer == "wrong"));
+}
