@@ -10,6 +10,7 @@ pub mod evaluation;
 pub mod graph;
 pub mod placement;
 pub mod plan;
+pub mod qkeras;
 pub mod report;
 pub mod rng;
 pub mod selection;
