@@ -12,6 +12,7 @@ mod check;
 pub mod cost;
 pub mod demotion;
 pub mod design;
+pub mod energy;
 pub mod form;
 pub mod front;
 mod limits;
