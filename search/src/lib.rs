@@ -15,6 +15,7 @@ pub mod design;
 pub mod energy;
 pub mod form;
 pub mod front;
+pub mod goal;
 mod limits;
 mod measure;
 pub mod measurements;
