@@ -8,6 +8,7 @@
 //! prices assignments of a [`space`], and [`solve`] finds the best within limits; both speak in [`form`]s.
 
 pub mod amp;
+pub mod autoqkeras;
 mod check;
 pub mod cost;
 pub mod demotion;

@@ -47,6 +47,11 @@ pub(crate) struct Cholesky {
 }
 
 impl Cholesky {
+    /// The factor of nothing.
+    pub(crate) fn empty() -> Self {
+        Self { lower: Square::zeros(0) }
+    }
+
     /// Solves `L x = b` in place.
     pub(crate) fn forward(&self, b: &mut [f64]) {
         for row in 0..b.len() {

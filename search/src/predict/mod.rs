@@ -4,7 +4,7 @@
 
 mod additive;
 mod cautious;
-mod dense;
+pub(crate) mod dense;
 mod formula;
 pub(crate) mod intervals;
 mod offset;
