@@ -1,18 +1,34 @@
 //! AutoQKeras: search for the quantizers, filter counts and learning rate of a network that is trained anew in every trial.
 //!
-//! Start reading at [`tuners`].
+//! [`SearchSpace::of`] goes through a network as QKeras does and notes what is to be chosen; an assignment of its levels
+//! gives a network ([`SearchSpace::network`]), whose size and score others know. [`schedule()`] takes a network apart in
+//! blocks that are searched one after another, and [`tuners`] say which assignments are tried. Where QKeras does not do
+//! what it says, [`Compat`] decides. Nothing here trains or measures. Start reading at [`SearchSpace`].
 
+mod collect;
+mod error;
+mod learning_rate;
+mod limit;
+mod lookup;
+mod ordered;
+mod pattern;
+mod schedule;
+mod settings;
+mod space;
+mod trial_network;
 pub mod tuners;
 
-use serde::{Deserialize, Serialize};
+pub use error::{SpaceError, SpaceWarning};
+pub use learning_rate::LEARNING_RATE;
+pub use limit::{Bound, DEFAULT, Entry, Limit, QuantizationConfig};
+pub use ordered::Ordered;
+pub use pattern::PatternError;
+pub use schedule::{
+    Block, BlockOrder, BlockSettings, LayerCosts, Schedule, ScheduleError, ScheduleWarning, schedule,
+};
+pub use settings::{Compat, Settings, TuneFilters};
+pub use space::{FILTER_FACTORS, Hyperparameter, SearchSpace, Value};
+pub use trial_network::TrialError;
 
-/// Whose behaviour is followed where QKeras does not do what it says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compat {
-    /// What QKeras's tutorial promises.
-    #[default]
-    Bitloop,
-    /// What QKeras 0.9.0 does, for results that can be compared with it.
-    Qkeras,
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The network that a trial trains.
+
+use bitloop_core::qkeras::{ParseError, Quantizer};
+
+use super::space::{Part, SearchSpace, Value};
+use super::{Compat, SpaceError};
+use crate::network::{Class, Kind, Layer, Network, ResizeError};
+
+/// Quantizers of batch normalization: gamma, beta, mean, variance, inverse.
+const NORMALIZATION_QUANTIZERS: usize = 5;
+
+/// Why an assignment makes no network.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum TrialError {
+    /// A string that is no quantizer.
+    #[error(transparent)]
+    Quantizer(#[from] ParseError),
+    /// Layers do not fit together with the filter counts chosen.
+    #[error(transparent)]
+    Resize(#[from] ResizeError),
+}
+
+impl SearchSpace {
+    /// Returns the network of an assignment: layers with the quantizers and filter counts chosen.
+    ///
+    /// Errors: `Resize` where filter counts do not fit together.
+    pub fn network(&self, levels: &[u8]) -> Result<Network, TrialError> {
+        let mut network = self.base.clone();
+        let mut is_resized = false;
+        for (at, part) in &self.parts {
+            let layer = &mut network.layers[*at];
+            match part {
+                Part::Weighted { kernel, bias, activation, filters } => {
+                    self.quantize(layer, [self.text(*kernel, levels), self.chosen(*bias, levels)])?;
+                    self.activate(layer, self.chosen(*activation, levels))?;
+                    if let Some(factor) = filters.and_then(|filters| self.number(filters, levels)) {
+                        is_resized = true;
+                        scale_filters(layer, factor);
+                    }
+                }
+                Part::Activation(activation) => {
+                    layer.class = Class::quantized(Kind::Activation);
+                    layer.activation_text = self.text(*activation, levels).map(str::to_owned);
+                }
+                Part::Listed => list(layer),
+            }
+        }
+        if is_resized {
+            network.resize()?;
+        }
+        Ok(network)
+    }
+
+    /// Refuses filter counts that layers do not go together with, unless QKeras is followed, whose trials fail then.
+    pub(super) fn check_filters(&self) -> Result<(), SpaceError> {
+        if self.compat == Compat::Qkeras {
+            return Ok(());
+        }
+        let mut tuned: Vec<usize> = self.parts.iter().filter_map(|(_, part)| part.filters()).collect();
+        tuned.sort_unstable();
+        tuned.dedup();
+        for at in tuned {
+            let hyperparameter = self.hyperparameters[at].name.clone();
+            let mut levels = self.defaults();
+            levels[at] = 0;
+            let network = match self.network(&levels) {
+                Ok(network) => network,
+                Err(TrialError::Resize(error)) => return Err(SpaceError::Filters { hyperparameter, error }),
+                // The candidates were read before.
+                Err(TrialError::Quantizer(_)) => continue,
+            };
+            let ends = self.base.layers.iter().zip(&network.layers);
+            let changed = ends
+                .filter(|(before, _)| self.base.consumers(&before.name).next().is_none())
+                .find(|(before, after)| before.output_shape != after.output_shape);
+            if let Some((end, _)) = changed {
+                return Err(SpaceError::Output { hyperparameter, layer: end.name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn quantize(&self, layer: &mut Layer, [kernel, bias]: [Option<&str>; 2]) -> Result<(), ParseError> {
+        let read = |text: &str| Quantizer::parse(text, self.compat.grammar());
+        let kernel = kernel.map(read).transpose()?.map(|kernel| kernel.as_kernel().spelling());
+        let bias = bias.map(read).transpose()?.map(|bias| bias.spelling());
+        layer.class = Class::quantized(layer.class.kind.clone());
+        layer.quantizers = vec![kernel, bias];
+        Ok(())
+    }
+
+    /// Gives a quantized layer the activation chosen, or one of its own function with the bits that all have.
+    fn activate(&self, layer: &mut Layer, chosen: Option<&str>) -> Result<(), ParseError> {
+        let bits = self.activation_bits;
+        let text = match (chosen, layer.activation()) {
+            (Some(text), _) => text.to_owned(),
+            (None, Some("relu")) => format!("quantized_relu({bits})"),
+            (None, Some("tanh")) => format!("quantized_tanh({bits})"),
+            (None, Some("sigmoid")) => format!("quantized_sigmoid({bits})"),
+            (None, _) => return Ok(()),
+        };
+        layer.activation_text = Some(Quantizer::parse(&text, self.compat.grammar())?.spelling());
+        Ok(())
+    }
+
+    fn chosen(&self, hyperparameter: Option<usize>, levels: &[u8]) -> Option<&str> {
+        hyperparameter.and_then(|at| self.text(at, levels))
+    }
+
+    fn text(&self, hyperparameter: usize, levels: &[u8]) -> Option<&str> {
+        match &self.hyperparameters[hyperparameter].values[usize::from(levels[hyperparameter])] {
+            Value::Text(text) => Some(text),
+            Value::Number(_) => None,
+        }
+    }
+
+    pub(super) fn number(&self, hyperparameter: usize, levels: &[u8]) -> Option<f64> {
+        match &self.hyperparameters[hyperparameter].values[usize::from(levels[hyperparameter])] {
+            Value::Text(_) => None,
+            Value::Number(number) => Some(*number),
+        }
+    }
+}
+
+impl Part {
+    fn filters(&self) -> Option<usize> {
+        match self {
+            Self::Weighted { filters, .. } => *filters,
+            Self::Activation(_) | Self::Listed => None,
+        }
+    }
+}
+
+/// Rounds down, to one at least.
+fn scale_filters(layer: &mut Layer, factor: f64) {
+    let scaled = |count: usize| ((count as f64 * factor) as usize).max(1);
+    layer.filters = layer.filters.map(scaled);
+    layer.units = layer.units.map(scaled);
+}
+
+/// Of the layers that a limit names and that choose nothing, batch normalization becomes its quantized twin.
+fn list(layer: &mut Layer) {
+    if layer.class.kind == Kind::BatchNormalization {
+        layer.class = Class::quantized(Kind::BatchNormalization);
+        layer.quantizers = vec![None; NORMALIZATION_QUANTIZERS];
+        layer.activation_text = Some("None".to_owned());
+    }
+}
