@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lookup::Lookup;
 use super::{Compat, Limit, PatternError, Settings, SpaceError};
+use crate::goal::Size;
 use crate::network::Network;
 
 /// How a network is taken apart.
@@ -158,6 +159,11 @@ pub fn schedule(
 }
 
 impl LayerCosts {
+    /// The costs that a goal's reference says, and its size times the goal's stress.
+    pub fn of(reference: &Size, stress: f64) -> Self {
+        Self { of_layer: reference.layers.iter().cloned().collect(), reference: reference.total * stress }
+    }
+
     fn check(&self) -> Result<(), ScheduleError> {
         match self.of_layer.iter().find(|(_, cost)| !(cost.is_finite() && **cost >= 0.0)) {
             Some((layer, _)) => Err(ScheduleError::BadCost(layer.clone())),
