@@ -19,6 +19,7 @@ pub mod model;
 mod network;
 pub mod onnx;
 pub mod prepare;
+pub mod qkeras;
 pub mod quantizer;
 pub use bitloop_core::rng;
 pub mod train;

@@ -1,0 +1,160 @@
+//! ReLU in fixed point: `quantized_relu`.
+
+use bitloop_core::qkeras::QuantizedRelu;
+
+use super::element::{Element, Noise};
+use super::fitted::{Fitted, Fitter};
+use super::groups::Groups;
+use super::math::{clip, hard_sigmoid, power_of_two, round_drawn, round_even};
+use super::{Arithmetic, FitError};
+
+/// ReLU or leaky ReLU, cut off at a bound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaky {
+    pub(super) slope: f32,
+    pub(super) bound: f32,
+}
+
+impl Leaky {
+    #[inline(always)]
+    pub(super) fn value(self, x: f32) -> f32 {
+        let leaky = if x > 0.0 { x } else { self.slope * x };
+        if x <= self.bound { leaky } else { self.bound }
+    }
+
+    #[inline(always)]
+    pub(super) fn slope(self, x: f32) -> f32 {
+        let leaky = if x > 0.0 { 1.0 } else { self.slope };
+        if x <= self.bound { leaky } else { 0.0 }
+    }
+}
+
+/// How codes are rounded.
+#[derive(Clone, Copy, Debug)]
+enum Rounding {
+    Nearest,
+    /// At random, to multiples of `1 / steps`.
+    Drawn(f32),
+}
+
+impl Rounding {
+    #[inline(always)]
+    fn round(self, x: f32, draw: f32) -> f32 {
+        match self {
+            Self::Nearest => round_even(x),
+            Self::Drawn(steps) => round_drawn(x, steps, draw),
+        }
+    }
+}
+
+struct Relu {
+    leaky: Leaky,
+    codes: f32,
+    codes_inverse: f32,
+    unit: f32,
+    unit_inverse: f32,
+    sigmoid: bool,
+    rounding: Rounding,
+    noise: Noise,
+    /// What quantized values are cut off at.
+    most: f32,
+}
+
+impl Relu {
+    fn new(relu: &QuantizedRelu, rounding: Rounding) -> Self {
+        let (bits, integer) = (relu.unsigned_bits() as f32, relu.integer as f32);
+        let unit = power_of_two(integer);
+        let upper = relu.relu_upper_bound.filter(|_| !relu.is_quantized_clip);
+        let upper = upper.map_or(f32::INFINITY, |bound| bound as f32);
+        let bound = if relu.is_quantized_clip { unit - power_of_two(integer - bits) } else { upper };
+        Self {
+            leaky: Leaky { slope: relu.negative_slope as f32, bound },
+            codes: power_of_two(bits),
+            codes_inverse: power_of_two(-bits),
+            unit,
+            unit_inverse: power_of_two(-integer),
+            sigmoid: relu.use_sigmoid,
+            rounding,
+            noise: Noise::new(relu.qnoise_factor, relu.use_ste),
+            most: upper,
+        }
+    }
+
+    #[inline(always)]
+    fn quantized(&self, x: f32, [draw, negative]: [f32; 2]) -> f32 {
+        let slope = self.leaky.slope;
+        let top = 1.0 - self.codes_inverse;
+        let steps = if self.sigmoid {
+            hard_sigmoid(x * self.unit_inverse) * self.codes
+        } else {
+            x * self.codes * self.unit_inverse
+        };
+        let spread = |share: f32| if self.sigmoid { 2.0 * share - 1.0 } else { share };
+        let positive = spread(self.rounding.round(steps, draw) * self.codes_inverse);
+        let mut quantized = self.unit * clip(positive, 0.0, top);
+        if slope > 0.0 {
+            let share = self.rounding.round(steps * slope, negative) * (self.codes_inverse / slope);
+            quantized += (self.unit * slope) * clip(spread(share), -1.0, 0.0);
+        }
+        if quantized > self.most { self.most } else { quantized }
+    }
+}
+
+impl Element for Relu {
+    type At = ();
+
+    #[inline(always)]
+    fn value(&self, (): (), x: f32, draws: [f32; 2]) -> f32 {
+        self.noise.mix(self.leaky.value(x), self.quantized(x, draws))
+    }
+
+    #[inline(always)]
+    fn slope(&self, (): (), x: f32) -> f32 {
+        self.noise.slope() * self.leaky.slope(x)
+    }
+}
+
+/// Codes of the whole width at their nearest, without the float values they stand for.
+struct Fast {
+    codes: f32,
+    codes_inverse: f32,
+    unit: f32,
+}
+
+impl Element for Fast {
+    type At = ();
+
+    #[inline(always)]
+    fn value(&self, (): (), x: f32, _: [f32; 2]) -> f32 {
+        let share = round_even(x * self.codes) * self.codes_inverse;
+        self.unit * clip(share, 0.0, 1.0 - self.codes_inverse)
+    }
+
+    fn slope(&self, (): (), _: f32) -> f32 {
+        0.0
+    }
+}
+
+/// Prepares a ReLU.
+pub(super) fn fit(relu: &QuantizedRelu, fitter: &mut Fitter<'_>) -> Result<Fitted, FitError> {
+    let all = (Groups::whole(), vec![()]);
+    if relu.enable_fast_inference {
+        let (bits, integer) = (relu.bits as f32, relu.integer as f32);
+        let fast = Fast {
+            codes: power_of_two(bits - integer),
+            codes_inverse: power_of_two(-bits),
+            unit: power_of_two(integer),
+        };
+        return Ok(Fitted::new(fast, all, Vec::new()));
+    }
+    if !relu.use_stochastic_rounding || !fitter.is_training() {
+        return Ok(Fitted::new(Relu::new(relu, Rounding::Nearest), all, Vec::new()));
+    }
+    let steps = match fitter.fitting.arithmetic {
+        // QKeras forgets to say that its codes are whole, and rounds to halves of them.
+        Arithmetic::Qkeras => 2.0,
+        Arithmetic::Corrected => 1.0,
+    };
+    let draws = fitter.draws(if relu.negative_slope > 0.0 { 2 } else { 1 });
+    Ok(Fitted::new(Relu::new(relu, Rounding::Drawn(steps)), all, draws))
+}
