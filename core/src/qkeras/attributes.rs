@@ -198,6 +198,7 @@ impl Quantizer {
             Self::ReluPo2(parameters) if parameters.negative_slope == 0.0 => {
                 power(parameters.exponents().min)
             }
+            // Known from one reference value alone (4 bits, slope 1/4, at most 4: -2).
             Self::ReluPo2(parameters) => -parameters.negative_slope * power(parameters.bits as i32 - 1),
             Self::Tanh(parameters) if !parameters.symmetric => -1.0,
             Self::Tanh(_) => -self.max(),

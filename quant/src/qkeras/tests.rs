@@ -52,7 +52,7 @@ fn qkeras() -> Fitting {
 
 #[test]
 fn channels_first_give_what_channels_last_give() {
-    let (channels, rest) = (5, 40_000);
+    let (channels, rest) = (5, 8_000);
     let first = normal(channels * rest, 1);
     let last: Vec<f32> =
         (0..rest).flat_map(|i| (0..channels).map(move |c| c * rest + i)).map(|i| first[i]).collect();
@@ -72,11 +72,11 @@ fn channels_first_give_what_channels_last_give() {
 
 #[test]
 fn results_do_not_depend_on_threads() {
-    let x = normal(300_000, 2);
+    let x = normal(60_000, 2);
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
 
     for text in AUTOMATIC.iter().chain(&["bernoulli(alpha='auto')", "quantized_po2(4)"]) {
-        let run = || quantized(text, &x, &[1000, 300], TRAINING);
+        let run = || quantized(text, &x, &[200, 300], TRAINING);
         assert_eq!(pool(1).install(run), pool(3).install(run), "{text}");
     }
 }
