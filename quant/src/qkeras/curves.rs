@@ -1,5 +1,7 @@
 //! Curves in fixed point: `quantized_tanh`, `quantized_sigmoid`, `quantized_ulaw` and `quantized_hswish`.
 
+use std::marker::PhantomData;
+
 use bitloop_core::qkeras::{QuantizedHswish, QuantizedSigmoid, QuantizedTanh, QuantizedUlaw};
 
 use super::element::{Element, Pass};
@@ -9,109 +11,126 @@ use super::math::{clip, hard_sigmoid, power_of_two, round_drawn, round_even, sig
 use super::{FitError, Values, bits};
 
 /// A bounded curve with its derivative.
-#[derive(Clone, Copy, Debug)]
-enum Curve {
-    Tanh,
-    /// `2 hard_sigmoid(x) - 1`.
-    HardTanh,
-    Sigmoid,
-    HardSigmoid,
+trait Curve: Send + Sync + 'static {
+    fn value(x: f32) -> f32;
+    fn slope(x: f32) -> f32;
 }
+
+struct Tanh;
+/// `2 hard_sigmoid(x) - 1`.
+struct HardTanh;
+struct Sigmoid;
+struct HardSigmoid;
 
 /// Where a hard sigmoid grows, its ends included.
 #[inline(always)]
 fn grows(x: f32) -> f32 {
     let line = 0.5 * x + 0.5;
-    f32::from(u8::from((0.0..=1.0).contains(&line)))
+    f32::from(u8::from(line >= 0.0)) * f32::from(u8::from(line <= 1.0))
 }
 
-impl Curve {
+impl Curve for Tanh {
+    fn value(x: f32) -> f32 {
+        libm::tanhf(x)
+    }
+
+    fn slope(x: f32) -> f32 {
+        let value = libm::tanhf(x);
+        1.0 - value * value
+    }
+}
+
+impl Curve for HardTanh {
     #[inline(always)]
-    fn value(self, x: f32) -> f32 {
-        match self {
-            Self::Tanh => libm::tanhf(x),
-            Self::HardTanh => 2.0 * hard_sigmoid(x) - 1.0,
-            Self::Sigmoid => sigmoid(x),
-            Self::HardSigmoid => hard_sigmoid(x),
-        }
+    fn value(x: f32) -> f32 {
+        2.0 * hard_sigmoid(x) - 1.0
     }
 
     #[inline(always)]
-    fn slope(self, x: f32) -> f32 {
-        match self {
-            Self::Tanh => 1.0 - libm::tanhf(x) * libm::tanhf(x),
-            Self::HardTanh => grows(x),
-            Self::Sigmoid => sigmoid(x) * (1.0 - sigmoid(x)),
-            Self::HardSigmoid => 0.5 * grows(x),
-        }
+    fn slope(x: f32) -> f32 {
+        grows(x)
+    }
+}
+
+impl Curve for Sigmoid {
+    fn value(x: f32) -> f32 {
+        sigmoid(x)
+    }
+
+    fn slope(x: f32) -> f32 {
+        let value = sigmoid(x);
+        value * (1.0 - value)
+    }
+}
+
+impl Curve for HardSigmoid {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        hard_sigmoid(x)
+    }
+
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        0.5 * grows(x)
     }
 }
 
 /// A curve's value rounded, then clipped, with the gradient of both.
-struct Rounded {
-    curve: Curve,
+struct Rounded<C> {
+    curve: PhantomData<C>,
     codes: f32,
+    codes_inverse: f32,
     low: f32,
     high: f32,
     drawn: bool,
 }
 
-impl Rounded {
-    #[inline(always)]
-    fn code(&self, x: f32, draw: f32) -> f32 {
-        let steps = self.curve.value(x) * self.codes;
-        let code = if self.drawn { round_drawn(steps, 1.0, draw) } else { round_even(steps) };
-        code / self.codes
+impl<C: Curve> Rounded<C> {
+    /// Codes between ends given in codes.
+    fn fitted(bits: u32, [low, high]: [f32; 2], drawn: bool, fitter: &mut Fitter<'_>) -> Fitted {
+        let (codes, codes_inverse) = (power_of_two(bits as f32), power_of_two(-(bits as f32)));
+        let drawn = drawn && fitter.is_training();
+        let (low, high) = (low * codes_inverse, high * codes_inverse);
+        let element = Self { curve: PhantomData, codes, codes_inverse, low, high, drawn };
+        let draws = fitter.draws(usize::from(drawn));
+        Fitted::new(element, (Groups::whole(), vec![()]), draws)
     }
 }
 
-impl Element for Rounded {
+impl<C: Curve> Element for Rounded<C> {
     type At = ();
 
     #[inline(always)]
     fn value(&self, (): (), x: f32, [draw, _]: [f32; 2]) -> f32 {
-        clip(self.code(x, draw), self.low, self.high)
+        let steps = C::value(x) * self.codes;
+        let code = if self.drawn { round_drawn(steps, 1.0, draw) } else { round_even(steps) };
+        clip(code * self.codes_inverse, self.low, self.high)
     }
 
     #[inline(always)]
     fn slope(&self, (): (), x: f32) -> f32 {
-        let code = round_even(self.curve.value(x) * self.codes) / self.codes;
-        self.curve.slope(x) * f32::from(u8::from(code >= self.low && code <= self.high))
+        let rounded = round_even(C::value(x) * self.codes) * self.codes_inverse;
+        let above = f32::from(u8::from(rounded >= self.low));
+        C::slope(x) * above * f32::from(u8::from(rounded <= self.high))
     }
 }
 
 /// Prepares a hyperbolic tangent.
-pub(super) fn fit_tanh(tanh: &QuantizedTanh, fitter: &mut Fitter<'_>) -> Result<Fitted, FitError> {
-    let codes = power_of_two(tanh.bits as f32 - 1.0);
-    let element = Rounded {
-        curve: if tanh.use_real_tanh { Curve::Tanh } else { Curve::HardTanh },
-        codes,
-        low: f32::from(u8::from(tanh.symmetric)) / codes - 1.0,
-        high: 1.0 - 1.0 / codes,
-        drawn: tanh.use_stochastic_rounding && fitter.is_training(),
-    };
-    Ok(rounded(element, fitter))
+pub(super) fn fit_tanh(tanh: &QuantizedTanh, fitter: &mut Fitter<'_>) -> Fitted {
+    let bits = tanh.bits - 1;
+    let codes = power_of_two(bits as f32);
+    let ends = [f32::from(u8::from(tanh.symmetric)) - codes, codes - 1.0];
+    let fit = if tanh.use_real_tanh { Rounded::<Tanh>::fitted } else { Rounded::<HardTanh>::fitted };
+    fit(bits, ends, tanh.use_stochastic_rounding, fitter)
 }
 
 /// Prepares a sigmoid.
-pub(super) fn fit_sigmoid(
-    parameters: &QuantizedSigmoid,
-    fitter: &mut Fitter<'_>,
-) -> Result<Fitted, FitError> {
-    let codes = power_of_two(parameters.bits as f32);
-    let element = Rounded {
-        curve: if parameters.use_real_sigmoid { Curve::Sigmoid } else { Curve::HardSigmoid },
-        codes,
-        low: f32::from(u8::from(parameters.symmetric)) / codes,
-        high: 1.0 - 1.0 / codes,
-        drawn: parameters.use_stochastic_rounding && fitter.is_training(),
-    };
-    Ok(rounded(element, fitter))
-}
-
-fn rounded(element: Rounded, fitter: &mut Fitter<'_>) -> Fitted {
-    let draws = fitter.draws(usize::from(element.drawn));
-    Fitted::new(element, (Groups::whole(), vec![()]), draws)
+pub(super) fn fit_sigmoid(parameters: &QuantizedSigmoid, fitter: &mut Fitter<'_>) -> Fitted {
+    let bits = parameters.bits;
+    let ends = [f32::from(u8::from(parameters.symmetric)), power_of_two(bits as f32) - 1.0];
+    let real = parameters.use_real_sigmoid;
+    let fit = if real { Rounded::<Sigmoid>::fitted } else { Rounded::<HardSigmoid>::fitted };
+    fit(bits, ends, parameters.use_stochastic_rounding, fitter)
 }
 
 /// Companding by a logarithm.

@@ -120,8 +120,8 @@ pub fn fit(
         Quantizer::StochasticTernary(parameters) => drawn::fit_ternary(parameters, fitter),
         Quantizer::StochasticBinary(parameters) => drawn::fit_binary(parameters, fitter),
         Quantizer::Bernoulli(parameters) => drawn::fit_bernoulli(parameters, fitter),
-        Quantizer::Tanh(parameters) => curves::fit_tanh(parameters, fitter),
-        Quantizer::Sigmoid(parameters) => curves::fit_sigmoid(parameters, fitter),
+        Quantizer::Tanh(parameters) => Ok(curves::fit_tanh(parameters, fitter)),
+        Quantizer::Sigmoid(parameters) => Ok(curves::fit_sigmoid(parameters, fitter)),
         Quantizer::Linear(parameters) => linear::fit(parameters, fitter),
         Quantizer::Ulaw(parameters) => Ok(curves::fit_ulaw(parameters)),
         Quantizer::Hswish(parameters) => curves::fit_hswish(parameters, fitter),
@@ -136,9 +136,12 @@ impl Fitter<'_> {
 
     /// Draws so many tensors.
     pub(super) fn draws(&mut self, tensors: usize) -> Vec<Vec<f32>> {
-        let mut draws = vec![vec![0.0; self.values.data.len()]; tensors];
-        draws.iter_mut().for_each(|draws| self.uniform.fill(draws));
-        draws
+        let drawn = (0..tensors).map(|_| {
+            let mut draws = vec![0.0; self.values.data.len()];
+            self.uniform.fill(&mut draws);
+            draws
+        });
+        drawn.collect()
     }
 
     /// The same for other values.

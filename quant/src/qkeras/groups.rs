@@ -107,11 +107,10 @@ impl Groups {
     /// Sums functions of the values by group, with two sums each, in f64 and in an order that depends on the shape
     /// alone.
     pub(super) fn sums(&self, x: &[f32], of: impl Fn(f32, Place) -> [f32; 2] + Sync) -> Vec<[f64; 2]> {
-        let add = |totals: &mut [[f64; 2]], x, place: Place| {
+        let add = |totals: &mut [f64; 2], x, place| {
             let [first, second]: [f32; 2] = of(x, place);
-            let group = place.group;
-            totals[group][0] += f64::from(first);
-            totals[group][1] += f64::from(second);
+            totals[0] += f64::from(first);
+            totals[1] += f64::from(second);
         };
         let join = |totals: &mut [f64; 2], part: &[f64; 2]| {
             totals[0] += part[0];
@@ -123,7 +122,7 @@ impl Groups {
     /// The largest of a function of the values by group, at least `least`.
     pub(super) fn largest(&self, x: &[f32], least: f32, of: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
         let larger = |total: &mut f32, value: f32| *total = if value > *total { value } else { *total };
-        let add = |totals: &mut [f32], x, place: Place| larger(&mut totals[place.group], of(x));
+        let add = |total: &mut f32, x, _| larger(total, of(x));
         self.folded(x, least, (add, |total: &mut f32, part: &f32| larger(total, *part)))
     }
 
@@ -131,7 +130,7 @@ impl Groups {
         &self,
         x: &[f32],
         start: T,
-        (add, join): (impl Fn(&mut [T], f32, Place) + Sync, impl Fn(&mut T, &T)),
+        (add, join): (impl Fn(&mut T, f32, Place) + Sync, impl Fn(&mut T, &T)),
     ) -> Vec<T> {
         let period = (self.inner * self.count).max(1);
         // Whole periods, so that every block begins with the first group.
@@ -140,9 +139,9 @@ impl Groups {
             let mut totals = vec![start; self.count];
             let mut index = index * block;
             for period in x.chunks(period) {
-                for (group, run) in period.chunks(self.inner).enumerate() {
+                for ((group, total), run) in totals.iter_mut().enumerate().zip(period.chunks(self.inner)) {
                     for x in run {
-                        add(&mut totals, *x, Place { index, group });
+                        add(total, *x, Place { index, group });
                         index += 1;
                     }
                 }

@@ -47,20 +47,20 @@ impl Rounding {
     }
 }
 
-struct Relu {
+/// Which of the branches there are is known to the compiler, so that the plain ones become vectors.
+struct Relu<const SIGMOID: bool, const SLOPED: bool> {
     leaky: Leaky,
     codes: f32,
     codes_inverse: f32,
     unit: f32,
     unit_inverse: f32,
-    sigmoid: bool,
     rounding: Rounding,
     noise: Noise,
     /// What quantized values are cut off at.
     most: f32,
 }
 
-impl Relu {
+impl<const SIGMOID: bool, const SLOPED: bool> Relu<SIGMOID, SLOPED> {
     fn new(relu: &QuantizedRelu, rounding: Rounding) -> Self {
         let (bits, integer) = (relu.unsigned_bits() as f32, relu.integer as f32);
         let unit = power_of_two(integer);
@@ -73,26 +73,34 @@ impl Relu {
             codes_inverse: power_of_two(-bits),
             unit,
             unit_inverse: power_of_two(-integer),
-            sigmoid: relu.use_sigmoid,
             rounding,
             noise: Noise::new(relu.qnoise_factor, relu.use_ste),
             most: upper,
         }
     }
 
+    fn fitted(self, fitter: &mut Fitter<'_>) -> Fitted {
+        let tensors = match self.rounding {
+            Rounding::Nearest => 0,
+            Rounding::Drawn(_) => 1 + usize::from(SLOPED),
+        };
+        let draws = fitter.draws(tensors);
+        Fitted::new(self, (Groups::whole(), vec![()]), draws)
+    }
+
     #[inline(always)]
     fn quantized(&self, x: f32, [draw, negative]: [f32; 2]) -> f32 {
         let slope = self.leaky.slope;
         let top = 1.0 - self.codes_inverse;
-        let steps = if self.sigmoid {
+        let steps = if SIGMOID {
             hard_sigmoid(x * self.unit_inverse) * self.codes
         } else {
             x * self.codes * self.unit_inverse
         };
-        let spread = |share: f32| if self.sigmoid { 2.0 * share - 1.0 } else { share };
+        let spread = |share: f32| if SIGMOID { 2.0 * share - 1.0 } else { share };
         let positive = spread(self.rounding.round(steps, draw) * self.codes_inverse);
         let mut quantized = self.unit * clip(positive, 0.0, top);
-        if slope > 0.0 {
+        if SLOPED {
             let share = self.rounding.round(steps * slope, negative) * (self.codes_inverse / slope);
             quantized += (self.unit * slope) * clip(spread(share), -1.0, 0.0);
         }
@@ -100,7 +108,7 @@ impl Relu {
     }
 }
 
-impl Element for Relu {
+impl<const SIGMOID: bool, const SLOPED: bool> Element for Relu<SIGMOID, SLOPED> {
     type At = ();
 
     #[inline(always)]
@@ -137,7 +145,6 @@ impl Element for Fast {
 
 /// Prepares a ReLU.
 pub(super) fn fit(relu: &QuantizedRelu, fitter: &mut Fitter<'_>) -> Result<Fitted, FitError> {
-    let all = (Groups::whole(), vec![()]);
     if relu.enable_fast_inference {
         let (bits, integer) = (relu.bits as f32, relu.integer as f32);
         let fast = Fast {
@@ -145,16 +152,18 @@ pub(super) fn fit(relu: &QuantizedRelu, fitter: &mut Fitter<'_>) -> Result<Fitte
             codes_inverse: power_of_two(-bits),
             unit: power_of_two(integer),
         };
-        return Ok(Fitted::new(fast, all, Vec::new()));
+        return Ok(Fitted::new(fast, (Groups::whole(), vec![()]), Vec::new()));
     }
-    if !relu.use_stochastic_rounding || !fitter.is_training() {
-        return Ok(Fitted::new(Relu::new(relu, Rounding::Nearest), all, Vec::new()));
-    }
-    let steps = match fitter.fitting.arithmetic {
+    let rounding = match (relu.use_stochastic_rounding && fitter.is_training(), fitter.fitting.arithmetic) {
+        (false, _) => Rounding::Nearest,
         // QKeras forgets to say that its codes are whole, and rounds to halves of them.
-        Arithmetic::Qkeras => 2.0,
-        Arithmetic::Corrected => 1.0,
+        (true, Arithmetic::Qkeras) => Rounding::Drawn(2.0),
+        (true, Arithmetic::Corrected) => Rounding::Drawn(1.0),
     };
-    let draws = fitter.draws(if relu.negative_slope > 0.0 { 2 } else { 1 });
-    Ok(Fitted::new(Relu::new(relu, Rounding::Drawn(steps)), all, draws))
+    Ok(match (relu.use_sigmoid, relu.negative_slope > 0.0) {
+        (false, false) => Relu::<false, false>::new(relu, rounding).fitted(fitter),
+        (false, true) => Relu::<false, true>::new(relu, rounding).fitted(fitter),
+        (true, false) => Relu::<true, false>::new(relu, rounding).fitted(fitter),
+        (true, true) => Relu::<true, true>::new(relu, rounding).fitted(fitter),
+    })
 }
