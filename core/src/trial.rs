@@ -11,6 +11,7 @@ use crate::evaluation::EvaluationMode;
 
 mod prepare;
 mod rule;
+mod train;
 
 pub use prepare::{
     BiasCorrection, Biases, Candidates, Guard, PrepareSpec, PreparedStep, StepState, Transform,
@@ -18,6 +19,7 @@ pub use prepare::{
 pub use rule::{
     ActivationRule, Calibration, Granularity, Percentile, Scheme, UnsupportedPercentile, WeightRule,
 };
+pub use train::{ImagesOf, NodeQuantizers, RateSchedule, Recipe, Start, Trained, Training};
 
 /// Version of the canonical form of a trial; a change makes every trial a new one.
 pub const KEY_SCHEMA: u64 = 3;

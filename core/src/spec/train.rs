@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::Dataset;
 
 /// How the blocks of a [`ConvBlock`] network convolve.
@@ -66,7 +68,8 @@ pub enum Architecture {
 }
 
 /// How weights change.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Optimizer {
     /// Stochastic gradient descent with Nesterov momentum.
     Sgd {
@@ -87,7 +90,7 @@ pub enum Optimizer {
 }
 
 /// Random changes to training images.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Augmentation {
     /// Largest shift in pixels, in both axes.
     pub shift: usize,
