@@ -174,7 +174,7 @@ pub(crate) fn facts(trials: u32) -> Vec<Fact> {
         Fact::StepProposed {
             experiment: experiment.clone(),
             stage: 1,
-            batch: Batch { context: Some(context), trials: specs.clone() },
+            batch: Batch { context: Some(context), trials: specs.clone(), ..Batch::default() },
         },
     ];
     facts.extend(specs.iter().map(|spec| {

@@ -3,6 +3,7 @@
 //! Start at [`spec`] (what the user writes), [`plan`] (what is to be measured), [`trial`] (one measurement) and
 //! [`state`] (what has happened so far, and what is owed).
 
+pub mod autoqkeras;
 pub mod bits;
 pub mod canonical;
 pub mod digest;

@@ -125,7 +125,7 @@ pub struct Company {
 }
 
 /// A unit of work, completely described.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialSpec {
     /// Makes a model ready.
@@ -139,13 +139,15 @@ pub enum TrialSpec {
         /// Which of the context's images, counted from its first one.
         part: ImageRange,
     },
+    /// Trains a network with quantizers.
+    Train(Box<Training>),
 }
 
 impl TrialSpec {
-    /// With what it is measured together; none for a preparation, which goes alone.
+    /// With what it is measured together; none for preparations and trainings, which go alone.
     pub fn company(&self) -> Option<Company> {
         match self {
-            Self::Prepare(_) => None,
+            Self::Prepare(_) | Self::Train(_) => None,
             Self::Evaluate { context, part, .. } => Some(Company { context: *context, part: *part }),
         }
     }
@@ -169,6 +171,9 @@ impl TrialSpec {
                     encoder.number(u64::from(point.0));
                     write_choice(encoder, *choice);
                 });
+            }
+            Self::Train(training) => {
+                encoder.number(2).text(&training.to_document());
             }
         }
         TrialKey(Digest::of(&encoder.finish()))
@@ -253,6 +258,8 @@ pub enum TrialResult {
     },
     /// The sums.
     Evaluated(Evaluation),
+    /// A network was trained.
+    Trained(Trained),
     /// The trial cannot be done, wherever it is tried; this is data, not an error.
     Failed {
         /// Why, for people.

@@ -3,6 +3,7 @@
 use bitloop_core::plan::{Plan, SearchPlan, StagePlan, SubsetDesign};
 use bitloop_core::spec::Mistake;
 
+use crate::autoqkeras::BlockSearch;
 use crate::cost::{CostError, Subject, cost};
 use crate::form::Form;
 use crate::limits::Limits;
@@ -16,10 +17,16 @@ const NODES_MAX: u64 = 1_000_000;
 /// Finds predictors and costs that nobody knows, limits that no config keeps, and designs that the evaluation excludes.
 pub fn check(plan: &Plan) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    // The plan begins with preparing, which the file does not name.
-    for (index, stage) in plan.stages.iter().skip(1).enumerate() {
+    // The file does not name preparing.
+    let named = plan.stages.iter().filter(|stage| !matches!(stage, StagePlan::Prepare));
+    for (index, stage) in named.enumerate() {
         let path = format!("stages[{index}].{}", stage.as_str());
         match stage {
+            StagePlan::AutoQKeras(search) => {
+                if let Err(error) = BlockSearch::new(search, &plan.graph) {
+                    mistakes.push(Mistake { path, problem: error.to_string(), hint: String::new() });
+                }
+            }
             StagePlan::Search(search) => mistakes.extend(search_mistakes(plan, search, &path)),
             StagePlan::Sensitivity { subsets: Some(subsets), .. }
                 if subsets.design == SubsetDesign::Uncertain && plan.evaluation.adaptive().is_some() =>

@@ -76,6 +76,7 @@ pub fn searcher(plan: &Plan, stage: &StagePlan) -> Box<dyn Searcher> {
             Box::new(stages::Search::new(plan, search))
         }
         StagePlan::Search(search) => Box::new(stages::Sets::new(plan, search)),
+        StagePlan::AutoQKeras(search) => Box::new(stages::AutoQKeras::new(plan, search)),
         StagePlan::Verify { top, uniform } => Box::new(stages::Verify::new(plan, *top, *uniform)),
     }
 }
@@ -99,6 +100,8 @@ pub fn forecast(plan: &Plan) -> Vec<Forecast> {
             StagePlan::Prepare => (plan.evaluation, 0),
             StagePlan::Sensitivity { .. } => (plan.evaluation, plan.data.selection.images),
             StagePlan::Search(_) => (plan.evaluation.references(), plan.data.selection.images),
+            // Trainings see their images many times; a forecast of them counts what they are judged by.
+            StagePlan::AutoQKeras(_) => (EvaluationMode::default(), plan.data.selection.images),
             StagePlan::Verify { .. } => (plan.evaluation.references(), plan.data.report.images),
         };
         let parts = match mode {

@@ -34,7 +34,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
         model: Digest::of(b"model"),
         points: graph.points().unwrap(),
         graph,
-        data: DataParts { calibration: part, selection: part, report: part },
+        data: DataParts { calibration: part, selection: part, report: part, training: None },
         transforms: Vec::new(),
         guard: Guard { data: part.digest, images: ImageRange { start: 0, len: 10 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 3, 4]), bits(&[4, 6]), Bits::new(8).unwrap()),
@@ -139,7 +139,7 @@ fn a_sweep_lowers_every_point_to_every_width_once_and_finishes() {
         .iter()
         .map(|trial| match trial {
             TrialSpec::Evaluate { config, .. } => config.changes().len(),
-            TrialSpec::Prepare(_) => panic!("only the first trial prepares"),
+            TrialSpec::Prepare(_) | TrialSpec::Train(_) => panic!("only the first trial prepares"),
         })
         .collect();
     assert_eq!(changes[..2], [7, 0]);

@@ -5,8 +5,9 @@ mod qkeras_file;
 
 use std::collections::BTreeMap;
 
+use bitloop_core::autoqkeras::TunerSettings;
 use bitloop_search::autoqkeras::Compat;
-use bitloop_search::autoqkeras::tuners::{Proposal, TunerSettings, first_uniform};
+use bitloop_search::autoqkeras::tuners::{Proposal, first_uniform, tuner};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -75,7 +76,7 @@ fn golden_sequences_of_random_search_are_reproduced() {
         let sizes = space.iter().map(|hyperparameter| hyperparameter.all().len() as u8).collect();
         let max_trials = sequence.trials.len() as u32;
         let settings = TunerSettings::Random { max_trials };
-        let tuner = settings.tuner(sizes, sequence.seed, Compat::Qkeras).expect("the settings are good");
+        let tuner = tuner(&settings, sizes, sequence.seed, Compat::Qkeras).expect("the settings are good");
 
         let Proposal::Trials(asks) = tuner.propose(&[], sequence.trials.len()) else {
             panic!("there are trials to propose");

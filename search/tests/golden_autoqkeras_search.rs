@@ -6,7 +6,7 @@ mod qkeras_file;
 use std::collections::BTreeMap;
 
 use bitloop_search::autoqkeras::{
-    Compat, Limit, QuantizationConfig, SearchSpace, Settings, SpaceWarning, TuneFilters, Value,
+    Compat, Limit, QuantizationConfig, SearchSpace, Settings, SpaceWarning, TuneFilters, Value, padded,
 };
 use bitloop_search::network::Network;
 use serde::Deserialize;
@@ -120,7 +120,7 @@ fn assert_layer(layer: &Json, told: &Json, context: &str) {
 #[test]
 fn golden_search_spaces_are_reproduced() {
     for known in cases(Compat::Qkeras) {
-        assert_eq!(known.case.limit.padded(), known.case.limit_after_defaults, "case {}", known.number);
+        assert_eq!(padded(&known.case.limit), known.case.limit_after_defaults, "case {}", known.number);
         let space = known.space();
 
         let names: Vec<&str> = space.hyperparameters.iter().map(|own| own.name.as_str()).collect();

@@ -9,7 +9,7 @@ use bitloop_search::autoqkeras::{
     Compat, LayerCosts, Limit, QuantizationConfig, SearchSpace, Settings, TuneFilters, Value,
 };
 use bitloop_search::energy::ValueCounts;
-use bitloop_search::goal::Goal;
+use bitloop_search::goal::{self, Goal};
 use bitloop_search::network::Network;
 use serde::Deserialize;
 
@@ -95,11 +95,12 @@ fn golden_sizes_of_trials_are_reproduced() {
             ..Settings::default()
         };
         let space = SearchSpace::of(&network, &settings).expect("QKeras searched it");
-        let reference = case.goal.reference(&network, true).expect("QKeras sized it");
+        let reference = goal::reference(&case.goal, &network, true).expect("QKeras sized it");
         for (at, trial) in case.trials.iter().enumerate() {
             let levels = space.levels(|name| trial.hyperparameters.get(name)).expect("values are known");
             let built = space.network(&levels).expect("QKeras built it");
-            let size = case.goal.trial(&built, &ValueCounts::default(), true).expect("QKeras sized it");
+            let size =
+                goal::trial(&case.goal, &built, &ValueCounts::default(), true).expect("QKeras sized it");
 
             let compared = case.goal.factor().compare(&reference, &size);
 
@@ -116,7 +117,7 @@ fn golden_sizes_of_trials_are_reproduced() {
 fn golden_costs_of_layers_are_reproduced() {
     let Some(scheduler) = qkeras_file::golden::<Scheduler>("scheduler.json") else { return };
     for case in scheduler.cases {
-        let reference = case.goal.reference(&network(&case.model), true).expect("QKeras sized it");
+        let reference = goal::reference(&case.goal, &network(&case.model), true).expect("QKeras sized it");
 
         let costs = LayerCosts::of(&reference, case.goal.factor().stress);
 

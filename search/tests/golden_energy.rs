@@ -7,7 +7,7 @@ use bitloop_search::energy::{
     EnergyOptions, LayerTypes, Memory, NumberKind, NumberType, Operator, Process, Profile, Role,
     TypedNetwork, ValueCounts, View, types,
 };
-use bitloop_search::goal::SourceNumber;
+use bitloop_search::goal::{SourceNumber, source_number};
 use bitloop_search::network::Network;
 use qkeras::{array, file, word};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ fn network(layers: &Value) -> Network {
 
 fn number(text: &Value) -> NumberType {
     let number: Option<SourceNumber> = serde_json::from_value(text.clone()).expect("a number type");
-    number.map_or(NumberType::DEFAULT, |number| number.number(true).expect("QTools knows it"))
+    number.map_or(NumberType::DEFAULT, |number| source_number(&number, true).expect("QTools knows it"))
 }
 
 fn options(instance: &Instance<'_>) -> EnergyOptions {

@@ -4,7 +4,7 @@
 mod qkeras;
 
 use bitloop_search::energy::ValueCounts;
-use bitloop_search::goal::{BitsGoal, Comparison, ForgivingFactor, Goal, LayerBits, Size};
+use bitloop_search::goal::{self, BitsGoal, Comparison, ForgivingFactor, Goal, LayerBits, Size};
 use bitloop_search::network::{Kind, Network};
 use qkeras::{array, file, word};
 use serde_json::Value;
@@ -87,13 +87,16 @@ fn golden_forgiving_bits_of_layers_and_networks() {
         let network: Network = serde_json::from_value(model["layers"].clone()).expect("layers of Keras");
         let trial = quantized(&network, case);
         let goal: BitsGoal = serde_json::from_value(case["params"].clone()).expect("a goal's numbers");
-        let layers = |network: &Network| goal.layers(network, true).expect("quantizers that can be read");
+        let layers = |network: &Network| {
+            goal::bits_of_layers(&goal, network, true).expect("quantizers that can be read")
+        };
         assert_layers(&layers(&network), &case["reference_per_layer"], name);
         assert_layers(&layers(&trial), &case["trial_per_layer"], name);
 
         let goal = Goal::Bits(goal);
-        let reference = goal.reference(&network, true).expect("quantizers that can be read");
-        let trial = goal.trial(&trial, &ValueCounts::new(), true).expect("quantizers that can be read");
+        let reference = goal::reference(&goal, &network, true).expect("quantizers that can be read");
+        let trial =
+            goal::trial(&goal, &trial, &ValueCounts::new(), true).expect("quantizers that can be read");
         let comparison = goal.factor().compare(&reference, &trial);
 
         assert_comparison(&comparison, case);
@@ -123,7 +126,7 @@ fn golden_energy_goals_have_the_reference_of_the_scheduler() {
         let network: Network = serde_json::from_value(model["layers"].clone()).expect("layers of Keras");
         let goal: Goal = serde_json::from_value(case["goal"].clone()).expect("a goal");
 
-        let reference = goal.reference(&network, true).expect("a size");
+        let reference = goal::reference(&goal, &network, true).expect("a size");
 
         let stressed = reference.total * goal.factor().stress;
         let expected = number(&case["reference_size"]);

@@ -3,6 +3,7 @@
 //! The plan is all a coordinator needs to know; the experiment's id derives from its digest. Its JSON form is a
 //! versioned document: it is stored and sent as it is.
 
+mod autoqkeras;
 mod stage;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use crate::spec::{
 };
 use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 
+pub use self::autoqkeras::AutoQKerasPlan;
 pub use self::stage::{
     Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, StagePlan, SubsetDesign, Subsets,
 };
@@ -69,6 +71,9 @@ pub struct DataParts {
     pub selection: DataPart,
     /// Touched only by a final verification; workers never receive it before.
     pub report: DataPart,
+    /// What trainings learn from; none where nothing is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<DataPart>,
 }
 
 /// All there is to know about an experiment before it starts.
@@ -225,11 +230,14 @@ impl Plan {
 
     /// The artifacts that trials will need; the report images only if something is measured on them.
     pub fn artifacts(&self) -> Vec<Digest> {
-        let verifies = self.stages.iter().any(|stage| matches!(stage, StagePlan::Verify { .. }));
-        let report = verifies.then_some(self.data.report.digest);
-        [self.model, self.data.calibration.digest, self.data.selection.digest]
+        let has = |wanted: fn(&StagePlan) -> bool| self.stages.iter().any(wanted);
+        let verifies = has(|stage| matches!(stage, StagePlan::Verify { .. } | StagePlan::AutoQKeras(_)));
+        let prepares = has(|stage| matches!(stage, StagePlan::Prepare));
+        [self.model, self.data.selection.digest]
             .into_iter()
-            .chain(report)
+            .chain(prepares.then_some(self.data.calibration.digest))
+            .chain(verifies.then_some(self.data.report.digest))
+            .chain(self.data.training.map(|training| training.digest))
             .collect()
     }
 
@@ -237,7 +245,10 @@ impl Plan {
     pub fn searchable(&self) -> Vec<PointIndex> {
         let swept = self.stages.iter().find_map(|stage| match stage {
             StagePlan::Sensitivity { single, .. } => Some(single.clone()),
-            StagePlan::Prepare | StagePlan::Search(_) | StagePlan::Verify { .. } => None,
+            StagePlan::Prepare
+            | StagePlan::Search(_)
+            | StagePlan::AutoQKeras(_)
+            | StagePlan::Verify { .. } => None,
         });
         swept.unwrap_or_else(|| {
             let points = self.points.iter().enumerate().filter(|(_, point)| !point.fixed);

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::AutoQKerasPlan;
 use crate::bits::PointIndex;
 
 /// Which pairs of lowered points are measured.
@@ -205,6 +206,9 @@ pub enum StagePlan {
     },
     /// Finds the best bit configs: predicts, solves, measures, and corrects the prediction.
     Search(SearchPlan),
+    /// Finds quantizers and filter counts by training.
+    #[serde(rename = "autoqkeras")]
+    AutoQKeras(Box<AutoQKerasPlan>),
     /// Measures what the searches found on the report images.
     Verify {
         /// Configs of every search, best first.
@@ -226,6 +230,7 @@ impl StagePlan {
             Self::Prepare => "prepare",
             Self::Sensitivity { .. } => "sensitivity",
             Self::Search(_) => "search",
+            Self::AutoQKeras(_) => "autoqkeras",
             Self::Verify { .. } => "verify",
         }
     }

@@ -17,7 +17,12 @@ stages:
 
 fn inputs() -> Inputs {
     let part = |text: &str, images| DataPart { digest: Digest::of(text.as_bytes()), images };
-    let data = DataParts { calibration: part("c", 10), selection: part("s", 20), report: part("r", 5) };
+    let data = DataParts {
+        calibration: part("c", 10),
+        selection: part("s", 20),
+        report: part("r", 5),
+        training: None,
+    };
     Inputs { model: Digest::of(b"model"), graph: small(), data, placement: Placement::standard().clone() }
 }
 

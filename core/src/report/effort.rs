@@ -35,7 +35,7 @@ impl Effort {
         let mut work = Work::default();
         let mut trials: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for Outcome { result, provenance, work: own } in outcomes {
-            if let TrialResult::Evaluated(_) = result {
+            if let TrialResult::Evaluated(_) | TrialResult::Trained(_) = result {
                 work.add(*own);
                 *trials.entry((&provenance.kernels, &provenance.device)).or_default() += 1;
             }

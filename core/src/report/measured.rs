@@ -227,7 +227,9 @@ fn sums(trial: &Trial) -> Result<Option<&Evaluation>, String> {
         TrialState::Done(outcome) => match &outcome.result {
             TrialResult::Evaluated(sums) => Ok(Some(sums)),
             TrialResult::Failed { reason } => Err(reason.clone()),
-            TrialResult::Prepared { .. } => Err("no evaluation came back".to_owned()),
+            TrialResult::Prepared { .. } | TrialResult::Trained(_) => {
+                Err("no evaluation came back".to_owned())
+            }
         },
     }
 }

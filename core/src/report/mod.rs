@@ -120,7 +120,10 @@ impl Report {
         let layers = plan.layer_costs()?;
         let single = plan.stages.iter().find_map(|stage| match stage {
             StagePlan::Sensitivity { single, .. } => Some(single.as_slice()),
-            StagePlan::Prepare | StagePlan::Search(_) | StagePlan::Verify { .. } => None,
+            StagePlan::Prepare
+            | StagePlan::Search(_)
+            | StagePlan::AutoQKeras(_)
+            | StagePlan::Verify { .. } => None,
         });
         let sweep = Sweep::new(plan, single.unwrap_or_default());
         let prices = Prices::new(plan)?;

@@ -178,7 +178,10 @@ impl<'a> Configs<'a> {
         let verified = self.verify_stage().map(|progress| self.on_report(progress));
         let searches = self.stages().filter_map(|(index, stage, progress)| match stage {
             StagePlan::Search(plan) => Some(self.search(index, plan, progress, verified.as_ref())),
-            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Verify { .. } => None,
+            StagePlan::Prepare
+            | StagePlan::Sensitivity { .. }
+            | StagePlan::AutoQKeras(_)
+            | StagePlan::Verify { .. } => None,
         });
         searches.collect()
     }
@@ -222,7 +225,10 @@ impl<'a> Configs<'a> {
     pub(super) fn verified(&self) -> Option<Verified> {
         let (top, uniform) = self.plan().stages.iter().find_map(|stage| match stage {
             StagePlan::Verify { top, uniform } => Some((*top, *uniform)),
-            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Search(_) => None,
+            StagePlan::Prepare
+            | StagePlan::Sensitivity { .. }
+            | StagePlan::Search(_)
+            | StagePlan::AutoQKeras(_) => None,
         })?;
         let evaluations = self.on_report(self.verify_stage()?);
         let plan = self.plan();

@@ -31,7 +31,7 @@ fn engine() -> Engine {
         configs.into_iter().map(|config| TrialSpec::Evaluate { context: digest, config, part }).collect();
     let keys: Vec<_> = trials.iter().map(TrialSpec::key).collect();
     engine.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() }).unwrap();
-    let proposal = Proposal::Trials(Batch { context: Some(context), trials });
+    let proposal = Proposal::Trials(Batch { context: Some(context), trials, ..Batch::default() });
     engine.feed(Input::Advance { experiment: id, stage: 0, proposal }).unwrap();
     let reports = vec![
         report(keys[0], sums(92, 0, 1, 20.0, 0.0)),
@@ -92,7 +92,8 @@ fn adaptive_report() -> Report {
     trials.push(part(7, 0, 64, None));
     engine.feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() }).unwrap();
     let batch = trials.iter().map(|(spec, _)| spec.clone()).collect();
-    let proposal = Proposal::Trials(Batch { context: Some(context.clone()), trials: batch });
+    let proposal =
+        Proposal::Trials(Batch { context: Some(context.clone()), trials: batch, ..Batch::default() });
     engine.feed(Input::Advance { experiment: id, stage: 0, proposal }).unwrap();
     let measured = trials.into_iter().filter_map(|(spec, result)| Some(report(spec.key(), result?)));
     let reports = measured.collect();
@@ -157,7 +158,7 @@ fn a_measurement_of_all_images_goes_before_one_of_some() {
     let keys: Vec<TrialKey> = trials.iter().map(TrialSpec::key).collect();
     let experiment = plan.id();
     engine.feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() }).unwrap();
-    let proposal = Proposal::Trials(Batch { context: Some(context.clone()), trials });
+    let proposal = Proposal::Trials(Batch { context: Some(context.clone()), trials, ..Batch::default() });
     engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
     let mut result = |key: usize, sums: TrialResult| {
         let reports = vec![report(keys[key], sums)];

@@ -89,6 +89,24 @@ pub enum Optimizer {
     },
 }
 
+impl Optimizer {
+    /// The peak learning rate.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Sgd { learning_rate, .. } | Self::AdamW { learning_rate, .. } => *learning_rate,
+        }
+    }
+
+    /// The same with another peak learning rate.
+    pub fn with_learning_rate(&self, rate: f64) -> Self {
+        let mut changed = self.clone();
+        match &mut changed {
+            Self::Sgd { learning_rate, .. } | Self::AdamW { learning_rate, .. } => *learning_rate = rate,
+        }
+        changed
+    }
+}
+
 /// Random changes to training images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Augmentation {

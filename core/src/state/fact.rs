@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autoqkeras::Asked;
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
@@ -17,6 +18,9 @@ pub struct Batch {
     pub context: Option<EvaluateContext>,
     /// The trials, in canonical order.
     pub trials: Vec<TrialSpec>,
+    /// What each of them is for, where a search trains; empty elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
 }
 
 /// Something that happened and must not be forgotten. Facts are stored before anyone is told of them.

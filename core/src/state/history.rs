@@ -1,3 +1,4 @@
+use crate::autoqkeras::Asked;
 use crate::evaluation::EvaluationMode;
 use crate::plan::{Plan, StagePlan};
 use crate::report::Evaluations;
@@ -34,6 +35,11 @@ impl<'a> StageHistory<'a> {
         &self.progress(self.stage).trials
     }
 
+    /// What each of them is for, where the stage is a search that trains.
+    pub fn asked(&self) -> &'a [Asked] {
+        &self.progress(self.stage).asked
+    }
+
     /// How many of them are no longer open.
     pub fn settled(&self) -> u64 {
         self.progress(self.stage).settled
@@ -54,9 +60,10 @@ impl<'a> StageHistory<'a> {
         let plan = self.plan();
         let images = match plan.stages[stage as usize] {
             StagePlan::Verify { .. } => plan.data.report.images,
-            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Search(_) => {
-                plan.data.selection.images
-            }
+            StagePlan::Prepare
+            | StagePlan::Sensitivity { .. }
+            | StagePlan::Search(_)
+            | StagePlan::AutoQKeras(_) => plan.data.selection.images,
         };
         Evaluations::new(self.ledger, &self.progress(stage).trials, mode, images)
     }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 
+use crate::autoqkeras::Asked;
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
@@ -74,6 +75,8 @@ pub struct Trial {
 pub struct StageProgress {
     /// Trials in order of proposal.
     pub trials: Vec<TrialKey>,
+    /// What each of them is for, where a search trains; empty elsewhere.
+    pub asked: Vec<Asked>,
     /// How many of them are no longer open.
     pub settled: u64,
     /// Whether the searcher is done.
@@ -177,6 +180,7 @@ impl Ledger {
             self.contexts.insert(context.digest(), context.clone());
         }
         let index = self.by_id[experiment];
+        self.experiments[index].stages[stage as usize].asked.extend_from_slice(&batch.asked);
         for spec in &batch.trials {
             let key = spec.key();
             let sequence = self.trials.len() as u64;

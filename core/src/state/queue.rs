@@ -91,7 +91,7 @@ impl Queue {
 
 fn place(trial: &Trial) -> Place {
     match &trial.spec {
-        TrialSpec::Prepare(_) => (None, trial.sequence),
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) => (None, trial.sequence),
         TrialSpec::Evaluate { config, .. } => (Some(config.clone()), trial.sequence),
     }
 }

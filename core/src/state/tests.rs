@@ -26,7 +26,7 @@ pub(crate) fn plan(name: &str) -> Plan {
         model: Digest::of(b"model"),
         graph: small(),
         points: small().points().unwrap(),
-        data: DataParts { calibration: part("c", 10), selection, report: part("r", 50) },
+        data: DataParts { calibration: part("c", 10), selection, report: part("r", 50), training: None },
         transforms: Vec::new(),
         guard: Guard { data: selection.digest, images: whole, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
@@ -85,7 +85,7 @@ impl Engine {
     fn propose(&mut self, experiment: &ExperimentId, count: u32) -> Vec<TrialKey> {
         let (context, trials) = trials(count);
         let keys = trials.iter().map(TrialSpec::key).collect();
-        let batch = Batch { context: Some(context), trials };
+        let batch = Batch { context: Some(context), trials, ..Batch::default() };
         let proposal = Proposal::Trials(batch);
         self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
         keys

@@ -97,6 +97,17 @@ pub struct Recipe {
     pub seed: u64,
 }
 
+/// Epochs for each epoch that AutoQKeras's early stopping waits, and the most that it does.
+const EPOCHS_PER_PATIENCE: u32 = 5;
+const PATIENCE_MAX: u32 = 20;
+
+impl Recipe {
+    /// The patience that AutoQKeras gives so many epochs.
+    pub fn patience_for(epochs: u32) -> u32 {
+        (epochs / EPOCHS_PER_PATIENCE).min(PATIENCE_MAX)
+    }
+}
+
 /// A network that is trained with quantizers, or, with a recipe of no epochs, only looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -49,13 +49,6 @@ fn exceptions(settings: &Settings) -> Result<Option<Anywhere>, SpaceError> {
     }
 }
 
-impl Settings {
-    /// Whether the layer at an index is quantized.
-    pub(super) fn includes(&self, index: usize) -> bool {
-        self.layer_indexes.as_ref().is_none_or(|indexes| indexes.contains(&index))
-    }
-}
-
 struct Collector<'a> {
     network: &'a Network,
     settings: &'a Settings,

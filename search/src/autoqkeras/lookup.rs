@@ -2,9 +2,9 @@
 
 use bitloop_core::qkeras::{Grammar, Quantizer};
 
-use super::limit::{DEFAULT, filled};
+use super::limit::{default_bounds, filled, padded};
 use super::pattern::Pattern;
-use super::{Bound, Compat, Entry, Limit, Ordered, QuantizationConfig, SpaceError, SpaceWarning};
+use super::{Bound, Compat, DEFAULT, Entry, Limit, Ordered, QuantizationConfig, SpaceError, SpaceWarning};
 use crate::network::{Class, Kind, Layer, Network};
 
 /// What of a layer is chosen.
@@ -88,7 +88,7 @@ pub(super) struct Lookup {
 impl Lookup {
     /// Errors: patterns that are none.
     pub(super) fn new(limit: &Limit, network: &Network, compat: Compat) -> Result<Self, SpaceError> {
-        let limit = limit.padded();
+        let limit = padded(limit);
         let keys: Vec<String> = limit.entries.iter().map(|(key, _)| key.to_owned()).collect();
         let patterns = keys.into_iter().filter(|key| key != DEFAULT).map(|key| {
             let pattern = match compat {
@@ -98,7 +98,7 @@ impl Lookup {
             Ok((key, pattern))
         });
         let patterns = patterns.collect::<Result<_, SpaceError>>()?;
-        Ok(Self { default: limit.default_bounds(), limit, patterns, compat })
+        Ok(Self { default: default_bounds(&limit), limit, patterns, compat })
     }
 
     /// The limit with its short entries filled up.
@@ -196,17 +196,15 @@ fn within(candidates: &Ordered<u32>, most: u32) -> Vec<String> {
     candidates.iter().filter(|(_, bits)| **bits <= most).map(|(name, _)| name.to_owned()).collect()
 }
 
-impl QuantizationConfig {
-    /// Says whether every candidate is a quantizer.
-    ///
-    /// Errors: `NoQuantizer` for the first that is none.
-    pub(super) fn check(&self, grammar: Grammar) -> Result<(), SpaceError> {
-        for (section, candidates) in self.sections.iter() {
-            for (text, _) in candidates.iter() {
-                Quantizer::parse(text, grammar)
-                    .map_err(|error| SpaceError::NoQuantizer { section: section.to_owned(), error })?;
-            }
+/// Says whether every candidate is a quantizer.
+///
+/// Errors: `NoQuantizer` for the first that is none.
+pub(super) fn check(config: &QuantizationConfig, grammar: Grammar) -> Result<(), SpaceError> {
+    for (section, candidates) in config.sections.iter() {
+        for (text, _) in candidates.iter() {
+            Quantizer::parse(text, grammar)
+                .map_err(|error| SpaceError::NoQuantizer { section: section.to_owned(), error })?;
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -5,29 +5,31 @@
 //! blocks that are searched one after another, and [`tuners`] say which assignments are tried. Where QKeras does not do
 //! what it says, [`Compat`] decides. Nothing here trains or measures. Start reading at [`SearchSpace`].
 
+mod block_search;
 mod collect;
 mod error;
 mod learning_rate;
 mod limit;
 mod lookup;
-mod ordered;
 mod pattern;
 mod schedule;
-mod settings;
 mod space;
+mod training;
 mod trial_network;
 pub mod tuners;
 
+pub use bitloop_core::autoqkeras::{
+    BlockOrder, BlockSettings, Bound, Compat, DEFAULT, Entry, Limit, Ordered, QuantizationConfig, Settings,
+    TuneFilters,
+};
+pub use block_search::{BlockSearch, BlockSearchError};
 pub use error::{SpaceError, SpaceWarning};
 pub use learning_rate::LEARNING_RATE;
-pub use limit::{Bound, DEFAULT, Entry, Limit, QuantizationConfig};
-pub use ordered::Ordered;
+pub use limit::padded;
 pub use pattern::PatternError;
-pub use schedule::{
-    Block, BlockOrder, BlockSettings, LayerCosts, Schedule, ScheduleError, ScheduleWarning, schedule,
-};
-pub use settings::{Compat, Settings, TuneFilters};
+pub use schedule::{Block, LayerCosts, Schedule, ScheduleError, ScheduleWarning, schedule};
 pub use space::{FILTER_FACTORS, Hyperparameter, SearchSpace, Value};
+pub use training::Changes;
 pub use trial_network::TrialError;
 
 #[cfg(test)]

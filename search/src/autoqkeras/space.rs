@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::collect::{Collected, collect};
-use super::{Settings, SpaceError, SpaceWarning};
+use super::{Settings, SpaceError, SpaceWarning, lookup};
 use crate::network::Network;
 
 /// Factors of filter counts.
@@ -72,7 +72,7 @@ impl SearchSpace {
     /// The learning rate is not among it before [`SearchSpace::with_learning_rate`] says what its range is.
     /// Errors: every mistake in the settings, the first of them.
     pub fn of(network: &Network, settings: &Settings) -> Result<Self, SpaceError> {
-        settings.quantization_config.check(settings.compat.grammar())?;
+        lookup::check(&settings.quantization_config, settings.compat.grammar())?;
         let Collected { hyperparameters, parts, warnings } = collect(network, settings)?;
         let space = Self {
             hyperparameters,

@@ -1,15 +1,6 @@
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{NumberKind, NumberType};
-
-/// The technology that operations and memories are priced in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Process {
-    /// 45 nm, from Horowitz's survey, as QTools fits it.
-    #[default]
-    Horowitz,
-}
+use super::{NumberKind, NumberType, Process};
 
 /// What an operator is made of, as far as its price goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -46,14 +37,29 @@ const SRAM_PJ: [f64; 3] = [0.208_900_804, -0.026_884_785_8, 0.000_902_427_321];
 /// Bits that SRAM gives at a time.
 const SRAM_WORD_BITS: u64 = 64;
 
-impl Process {
+/// What operations and memories cost.
+pub(super) trait Prices {
     /// Returns the picojoules of one operation on `gate_bits` bits, with results of type `output`.
     ///
     /// Fixed point: `add(b) = 0.003125 b`, also for multiplexers, shifters, xor and and;
     /// `mul(b) = 0.002994791667 b^2 + 0.001041666667 b`. Floating point has one price of `add` and `mul` for 16 and one for
     /// 32 bits; the other circuits work on bits and cost what they cost in fixed point. `None` where `qkeras` is set and
     /// QTools has no such price: floating point other than `add` and `mul`.
-    pub(super) fn operation_pj(
+    fn operation_pj(self, circuit: Circuit, gate_bits: f64, output: &NumberType, qkeras: bool)
+    -> Option<f64>;
+
+    /// Picojoules of reading or writing `bits` from or to DRAM.
+    fn dram_pj(self, bits: u64) -> f64;
+
+    /// Returns the picojoules of reading or writing `bits` from or to an SRAM of `size_bits`.
+    ///
+    /// `ceil(bits / 64) * max(0, 0.000902427321 L^3 - 0.0268847858 L^2 + 0.208900804 L)` with `L = log2(size)`. The cubic
+    /// falls between some 2^5 and 2^15 bits: a larger memory can cost less.
+    fn sram_pj(self, bits: u64, size_bits: u64) -> f64;
+}
+
+impl Prices for Process {
+    fn operation_pj(
         self,
         circuit: Circuit,
         gate_bits: f64,
@@ -75,17 +81,12 @@ impl Process {
         }
     }
 
-    /// Picojoules of reading or writing `bits` from or to DRAM.
-    pub(super) fn dram_pj(self, bits: u64) -> f64 {
+    fn dram_pj(self, bits: u64) -> f64 {
         let Self::Horowitz = self;
         DRAM_PJ_PER_BIT * bits as f64
     }
 
-    /// Returns the picojoules of reading or writing `bits` from or to an SRAM of `size_bits`.
-    ///
-    /// `ceil(bits / 64) * max(0, 0.000902427321 L^3 - 0.0268847858 L^2 + 0.208900804 L)` with `L = log2(size)`. The cubic
-    /// falls between some 2^5 and 2^15 bits: a larger memory can cost less.
-    pub(super) fn sram_pj(self, bits: u64, size_bits: u64) -> f64 {
+    fn sram_pj(self, bits: u64, size_bits: u64) -> f64 {
         let Self::Horowitz = self;
         if bits == 0 || size_bits == 0 {
             return 0.0;

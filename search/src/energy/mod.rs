@@ -27,13 +27,14 @@ mod profile;
 mod traffic;
 mod typed;
 
-pub use constants::{Circuit, Process};
+pub use bitloop_core::autoqkeras::{Placement, Process};
+pub use constants::Circuit;
 pub use error::EnergyError;
 pub use layer::{LayerOperator, LayerTypes, Parameter, Role};
 pub use number::{NumberKind, NumberType};
 pub use operator::{Implementation, Operator};
 pub use profile::{LayerEnergy, Profile};
-pub use traffic::{Memory, Placement};
+pub use traffic::Memory;
 pub use typed::{EnergyOptions, TypedNetwork, ValueCounts, View, types};
 
 #[cfg(test)]

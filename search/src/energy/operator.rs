@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-use super::constants::{Circuit, Process};
+use super::Process;
+use super::constants::{Circuit, Prices};
 use super::number::Exponents;
 use super::{EnergyError, NumberKind, NumberType};
 

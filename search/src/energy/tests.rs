@@ -1,5 +1,6 @@
 use bitloop_core::graph::{Conv2d, Graph, Input, Linear, Op, Padding, Pool, Shape};
 
+use super::constants::Prices;
 use super::{
     EnergyError, EnergyOptions, LayerTypes, Memory, NumberType, Operator, Placement, Process, Profile, Role,
     TypedNetwork, ValueCounts, View, types,

@@ -1,18 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::Process;
-
-/// Where tensors of a kind are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Placement {
-    /// Off the chip.
-    Dram,
-    /// On the chip.
-    Sram,
-    /// In the circuit itself: nothing is read.
-    Fixed,
-}
+use super::constants::Prices;
+use super::{Placement, Process};
 
 /// Where a network's tensors are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,52 +1,10 @@
-use std::collections::BTreeMap;
-
 use bitloop_core::qkeras::{Activation, FloatActivation, Grammar, Quantizer};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{ForgivingFactor, GoalError, Size};
+use super::{BitsGoal, GoalError, Part, Size};
 use crate::network::{Kind, Layer, Network};
+use bitloop_core::autoqkeras::DEFAULT;
 
-/// A part of a layer that is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// Weights.
-    Parameters,
-    /// Values of the output for one image.
-    Activations,
-}
-
-/// The bits of a network's weights and activations.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BitsGoal {
-    /// What fewer bits are worth.
-    #[serde(flatten)]
-    pub factor: ForgivingFactor,
-    /// Width of the network's input.
-    pub input_bits: u64,
-    /// Width of what a softmax or sigmoid gives.
-    pub output_bits: u64,
-    /// Width of what has no quantizer.
-    pub ref_bits: u64,
-    /// What is counted of layers of a class, by its name; `default` is for all others. What has no entry is not counted.
-    pub config: BTreeMap<String, Vec<Part>>,
-}
-
-impl Default for BitsGoal {
-    fn default() -> Self {
-        Self {
-            factor: ForgivingFactor::default(),
-            input_bits: 8,
-            output_bits: 8,
-            ref_bits: 8,
-            config: BTreeMap::from([(DEFAULT.to_owned(), vec![Part::Parameters, Part::Activations])]),
-        }
-    }
-}
-
-/// The key of classes that have none of their own.
-const DEFAULT: &str = "default";
 /// What QKeras counts for the variance of a quantized batch normalization, whatever its quantizer.
 const VARIANCE_BITS: u64 = 6;
 /// The same for beta.
@@ -65,93 +23,95 @@ pub struct LayerBits {
     pub total: u64,
 }
 
-impl BitsGoal {
-    /// Returns the bits of each layer that is counted in part or whole; `qkeras` reads quantizers as leniently as QKeras.
-    ///
-    /// Weights: dense layers, convolutions and depthwise ones have `ref_bits` per value or, quantized, what the quantizer
-    /// says; batch normalization `ref_bits` for the variance and as much for a beta, quantized 6 and 5 whatever the
-    /// quantizers; gamma, mean and all other layers nothing.
-    /// Outputs: the network's input `input_bits` per value; dense layers, convolutions and activation layers `ref_bits` or
-    /// what the quantizer says, or nothing if linear; a softmax, of activation layers a sigmoid too, `output_bits`, but
-    /// not within a plain dense layer or convolution; all others nothing.
-    /// Source: specification of AutoQKeras's bits goal. Errors: `Quantizer`.
-    pub fn layers(&self, network: &Network, qkeras: bool) -> Result<Vec<LayerBits>, GoalError> {
-        let grammar = if qkeras { Grammar::Qkeras } else { Grammar::Strict };
-        let mut layers = Vec::with_capacity(network.layers.len());
-        for layer in &network.layers {
-            let counted = self.config.get(&layer.class.to_string()).or_else(|| self.config.get(DEFAULT));
-            let Some(counted) = counted.filter(|counted| !counted.is_empty()) else { continue };
-            let parameters = self.parameters(layer, grammar)?;
-            let activations = self.activation_width(layer, grammar)? * layer.output_elements() as u64;
-            let bits = |part: Part, bits: u64| if counted.contains(&part) { bits } else { 0 };
-            let total = bits(Part::Parameters, parameters) + bits(Part::Activations, activations);
-            layers.push(LayerBits { name: layer.name.clone(), parameters, activations, total });
-        }
-        Ok(layers)
+/// Returns the bits of each layer that is counted in part or whole; `qkeras` reads quantizers as leniently as QKeras.
+///
+/// Weights: dense layers, convolutions and depthwise ones have `ref_bits` per value or, quantized, what the quantizer
+/// says; batch normalization `ref_bits` for the variance and as much for a beta, quantized 6 and 5 whatever the
+/// quantizers; gamma, mean and all other layers nothing.
+/// Outputs: the network's input `input_bits` per value; dense layers, convolutions and activation layers `ref_bits` or
+/// what the quantizer says, or nothing if linear; a softmax, of activation layers a sigmoid too, `output_bits`, but
+/// not within a plain dense layer or convolution; all others nothing.
+/// Source: specification of AutoQKeras's bits goal. Errors: `Quantizer`.
+pub fn layers(goal: &BitsGoal, network: &Network, qkeras: bool) -> Result<Vec<LayerBits>, GoalError> {
+    let grammar = if qkeras { Grammar::Qkeras } else { Grammar::Strict };
+    let mut layers = Vec::with_capacity(network.layers.len());
+    for layer in &network.layers {
+        let counted = goal.config.get(&layer.class.to_string()).or_else(|| goal.config.get(DEFAULT));
+        let Some(counted) = counted.filter(|counted| !counted.is_empty()) else { continue };
+        let parameters = parameters(goal, layer, grammar)?;
+        let activations = activation_width(goal, layer, grammar)? * layer.output_elements() as u64;
+        let bits = |part: Part, bits: u64| if counted.contains(&part) { bits } else { 0 };
+        let total = bits(Part::Parameters, parameters) + bits(Part::Activations, activations);
+        layers.push(LayerBits { name: layer.name.clone(), parameters, activations, total });
     }
+    Ok(layers)
+}
 
-    pub(super) fn size(&self, network: &Network, qkeras: bool) -> Result<Size, GoalError> {
-        let layers = self.layers(network, qkeras)?;
-        let total: u64 = layers.iter().map(|layer| layer.total).sum();
-        let layers = layers.into_iter().map(|layer| (layer.total as f64, layer.name));
-        Ok(Size { total: total as f64, layers: layers.map(|(bits, name)| (name, bits)).collect() })
+pub(super) fn size(goal: &BitsGoal, network: &Network, qkeras: bool) -> Result<Size, GoalError> {
+    let layers = layers(goal, network, qkeras)?;
+    let total: u64 = layers.iter().map(|layer| layer.total).sum();
+    let layers = layers.into_iter().map(|layer| (layer.total as f64, layer.name));
+    Ok(Size { total: total as f64, layers: layers.map(|(bits, name)| (name, bits)).collect() })
+}
+
+fn parameters(goal: &BitsGoal, layer: &Layer, grammar: Grammar) -> Result<u64, GoalError> {
+    let channels = || layer.output_shape.last().map_or(0, |extent| *extent as u64);
+    match &layer.class.kind {
+        Kind::Dense | Kind::Conv1D | Kind::Conv2D | Kind::DepthwiseConv2D => {
+            let weights = layer.weights.iter().enumerate().map(|(index, weight)| {
+                Ok(weight_width(goal, (layer, index), grammar)? * weight.elements() as u64)
+            });
+            weights.sum()
+        }
+        Kind::BatchNormalization => {
+            let (variance, beta) = match layer.class.quantized {
+                true => (VARIANCE_BITS, BETA_BITS),
+                false => (goal.ref_bits, goal.ref_bits),
+            };
+            Ok(channels() * (variance + if layer.center { beta } else { 0 }))
+        }
+        _ => Ok(0),
     }
+}
 
-    fn parameters(&self, layer: &Layer, grammar: Grammar) -> Result<u64, GoalError> {
-        let channels = || layer.output_shape.last().map_or(0, |extent| *extent as u64);
-        match &layer.class.kind {
-            Kind::Dense | Kind::Conv1D | Kind::Conv2D | Kind::DepthwiseConv2D => {
-                let weights = layer.weights.iter().enumerate().map(|(index, weight)| {
-                    Ok(self.weight_width(layer, index, grammar)? * weight.elements() as u64)
-                });
-                weights.sum()
-            }
-            Kind::BatchNormalization => {
-                let (variance, beta) = match layer.class.quantized {
-                    true => (VARIANCE_BITS, BETA_BITS),
-                    false => (self.ref_bits, self.ref_bits),
-                };
-                Ok(channels() * (variance + if layer.center { beta } else { 0 }))
-            }
-            _ => Ok(0),
-        }
+fn weight_width(
+    goal: &BitsGoal,
+    (layer, index): (&Layer, usize),
+    grammar: Grammar,
+) -> Result<u64, GoalError> {
+    let Some(text) = layer.quantizer(index).filter(|_| layer.class.quantized) else {
+        return Ok(goal.ref_bits);
+    };
+    match Quantizer::parse(text, grammar) {
+        Ok(quantizer) => Ok(u64::from(quantizer.bits())),
+        Err(error) => Err(GoalError::Quantizer { layer: layer.name.clone(), error }),
     }
+}
 
-    fn weight_width(&self, layer: &Layer, index: usize, grammar: Grammar) -> Result<u64, GoalError> {
-        let Some(text) = layer.quantizer(index).filter(|_| layer.class.quantized) else {
-            return Ok(self.ref_bits);
-        };
-        match Quantizer::parse(text, grammar) {
-            Ok(quantizer) => Ok(u64::from(quantizer.bits())),
-            Err(error) => Err(GoalError::Quantizer { layer: layer.name.clone(), error }),
-        }
+fn activation_width(goal: &BitsGoal, layer: &Layer, grammar: Grammar) -> Result<u64, GoalError> {
+    let is_activation = match &layer.class.kind {
+        Kind::InputLayer => return Ok(goal.input_bits),
+        Kind::Activation => true,
+        Kind::Dense | Kind::Conv1D | Kind::Conv2D | Kind::DepthwiseConv2D => false,
+        _ => return Ok(0),
+    };
+    let Some(text) = layer.activation().filter(|text| *text != FloatActivation::Linear.name()) else {
+        return Ok(0);
+    };
+    let is_output = match FloatActivation::named(text) {
+        Some(FloatActivation::Softmax) => is_activation || layer.class.quantized,
+        Some(FloatActivation::Sigmoid) => is_activation,
+        _ => false,
+    };
+    if is_output {
+        return Ok(goal.output_bits);
     }
-
-    fn activation_width(&self, layer: &Layer, grammar: Grammar) -> Result<u64, GoalError> {
-        let is_activation = match &layer.class.kind {
-            Kind::InputLayer => return Ok(self.input_bits),
-            Kind::Activation => true,
-            Kind::Dense | Kind::Conv1D | Kind::Conv2D | Kind::DepthwiseConv2D => false,
-            _ => return Ok(0),
-        };
-        let Some(text) = layer.activation().filter(|text| *text != FloatActivation::Linear.name()) else {
-            return Ok(0);
-        };
-        let is_output = match FloatActivation::named(text) {
-            Some(FloatActivation::Softmax) => is_activation || layer.class.quantized,
-            Some(FloatActivation::Sigmoid) => is_activation,
-            _ => false,
-        };
-        if is_output {
-            return Ok(self.output_bits);
+    // A plain layer's activation may be one that no quantizer is named after.
+    match Activation::parse(text, grammar) {
+        Ok(activation) => {
+            Ok(activation.quantizer().map_or(goal.ref_bits, |quantizer| u64::from(quantizer.bits())))
         }
-        // A plain layer's activation may be one that no quantizer is named after.
-        match Activation::parse(text, grammar) {
-            Ok(activation) => {
-                Ok(activation.quantizer().map_or(self.ref_bits, |quantizer| u64::from(quantizer.bits())))
-            }
-            Err(_) if !layer.class.quantized => Ok(self.ref_bits),
-            Err(error) => Err(GoalError::Quantizer { layer: layer.name.clone(), error }),
-        }
+        Err(_) if !layer.class.quantized => Ok(goal.ref_bits),
+        Err(error) => Err(GoalError::Quantizer { layer: layer.name.clone(), error }),
     }
 }

@@ -1,4 +1,4 @@
-use super::{EnergyGoal, ForgivingFactor, Goal, GoalError, PlainNumber, Size};
+use super::{EnergyGoal, FactorError, ForgivingFactor, Goal, PlainNumber, Size};
 
 fn size(total: f64) -> Size {
     Size { total, layers: Vec::new() }
@@ -38,7 +38,7 @@ fn factors_that_make_no_sense_are_refused() {
 
     assert_eq!(sound.check(), Ok(()));
     for (factor, wrong) in refused {
-        assert!(matches!(factor.check(), Err(GoalError::Factor { name, .. }) if name == wrong));
+        assert!(matches!(factor.check(), Err(FactorError { name, .. }) if name == wrong));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A searcher per kind of stage.
 
+mod autoqkeras;
 mod prepare;
 mod search;
 mod sensitivity;
@@ -12,6 +13,7 @@ use bitloop_core::plan::StagePlan;
 use bitloop_core::state::StageHistory;
 use bitloop_core::trial::TrialResult;
 
+pub(crate) use autoqkeras::AutoQKeras;
 pub(crate) use prepare::Prepare;
 pub(crate) use search::Search;
 pub(crate) use sensitivity::Sensitivity;
@@ -28,6 +30,6 @@ fn prepared(history: &StageHistory<'_>) -> Option<Digest> {
     let key = history.earlier(prepare as u32).first()?;
     match &history.outcome(key)?.result {
         TrialResult::Prepared { artifact, .. } => Some(*artifact),
-        TrialResult::Evaluated(_) | TrialResult::Failed { .. } => None,
+        TrialResult::Evaluated(_) | TrialResult::Trained(_) | TrialResult::Failed { .. } => None,
     }
 }

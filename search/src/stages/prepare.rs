@@ -20,14 +20,14 @@ impl Searcher for Prepare {
 fn next(history: &StageHistory<'_>) -> Proposal {
     let Some(key) = history.proposed().first() else {
         let trial = TrialSpec::Prepare(Box::new(history.plan().prepare()));
-        return Proposal::Trials(Batch { context: None, trials: vec![trial] });
+        return Proposal::Trials(Batch { context: None, trials: vec![trial], ..Batch::default() });
     };
     match history.outcome(key).map(|outcome| &outcome.result) {
         Some(TrialResult::Prepared { .. }) => Proposal::Finished,
         Some(TrialResult::Failed { reason }) => {
             Proposal::Failed(format!("the model cannot be prepared: {reason}"))
         }
-        Some(TrialResult::Evaluated(_)) => {
+        Some(TrialResult::Evaluated(_) | TrialResult::Trained(_)) => {
             Proposal::Failed("preparing gave no artifact; its worker has another version".to_owned())
         }
         None if history.settled() > 0 => {

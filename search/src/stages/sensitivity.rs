@@ -45,7 +45,10 @@ impl Sensitivity {
     pub(crate) fn new(plan: &Plan, stage: &StagePlan) -> Self {
         let (single, pairs, subsets) = match stage {
             StagePlan::Sensitivity { single, pairs, subsets } => (single.as_slice(), *pairs, *subsets),
-            StagePlan::Prepare | StagePlan::Search(_) | StagePlan::Verify { .. } => (&[][..], None, None),
+            StagePlan::Prepare
+            | StagePlan::Search(_)
+            | StagePlan::AutoQKeras(_)
+            | StagePlan::Verify { .. } => (&[][..], None, None),
         };
         let sweep = Sweep::new(plan, single);
         let list = List { configs: Box::new(sweep.clone()), references: REFERENCES, before: 0 };
@@ -191,7 +194,11 @@ impl Searcher for Sensitivity {
                     Next::Trials(trials) => {
                         let is_first = history.proposed().is_empty();
                         let context = is_first.then_some(context);
-                        return Step::Propose(Proposal::Trials(Batch { context, trials }));
+                        return Step::Propose(Proposal::Trials(Batch {
+                            context,
+                            trials,
+                            ..Batch::default()
+                        }));
                     }
                     Next::Wait => return Step::Propose(Proposal::Wait),
                     Next::Done => {}

@@ -331,7 +331,11 @@ impl Searcher for Sets {
                         }
                     }
                     let trials = configs.iter().flat_map(|config| context.trials(config, mode.references()));
-                    Proposal::Trials(Batch { trials: trials.collect(), context: Some(context) })
+                    Proposal::Trials(Batch {
+                        trials: trials.collect(),
+                        context: Some(context),
+                        ..Batch::default()
+                    })
                 }
                 Next::Done(selection) => Proposal::Selected(Box::new(selection)),
             }

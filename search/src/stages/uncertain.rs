@@ -73,7 +73,7 @@ impl Uncertain {
             Ok(subsets) => {
                 let configs: Vec<_> = subsets.iter().map(|levels| searched.assigned(levels)).collect();
                 let trials = configs.iter().flat_map(|config| context.trials(config, mode)).collect();
-                Proposal::Trials(Batch { context: None, trials })
+                Proposal::Trials(Batch { context: None, trials, ..Batch::default() })
             }
             Err(error) => Proposal::Failed(error.to_string()),
         })))

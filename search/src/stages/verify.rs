@@ -56,6 +56,6 @@ impl Searcher for Verify {
         let context = history.plan().report_context(artifact);
         let mode = history.plan().evaluation.references();
         let trials = self.configs(history).iter().flat_map(|config| context.trials(config, mode)).collect();
-        Step::Propose(Proposal::Trials(Batch { context: Some(context), trials }))
+        Step::Propose(Proposal::Trials(Batch { context: Some(context), trials, ..Batch::default() }))
     }
 }

@@ -21,7 +21,7 @@ fn proposed_with(
         part: ImageRange { start: *start, len: 50 },
     };
     let trials = parts.iter().flat_map(|part| configs.iter().map(move |points| trial(part, points)));
-    let batch = Batch { context: Some(context.clone()), trials: trials.collect() };
+    let batch = Batch { context: Some(context.clone()), trials: trials.collect(), ..Batch::default() };
     engine.feed(Input::Advance { experiment, stage: 0, proposal: Proposal::Trials(batch) }).unwrap();
     context
 }
@@ -35,7 +35,7 @@ fn config(points: &[u32]) -> BitConfig {
 fn configs(shard: &Shard) -> Vec<BitConfig> {
     let configs = shard.trials.iter().map(|(_, spec)| match spec {
         TrialSpec::Evaluate { config, .. } => config.clone(),
-        TrialSpec::Prepare(_) => panic!("only evaluations were proposed"),
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) => panic!("only evaluations were proposed"),
     });
     configs.collect()
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Block, BlockSettings, LayerCosts, ScheduleError, ScheduleWarning};
-use crate::autoqkeras::limit::DEFAULT;
 use crate::autoqkeras::lookup::Lookup;
 use crate::autoqkeras::pattern::Pattern;
-use crate::autoqkeras::{Compat, Entry, Limit, Settings};
+use crate::autoqkeras::{Compat, DEFAULT, Entry, Limit, Settings};
 use crate::network::{Kind, Layer, Network};
 
 /// A network that is to be taken apart.

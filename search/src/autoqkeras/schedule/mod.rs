@@ -5,37 +5,12 @@ mod share;
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::lookup::Lookup;
-use super::{Compat, Limit, PatternError, Settings, SpaceError};
+use bitloop_core::autoqkeras::{BlockOrder, BlockSettings, Compat, Limit, Settings};
+
+use super::{PatternError, SpaceError};
 use crate::goal::Size;
 use crate::network::Network;
-
-/// How a network is taken apart.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BlockSettings {
-    /// A pattern of layer names for each block.
-    pub blocks: Vec<String>,
-    /// Which block is first.
-    #[serde(default)]
-    pub schedule_block: BlockOrder,
-    /// Trials of all blocks together; none given leaves it to each block's tuner.
-    #[serde(default)]
-    pub max_trials: Option<u32>,
-}
-
-/// Which block is first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockOrder {
-    /// In the order of the patterns.
-    #[default]
-    Sequential,
-    /// The costliest first; equal ones in the order of the patterns.
-    Cost,
-}
 
 /// What the layers of the network cost before quantizing, whatever the unit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -173,6 +148,24 @@ impl LayerCosts {
 }
 
 impl Schedule {
+    /// A schedule of one search over the whole network, without a pattern.
+    ///
+    /// Errors: `BadCost`; `Empty` where the limit says nothing of any layer.
+    pub(super) fn whole(
+        network: &Network,
+        settings: &Settings,
+        costs: &LayerCosts,
+    ) -> Result<Self, ScheduleError> {
+        costs.check()?;
+        let included = |at: &usize| settings.includes(*at);
+        let layer_indexes: Vec<usize> = (0..network.layers.len()).filter(included).collect();
+        let layers: Vec<String> = layer_indexes.iter().map(|at| network.layers[*at].name.clone()).collect();
+        let cost = layers.iter().filter_map(|layer| costs.of_layer.get(layer)).sum();
+        let limit = settings.limit.clone();
+        let block = Block { pattern: String::new(), layers, layer_indexes, cost, max_trials: None, limit };
+        Ok(Self { blocks: vec![block], warnings: Vec::new(), reference: costs.reference })
+    }
+
     /// Where a search that follows QKeras stops: at the first block that has nothing to choose.
     pub fn failure(&self) -> Option<ScheduleError> {
         let empty = self.blocks.iter().find(|block| block.limit.entries.is_empty());

@@ -2,7 +2,7 @@
 //!
 //! A [`Tuner`] sees how many levels each hyperparameter has and nothing of what they mean. It keeps nothing: every answer
 //! follows from its settings and the trials asked for so far, so that whoever stores those replays a search exactly.
-//! [`TunerSettings`] is the registry: a method is one file and a line there. Start reading at [`Tuner::propose`].
+//! [`tuner`] is the registry: a method is one file and a line there. Start reading at [`Tuner::propose`].
 
 mod asha;
 mod bayesian;
@@ -15,9 +15,11 @@ mod random;
 mod settings;
 mod trial;
 
+use bitloop_core::autoqkeras::{Ask, Epochs, Place};
+
 pub use mersenne::first_uniform;
-pub use settings::{SettingsError, TunerSettings};
-pub use trial::{Ask, Epochs, Outcome, Place, Trial, best};
+pub use settings::{SettingsError, tuner};
+pub use trial::{Outcome, Trial, best};
 
 /// What a tuner answers.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use bitloop_core::rng::rng;
 
+use bitloop_core::autoqkeras::TunerSettings;
+
 use super::*;
 use crate::autoqkeras::Compat;
 
@@ -74,7 +76,7 @@ fn search(tuner: &dyn Tuner, workers: Workers, score: impl Fn(&Ask) -> Outcome) 
 }
 
 fn made(settings: TunerSettings, sizes: &[u8], seed: u64) -> Box<dyn Tuner> {
-    settings.tuner(sizes.to_vec(), seed, Compat::Bitloop).unwrap()
+    tuner(&settings, sizes.to_vec(), seed, Compat::Bitloop).unwrap()
 }
 
 fn random(max_trials: u32) -> TunerSettings {
@@ -90,7 +92,7 @@ fn hyperband(max_epochs: u32) -> TunerSettings {
 }
 
 fn asha(max_trials: u32) -> TunerSettings {
-    TunerSettings::Asha { max_trials, min_epochs: 1, max_epochs: 9, factor: 3 }
+    TunerSettings::Asha { max_trials, min_epochs: 1, max_epochs: 9, factor: 3, in_flight: 4 }
 }
 
 fn best_score(trials: &[Trial]) -> f64 {
@@ -331,7 +333,7 @@ fn asha_gives_the_best_assignments_the_most_epochs() {
 #[test]
 fn settings_that_make_no_search_are_refused() {
     let refused = |settings: TunerSettings, sizes: &[u8]| {
-        settings.tuner(sizes.to_vec(), 0, Compat::Bitloop).map(|_| ()).unwrap_err().to_string()
+        tuner(&settings, sizes.to_vec(), 0, Compat::Bitloop).map(|_| ()).unwrap_err().to_string()
     };
 
     assert_eq!(refused(random(0), &SIZES), "`max_trials` is 0; give at least 1");

@@ -77,7 +77,7 @@ impl Searcher for Search {
         Step::Think(Box::new(move || match round.outlook() {
             Ok(Outlook::Measure(configs)) => {
                 let trials = configs.iter().flat_map(|config| context.trials(config, mode)).collect();
-                Proposal::Trials(Batch { context: Some(context), trials })
+                Proposal::Trials(Batch { context: Some(context), trials, ..Batch::default() })
             }
             Ok(Outlook::Over(selection)) => Proposal::Selected(Box::new(selection)),
             Err(reason) => Proposal::Failed(reason),

@@ -1,6 +1,22 @@
+//! How much of a score is given for a network's smaller size.
+
 use serde::{Deserialize, Serialize};
 
-use super::{GoalError, Size};
+/// A network's size, as a goal counts it: in bits, or in picojoules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Size {
+    /// The whole network's; whole picojoules for energy.
+    pub total: f64,
+    /// Each layer's, in order; layers that are not counted are left out.
+    pub layers: Vec<(String, f64)>,
+}
+
+impl Size {
+    /// The size of one layer, 0 if it is not counted.
+    pub fn of_layer(&self, name: &str) -> f64 {
+        self.layers.iter().find(|(layer, _)| layer == name).map_or(0.0, |(_, size)| *size)
+    }
+}
 
 /// How much of a score is given for a network's smaller size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +43,7 @@ impl Default for ForgivingFactor {
 }
 
 /// A trial's size beside the reference's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The reference's size, with stress.
     pub reference: f64,
@@ -42,9 +58,9 @@ pub struct Comparison {
 impl ForgivingFactor {
     /// Says whether the numbers make sense.
     ///
-    /// Errors: `Factor`: all must be finite, the rate above 0 and not 1, the stress above 0.
-    pub fn check(&self) -> Result<(), GoalError> {
-        let wrong = |name, value, rule| Err(GoalError::Factor { name, value, rule });
+    /// Errors: all must be finite, the rate above 0 and not 1, the stress above 0.
+    pub fn check(&self) -> Result<(), FactorError> {
+        let wrong = |name, value, rule| Err(FactorError { name, value, rule });
         for (name, value) in [("delta_p", self.delta_p), ("delta_n", self.delta_n)] {
             if !value.is_finite() {
                 return wrong(name, value, "give a number of percent");
@@ -87,4 +103,16 @@ impl Comparison {
     pub fn score(&self, metric: f64) -> f32 {
         (metric * (1.0 + self.delta)) as f32
     }
+}
+
+/// A number of the forgiving factor makes no sense.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("the goal's {name} of {value} makes no sense; {rule}")]
+pub struct FactorError {
+    /// Which number.
+    pub name: &'static str,
+    /// What it is.
+    pub value: f64,
+    /// What it has to be.
+    pub rule: &'static str,
 }

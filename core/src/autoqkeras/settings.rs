@@ -1,9 +1,9 @@
 //! How a search is set, as the tutorial's dictionary of arguments says it.
 
-use bitloop_core::qkeras::Grammar;
 use serde::{Deserialize, Serialize};
 
 use super::{Limit, QuantizationConfig};
+use crate::qkeras::Grammar;
 
 /// Whose behaviour is followed where QKeras does not do what it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub enum Compat {
 
 impl Compat {
     /// How quantizers' strings are read.
-    pub(crate) fn grammar(self) -> Grammar {
+    pub fn grammar(self) -> Grammar {
         match self {
             Self::Bitloop => Grammar::Strict,
             Self::Qkeras => Grammar::Qkeras,
@@ -67,7 +67,39 @@ pub struct Settings {
     pub compat: Compat,
 }
 
+impl Settings {
+    /// Whether the layer at an index is quantized.
+    pub fn includes(&self, index: usize) -> bool {
+        self.layer_indexes.as_ref().is_none_or(|indexes| indexes.contains(&index))
+    }
+}
+
 /// QKeras's own default.
 fn activation_bits() -> u32 {
     4
+}
+
+/// How a network is taken apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlockSettings {
+    /// A pattern of layer names for each block.
+    pub blocks: Vec<String>,
+    /// Which block is first.
+    #[serde(default)]
+    pub schedule_block: BlockOrder,
+    /// Trials of all blocks together; none given leaves it to each block's tuner.
+    #[serde(default)]
+    pub max_trials: Option<u32>,
+}
+
+/// Which block is first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockOrder {
+    /// In the order of the patterns.
+    #[default]
+    Sequential,
+    /// The costliest first; equal ones in the order of the patterns.
+    Cost,
 }

@@ -1,0 +1,346 @@
+//! The search that trains: block after block, each by its tuner; then a fine-tuning and a look at the report images.
+//!
+//! Everything follows from what was asked for and what came of it: a [`Search`] is asked with all of that each time, and
+//! keeps nothing.
+
+use std::sync::Arc;
+
+use bitloop_core::autoqkeras::{Ask, Asked, Comparison, Compat, Purpose, objective};
+use bitloop_core::digest::Digest;
+use bitloop_core::evaluation::PPM;
+use bitloop_core::plan::{AutoQKerasPlan, Plan};
+use bitloop_core::state::{Batch, Proposal, StageHistory};
+use bitloop_core::trial::{ImageRange, ImagesOf, Recipe, Start, Trained, Training, TrialResult, TrialSpec};
+
+use crate::autoqkeras::tuners::{self, Outcome};
+use crate::autoqkeras::{BlockSearch, Changes, SearchSpace};
+use crate::network::Network;
+use crate::{Searcher, Step};
+
+/// The most trials of a block under way at a time, whatever its tuner would ask for.
+const ROOM: usize = 256;
+
+/// A stage that such a search drives.
+pub(crate) struct AutoQKeras {
+    search: Result<Arc<Search>, String>,
+    /// What was settled when it was asked last.
+    seen: Option<(usize, u64)>,
+}
+
+struct Search {
+    plan: Plan,
+    blocks: BlockSearch,
+}
+
+/// A trial of the stage and what came of it.
+#[derive(Clone)]
+struct Known {
+    asked: Asked,
+    state: State,
+}
+
+#[derive(Clone)]
+enum State {
+    Open,
+    Trained(Trained),
+    Failed(String),
+}
+
+/// Where a search of blocks stands.
+struct Standing {
+    /// The network with what the blocks so far came to.
+    network: Network,
+    size: Comparison,
+    /// What its weights are.
+    model: Digest,
+    start: Start,
+    /// Layers whose search is over.
+    finished: Vec<String>,
+    accuracy: f64,
+}
+
+impl AutoQKeras {
+    pub(crate) fn new(plan: &Plan, stage: &AutoQKerasPlan) -> Self {
+        let blocks = BlockSearch::new(stage, &plan.graph).map_err(|error| error.to_string());
+        let search = blocks.map(|blocks| Arc::new(Search { plan: plan.clone(), blocks }));
+        Self { search, seen: None }
+    }
+}
+
+impl Searcher for AutoQKeras {
+    fn size(&self) -> u64 {
+        let Ok(search) = &self.search else { return 0 };
+        search.size()
+    }
+
+    fn propose(&mut self, history: &StageHistory<'_>) -> Step {
+        let search = match &self.search {
+            Ok(search) => Arc::clone(search),
+            Err(reason) => return Step::Propose(Proposal::Failed(reason.clone())),
+        };
+        let now = (history.asked().len(), history.settled());
+        if self.seen.replace(now) == Some(now) {
+            return Step::Propose(Proposal::Wait);
+        }
+        let trials = history.asked().iter().zip(history.proposed());
+        let known = trials.map(|(asked, key)| {
+            let state = match history.outcome(key).map(|outcome| &outcome.result) {
+                Some(TrialResult::Trained(trained)) => State::Trained(trained.clone()),
+                Some(TrialResult::Failed { reason }) => State::Failed(reason.clone()),
+                Some(TrialResult::Prepared { .. } | TrialResult::Evaluated(_)) => {
+                    State::Failed("it gave no training; its worker has another version".to_owned())
+                }
+                None if history.is_settled(key) => {
+                    State::Failed("every worker that trained it was lost".to_owned())
+                }
+                None => State::Open,
+            };
+            Known { asked: asked.clone(), state }
+        });
+        let known: Vec<Known> = known.collect();
+        Step::Think(Box::new(move || search.next(&known).unwrap_or_else(Proposal::Failed)))
+    }
+}
+
+impl Search {
+    /// The float looks, every block's trials, the fine-tuning, and the look at what was found.
+    fn size(&self) -> u64 {
+        let blocks = 0..self.blocks.schedule.blocks.len();
+        let most = blocks.map(|block| {
+            let space = self.blocks.space(block, &self.blocks.network).ok()?;
+            self.blocks.tuner(block, &space).ok().map(|tuner| tuner.most())
+        });
+        let trials = most.flatten().fold(0, u64::saturating_add);
+        trials.saturating_add(3 + u64::from(self.stage().fine_tuning.is_some()))
+    }
+
+    fn stage(&self) -> &AutoQKerasPlan {
+        &self.blocks.plan
+    }
+
+    /// What is next. Errors: why the stage cannot go on.
+    fn next(&self, known: &[Known]) -> Result<Proposal, String> {
+        let float = match find(known, &Purpose::Float) {
+            None => return self.look(Purpose::Float, &self.float(0.0)),
+            Some(State::Open) => return Ok(Proposal::Wait),
+            Some(State::Failed(reason)) => {
+                return Err(format!("the float network cannot be measured: {reason}"));
+            }
+            Some(State::Trained(trained)) => trained.accuracy(),
+        };
+        let least = self.stage().drop_max_ppm.map(|ppm| float - f64::from(ppm) / f64::from(PPM));
+        let mut standing = self.float(float);
+        for block in 0..self.blocks.schedule.blocks.len() {
+            match self.block(block, &mut standing, (known, least))? {
+                Some(proposal) => return Ok(proposal),
+                None => continue,
+            }
+        }
+        self.ending(known, standing)
+    }
+
+    /// Before the first block.
+    fn float(&self, accuracy: f64) -> Standing {
+        Standing {
+            network: self.blocks.network.clone(),
+            size: self.blocks.float_size(),
+            model: self.plan.model,
+            start: self.stage().start,
+            finished: Vec::new(),
+            accuracy,
+        }
+    }
+
+    /// What the search of a block wants next; none if it is over, and then the standing is what it came to.
+    fn block(
+        &self,
+        block: usize,
+        standing: &mut Standing,
+        (known, least): (&[Known], Option<f64>),
+    ) -> Result<Option<Proposal>, String> {
+        let space = self.blocks.space(block, &standing.network).map_err(|error| error.to_string())?;
+        let tuner = self.blocks.tuner(block, &space).map_err(|error| error.to_string())?;
+        let own = known.iter().filter_map(|known| match &known.asked.purpose {
+            Purpose::Search { block: of, ask } if *of as usize == block => Some((ask, known)),
+            _ => None,
+        });
+        let own: Vec<(&Ask, &Known)> = own.collect();
+        let trial = |(ask, known): &(&Ask, &Known)| {
+            let outcome = match &known.state {
+                State::Open => Outcome::Running,
+                State::Failed(_) => Outcome::Failed,
+                State::Trained(trained) => {
+                    Outcome::Scored(objective(&known.asked.size, trained.accuracy(), least))
+                }
+            };
+            tuners::Trial { ask: (*ask).clone(), outcome }
+        };
+        let trials: Vec<tuners::Trial> = own.iter().map(trial).collect();
+        match tuner.propose(&trials, self.room(&trials)) {
+            tuners::Proposal::Wait => Ok(Some(Proposal::Wait)),
+            tuners::Proposal::Trials(asks) => {
+                let mut batch = Batch::default();
+                for ask in asks {
+                    let before = ask.place.before().and_then(|place| {
+                        own.iter().find(|(earlier, _)| earlier.place == place).map(|(_, known)| *known)
+                    });
+                    let (asked, training) = self.asked((block, &space), standing, (ask, before))?;
+                    batch.asked.push(asked);
+                    batch.trials.push(TrialSpec::Train(Box::new(training)));
+                }
+                Ok(Some(Proposal::Trials(batch)))
+            }
+            tuners::Proposal::Done => {
+                let found = tuners::best(&trials);
+                let found = found.and_then(|best| own.iter().find(|(ask, _)| ask.place == best.ask.place));
+                let Some((ask, Known { asked, state: State::Trained(trained) })) = found else {
+                    return Err(self.nothing_found(block, &own));
+                };
+                standing.network = space.network(&ask.levels).map_err(|error| error.to_string())?;
+                standing.size = asked.size;
+                standing.accuracy = trained.accuracy();
+                // QKeras builds the best model of a block anew, so that no trained weights go on.
+                if self.stage().settings.compat == Compat::Bitloop {
+                    standing.model = trained.artifact.unwrap_or(standing.model);
+                    standing.start = Start::Model;
+                }
+                standing.finished.extend(self.blocks.schedule.blocks[block].layers.iter().cloned());
+                Ok(None)
+            }
+        }
+    }
+
+    fn nothing_found(&self, block: usize, own: &[(&Ask, &Known)]) -> String {
+        let mut reasons = own.iter().filter_map(|(_, known)| match &known.state {
+            State::Failed(reason) => Some(reason.as_str()),
+            State::Open | State::Trained(_) => None,
+        });
+        let reason = reasons.next_back().unwrap_or("there were none");
+        let pattern = &self.blocks.schedule.blocks[block].pattern;
+        let of_block = if pattern.is_empty() { String::new() } else { format!(" of the block `{pattern}`") };
+        format!("all {} trials{of_block} failed; the last one: {reason}", own.len())
+    }
+
+    fn room(&self, trials: &[tuners::Trial]) -> usize {
+        let running = trials.iter().filter(|trial| !trial.is_settled()).count();
+        let most = match self.stage().tuner {
+            bitloop_core::autoqkeras::TunerSettings::Asha { in_flight, .. } => in_flight as usize,
+            _ => ROOM,
+        };
+        most.saturating_sub(running)
+    }
+
+    /// A trial of a block.
+    fn asked(
+        &self,
+        (block, space): (usize, &SearchSpace),
+        standing: &Standing,
+        (ask, before): (Ask, Option<&Known>),
+    ) -> Result<(Asked, Training), String> {
+        let network = space.network(&ask.levels).map_err(|error| error.to_string())?;
+        let size = self.blocks.sized(&network).map_err(|error| error.to_string())?;
+        let stage = self.stage();
+        let mut recipe = stage.training.clone();
+        let rate = space.learning_rate(&ask.levels, recipe.optimizer.learning_rate(), size.total_factor);
+        recipe.optimizer = recipe.optimizer.with_learning_rate(rate);
+        if let Some(epochs) = ask.epochs {
+            recipe.epochs = epochs.to - epochs.from;
+            recipe.patience = Some(Recipe::patience_for(recipe.epochs));
+        }
+        if stage.settings.compat == Compat::Bitloop {
+            let finished = standing.finished.iter().map(|layer| (layer.clone(), stage.finished_rate));
+            recipe.slower = finished.collect();
+        }
+        let (mut model, mut start) = (standing.model, standing.start);
+        if let Some(Known { state: State::Trained(Trained { artifact: Some(artifact), .. }), .. }) = before {
+            (model, start) = (*artifact, Start::Model);
+        }
+        let training = self.training(&network, (model, start), recipe, Images::Selection)?;
+        Ok((Asked { purpose: Purpose::Search { block: block as u32, ask }, size }, training))
+    }
+
+    /// After the last block: fine-tuning, then the report images.
+    fn ending(&self, known: &[Known], mut standing: Standing) -> Result<Proposal, String> {
+        if let Some(recipe) = &self.stage().fine_tuning {
+            match find(known, &Purpose::FineTuning) {
+                None => {
+                    let of = (standing.model, standing.start);
+                    let training = self.training(&standing.network, of, recipe.clone(), Images::Selection)?;
+                    return Ok(one(Asked { purpose: Purpose::FineTuning, size: standing.size }, training));
+                }
+                Some(State::Open) => return Ok(Proposal::Wait),
+                // What the blocks came to stands, if training on made it worse.
+                Some(State::Failed(_)) => {}
+                Some(State::Trained(trained)) => {
+                    if trained.accuracy() >= standing.accuracy {
+                        standing.model = trained.artifact.unwrap_or(standing.model);
+                    }
+                }
+            }
+        }
+        let looks = [Purpose::FloatOnReport, Purpose::FoundOnReport].map(|purpose| find(known, &purpose));
+        match looks {
+            [None, _] => self.look(Purpose::FloatOnReport, &self.float(0.0)),
+            [_, None] => self.look(Purpose::FoundOnReport, &standing),
+            [Some(State::Open), _] | [_, Some(State::Open)] => Ok(Proposal::Wait),
+            [Some(_), Some(_)] => Ok(Proposal::Finished),
+        }
+    }
+
+    /// Measures a network without training it.
+    fn look(&self, purpose: Purpose, standing: &Standing) -> Result<Proposal, String> {
+        let images = match purpose {
+            Purpose::FloatOnReport | Purpose::FoundOnReport => Images::Report,
+            Purpose::Float | Purpose::Search { .. } | Purpose::FineTuning => Images::Selection,
+        };
+        let recipe = Recipe { epochs: 0, patience: None, finds_rate: false, ..self.stage().training.clone() };
+        let of = (standing.model, Start::Model);
+        let training = self.training(&standing.network, of, recipe, images)?;
+        Ok(one(Asked { purpose, size: standing.size }, training))
+    }
+
+    fn training(
+        &self,
+        network: &Network,
+        (model, start): (Digest, Start),
+        recipe: Recipe,
+        images: Images,
+    ) -> Result<Training, String> {
+        let grammar = self.stage().settings.compat.grammar();
+        let changes = Changes::of(network, &self.plan.graph, grammar).map_err(|error| error.to_string())?;
+        let data = &self.plan.data;
+        let whole = |part: bitloop_core::plan::DataPart| ImagesOf {
+            data: part.digest,
+            images: ImageRange { start: 0, len: part.images },
+        };
+        let validation = match images {
+            Images::Selection => data.selection,
+            Images::Report => data.report,
+        };
+        Ok(Training {
+            model,
+            outputs: changes.outputs,
+            start,
+            quantizers: changes.quantizers,
+            training: whole(data.training.ok_or("there are no images to train on")?),
+            validation: whole(validation),
+            recipe,
+        })
+    }
+}
+
+/// What a network is judged by.
+#[derive(Clone, Copy)]
+enum Images {
+    Selection,
+    Report,
+}
+
+fn one(asked: Asked, training: Training) -> Proposal {
+    let trials = vec![TrialSpec::Train(Box::new(training))];
+    Proposal::Trials(Batch { trials, asked: vec![asked], ..Batch::default() })
+}
+
+fn find<'a>(known: &'a [Known], purpose: &Purpose) -> Option<&'a State> {
+    known.iter().find(|known| known.asked.purpose == *purpose).map(|known| &known.state)
+}
