@@ -20,7 +20,6 @@ use bitloop_core::digest::Digest;
 use bitloop_core::state::{
     Event, Fact, Input, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
 };
-use bitloop_core::trial::TrialResult;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -398,9 +397,9 @@ fn granted(answer: &Answer) -> Option<LeaseId> {
 /// The artifact of an outcome that is worth nothing without it. Its trial stays open; the same artifact comes again.
 fn lost_artifact(fact: &Fact, artifacts: &Artifacts) -> Option<Digest> {
     let Fact::OutcomeCommitted { outcome, .. } = fact else { return None };
-    let TrialResult::Prepared { artifact, .. } = &outcome.result else { return None };
+    let artifact = outcome.result.artifact()?;
     // An error of the disk is not taken for a loss.
-    let lost = artifacts.missing_or_damaged(&[*artifact]).unwrap_or_default();
+    let lost = artifacts.missing_or_damaged(&[artifact]).unwrap_or_default();
     lost.first().copied()
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn plan(name: &str) -> Plan {
             calibration: part(CALIBRATION, 8),
             selection: part(SELECTION, 100),
             report: part(b"report", 100),
+            training: None,
         },
         points: graph().points().unwrap(),
         transforms: Vec::new(),
@@ -104,6 +105,7 @@ pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
             loss_sum: 0.1 + f64::from(key.0.as_bytes()[1]) / 3.0,
             ..Evaluation::default()
         }),
+        TrialSpec::Train(_) => TrialResult::Failed { reason: "nobody trains here".to_owned() },
     };
     let text = str::to_owned;
     let provenance = Provenance { engine: text("test"), device: text("cpu"), kernels: text("none") };

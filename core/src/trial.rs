@@ -267,6 +267,17 @@ pub enum TrialResult {
     },
 }
 
+impl TrialResult {
+    /// The artifact that it is worth nothing without.
+    pub fn artifact(&self) -> Option<Digest> {
+        match self {
+            Self::Prepared { artifact, .. } => Some(*artifact),
+            Self::Trained(trained) => trained.artifact,
+            Self::Evaluated(_) | Self::Failed { .. } => None,
+        }
+    }
+}
+
 /// With what a trial was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {

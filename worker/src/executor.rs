@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{EvaluateContext, Evaluation, Outcome, Provenance, TrialResult, TrialSpec, Work};
+use bitloop_core::trial::{
+    EvaluateContext, Evaluation, Outcome, Provenance, Trained, Training, TrialResult, TrialSpec, Work,
+};
 
 use crate::artifacts::{ArtifactError, Artifacts};
 
@@ -95,11 +97,31 @@ impl Executor for EmptyExecutor {
                     TrialResult::Prepared { artifact: setting.artifacts.store(nothing)?, steps: Vec::new() }
                 }
                 TrialSpec::Evaluate { part, .. } => TrialResult::Evaluated(empty_evaluation(&key, part.len)),
+                TrialSpec::Train(training) => empty_training(&key, training, setting.artifacts)?,
             };
             give(Outcome { result, provenance: self.provenance(), work: Work::default() });
         }
         Ok(())
     }
+}
+
+fn empty_training(
+    key: &Digest,
+    training: &Training,
+    artifacts: &dyn Artifacts,
+) -> Result<TrialResult, ArtifactError> {
+    let Training { recipe, validation, .. } = training;
+    let empty = empty_evaluation(key, validation.images.len);
+    let nothing = || format!("nothing trained for {key}").into_bytes();
+    Ok(TrialResult::Trained(Trained {
+        artifact: (recipe.epochs > 0).then(|| artifacts.store(nothing())).transpose()?,
+        epochs: recipe.epochs,
+        best_epoch: recipe.epochs,
+        n: empty.n,
+        correct: empty.correct,
+        loss_sum: empty.loss_sum,
+        learning_rate: recipe.optimizer.learning_rate(),
+    }))
 }
 
 fn empty_evaluation(key: &Digest, images: u64) -> Evaluation {

@@ -130,6 +130,26 @@ impl QuantExecutor {
         Ok(Some(TrialResult::Prepared { artifact, steps }))
     }
 
+    fn train(&mut self, training: &Training, setting: &Setting<'_>) -> Result<Option<TrialResult>, Obstacle> {
+        let model = self.model(&training.model, setting.artifacts)?;
+        let validation = self.images(&training.validation.data, setting.artifacts)?;
+        // What is only measured needs nothing to learn from.
+        let learned = match training.recipe.epochs {
+            0 => Arc::clone(&validation),
+            _ => self.images(&training.training.data, setting.artifacts)?,
+        };
+        let materials =
+            train::Materials { model: &model, training: &learned, validation: &validation, spec: training };
+        let fitted = train::fit_quantized(&materials, self.threads, setting.stop);
+        let Some((mut trained, model)) = fitted.map_err(train_obstacle)? else { return Ok(None) };
+        if let Some(model) = model {
+            let bytes = model.to_bytes().map_err(|error| Obstacle::Failed(error.to_string()))?;
+            // Stored before the outcome is committed: whoever reads the outcome finds the artifact.
+            trained.artifact = Some(setting.artifacts.store(bytes)?);
+        }
+        Ok(Some(TrialResult::Trained(trained)))
+    }
+
     fn evaluator(
         &mut self,
         digest: &Digest,
@@ -199,10 +219,14 @@ impl QuantExecutor {
                 let prepared = self.prepare(prepare, setting.artifacts, setting.stop)?;
                 Ok(prepared.map(|prepared| (vec![Ok(prepared)], Work::default())))
             }
+            [TrialSpec::Train(training), ..] => {
+                let trained = self.train(training, setting)?;
+                Ok(trained.map(|trained| (vec![Ok(trained)], Work::default())))
+            }
             [TrialSpec::Evaluate { context, part, .. }, ..] => {
                 let configs = trials.iter().filter_map(|trial| match trial {
                     TrialSpec::Evaluate { config, .. } => Some(config),
-                    TrialSpec::Prepare(_) => None,
+                    TrialSpec::Prepare(_) | TrialSpec::Train(_) => None,
                 });
                 let configs: Vec<&BitConfig> = configs.collect();
                 self.evaluate((context, *part), &configs, setting)

@@ -6,7 +6,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{self, Action, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo};
-use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
+use bitloop_core::trial::{EvaluateContext, Trained, TrialKey, TrialResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::{Command, RequestError};
@@ -148,8 +148,8 @@ impl Handle {
     ) -> Result<Committed, RequestError> {
         let mut artifacts = Vec::new();
         for report in &reports {
+            artifacts.extend(report.outcome.result.artifact());
             match &report.outcome.result {
-                TrialResult::Prepared { artifact, .. } => artifacts.push(*artifact),
                 TrialResult::Evaluated(sums) => {
                     let sums = [
                         sums.loss_sum,
@@ -163,7 +163,12 @@ impl Handle {
                         return Err(RequestError::NotFinite(report.key));
                     }
                 }
-                TrialResult::Failed { .. } => {}
+                TrialResult::Trained(Trained { loss_sum, learning_rate, .. }) => {
+                    if !(loss_sum.is_finite() && learning_rate.is_finite()) {
+                        return Err(RequestError::NotFinite(report.key));
+                    }
+                }
+                TrialResult::Prepared { .. } | TrialResult::Failed { .. } => {}
             }
         }
         self.require(artifacts).await?;

@@ -54,6 +54,8 @@ pub enum Purpose {
     Search {
         /// The block, in the order of the searches; 0 where all is searched at once.
         block: u32,
+        /// The block's pattern.
+        pattern: String,
         /// What was asked for.
         ask: Ask,
     },

@@ -11,6 +11,7 @@ mod measured;
 mod prices;
 mod search;
 mod so_far;
+mod trained;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ pub use self::measured::{Measured, RowState};
 use self::prices::Prices;
 use self::search::Configs;
 pub use self::search::{ConfigRow, SearchReport, TopRow, Verified, uniform_configs};
+pub use self::trained::{BlockRows, FoundNetwork, TrainedRow, TrainedSearch};
 
 /// Version of the report's JSON form.
 pub const REPORT_FORMAT: u32 = 5;
@@ -102,6 +104,9 @@ pub struct Report {
     pub configs: Vec<ConfigRow>,
     /// What each search came to, in the order of the stages.
     pub searches: Vec<SearchReport>,
+    /// What each search that trains came to, in the order of the stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trained: Vec<TrainedSearch>,
     /// What was measured on the report images; none if nothing is to be.
     pub verified: Option<Verified>,
     /// Bits of weight storage of the baseline.
@@ -159,6 +164,7 @@ impl Report {
             rows,
             configs: configs.rows(&sweep),
             searches: configs.searches(),
+            trained: trained::searches(ledger, experiment),
             verified: configs.verified(),
             baseline_size_bits: of_baseline.size_bits,
             baseline_bops: of_baseline.bops,

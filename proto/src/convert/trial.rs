@@ -1,5 +1,5 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
-use bitloop_core::trial::{EvaluateContext, ImageRange, Numerics, PrepareSpec, TrialSpec};
+use bitloop_core::trial::{EvaluateContext, ImageRange, Numerics, PrepareSpec, Training, TrialSpec};
 
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
@@ -138,6 +138,9 @@ impl From<&TrialSpec> for v1::Trial {
                 changes: changes_to_wire(config),
                 part: Some((*part).into()),
             }),
+            TrialSpec::Train(training) => {
+                v1::trial::Spec::Train(v1::Train { document: training.to_document() })
+            }
         };
         Self { spec: Some(spec) }
     }
@@ -154,6 +157,11 @@ impl TryFrom<v1::Trial> for TrialSpec {
                 config: bit_config(&evaluate.changes)?,
                 part: required("part", evaluate.part)?.try_into()?,
             }),
+            v1::trial::Spec::Train(train) => {
+                let training = Training::from_document(&train.document)
+                    .map_err(|reason| ConvertError::Document { field: "document", reason })?;
+                Ok(Self::Train(Box::new(training)))
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
-use bitloop_core::trial::{Evaluation, Outcome, Provenance, TrialKey, TrialResult, TrialSpec, Work};
+use bitloop_core::trial::{Evaluation, Outcome, Provenance, Trained, TrialKey, TrialResult, TrialSpec, Work};
 
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
@@ -142,6 +142,37 @@ impl From<v1::Work> for Work {
     }
 }
 
+impl From<&Trained> for v1::Trained {
+    fn from(trained: &Trained) -> Self {
+        Self {
+            artifact: trained.artifact.as_ref().map(digest_to_wire),
+            epochs: trained.epochs,
+            best_epoch: trained.best_epoch,
+            n: trained.n,
+            correct: trained.correct,
+            loss_sum: trained.loss_sum,
+            learning_rate: trained.learning_rate,
+        }
+    }
+}
+
+impl TryFrom<v1::Trained> for Trained {
+    type Error = ConvertError;
+
+    fn try_from(trained: v1::Trained) -> Result<Self, ConvertError> {
+        let artifact = trained.artifact.map(|bytes| digest("artifact", &bytes)).transpose()?;
+        Ok(Self {
+            artifact,
+            epochs: trained.epochs,
+            best_epoch: trained.best_epoch,
+            n: trained.n,
+            correct: trained.correct,
+            loss_sum: trained.loss_sum,
+            learning_rate: trained.learning_rate,
+        })
+    }
+}
+
 impl From<&Report> for v1::Report {
     fn from(report: &Report) -> Self {
         let result = match &report.outcome.result {
@@ -150,6 +181,7 @@ impl From<&Report> for v1::Report {
                 steps: serde_json::to_string(steps).expect("steps have only text keys and no floats"),
             }),
             TrialResult::Evaluated(sums) => v1::report::Result::Evaluated(sums.into()),
+            TrialResult::Trained(trained) => v1::report::Result::Trained(trained.into()),
             TrialResult::Failed { reason } => v1::report::Result::Failed(reason.clone()),
         };
         Self {
@@ -172,6 +204,7 @@ impl TryFrom<v1::Report> for Report {
                     .map_err(|error| ConvertError::Document { field: "steps", reason: error.to_string() })?,
             },
             v1::report::Result::Evaluated(sums) => TrialResult::Evaluated(sums.try_into()?),
+            v1::report::Result::Trained(trained) => TrialResult::Trained(trained.try_into()?),
             v1::report::Result::Failed(reason) => TrialResult::Failed { reason },
         };
         let provenance = required("provenance", report.provenance)?.into();

@@ -220,7 +220,7 @@ pub struct Shard {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trial {
-    #[prost(oneof = "trial::Spec", tags = "1, 2")]
+    #[prost(oneof = "trial::Spec", tags = "1, 2, 3")]
     pub spec: ::core::option::Option<trial::Spec>,
 }
 /// Nested message and enum types in `Trial`.
@@ -231,6 +231,8 @@ pub mod trial {
         Prepare(super::Prepare),
         #[prost(message, tag = "2")]
         Evaluate(super::Evaluate),
+        #[prost(message, tag = "3")]
+        Train(super::Train),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -243,6 +245,12 @@ pub struct ImageRange {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Prepare {
     /// The specification as JSON, which is what the trial's key hashes.
+    #[prost(string, tag = "1")]
+    pub document: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Train {
+    /// The training as JSON, which is what the trial's key hashes.
     #[prost(string, tag = "1")]
     pub document: ::prost::alloc::string::String,
 }
@@ -312,7 +320,7 @@ pub struct Report {
     pub provenance: ::core::option::Option<Provenance>,
     #[prost(message, optional, tag = "6")]
     pub work: ::core::option::Option<Work>,
-    #[prost(oneof = "report::Result", tags = "2, 3, 4")]
+    #[prost(oneof = "report::Result", tags = "2, 3, 4, 7")]
     pub result: ::core::option::Option<report::Result>,
 }
 /// Nested message and enum types in `Report`.
@@ -326,7 +334,31 @@ pub mod report {
         /// Why the trial cannot be done.
         #[prost(string, tag = "4")]
         Failed(::prost::alloc::string::String),
+        #[prost(message, tag = "7")]
+        Trained(super::Trained),
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Trained {
+    /// Digest of the checkpoint, which was stored before; none if nothing was trained.
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub artifact: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    /// Epochs that were trained, and the best of them, counted from 1.
+    #[prost(uint32, tag = "2")]
+    pub epochs: u32,
+    #[prost(uint32, tag = "3")]
+    pub best_epoch: u32,
+    /// Validation images, and those of them that the best epoch recognizes.
+    #[prost(uint64, tag = "4")]
+    pub n: u64,
+    #[prost(uint64, tag = "5")]
+    pub correct: u64,
+    /// Sum of their cross-entropies, in nats.
+    #[prost(double, tag = "6")]
+    pub loss_sum: f64,
+    /// The first learning rate.
+    #[prost(double, tag = "7")]
+    pub learning_rate: f64,
 }
 /// Multiply-adds of an evaluation over all its images; zeros where nobody counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -161,7 +161,7 @@ impl Search {
         let space = self.blocks.space(block, &standing.network).map_err(|error| error.to_string())?;
         let tuner = self.blocks.tuner(block, &space).map_err(|error| error.to_string())?;
         let own = known.iter().filter_map(|known| match &known.asked.purpose {
-            Purpose::Search { block: of, ask } if *of as usize == block => Some((ask, known)),
+            Purpose::Search { block: of, ask, .. } if *of as usize == block => Some((ask, known)),
             _ => None,
         });
         let own: Vec<(&Ask, &Known)> = own.collect();
@@ -256,7 +256,8 @@ impl Search {
             (model, start) = (*artifact, Start::Model);
         }
         let training = self.training(&network, (model, start), recipe, Images::Selection)?;
-        Ok((Asked { purpose: Purpose::Search { block: block as u32, ask }, size }, training))
+        let pattern = self.blocks.schedule.blocks[block].pattern.clone();
+        Ok((Asked { purpose: Purpose::Search { block: block as u32, pattern, ask }, size }, training))
     }
 
     /// After the last block: fine-tuning, then the report images.

@@ -97,7 +97,7 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
         model: empty,
         points: graph.points()?,
         graph,
-        data: DataParts { calibration: part, selection: part, report: part },
+        data: DataParts { calibration: part, selection: part, report: part, training: None },
         transforms: Vec::new(),
         guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),

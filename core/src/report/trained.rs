@@ -1,0 +1,251 @@
+//! What a search that trains came to: its trials, the best of each block, and the network that it found.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::autoqkeras::{Asked, Comparison, Goal, Place, Purpose, objective};
+use crate::digest::Digest;
+use crate::evaluation::PPM;
+use crate::plan::{AutoQKerasPlan, StagePlan};
+use crate::state::{Experiment, Ledger, StageProgress, TrialState};
+use crate::trial::{NodeQuantizers, Trained, Training, TrialResult, TrialSpec};
+
+/// A trial of a search that trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainedRow {
+    /// Its place in the plan of its block's tuner.
+    pub place: Place,
+    /// Why it failed; none if it did not.
+    pub failed: Option<String>,
+    /// What training gave; none before it is done.
+    pub trained: Option<Trained>,
+    /// Accuracy times what the size is forgiven; none before it is done.
+    pub score: Option<f64>,
+    /// The network's size beside the reference's, in the goal's unit.
+    pub size: Comparison,
+    /// Whether it recognizes as much as is wanted; none before it is done.
+    pub keeps: Option<bool>,
+    /// Its quantizers, by node.
+    pub quantizers: BTreeMap<String, NodeQuantizers>,
+    /// Output channels and features of nodes that have others than the float network.
+    pub outputs: BTreeMap<String, usize>,
+}
+
+/// The search of one block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockRows {
+    /// Its pattern; empty where the network is searched all at once.
+    pub pattern: String,
+    /// Its trials in canonical order.
+    pub trials: Vec<TrainedRow>,
+    /// Index of the best trial so far.
+    pub best: Option<usize>,
+}
+
+/// The network that a search came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundNetwork {
+    /// Its checkpoint.
+    pub model: Digest,
+    /// Its size, in the goal's unit.
+    pub size: f64,
+    /// How many times smaller than the reference it is.
+    pub times_smaller: f64,
+    /// On the selection images; none where the trained weights are not kept, as in QKeras.
+    pub selection: Option<Trained>,
+    /// On the report images; none before it is measured.
+    pub report: Option<Trained>,
+    /// Its quantizers, by node.
+    pub quantizers: BTreeMap<String, NodeQuantizers>,
+    /// Output channels and features of nodes that have others than the float network.
+    pub outputs: BTreeMap<String, usize>,
+}
+
+/// What one stage of such a search came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainedSearch {
+    /// Index of the stage in the plan.
+    pub stage: u32,
+    /// Unit of sizes: `pJ` or `bits`.
+    pub unit: String,
+    /// The reference's size, with stress.
+    pub reference: f64,
+    /// Least share of the selection images that is to be recognized, where drops are limited and the float network known.
+    pub least_accuracy: Option<f64>,
+    /// The float network on the selection images.
+    pub float: Option<Trained>,
+    /// The float network on the report images.
+    pub float_on_report: Option<Trained>,
+    /// The searches, in their order, as far as they have begun.
+    pub blocks: Vec<BlockRows>,
+    /// What fine-tuning came to.
+    pub fine_tuning: Option<TrainedRow>,
+    /// The network found; none before the last block is over.
+    pub found: Option<FoundNetwork>,
+    /// Whether the search is over.
+    pub is_over: bool,
+}
+
+/// Trials of a stage with what they are for.
+struct Stage<'a> {
+    ledger: &'a Ledger,
+    plan: &'a AutoQKerasPlan,
+    progress: &'a StageProgress,
+}
+
+struct Entry<'a> {
+    asked: &'a Asked,
+    training: &'a Training,
+    state: &'a TrialState,
+}
+
+/// The searches that train, in the order of the stages.
+pub(super) fn searches(ledger: &Ledger, experiment: &Experiment) -> Vec<TrainedSearch> {
+    let stages = (0u32..).zip(experiment.plan.stages.iter().zip(&experiment.stages));
+    let searches = stages.filter_map(|(index, (stage, progress))| match stage {
+        StagePlan::AutoQKeras(plan) => Some(Stage { ledger, plan, progress }.gather(index)),
+        StagePlan::Prepare
+        | StagePlan::Sensitivity { .. }
+        | StagePlan::Search(_)
+        | StagePlan::Verify { .. } => None,
+    });
+    searches.collect()
+}
+
+impl<'a> Stage<'a> {
+    fn entries(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
+        let ledger = self.ledger;
+        let trials = self.progress.asked.iter().zip(&self.progress.trials);
+        trials.filter_map(move |(asked, key)| {
+            let trial = ledger.trial(key)?;
+            let TrialSpec::Train(training) = &trial.spec else { return None };
+            Some(Entry { asked, training, state: &trial.state })
+        })
+    }
+
+    fn find(&self, purpose: &Purpose) -> Option<Entry<'a>> {
+        self.entries().find(|entry| entry.asked.purpose == *purpose)
+    }
+
+    fn gather(&self, stage: u32) -> TrainedSearch {
+        let done = |purpose: &Purpose| self.find(purpose).and_then(|entry| entry.trained().cloned());
+        let float = done(&Purpose::Float);
+        let least = self.plan.drop_max_ppm.zip(float.as_ref());
+        let least = least.map(|(ppm, float)| float.accuracy() - f64::from(ppm) / f64::from(PPM));
+        let blocks = self.blocks(least);
+        let fine_tuning = self.find(&Purpose::FineTuning).map(|entry| entry.row(least));
+        let reference = self.entries().next().map_or(0.0, |entry| entry.asked.size.reference);
+        TrainedSearch {
+            stage,
+            unit: match self.plan.goal {
+                Goal::Bits(_) => "bits".to_owned(),
+                Goal::Energy(_) => "pJ".to_owned(),
+            },
+            reference,
+            least_accuracy: least,
+            float,
+            float_on_report: done(&Purpose::FloatOnReport),
+            found: self.found(&blocks, fine_tuning.as_ref()),
+            blocks,
+            fine_tuning,
+            is_over: self.progress.finished,
+        }
+    }
+
+    fn blocks(&self, least: Option<f64>) -> Vec<BlockRows> {
+        let mut blocks: BTreeMap<u32, BlockRows> = BTreeMap::new();
+        for entry in self.entries() {
+            let Purpose::Search { block, pattern, .. } = &entry.asked.purpose else { continue };
+            let rows = blocks.entry(*block).or_insert_with(|| BlockRows {
+                pattern: pattern.clone(),
+                trials: Vec::new(),
+                best: None,
+            });
+            rows.trials.push(entry.row(least));
+        }
+        for rows in blocks.values_mut() {
+            rows.trials.sort_by_key(|row| row.place);
+            let mut best: Option<(usize, f64)> = None;
+            for (index, row) in rows.trials.iter().enumerate() {
+                if let Some(value) = row.objective(least)
+                    && best.is_none_or(|(_, best)| value > best)
+                {
+                    best = Some((index, value));
+                }
+            }
+            rows.best = best.map(|(index, _)| index);
+        }
+        blocks.into_values().collect()
+    }
+
+    /// The network that is looked at on the report images, which nothing is proposed for before it is known.
+    fn found(&self, blocks: &[BlockRows], fine_tuning: Option<&TrainedRow>) -> Option<FoundNetwork> {
+        let entry = self.find(&Purpose::FoundOnReport)?;
+        let Training { model, quantizers, outputs, .. } = entry.training;
+        let last = blocks.last().and_then(|rows| rows.trials.get(rows.best?));
+        let rows = fine_tuning.into_iter().chain(last);
+        let selection = rows.filter_map(|row| row.trained.as_ref());
+        let mut selection = selection.filter(|trained| trained.artifact == Some(*model));
+        let selection = selection.next().cloned();
+        let size = entry.asked.size;
+        Some(FoundNetwork {
+            model: *model,
+            size: size.trial,
+            times_smaller: size.reference / size.trial,
+            selection,
+            report: entry.trained().cloned(),
+            quantizers: quantizers.clone(),
+            outputs: outputs.clone(),
+        })
+    }
+}
+
+impl Entry<'_> {
+    fn trained(&self) -> Option<&Trained> {
+        match self.state {
+            TrialState::Done(outcome) => match &outcome.result {
+                TrialResult::Trained(trained) => Some(trained),
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Failed { .. } => None,
+            },
+            TrialState::Open | TrialState::Quarantined { .. } => None,
+        }
+    }
+
+    fn row(&self, least: Option<f64>) -> TrainedRow {
+        let trained = self.trained();
+        let failed = match self.state {
+            TrialState::Done(outcome) => match &outcome.result {
+                TrialResult::Failed { reason } => Some(reason.clone()),
+                TrialResult::Trained(_) => None,
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) => {
+                    Some("it gave no training".to_owned())
+                }
+            },
+            TrialState::Quarantined { losses } => {
+                Some(format!("{losses} workers were lost while they trained it"))
+            }
+            TrialState::Open => None,
+        };
+        TrainedRow {
+            place: match &self.asked.purpose {
+                Purpose::Search { ask, .. } => ask.place,
+                _ => Place::default(),
+            },
+            failed,
+            trained: trained.cloned(),
+            score: trained.map(|trained| f64::from(self.asked.size.score(trained.accuracy()))),
+            size: self.asked.size,
+            keeps: trained.zip(least).map(|(trained, least)| trained.accuracy() >= least),
+            quantizers: self.training.quantizers.clone(),
+            outputs: self.training.outputs.clone(),
+        }
+    }
+}
+
+impl TrainedRow {
+    /// What trials are compared by; see [`objective`].
+    fn objective(&self, least: Option<f64>) -> Option<f64> {
+        Some(objective(&self.size, self.trained.as_ref()?.accuracy(), least))
+    }
+}
