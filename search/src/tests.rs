@@ -44,6 +44,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
 }
 
 mod adaptive;
+mod autoqkeras;
 mod reports;
 mod so_far;
 mod stages;

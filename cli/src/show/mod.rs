@@ -7,6 +7,7 @@ mod results;
 mod search;
 mod summary;
 mod table;
+mod trained;
 
 use std::io::{self, Write};
 

@@ -2,10 +2,21 @@ use bitloop_core::evaluation::{PPM, PPM_PER_POINT};
 use bitloop_core::report::{CONFIDENCE, Effort, Measured, MeasuredBy, Report, Row, RowState};
 use bitloop_core::trial::PreparedStep;
 
-use super::{search, table};
+use super::{search, table, trained};
 
-/// Lays a report out for people: what everything is compared with, then the points by damage, then what it took.
+/// Lays a report out for people.
 pub(crate) fn results_table(report: &Report, effort: &Effort) -> String {
+    if report.trained.is_empty() {
+        return measurements_table(report, effort);
+    }
+    let mut lines = vec![format!("experiment   {} ({})", report.experiment, report.status)];
+    lines.extend(trained::searches(report));
+    lines.extend(effort_notes(effort));
+    lines.join("\n")
+}
+
+/// Lays measurements out: what everything is compared with, then the points by damage, then what it took.
+fn measurements_table(report: &Report, effort: &Effort) -> String {
     let mut lines = vec![
         format!("experiment  {} ({})", report.experiment, report.status),
         format!("float       {}", reference(&report.float)),

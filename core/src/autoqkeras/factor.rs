@@ -43,7 +43,7 @@ impl Default for ForgivingFactor {
 }
 
 /// A trial's size beside the reference's.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// The reference's size, with stress.
     pub reference: f64,
@@ -99,6 +99,11 @@ impl ForgivingFactor {
 }
 
 impl Comparison {
+    /// How many times smaller than the reference, with stress, the trial is.
+    pub fn times_smaller(&self) -> f64 {
+        self.reference / self.trial
+    }
+
     /// Returns the score of a trial with this accuracy: `metric * (1 + delta)`, in single precision.
     pub fn score(&self, metric: f64) -> f32 {
         (metric * (1.0 + self.delta)) as f32

@@ -12,6 +12,7 @@ mod prices;
 mod search;
 mod so_far;
 mod trained;
+mod trained_csv;
 
 use std::collections::BTreeMap;
 
@@ -35,6 +36,7 @@ use self::prices::Prices;
 use self::search::Configs;
 pub use self::search::{ConfigRow, SearchReport, TopRow, Verified, uniform_configs};
 pub use self::trained::{BlockRows, FoundNetwork, TrainedRow, TrainedSearch};
+pub use self::trained_csv::{TRAINED_CSV_COLUMNS, TRAINED_CSV_FORMAT};
 
 /// Version of the report's JSON form.
 pub const REPORT_FORMAT: u32 = 5;
@@ -186,9 +188,12 @@ impl Report {
         rows
     }
 
-    /// The report as a CSV text with a header; see [`CSV_COLUMNS`].
+    /// The report as a CSV text with a header; see [`CSV_COLUMNS`], or [`TRAINED_CSV_COLUMNS`] for searches that train.
     pub fn to_csv(&self) -> String {
-        csv::render(self)
+        match self.trained.is_empty() {
+            true => csv::render(self),
+            false => trained_csv::render(self),
+        }
     }
 }
 

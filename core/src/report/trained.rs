@@ -1,6 +1,6 @@
 //! What a search that trains came to: its trials, the best of each block, and the network that it found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +48,8 @@ pub struct BlockRows {
 pub struct FoundNetwork {
     /// Its checkpoint.
     pub model: Digest,
-    /// Its size, in the goal's unit.
-    pub size: f64,
-    /// How many times smaller than the reference it is.
-    pub times_smaller: f64,
+    /// Its size beside the reference's, in the goal's unit.
+    pub size: Comparison,
     /// On the selection images; none where the trained weights are not kept, as in QKeras.
     pub selection: Option<Trained>,
     /// On the report images; none before it is measured.
@@ -69,8 +67,8 @@ pub struct TrainedSearch {
     pub stage: u32,
     /// Unit of sizes: `pJ` or `bits`.
     pub unit: String,
-    /// The reference's size, with stress.
-    pub reference: f64,
+    /// The float network's size, which trials are compared with.
+    pub reference: Comparison,
     /// Least share of the selection images that is to be recognized, where drops are limited and the float network known.
     pub least_accuracy: Option<f64>,
     /// The float network on the selection images.
@@ -135,14 +133,14 @@ impl<'a> Stage<'a> {
         let least = least.map(|(ppm, float)| float.accuracy() - f64::from(ppm) / f64::from(PPM));
         let blocks = self.blocks(least);
         let fine_tuning = self.find(&Purpose::FineTuning).map(|entry| entry.row(least));
-        let reference = self.entries().next().map_or(0.0, |entry| entry.asked.size.reference);
+        let reference = self.entries().next().map(|entry| entry.asked.size);
         TrainedSearch {
             stage,
             unit: match self.plan.goal {
                 Goal::Bits(_) => "bits".to_owned(),
                 Goal::Energy(_) => "pJ".to_owned(),
             },
-            reference,
+            reference: reference.unwrap_or_default(),
             least_accuracy: least,
             float,
             float_on_report: done(&Purpose::FloatOnReport),
@@ -168,7 +166,7 @@ impl<'a> Stage<'a> {
             rows.trials.sort_by_key(|row| row.place);
             let mut best: Option<(usize, f64)> = None;
             for (index, row) in rows.trials.iter().enumerate() {
-                if let Some(value) = row.objective(least)
+                if let Some(value) = row.value(least)
                     && best.is_none_or(|(_, best)| value > best)
                 {
                     best = Some((index, value));
@@ -188,11 +186,9 @@ impl<'a> Stage<'a> {
         let selection = rows.filter_map(|row| row.trained.as_ref());
         let mut selection = selection.filter(|trained| trained.artifact == Some(*model));
         let selection = selection.next().cloned();
-        let size = entry.asked.size;
         Some(FoundNetwork {
             model: *model,
-            size: size.trial,
-            times_smaller: size.reference / size.trial,
+            size: entry.asked.size,
             selection,
             report: entry.trained().cloned(),
             quantizers: quantizers.clone(),
@@ -244,8 +240,53 @@ impl Entry<'_> {
 }
 
 impl TrainedRow {
+    /// A network that was only looked at.
+    pub(super) fn looked_at(trained: Trained, size: Comparison) -> Self {
+        Self {
+            place: Place::default(),
+            failed: None,
+            trained: Some(trained),
+            score: None,
+            size,
+            keeps: None,
+            quantizers: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
+
+    /// The network that was found, as measured on the report images.
+    pub fn of_network(found: &FoundNetwork) -> Self {
+        Self {
+            place: Place::default(),
+            failed: None,
+            trained: found.report.clone(),
+            score: None,
+            size: found.size,
+            keeps: None,
+            quantizers: found.quantizers.clone(),
+            outputs: found.outputs.clone(),
+        }
+    }
+
+    /// What was chosen, node by node: `conv2d_0 kernel=binary bias=quantized_bits(4,0,0) outputs=8; act_0 ...`.
+    pub fn described(&self) -> String {
+        let nodes: BTreeSet<&String> = self.quantizers.keys().chain(self.outputs.keys()).collect();
+        let describe = |node: &String| {
+            let quantizers = self.quantizers.get(node).cloned().unwrap_or_default();
+            let NodeQuantizers { kernel, bias, activation } = quantizers;
+            let named = [("kernel", kernel), ("bias", bias), ("activation", activation)];
+            let mut words = vec![node.clone()];
+            for (name, quantizer) in named {
+                words.extend(quantizer.map(|quantizer| format!("{name}={}", quantizer.spelling())));
+            }
+            words.extend(self.outputs.get(node).map(|outputs| format!("outputs={outputs}")));
+            words.join(" ")
+        };
+        nodes.into_iter().map(describe).collect::<Vec<_>>().join("; ")
+    }
+
     /// What trials are compared by; see [`objective`].
-    fn objective(&self, least: Option<f64>) -> Option<f64> {
+    pub fn value(&self, least: Option<f64>) -> Option<f64> {
         Some(objective(&self.size, self.trained.as_ref()?.accuracy(), least))
     }
 }

@@ -6,7 +6,7 @@ use bitloop_core::plan::AutoQKerasPlan;
 
 use super::schedule::{Block, LayerCosts, Schedule, schedule};
 use super::tuners::{self, SettingsError, Tuner};
-use super::{ScheduleError, SearchSpace, Settings, SpaceError};
+use super::{ScheduleError, SearchSpace, Settings, SpaceError, SpaceWarning};
 use crate::energy::ValueCounts;
 use crate::goal::{self, GoalError};
 use crate::network::Network;
@@ -22,6 +22,8 @@ pub struct BlockSearch {
     pub reference: Size,
     /// The searches, in their order; one where the network is searched all at once.
     pub schedule: Schedule,
+    /// What is odd about the limit and the candidates.
+    pub warnings: Vec<SpaceWarning>,
 }
 
 /// Why a network cannot be searched.
@@ -61,6 +63,11 @@ impl BlockSearch {
             return Err(BlockSearchError::TrainedModel);
         }
         let network = Network::of_graph(graph)?;
+        // Of blocks each sees its part of the limit, and none sees what is wrong with the whole.
+        let warnings = match plan.settings.compat {
+            Compat::Bitloop => SearchSpace::of(&network, &plan.settings)?.warnings,
+            Compat::Qkeras => Vec::new(),
+        };
         let reference = goal::reference(&plan.goal, &network, is_qkeras(&plan.settings))?;
         let costs = LayerCosts::of(&reference, plan.goal.factor().stress);
         let schedule = match &plan.blocks {
@@ -75,7 +82,7 @@ impl BlockSearch {
             }
             None => Schedule::whole(&network, &plan.settings, &costs)?,
         };
-        let search = Self { plan: plan.clone(), network, reference, schedule };
+        let search = Self { plan: plan.clone(), network, reference, schedule, warnings };
         for block in 0..search.schedule.blocks.len() {
             let space = search.space(block, &search.network)?;
             search.tuner(block, &space)?;

@@ -190,6 +190,10 @@ impl Search {
                 }
                 Ok(Some(Proposal::Trials(batch)))
             }
+            // Nothing more is asked for, but what was may still come to something.
+            tuners::Proposal::Done if !trials.iter().all(tuners::Trial::is_settled) => {
+                Ok(Some(Proposal::Wait))
+            }
             tuners::Proposal::Done => {
                 let found = tuners::best(&trials);
                 let found = found.and_then(|best| own.iter().find(|(ask, _)| ask.place == best.ask.place));
