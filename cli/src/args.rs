@@ -389,6 +389,10 @@ pub(crate) enum ExportFormat {
     Encodings,
     /// Bits by point, as JSON.
     Bitconfig,
+    /// The weights that a search that trains came to, as a checkpoint of bitloop's.
+    Checkpoint,
+    /// The quantizers that a search that trains came to, as the JSON dictionary that QKeras's `model_quantize` takes.
+    Qkeras,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -2,6 +2,7 @@ use bitloop_core::graph::GraphError;
 
 use crate::error::one_line;
 use crate::prepare::PrepareError;
+use crate::train::TrainError;
 
 /// Why a network cannot be written in a format.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,27 @@ pub enum ExportError {
         /// Its size.
         bytes: usize,
     },
+    /// An activation's quantizer does more than clipping and rounding.
+    #[error(
+        "node `{node}` has {quantizer}, which no pair of QuantizeLinear and DequantizeLinear gives; export the checkpoint"
+    )]
+    Activation {
+        /// The node.
+        node: String,
+        /// Its quantizer.
+        quantizer: String,
+    },
+    /// A grid has no encoding.
+    #[error("the quantizer of node `{node}` has no encoding: {reason}")]
+    Grid {
+        /// The node.
+        node: String,
+        /// Why.
+        reason: String,
+    },
+    /// Weights cannot be quantized.
+    #[error(transparent)]
+    Training(Box<TrainError>),
     /// A weight cannot be read.
     #[error("reading a weight failed: {}", one_line(.0))]
     Tensor(#[from] candle_core::Error),

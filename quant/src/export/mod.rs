@@ -9,12 +9,14 @@ mod error;
 mod onnx;
 mod operators;
 mod parts;
+mod trained;
 mod writer;
 
 pub use bitconfig::{bitconfig, choices_of};
 pub use encodings::{EncodingsVersion, UnknownVersion, encodings};
 pub use error::ExportError;
 pub use onnx::{onnx, onnx_float};
+pub use trained::trained_onnx;
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
 

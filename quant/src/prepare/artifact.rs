@@ -57,6 +57,18 @@ struct TableGrid {
 }
 
 impl Prepared {
+    /// A network whose encodings are known, one for each point, at the width of its grid.
+    pub(crate) fn with_encodings(
+        model: Model,
+        points: Vec<Point>,
+        encodings: Vec<Encoding>,
+        biases: Biases,
+    ) -> Self {
+        let encodings = encodings.into_iter().enumerate();
+        let encodings = encodings.filter_map(|(index, own)| Some(((index, own.grid().bits()?), own)));
+        Self { model, points, biases, encodings: encodings.collect(), corrected: BTreeMap::new() }
+    }
+
     /// Returns the encoding of the point at `index` at a width.
     ///
     /// Errors: `MissingWidth`.

@@ -261,3 +261,21 @@ fn mistakes_for_the_network_are_found_before_anything_is_trained() {
     });
     assert!(nothing.contains("`^conv` matches no layer"), "{nothing}");
 }
+
+#[test]
+fn results_have_a_row_per_trial_and_say_what_was_chosen() {
+    let driver = drive(plan_of(settings()), trained);
+    let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
+    let results = Results::new(&driver.state.ledger, experiment).unwrap();
+
+    let csv = results.to_csv();
+    let rows: Vec<&str> = csv.lines().collect();
+    // The header, and a row for each trial.
+    assert_eq!(rows.len(), 1 + driver.proposed.len());
+    assert!(rows.iter().all(|row| row.starts_with("format,") || row.starts_with("1,")));
+    let last = rows.last().unwrap();
+    assert!(last.contains("found_on_report") && last.contains("dense_3 kernel=quantized_bits("), "{last}");
+    assert_eq!(rows.iter().filter(|row| row.contains(",best,")).count(), 2);
+    let json = serde_json::to_string(&results).unwrap();
+    assert_eq!(serde_json::from_str::<Results>(&json).unwrap(), results);
+}
