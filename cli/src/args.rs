@@ -1,6 +1,7 @@
 //! The command line.
 
 mod bench;
+mod inspect;
 mod search;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
     StepsArguments, SweepArguments,
 };
+pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
@@ -71,7 +73,7 @@ pub(crate) enum Command {
     Train(TrainArguments),
     /// Make a model file from an ONNX file, or from the weights of a known architecture.
     Import(ImportArguments),
-    /// Print a model file: layers, points, parameters, multiply-accumulates, sizes.
+    /// Print a model file: layers, points, parameters, multiply-accumulates, sizes, energy.
     Inspect(InspectArguments),
     /// Write an experiment's prepared network for other programs.
     Export(ExportArguments),
@@ -330,21 +332,6 @@ impl std::str::FromStr for ImageShape {
         let usable = extents.filter(|extents| extents.iter().all(|extent| (1..=1 << 14).contains(extent)));
         usable.map(Self).ok_or_else(|| "write channels, height and width such as 3x224x224".to_owned())
     }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArguments {
-    /// Model file.
-    pub(crate) model: PathBuf,
-
-    /// Print the quantizer points instead of the layers.
-    #[arg(long)]
-    pub(crate) points: bool,
-
-    /// Rules by which points are placed: `default`, `per_tensor`, `pairwise_mpq` or a rules file (its path has a `/` or
-    /// ends in `.yaml`).
-    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
-    pub(crate) placement: String,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,8 @@
 #[path = "common/qkeras.rs"]
 mod qkeras;
 
-use bitloop_search::network::Network;
+use bitloop_core::qkeras::{Grammar, Quantizer};
+use bitloop_search::network::{Layer, Network, QuantizerDictionary};
 use qkeras::{array, file, word};
 use serde_json::Value;
 
@@ -65,4 +66,40 @@ fn golden_shapes_follow_from_filters_and_units() {
 
 fn outputs_plus_one(network: &Network) -> Option<Vec<usize>> {
     network.layers.last().map(|layer| vec![layer.output_shape[0] + 1])
+}
+
+#[test]
+fn golden_dictionaries_make_the_networks_that_qkeras_makes() {
+    let Some(energy) = file("energy.json") else { return };
+    let read = |layers: &Value| -> Network { serde_json::from_value(layers.clone()).expect("layers") };
+    for model in array(&energy["models"]) {
+        let plain = read(&model["layers"]);
+        for case in array(&model["quantized"]) {
+            let name = format!("{}/{}", word(&model["model"]), word(&case["variant"]));
+            let dictionary: QuantizerDictionary =
+                serde_json::from_value(case["quantization_dict"].clone()).expect("a dictionary");
+            let bits = case["activation_bits"].as_u64().expect("a width") as u32;
+
+            let quantized = plain.quantized(&dictionary, bits, Grammar::Qkeras).expect("it fits");
+
+            let expected = read(&case["layers"]);
+            assert_eq!(quantized.layers.len(), expected.layers.len(), "{name}");
+            for (quantized, expected) in quantized.layers.iter().zip(&expected.layers) {
+                assert_eq!(canonical(quantized), canonical(expected), "{name}");
+            }
+            eprintln!("{name}: {} entries", dictionary.entries.len());
+        }
+    }
+}
+
+/// A layer whose quantizers are spelled as we spell them.
+fn canonical(layer: &Layer) -> Layer {
+    let spelled = |text: &String| match Quantizer::parse(text, Grammar::Qkeras) {
+        Ok(quantizer) => quantizer.spelling(),
+        Err(_) => text.clone(),
+    };
+    let mut layer = layer.clone();
+    layer.activation_text = layer.activation_text.as_ref().map(spelled);
+    layer.quantizers = layer.quantizers.iter().map(|text| text.as_ref().map(spelled)).collect();
+    layer
 }

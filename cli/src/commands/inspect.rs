@@ -1,5 +1,7 @@
 //! `bitloop inspect`: a model file's graph.
 
+mod energy;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -26,6 +28,9 @@ pub(super) fn execute(arguments: &InspectArguments, output: Output) -> Outcome {
     let model =
         Model::from_bytes(&bytes).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     let graph = &model.graph;
+    if arguments.energy {
+        return energy::execute(graph, &Digest::of(&bytes), &arguments.settings, output);
+    }
     let source = arguments.placement.parse::<PlacementSource>();
     let source = source.map_err(|error| Failure::usage(format!("--placement: {error}")))?;
     let placement = inputs::placement(&source, Path::new(""))?;

@@ -1,6 +1,7 @@
 //! What users see: tables, JSON and progress.
 
 mod answer;
+mod energy;
 mod pareto;
 mod progress;
 mod results;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 
 pub(crate) use answer::answer;
+pub(crate) use energy::energy;
 pub(crate) use pareto::pareto_table;
 pub(crate) use progress::Progress;
 pub(crate) use results::results_table;

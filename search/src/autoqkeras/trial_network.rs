@@ -1,13 +1,10 @@
 //! The network that a trial trains.
 
-use bitloop_core::qkeras::{ParseError, Quantizer};
+use bitloop_core::qkeras::ParseError;
 
 use super::space::{Part, SearchSpace, Value};
 use super::{Compat, SpaceError};
 use crate::network::{Class, Kind, Layer, Network, ResizeError};
-
-/// Quantizers of batch normalization: gamma, beta, mean, variance, inverse.
-const NORMALIZATION_QUANTIZERS: usize = 5;
 
 /// Why an assignment makes no network.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -31,8 +28,10 @@ impl SearchSpace {
             let layer = &mut network.layers[*at];
             match part {
                 Part::Weighted { kernel, bias, activation, filters } => {
-                    self.quantize(layer, [self.text(*kernel, levels), self.chosen(*bias, levels)])?;
-                    self.activate(layer, self.chosen(*activation, levels))?;
+                    let weights = [self.text(*kernel, levels), self.chosen(*bias, levels)];
+                    let activation = self.chosen(*activation, levels);
+                    layer.quantize_weights(weights, self.compat.grammar())?;
+                    layer.quantize_inline(activation, self.activation_bits, self.compat.grammar())?;
                     if let Some(factor) = filters.and_then(|filters| self.number(filters, levels)) {
                         is_resized = true;
                         scale_filters(layer, factor);
@@ -42,7 +41,12 @@ impl SearchSpace {
                     layer.class = Class::quantized(Kind::Activation);
                     layer.activation_text = self.text(*activation, levels).map(str::to_owned);
                 }
-                Part::Listed => list(layer),
+                // Of the layers that a limit names and that choose nothing, batch normalization becomes its quantized
+                // twin.
+                Part::Listed if layer.class.kind == Kind::BatchNormalization => {
+                    layer.quantize_normalization([None; 5], self.compat.grammar())?;
+                }
+                Part::Listed => {}
             }
         }
         if is_resized {
@@ -80,29 +84,6 @@ impl SearchSpace {
         Ok(())
     }
 
-    fn quantize(&self, layer: &mut Layer, [kernel, bias]: [Option<&str>; 2]) -> Result<(), ParseError> {
-        let read = |text: &str| Quantizer::parse(text, self.compat.grammar());
-        let kernel = kernel.map(read).transpose()?.map(|kernel| kernel.as_kernel().spelling());
-        let bias = bias.map(read).transpose()?.map(|bias| bias.spelling());
-        layer.class = Class::quantized(layer.class.kind.clone());
-        layer.quantizers = vec![kernel, bias];
-        Ok(())
-    }
-
-    /// Gives a quantized layer the activation chosen, or one of its own function with the bits that all have.
-    fn activate(&self, layer: &mut Layer, chosen: Option<&str>) -> Result<(), ParseError> {
-        let bits = self.activation_bits;
-        let text = match (chosen, layer.activation()) {
-            (Some(text), _) => text.to_owned(),
-            (None, Some("relu")) => format!("quantized_relu({bits})"),
-            (None, Some("tanh")) => format!("quantized_tanh({bits})"),
-            (None, Some("sigmoid")) => format!("quantized_sigmoid({bits})"),
-            (None, _) => return Ok(()),
-        };
-        layer.activation_text = Some(Quantizer::parse(&text, self.compat.grammar())?.spelling());
-        Ok(())
-    }
-
     fn chosen(&self, hyperparameter: Option<usize>, levels: &[u8]) -> Option<&str> {
         hyperparameter.and_then(|at| self.text(at, levels))
     }
@@ -136,13 +117,4 @@ fn scale_filters(layer: &mut Layer, factor: f64) {
     let scaled = |count: usize| ((count as f64 * factor) as usize).max(1);
     layer.filters = layer.filters.map(scaled);
     layer.units = layer.units.map(scaled);
-}
-
-/// Of the layers that a limit names and that choose nothing, batch normalization becomes its quantized twin.
-fn list(layer: &mut Layer) {
-    if layer.class.kind == Kind::BatchNormalization {
-        layer.class = Class::quantized(Kind::BatchNormalization);
-        layer.quantizers = vec![None; NORMALIZATION_QUANTIZERS];
-        layer.activation_text = Some("None".to_owned());
-    }
 }

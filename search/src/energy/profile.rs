@@ -76,9 +76,10 @@ impl Parts {
             .map(|weight| memory.parameter_pj(process, weight.elements.saturating_mul(weight.number.bits)));
         let written = types.output_elements.saturating_mul(types.output.bits);
         Self {
-            inputs: read.sum(),
+            // Without a summand a sum is -0.
+            inputs: read.sum::<f64>() + 0.0,
             outputs: memory.activation_pj(process, written, types.is_output),
-            parameters: weights.sum(),
+            parameters: weights.sum::<f64>() + 0.0,
             op_cost: 0.0,
         }
     }

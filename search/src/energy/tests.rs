@@ -151,6 +151,14 @@ fn types_pass_unchanged_through_layers_that_move_values_unless_qtools_is_followe
 }
 
 #[test]
+fn what_layers_lack_costs_nothing_rather_than_less() {
+    let profile = profile(&without_pool(small()), &EnergyOptions::default());
+
+    let parameters = profile.layer("act").expect("a layer").parameters;
+    assert_eq!(parameters.to_bits(), 0.0_f64.to_bits());
+}
+
+#[test]
 fn dropout_is_no_consumer_and_no_layer() {
     let network = without_pool(quantized("quantized_relu(4,2)", "binary"));
 

@@ -2,16 +2,19 @@
 //!
 //! This is what AutoQKeras's rules speak of: which layers a limit touches, what QTools charges for them, what filter
 //! tuning changes. Shapes are channels last and without the batch. It holds no weights and knows nothing of tensors or
-//! of searching. Start reading at [`Network`] and [`Layer`]; [`Network::of_graph`] makes one from a model's graph.
+//! of searching. Start reading at [`Network`] and [`Layer`]; [`Network::of_graph`] makes one from a
+//! model's graph, [`Network::quantized`] gives it quantizers.
 
 mod class;
 mod graph;
+mod quantize;
 mod resize;
 
 use bitloop_core::graph::Padding;
 use serde::{Deserialize, Serialize};
 
 pub use class::{Class, Kind};
+pub use quantize::{QuantizeError, QuantizerDictionary, QuantizerEntry};
 pub use resize::ResizeError;
 
 /// A network as Keras describes it; layers stand in topological order.

@@ -1,6 +1,8 @@
 use bitloop_core::graph::{Conv2d, Graph, Input, Linear, Op, Padding, Pool, Shape};
+use bitloop_core::qkeras::Grammar;
+use serde_json::{Value, json};
 
-use super::{Class, Kind, LayerPadding, Network, ResizeError, Weight};
+use super::{Class, Kind, LayerPadding, Network, QuantizeError, QuantizerDictionary, ResizeError, Weight};
 
 fn small_graph() -> Graph {
     let shape = Shape::image(3, 10, 8);
@@ -113,4 +115,74 @@ fn sum_of_branches_of_different_widths_is_refused() {
 
     network.layer_mut("wrong").expect("the layer is there").inbound[0] = "dense".to_owned();
     assert!(matches!(network.resize(), Err(ResizeError::Merge { layer, .. }) if layer == "wrong"));
+}
+
+fn quantized(dictionary: Value, grammar: Grammar) -> Result<Network, QuantizeError> {
+    let dictionary: QuantizerDictionary = serde_json::from_value(dictionary).expect("a dictionary");
+    small().quantized(&dictionary, 4, grammar)
+}
+
+#[test]
+fn dictionary_quantizes_the_layers_that_it_names() {
+    let dictionary = json!({
+        "conv": { "kernel_quantizer": "binary", "bias_quantizer": "quantized_bits(4)" },
+        "bn": {},
+        "act": "quantized_relu(4,2)",
+        "dw": { "depthwise_quantizer": "ternary(alpha=1.0)", "bias_quantizer": null },
+        "flat": {},
+        "QDense": { "kernel_quantizer": "quantized_po2(4)", "bias_quantizer": "quantized_bits(4)" },
+    });
+
+    let network = quantized(dictionary, Grammar::Strict).expect("it fits");
+
+    let layer = |name: &str| network.layer(name).expect("the layer is there");
+    let quantizers = |name: &str| {
+        let texts = layer(name).quantizers.iter().map(|text| text.as_deref().unwrap_or("-"));
+        (layer(name).class.to_string(), texts.collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(quantizers("conv"), ("QConv2D".to_owned(), "binary(alpha='auto_po2') -".to_owned()));
+    assert_eq!(quantizers("bn"), ("QBatchNormalization".to_owned(), "- - - - -".to_owned()));
+    assert_eq!(quantizers("dw"), ("QDepthwiseConv2D".to_owned(), "ternary(alpha=1.0) -".to_owned()));
+    assert_eq!(
+        quantizers("dense"),
+        ("QDense".to_owned(), "quantized_po2(4) quantized_bits(4,0,0)".to_owned())
+    );
+    assert_eq!(layer("act").activation(), Some("quantized_relu(4,2)"));
+    assert_eq!(layer("flat"), small().layer("flat").expect("the layer is there"));
+    assert_eq!(layer("grouped"), small().layer("grouped").expect("the layer is there"));
+}
+
+#[test]
+fn entries_of_a_class_are_for_layers_without_their_own_and_tell_activations_apart() {
+    let dictionary = json!({
+        "QActivation": { "relu": "quantized_relu(2)", "tanh": "quantized_tanh(2)" },
+        "QConv2D": { "kernel_quantizer": "binary" },
+        "QConv1D": { "kernel_quantizer": "binary" },
+        "grouped": {},
+    });
+
+    let network = quantized(dictionary, Grammar::Strict).expect("it fits");
+
+    assert_eq!(network.layer("act").expect("the layer is there").activation(), Some("quantized_relu(2,0)"));
+    let is_quantized = |name: &str| network.layer(name).expect("the layer is there").class.quantized;
+    assert_eq!(["conv", "grouped", "dw"].map(is_quantized), [true, false, false]);
+}
+
+#[test]
+fn dictionaries_that_do_not_fit_name_the_layer() {
+    let error =
+        |dictionary: Value| quantized(dictionary, Grammar::Strict).expect_err("it does not fit").to_string();
+
+    let unknown = error(json!({ "conv9": {} }));
+    assert!(unknown.contains("`conv9`") && unknown.contains("conv, bn, act, dw"), "{unknown}");
+    let flat = error(json!({ "flat": { "kernel_quantizer": "binary" } }));
+    assert!(flat.contains("`flat` of class `Flatten` has no kernel_quantizer"), "{flat}");
+    let field = error(json!({ "conv": { "kernel": "binary" } }));
+    assert!(field.contains("has no kernel;") && field.contains("kernel_quantizer"), "{field}");
+    let text = error(json!({ "dense": { "kernel_quantizer": "quantized_bit(4)" } }));
+    assert!(text.contains("`dense`") && text.contains("quantized_bit"), "{text}");
+    let no_kernel = json!({ "dense": { "bias_quantizer": "quantized_bits(4)" } });
+    assert!(error(no_kernel.clone()).contains("kernel_quantizer"));
+    let left = quantized(no_kernel, Grammar::Qkeras).expect("QKeras leaves such layers as they are");
+    assert_eq!(left, small());
 }
