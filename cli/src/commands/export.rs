@@ -10,7 +10,7 @@ use bitloop_core::trial::NodeQuantizers;
 use bitloop_quant::export::{self, EncodingsVersion, Exported};
 use bitloop_quant::model::Model;
 use bitloop_quant::prepare::Prepared;
-use bitloop_search::network::{Kind, Network};
+use bitloop_search::network::{Kind, Network, QuantizerDictionary, QuantizerEntry};
 
 use super::local;
 use crate::args::{ExportArguments, ExportFormat};
@@ -73,7 +73,7 @@ fn trained(arguments: &ExportArguments, bytes: Vec<u8>, report: &Report) -> Resu
     Ok(match arguments.format {
         ExportFormat::Checkpoint => bytes,
         ExportFormat::Qkeras => {
-            let dictionary = quantizer_dictionary(&Model::from_bytes(&bytes)?.graph, &found.quantizers)?;
+            let dictionary = dictionary(&Model::from_bytes(&bytes)?.graph, &found.quantizers)?;
             format!("{}\n", serde_json::to_string_pretty(&dictionary)?).into_bytes()
         }
         ExportFormat::Onnx => export::trained_onnx(&Model::from_bytes(&bytes)?, &found.quantizers)?,
@@ -85,31 +85,30 @@ fn trained(arguments: &ExportArguments, bytes: Vec<u8>, report: &Report) -> Resu
     })
 }
 
-/// What QKeras's `model_quantize` takes: a dictionary of quantizers for a layer with a kernel, a string for an activation.
+/// What QKeras's `model_quantize` takes.
 ///
 /// Kernels' quantizers are spelled out as their layers promote them, which leaves them as they are.
-fn quantizer_dictionary(
+fn dictionary(
     graph: &Graph,
     quantizers: &BTreeMap<String, NodeQuantizers>,
-) -> Result<serde_json::Value, Failure> {
+) -> Result<QuantizerDictionary, Failure> {
     let network = Network::of_graph(graph)?;
     let entry = |(node, quantizers): (&String, &NodeQuantizers)| {
         let NodeQuantizers { kernel, bias, activation } = quantizers;
         if let (None, None, Some(activation)) = (kernel, bias, activation) {
-            return (node.clone(), serde_json::Value::from(activation.spelling()));
+            return (node.clone(), QuantizerEntry::Activation(activation.spelling()));
         }
-        let kind = network.layer(node).map(|layer| &layer.class.kind);
-        let of_kernel = match kind {
+        let of_kernel = match network.layer(node).map(|layer| &layer.class.kind) {
             Some(Kind::DepthwiseConv2D) => "depthwise_quantizer",
             _ => "kernel_quantizer",
         };
         let named = [(of_kernel, kernel), ("bias_quantizer", bias), ("activation_quantizer", activation)];
         let given = named.into_iter().filter_map(|(name, quantizer)| {
-            quantizer.as_ref().map(|quantizer| (name.to_owned(), quantizer.spelling().into()))
+            quantizer.as_ref().map(|quantizer| (name.to_owned(), Some(quantizer.spelling())))
         });
-        (node.clone(), serde_json::Value::Object(given.collect()))
+        (node.clone(), QuantizerEntry::Fields(given.collect()))
     };
-    Ok(serde_json::Value::Object(quantizers.iter().map(entry).collect()))
+    Ok(QuantizerDictionary { entries: quantizers.iter().map(entry).collect() })
 }
 
 fn found_network(report: &Report) -> Result<&FoundNetwork, Failure> {
