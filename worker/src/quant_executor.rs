@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{
-    EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, TrialResult, TrialSpec, Work,
+    EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, Training, TrialResult, TrialSpec, Work,
 };
 use bitloop_proto::convert::{self, ConvertError};
 use bitloop_quant::calibration::CalibrationError;
@@ -17,6 +17,7 @@ use bitloop_quant::evaluate::{EvaluateError, Evaluated, Evaluator, Materials};
 use bitloop_quant::lanes::LaneError;
 use bitloop_quant::model::Model;
 use bitloop_quant::prepare::{self, PrepareError, Prepared};
+use bitloop_quant::train::{self, TrainError};
 use bitloop_quant::transforms::TransformError;
 
 use crate::artifacts::Artifacts;
@@ -51,7 +52,7 @@ impl<T> Recent<T> {
     }
 }
 
-/// Calibrates and evaluates networks.
+/// Calibrates, evaluates and trains networks.
 pub struct QuantExecutor {
     device: Opened,
     threads: usize,
@@ -291,6 +292,15 @@ impl QuantExecutor {
             true => Obstacle::Failed(reason),
             false => Obstacle::Here(ExecuteError::Device { reason }),
         }
+    }
+}
+
+/// Tells what fails everywhere from what fails here: threads, and kernels that this machine lacks.
+fn train_obstacle(error: TrainError) -> Obstacle {
+    match error {
+        TrainError::Lanes(error) => lane_obstacle(&error),
+        error @ TrainError::Kernels(_) => Obstacle::Here(ExecuteError::Device { reason: error.to_string() }),
+        error => Obstacle::Failed(format!("training failed: {error}")),
     }
 }
 
