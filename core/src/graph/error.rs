@@ -51,6 +51,14 @@ pub enum GraphError {
         /// What is wrong.
         reason: String,
     },
+    /// A layer cannot have the number of outputs that it is to get.
+    #[error("the outputs of node `{node}` cannot be changed: {reason}")]
+    Outputs {
+        /// The node.
+        node: String,
+        /// Why not.
+        reason: String,
+    },
     /// The input's mean or standard deviation does not fit its channels.
     #[error("the input has {channels} channel(s) but {mean} mean(s) and {std} standard deviation(s)")]
     Normalization {

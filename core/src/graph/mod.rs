@@ -7,6 +7,7 @@ mod cost;
 mod error;
 mod fold;
 mod op;
+mod outputs;
 mod points;
 mod shape;
 
