@@ -13,6 +13,8 @@ pub(super) enum Stream {
     Order,
     Augmentation,
     Dropout,
+    Quantizers,
+    Judging,
 }
 
 /// Returns the seed of a stream.

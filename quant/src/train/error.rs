@@ -2,8 +2,11 @@ use std::path::PathBuf;
 
 use bitloop_core::graph::{GraphError, Shape};
 
+use crate::data::DataError;
 use crate::kernels::KernelsError;
+use crate::lanes::LaneError;
 use crate::model::ModelError;
+use crate::qkeras::FitError;
 use crate::zoo::ZooError;
 
 /// Why a training stopped.
@@ -21,6 +24,38 @@ pub enum TrainError {
         /// Its name.
         node: String,
     },
+    /// A node's quantizers have no place.
+    #[error("node `{node}` cannot be quantized as asked: {reason}; leave that quantizer out")]
+    Unquantizable {
+        /// Its name.
+        node: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A quantizer cannot be used for the values it is given.
+    #[error("the {part} quantizer of node `{node}` cannot be used: {source}")]
+    Quantizer {
+        /// The node.
+        node: String,
+        /// `weight`, `bias` or `activation`.
+        part: &'static str,
+        /// Why not.
+        source: FitError,
+    },
+    /// The images do not fit.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The images have classes that the network does not tell apart.
+    #[error("the network has {logits} logits for images of {classes} classes; train one with as many logits")]
+    Classes {
+        /// Number of logits.
+        logits: usize,
+        /// Classes of the images.
+        classes: u32,
+    },
+    /// The compute threads cannot be started.
+    #[error(transparent)]
+    Lanes(#[from] LaneError),
     /// The kernels that the environment asks for are not there.
     #[error(transparent)]
     Kernels(#[from] KernelsError),
@@ -33,6 +68,14 @@ pub enum TrainError {
         images: usize,
         /// Images to be held back.
         validation: usize,
+        /// Images per step.
+        batch: usize,
+    },
+    /// There are not enough images to train on.
+    #[error("{images} training images do not fill a batch of {batch}; give more images or lower `batch`")]
+    TooFewTraining {
+        /// Images to train on.
+        images: usize,
         /// Images per step.
         batch: usize,
     },
@@ -51,13 +94,21 @@ pub enum TrainError {
     Images(Shape),
     /// The loss is no longer a number.
     #[error(
-        "the loss is {loss} in epoch {epoch}, step {step}; lower `learning_rate` or raise `warmup_epochs`"
+        "the loss is {loss} in epoch {epoch}, step {step}; lower `learning_rate`, clip the gradients' norm or warm up longer"
     )]
     Diverged {
         /// From 1.
         epoch: usize,
         /// From 1.
         step: usize,
+        /// Not finite.
+        loss: f64,
+    },
+    /// The validation loss is no longer a number.
+    #[error("the validation loss is {loss} after epoch {epoch}; lower `learning_rate`")]
+    DivergedBehind {
+        /// From 1; 0 before any training.
+        epoch: usize,
         /// Not finite.
         loss: f64,
     },

@@ -1,20 +1,29 @@
-//! Training a float checkpoint from scratch on the CPU, resumable after every epoch.
+//! Training on the CPU: a float checkpoint from scratch, resumable after every epoch, and networks with quantizers in place.
 //!
-//! Start at [`train`]. The same spec, seed and images give the same checkpoint on one machine, for any number of
+//! Start at [`train`] and [`fit_quantized`]; both are a [`Session`] of steps, epochs and validations. The same spec, seed and images give the same checkpoint on one machine, for any number of
 //! threads and however often the training was stopped and resumed.
 
 mod clock;
+mod course;
 mod draws;
 mod error;
+mod finder;
 mod optimizer;
+mod quantized;
+#[cfg(test)]
+mod quantized_tests;
 mod session;
+mod start;
 mod state;
 mod steps;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod weights;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use bitloop_core::spec::TrainSpec;
 
@@ -24,7 +33,9 @@ use session::Session;
 use state::Standing;
 
 pub use error::TrainError;
+pub use quantized::{Materials, fit_quantized};
 pub use steps::Steps;
+pub use weights::{QuantizedWeight, quantized_weights};
 
 /// What a training tells while it goes on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +102,7 @@ pub fn train(
     out: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report, TrainError> {
-    let mut session = Session::new(spec, images)?;
+    let mut session = Session::of_spec(spec, images, &|_| BTreeMap::new())?;
     let identity = state::identity(spec, images);
     let state_path = state::path_beside(out);
     let mut standing = Standing { epochs: 0, best: None };
@@ -102,12 +113,15 @@ pub fn train(
     let mut pace = Pace {
         watch: Stopwatch::start(),
         steps_done: 0,
-        steps_left: (spec.epochs - standing.epochs.min(spec.epochs)) * session.steps(),
+        steps_left: (spec.epochs - standing.epochs.min(spec.epochs)) * session.course.steps(),
     };
+    let never = AtomicBool::new(false);
     while standing.epochs < spec.epochs {
-        let training_loss = epoch(&mut session, spec, standing.epochs, &mut pace, progress)?;
+        let (epoch, steps) = (standing.epochs, session.course.steps());
+        let mut each = |step, loss| progress(pace.step(spec, [epoch + 1, step, steps], loss));
+        let training_loss = session.epoch(epoch, &never, &mut each)?.expect("nobody stops it");
         standing.epochs += 1;
-        let validation = session.validate()?;
+        let validation = session.validate(&never)?.expect("nobody stops it");
         let is_best = standing.best.is_none_or(|(_, best)| validation.is_better_than(&best));
         if is_best {
             session.model()?.save(out)?;
@@ -118,7 +132,7 @@ pub fn train(
             epoch: standing.epochs,
             training_loss,
             validation_accuracy: validation.accuracy(),
-            validation_loss: validation.loss,
+            validation_loss: validation.loss(),
             is_best,
         });
     }
@@ -127,7 +141,7 @@ pub fn train(
     Ok(Report {
         best_epoch,
         validation_accuracy: best.accuracy(),
-        validation_loss: best.loss,
+        validation_loss: best.loss(),
         parameters: session.graph.parameters()?,
     })
 }
@@ -138,34 +152,20 @@ struct Pace {
     steps_left: usize,
 }
 
-/// Runs one epoch, counted from 0, and returns its mean loss.
-fn epoch(
-    session: &mut Session<'_>,
-    spec: &TrainSpec,
-    epoch: usize,
-    pace: &mut Pace,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<f64, TrainError> {
-    let steps = session.steps();
-    let mut loss_sum = 0.0;
-    for (index, batch) in session.order(epoch).chunks_exact(spec.batch).enumerate() {
-        let loss = session.step(batch, epoch * steps + index)?;
-        if !loss.is_finite() {
-            return Err(TrainError::Diverged { epoch: epoch + 1, step: index + 1, loss });
-        }
-        loss_sum += loss;
-        pace.steps_done += 1;
-        pace.steps_left -= 1;
-        let seconds = pace.watch.seconds();
-        progress(Progress::Step {
-            epoch: epoch + 1,
+impl Pace {
+    /// Counts a step of an epoch.
+    fn step(&mut self, spec: &TrainSpec, [epoch, step, steps]: [usize; 3], loss: f64) -> Progress {
+        self.steps_done += 1;
+        self.steps_left -= 1;
+        let seconds = self.watch.seconds();
+        Progress::Step {
+            epoch,
             epochs: spec.epochs,
-            step: index + 1,
+            step,
             steps,
             loss,
-            images_per_s: (pace.steps_done * spec.batch) as f64 / seconds,
-            remaining_s: seconds / pace.steps_done as f64 * pace.steps_left as f64,
-        });
+            images_per_s: (self.steps_done * spec.batch) as f64 / seconds,
+            remaining_s: seconds / self.steps_done as f64 * self.steps_left as f64,
+        }
     }
-    Ok(loss_sum / steps as f64)
 }

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 
 use bitloop_core::spec::Optimizer;
+use bitloop_core::trial::RateSchedule;
 
 /// Decay of AdamW's two moments, and what keeps its division finite: the paper's values.
 const BETAS: [f64; 2] = [0.9, 0.999];
 const ADAM_EPS: f64 = 1e-8;
 
-/// A learning rate that rises linearly and then falls to 0 along half a cosine.
+/// A learning rate that rises linearly and then stays, or falls to 0 along half a cosine.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     pub(super) warmup_steps: f64,
     pub(super) steps: usize,
+    pub(super) fall: RateSchedule,
 }
 
 impl Schedule {
@@ -22,6 +24,9 @@ impl Schedule {
         let step = step as f64;
         if step + 1.0 < self.warmup_steps {
             return (step + 1.0) / self.warmup_steps;
+        }
+        if self.fall == RateSchedule::Constant {
+            return 1.0;
         }
         let falling = (self.steps as f64 - self.warmup_steps).max(1.0);
         let done = ((step - self.warmup_steps).max(0.0) / falling).min(1.0);
@@ -35,6 +40,16 @@ pub(super) struct Moments {
     pub(super) first: BTreeMap<String, Vec<f32>>,
     /// Of the squares; empty for SGD.
     pub(super) second: BTreeMap<String, Vec<f32>>,
+}
+
+/// Shortens all gradients alike where together they are longer than `longest`.
+pub(super) fn clip_norm(gradients: &mut BTreeMap<String, Vec<f32>>, longest: f64) {
+    let squares = gradients.values().flatten().map(|g| f64::from(*g) * f64::from(*g));
+    let norm = squares.sum::<f64>().sqrt();
+    if norm > longest {
+        let share = (longest / norm) as f32;
+        gradients.values_mut().flatten().for_each(|g| *g *= share);
+    }
 }
 
 /// One update of one weight.
@@ -95,12 +110,27 @@ mod tests {
 
     #[test]
     fn the_learning_rate_rises_and_falls_to_zero() {
-        let schedule = Schedule { warmup_steps: 10.0, steps: 110 };
+        let schedule = Schedule { warmup_steps: 10.0, steps: 110, fall: RateSchedule::Cosine };
 
         assert!((schedule.factor(0) - 0.1).abs() < 1e-12);
         assert!((schedule.factor(9) - 1.0).abs() < 1e-12);
         assert!((schedule.factor(60) - 0.5).abs() < 1e-12);
         assert!(schedule.factor(109) < 1e-3);
+        let constant = Schedule { fall: RateSchedule::Constant, ..schedule };
+        assert_eq!([9, 60, 109].map(|step| constant.factor(step)), [1.0; 3]);
+    }
+
+    #[test]
+    fn only_long_gradients_are_shortened_and_all_alike() {
+        let lengths = BTreeMap::from([("a".to_owned(), vec![3.0, 0.0]), ("b".to_owned(), vec![-4.0])]);
+        let clipped = |longest| {
+            let mut gradients = lengths.clone();
+            clip_norm(&mut gradients, longest);
+            gradients.into_values().flatten().collect::<Vec<f32>>()
+        };
+
+        assert_eq!(clipped(2.5), [1.5, 0.0, -2.0]);
+        assert_eq!(clipped(5.0), [3.0, 0.0, -4.0]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::archive::{self, Entry};
 use crate::data::Images;
 
 /// Raise it when a state of an older version would train on to another result.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const KEY: &str = "bitloop.training";
 
 /// Where a training stands after an epoch.
@@ -35,9 +35,9 @@ struct Header {
     identity: Digest,
     epochs: usize,
     best_epoch: usize,
-    best_correct: usize,
-    best_images: usize,
-    best_loss: f64,
+    best_correct: u64,
+    best_images: u64,
+    best_loss_sum: f64,
 }
 
 /// Returns the name of everything that decides the outcome of a training: settings and images.
@@ -69,7 +69,7 @@ pub(super) fn save(
         best_epoch,
         best_correct: best.correct,
         best_images: best.images,
-        best_loss: best.loss,
+        best_loss_sum: best.loss_sum,
     };
     let header = serde_json::to_string(&header).expect("numbers and digests have a JSON form");
     let mut named: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
@@ -121,8 +121,11 @@ pub(super) fn resume(
         let values = archive::f32_values(view.data());
         restore(session, name, values).map_err(wrong)?;
     }
-    let best =
-        Validation { correct: header.best_correct, images: header.best_images, loss: header.best_loss };
+    let best = Validation {
+        correct: header.best_correct,
+        images: header.best_images,
+        loss_sum: header.best_loss_sum,
+    };
     Ok(Some(Standing { epochs: header.epochs, best: Some((header.best_epoch, best)) }))
 }
 

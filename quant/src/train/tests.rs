@@ -19,7 +19,7 @@ fn folder(test: &str) -> PathBuf {
 }
 
 /// Noise with a bright left or right half, which is the label.
-fn images() -> Images {
+pub(super) fn images() -> Images {
     let mut rng = rng(1, 0);
     let labels: Vec<u32> = (0..160).map(|_| rng.below(2) as u32).collect();
     let pixels = labels.iter().flat_map(|label| {

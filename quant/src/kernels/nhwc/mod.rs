@@ -30,8 +30,8 @@ pub(crate) use curves::Curve;
 pub(crate) use depthwise::{FloatDepthwise, IntDepthwise};
 pub(crate) use ending::{Ending, Grid, Out, Tail};
 pub(crate) use gradient::{
-    Affine, InputGradient, MaxPool, Moments, NormGradient, channel_sums, depthwise_weight_gradient,
-    from_taps_first, rectify, weight_gradient,
+    Activation, Affine, FixedPoint, InputGradient, MaxPool, Moments, NormGradient, channel_sums,
+    depthwise_weight_gradient, from_taps_first, rectify, weight_gradient,
 };
 pub(crate) use isa::Isa;
 pub(crate) use lookup::{Tables, lookup, lookup_floats, pixels};

@@ -1,4 +1,4 @@
-//! Cross-entropy and its gradient.
+//! Cross-entropy and its gradient, and how well logits name their labels.
 
 /// What the logits should say.
 pub(in crate::train) struct Targets<'a> {
@@ -30,4 +30,18 @@ pub(in crate::train) fn cross_entropy(logits: &[f32], targets: &Targets<'_>) -> 
         }
     }
     (loss / images, gradient)
+}
+
+/// Returns how many rows of logits `(images, classes)` have their first largest value at the label, and the sum of their
+/// cross-entropies, in nats, without smoothing.
+pub(in crate::train) fn judge(logits: &[f32], targets: &Targets<'_>) -> (u64, f64) {
+    let (mut correct, mut loss_sum) = (0, 0.0);
+    for (row, label) in logits.chunks_exact(targets.classes.max(1)).zip(targets.labels) {
+        let first_largest = (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
+        correct += u64::from(first_largest == Some(*label));
+        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|logit| libm::exp(f64::from(*logit) - f64::from(largest))).sum();
+        loss_sum += f64::from(largest) - f64::from(row[*label]) + libm::log(sum);
+    }
+    (correct, loss_sum)
 }

@@ -1,4 +1,4 @@
-//! A network with its gradients: planned layers over slices, images with channels last, forward and back.
+//! A network with its gradients: planned layers over slices, images with channels last, forward and back, with quantizers.
 //!
 //! Start at [`Tape`]. Each layer spreads fixed groups of images over rayon's *current* pool and adds up what is summed over
 //! images in the groups' order, so that any number of threads gives the same bytes; and as the kernels give the same bits
@@ -8,6 +8,9 @@ mod build;
 mod conv;
 mod loss;
 mod norm;
+mod quantized;
+#[cfg(test)]
+mod quantized_tests;
 mod shapes;
 mod simple;
 #[cfg(test)]
@@ -15,10 +18,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use crate::kernels::nhwc::Isa;
+use super::TrainError;
+use crate::kernels::nhwc::{Activation, Isa};
+use crate::qkeras::{Fitting, Phase, Seeded};
 use crate::rng::Rng;
 
-pub(super) use loss::{Targets, cross_entropy};
+pub(super) use loss::{Targets, cross_entropy, judge};
+pub(super) use quantized::kernel_channel;
 
 /// Groups of images over which gradients are summed: enough for many cores, few enough to add up cheaply.
 const IMAGE_GROUPS: usize = 16;
@@ -39,13 +45,21 @@ pub(super) struct Pass<'a> {
     pub(super) running: &'a mut BTreeMap<String, Vec<f32>>,
     /// By the name of the parameter.
     pub(super) gradients: &'a mut BTreeMap<String, Vec<f32>>,
+    /// Whether batches are measured and values dropped, or the running statistics used.
+    pub(super) phase: Phase,
     pub(super) dropout: Rng,
+    /// Of quantizers that draw.
+    pub(super) draws: Seeded,
 }
 
-impl Pass<'_> {
-    fn parameter(&self, node: &str, part: &str) -> &[f32] {
+impl<'a> Pass<'a> {
+    fn parameter(&self, node: &str, part: &str) -> &'a Parameter {
         let parameter = self.parameters.get(&format!("{node}.{part}"));
-        &parameter.expect("the tape was built for these parameters").values
+        parameter.expect("the tape was built for these parameters")
+    }
+
+    fn fitting(&self) -> Fitting {
+        Fitting { phase: self.phase, ..Fitting::default() }
     }
 
     fn give_gradient(&mut self, node: &str, part: &str, values: Vec<f32>) {
@@ -63,7 +77,15 @@ impl Pass<'_> {
 /// Values are `(images, h, w, channels)` or `(images, features)`.
 trait Layer: Send {
     /// Writes the output; `x` has one slice per operand.
-    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], buffers: &mut Buffers);
+    ///
+    /// Errors: `Quantizer`.
+    fn forward(
+        &mut self,
+        pass: &mut Pass<'_>,
+        x: &[&[f32]],
+        y: &mut [f32],
+        buffers: &mut Buffers,
+    ) -> Result<(), TrainError>;
 
     /// Turns the gradient of the output into those of the operands, and leaves those of the parameters in the pass.
     ///
@@ -76,8 +98,8 @@ trait Layer: Send {
         buffers: &mut Buffers,
     ) -> Vec<Option<Vec<f32>>>;
 
-    /// Takes over the rectifier behind the layer, if the layer can.
-    fn rectify(&mut self, _upper: f32) -> bool {
+    /// Takes over the activation behind the layer, if the layer can.
+    fn bend(&mut self, _activation: Activation) -> bool {
         false
     }
 }
@@ -109,8 +131,15 @@ pub(super) struct Tape {
 }
 
 impl Tape {
+    /// Logits per image.
+    pub(super) fn classes(&self) -> usize {
+        self.logits.checked_sub(1).map_or(0, |step| self.steps[step].elements)
+    }
+
     /// Computes the logits of images `(images, h, w, channels)`, and keeps what the way back needs.
-    pub(super) fn forward(&mut self, pass: &mut Pass<'_>, input: Vec<f32>) -> &[f32] {
+    ///
+    /// Errors: `Quantizer`.
+    pub(super) fn forward(&mut self, pass: &mut Pass<'_>, input: Vec<f32>) -> Result<&[f32], TrainError> {
         for value in self.values.drain(..) {
             self.buffers.give(value);
         }
@@ -119,10 +148,10 @@ impl Tape {
             let mut y = self.buffers.take(pass.images * step.elements);
             let x: Vec<&[f32]> =
                 step.operands.iter().map(|operand| self.values[*operand].as_slice()).collect();
-            step.layer.forward(pass, &x, &mut y, &mut self.buffers);
+            step.layer.forward(pass, &x, &mut y, &mut self.buffers)?;
             self.values.push(y);
         }
-        &self.values[self.logits]
+        Ok(&self.values[self.logits])
     }
 
     /// Leaves the gradients of all parameters in the pass, for the gradient of the logits.

@@ -1,9 +1,11 @@
-//! Batch norm with the rectifier behind it.
+//! Batch norm with the activation behind it.
 
 use rayon::prelude::*;
 
 use super::{Buffers, Layer, Pass, Place};
-use crate::kernels::nhwc::{Affine, Moments, NormGradient};
+use crate::kernels::nhwc::{Activation, Affine, Moments, NormGradient};
+use crate::qkeras::Phase;
+use crate::train::TrainError;
 
 /// What the running statistics keep of their old value at every step: Keras's examples' and PyTorch's choice.
 const KEPT: f32 = 0.9;
@@ -13,8 +15,8 @@ pub(super) struct Normalization {
     name: String,
     channels: usize,
     eps: f64,
-    /// Upper limit of the rectifier behind it.
-    upper: Option<f32>,
+    /// What stands behind it.
+    activation: Activation,
     /// What the last way forward found.
     batch: Option<Batch>,
 }
@@ -28,12 +30,32 @@ struct Batch {
 
 impl Normalization {
     pub(super) fn new(name: String, channels: usize, eps: f64) -> Self {
-        Self { name, channels, eps, upper: None, batch: None }
+        Self { name, channels, eps, activation: Activation::Identity, batch: None }
     }
 
     /// Values of a group of images.
     fn group(&self, pass: &Pass<'_>, x: &[f32]) -> usize {
         (pass.group() * (x.len() / pass.images.max(1))).max(1)
+    }
+
+    /// Means and variances of the batch, which the running ones follow.
+    fn measured(&self, pass: &mut Pass<'_>, x: &[f32]) -> [Vec<f64>; 2] {
+        let (isa, channels, group) = (pass.isa, self.channels, self.group(pass, x));
+        let parts: Vec<Moments> =
+            x.par_chunks(group).with_max_len(1).map(|x| Moments::of(isa, x, channels)).collect();
+        let (means, variances) = Moments::together(&parts);
+        // The variance of a sample is smaller than that of what it is drawn from.
+        let count = (x.len() / channels.max(1)) as f64;
+        let unbiased = count / (count - 1.0).max(1.0);
+        self.track(pass, "running_mean", means.iter().copied());
+        self.track(pass, "running_var", variances.iter().map(|variance| variance * unbiased));
+        [means, variances]
+    }
+
+    fn tracked(&self, pass: &Pass<'_>, part: &str) -> Vec<f64> {
+        let running = pass.running.get(&format!("{}.{part}", self.name));
+        let running = running.expect("the tape was built for these statistics");
+        running.iter().map(|value| f64::from(*value)).collect()
     }
 
     fn track(&self, pass: &mut Pass<'_>, part: &str, batch: impl Iterator<Item = f64>) {
@@ -45,33 +67,34 @@ impl Normalization {
 }
 
 impl Layer for Normalization {
-    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
-        let (isa, channels, x) = (pass.isa, self.channels, x[0]);
-        let group = self.group(pass, x);
-        let parts: Vec<Moments> =
-            x.par_chunks(group).with_max_len(1).map(|x| Moments::of(isa, x, channels)).collect();
-        let (means, variances) = Moments::together(&parts);
+    fn forward(
+        &mut self,
+        pass: &mut Pass<'_>,
+        x: &[&[f32]],
+        y: &mut [f32],
+        _: &mut Buffers,
+    ) -> Result<(), TrainError> {
+        let (isa, group, x) = (pass.isa, self.group(pass, x[0]), x[0]);
+        let [means, variances] = match pass.fitting().phase {
+            Phase::Training => self.measured(pass, x),
+            Phase::Inference => ["running_mean", "running_var"].map(|part| self.tracked(pass, part)),
+        };
         let inverses: Vec<f64> =
             variances.iter().map(|variance| 1.0 / (variance + self.eps).sqrt()).collect();
-        let (gamma, beta) = (pass.parameter(&self.name, "gamma"), pass.parameter(&self.name, "beta"));
+        let [gamma, beta] = ["gamma", "beta"].map(|part| &pass.parameter(&self.name, part).values);
         let scales: Vec<f64> =
             gamma.iter().zip(&inverses).map(|(gamma, inverse)| f64::from(*gamma) * inverse).collect();
         let shifts = beta.iter().zip(means.iter().zip(&scales));
         let shifts: Vec<f32> =
             shifts.map(|(beta, (mean, scale))| (f64::from(*beta) - mean * scale) as f32).collect();
         let scales: Vec<f32> = scales.into_iter().map(|scale| scale as f32).collect();
-        let affine = Affine::new(&scales, &shifts, self.upper);
+        let affine = Affine::new(&scales, &shifts, self.activation);
         y.par_chunks_mut(group)
             .zip(x.par_chunks(group))
             .with_max_len(1)
             .for_each(|(y, x)| affine.run(isa, x, y));
-
-        // The variance of a sample is smaller than that of what it is drawn from.
-        let count = (x.len() / channels.max(1)) as f64;
-        let unbiased = count / (count - 1.0).max(1.0);
-        self.track(pass, "running_mean", means.iter().copied());
-        self.track(pass, "running_var", variances.iter().map(|variance| variance * unbiased));
         self.batch = Some(Batch { means, inverses, affine });
+        Ok(())
     }
 
     /// With `h = (x - mean) / deviation`, `dx = gamma / deviation * (g - mean(g) - h * mean(g * h))`.
@@ -94,7 +117,7 @@ impl Layer for Normalization {
             .map(|(x, dy)| NormGradient { affine: &affine, x }.sums(isa, dy, &centers))
             .collect();
         let count = (x.len() / channels.max(1)) as f64;
-        let gamma = pass.parameter(&self.name, "gamma");
+        let gamma = &pass.parameter(&self.name, "gamma").values;
         let mut factors = [0, 1, 2].map(|_| Vec::with_capacity(channels));
         let (mut to_gamma, mut to_beta) = (Vec::with_capacity(channels), Vec::with_capacity(channels));
         for channel in 0..channels {
@@ -120,7 +143,11 @@ impl Layer for Normalization {
         vec![Some(dy)]
     }
 
-    fn rectify(&mut self, upper: f32) -> bool {
-        self.upper.replace(upper).is_none()
+    fn bend(&mut self, activation: Activation) -> bool {
+        let is_free = self.activation == Activation::Identity;
+        if is_free {
+            self.activation = activation;
+        }
+        is_free
     }
 }

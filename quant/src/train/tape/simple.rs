@@ -3,47 +3,30 @@
 use rayon::prelude::*;
 
 use super::{Buffers, Layer, Pass, Place};
-use crate::kernels::nhwc::{Affine, MaxPool, Window, channel_sums, rectify};
-
-/// `min(max(x, 0), upper)`.
-pub(super) struct Rectifier {
-    pub(super) upper: f32,
-}
+use crate::kernels::nhwc::{MaxPool, Window, channel_sums};
+use crate::qkeras::Phase;
+use crate::train::TrainError;
 
 /// Values that one thread takes at a time: long enough to hide the hand-over.
-const BLOCK: usize = 32 * 1024;
-
-impl Layer for Rectifier {
-    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
-        let (isa, affine) = (pass.isa, Affine::new(&[1.0], &[-0.0], Some(self.upper)));
-        let parts = y.par_chunks_mut(BLOCK).zip(x[0].par_chunks(BLOCK));
-        parts.for_each(|(y, x)| affine.run(isa, x, y));
-    }
-
-    fn backward(
-        &mut self,
-        pass: &mut Pass<'_>,
-        at: Place<'_>,
-        mut dy: Vec<f32>,
-        _: &mut Buffers,
-    ) -> Vec<Option<Vec<f32>>> {
-        let (isa, upper) = (pass.isa, self.upper);
-        let parts = dy.par_chunks_mut(BLOCK).zip(at.y.par_chunks(BLOCK));
-        parts.for_each(|(dy, y)| rectify(isa, y, upper, dy));
-        vec![Some(dy)]
-    }
-}
+pub(super) const BLOCK: usize = 32 * 1024;
 
 /// The sum of two values.
 pub(super) struct Sum;
 
 impl Layer for Sum {
-    fn forward(&mut self, _: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
+    fn forward(
+        &mut self,
+        _: &mut Pass<'_>,
+        x: &[&[f32]],
+        y: &mut [f32],
+        _: &mut Buffers,
+    ) -> Result<(), TrainError> {
         let parts = y.par_chunks_mut(BLOCK).zip(x[0].par_chunks(BLOCK).zip(x[1].par_chunks(BLOCK)));
         parts.for_each(|(y, (left, right))| {
             let pairs = left.iter().zip(right);
             y.iter_mut().zip(pairs).for_each(|(y, (left, right))| *y = left + right);
         });
+        Ok(())
     }
 
     fn backward(
@@ -84,7 +67,13 @@ impl LargestOf {
 }
 
 impl Layer for LargestOf {
-    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
+    fn forward(
+        &mut self,
+        pass: &mut Pass<'_>,
+        x: &[&[f32]],
+        y: &mut [f32],
+        _: &mut Buffers,
+    ) -> Result<(), TrainError> {
         let (pool, [image, out_image]) = self.pool(pass);
         self.taps.resize(y.len(), 0);
         let outputs = y.par_chunks_mut(out_image).zip(self.taps.par_chunks_mut(out_image));
@@ -93,6 +82,7 @@ impl Layer for LargestOf {
             .zip(x[0].par_chunks(image))
             .with_max_len(1)
             .for_each(|((y, taps), x)| pool.run(x.len() / per_image, x, (y, taps)));
+        Ok(())
     }
 
     fn backward(
@@ -121,7 +111,13 @@ pub(super) struct GlobalAverage {
 }
 
 impl Layer for GlobalAverage {
-    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
+    fn forward(
+        &mut self,
+        pass: &mut Pass<'_>,
+        x: &[&[f32]],
+        y: &mut [f32],
+        _: &mut Buffers,
+    ) -> Result<(), TrainError> {
         let (isa, channels) = (pass.isa, self.channels.max(1));
         let image = (x[0].len() / pass.images.max(1)).max(1);
         let pixels = (image / channels) as f64;
@@ -129,6 +125,7 @@ impl Layer for GlobalAverage {
             let sums = channel_sums(isa, x, channels);
             y.iter_mut().zip(sums).for_each(|(y, sum)| *y = (sum / pixels) as f32);
         });
+        Ok(())
     }
 
     fn backward(
@@ -166,12 +163,23 @@ impl Dropout {
 }
 
 impl Layer for Dropout {
-    fn forward(&mut self, pass: &mut Pass<'_>, x: &[&[f32]], y: &mut [f32], _: &mut Buffers) {
+    fn forward(
+        &mut self,
+        pass: &mut Pass<'_>,
+        x: &[&[f32]],
+        y: &mut [f32],
+        _: &mut Buffers,
+    ) -> Result<(), TrainError> {
+        if pass.fitting().phase == Phase::Inference {
+            y.copy_from_slice(x[0]);
+            return Ok(());
+        }
         let (rate, kept) = (f64::from(self.rate), 1.0 / (1.0 - self.rate));
         self.mask.clear();
         self.mask.extend((0..y.len()).map(|_| if pass.dropout.uniform() < rate { 0.0 } else { kept }));
         let masked = x[0].iter().zip(&self.mask);
         y.iter_mut().zip(masked).for_each(|(y, (x, mask))| *y = x * mask);
+        Ok(())
     }
 
     fn backward(

@@ -1,20 +1,24 @@
 //! Whole networks against candle's own gradients and against finite differences.
 
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Node, Op, Padding, Pool, Shape};
+use bitloop_core::qkeras::Quantizer;
+use bitloop_core::trial::NodeQuantizers;
 use candle_core::{Device, Result, Tensor, Var};
 
+use super::quantized::is_activation;
 use super::*;
 use crate::executor::{self, forward};
+use crate::qkeras::{Channel, Operator};
 use crate::rng::rng;
 use crate::train::TrainError;
 use crate::zoo;
 
-const CLASSES: usize = 5;
-const SIZE: [usize; 2] = [11, 9];
-const CHANNELS: usize = 2;
+pub(super) const CLASSES: usize = 5;
+pub(super) const SIZE: [usize; 2] = [11, 9];
+pub(super) const CHANNELS: usize = 2;
 const SMOOTHING: f64 = 0.1;
 
-fn conv(out_channels: usize, kernel: [usize; 2], stride: [usize; 2]) -> Conv2d {
+pub(super) fn conv(out_channels: usize, kernel: [usize; 2], stride: [usize; 2]) -> Conv2d {
     Conv2d {
         out_channels,
         kernel,
@@ -26,14 +30,14 @@ fn conv(out_channels: usize, kernel: [usize; 2], stride: [usize; 2]) -> Conv2d {
     }
 }
 
-fn graph() -> Graph {
+pub(super) fn graph() -> Graph {
     let [height, width] = SIZE;
     let input = Input { shape: Shape::image(CHANNELS, height, width), mean: vec![0.0; 2], std: vec![1.0; 2] };
     Graph::new("mixed", input)
 }
 
 /// Every kind of layer: two branches, one of them read twice, unequal padding, groups, dilation, both ends of features.
-fn mixed() -> Graph {
+pub(super) fn mixed() -> Graph {
     let mut graph = graph();
     let pool = Pool { kernel: [3, 2], stride: [2, 2], padding: Padding::all(1), count_padding: false };
     let stem = graph.push("stem", Op::Conv2d(Conv2d { bias: true, ..conv(12, [3, 3], [1, 1]) }), &[INPUT]);
@@ -60,7 +64,7 @@ fn mixed() -> Graph {
 }
 
 /// What is pooled to one pixel.
-fn averaged() -> Graph {
+pub(super) fn averaged() -> Graph {
     let mut graph = graph();
     let stem = graph.push("stem", Op::Conv2d(conv(20, [3, 3], [2, 2])), &[INPUT]);
     let norm = graph.push("norm", Op::BatchNorm { eps: 1e-3 }, &[&stem]);
@@ -87,25 +91,26 @@ fn forked() -> Graph {
 }
 
 /// A network, images and labels.
-struct Case {
-    graph: Graph,
-    parameters: BTreeMap<String, Parameter>,
-    running: BTreeMap<String, Vec<f32>>,
+pub(super) struct Case {
+    pub(super) graph: Graph,
+    pub(super) quantizers: BTreeMap<String, NodeQuantizers>,
+    pub(super) parameters: BTreeMap<String, Parameter>,
+    pub(super) running: BTreeMap<String, Vec<f32>>,
     /// `(images, channels, h, w)`.
-    images: Tensor,
-    labels: Vec<usize>,
+    pub(super) images: Tensor,
+    pub(super) labels: Vec<usize>,
 }
 
 /// What a step found.
-struct Learned {
-    loss: f64,
-    logits: Vec<f32>,
-    gradients: BTreeMap<String, Vec<f32>>,
-    running: BTreeMap<String, Vec<f32>>,
+pub(super) struct Learned {
+    pub(super) loss: f64,
+    pub(super) logits: Vec<f32>,
+    pub(super) gradients: BTreeMap<String, Vec<f32>>,
+    pub(super) running: BTreeMap<String, Vec<f32>>,
 }
 
 impl Case {
-    fn new(graph: Graph, count: usize) -> Self {
+    pub(super) fn new(graph: Graph, count: usize) -> Self {
         let mut rng = rng(71, 0);
         let weights = zoo::initial_weights(&graph, bitloop_core::spec::Initializer::HeNormal, 5).unwrap();
         let (mut parameters, mut running) = (BTreeMap::new(), BTreeMap::new());
@@ -122,25 +127,17 @@ impl Case {
         let pixels = (0..count * CHANNELS * SIZE[0] * SIZE[1]).map(|_| rng.normal() as f32).collect();
         let images = Tensor::from_vec(pixels, (count, CHANNELS, SIZE[0], SIZE[1]), &Device::Cpu).unwrap();
         let labels = (0..count).map(|_| rng.below(CLASSES)).collect();
-        Self { graph, parameters, running, images, labels }
+        Self { graph, quantizers: BTreeMap::new(), parameters, running, images, labels }
     }
 
-    fn learn(&self, isa: Isa) -> Learned {
-        let mut tape = Tape::new(&self.graph, "dense").unwrap();
+    pub(super) fn learn(&self, isa: Isa) -> Learned {
+        let mut tape = Tape::new(&self.graph, "dense", &self.quantizers).unwrap();
         let mut last = None;
         // The second time in memory that has been used.
         for _ in 0..2 {
             let (mut running, mut gradients) = (self.running.clone(), BTreeMap::new());
-            let mut pass = Pass {
-                isa,
-                images: self.labels.len(),
-                parameters: &self.parameters,
-                running: &mut running,
-                gradients: &mut gradients,
-                dropout: rng(1, 1),
-            };
-            let input = self.images.permute([0, 2, 3, 1]).unwrap().flatten_all().unwrap().to_vec1().unwrap();
-            let logits = tape.forward(&mut pass, input).to_vec();
+            let mut pass = self.pass(isa, (&mut running, &mut gradients));
+            let logits = tape.forward(&mut pass, self.input()).unwrap().to_vec();
             let targets = Targets { labels: &self.labels, classes: CLASSES, smoothing: SMOOTHING };
             let (loss, to_logits) = cross_entropy(&logits, &targets);
             tape.backward(&mut pass, to_logits);
@@ -149,14 +146,38 @@ impl Case {
         last.unwrap()
     }
 
+    /// A step of a training.
+    pub(super) fn pass<'a>(
+        &'a self,
+        isa: Isa,
+        (running, gradients): (&'a mut BTreeMap<String, Vec<f32>>, &'a mut BTreeMap<String, Vec<f32>>),
+    ) -> Pass<'a> {
+        Pass {
+            isa,
+            images: self.labels.len(),
+            parameters: &self.parameters,
+            running,
+            gradients,
+            phase: Phase::Training,
+            dropout: rng(1, 1),
+            draws: Seeded::new(1, 1),
+        }
+    }
+
+    /// The images with channels last.
+    pub(super) fn input(&self) -> Vec<f32> {
+        self.images.permute([0, 2, 3, 1]).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+
     fn loss(&self) -> f64 {
         self.learn(Isa::best()).loss
     }
 }
 
-/// The same network out of candle's tensors.
+/// The same network out of candle's tensors, with quantizers of kernels, biases and nodes' outputs.
 struct Candle {
     variables: BTreeMap<String, Var>,
+    quantizers: BTreeMap<String, NodeQuantizers>,
 }
 
 impl Candle {
@@ -167,11 +188,28 @@ impl Candle {
 
 impl executor::Pass for Candle {
     fn weight(&mut self, node: &Node) -> Result<Tensor> {
-        Ok(self.variable(node, "weight").unwrap())
+        let weight = self.variable(node, "weight").unwrap();
+        let channel = kernel_channel(
+            if let Op::Conv2d(conv) = &node.op { conv.groups } else { 1 },
+            weight.dims()[0],
+            weight.dims()[1],
+        );
+        let kernel = self.quantizers.get(&node.name).and_then(|quantizers| quantizers.kernel.clone());
+        Ok(quantized(kernel, channel, weight))
     }
 
     fn bias(&mut self, node: &Node) -> Result<Option<Tensor>> {
-        Ok(self.variable(node, "bias"))
+        let quantizer = self.quantizers.get(&node.name).and_then(|quantizers| quantizers.bias.clone());
+        Ok(self.variable(node, "bias").map(|bias| quantized(quantizer, Channel::Last, bias)))
+    }
+
+    fn output(&mut self, node: &str, x: Tensor) -> Result<Tensor> {
+        let quantizer = self.quantizers.get(node).and_then(|quantizers| quantizers.activation.clone());
+        // Channels are the second axis of images, and the last one of features.
+        match x.rank() {
+            4 => quantized(quantizer, Channel::Last, x.permute([0, 2, 3, 1])?).permute([0, 3, 1, 2]),
+            _ => Ok(quantized(quantizer, Channel::Last, x)),
+        }
     }
 
     fn parameter(&mut self, node: &Node, part: &str) -> Result<Tensor> {
@@ -187,13 +225,35 @@ impl executor::Pass for Candle {
     }
 }
 
-fn candle(case: &Case) -> (f64, Vec<f32>, BTreeMap<String, Vec<f32>>) {
+/// A quantizer's composition with candle's operators.
+fn quantized(quantizer: Option<Quantizer>, channel: Channel, x: Tensor) -> Tensor {
+    let Some(quantizer) = quantizer else { return x };
+    let fitting = Fitting { phase: Phase::Training, ..Fitting::default() };
+    Operator { quantizer, channel, fitting }.apply(&x, &mut Seeded::new(0, 0)).unwrap().0
+}
+
+/// The graph without the activation functions that quantizers take the place of.
+fn replaced(case: &Case) -> Graph {
+    let mut graph = case.graph.clone();
+    for node in &mut graph.nodes {
+        let quantizers = case.quantizers.get(&node.name);
+        if quantizers.is_some_and(|quantizers| quantizers.activation.is_some()) && is_activation(&node.op) {
+            node.op = Op::Identity;
+        }
+    }
+    graph
+}
+
+pub(super) fn candle(case: &Case) -> (f64, Vec<f32>, BTreeMap<String, Vec<f32>>) {
     let variable = |(name, Parameter { shape, values }): (&String, &Parameter)| {
         let tensor = Tensor::from_slice(values, shape.as_slice(), &Device::Cpu).unwrap();
         (name.clone(), Var::from_tensor(&tensor).unwrap())
     };
-    let mut pass = Candle { variables: case.parameters.iter().map(variable).collect() };
-    let logits = forward(&case.graph, &case.images, "dense", &mut pass).unwrap();
+    let mut pass = Candle {
+        variables: case.parameters.iter().map(variable).collect(),
+        quantizers: case.quantizers.clone(),
+    };
+    let logits = forward(&replaced(case), &case.images, "dense", &mut pass).unwrap();
     let images = case.labels.len();
     let everywhere = SMOOTHING as f32 / CLASSES as f32;
     let mut targets = vec![everywhere; images * CLASSES];
@@ -212,7 +272,7 @@ fn candle(case: &Case) -> (f64, Vec<f32>, BTreeMap<String, Vec<f32>>) {
 }
 
 #[track_caller]
-fn assert_close(found: &[f32], expected: &[f32], what: &str) {
+pub(super) fn assert_close(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -310,18 +370,14 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     let (mut gradients, mut running) = (BTreeMap::new(), BTreeMap::new());
     let case = Case::new(graph, 40);
     let ones = vec![1.0; case.images.elem_count()];
-    let mut tape = Tape::new(&case.graph, "dropped").unwrap();
-    let mut pass = Pass {
-        isa: Isa::best(),
-        images: 40,
-        parameters: &case.parameters,
-        running: &mut running,
-        gradients: &mut gradients,
-        dropout: rng(3, 3),
-    };
+    let mut tape = Tape::new(&case.graph, "dropped", &BTreeMap::new()).unwrap();
+    let mut pass = case.pass(Isa::best(), (&mut running, &mut gradients));
 
-    let y = tape.forward(&mut pass, ones).to_vec();
+    let y = tape.forward(&mut pass, ones.clone()).unwrap().to_vec();
+    pass.phase = Phase::Inference;
+    let kept = tape.forward(&mut pass, ones.clone()).unwrap().to_vec();
 
+    assert_eq!(kept, ones);
     let kept = y.iter().filter(|value| **value > 0.0).count() as f64 / y.len() as f64;
     assert!((kept - 0.75).abs() < 0.02, "{kept}");
     assert!(y.iter().all(|value| *value == 0.0 || *value == 1.0 / 0.75));
@@ -347,7 +403,7 @@ fn an_operator_without_gradients_is_refused_by_name() {
     let flat = graph.push("flat", Op::Flatten, &[&swish]);
     graph.push("dense", Op::Linear(Linear { out_features: CLASSES, bias: true }), &[&flat]);
 
-    let error = Tape::new(&graph, "dense").err().unwrap();
+    let error = Tape::new(&graph, "dense", &BTreeMap::new()).err().unwrap();
 
     assert!(matches!(error, TrainError::Operator { ref node } if node == "swish"), "{error}");
 }

@@ -4,6 +4,7 @@
 //! products one after another in one order, each with one rounding. Gradients to weights are sums over the images given;
 //! who spreads images over threads adds up the parts in an order of its own.
 
+mod activation;
 mod depthwise;
 mod input;
 mod lanes;
@@ -14,6 +15,7 @@ mod pool;
 mod tests;
 mod weight;
 
+pub(crate) use activation::{Activation, FixedPoint};
 pub(crate) use depthwise::depthwise_weight_gradient;
 pub(crate) use input::InputGradient;
 pub(crate) use norm::{Affine, Moments, NormGradient, channel_sums, rectify};

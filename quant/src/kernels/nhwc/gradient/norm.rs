@@ -1,5 +1,7 @@
-//! Batch norm over the statistics of the batch with the rectifier behind it, and what both do to gradients.
+//! Batch norm over the statistics of the batch with the activation behind it, and what both do to gradients.
 
+use super::Activation;
+use super::activation::{Bend, Bent, inside};
 use super::lanes::{Lined, each_line, folded, line, repeated};
 use crate::kernels::nhwc::Isa;
 use crate::kernels::nhwc::simd::Simd;
@@ -75,34 +77,27 @@ pub(crate) fn rectify(isa: Isa, y: &[f32], upper: f32, dy: &mut [f32]) {
     each_line(isa, (len, line(1)), &mut Rectify { y, upper, dy });
 }
 
-/// `x * scale + shift` per channel in one rounding, within `lower..=upper`; NaN stays NaN.
+/// `x * scale + shift` per channel in one rounding, and then an activation.
 pub(crate) struct Affine {
     scale: Vec<f32>,
     shift: Vec<f32>,
-    lower: f32,
-    upper: f32,
+    activation: Activation,
 }
 
 impl Affine {
-    /// Takes `(channels,)` scales and as many shifts; `upper` is that of a rectifier, if there is one.
-    pub(crate) fn new(scale: &[f32], shift: &[f32], upper: Option<f32>) -> Self {
-        Self {
-            scale: repeated(scale),
-            shift: repeated(shift),
-            lower: if upper.is_some() { 0.0 } else { f32::NEG_INFINITY },
-            upper: upper.unwrap_or(f32::INFINITY),
-        }
+    /// Takes `(channels,)` scales and as many shifts.
+    pub(crate) fn new(scale: &[f32], shift: &[f32], activation: Activation) -> Self {
+        Self { scale: repeated(scale), shift: repeated(shift), activation }
     }
 
     /// Shapes: `x` and `y` `(pixels, channels)`. Panics: they have different lengths.
     pub(crate) fn run(&self, isa: Isa, x: &[f32], y: &mut [f32]) {
         check_lengths([x.len(), x.len()], [y.len(), x.len()]);
-        let len = x.len();
-        each_line(isa, (len, self.scale.len()), &mut Apply { affine: self, x, y });
+        self.activation.bend(Forward { isa, affine: self, x, y });
     }
 }
 
-/// Gradients of batch norm and rectifier: with `g` the gradient that the rectifier lets through.
+/// Gradients of batch norm and activation: with `g` the gradient that the activation lets through.
 pub(crate) struct NormGradient<'a> {
     /// What the forward pass did.
     pub(crate) affine: &'a Affine,
@@ -116,14 +111,10 @@ impl NormGradient<'_> {
     /// Panics: the lengths differ.
     pub(crate) fn sums(&self, isa: Isa, dy: &[f32], centers: &[f32]) -> [Vec<f64>; 2] {
         check_lengths([dy.len(), line(centers.len())], [self.x.len(), self.affine.scale.len()]);
-        let mut sums = GradientSums {
-            norm: self,
-            dy,
-            centers: &repeated(centers),
-            sums: [0, 1].map(|_| vec![0.0; line(centers.len())]),
-        };
-        each_line(isa, (dy.len(), line(centers.len())), &mut sums);
-        sums.sums.map(|sums| folded(&sums, centers.len()))
+        let mut sums = [0, 1].map(|_| vec![0.0; line(centers.len())]);
+        let gradient = SumsOf { isa, norm: self, dy, centers: &repeated(centers), sums: &mut sums };
+        self.affine.activation.bend(gradient);
+        sums.map(|sums| folded(&sums, centers.len()))
     }
 
     /// Replaces `dy` by `g * a + (x * b + c)`, with `[a, b, c]` `(channels,)` each.
@@ -133,25 +124,16 @@ impl NormGradient<'_> {
         let factors = [0, 1, 2].map(|index| repeated(&factors[index]));
         let line = self.affine.scale.len();
         check_lengths([dy.len(), factors[0].len()], [self.x.len(), line]);
-        let len = dy.len();
-        each_line(isa, (len, line), &mut GradientApply { norm: self, factors: &factors, dy });
+        self.affine.activation.bend(ApplyTo { isa, norm: self, factors: &factors, dy });
     }
 
-    /// The gradient that the rectifier lets through.
+    /// The gradient that the activation lets through.
     #[inline(always)]
-    fn through<S: Simd>(&self, simd: S, [place, at]: [usize; 2], dy: S::F) -> S::F {
-        let Affine { scale, shift, lower, upper } = self.affine;
+    fn through<S: Simd>(&self, simd: S, bend: impl Bend, [place, at]: [usize; 2], dy: S::F) -> S::F {
+        let Affine { scale, shift, .. } = self.affine;
         let y = simd.fma(simd.floats(self.x, place), simd.floats(scale, at), simd.floats(shift, at));
-        inside(simd, y, [*lower, *upper], dy)
+        bend.passed(simd, y, dy)
     }
-}
-
-/// `dy` where `y` is between the ends, else 0.
-#[inline(always)]
-fn inside<S: Simd>(simd: S, y: S::F, [lower, upper]: [f32; 2], dy: S::F) -> S::F {
-    let none = simd.splat(0.0);
-    let above = simd.if_negative(simd.sub(simd.splat(lower), y), dy, none);
-    simd.if_negative(simd.sub(y, simd.splat(upper)), above, none)
 }
 
 struct Sums<'a> {
@@ -208,41 +190,72 @@ impl Lined for Rectify<'_> {
     }
 }
 
-struct Apply<'a> {
+struct Forward<'a> {
+    isa: Isa,
     affine: &'a Affine,
     x: &'a [f32],
     y: &'a mut [f32],
 }
 
-impl Lined for Apply<'_> {
+impl Bent for Forward<'_> {
+    fn with(self, bend: impl Bend) {
+        let Self { isa, affine, x, y } = self;
+        each_line(isa, (x.len(), affine.scale.len()), &mut Apply { affine, bend, x, y });
+    }
+}
+
+struct Apply<'a, B> {
+    affine: &'a Affine,
+    bend: B,
+    x: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl<B: Bend> Lined for Apply<'_, B> {
     #[inline(always)]
     fn line<S: Simd>(&mut self, simd: S, start: usize, len: usize) {
-        let Affine { scale, shift, lower, upper } = self.affine;
-        let (lower, upper) = (simd.splat(*lower), simd.splat(*upper));
+        let Affine { scale, shift, .. } = self.affine;
         let mut at = 0;
         while at < len {
             let x = simd.floats(self.x, start + at);
             let y = simd.fma(x, simd.floats(scale, at), simd.floats(shift, at));
-            simd.put(self.y, start + at, simd.smaller(upper, simd.greater(lower, y)));
+            simd.put(self.y, start + at, self.bend.value(simd, y));
             at += S::LANES;
         }
     }
 }
 
-struct GradientSums<'a> {
+struct SumsOf<'a> {
+    isa: Isa,
     norm: &'a NormGradient<'a>,
     dy: &'a [f32],
     centers: &'a [f32],
-    sums: [Vec<f32>; 2],
+    sums: &'a mut [Vec<f32>; 2],
 }
 
-impl Lined for GradientSums<'_> {
+impl Bent for SumsOf<'_> {
+    fn with(self, bend: impl Bend) {
+        let Self { isa, norm, dy, centers, sums } = self;
+        let extents = (dy.len(), centers.len());
+        each_line(isa, extents, &mut GradientSums { norm, bend, dy, centers, sums });
+    }
+}
+
+struct GradientSums<'a, B> {
+    norm: &'a NormGradient<'a>,
+    bend: B,
+    dy: &'a [f32],
+    centers: &'a [f32],
+    sums: &'a mut [Vec<f32>; 2],
+}
+
+impl<B: Bend> Lined for GradientSums<'_, B> {
     #[inline(always)]
     fn line<S: Simd>(&mut self, simd: S, start: usize, len: usize) {
-        let [sums, products] = &mut self.sums;
+        let [sums, products] = self.sums;
         let mut at = 0;
         while at < len {
-            let g = self.norm.through(simd, [start + at, at], simd.floats(self.dy, start + at));
+            let g = self.norm.through(simd, self.bend, [start + at, at], simd.floats(self.dy, start + at));
             let x = simd.sub(simd.floats(self.norm.x, start + at), simd.floats(self.centers, at));
             let sum = simd.add(simd.floats(sums, at), g);
             simd.put(sums, at, sum);
@@ -253,19 +266,34 @@ impl Lined for GradientSums<'_> {
     }
 }
 
-struct GradientApply<'a> {
+struct ApplyTo<'a> {
+    isa: Isa,
     norm: &'a NormGradient<'a>,
     factors: &'a [Vec<f32>; 3],
     dy: &'a mut [f32],
 }
 
-impl Lined for GradientApply<'_> {
+impl Bent for ApplyTo<'_> {
+    fn with(self, bend: impl Bend) {
+        let Self { isa, norm, factors, dy } = self;
+        each_line(isa, (dy.len(), factors[0].len()), &mut GradientApply { norm, bend, factors, dy });
+    }
+}
+
+struct GradientApply<'a, B> {
+    norm: &'a NormGradient<'a>,
+    bend: B,
+    factors: &'a [Vec<f32>; 3],
+    dy: &'a mut [f32],
+}
+
+impl<B: Bend> Lined for GradientApply<'_, B> {
     #[inline(always)]
     fn line<S: Simd>(&mut self, simd: S, start: usize, len: usize) {
         let [a, b, c] = self.factors;
         let mut at = 0;
         while at < len {
-            let g = self.norm.through(simd, [start + at, at], simd.floats(self.dy, start + at));
+            let g = self.norm.through(simd, self.bend, [start + at, at], simd.floats(self.dy, start + at));
             let x = simd.floats(self.norm.x, start + at);
             let rest = simd.fma(x, simd.floats(b, at), simd.floats(c, at));
             simd.put(self.dy, start + at, simd.fma(g, simd.floats(a, at), rest));

@@ -206,7 +206,8 @@ fn norms_and_their_gradients_equal_their_definition() {
         let dy = floats(&mut rng, x.len());
         let [scale, shift, centers] = [0; 3].map(|_| floats(&mut rng, channels));
         let factors = [0; 3].map(|_| floats(&mut rng, channels));
-        let affine = Affine::new(&scale, &shift, upper);
+        let activation = upper.map_or(Activation::Identity, |upper| Activation::Rectifier { upper });
+        let affine = Affine::new(&scale, &shift, activation);
 
         let y = agreed(x.len(), channels, |isa, side, y| affine.run(isa, &Guarded::new(side, &x), y));
         let dx = agreed(x.len(), channels, |isa, side, dx| {
