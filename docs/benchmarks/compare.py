@@ -2,7 +2,7 @@
 
   compare.py speed    images per second in float and at W8A8, as Markdown tables with ratios
   compare.py sweep    time per config of a sweep at 4 bits, in bitloop, in AIMET's simulator and in PyTorch's float network
-  compare.py train    images per second of training steps, in PyTorch and in bitloop
+  compare.py train    images per second of training steps, in PyTorch and in bitloop; --quantized: of networks of 4 bits
   compare.py networks writes the networks as .pth files
 
 Every rival is a process that keeps its network and waits for its turn. A round gives each of them a turn, so all see
@@ -57,6 +57,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     parser.add_argument("--strides", choices=("small-images", "published"), default="small-images",
                         help=f"of networks for images up to {SMALL_SIZE_MAX} pixels wide")
+    parser.add_argument("--quantized", action="store_true", help="train with QKeras's quantizers of 4 bits in place")
     sweep.add_arguments(parser.add_argument_group("of a sweep"))
     parser.add_argument("--out", type=Path, default=Path("compared"), help="folder for networks and the measurements")
     settings = parser.parse_args()
@@ -146,15 +147,17 @@ def compare_train(settings):
             for _ in range(settings.rounds):
                 turns.setdefault("pytorch", []).append(worker.ask({"seconds": settings.seconds}))
                 if settings.bitloop:
-                    turns.setdefault(tables.FLOAT, []).append(bitloop_steps(settings, order))
+                    turns.setdefault(tables.trained(order.quantized), []).append(bitloop_steps(settings, order))
             rows.append(described(order, {"pytorch": worker}, turns))
             print(tables.progress(rows[-1]), file=sys.stderr)
-            (settings.out / "train.json").write_text(json.dumps(rows, indent=1) + "\n")
+            name = "train_quantized.json" if settings.quantized else "train.json"
+            (settings.out / name).write_text(json.dumps(rows, indent=1) + "\n")
     print(tables.speed(rows, settings))
 
 
 def bitloop_steps(settings, order):
     what = ["--training", TRAINED_FILE] if order.network == SHIPPED else ["--network", order.network]
+    what += ["--quantized"] if order.quantized else []
     output = subprocess.run(
         [*settings.bitloop.split(), "bench", "train", *what, "--batch", str(order.batch), "--threads", str(order.threads),
          "--repetitions", str(REPETITIONS), "--output", "json"], check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -5,14 +5,19 @@ import statistics
 
 import decisions
 
-FLOAT, INTEGER = "bitloop f32", "bitloop w8a8"
+FLOAT, INTEGER, TRAINED = "bitloop f32", "bitloop w8a8", "bitloop 4 bits"
 RATES = {"pytorch": "PyTorch", "torchscript": "TorchScript", "aimet": "AIMET W8A8", FLOAT: "bitloop f32",
-         INTEGER: "bitloop W8A8"}
+         INTEGER: "bitloop W8A8", TRAINED: "bitloop, 4 bits"}
 # How many times as fast the first is as the second.
-RATIOS = [(FLOAT, "pytorch"), (FLOAT, "torchscript"), (INTEGER, "pytorch"), (INTEGER, "torchscript"),
+RATIOS = [(FLOAT, "pytorch"), (TRAINED, "pytorch"), (FLOAT, "torchscript"), (INTEGER, "pytorch"), (INTEGER, "torchscript"),
           (INTEGER, "aimet"), ("pytorch", "aimet")]
 SWEPT = {"pytorch": "PyTorch, float", "aimet": "AIMET, one point at 4 bits, the others at 8"}
 MILLI = 1000
+
+
+def trained(quantized):
+    """The name of bitloop's training steps."""
+    return TRAINED if quantized else FLOAT
 
 
 def speed(rows, settings):

@@ -1,7 +1,8 @@
 """A worker that trains one network in PyTorch and measures its steps whenever it is told to.
 
 compare.py starts it and lets it and bitloop take turns; the protocol is that of rivals.py. A step is what `bitloop train`
-does with a batch: forward with the batch's statistics, cross-entropy with label smoothing, back, Nesterov momentum.
+does with a batch: forward with the batch's statistics, cross-entropy with label smoothing, back, Nesterov momentum; if
+ordered so, with quantizers in place.
 """
 
 import json
@@ -11,6 +12,8 @@ import time
 
 import torch
 from torch import nn
+
+import fake_quantization
 
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
 # Steps by which the faster layout is chosen, behind as many that warm up.
@@ -32,7 +35,7 @@ def main():
     os.dup2(2, 1)
     order = json.loads(sys.argv[1])
     torch.set_num_threads(order["threads"])
-    trainer = Trainer(order["network"], order["batch"])
+    trainer = Trainer(order["network"], order["batch"], order["quantized"])
     tell(answers, {"variant": trainer.layout, "torch": torch.__version__})
     for line in sys.stdin:
         tell(answers, trainer.measure(json.loads(line)["seconds"]))
@@ -73,9 +76,12 @@ def norm(width):
 class Trainer:
     """A network that learns from one batch of noise, in the faster layout."""
 
-    def __init__(self, network, batch):
+    def __init__(self, network, batch, quantized):
         torch.manual_seed(1)
+        self.quantized = quantized
         self.network = build(network).train()
+        if quantized:
+            fake_quantization.quantize(self.network)
         self.images = torch.randn(batch, 1, SIZE, SIZE)
         self.labels = torch.randint(CLASSES, (batch,))
         self.loss = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
@@ -99,6 +105,8 @@ class Trainer:
         loss = self.loss(self.network(self.images), self.labels)
         loss.backward()
         self.optimizer.step()
+        if self.quantized:
+            fake_quantization.clip(self.network)
         # As bitloop, which tells the loss of every step.
         return loss.item()
 

@@ -24,6 +24,8 @@ class Order:
         self.small_strides = size <= SMALL_SIZE_MAX and settings.strides == "small-images"
         # The file of a sweep's images, labels and encodings; without it images are random.
         self.material = None
+        # Whether a training's network has quantizers.
+        self.quantized = getattr(settings, "quantized", False)
 
     def strides(self):
         return "small-images" if self.small_strides else "published"

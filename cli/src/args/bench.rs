@@ -128,6 +128,10 @@ pub(crate) struct StepsArguments {
     #[arg(long, conflicts_with = "network")]
     pub(crate) training: Option<PathBuf>,
 
+    /// With QKeras's quantizers of 4 bits: quantized_bits(4,0,1) of kernels, quantized_bits(4) of biases, quantized_relu(4).
+    #[arg(long)]
+    pub(crate) quantized: bool,
+
     /// Images per step; 128, or what the training file says.
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=4096))]
     pub(crate) batch: Option<u16>,

@@ -1,9 +1,13 @@
 //! `bitloop bench train`: images per second of training steps: forward, back and update.
 
-use bitloop_core::graph::Shape;
+use std::collections::BTreeMap;
+
+use bitloop_core::graph::{Graph, Node, Op, Shape};
+use bitloop_core::qkeras::Quantizer;
 use bitloop_core::spec::{
     Architecture, Augmentation, ConvBlock, Dataset, Initializer, Optimizer, Separable, TrainData, TrainSpec,
 };
+use bitloop_core::trial::NodeQuantizers;
 use bitloop_quant::data::Images;
 use bitloop_quant::rng::rng;
 use bitloop_quant::train::{Steps, TrainError};
@@ -18,6 +22,8 @@ use crate::show;
 
 /// Batches that the steps go through in turn.
 const BATCHES: usize = 4;
+/// What AutoQKeras's networks are quantized with: kernels, biases, activations.
+const FOUR_BITS: [&str; 3] = ["quantized_bits(4,0,1)", "quantized_bits(4)", "quantized_relu(4)"];
 /// Steps before the first that counts: memory is taken and touched there.
 const UNCOUNTED: usize = 2;
 
@@ -29,7 +35,8 @@ pub(in crate::commands) fn execute(arguments: &StepsArguments, output: Output) -
     let mut images_per_s = Vec::new();
     let mut cpu_s_per_image = Vec::new();
     pool.install(|| -> Result<(), TrainError> {
-        let mut steps = Steps::new(&spec, &images)?;
+        let quantizers = |graph: &Graph| if arguments.quantized { four_bits(graph) } else { BTreeMap::new() };
+        let mut steps = Steps::new(&spec, &images, &quantizers)?;
         for _ in 0..UNCOUNTED {
             steps.step()?;
         }
@@ -52,6 +59,7 @@ pub(in crate::commands) fn execute(arguments: &StepsArguments, output: Output) -
     match output {
         Output::Json => show::json(&json!({
             "network": spec.name,
+            "quantized": arguments.quantized,
             "batch": spec.batch,
             "threads": threads,
             "steps": arguments.steps,
@@ -62,6 +70,7 @@ pub(in crate::commands) fn execute(arguments: &StepsArguments, output: Output) -
         })),
         Output::Text => show::data(&show::fields(&[
             ("network", spec.name.clone()),
+            ("weights", if arguments.quantized { "4 bits" } else { "float" }.to_owned()),
             ("batch", spec.batch.to_string()),
             ("threads", threads.to_string()),
             ("images/s", format!("{speed:.0}")),
@@ -69,6 +78,30 @@ pub(in crate::commands) fn execute(arguments: &StepsArguments, output: Output) -
             ("median of", format!("{} times {} steps", arguments.repetitions, arguments.steps)),
         ])),
     }
+}
+
+/// Quantizers of every layer and rectifier.
+fn four_bits(graph: &Graph) -> BTreeMap<String, NodeQuantizers> {
+    let [kernel, bias, activation] =
+        FOUR_BITS.map(|text| text.parse::<Quantizer>().expect("a quantizer of ours"));
+    let of = |node: &Node| {
+        let has_bias = match &node.op {
+            Op::Conv2d(conv) => conv.bias,
+            Op::Linear(linear) => linear.bias,
+            _ => false,
+        };
+        NodeQuantizers {
+            kernel: node.op.has_weight().then(|| kernel.as_kernel()),
+            bias: has_bias.then(|| bias.clone()),
+            activation: (node.op == Op::Relu).then(|| activation.clone()),
+        }
+    };
+    graph
+        .nodes
+        .iter()
+        .map(|node| (node.name.clone(), of(node)))
+        .filter(|(_, of)| *of != NodeQuantizers::default())
+        .collect()
 }
 
 /// The training of a file, or one of a network of its own.
