@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bits::{BitConfig, Choice, PointIndex};
+use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::{Graph, GraphError, INPUT, LayerCost, Point};
@@ -31,6 +31,9 @@ pub const PLAN_FORMAT: u32 = 4;
 
 /// The most images that a plan may measure on; an experiment file allows fewer.
 const IMAGES_MAX: u64 = 1 << 40;
+
+/// The baseline's width in plans without points, where nothing has it.
+const BASELINE_UNUSED: u8 = 8;
 
 /// Hexadecimal digits of the plan's digest in an experiment's id.
 const ID_DIGITS: usize = 8;
@@ -115,7 +118,7 @@ pub struct Inputs {
     pub graph: Graph,
     /// The images, split.
     pub data: DataParts,
-    /// The rules by which points are placed.
+    /// The rules by which points are placed; not looked at where stages train.
     pub placement: Placement,
 }
 
@@ -124,6 +127,9 @@ impl Plan {
     ///
     /// Errors: every mistake that only shows against the graph, such as a pattern that names no point.
     pub fn new(spec: &ExperimentSpec, inputs: Inputs) -> Result<Self, SpecError> {
+        let Some(quantization) = &spec.quantization else {
+            return Self::trained(spec, inputs);
+        };
         let graph = match spec.prepare.transforms.contains(&Transform::FoldBatchNorm) {
             true => inputs.graph.without_folded_batch_norms(),
             false => inputs.graph,
@@ -153,8 +159,38 @@ impl Plan {
                 images: inputs.data.selection.first(spec.prepare.images),
                 drop_max_ppm: spec.prepare.drop_max_ppm,
             },
-            candidates: candidates(&spec.quantization, &inputs.placement),
+            candidates: candidates(quantization, &inputs.placement),
             evaluation: spec.evaluation,
+            stages,
+        })
+    }
+
+    /// A plan whose stages train: the network is not prepared, and has no points.
+    fn trained(spec: &ExperimentSpec, inputs: Inputs) -> Result<Self, SpecError> {
+        inputs.graph.shapes().map_err(|error| graph_mistake(spec.model.key(), &error))?;
+        let mut mistakes = misplaced(&spec.stages);
+        let stages = spec.stages.iter().enumerate().map(|(index, stage)| {
+            let path = format!("stages[{index}].{}", stage.as_str());
+            planned(stage, &[], &path, &mut mistakes)
+        });
+        let stages = stages.collect();
+        if !mistakes.is_empty() {
+            return Err(SpecError { mistakes });
+        }
+        let selection = inputs.data.selection;
+        let unused = Bits::new(BASELINE_UNUSED).expect("a width that there is");
+        Ok(Self {
+            format: PLAN_FORMAT,
+            name: spec.name.clone(),
+            numerics: spec.numerics,
+            model: inputs.model,
+            graph: inputs.graph,
+            points: Vec::new(),
+            data: inputs.data,
+            transforms: Vec::new(),
+            guard: Guard { data: selection.digest, images: selection.first(None), drop_max_ppm: 0 },
+            candidates: Candidates::with_default_rules(Vec::new(), Vec::new(), unused),
+            evaluation: EvaluationMode::default(),
             stages,
         })
     }
@@ -334,6 +370,7 @@ fn planned(stage: &StageSpec, points: &[Point], path: &str, mistakes: &mut Vec<M
             StagePlan::Sensitivity { single, pairs, subsets }
         }
         StageSpec::Search(search) => StagePlan::Search(search.clone()),
+        StageSpec::AutoQKeras(search) => StagePlan::AutoQKeras(search.clone()),
         StageSpec::Verify { top, uniform } => StagePlan::Verify { top: *top, uniform: *uniform },
     }
 }

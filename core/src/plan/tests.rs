@@ -139,3 +139,43 @@ fn a_plan_survives_its_document_and_other_documents_are_refused() {
         assert!(Plan::from_document(&text.as_bytes()[..end]).is_err());
     }
 }
+
+const SEARCH: &str = "
+version: 1
+name: test
+model: { checkpoint: model.safetensors }
+data: { dataset: fashion_mnist, training: 30, selection: 20, report: 5 }
+stages:
+  - autoqkeras:
+      quantization_config: { kernel: { \"quantized_bits(4,0,1)\": 4 } }
+      limit: { Conv2D: [4] }
+      max_trials: 2
+      training: { epochs: 1 }
+";
+
+#[test]
+fn what_trains_is_not_prepared_and_keeps_the_graph_as_it_is() {
+    let spec = ExperimentSpec::parse(SEARCH).unwrap();
+    let training = DataPart { digest: Digest::of(b"t"), images: 30 };
+    let data = DataParts { training: Some(training), ..inputs().data };
+
+    let plan = Plan::new(&spec, Inputs { data, ..inputs() }).unwrap();
+
+    assert!(matches!(plan.stages.as_slice(), [StagePlan::AutoQKeras(_)]), "{:?}", plan.stages);
+    assert_eq!((plan.graph.clone(), plan.points.len()), (inputs().graph, 0));
+    let parts = [plan.model, data.selection.digest, data.report.digest, training.digest];
+    assert_eq!(plan.artifacts(), parts);
+    assert_eq!(Plan::from_document(&plan.to_document()).unwrap(), plan);
+}
+
+#[test]
+fn what_trains_stands_alone() {
+    let text =
+        format!("{}{}", FILE.replace("SINGLE", "all"), &SEARCH[SEARCH.find("  - autoqkeras").unwrap()..]);
+    let spec = ExperimentSpec::parse(&text).unwrap();
+
+    let error = Plan::new(&spec, inputs()).unwrap_err().to_string();
+
+    let line = "stages[1].autoqkeras: a search that trains has no other stages beside it; put it into an experiment of its own";
+    assert_eq!(error, line);
+}

@@ -121,7 +121,10 @@ pub struct DataSpec {
     pub fit: Fit,
     /// What replaces the model's normalization, if anything does.
     pub normalize: Option<Normalization>,
-    /// Images for calibration.
+    /// Images that trainings learn from, where anything is trained: of the data set's training file where the others are
+    /// of its test file, else of the same images.
+    pub training: Option<ImageCount>,
+    /// Images for calibration; 0 where nothing is calibrated.
     pub calibration: u64,
     /// Images that searches see.
     pub selection: ImageCount,
@@ -129,4 +132,17 @@ pub struct DataSpec {
     pub report: ImageCount,
     /// Seed of the split.
     pub seed: u64,
+}
+
+impl DataSpec {
+    /// The same for the file that training images come from, if it is another one than the others'.
+    pub fn training_file(&self) -> Option<Self> {
+        match (self.training, &self.source) {
+            (Some(_), ImageSource::Dataset { dataset, split: Split::Test }) => {
+                let source = ImageSource::Dataset { dataset: *dataset, split: Split::Train };
+                Some(Self { source, ..self.clone() })
+            }
+            (Some(_) | None, _) => None,
+        }
+    }
 }

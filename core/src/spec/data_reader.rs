@@ -15,8 +15,8 @@ const SPLITS: [(&str, Split); 2] = [("train", Split::Train), ("test", Split::Tes
 const EXAMPLES: &str =
     "add `dataset: fashion_mnist`, `images: FOLDER` or `idx: { images: FILE, labels: FILE }`";
 
-/// Reads where images come from, how they are fitted, and how they are split.
-pub(super) fn data(place: &Place<'_>) -> Option<DataSpec> {
+/// Reads where images come from, how they are fitted, and how they are split; `trains` where the experiment's stages train.
+pub(super) fn data(place: &Place<'_>, trains: bool) -> Option<DataSpec> {
     let fields = place.fields(&[
         "dataset",
         "split",
@@ -27,6 +27,7 @@ pub(super) fn data(place: &Place<'_>) -> Option<DataSpec> {
         "pad",
         "crop",
         "normalize",
+        "training",
         "calibration",
         "selection",
         "report",
@@ -35,8 +36,8 @@ pub(super) fn data(place: &Place<'_>) -> Option<DataSpec> {
     let source = source(&fields);
     let fit = fit(&fields);
     let normalize = fields.optional("normalize", None, |place| normalization(place).map(Some));
-    let calibration =
-        fields.required("calibration", "calibration: 512", |place| place.integer(1..=IMAGES_MAX));
+    let training = training(&fields, trains);
+    let calibration = calibration(&fields, trains);
     let selection = fields.required("selection", "selection: 2000", image_count);
     let report = fields.optional("report", ImageCount::Rest, image_count);
     let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
@@ -47,15 +48,49 @@ pub(super) fn data(place: &Place<'_>) -> Option<DataSpec> {
             "give one of them a number of images (`report` is `rest` unless given)",
         );
     }
-    Some(DataSpec {
+    let spec = DataSpec {
         source: source?,
         fit: fit?,
         normalize: normalize?,
+        training: training?,
         calibration: calibration?,
         selection: selection?,
         report: report?,
         seed: seed?,
-    })
+    };
+    let is_rest = [spec.selection, spec.report].contains(&ImageCount::Rest);
+    if spec.training == Some(ImageCount::Rest) && spec.training_file().is_none() && is_rest {
+        return fields.mistake(
+            "training",
+            "these images are split, and another part takes what is left of them",
+            "give a number of images (`report` is `rest` unless given)",
+        );
+    }
+    Some(spec)
+}
+
+/// A number of images, or `all`.
+fn training(fields: &Fields<'_>, trains: bool) -> Option<Option<ImageCount>> {
+    const EXAMPLE: &str = "training: 20000";
+    if !trains {
+        let hint = "remove it; only searches that train (`autoqkeras`) have training images";
+        return fields.optional("training", None, |place| place.mistake("does not belong here", hint));
+    }
+    let read = |place: &Place<'_>| match place.as_text() {
+        Some("all") => Some(ImageCount::Rest),
+        Some(_) => place.expected("a whole number or `all`", format!("write `{EXAMPLE}`")),
+        None => place.integer(1..=IMAGES_MAX).map(ImageCount::Count),
+    };
+    fields.required("training", EXAMPLE, read).map(Some)
+}
+
+/// What trains calibrates nothing, but the part may be kept free, so that splits are the same as another experiment's.
+fn calibration(fields: &Fields<'_>, trains: bool) -> Option<u64> {
+    let read = |place: &Place<'_>| place.integer(1..=IMAGES_MAX);
+    match trains {
+        true => fields.optional("calibration", 0, read),
+        false => fields.required("calibration", "calibration: 512", read),
+    }
 }
 
 fn source(fields: &Fields<'_>) -> Option<ImageSource> {

@@ -92,8 +92,8 @@ pub struct ExperimentSpec {
     pub data: DataSpec,
     /// What is done to the model first.
     pub prepare: PrepareRules,
-    /// The candidates.
-    pub quantization: QuantizationSpec,
+    /// The candidates; none where the stages train, which have their own.
+    pub quantization: Option<QuantizationSpec>,
     /// How many of the selection images a candidate is measured on.
     pub evaluation: EvaluationMode,
     /// The parts, in order; at least one.

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::autoqkeras::KEY;
 use super::data_reader::data;
 use super::error::SpecError;
 use super::evaluation_reader::evaluation;
@@ -56,17 +57,23 @@ impl ExperimentSpec {
 }
 
 fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
+    let trains = fields.optional("stages", false, |place| Some(place.lists_only(KEY)))?;
     let name = fields.required("name", "name: my-experiment", name);
     let numerics = fields.optional("numerics", Numerics::Exact, numerics);
     let model = fields.required("model", "model: { checkpoint: model.safetensors }", model);
     let prepare = fields.optional("prepare", PrepareRules::default(), prepare);
-    let data =
-        fields.required("data", "data: { dataset: fashion_mnist, calibration: 512, selection: 2000 }", data);
-    let quantization = fields.required(
-        "quantization",
-        "quantization: { weights: { bits: [4] }, activations: { bits: [4] }, baseline: 8 }",
-        quantization,
-    );
+    let data_example = match trains {
+        true => "data: { dataset: fashion_mnist, training: 20000, selection: 2500 }",
+        false => "data: { dataset: fashion_mnist, calibration: 512, selection: 2000 }",
+    };
+    let data = fields.required("data", data_example, |place| data(place, trains));
+    let quantization = match trains {
+        true => refuse_where_trained(fields).map(|()| None),
+        false => {
+            let example = "quantization: { weights: { bits: [4] }, activations: { bits: [4] }, baseline: 8 }";
+            fields.required("quantization", example, quantization).map(Some)
+        }
+    };
     let evaluation = fields.optional("evaluation", EvaluationMode::default(), evaluation);
     let example = "stages: [{ sensitivity: { single: all } }]";
     let stages =
@@ -81,6 +88,21 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
         evaluation: evaluation?,
         stages: stages?,
     })
+}
+
+/// Reports what only networks have that are quantized as they are.
+fn refuse_where_trained(fields: &Fields<'_>) -> Option<()> {
+    let keys = ["numerics", "prepare", "quantization", "evaluation"].into_iter();
+    let given: Vec<&str> = keys.filter(|key| fields.has(key)).collect();
+    for key in &given {
+        let problem = "does not belong to a search that trains";
+        let hint = match *key {
+            "quantization" => "remove it; `quantization_config` and `limit` are keys of the stage",
+            _ => "remove it",
+        };
+        fields.mistake::<()>(key, problem, hint);
+    }
+    given.is_empty().then_some(())
 }
 
 fn numerics(place: &Place<'_>) -> Option<Numerics> {

@@ -3,6 +3,7 @@
 //! Reading finds every mistake at once, each with its path in the file and a hint. The types here mirror the
 //! files and have passed every check that needs nothing but the text.
 
+mod autoqkeras;
 mod data;
 mod data_reader;
 mod error;

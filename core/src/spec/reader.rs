@@ -51,6 +51,28 @@ impl<'a> Place<'a> {
         matches!(self.node, Node::Mapping(_))
     }
 
+    /// Whether the value is a whole number.
+    pub(super) fn is_integer(&self) -> bool {
+        matches!(self.node, Node::Integer(_))
+    }
+
+    /// Whether there is no value, as in `key:` or `key: null`.
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self.node, Node::Nothing)
+    }
+
+    /// Whether the value is a list of mappings with the key alone, such as `[{ key: ... }]`, at least one.
+    pub(super) fn lists_only(&self, key: &str) -> bool {
+        let Node::List(items) = self.node else { return false };
+        let has_key = |item: &Node| match item {
+            Node::Mapping(entries) => {
+                matches!(entries.as_slice(), [(Node::Text(name), _)] if name == key)
+            }
+            _ => false,
+        };
+        !items.is_empty() && items.iter().all(has_key)
+    }
+
     /// The text, if it is one and has no other use.
     pub(super) fn as_text(&self) -> Option<&'a str> {
         if let Node::Text(text) = self.node { Some(text) } else { None }
@@ -101,8 +123,14 @@ impl<'a> Place<'a> {
         let read: Vec<_> = entries
             .iter()
             .map(|(key, value)| {
-                let name = key_name(key);
-                let here = self.child(&name, value);
+                let here = self.child(&key_name(key), value);
+                let name = match key {
+                    Node::Text(text) if text.contains(char::is_control) => {
+                        return here.mistake("the key has control characters", "remove them");
+                    }
+                    Node::Text(text) => text.clone(),
+                    other => key_name(other),
+                };
                 match seen.insert(name.clone()) {
                     true => Some((name, here)),
                     false => here.mistake("this key stands here more than once", "keep one of them"),

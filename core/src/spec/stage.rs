@@ -1,7 +1,7 @@
 //! The parts of an experiment, as written.
 
 use super::Mistake;
-use crate::plan::{Pairs, SearchPlan, Subsets};
+use crate::plan::{AutoQKerasPlan, Pairs, SearchPlan, Subsets};
 
 /// Which points are lowered alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub enum StageSpec {
     Sensitivity(SensitivitySpec),
     /// Finds the best bit configs.
     Search(SearchPlan),
+    /// Finds quantizers and filter counts by training; an experiment of its own.
+    AutoQKeras(Box<AutoQKerasPlan>),
     /// Measures what was found on the report images, that nothing was chosen by.
     Verify {
         /// Configs of every search, best first.
@@ -45,18 +47,25 @@ impl StageSpec {
         match self {
             Self::Sensitivity(_) => "sensitivity",
             Self::Search(_) => "search",
+            Self::AutoQKeras(_) => super::autoqkeras::KEY,
             Self::Verify { .. } => "verify",
         }
     }
 }
 
-/// Finds stages that stand where they cannot: a second sweep, a search without one, a verification without a search.
+/// Finds stages that stand where they cannot: a second sweep, a search without one, a verification without a search, a
+/// search that trains in company.
 pub(crate) fn misplaced(stages: &[StageSpec]) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         let before = &stages[..index];
         let has = |word: &str| before.iter().any(|stage| stage.as_str() == word);
+        let is_alone = stages.iter().all(|stage| matches!(stage, StageSpec::AutoQKeras(_)));
         let wrong = match stage {
+            StageSpec::AutoQKeras(_) if !is_alone => Some((
+                "a search that trains has no other stages beside it",
+                "put it into an experiment of its own",
+            )),
             StageSpec::Sensitivity(_) if has("sensitivity") => {
                 Some(("there is a sensitivity stage already", "join the lists of points of both"))
             }
@@ -73,7 +82,10 @@ pub(crate) fn misplaced(stages: &[StageSpec]) -> Vec<Mistake> {
             StageSpec::Sensitivity(_) | StageSpec::Search(_) if has("verify") => {
                 Some(("nothing may be measured after the report images were looked at", "put `verify` last"))
             }
-            StageSpec::Sensitivity(_) | StageSpec::Search(_) | StageSpec::Verify { .. } => None,
+            StageSpec::Sensitivity(_)
+            | StageSpec::Search(_)
+            | StageSpec::AutoQKeras(_)
+            | StageSpec::Verify { .. } => None,
         };
         mistakes.extend(wrong.map(|(problem, hint)| Mistake {
             path: format!("stages[{index}].{}", stage.as_str()),

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::autoqkeras::{KEY, autoqkeras};
 use super::reader::{Fields, Place};
 use super::shared::parts_per_million;
 use super::stage::{SensitivitySpec, Single, StageSpec};
@@ -20,6 +21,7 @@ const COST_MAX: f64 = 1e18;
 enum StageKind {
     Sensitivity,
     Search,
+    AutoQKeras,
     Verify,
 }
 
@@ -28,12 +30,14 @@ pub(super) fn stage(place: &Place<'_>) -> Option<StageSpec> {
     let kinds = [
         ("sensitivity", StageKind::Sensitivity),
         ("search", StageKind::Search),
+        (KEY, StageKind::AutoQKeras),
         ("verify", StageKind::Verify),
     ];
     let (kind, place) = place.variant(&kinds)?;
     match kind {
         StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
         StageKind::Search => search(&place).map(StageSpec::Search),
+        StageKind::AutoQKeras => autoqkeras(&place).map(|plan| StageSpec::AutoQKeras(Box::new(plan))),
         StageKind::Verify => verify(&place),
     }
 }

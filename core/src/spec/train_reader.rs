@@ -14,9 +14,9 @@ const BLOCKS_MAX: usize = 64;
 const KERNEL_MAX: usize = 11;
 /// Depths of the ResNet family that exist here: 6n + 2.
 const RESNET_DEPTHS: [usize; 3] = [8, 14, 20];
-const EPOCHS_MAX: usize = 10_000;
-const BATCH_MAX: usize = 65_536;
-const BATCH_DEFAULT: usize = 128;
+pub(super) const EPOCHS_MAX: usize = 10_000;
+pub(super) const BATCH_MAX: usize = 65_536;
+pub(super) const BATCH_DEFAULT: usize = 128;
 /// Most images held back.
 const VALIDATION_MAX: usize = 1_000_000_000;
 /// Larger shifts move most of a 28x28 image out of sight.
@@ -42,6 +42,7 @@ enum ArchitectureKind {
 #[derive(Clone, Copy)]
 enum OptimizerKind {
     Sgd,
+    Adam,
     AdamW,
 }
 
@@ -214,9 +215,12 @@ fn data(place: &Place<'_>) -> Option<TrainData> {
     Some(TrainData { dataset: dataset?, validation: validation? })
 }
 
-fn optimizer(place: &Place<'_>) -> Option<Optimizer> {
-    let (kind, place) = place.variant(&[("sgd", OptimizerKind::Sgd), ("adamw", OptimizerKind::AdamW)])?;
+/// A mapping with the optimizer's name; Adam is AdamW without decay.
+pub(super) fn optimizer(place: &Place<'_>) -> Option<Optimizer> {
+    let kinds = [("sgd", OptimizerKind::Sgd), ("adam", OptimizerKind::Adam), ("adamw", OptimizerKind::AdamW)];
+    let (kind, place) = place.variant(&kinds)?;
     match kind {
+        OptimizerKind::Adam => adam(&place),
         OptimizerKind::Sgd => sgd(&place),
         OptimizerKind::AdamW => adamw(&place),
     }
@@ -228,6 +232,12 @@ fn sgd(place: &Place<'_>) -> Option<Optimizer> {
     let momentum = fields.optional("momentum", MOMENTUM_DEFAULT, |place| place.number(0.0..1.0));
     let weight_decay = fields.optional("weight_decay", 0.0, weight_decay);
     Some(Optimizer::Sgd { learning_rate: learning_rate?, momentum: momentum?, weight_decay: weight_decay? })
+}
+
+fn adam(place: &Place<'_>) -> Option<Optimizer> {
+    let fields = place.fields(&["learning_rate"])?;
+    let learning_rate = fields.required("learning_rate", "learning_rate: 0.001", learning_rate);
+    Some(Optimizer::AdamW { learning_rate: learning_rate?, weight_decay: 0.0 })
 }
 
 fn adamw(place: &Place<'_>) -> Option<Optimizer> {
@@ -245,7 +255,8 @@ fn weight_decay(place: &Place<'_>) -> Option<f64> {
     place.number(0.0..=1.0)
 }
 
-fn augmentation(place: &Place<'_>) -> Option<Augmentation> {
+/// Random changes to training images.
+pub(super) fn augmentation(place: &Place<'_>) -> Option<Augmentation> {
     let fields = place.fields(&["shift", "flip"])?;
     let shift = fields.optional("shift", 0, |place| place.size(0..=SHIFT_MAX));
     let flip = fields.optional("flip", false, Place::flag);

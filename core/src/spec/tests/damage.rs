@@ -1,4 +1,4 @@
-use super::{EXPERIMENT, TRAINING};
+use super::{EXPERIMENT, SEARCH, TRAINING};
 use crate::spec::{ExperimentSpec, SpecError, TrainSpec};
 
 /// Damaged texts per example; together they take about a second in a debug build.
@@ -61,5 +61,8 @@ fn damaged_files_never_panic_and_always_say_what_is_wrong() {
 
         assert_sound(ExperimentSpec::parse(&experiment).map(drop), &experiment);
         assert_sound(TrainSpec::parse(&training).map(drop), &training);
+
+        let search = damaged(SEARCH, &mut random);
+        assert_sound(ExperimentSpec::parse(&search).map(drop), &search);
     }
 }

@@ -23,12 +23,13 @@ fn expected() -> ExperimentSpec {
             source: ImageSource::Dataset { dataset: Dataset::FashionMnist, split: Split::Test },
             fit: Fit::default(),
             normalize: None,
+            training: None,
             calibration: 512,
             selection: ImageCount::Count(2000),
             report: ImageCount::Rest,
             seed: 1,
         },
-        quantization: QuantizationSpec {
+        quantization: Some(QuantizationSpec {
             placement: PlacementSource::Preset("default"),
             weights: WeightQuantization {
                 bits: widths(&[2, 3, 4]),
@@ -41,7 +42,7 @@ fn expected() -> ExperimentSpec {
                 rule: ActivationRule { scheme: Scheme::Asymmetric, calibration: Calibration::MinMax },
             },
             baseline: Bits::new(8).unwrap(),
-        },
+        }),
         evaluation: EvaluationMode::default(),
         stages: vec![StageSpec::Sensitivity(SensitivitySpec {
             single: Single::All,
@@ -65,7 +66,7 @@ fn keys_that_may_be_left_out_have_their_defaults() {
 
     let mut spec = expected();
     spec.data.seed = 0;
-    spec.quantization.weights.granularity = None;
+    spec.quantization.as_mut().unwrap().weights.granularity = None;
     assert_eq!(ExperimentSpec::parse(&text), Ok(spec));
 }
 
@@ -78,7 +79,10 @@ fn rules_come_by_name_or_from_a_file() {
         ("rules/ours", PlacementSource::File("rules/ours".into())),
     ] {
         let text = with(EXPERIMENT, "  baseline: 8", &format!("  baseline: 8\n  placement: {given}"));
-        assert_eq!(ExperimentSpec::parse(&text).map(|spec| spec.quantization.placement), Ok(expected));
+        assert_eq!(
+            ExperimentSpec::parse(&text).map(|spec| spec.quantization.unwrap().placement),
+            Ok(expected)
+        );
     }
     let misspelt = with(EXPERIMENT, "  baseline: 8", "  baseline: 8\n  placement: per_tenser");
     assert_eq!(
@@ -92,7 +96,7 @@ fn rules_come_by_name_or_from_a_file() {
 #[test]
 fn the_experiment_s_granularity_goes_before_the_placement_s() {
     let rules = Placement::preset("per_tensor").unwrap();
-    let mut quantization = expected().quantization;
+    let mut quantization = expected().quantization.unwrap();
     assert_eq!(quantization.weight_rule(&rules).granularity, Granularity::PerChannel);
 
     quantization.weights.granularity = None;
@@ -118,8 +122,8 @@ fn every_other_choice_is_read() {
     let text = with(&text, "single: all", "single: ['*.weight', input.output]");
 
     let mut spec = expected();
-    spec.quantization.weights.granularity = Some(Granularity::PerTensor);
-    spec.quantization.baseline = Bits::new(16).unwrap();
+    spec.quantization.as_mut().unwrap().weights.granularity = Some(Granularity::PerTensor);
+    spec.quantization.as_mut().unwrap().baseline = Bits::new(16).unwrap();
     spec.data.source = ImageSource::Dataset { dataset: Dataset::FashionMnist, split: Split::Train };
     spec.data.selection = ImageCount::Rest;
     spec.data.report = ImageCount::Count(10);
@@ -146,12 +150,13 @@ fn every_way_to_find_encodings_is_read() {
 
         let quantization = ExperimentSpec::parse(&read).unwrap().quantization;
 
+        let quantization = quantization.unwrap();
         assert_eq!(quantization.activations.rule.calibration, calibration, "{text}");
         assert_eq!(quantization.weights.calibration, calibration, "{text}");
     }
     for scheme in Scheme::ALL {
         let read = with(EXPERIMENT, "scheme: symmetric", &format!("scheme: {}", scheme.as_str()));
-        assert_eq!(ExperimentSpec::parse(&read).unwrap().quantization.weights.scheme, scheme);
+        assert_eq!(ExperimentSpec::parse(&read).unwrap().quantization.unwrap().weights.scheme, scheme);
     }
 }
 
@@ -361,7 +366,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "- sensitivity: { single: all }",
         "- sensitivity",
-        "stages[0]: expected a mapping with the key `sensitivity`, `search` or `verify`, found text `sensitivity`; write `sensitivity: { ... }`",
+        "stages[0]: expected a mapping with the key `sensitivity`, `search`, `autoqkeras` or `verify`, found text `sensitivity`; write `sensitivity: { ... }`",
     ),
     (
         "- sensitivity: { single: all }",

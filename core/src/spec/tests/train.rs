@@ -184,7 +184,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "optimizer: { sgd: { learning_rate: 0.1, momentum: 0.9, weight_decay: 5e-4 } }",
         "optimizer: sgd",
-        "optimizer: expected a mapping with the key `sgd` or `adamw`, found text `sgd`; write `sgd: { ... }`",
+        "optimizer: expected a mapping with the key `sgd`, `adam` or `adamw`, found text `sgd`; write `sgd: { ... }`",
     ),
     ("optimizer: { sgd", "optimizer: { lion", "optimizer.lion: unknown key; known keys: `sgd` and `adamw`"),
     (
