@@ -122,7 +122,7 @@ fn check_recipe(recipe: &Recipe) -> Result<(), TrainError> {
     setting("batch", f64::from(recipe.batch), "at least 2", recipe.batch >= 2)?;
     check_smoothing(recipe.label_smoothing)?;
     let is_positive = |value: f64| value > 0.0 && value.is_finite();
-    let (Optimizer::Sgd { learning_rate, .. } | Optimizer::AdamW { learning_rate, .. }) = recipe.optimizer;
+    let learning_rate = recipe.optimizer.learning_rate();
     setting("learning_rate", learning_rate, "above 0", is_positive(learning_rate))?;
     if let Some(norm) = recipe.clip_norm {
         setting("clip_norm", norm, "above 0", is_positive(norm))?;

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bitloop_core::spec::Optimizer;
-
 use super::TrainError;
 use super::session::Session;
 
@@ -31,19 +29,7 @@ pub(super) fn find(session: &mut Session<'_>, stop: &AtomicBool) -> Result<Optio
     let kept = (session.parameters.clone(), session.running.clone(), session.moments.clone());
     let found = falling(session, stop);
     (session.parameters, session.running, session.moments) = kept;
-    let (Optimizer::Sgd { learning_rate, .. } | Optimizer::AdamW { learning_rate, .. }) =
-        session.course.optimizer;
-    Ok(found?.map(|share| learning_rate * share))
-}
-
-/// The optimizer at another learning rate.
-pub(super) fn at_rate(optimizer: &Optimizer, learning_rate: f64) -> Optimizer {
-    match *optimizer {
-        Optimizer::Sgd { momentum, weight_decay, .. } => {
-            Optimizer::Sgd { learning_rate, momentum, weight_decay }
-        }
-        Optimizer::AdamW { weight_decay, .. } => Optimizer::AdamW { learning_rate, weight_decay },
-    }
+    Ok(found?.map(|share| session.course.optimizer.learning_rate() * share))
 }
 
 fn falling(session: &mut Session<'_>, stop: &AtomicBool) -> Result<Option<f64>, TrainError> {

@@ -30,7 +30,7 @@ impl Schedule {
         }
         let falling = (self.steps as f64 - self.warmup_steps).max(1.0);
         let done = ((step - self.warmup_steps).max(0.0) / falling).min(1.0);
-        0.5 * (1.0 + (PI * done).cos())
+        0.5 * (1.0 + libm::cos(PI * done))
     }
 }
 
@@ -85,7 +85,7 @@ impl Update<'_> {
                 let kept = if decays { (1.0 - rate * weight_decay) as f32 } else { 1.0 };
                 let [a, b] = BETAS.map(|beta| beta as f32);
                 // The averages start at 0; dividing by what they have seen so far removes that bias.
-                let seen = BETAS.map(|beta| 1.0 - beta.powf(self.step as f64 + 1.0));
+                let seen = BETAS.map(|beta| 1.0 - libm::pow(beta, self.step as f64 + 1.0));
                 for (((w, g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
                     *m = a * *m + (1.0 - a) * g;
                     *v = b * *v + (1.0 - b) * g * g;

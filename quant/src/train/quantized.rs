@@ -2,12 +2,11 @@
 
 use std::sync::atomic::AtomicBool;
 
-use bitloop_core::spec::Optimizer;
 use bitloop_core::trial::{Trained, Training};
 
 use super::TrainError;
 use super::course::Course;
-use super::finder::{at_rate, find};
+use super::finder::find;
 use super::session::{Session, Validation};
 use super::start::first_weights;
 use crate::data::Images;
@@ -63,7 +62,7 @@ fn fit(materials: &Materials<'_>, stop: &AtomicBool) -> Result<Option<(Trained, 
     }
     if recipe.finds_rate {
         let Some(rate) = find(&mut session, stop)? else { return Ok(None) };
-        session.course.optimizer = at_rate(&session.course.optimizer, rate);
+        session.course.optimizer = session.course.optimizer.with_learning_rate(rate);
     }
     let mut best: Option<Best> = None;
     let mut patience = Patience::new(recipe.patience);
@@ -110,8 +109,6 @@ fn judged(
 }
 
 fn trained(session: &Session<'_>, epochs: u32, (best_epoch, best): (u32, Validation)) -> Trained {
-    let (Optimizer::Sgd { learning_rate, .. } | Optimizer::AdamW { learning_rate, .. }) =
-        session.course.optimizer;
     Trained {
         artifact: None,
         epochs,
@@ -119,7 +116,7 @@ fn trained(session: &Session<'_>, epochs: u32, (best_epoch, best): (u32, Validat
         n: best.images,
         correct: best.correct,
         loss_sum: best.loss_sum,
-        learning_rate,
+        learning_rate: session.course.optimizer.learning_rate(),
     }
 }
 
