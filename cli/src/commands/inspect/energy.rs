@@ -7,7 +7,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::graph::Graph;
 use bitloop_core::qkeras::Grammar;
 use bitloop_search::energy::{Profile, ValueCounts};
-use bitloop_search::goal::EnergyGoal;
+use bitloop_search::goal::{EnergyGoal, reference_profile, trial_profile};
 use bitloop_search::network::{Network, QuantizerDictionary};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ impl Priced {
         let network = Network::of_graph(graph)?;
         let (goal, qkeras) = (goal(settings), settings.compat.is_some());
         let refused = |error: &dyn std::error::Error| Failure::usage(error.to_string());
-        let reference = goal.reference_profile(&network, qkeras).map_err(|error| refused(&error))?;
+        let reference = reference_profile(&goal, &network, qkeras).map_err(|error| refused(&error))?;
         let Some(path) = &settings.quantizers else {
             return Ok(Self { reference, trial: None });
         };
@@ -52,7 +52,7 @@ impl Priced {
         let grammar = if qkeras { Grammar::Qkeras } else { Grammar::Strict };
         let quantized = network.quantized(&dictionary(path)?, INLINE_BITS, grammar);
         let quantized = quantized.map_err(|error| in_file(&error))?;
-        let trial = goal.trial_profile(&quantized, &ValueCounts::new(), qkeras);
+        let trial = trial_profile(&goal, &quantized, &ValueCounts::new(), qkeras);
         Ok(Self { reference, trial: Some(trial.map_err(|error| in_file(&error))?) })
     }
 }

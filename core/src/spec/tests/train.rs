@@ -186,7 +186,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "optimizer: sgd",
         "optimizer: expected a mapping with the key `sgd`, `adam` or `adamw`, found text `sgd`; write `sgd: { ... }`",
     ),
-    ("optimizer: { sgd", "optimizer: { lion", "optimizer.lion: unknown key; known keys: `sgd` and `adamw`"),
+    (
+        "optimizer: { sgd",
+        "optimizer: { lion",
+        "optimizer.lion: unknown key; known keys: `sgd`, `adam` and `adamw`",
+    ),
     (
         "learning_rate: 0.1",
         "learning_rate: 0",
