@@ -43,6 +43,19 @@ pub fn check(plan: &Plan) -> Vec<Mistake> {
     mistakes
 }
 
+/// What whoever wrote a plan should know, though nothing is wrong: each with its place in the file.
+pub fn warnings(plan: &Plan) -> Vec<String> {
+    let searches = plan.stages.iter().enumerate().filter_map(|(index, stage)| match stage {
+        StagePlan::AutoQKeras(search) => Some((index, BlockSearch::new(search, &plan.graph).ok()?)),
+        _ => None,
+    });
+    let lines = searches.flat_map(|(index, search)| {
+        let place = move |warning: String| format!("stages[{index}].autoqkeras: {warning}");
+        search.warnings().into_iter().map(place).collect::<Vec<_>>()
+    });
+    lines.collect()
+}
+
 fn search_mistakes(plan: &Plan, search: &SearchPlan, path: &str) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     if let Err(error) = search.predictor.parse::<Method>() {

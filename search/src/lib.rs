@@ -31,7 +31,7 @@ pub mod space;
 mod stages;
 pub mod tables;
 
-pub use check::check;
+pub use check::{check, warnings};
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};

@@ -66,7 +66,10 @@ impl BlockSearch {
         // Of blocks each sees its part of the limit, and none sees what is wrong with the whole.
         let warnings = match plan.settings.compat {
             Compat::Bitloop => SearchSpace::of(&network, &plan.settings)?.warnings,
-            Compat::Qkeras => Vec::new(),
+            // QKeras never takes the network as a whole, which may then not be searchable as one.
+            Compat::Qkeras => {
+                SearchSpace::of(&network, &plan.settings).map_or_else(|_| Vec::new(), |of| of.warnings)
+            }
         };
         let reference = goal::reference(&plan.goal, &network, is_qkeras(&plan.settings))?;
         let costs = LayerCosts::of(&reference, plan.goal.factor().stress);

@@ -8,6 +8,7 @@
 mod block_search;
 mod collect;
 mod error;
+mod forecast;
 mod learning_rate;
 mod limit;
 mod lookup;
@@ -24,6 +25,7 @@ pub use bitloop_core::autoqkeras::{
 };
 pub use block_search::{BlockSearch, BlockSearchError};
 pub use error::{SpaceError, SpaceWarning};
+pub use forecast::{BlockForecast, SearchForecast};
 pub use learning_rate::LEARNING_RATE;
 pub use limit::padded;
 pub use pattern::PatternError;

@@ -62,6 +62,11 @@ impl Tuner for Asha {
         u64::from(self.max_trials).min(assignments(&self.sizes)) * self.rungs().len() as u64
     }
 
+    fn most_epochs(&self) -> Option<u64> {
+        let most = u64::from(self.max_trials).min(assignments(&self.sizes));
+        Some(most * u64::from(self.max_epochs))
+    }
+
     fn order(&self) -> Order {
         Order::Arrival
     }

@@ -55,6 +55,16 @@ impl Tuner for Hyperband {
         self.brackets().iter().flatten().map(|rung| rung.trials as u64).sum()
     }
 
+    fn most_epochs(&self) -> Option<u64> {
+        let brackets = self.brackets();
+        let epochs = brackets.iter().map(|rungs| {
+            let before = std::iter::once(0).chain(rungs.iter().map(|rung| rung.epochs));
+            let each = rungs.iter().zip(before);
+            each.map(|(rung, before)| rung.trials as u64 * u64::from(rung.epochs - before)).sum::<u64>()
+        });
+        Some(epochs.sum())
+    }
+
     fn order(&self) -> Order {
         Order::Canonical
     }

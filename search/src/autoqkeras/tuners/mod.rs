@@ -46,6 +46,11 @@ pub trait Tuner: Send {
     /// The number of trials that a search comes to at most.
     fn most(&self) -> u64;
 
+    /// Epochs of all these trials together, at most; none where the tuner does not say how long they are.
+    fn most_epochs(&self) -> Option<u64> {
+        None
+    }
+
     /// What its decisions depend on.
     fn order(&self) -> Order;
 
