@@ -15,7 +15,7 @@ use bitloop_core::spec::{
     DataSpec, ExperimentSpec, ImageSource, Mistake, Normalization, PlacementSource, SpecError,
 };
 use bitloop_core::state::Sources;
-use bitloop_quant::data::{self, DEBIAN_FOLDER, Images, Origin, Request};
+use bitloop_quant::data::{self, DEBIAN_FOLDER, DataError, Images, Origin, Request};
 
 use crate::args::DatasetFolder;
 use crate::failure::Failure;
@@ -45,16 +45,25 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
     // Equal models have equal bytes, so a model file that is used as it is keeps the digest of the file.
     let bytes = model.to_bytes()?;
     let model_digest = Digest::of(&bytes);
-    let images = images(&spec.data, &model.graph, datasets, folder)?;
-    let mut artifacts = BTreeMap::from([(model_digest, Arc::new(bytes))]);
-    let mut sources = Sources::from([(model_path.display().to_string(), model_digest)]);
-    let data = split_data(&spec, &images, &mut artifacts, &mut sources)?;
-    let placement = placement(&spec.quantization.placement, folder)?;
+    let read = |data: &DataSpec| images(data, &model.graph, datasets, folder);
+    let mut parts = Parts {
+        artifacts: BTreeMap::from([(model_digest, Arc::new(bytes))]),
+        sources: Sources::from([(model_path.display().to_string(), model_digest)]),
+    };
+    let data = split_data(&spec.data, read, &mut parts)?;
+    let Parts { mut artifacts, sources } = parts;
+    let placement = match &spec.quantization {
+        Some(quantization) => placement(&quantization.placement, folder)?,
+        None => Placement::default(),
+    };
     let inputs = Inputs { model: model_digest, graph: model.graph, data, placement };
     let plan = Plan::new(&spec, inputs).map_err(|error| Failure::in_file(path, &error))?;
     let mistakes = bitloop_search::check(&plan);
     if !mistakes.is_empty() {
         return Err(Failure::in_file(path, &SpecError { mistakes }));
+    }
+    for warning in bitloop_search::warnings(&plan) {
+        show::note(&format!("warning: {warning}"));
     }
     artifacts.retain(|digest, _| plan.artifacts().contains(digest));
     Ok(Prepared { plan, sources, artifacts })
@@ -167,31 +176,53 @@ fn normalize(graph: &mut Graph, normalization: &Normalization) -> Result<(), Spe
     Ok(())
 }
 
-fn split_data(
-    spec: &ExperimentSpec,
-    images: &Images,
-    artifacts: &mut BTreeMap<Digest, Arc<Vec<u8>>>,
-    sources: &mut Sources,
-) -> Result<DataParts, Failure> {
-    let split =
-        data::split(images.len(), &spec.data).map_err(|error| Failure::usage(format!("data: {error}")))?;
-    let mut part = |name: &str, indices: &[usize]| -> Result<DataPart, Failure> {
+/// What an experiment's files turned out to hold, by digest and by name.
+struct Parts {
+    artifacts: BTreeMap<Digest, Arc<Vec<u8>>>,
+    sources: Sources,
+}
+
+impl Parts {
+    /// Keeps some of the images; none are no source.
+    fn keep(&mut self, images: &Images, indices: &[usize], name: String) -> Result<DataPart, Failure> {
         let bytes = images.subset(indices)?.to_bytes();
         let digest = Digest::of(&bytes);
-        sources.insert(format!("{} {name} images", data_name(spec)), digest);
-        artifacts.insert(digest, Arc::new(bytes));
+        if !indices.is_empty() {
+            self.sources.insert(name, digest);
+        }
+        self.artifacts.insert(digest, Arc::new(bytes));
         Ok(DataPart { digest, images: indices.len() as u64 })
+    }
+}
+
+/// Reads the images and splits them; those to learn from come from a file of their own where there is one.
+fn split_data(
+    spec: &DataSpec,
+    read: impl Fn(&DataSpec) -> Result<Images, Failure>,
+    parts: &mut Parts,
+) -> Result<DataParts, Failure> {
+    let refused = |error: DataError| Failure::usage(format!("data: {error}"));
+    let images = read(spec)?;
+    let split = data::split(images.len(), spec).map_err(refused)?;
+    let name = |part: &str| format!("{} {part} images", data_name(spec));
+    let calibration = parts.keep(&images, &split.calibration, name("calibration"))?;
+    let selection = parts.keep(&images, &split.selection, name("selection"))?;
+    let report = parts.keep(&images, &split.report, name("report"))?;
+    let training = match (spec.training, spec.training_file()) {
+        (None, _) => None,
+        (Some(_), None) => Some(parts.keep(&images, &split.training, name("training"))?),
+        (Some(_), Some(file)) => {
+            let images = read(&file)?;
+            let chosen = data::training_images(images.len(), &file).map_err(refused)?;
+            Some(parts.keep(&images, &chosen, format!("{} training images", data_name(&file)))?)
+        }
     };
-    Ok(DataParts {
-        calibration: part("calibration", &split.calibration)?,
-        selection: part("selection", &split.selection)?,
-        report: part("report", &split.report)?,
-    })
+    Ok(DataParts { calibration, selection, report, training })
 }
 
 /// What messages call the images of an experiment.
-fn data_name(spec: &ExperimentSpec) -> String {
-    match &spec.data.source {
+fn data_name(spec: &DataSpec) -> String {
+    match &spec.source {
         ImageSource::Dataset { dataset, split } => format!("{}/{}", dataset.as_str(), split.as_str()),
         ImageSource::Idx { images, .. } | ImageSource::Folder { images, .. } => images.clone(),
     }

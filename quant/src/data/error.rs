@@ -274,7 +274,7 @@ pub enum DataError {
     /// A part of the split has no images.
     #[error("the {part} part of the split is empty: of {images} images, the other parts take {others}")]
     EmptyPart {
-        /// `calibration`, `selection` or `report`.
+        /// `training`, `calibration`, `selection` or `report`.
         part: &'static str,
         /// Images of the data set.
         images: usize,
@@ -283,11 +283,14 @@ pub enum DataError {
     },
     /// The parts take more images than there are.
     #[error(
-        "the split takes {calibration} images for calibration, {selection} for selection and {report} for the report, but the data set has {images}"
+        "the split takes {}{calibration} images for calibration, {selection} for selection and {report} for the report, but the data set has {images}",
+        if *.training > 0 { format!("{training} images for training, ") } else { String::new() }
     )]
     TooFewImages {
         /// Images of the data set.
         images: usize,
+        /// Images to learn from, of the same ones; 0 stands for none, or the rest.
+        training: u64,
         /// Images for calibration.
         calibration: u64,
         /// Images for selection; 0 stands for the rest.
@@ -295,8 +298,16 @@ pub enum DataError {
         /// Images for the report; 0 stands for the rest.
         report: u64,
     },
+    /// There are fewer images to learn from than are asked for.
+    #[error("`data.training` takes {training} images, but the training file has {images}")]
+    TooFewTrainingImages {
+        /// Images of the file.
+        images: usize,
+        /// What is asked for.
+        training: u64,
+    },
     /// Two parts take what the other leaves.
-    #[error("only one of selection and report can be `rest`; give the other a number")]
+    #[error("only one part can take the rest of the images; give the others a number")]
     TwoRests,
 }
 

@@ -33,7 +33,7 @@ pub use idx::{read_images, read_labels};
 pub use mnist::DEBIAN_FOLDER;
 pub use picture_error::{LabelsError, PictureError};
 pub use source::{Loaded, Origin, Request, read};
-pub use split::{ImageSplit, split};
+pub use split::{ImageSplit, split, training_images};
 
 /// Images of one size with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -64,6 +64,7 @@ fn spec(calibration: u64, selection: ImageCount, report: ImageCount) -> DataSpec
         source: ImageSource::Dataset { dataset: Dataset::FashionMnist, split: Split::Test },
         fit: Fit::default(),
         normalize: None,
+        training: None,
         calibration,
         selection,
         report,
@@ -204,6 +205,37 @@ fn the_order_of_seed_1_is_fixed_for_good() {
 
     // A change here makes every stored experiment see other images.
     assert_eq!([parts.calibration, parts.selection, parts.report].concat(), [8, 4, 0, 3, 6, 5, 1, 7, 9, 2]);
+}
+
+#[test]
+fn training_images_come_first_or_from_a_file_of_their_own() {
+    let of = |training, split| DataSpec {
+        source: ImageSource::Dataset { dataset: Dataset::FashionMnist, split },
+        training: Some(training),
+        ..spec(0, ImageCount::Count(3), ImageCount::Rest)
+    };
+
+    let same = split(10, &of(ImageCount::Count(2), Split::Train)).unwrap();
+    let [training, rest] = [same.training, [same.selection, same.report].concat()];
+    assert_eq!((training, rest), (vec![8, 4], vec![0, 3, 6, 5, 1, 7, 9, 2]));
+    assert!(same.calibration.is_empty());
+
+    let apart = of(ImageCount::Count(2), Split::Test);
+    let parts = split(10, &apart).unwrap();
+    assert_eq!((parts.training.len(), parts.selection, parts.report.len()), (0, vec![8, 4, 0], 7));
+    assert_eq!(training_images(10, &apart).unwrap(), [8, 4]);
+    let all = of(ImageCount::Rest, Split::Test);
+    assert_eq!(training_images(10, &all).unwrap(), [8, 4, 0, 3, 6, 5, 1, 7, 9, 2]);
+
+    let many = training_images(1, &apart).unwrap_err().to_string();
+    assert_eq!(many, "`data.training` takes 2 images, but the training file has 1");
+    let many = split(4, &of(ImageCount::Count(2), Split::Train)).unwrap_err().to_string();
+    assert!(
+        many.starts_with("the split takes 2 images for training, 0 images for calibration, 3 for"),
+        "{many}"
+    );
+    let none = split(4, &of(ImageCount::Count(0), Split::Train)).unwrap();
+    assert!(none.training.is_empty());
 }
 
 #[test]

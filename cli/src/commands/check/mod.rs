@@ -1,6 +1,7 @@
 //! `bitloop check`: what would be measured, and about how long it would take here.
 
 mod rate;
+mod trained;
 
 use std::thread::available_parallelism;
 
@@ -18,6 +19,10 @@ use crate::show;
 pub(super) fn execute(arguments: &CheckArguments, output: Output) -> Outcome {
     let prepared = inputs::prepare(&arguments.experiment, &arguments.datasets)?;
     let plan = &prepared.plan;
+    let searches = trained::searches(plan);
+    if !searches.is_empty() {
+        return trained::execute(&prepared, &searches, output);
+    }
     let forecast = bitloop_search::forecast(plan);
     let macs: u64 = plan.layer_costs()?.iter().map(|layer| layer.macs).sum();
     let rate = rate::images_per_second(&prepared);
@@ -112,6 +117,7 @@ fn described(forecast: &Forecast, stage: &StagePlan) -> String {
             let words = [vec![search.method.as_str().to_owned()], show::limits(search)].concat();
             format!("{bound} {trials} trials: {}", words.join(", "))
         }
+        StagePlan::AutoQKeras(_) => format!("at most {trials} trials"),
         StagePlan::Verify { top, .. } => format!("{trials} trials: the best {top} of each search"),
     }
 }

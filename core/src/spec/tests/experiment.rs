@@ -376,12 +376,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "- sensitivity: { single: all }",
         "- probe: { device: cpu }",
-        "stages[0].probe: unknown key; known keys: `sensitivity`, `search` and `verify`",
+        "stages[0].probe: unknown key; known keys: `sensitivity`, `search`, `autoqkeras` and `verify`",
     ),
     (
         "- sensitivity: { single: all }",
         "- sensitivity: { single: all }\n    search: {}",
-        "stages[0]: expected one key, `sensitivity`, `search` or `verify`; found 2 keys; write `sensitivity: { ... }`",
+        "stages[0]: expected one key, `sensitivity`, `search`, `autoqkeras` or `verify`; found 2 keys; write `sensitivity: { ... }`",
     ),
     (
         "{ single: all }",
