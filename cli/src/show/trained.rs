@@ -49,7 +49,7 @@ fn heading(index: usize, block: &BlockRows) -> String {
 /// The best trials, best first.
 fn trials(search: &TrainedSearch, block: &BlockRows) -> String {
     let header = ["trial", "state", ">top-1", ">score", ">size", ">smaller", ">epochs", "chosen"];
-    let value = |row: &TrainedRow| row.value(search.least_accuracy).unwrap_or(f64::NEG_INFINITY);
+    let value = |row: &TrainedRow| row.value().unwrap_or(f64::NEG_INFINITY);
     let mut rows: Vec<&TrainedRow> = block.trials.iter().collect();
     rows.sort_by(|a, b| value(b).total_cmp(&value(a)));
     let cells = |row: &&TrainedRow| {
@@ -57,7 +57,7 @@ fn trials(search: &TrainedSearch, block: &BlockRows) -> String {
         let number = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         vec![
             format!("{}.{}.{}", row.place.bracket, row.place.rung, row.place.slot),
-            match (&row.failed, trained, row.keeps) {
+            match (&row.failed, trained, row.keeps()) {
                 (Some(_), _, _) => "failed",
                 (None, None, _) => "open",
                 (None, Some(_), Some(false)) => "below",

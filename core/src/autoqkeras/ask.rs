@@ -74,4 +74,7 @@ pub struct Asked {
     pub purpose: Purpose,
     /// The network's size beside the reference's.
     pub size: Comparison,
+    /// Least share of the selection images that it is to recognize; see [`super::objective`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
 }

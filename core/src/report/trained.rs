@@ -24,8 +24,8 @@ pub struct TrainedRow {
     pub score: Option<f64>,
     /// The network's size beside the reference's, in the goal's unit.
     pub size: Comparison,
-    /// Whether it recognizes as much as is wanted; none before it is done.
-    pub keeps: Option<bool>,
+    /// Least share of the selection images that it is to recognize, if any.
+    pub least: Option<f64>,
     /// Its quantizers, by node.
     pub quantizers: BTreeMap<String, NodeQuantizers>,
     /// Output channels and features of nodes that have others than the float network.
@@ -131,8 +131,8 @@ impl<'a> Stage<'a> {
         let float = done(&Purpose::Float);
         let least = self.plan.drop_max_ppm.zip(float.as_ref());
         let least = least.map(|(ppm, float)| float.accuracy() - f64::from(ppm) / f64::from(PPM));
-        let blocks = self.blocks(least);
-        let fine_tuning = self.find(&Purpose::FineTuning).map(|entry| entry.row(least));
+        let blocks = self.blocks();
+        let fine_tuning = self.find(&Purpose::FineTuning).map(|entry| entry.row());
         let reference = self.entries().next().map(|entry| entry.asked.size);
         TrainedSearch {
             stage,
@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn blocks(&self, least: Option<f64>) -> Vec<BlockRows> {
+    fn blocks(&self) -> Vec<BlockRows> {
         let mut blocks: BTreeMap<u32, BlockRows> = BTreeMap::new();
         for entry in self.entries() {
             let Purpose::Search { block, pattern, .. } = &entry.asked.purpose else { continue };
@@ -160,13 +160,13 @@ impl<'a> Stage<'a> {
                 trials: Vec::new(),
                 best: None,
             });
-            rows.trials.push(entry.row(least));
+            rows.trials.push(entry.row());
         }
         for rows in blocks.values_mut() {
             rows.trials.sort_by_key(|row| row.place);
             let mut best: Option<(usize, f64)> = None;
             for (index, row) in rows.trials.iter().enumerate() {
-                if let Some(value) = row.value(least)
+                if let Some(value) = row.value()
                     && best.is_none_or(|(_, best)| value > best)
                 {
                     best = Some((index, value));
@@ -208,7 +208,7 @@ impl Entry<'_> {
         }
     }
 
-    fn row(&self, least: Option<f64>) -> TrainedRow {
+    fn row(&self) -> TrainedRow {
         let trained = self.trained();
         let failed = match self.state {
             TrialState::Done(outcome) => match &outcome.result {
@@ -232,7 +232,7 @@ impl Entry<'_> {
             trained: trained.cloned(),
             score: trained.map(|trained| f64::from(self.asked.size.score(trained.accuracy()))),
             size: self.asked.size,
-            keeps: trained.zip(least).map(|(trained, least)| trained.accuracy() >= least),
+            least: self.asked.least,
             quantizers: self.training.quantizers.clone(),
             outputs: self.training.outputs.clone(),
         }
@@ -248,7 +248,7 @@ impl TrainedRow {
             trained: Some(trained),
             score: None,
             size,
-            keeps: None,
+            least: None,
             quantizers: BTreeMap::new(),
             outputs: BTreeMap::new(),
         }
@@ -262,7 +262,7 @@ impl TrainedRow {
             trained: found.report.clone(),
             score: None,
             size: found.size,
-            keeps: None,
+            least: None,
             quantizers: found.quantizers.clone(),
             outputs: found.outputs.clone(),
         }
@@ -285,8 +285,13 @@ impl TrainedRow {
         nodes.into_iter().map(describe).collect::<Vec<_>>().join("; ")
     }
 
+    /// Whether it recognizes as much as is wanted; none before it is done, or where nothing is wanted.
+    pub fn keeps(&self) -> Option<bool> {
+        self.trained.as_ref().zip(self.least).map(|(trained, least)| trained.accuracy() >= least)
+    }
+
     /// What trials are compared by; see [`objective`].
-    pub fn value(&self, least: Option<f64>) -> Option<f64> {
-        Some(objective(&self.size, self.trained.as_ref()?.accuracy(), least))
+    pub fn value(&self) -> Option<f64> {
+        Some(objective(&self.size, self.trained.as_ref()?.accuracy(), self.least))
     }
 }

@@ -85,7 +85,7 @@ fn record(report: &Report, search: &TrainedSearch, named: &Named<'_>, row: &Trai
         of(row.score.map(|score| format!("{score:.6}"))),
         row.size.trial.to_string(),
         format!("{:.4}", row.size.times_smaller()),
-        of(row.keeps.map(|keeps| keeps.to_string())),
+        of(row.keeps().map(|keeps| keeps.to_string())),
         of(trained.map(|trained| trained.epochs.to_string())),
         of(trained.map(|trained| trained.learning_rate.to_string())),
         of(trained.and_then(|trained| trained.artifact).map(|artifact| artifact.to_string())),

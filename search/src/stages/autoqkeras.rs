@@ -57,6 +57,8 @@ struct Standing {
     /// Layers whose search is over.
     finished: Vec<String>,
     accuracy: f64,
+    /// The least accuracy that trials are to have now.
+    least: Option<f64>,
 }
 
 impl AutoQKeras {
@@ -128,15 +130,30 @@ impl Search {
             }
             Some(State::Trained(trained)) => trained.accuracy(),
         };
-        let least = self.stage().drop_max_ppm.map(|ppm| float - f64::from(ppm) / f64::from(PPM));
         let mut standing = self.float(float);
-        for block in 0..self.blocks.schedule.blocks.len() {
-            match self.block(block, &mut standing, (known, least))? {
-                Some(proposal) => return Ok(proposal),
-                None => continue,
+        for (block, least) in self.least(float).into_iter().enumerate() {
+            standing.least = least;
+            if let Some(proposal) = self.block(block, &mut standing, known)? {
+                return Ok(proposal);
             }
         }
         self.ending(known, standing)
+    }
+
+    /// The least accuracy that the trials of each block are to have.
+    ///
+    /// A block may take of the allowed drop what it and those before it cost of all blocks: the first ones would use up all
+    /// of it otherwise, and leave nothing for what comes later.
+    fn least(&self, float: f64) -> Vec<Option<f64>> {
+        let blocks = &self.blocks.schedule.blocks;
+        let all: f64 = blocks.iter().map(|block| block.cost).sum();
+        let mut so_far = 0.0;
+        let shares = blocks.iter().map(|block| {
+            so_far += block.cost;
+            if all > 0.0 { so_far / all } else { 1.0 }
+        });
+        let drop = self.stage().drop_max_ppm.map(|ppm| f64::from(ppm) / f64::from(PPM));
+        shares.map(|share| drop.map(|drop| float - drop * share)).collect()
     }
 
     /// Before the first block.
@@ -148,6 +165,7 @@ impl Search {
             start: self.stage().start,
             finished: Vec::new(),
             accuracy,
+            least: None,
         }
     }
 
@@ -156,7 +174,7 @@ impl Search {
         &self,
         block: usize,
         standing: &mut Standing,
-        (known, least): (&[Known], Option<f64>),
+        known: &[Known],
     ) -> Result<Option<Proposal>, String> {
         let space = self.blocks.space(block, &standing.network).map_err(|error| error.to_string())?;
         let tuner = self.blocks.tuner(block, &space).map_err(|error| error.to_string())?;
@@ -170,7 +188,7 @@ impl Search {
                 State::Open => Outcome::Running,
                 State::Failed(_) => Outcome::Failed,
                 State::Trained(trained) => {
-                    Outcome::Scored(objective(&known.asked.size, trained.accuracy(), least))
+                    Outcome::Scored(objective(&known.asked.size, trained.accuracy(), known.asked.least))
                 }
             };
             tuners::Trial { ask: (*ask).clone(), outcome }
@@ -261,7 +279,8 @@ impl Search {
         }
         let training = self.training(&network, (model, start), recipe, Images::Selection)?;
         let pattern = self.blocks.schedule.blocks[block].pattern.clone();
-        Ok((Asked { purpose: Purpose::Search { block: block as u32, pattern, ask }, size }, training))
+        let purpose = Purpose::Search { block: block as u32, pattern, ask };
+        Ok((Asked { purpose, size, least: standing.least }, training))
     }
 
     /// After the last block: fine-tuning, then the report images.
@@ -271,7 +290,8 @@ impl Search {
                 None => {
                     let of = (standing.model, standing.start);
                     let training = self.training(&standing.network, of, recipe.clone(), Images::Selection)?;
-                    return Ok(one(Asked { purpose: Purpose::FineTuning, size: standing.size }, training));
+                    let (size, least) = (standing.size, standing.least);
+                    return Ok(one(Asked { purpose: Purpose::FineTuning, size, least }, training));
                 }
                 Some(State::Open) => return Ok(Proposal::Wait),
                 // What the blocks came to stands, if training on made it worse.
@@ -301,7 +321,7 @@ impl Search {
         let recipe = Recipe { epochs: 0, patience: None, finds_rate: false, ..self.stage().training.clone() };
         let of = (standing.model, Start::Model);
         let training = self.training(&standing.network, of, recipe, images)?;
-        Ok(one(Asked { purpose, size: standing.size }, training))
+        Ok(one(Asked { purpose, size: standing.size, least: None }, training))
     }
 
     fn training(

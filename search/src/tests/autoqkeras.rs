@@ -153,10 +153,10 @@ fn what_loses_more_than_allowed_is_not_chosen() {
     let least = search.least_accuracy.unwrap();
     assert!((least - 0.88).abs() < 1e-9);
     let rows = search.blocks.iter().flat_map(|block| &block.trials);
-    let (kept, lost): (Vec<_>, Vec<_>) = rows.partition(|row| row.keeps == Some(true));
+    let (kept, lost): (Vec<_>, Vec<_>) = rows.partition(|row| row.keeps() == Some(true));
     assert!(!kept.is_empty() && !lost.is_empty());
     for block in &search.blocks {
-        assert_eq!(block.trials[block.best.unwrap()].keeps, Some(true));
+        assert_eq!(block.trials[block.best.unwrap()].keeps(), Some(true));
     }
 }
 
