@@ -11,6 +11,7 @@ use bitloop_core::spec::{Augmentation, Optimizer};
 use bitloop_core::trial::{RateSchedule, Recipe, Start, Trained, Training};
 
 use super::*;
+use crate::autoqkeras::BlockSearch;
 
 fn recipe(epochs: u32) -> Recipe {
     Recipe {
@@ -278,4 +279,44 @@ fn results_have_a_row_per_trial_and_say_what_was_chosen() {
     assert_eq!(rows.iter().filter(|row| row.contains(",best,")).count(), 2);
     let json = serde_json::to_string(&results).unwrap();
     assert_eq!(serde_json::from_str::<Results>(&json).unwrap(), results);
+}
+
+#[test]
+fn a_forecast_tells_every_block_and_all_that_is_trained() {
+    let plan = plan_of(settings());
+    let search = BlockSearch::new(&settings(), &plan.graph).unwrap();
+
+    let forecast = search.forecast(1000).unwrap();
+
+    let blocks: Vec<_> = forecast.blocks.iter().map(|block| (block.pattern.as_str(), block.trials)).collect();
+    assert_eq!(blocks, [("dense_[01]$", 10), ("dense_[23]$", 10)]);
+    let first = &forecast.blocks[0];
+    assert_eq!(
+        (first.layers.clone(), first.assignments),
+        (vec!["dense_0".to_owned(), "dense_1".to_owned()], 16.0)
+    );
+    let names: Vec<&str> = first.hyperparameters.iter().map(|chosen| chosen.name.as_str()).collect();
+    assert_eq!(names, ["dense_0_kernel_quantizer", "dense_1_kernel_quantizer"]);
+    // Two epochs a trial, six of fine-tuning.
+    assert_eq!((forecast.trials, forecast.epochs, forecast.images), (20, 46, 46_000));
+    assert!(forecast.blocks.iter().map(|block| block.share).sum::<f64>() < 1.0);
+    assert_eq!(forecast.reference, search.reference.total);
+}
+
+#[test]
+fn what_is_odd_about_a_search_is_said_with_its_place() {
+    let mut stage = settings();
+    stage.blocks.as_mut().unwrap().blocks.remove(1);
+    let config = r#"{"kernel": {"binary": 1}, "linear": {"binary": 1}}"#;
+    stage.settings.quantization_config = serde_json::from_str(config).unwrap();
+
+    let warnings = crate::warnings(&plan_of(stage));
+
+    let left_out = |layer| {
+        format!(
+            "stages[0].autoqkeras: the layer `{layer}` is in no block and keeps its floats, though the limit speaks of it"
+        )
+    };
+    let unused = "stages[0].autoqkeras: quantization_config.linear is not used by any layer".to_owned();
+    assert_eq!(warnings, [left_out("dense_2"), left_out("dense_3"), unused]);
 }

@@ -102,15 +102,22 @@ fn described(search: &AutoQKerasPlan, forecast: &SearchForecast) -> String {
 fn block_text(number: usize, block: &BlockForecast, unit: &str) -> String {
     let name = if block.pattern.is_empty() { "the whole network" } else { block.pattern.as_str() };
     let mut text = format!(
-        "search {number}: {name}\n{}: {} ({:.1} % of the reference), at most {} trials of {} choices\n",
+        "search {number}: {name}\n{}: {} ({:.1} % of the reference), at most {} of {} choices\n",
         block.layers.join(", "),
         sized(block.cost, unit),
         block.share * 100.0,
-        show::with_thousands(block.trials),
+        trials(block.trials),
         choices(block.assignments),
     );
     text.push_str(&show::table(&["chosen", "among"], block.hyperparameters.iter().map(row)));
     text
+}
+
+fn trials(number: u64) -> String {
+    match number {
+        1 => "1 trial".to_owned(),
+        _ => format!("{} trials", show::with_thousands(number)),
+    }
 }
 
 fn row(hyperparameter: &Hyperparameter) -> Vec<String> {

@@ -68,6 +68,9 @@ fn search(tuner: &dyn Tuner, workers: Workers, score: impl Fn(&Ask) -> Outcome) 
         }
     }
     assert!(trials.len() as u64 <= tuner.most());
+    let epochs = trials.iter().filter_map(|trial| trial.ask.epochs);
+    let epochs: u64 = epochs.map(|epochs| u64::from(epochs.to - epochs.from)).sum();
+    assert!(tuner.most_epochs().is_none_or(|most| (1..=most).contains(&epochs)), "{epochs} epochs");
     let mut places: Vec<Place> = trials.iter().map(|trial| trial.ask.place).collect();
     places.sort();
     places.dedup();
