@@ -50,6 +50,20 @@ impl Experiment {
         experiment
     }
 
+    /// Writes an experiment with a stage that trains, of which `settings` are the lines, learning from 512 of the images.
+    pub fn that_trains(folder: &Path, name: &str, settings: &str) -> Self {
+        let experiment = Self::new(folder, name, "all", 256);
+        let settings: String = settings.lines().map(|line| format!("      {line}\n")).collect();
+        let text = format!(
+            "version: 1\nname: {name}\nmodel: {{ checkpoint: quickstart/convblock.safetensors }}\n\
+             data:\n  idx: {{ images: quickstart/fashion-mnist/t10k-images-idx3-ubyte.gz, labels: quickstart/fashion-mnist/t10k-labels-idx1-ubyte.gz }}\n  \
+             training: 512\n  selection: 256\n  report: 256\n  seed: 3\n\
+             stages:\n  - autoqkeras:\n{settings}"
+        );
+        fs::write(&experiment.file, text).expect("the experiment file");
+        experiment
+    }
+
     /// The file's path as an argument.
     pub fn path(&self) -> String {
         self.file.display().to_string()
