@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor};
 /// Returns the values of a contiguous f32 storage.
 ///
 /// Errors: a message for another type or a layout with gaps.
-pub(super) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let CpuStorage::F32(values) = storage else { candle_core::bail!("the kernel takes f32 values") };
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&values[start..end]),

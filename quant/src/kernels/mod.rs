@@ -29,7 +29,7 @@ pub use choice::{KERNELS_VARIABLE, Kernels, KernelsError};
 pub(crate) use conv::{conv2d, conv2d_then};
 pub(crate) use curve::{Curve, curve};
 pub(crate) use linear::{linear, linear_then};
-pub(crate) use memory::{tensor_like, with_values};
+pub(crate) use memory::{slice, tensor_like, with_values};
 pub use pairs::Pair;
 pub(crate) use pool::{average_pool, max_pool};
 pub(crate) use relu::relu;

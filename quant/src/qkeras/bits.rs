@@ -8,6 +8,7 @@ use super::groups::{Groups, Place};
 use super::math::{clip, floor, nearest_power, power_of_two, round_drawn, round_even, sign, sign_of};
 use super::scales::{LeastSquares, given, listed};
 use super::{Arithmetic, FitError, Values};
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// How often a scale that is a power of two is refined.
 const REFINEMENTS: usize = 5;
@@ -61,6 +62,25 @@ impl Element for Fixed {
         let inside = !self.clipped || (code >= self.low && code <= self.high);
         self.noise.slope() * f32::from(u8::from(inside))
     }
+
+    fn map(&self) -> Map {
+        self.noise.of(Map {
+            family: Family::Fixed,
+            flag: i32::from(self.clipped),
+            drawn: i32::from(self.drawn),
+            codes: self.codes,
+            codes_inverse: self.codes_inverse,
+            unit: self.unit,
+            unit_inverse: self.unit_inverse,
+            low: self.low,
+            high: self.high,
+            ..Map::default()
+        })
+    }
+
+    fn found(scale: f32) -> Found {
+        [scale, 0.0]
+    }
 }
 
 /// The sign alone, which one bit with a sign is.
@@ -79,6 +99,14 @@ impl Element for OneBit {
     #[inline(always)]
     fn slope(&self, _: f32, _: f32) -> f32 {
         self.noise.slope()
+    }
+
+    fn map(&self) -> Map {
+        self.noise.of(Map { family: Family::OneBit, ..Map::default() })
+    }
+
+    fn found(scale: f32) -> Found {
+        [scale, 0.0]
     }
 }
 
@@ -154,6 +182,23 @@ impl Element for Scaled {
         let magnitude = floor((x * self.unit_inverse).abs() / scale + 0.5);
         let inside = !self.clipped || magnitude <= self.levels;
         self.noise.slope() * f32::from(u8::from(inside))
+    }
+
+    fn map(&self) -> Map {
+        self.noise.of(Map {
+            family: Family::Scaled,
+            flag: i32::from(self.clipped),
+            codes: self.codes,
+            codes_inverse: self.codes_inverse,
+            unit: self.unit,
+            unit_inverse: self.unit_inverse,
+            high: self.levels,
+            ..Map::default()
+        })
+    }
+
+    fn found(scale: f32) -> Found {
+        [scale, 0.0]
     }
 }
 

@@ -9,9 +9,13 @@ use super::fitted::{Fitted, Fitter};
 use super::groups::Groups;
 use super::math::{clip, hard_sigmoid, power_of_two, round_drawn, round_even, sigmoid, sign};
 use super::{FitError, Values, bits};
+use crate::kernels::cuda::{Family, FittedMap, Found, Map};
 
 /// A bounded curve with its derivative.
 trait Curve: Send + Sync + 'static {
+    /// Its number on a GPU.
+    const NUMBER: i32;
+
     fn value(x: f32) -> f32;
     fn slope(x: f32) -> f32;
 }
@@ -30,6 +34,8 @@ fn grows(x: f32) -> f32 {
 }
 
 impl Curve for Tanh {
+    const NUMBER: i32 = 0;
+
     fn value(x: f32) -> f32 {
         libm::tanhf(x)
     }
@@ -41,6 +47,8 @@ impl Curve for Tanh {
 }
 
 impl Curve for HardTanh {
+    const NUMBER: i32 = 1;
+
     #[inline(always)]
     fn value(x: f32) -> f32 {
         2.0 * hard_sigmoid(x) - 1.0
@@ -53,6 +61,8 @@ impl Curve for HardTanh {
 }
 
 impl Curve for Sigmoid {
+    const NUMBER: i32 = 2;
+
     fn value(x: f32) -> f32 {
         sigmoid(x)
     }
@@ -64,6 +74,8 @@ impl Curve for Sigmoid {
 }
 
 impl Curve for HardSigmoid {
+    const NUMBER: i32 = 3;
+
     #[inline(always)]
     fn value(x: f32) -> f32 {
         hard_sigmoid(x)
@@ -112,6 +124,23 @@ impl<C: Curve> Element for Rounded<C> {
         let rounded = round_even(C::value(x) * self.codes) * self.codes_inverse;
         let above = f32::from(u8::from(rounded >= self.low));
         C::slope(x) * above * f32::from(u8::from(rounded <= self.high))
+    }
+
+    fn map(&self) -> Map {
+        Map {
+            family: Family::Curve,
+            option: C::NUMBER,
+            drawn: i32::from(self.drawn),
+            codes: self.codes,
+            codes_inverse: self.codes_inverse,
+            low: self.low,
+            high: self.high,
+            ..Map::default()
+        }
+    }
+
+    fn found((): ()) -> Found {
+        [0.0; 2]
     }
 }
 
@@ -173,6 +202,23 @@ impl Element for Ulaw {
         let steep = self.u / (1.0 + self.u * share.abs()) / libm::logf(1.0 + self.u);
         inside * steep * sign(share).abs() * grows(x * self.unit_inverse)
     }
+
+    fn map(&self) -> Map {
+        Map {
+            family: Family::Ulaw,
+            codes: self.codes,
+            unit: self.unit,
+            unit_inverse: self.unit_inverse,
+            low: self.low,
+            high: self.high,
+            parameter: self.u,
+            ..Map::default()
+        }
+    }
+
+    fn found((): ()) -> Found {
+        [0.0; 2]
+    }
 }
 
 /// Prepares companding.
@@ -228,6 +274,12 @@ impl Pass for Through {
     fn backward(&self, x: &[f32], gradient: &[f32], passed: &mut [f32]) {
         self.quantizer.backward(&self.swish.values(x), gradient, passed);
         passed.iter_mut().zip(x).for_each(|(passed, x)| *passed *= self.swish.slope(*x));
+    }
+
+    fn map(&self) -> FittedMap<'_> {
+        let behind = self.quantizer.map();
+        let HardSwish { shift, bound } = self.swish;
+        FittedMap { map: Map { swish_shift: shift, swish_bound: bound, ..behind.map }, ..behind }
     }
 }
 

@@ -10,6 +10,7 @@ use super::scales::{LeastSquares, deviations, given};
 use super::signs::{self, Codes};
 use super::ternary::{self, first_scales};
 use super::{Arithmetic, FitError};
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// The probability of the upper value.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,11 @@ impl Chance {
     fn of(self, x: f32) -> f32 {
         let steep = self.temperature * x;
         if self.real { sigmoid(steep) } else { hard_sigmoid(steep) }
+    }
+
+    /// The same for a GPU.
+    fn within(self, map: Map) -> Map {
+        Map { flag: i32::from(self.real), parameter: self.temperature, ..map }
     }
 }
 
@@ -51,6 +57,15 @@ impl Element for TwoValued {
     fn slope(&self, _: At, _: f32) -> f32 {
         1.0
     }
+
+    fn map(&self) -> Map {
+        let option = i32::from(self.codes.from_zero);
+        self.chance.within(Map { family: Family::TwoValued, option, ..Map::default() })
+    }
+
+    fn found(at: At) -> Found {
+        [at.scale, at.deviation]
+    }
 }
 
 struct ThreeValued {
@@ -71,6 +86,14 @@ impl Element for ThreeValued {
     #[inline(always)]
     fn slope(&self, _: At, _: f32) -> f32 {
         1.0
+    }
+
+    fn map(&self) -> Map {
+        self.chance.within(Map { family: Family::ThreeValued, ..Map::default() })
+    }
+
+    fn found(at: At) -> Found {
+        [at.scale, at.deviation]
     }
 }
 

@@ -1,6 +1,7 @@
 use rayon::prelude::*;
 
 use super::groups::Groups;
+use crate::kernels::cuda::{FittedMap, Found as FoundByGroup, Map};
 
 /// Values that a thread takes at a time.
 const BLOCK: usize = 1 << 14;
@@ -15,6 +16,12 @@ pub(super) trait Element: Send + Sync {
 
     /// The derivative that is passed on.
     fn slope(&self, at: Self::At, x: f32) -> f32;
+
+    /// The same map for a GPU: its family and numbers, without the groups.
+    fn map(&self) -> Map;
+
+    /// What a group has found, as a GPU is told.
+    fn found(at: Self::At) -> FoundByGroup;
 }
 
 /// A map over slices.
@@ -24,6 +31,9 @@ pub(super) trait Pass: Send + Sync {
 
     /// Writes the gradient to the values.
     fn backward(&self, x: &[f32], gradient: &[f32], passed: &mut [f32]);
+
+    /// The same for a GPU.
+    fn map(&self) -> FittedMap<'_>;
 }
 
 /// An element's map with what the groups have found, and the draws for each value, if any.
@@ -124,6 +134,12 @@ impl<E: Element> Pass for Placed<E> {
             });
         });
     }
+
+    fn map(&self) -> FittedMap<'_> {
+        let (inner, count) = (self.groups.inner as i64, self.groups.count as i64);
+        let found = self.found.iter().map(|at| E::found(*at)).collect();
+        FittedMap { map: Map { inner, count, ..self.element.map() }, found, draws: &self.draws }
+    }
 }
 
 /// How far quantized values replace the float values they stand for.
@@ -151,6 +167,11 @@ impl Noise {
         } else {
             (1.0 - self.factor) * float + self.factor * quantized
         }
+    }
+
+    /// The same for a GPU.
+    pub(super) fn of(self, map: Map) -> Map {
+        Map { noise: self.factor, straight: i32::from(self.straight), ..map }
     }
 
     /// The derivative with respect to the float value.

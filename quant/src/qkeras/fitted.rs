@@ -3,6 +3,7 @@ use bitloop_core::qkeras::Quantizer;
 use super::element::{Element, Pass, Placed};
 use super::groups::Groups;
 use super::{FitError, Uniform, bits, curves, drawn, linear, powers, relu, signs, ternary};
+use crate::kernels::cuda::FittedMap;
 
 /// Which axis has scales of its own where a quantizer does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -175,6 +176,12 @@ impl Fitted {
     /// Puts a function before the quantizer.
     pub(super) fn behind(self, through: impl FnOnce(Box<dyn Pass>) -> Box<dyn Pass>) -> Self {
         Self { pass: through(self.pass), ..self }
+    }
+
+    /// The same map for a GPU.
+    #[cfg_attr(not(any(feature = "cuda", test)), expect(dead_code, reason = "kernels for GPUs take it"))]
+    pub(crate) fn map(&self) -> FittedMap<'_> {
+        self.pass.map()
     }
 
     /// The scale that QKeras's attribute of this name has; `None` for quantizers without one.

@@ -8,6 +8,7 @@ use super::fitted::{Fitted, Fitter};
 use super::groups::{Groups, Place};
 use super::math::{EPSILON, clip, nearest_power, round_drawn, round_even};
 use super::scales::{LeastSquares, given};
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// How often a scale that is a power of two is refined at most, if there are more codes than signs.
 const REFINEMENTS_MAX: usize = 5;
@@ -48,6 +49,22 @@ impl Element for Linear {
         let steps = x / step;
         let inside = f32::from(u8::from(steps >= self.low && steps <= self.high));
         1.0 + self.noise * (inside - 1.0)
+    }
+
+    fn map(&self) -> Map {
+        Map {
+            family: Family::Linear,
+            drawn: i32::from(self.drawn),
+            low: self.low,
+            high: self.high,
+            noise: self.noise,
+            parameter: self.shift,
+            ..Map::default()
+        }
+    }
+
+    fn found(step: f32) -> Found {
+        [step, 0.0]
     }
 }
 

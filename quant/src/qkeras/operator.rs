@@ -1,10 +1,21 @@
 //! The quantizers as a candle operator with its gradient.
+//!
+//! On a GPU values are mapped there, one by one, while scales and draws are found on the CPU, which the values are copied
+//! to for that. Maps of sums, products, quotients and roundings are meant to be the CPU's to the bit; those that take
+//! `tanh`, `exp` or logarithms of the GPU's may differ from it by that. This has not been run on a GPU: see
+//! `kernels/cuda` for what is tested without one.
+
+use std::sync::Arc;
 
 use bitloop_core::qkeras::Quantizer;
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
 
 use super::{Channel, FitError, Fitted, Fitting, Scale, Uniform, Values, fit};
-use crate::kernels::{tensor_like, with_values};
+#[cfg(feature = "cuda")]
+use crate::kernels::cuda;
+use crate::kernels::{slice, with_values};
 
 /// A tensor cannot be quantized.
 #[derive(Debug, thiserror::Error)]
@@ -31,25 +42,30 @@ pub struct Operator {
 impl Operator {
     /// Returns the quantized tensor, through which gradients pass as QKeras passes them, and the scale.
     ///
-    /// Shapes: any f32 on the CPU with at least one axis; kept. The scale counts as a constant in the gradient.
-    /// Errors: `Fit`; `Tensor` for another type or device.
+    /// Shapes: any f32 with at least one axis; kept. The scale counts as a constant in the gradient.
+    /// Errors: `Fit`; `Tensor` for another type.
     pub fn apply(
         &self,
         x: &Tensor,
         uniform: &mut dyn Uniform,
     ) -> Result<(Tensor, Option<Scale>), OperatorError> {
         let x = x.contiguous()?;
-        let fitted = with_values(&x, |data| {
+        let fitted = with_values(&x.to_device(&Device::Cpu)?, |data| {
             let values = Values { data, shape: x.dims(), channel: self.channel };
             Ok(fit(&self.quantizer, values, self.fitting, uniform))
         })??;
         let scale = fitted.scale().cloned();
-        Ok((x.apply_op1(Quantize { fitted })?, scale))
+        Ok((x.apply_op1(Quantize { fitted: Arc::new(fitted) })?, scale))
     }
 }
 
 struct Quantize {
-    fitted: Fitted,
+    fitted: Arc<Fitted>,
+}
+
+/// The gradient of the values, given values and the gradient behind.
+struct PassBack {
+    fitted: Arc<Fitted>,
 }
 
 impl CustomOp1 for Quantize {
@@ -58,24 +74,52 @@ impl CustomOp1 for Quantize {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let values = storage.as_slice::<f32>()?;
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("quantizing takes a contiguous tensor");
-        };
-        let mut quantized = vec![0.0; end - start];
-        self.fitted.forward(&values[start..end], &mut quantized);
+        let values = slice(storage, layout)?;
+        let mut quantized = vec![0.0; values.len()];
+        self.fitted.forward(values, &mut quantized);
         Ok((CpuStorage::F32(quantized), layout.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        let quantized = cuda::qkeras_forward((storage, layout), &self.fitted.map())?;
+        Ok((quantized, layout.shape().clone()))
+    }
+
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let passed = with_values(x, |values| {
-            with_values(gradient, |gradient| {
-                let mut passed = vec![0.0; values.len()];
-                self.fitted.backward(values, gradient, &mut passed);
-                tensor_like(passed, x)
-            })
-        })?;
-        Ok(Some(passed))
+        let passed = PassBack { fitted: self.fitted.clone() };
+        x.contiguous()?.apply_op2_no_bwd(&gradient.contiguous()?, &passed).map(Some)
+    }
+}
+
+impl CustomOp2 for PassBack {
+    fn name(&self) -> &'static str {
+        "qkeras-pass-back"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (values, gradient) = (slice(x, layout)?, slice(gradient, gradient_layout)?);
+        let mut passed = vec![0.0; values.len()];
+        self.fitted.backward(values, gradient, &mut passed);
+        Ok((CpuStorage::F32(passed), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<(CudaStorage, Shape)> {
+        let tensors = [(x, layout), (gradient, gradient_layout)];
+        Ok((cuda::qkeras_backward(tensors, &self.fitted.map())?, layout.shape().clone()))
     }
 }
 

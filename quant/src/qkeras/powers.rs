@@ -8,6 +8,7 @@ use super::fitted::{Fitted, Fitter};
 use super::groups::Groups;
 use super::math::{EPSILON, clip, floor, log2, power_of_two, round_even, sign_of};
 use super::relu::Leaky;
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// How a logarithm becomes an exponent.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,22 @@ impl Power {
             max_value: max_value.map_or(f32::INFINITY, |max| max as f32),
             quadratic,
             rounding: Rounding::Nearest,
+        }
+    }
+
+    /// The same for a GPU.
+    fn within(self, map: Map) -> Map {
+        Map {
+            option: match self.rounding {
+                Rounding::Nearest => 0,
+                Rounding::Floor => 1,
+                Rounding::Drawn => 2,
+            },
+            flag: i32::from(self.quadratic),
+            low: self.least,
+            high: self.most,
+            most: self.max_value,
+            ..map
         }
     }
 
@@ -108,6 +125,14 @@ impl Element for Po2 {
     fn slope(&self, (): (), _: f32) -> f32 {
         self.noise.slope()
     }
+
+    fn map(&self) -> Map {
+        self.power.within(self.noise.of(Map { family: Family::Po2, ..Map::default() }))
+    }
+
+    fn found((): ()) -> Found {
+        [0.0; 2]
+    }
 }
 
 struct ReluPo2 {
@@ -132,6 +157,16 @@ impl Element for ReluPo2 {
     #[inline(always)]
     fn slope(&self, (): (), x: f32) -> f32 {
         self.noise.slope() * self.leaky.slope(x)
+    }
+
+    fn map(&self) -> Map {
+        let Leaky { slope, bound } = self.leaky;
+        let map = Map { family: Family::ReluPo2, slope, bound, ..Map::default() };
+        self.power.within(self.noise.of(map))
+    }
+
+    fn found((): ()) -> Found {
+        [0.0; 2]
     }
 }
 

@@ -7,6 +7,7 @@ use super::fitted::{Fitted, Fitter};
 use super::groups::Groups;
 use super::math::{clip, hard_sigmoid, power_of_two, round_drawn, round_even};
 use super::{Arithmetic, FitError};
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// ReLU or leaky ReLU, cut off at a bound.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +121,31 @@ impl<const SIGMOID: bool, const SLOPED: bool> Element for Relu<SIGMOID, SLOPED> 
     fn slope(&self, (): (), x: f32) -> f32 {
         self.noise.slope() * self.leaky.slope(x)
     }
+
+    fn map(&self) -> Map {
+        let (drawn, parameter) = match self.rounding {
+            Rounding::Nearest => (0, 1.0),
+            Rounding::Drawn(steps) => (1, steps),
+        };
+        self.noise.of(Map {
+            family: Family::Relu,
+            option: i32::from(SIGMOID),
+            drawn,
+            codes: self.codes,
+            codes_inverse: self.codes_inverse,
+            unit: self.unit,
+            unit_inverse: self.unit_inverse,
+            slope: self.leaky.slope,
+            bound: self.leaky.bound,
+            most: self.most,
+            parameter,
+            ..Map::default()
+        })
+    }
+
+    fn found((): ()) -> Found {
+        [0.0; 2]
+    }
 }
 
 /// Codes of the whole width at their nearest, without the float values they stand for.
@@ -140,6 +166,15 @@ impl Element for Fast {
 
     fn slope(&self, (): (), _: f32) -> f32 {
         0.0
+    }
+
+    fn map(&self) -> Map {
+        let Self { codes, codes_inverse, unit } = *self;
+        Map { family: Family::FastRelu, codes, codes_inverse, unit, ..Map::default() }
+    }
+
+    fn found((): ()) -> Found {
+        [0.0; 2]
     }
 }
 

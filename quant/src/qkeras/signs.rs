@@ -8,6 +8,7 @@ use super::groups::{Groups, Place};
 use super::math::{round_drawn, round_even, sign_of};
 use super::scales::{LeastSquares, given};
 use super::{FitError, Values};
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// Parts of twice the largest magnitude that a drawn binary value is rounded to.
 const BINARY_STEPS: f32 = 8.0;
@@ -23,6 +24,14 @@ impl Surrogate {
     /// A tanh where no scale is asked for.
     pub(super) fn of(alpha: Option<&Alpha>) -> Self {
         if alpha.is_none() { Self::Tanh } else { Self::Identity }
+    }
+
+    /// What a GPU knows it by.
+    pub(super) fn flag(self) -> i32 {
+        match self {
+            Self::Identity => 0,
+            Self::Tanh => 1,
+        }
     }
 
     #[inline(always)]
@@ -96,6 +105,20 @@ impl Element for Sign {
     #[inline(always)]
     fn slope(&self, _: SignAt, x: f32) -> f32 {
         self.surrogate.slope(x)
+    }
+
+    fn map(&self) -> Map {
+        Map {
+            family: Family::Sign,
+            option: i32::from(self.codes.from_zero),
+            flag: self.surrogate.flag(),
+            drawn: i32::from(self.drawn),
+            ..Map::default()
+        }
+    }
+
+    fn found(at: SignAt) -> Found {
+        [at.scale, at.range]
     }
 }
 

@@ -9,6 +9,7 @@ use super::groups::{Groups, Place};
 use super::math::{nearest_power, round_drawn, round_even, sign};
 use super::scales::{LeastSquares, given};
 use super::signs::Surrogate;
+use crate::kernels::cuda::{Family, Found, Map};
 
 /// Magnitude below which values are 0 if nothing else is said.
 const THRESHOLD: f64 = 0.33;
@@ -33,6 +34,15 @@ impl Element for Threshold {
     #[inline(always)]
     fn slope(&self, _: f32, x: f32) -> f32 {
         self.surrogate.slope(x)
+    }
+
+    fn map(&self) -> Map {
+        let (flag, parameter) = (self.surrogate.flag(), self.threshold);
+        Map { family: Family::Threshold, flag, parameter, ..Map::default() }
+    }
+
+    fn found(scale: f32) -> Found {
+        [scale, 0.0]
     }
 }
 
@@ -69,6 +79,14 @@ impl Element for Refined {
     #[inline(always)]
     fn slope(&self, _: At, _: f32) -> f32 {
         1.0
+    }
+
+    fn map(&self) -> Map {
+        Map { family: Family::Refined, drawn: i32::from(self.drawn), ..Map::default() }
+    }
+
+    fn found(at: At) -> Found {
+        [at.scale, at.before]
     }
 }
 

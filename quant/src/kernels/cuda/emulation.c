@@ -13,6 +13,7 @@ struct Index {
 static struct Index gridDim, blockDim, blockIdx, threadIdx;
 
 #include "depthwise.cu"
+#include "qkeras.cu"
 #include "quantize.cu"
 
 // Reads exactly as much as is needed, so that a sanitizer sees every access beyond it.
@@ -90,6 +91,29 @@ static void run_quantize(void)
     write_all(y, values);
 }
 
+static void run_qkeras(int backward)
+{
+    struct Map *map = read_bytes(sizeof *map);
+    const int drawn = (int)read_count();
+    const long long groups = read_count(), values = read_count();
+    struct Found *found = read_bytes((size_t)groups * sizeof *found);
+    float *x = read_bytes((size_t)values * sizeof *x);
+    float *y = unwritten(values);
+    if (backward) {
+        float *gradient = read_bytes((size_t)values * sizeof *gradient);
+        EACH_THREAD(qkeras_backward(x, found, gradient, y, values, *map));
+        free(gradient);
+    } else {
+        float *draws = read_bytes((size_t)drawn * (size_t)values * sizeof *draws);
+        EACH_THREAD(qkeras_forward(x, found, draws, drawn, y, values, *map));
+        free(draws);
+    }
+    free(map);
+    free(found);
+    free(x);
+    write_all(y, values);
+}
+
 int main(void)
 {
     for (int kind = getchar(); kind != EOF; kind = getchar()) {
@@ -99,6 +123,8 @@ int main(void)
         free(launch);
         if (kind == 'd') {
             run_depthwise();
+        } else if (kind == 'f' || kind == 'b') {
+            run_qkeras(kind == 'b');
         } else {
             run_quantize();
         }

@@ -1,5 +1,9 @@
 //! Our kernels for GPUs: what candle lacks or does in many passes, as custom ops that a CPU computes too.
 //!
+//! None of this was run on a GPU yet. Its text is compiled as C and compared with the CPU's kernels, thread by thread;
+//! nvrtc's compiler, the driver's calls and the GPU's own functions (`tanhf`, `expf`, `logf`, `log2`) are not covered by
+//! that.
+//!
 //! The sources beside this file are compiled by the CUDA driver's companion nvrtc when they are first used, which every
 //! build of candle for CUDA links; so building needs no compiler of ours. Everything that can go wrong on the host -
 //! extents, grids, who is refused - is computed here and tested without a GPU; `device` only hands it over.
@@ -8,19 +12,23 @@ mod depthwise;
 #[cfg(feature = "cuda")]
 #[expect(unsafe_code, reason = "kernels read and write memory that Rust knows nothing of")]
 mod device;
+mod qkeras;
 mod quantize;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use depthwise::depthwise;
 #[cfg(feature = "cuda")]
-pub(crate) use device::quantize;
+pub(crate) use device::{qkeras_backward, qkeras_forward, quantize};
+pub(crate) use qkeras::{Family, FittedMap, Found, Map};
 pub(crate) use quantize::{Channel, Output};
 
 #[cfg(any(feature = "cuda", test))]
 const DEPTHWISE_SOURCE: &str = include_str!("depthwise.cu");
 #[cfg(any(feature = "cuda", test))]
 const QUANTIZE_SOURCE: &str = include_str!("quantize.cu");
+#[cfg(any(feature = "cuda", test))]
+const QKERAS_SOURCE: &str = include_str!("qkeras.cu");
 
 /// Threads of a block: enough to hide the memory's latency, few enough for any GPU.
 const BLOCK_THREADS: usize = 256;

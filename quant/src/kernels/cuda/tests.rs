@@ -8,6 +8,8 @@ use bitloop_core::graph::{Conv2d, Padding};
 use candle_core::{Device, Tensor};
 use tempfile::TempDir;
 
+mod qkeras;
+
 use super::depthwise::Depthwise;
 use super::*;
 use crate::kernels::conv::Geometry;
@@ -25,9 +27,12 @@ impl Emulation {
     fn build() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = include_str!("emulation.c");
-        for (name, text) in
-            [("depthwise.cu", DEPTHWISE_SOURCE), ("quantize.cu", QUANTIZE_SOURCE), ("emulation.c", source)]
-        {
+        for (name, text) in [
+            ("depthwise.cu", DEPTHWISE_SOURCE),
+            ("qkeras.cu", QKERAS_SOURCE),
+            ("quantize.cu", QUANTIZE_SOURCE),
+            ("emulation.c", source),
+        ] {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let built = Self { folder };
