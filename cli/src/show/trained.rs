@@ -90,7 +90,8 @@ fn state(row: &TrainedRow) -> String {
     match (&row.failed, &row.trained) {
         (Some(reason), _) => format!("failed: {reason}"),
         (None, Some(trained)) => {
-            format!("{} after {} epochs (best: {})", top1(trained), trained.epochs, trained.best_epoch)
+            let top1 = top1(trained);
+            format!("{top1}; epoch {} of {} is the best", trained.best_epoch, trained.epochs)
         }
         (None, None) => "not done yet".to_owned(),
     }
