@@ -113,9 +113,9 @@ mod tests {
         )
         .unwrap();
         let goal = EnergyGoal { reference_accumulator: PlainNumber::Int32, ..EnergyGoal::default() };
-        let reference = goal.reference_profile(&network(), false).unwrap();
+        let reference = reference_profile(&goal, &network(), false).unwrap();
         let quantized = network().quantized(&dictionary, 4, Grammar::Strict).unwrap();
-        let trial = goal.trial_profile(&quantized, &ValueCounts::new(), false).unwrap();
+        let trial = trial_profile(&goal, &quantized, &ValueCounts::new(), false).unwrap();
 
         let expected = expect![[r#"
             reference, in pJ
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_reference_alone_assumes_nothing() {
-        let reference = EnergyGoal::default().reference_profile(&network(), false).unwrap();
+        let reference = reference_profile(&EnergyGoal::default(), &network(), false).unwrap();
 
         let text = energy(&reference, None);
 

@@ -12,7 +12,7 @@ use crate::show;
 /// The searches of a plan that train; none in other plans.
 pub(super) fn searches(plan: &Plan) -> Vec<&AutoQKerasPlan> {
     let search = |stage| match stage {
-        &StagePlan::AutoQKeras(ref search) => Some(&**search),
+        StagePlan::AutoQKeras(search) => Some(&**search),
         StagePlan::Prepare
         | StagePlan::Sensitivity { .. }
         | StagePlan::Search(_)
