@@ -87,7 +87,7 @@ mod tests {
     use bitloop_core::graph::{Graph, Input, Linear, Op, Shape};
     use bitloop_core::qkeras::Grammar;
     use bitloop_search::energy::ValueCounts;
-    use bitloop_search::goal::{EnergyGoal, PlainNumber};
+    use bitloop_search::goal::{EnergyGoal, PlainNumber, reference_profile, trial_profile};
     use bitloop_search::network::{Network, QuantizerDictionary};
     use expect_test::expect;
 

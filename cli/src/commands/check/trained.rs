@@ -11,14 +11,17 @@ use crate::show;
 
 /// The searches of a plan that train; none in other plans.
 pub(super) fn searches(plan: &Plan) -> Vec<&AutoQKerasPlan> {
-    let search = |stage| match stage {
-        StagePlan::AutoQKeras(search) => Some(&**search),
+    plan.stages.iter().filter_map(search).collect()
+}
+
+fn search(stage: &StagePlan) -> Option<&AutoQKerasPlan> {
+    match stage {
+        StagePlan::AutoQKeras(search) => Some(search),
         StagePlan::Prepare
         | StagePlan::Sensitivity { .. }
         | StagePlan::Search(_)
         | StagePlan::Verify { .. } => None,
-    };
-    plan.stages.iter().filter_map(search).collect()
+    }
 }
 
 pub(super) fn execute(prepared: &Prepared, searches: &[&AutoQKerasPlan], output: Output) -> Outcome {
