@@ -8,7 +8,7 @@ use bitloop_core::qkeras::Grammar;
 use bitloop_core::spec::{ConvBlock, Initializer, Separable};
 use bitloop_quant::zoo::conv_block;
 use bitloop_search::energy::{EnergyOptions, Memory, NumberType, Process, Profile, View, types};
-use bitloop_search::goal::SourceNumber;
+use bitloop_search::goal::{SourceNumber, source_number};
 use bitloop_search::network::{Network, QuantizerDictionary};
 use bitloop_tests::process::{Said, say};
 use bitloop_tests::{root, shared};
@@ -55,7 +55,7 @@ fn array(value: &Value) -> &[Value] {
 
 fn number(text: &Value) -> NumberType {
     let number: Option<SourceNumber> = serde_json::from_value(text.clone()).expect("a number type");
-    number.map_or(NumberType::DEFAULT, |number| number.number(true).expect("QTools knows it"))
+    number.map_or(NumberType::DEFAULT, |number| source_number(&number, true).expect("QTools knows it"))
 }
 
 /// The profiles of a network with the options of a QTools instance, beside those that it gave.
