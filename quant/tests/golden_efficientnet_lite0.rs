@@ -74,6 +74,7 @@ fn images(model: &Model, folder: &Path, names: &[&String]) -> Images {
         calibration: 1,
         selection: ImageCount::Count(1),
         report: ImageCount::Rest,
+        training: None,
         seed: 0,
     };
     let request = Request {

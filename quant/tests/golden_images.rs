@@ -52,6 +52,7 @@ fn golden_every_sample_image_is_decoded_and_kept() {
         calibration: 1,
         selection: ImageCount::Count(1),
         report: ImageCount::Rest,
+        training: None,
         seed: 0,
     };
     let shape = Shape::image(3, 224, 224);
