@@ -268,7 +268,8 @@ fn changed_outputs_are_drawn_and_the_rest_starts_at_the_model() {
 #[test]
 fn what_cannot_be_trained_is_refused() {
     let model = model(true);
-    let changes: [(fn(&mut Training), &str); 7] = [
+    type Change = fn(&mut Training);
+    let changes: [(Change, &str); 7] = [
         (|spec| spec.recipe.batch = 1, "`batch`"),
         (|spec| spec.recipe.batch = 121, "121"),
         (|spec| spec.recipe.clip_norm = Some(0.0), "`clip_norm`"),

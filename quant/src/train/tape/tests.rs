@@ -109,6 +109,9 @@ pub(super) struct Learned {
     pub(super) running: BTreeMap<String, Vec<f32>>,
 }
 
+/// Values by the name of what they belong to.
+type Named = BTreeMap<String, Vec<f32>>;
+
 impl Case {
     pub(super) fn new(graph: Graph, count: usize) -> Self {
         let mut rng = rng(71, 0);
@@ -150,7 +153,7 @@ impl Case {
     pub(super) fn pass<'a>(
         &'a self,
         isa: Isa,
-        (running, gradients): (&'a mut BTreeMap<String, Vec<f32>>, &'a mut BTreeMap<String, Vec<f32>>),
+        (running, gradients): (&'a mut Named, &'a mut Named),
     ) -> Pass<'a> {
         Pass {
             isa,
