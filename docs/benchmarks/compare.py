@@ -29,8 +29,10 @@ CASES = [
 ]
 SHIPPED = "convblock"
 # Network, size of the image, batch.
-TRAINED = [(network, 28, 128) for network in ("plain", "bn", "depthwise", "convblock")]
-TRAINED_FILE = Path(__file__).resolve().parents[2] / "configs" / "train_fashion_mnist.yaml"
+TRAINED = [(network, 28, 128) for network in ("plain", "bn", "depthwise", "convblock", "fashion_mnist")]
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TRAINED_FILES = {"convblock": CONFIGS / "train_fashion_mnist.yaml",
+                 "fashion_mnist": CONFIGS / "autoqkeras" / "train_fashion_mnist.yaml"}
 RIVALS = ("pytorch", "torchscript", "aimet")
 # Repetitions within a turn of bitloop, of which it takes the median.
 REPETITIONS = 3
@@ -156,7 +158,8 @@ def compare_train(settings):
 
 
 def bitloop_steps(settings, order):
-    what = ["--training", TRAINED_FILE] if order.network == SHIPPED else ["--network", order.network]
+    file = TRAINED_FILES.get(order.network)
+    what = ["--training", file] if file else ["--network", order.network]
     what += ["--quantized"] if order.quantized else []
     output = subprocess.run(
         [*settings.bitloop.split(), "bench", "train", *what, "--batch", str(order.batch), "--threads", str(order.threads),

@@ -27,6 +27,7 @@ NETWORKS = {
     "bn": ([[16, 32], [48, 64]], "bn", True),
     "depthwise": ([[16, 32], [48, 64]], "depthwise", True),
     "convblock": ([[12, 16], [24, 32], [48, 64]], "bn", False),
+    "fashion_mnist": ([[16], [32] * 3, [64] * 3], "pooled_before_norm", True),
 }
 
 
@@ -56,7 +57,10 @@ def build(name):
             layers += convolution(kind, channels, width, stride)
             channels = width
         size = size // 2 if pools else -(-size // 2)
-        layers += [nn.MaxPool2d(2)] if pools else []
+        if pools and kind == "pooled_before_norm":
+            layers[-2:-2] = [nn.MaxPool2d(2)]
+        elif pools:
+            layers += [nn.MaxPool2d(2)]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size * size, CLASSES))
 
 

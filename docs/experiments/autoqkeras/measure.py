@@ -40,10 +40,10 @@ def measure(experiment, arguments):
     def bitloop(*words):
         return [arguments.bitloop, *words]
 
-    servers = [subprocess.Popen(bitloop("coordinator", "--listen", f"127.0.0.1:{arguments.port}", "--data-dir", data),
-                                stderr=subprocess.DEVNULL)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    coordinator = bitloop("coordinator", "--listen", f"127.0.0.1:{arguments.port}", "--data-dir", data)
     worker = bitloop("worker", "--coordinator", url, "--threads", "1")
-    servers += [subprocess.Popen(worker, stderr=subprocess.DEVNULL) for _ in range(arguments.workers)]
+    servers = [subprocess.Popen(command, **quiet) for command in [coordinator, *[worker] * arguments.workers]]
     try:
         submit = bitloop("submit", experiment, "--coordinator", url, "--dataset-dir", arguments.dataset_dir, "--output", "json")
         identity = json.loads(subprocess.run(submit, check=True, capture_output=True, text=True).stdout)["id"]
