@@ -1,6 +1,6 @@
 //! Training on the CPU: a float checkpoint from scratch, resumable after every epoch, and networks with quantizers in place.
 //!
-//! Start at [`train`] and [`fit_quantized`]; both are a [`Session`] of steps, epochs and validations. The same spec, seed and images give the same checkpoint on one machine, for any number of
+//! Start at [`train`] and [`fit_quantized`]; both are a `Session` of steps, epochs and validations. The same spec, seed and images give the same checkpoint on one machine, for any number of
 //! threads and however often the training was stopped and resumed.
 
 mod clock;
