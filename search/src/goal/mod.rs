@@ -1,6 +1,6 @@
 //! What AutoQKeras searches for: accuracy, forgiven some of its loss for every halving of a network's size.
 //!
-//! A [`Goal`] says how networks are sized, in bits or in picojoules ([`reference`], [`trial`]); [`ForgivingFactor`] turns the sizes of the reference and of a trial
+//! A [`Goal`] says how networks are sized, in bits or in picojoules ([`reference()`], [`trial`]); [`ForgivingFactor`] turns the sizes of the reference and of a trial
 //! into the factor of the trial's score. It knows nothing of how trials are chosen. Start reading at [`Goal`].
 
 mod bits;
@@ -30,7 +30,7 @@ pub fn reference(goal: &Goal, network: &Network, qkeras: bool) -> Result<Size, G
 
 /// Returns a trial's size. The counts of values are looked at where the goal is for trained models.
 ///
-/// Errors: as [`reference`].
+/// Errors: as [`reference()`].
 pub fn trial(goal: &Goal, network: &Network, values: &ValueCounts, qkeras: bool) -> Result<Size, GoalError> {
     goal.factor().check()?;
     match goal {
