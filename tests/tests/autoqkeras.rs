@@ -104,7 +104,8 @@ fn trials_that_fail_are_said_and_a_search_of_nothing_else_fails() {
     let folder = tempfile::tempdir().unwrap();
     // One bit has no automatic scale, which only training finds out.
     let failing = BLOCKS.replace("ternary: 2, \"quantized_bits(3,0,1)\": 3", "\"quantized_bits(1,0,1)\": 1");
-    let some = Experiment::that_trains(folder.path(), "some", &failing);
+    let dense = failing.replace("Conv2D: [4, 8, 4]", "Conv2D: [[\"quantized_bits(4,0,1)\"], 8, 4]");
+    let some = Experiment::that_trains(folder.path(), "some", &dense);
     let all =
         Experiment::that_trains(folder.path(), "all", &failing.replace(", \"quantized_bits(4,0,1)\": 4", ""));
 
@@ -112,7 +113,9 @@ fn trials_that_fail_are_said_and_a_search_of_nothing_else_fails() {
     assert_eq!(said.status.code(), Some(1), "{}", said.err);
     assert!(said.err.contains("trials of the block `^((conv2d|act)_2_|dense)` failed"), "{}", said.err);
     assert!(said.err.contains("the weight quantizer of node"), "{}", said.err);
-    let said = run(folder.path(), &some, "data", "2").ok();
+    let said = run(folder.path(), &some, "data", "2");
+    // As in every experiment, a failed trial shows in the exit code.
+    assert_eq!(said.status.code(), Some(1), "{}", said.err);
     assert!(said.out.contains("failed") && said.out.contains("found "), "{}", said.out);
 }
 

@@ -40,7 +40,7 @@ fn exponent(integer: i32) -> Result<(), Problem> {
 
 /// A slope that a shifter can do: none, or a power of two of at most 1.
 fn slope(value: f64) -> Result<(), Problem> {
-    let power = value > 0.0 && value <= 1.0 && value.log2().fract() == 0.0;
+    let power = value > 0.0 && value <= 1.0 && libm::log2(value).fract() == 0.0;
     holds(value == 0.0 || power, "negative_slope", "is 0 or a power of two of at most 1")
 }
 
