@@ -72,8 +72,7 @@ pub struct Opened {
 pub fn open(name: &str) -> Result<Opened, DeviceError> {
     if name == "cpu" {
         let kernels = Kernels::chosen()?;
-        let class = format!("{} {}", cpu_model(), simd_level());
-        return Ok(Opened { device: Device::Cpu, class: class_of(class, kernels), kernels });
+        return Ok(Opened { device: Device::Cpu, class: class_of(cpu_class(), kernels), kernels });
     }
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     open_gpu(name, ordinal.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?)
@@ -102,6 +101,11 @@ fn open_gpu(name: &str, ordinal: usize) -> Result<Opened, DeviceError> {
 /// The class of a device that computes with certain kernels: all of a CPU's own ones give the same bits.
 fn class_of(class: String, kernels: Kernels) -> String {
     if kernels.are_exact() { class } else { format!("{class} with {}", kernels.name()) }
+}
+
+/// The class of this CPU with bitloop's own kernels: its model and widest instructions.
+pub fn cpu_class() -> String {
+    format!("{} {}", cpu_model(), simd_level())
 }
 
 fn cpu_model() -> String {

@@ -1,7 +1,8 @@
 //! What is wrong with a plan's searches before anything is measured.
 
-use bitloop_core::plan::{Plan, SearchPlan, StagePlan, SubsetDesign};
+use bitloop_core::plan::{AutoQKerasPlan, Plan, SearchPlan, StagePlan, SubsetDesign};
 use bitloop_core::spec::Mistake;
+use bitloop_core::trial::Recipe;
 
 use crate::autoqkeras::BlockSearch;
 use crate::cost::{CostError, Subject, cost};
@@ -24,8 +25,13 @@ pub fn check(plan: &Plan) -> Vec<Mistake> {
         match stage {
             StagePlan::AutoQKeras(search) => {
                 if let Err(error) = BlockSearch::new(search, &plan.graph) {
-                    mistakes.push(Mistake { path, problem: error.to_string(), hint: String::new() });
+                    mistakes.push(Mistake {
+                        path: path.clone(),
+                        problem: error.to_string(),
+                        hint: String::new(),
+                    });
                 }
+                mistakes.extend(batch_mistakes(plan, search, &path));
             }
             StagePlan::Search(search) => mistakes.extend(search_mistakes(plan, search, &path)),
             StagePlan::Sensitivity { subsets: Some(subsets), .. }
@@ -54,6 +60,21 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
         search.warnings().into_iter().map(place).collect::<Vec<_>>()
     });
     lines.collect()
+}
+
+/// Finds recipes whose batches all training images together do not fill.
+fn batch_mistakes(plan: &Plan, search: &AutoQKerasPlan, path: &str) -> Vec<Mistake> {
+    let images = plan.data.training.map_or(0, |part| part.images);
+    let recipes = [("training", Some(&search.training)), ("fine_tuning", search.fine_tuning.as_ref())];
+    let too_large = |(key, recipe): (&str, Option<&Recipe>)| {
+        let batch = recipe.map(|recipe| recipe.batch).filter(|batch| u64::from(*batch) > images)?;
+        Some(Mistake {
+            path: format!("{path}.{key}.batch"),
+            problem: format!("{images} training images do not fill a batch of {batch}"),
+            hint: "lower it, or raise `data.training`".to_owned(),
+        })
+    };
+    recipes.into_iter().filter_map(too_large).collect()
 }
 
 fn search_mistakes(plan: &Plan, search: &SearchPlan, path: &str) -> Vec<Mistake> {

@@ -287,6 +287,17 @@ impl QuantExecutor {
         }
     }
 
+    /// Networks are trained on the CPU, whatever the device.
+    fn provenance_of(&self, trial: &TrialSpec) -> Provenance {
+        match trial {
+            TrialSpec::Train(_) => {
+                let (device, kernels) = (device::cpu_class(), train::kernels().to_owned());
+                Provenance { device, kernels, ..self.provenance() }
+            }
+            TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } => self.provenance(),
+        }
+    }
+
     fn execute_obstacle(&self, reason: String) -> Obstacle {
         match self.device.device.is_cpu() {
             true => Obstacle::Failed(reason),
@@ -300,6 +311,7 @@ fn train_obstacle(error: TrainError) -> Obstacle {
     match error {
         TrainError::Lanes(error) => lane_obstacle(&error),
         error @ TrainError::Kernels(_) => Obstacle::Here(ExecuteError::Device { reason: error.to_string() }),
+        error @ TrainError::NoNumbers { .. } => Obstacle::Failed(error.to_string()),
         error => Obstacle::Failed(format!("training failed: {error}")),
     }
 }
@@ -335,13 +347,13 @@ impl Executor for QuantExecutor {
             Err(Obstacle::Here(error)) => return Err(error),
         };
         let work = work.share(results.len());
-        for result in results {
+        for (trial, result) in trials.iter().zip(results) {
             let result = match result {
                 Ok(result) => result,
                 Err(Obstacle::Failed(reason)) => TrialResult::Failed { reason },
                 Err(Obstacle::Here(error)) => return Err(error),
             };
-            give(Outcome { result, provenance: self.provenance(), work });
+            give(Outcome { result, provenance: self.provenance_of(trial), work });
         }
         Ok(())
     }

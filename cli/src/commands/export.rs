@@ -76,7 +76,9 @@ fn trained(arguments: &ExportArguments, bytes: Vec<u8>, report: &Report) -> Resu
             let dictionary = dictionary(&Model::from_bytes(&bytes)?.graph, &found.quantizers)?;
             format!("{}\n", serde_json::to_string_pretty(&dictionary)?).into_bytes()
         }
-        ExportFormat::Onnx => export::trained_onnx(&Model::from_bytes(&bytes)?, &found.quantizers)?,
+        ExportFormat::Onnx => {
+            export::trained_onnx(&Model::from_bytes(&bytes)?, &found.quantizers, found.compat)?
+        }
         ExportFormat::Encodings | ExportFormat::Bitconfig => {
             return Err(Failure::usage(
                 "--format: a search that trains has no such file; write `checkpoint`, `qkeras` or `onnx`",

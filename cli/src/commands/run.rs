@@ -209,7 +209,7 @@ async fn show_results(
             summary.conflicts
         ));
     }
-    watch::verdict(summary)
+    watch::verdict(client, summary).await
 }
 
 /// Ctrl-C and requests to terminate, noticed from [`StopSignal::listen`] on.

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::Graph;
 use bitloop_core::placement::Placement;
-use bitloop_core::plan::{DataPart, DataParts, Inputs, Plan};
+use bitloop_core::plan::{DataPart, DataParts, Inputs, Plan, StagePlan};
 use bitloop_core::spec::{
     DataSpec, ExperimentSpec, ImageSource, Mistake, Normalization, PlacementSource, SpecError,
 };
 use bitloop_core::state::Sources;
 use bitloop_quant::data::{self, DEBIAN_FOLDER, DataError, Images, Origin, Request};
+use bitloop_quant::train;
 
 use crate::args::DatasetFolder;
 use crate::failure::Failure;
@@ -58,7 +59,13 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
     };
     let inputs = Inputs { model: model_digest, graph: model.graph, data, placement };
     let plan = Plan::new(&spec, inputs).map_err(|error| Failure::in_file(path, &error))?;
-    let mistakes = bitloop_search::check(&plan);
+    let mut mistakes = bitloop_search::check(&plan);
+    if plan.stages.iter().any(|stage| matches!(stage, StagePlan::AutoQKeras(_)))
+        && let Err(error) = train::check(&plan.graph)
+    {
+        let hint = "a search that trains needs a network that can be trained here".to_owned();
+        mistakes.push(Mistake { path: "model".to_owned(), problem: error.to_string(), hint });
+    }
     if !mistakes.is_empty() {
         return Err(Failure::in_file(path, &SpecError { mistakes }));
     }

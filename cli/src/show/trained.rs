@@ -1,5 +1,6 @@
 //! What searches that train came to, for people.
 
+use bitloop_core::autoqkeras::Order;
 use bitloop_core::report::{BlockRows, FoundNetwork, Report, TrainedRow, TrainedSearch};
 use bitloop_core::trial::Trained;
 
@@ -13,6 +14,9 @@ pub(super) fn searches(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     for search in &report.trained {
         lines.push(float(search));
+        if search.order == Order::Arrival {
+            lines.push("order        of arrival: another time other trials may be asked for".to_owned());
+        }
         for (index, block) in search.blocks.iter().enumerate() {
             lines.push(String::new());
             lines.push(heading(index, block));

@@ -42,6 +42,8 @@ pub enum RequestError {
     Plan(String),
     #[error("trial {0} reports a sum that is no number; a worker reports such a trial as failed")]
     NotFinite(TrialKey),
+    #[error("trial {0} reports numbers that no training gives; use workers of the coordinator's version")]
+    Inconsistent(TrialKey),
     #[error("the report cannot be made: {0}")]
     Report(#[from] GraphError),
     #[error("the coordinator has stopped; its log says why")]

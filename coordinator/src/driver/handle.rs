@@ -6,7 +6,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{self, Action, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo};
-use bitloop_core::trial::{EvaluateContext, Trained, TrialKey, TrialResult};
+use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::{Command, RequestError};
@@ -163,9 +163,12 @@ impl Handle {
                         return Err(RequestError::NotFinite(report.key));
                     }
                 }
-                TrialResult::Trained(Trained { loss_sum, learning_rate, .. }) => {
-                    if !(loss_sum.is_finite() && learning_rate.is_finite()) {
+                TrialResult::Trained(trained) => {
+                    if !(trained.loss_sum.is_finite() && trained.learning_rate.is_finite()) {
                         return Err(RequestError::NotFinite(report.key));
+                    }
+                    if !trained.is_consistent() {
+                        return Err(RequestError::Inconsistent(report.key));
                     }
                 }
                 TrialResult::Prepared { .. } | TrialResult::Failed { .. } => {}

@@ -33,7 +33,8 @@ pub(super) fn refused(error: &RequestError) -> Status {
         | RequestError::Name(_)
         | RequestError::NoStages(_)
         | RequestError::Plan(_)
-        | RequestError::NotFinite(_) => Status::invalid_argument(text),
+        | RequestError::NotFinite(_)
+        | RequestError::Inconsistent(_) => Status::invalid_argument(text),
         RequestError::Report(_) | RequestError::Stopped => Status::internal(text),
     }
 }

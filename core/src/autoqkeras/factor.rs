@@ -99,6 +99,11 @@ impl ForgivingFactor {
 }
 
 impl Comparison {
+    /// Whether both sizes are above nothing, so that they can be compared.
+    pub fn is_finite(&self) -> bool {
+        [self.reference, self.trial, self.delta, self.total_factor].iter().all(|number| number.is_finite())
+    }
+
     /// How many times smaller than the reference, with stress, the trial is.
     pub fn times_smaller(&self) -> f64 {
         self.reference / self.trial

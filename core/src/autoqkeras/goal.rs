@@ -121,6 +121,25 @@ pub struct EnergyGoal {
     pub reference_internal: PlainNumber,
     /// Type of the reference's results, and of plain layers' in trials.
     pub reference_accumulator: PlainNumber,
+    /// What layers were measured to take, in the place of what QTools finds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<MeasuredEnergy>,
+}
+
+/// What a layer took on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasuredEnergy {
+    /// The layer's name.
+    pub layer: String,
+    /// Bits of its kernel; any if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<u64>,
+    /// Bits of its first input; any if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<u64>,
+    /// Picojoules for one image.
+    pub energy: f64,
 }
 
 impl Default for EnergyGoal {
@@ -136,6 +155,7 @@ impl Default for EnergyGoal {
             trained_model: false,
             reference_internal: PlainNumber::Fp32,
             reference_accumulator: PlainNumber::Fp32,
+            measured: Vec::new(),
         }
     }
 }

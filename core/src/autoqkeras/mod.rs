@@ -15,9 +15,11 @@ mod tuner;
 
 pub use ask::{Ask, Asked, Epochs, Place, Purpose};
 pub use factor::{Comparison, FactorError, ForgivingFactor, Size};
-pub use goal::{BitsGoal, EnergyGoal, Goal, Part, Placement, PlainNumber, Process, SourceNumber};
+pub use goal::{
+    BitsGoal, EnergyGoal, Goal, MeasuredEnergy, Part, Placement, PlainNumber, Process, SourceNumber,
+};
 pub use limit::{Bound, DEFAULT, Entry, Limit, QuantizationConfig};
 pub use ordered::Ordered;
-pub use score::objective;
+pub use score::{best, objective};
 pub use settings::{BlockOrder, BlockSettings, Compat, Settings, TuneFilters};
-pub use tuner::{TooSmall, TunerSettings};
+pub use tuner::{Order, TooSmall, TunerSettings};

@@ -17,6 +17,11 @@ pub enum Compat {
 }
 
 impl Compat {
+    /// Whether it is our own, which documents leave out.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// How quantizers' strings are read.
     pub fn grammar(self) -> Grammar {
         match self {

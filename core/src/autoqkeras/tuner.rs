@@ -84,7 +84,26 @@ pub struct TooSmall {
     pub least: u32,
 }
 
+/// What decisions depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Scores alone: any number of workers, however fast, leads to the same trials.
+    #[default]
+    Canonical,
+    /// Also on which trials were settled first. The decisions are stored, and are the same when those are replayed.
+    Arrival,
+}
+
 impl TunerSettings {
+    /// What its decisions depend on.
+    pub fn order(&self) -> Order {
+        match self {
+            Self::Random { .. } | Self::Bayesian { .. } | Self::Hyperband { .. } => Order::Canonical,
+            Self::Asha { .. } => Order::Arrival,
+        }
+    }
+
     /// The word used in experiment files.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::autoqkeras::{Asked, Comparison, Goal, Place, Purpose, objective};
+use crate::autoqkeras::{Asked, Comparison, Compat, Goal, Order, Place, Purpose, best, objective};
 use crate::digest::Digest;
 use crate::evaluation::PPM;
 use crate::plan::{AutoQKerasPlan, StagePlan};
@@ -56,6 +56,9 @@ pub struct FoundNetwork {
     pub report: Option<Trained>,
     /// Its quantizers, by node.
     pub quantizers: BTreeMap<String, NodeQuantizers>,
+    /// Whose arithmetic they have.
+    #[serde(default, skip_serializing_if = "Compat::is_default")]
+    pub compat: Compat,
     /// Output channels and features of nodes that have others than the float network.
     pub outputs: BTreeMap<String, usize>,
 }
@@ -75,6 +78,8 @@ pub struct TrainedSearch {
     pub float: Option<Trained>,
     /// The float network on the report images.
     pub float_on_report: Option<Trained>,
+    /// What decisions depend on.
+    pub order: Order,
     /// The searches, in their order, as far as they have begun.
     pub blocks: Vec<BlockRows>,
     /// What fine-tuning came to.
@@ -145,6 +150,7 @@ impl<'a> Stage<'a> {
             float,
             float_on_report: done(&Purpose::FloatOnReport),
             found: self.found(&blocks, fine_tuning.as_ref()),
+            order: self.plan.tuner.order(),
             blocks,
             fine_tuning,
             is_over: self.progress.finished,
@@ -164,15 +170,7 @@ impl<'a> Stage<'a> {
         }
         for rows in blocks.values_mut() {
             rows.trials.sort_by_key(|row| row.place);
-            let mut best: Option<(usize, f64)> = None;
-            for (index, row) in rows.trials.iter().enumerate() {
-                if let Some(value) = row.value()
-                    && best.is_none_or(|(_, best)| value > best)
-                {
-                    best = Some((index, value));
-                }
-            }
-            rows.best = best.map(|(index, _)| index);
+            rows.best = best(rows.trials.iter().map(TrainedRow::value));
         }
         blocks.into_values().collect()
     }
@@ -180,7 +178,7 @@ impl<'a> Stage<'a> {
     /// The network that is looked at on the report images, which nothing is proposed for before it is known.
     fn found(&self, blocks: &[BlockRows], fine_tuning: Option<&TrainedRow>) -> Option<FoundNetwork> {
         let entry = self.find(&Purpose::FoundOnReport)?;
-        let Training { model, quantizers, outputs, .. } = entry.training;
+        let Training { model, quantizers, outputs, compat, .. } = entry.training;
         let last = blocks.last().and_then(|rows| rows.trials.get(rows.best?));
         let rows = fine_tuning.into_iter().chain(last);
         let selection = rows.filter_map(|row| row.trained.as_ref());
@@ -192,6 +190,7 @@ impl<'a> Stage<'a> {
             selection,
             report: entry.trained().cloned(),
             quantizers: quantizers.clone(),
+            compat: *compat,
             outputs: outputs.clone(),
         })
     }
@@ -271,18 +270,19 @@ impl TrainedRow {
     /// What was chosen, node by node: `conv2d_0 kernel=binary bias=quantized_bits(4,0,0) outputs=8; act_0 ...`.
     pub fn described(&self) -> String {
         let nodes: BTreeSet<&String> = self.quantizers.keys().chain(self.outputs.keys()).collect();
-        let describe = |node: &String| {
-            let quantizers = self.quantizers.get(node).cloned().unwrap_or_default();
+        let describe = |node: &&String| {
+            let quantizers = self.quantizers.get(*node).cloned().unwrap_or_default();
             let NodeQuantizers { kernel, bias, activation } = quantizers;
             let named = [("kernel", kernel), ("bias", bias), ("activation", activation)];
-            let mut words = vec![node.clone()];
+            let mut words = vec![(*node).clone()];
             for (name, quantizer) in named {
                 words.extend(quantizer.map(|quantizer| format!("{name}={}", quantizer.spelling())));
             }
-            words.extend(self.outputs.get(node).map(|outputs| format!("outputs={outputs}")));
-            words.join(" ")
+            words.extend(self.outputs.get(*node).map(|outputs| format!("outputs={outputs}")));
+            // Of a batch norm that is listed nothing is chosen.
+            (words.len() > 1).then(|| words.join(" "))
         };
-        nodes.into_iter().map(describe).collect::<Vec<_>>().join("; ")
+        nodes.iter().filter_map(describe).collect::<Vec<_>>().join("; ")
     }
 
     /// Whether it recognizes as much as is wanted; none before it is done, or where nothing is wanted.

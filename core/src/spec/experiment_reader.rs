@@ -57,7 +57,7 @@ impl ExperimentSpec {
 }
 
 fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
-    let trains = fields.optional("stages", false, |place| Some(place.lists_only(KEY)))?;
+    let trains = fields.optional("stages", false, trains)?;
     let name = fields.required("name", "name: my-experiment", name);
     let numerics = fields.optional("numerics", Numerics::Exact, numerics);
     let model = fields.required("model", "model: { checkpoint: model.safetensors }", model);
@@ -88,6 +88,19 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
         evaluation: evaluation?,
         stages: stages?,
     })
+}
+
+/// Whether the stages are searches that train. In company nothing else can be told: the other keys depend on it.
+fn trains(place: &Place<'_>) -> Option<bool> {
+    let stages = place.lists(KEY);
+    let trains = stages.contains(&true);
+    match trains && stages.contains(&false) {
+        false => Some(trains),
+        true => place.mistake(
+            format!("a search that trains (`{KEY}`) has no other stages beside it"),
+            "put it into an experiment of its own",
+        ),
+    }
 }
 
 /// Reports what only networks have that are quantized as they are.

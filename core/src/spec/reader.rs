@@ -61,16 +61,16 @@ impl<'a> Place<'a> {
         matches!(self.node, Node::Nothing)
     }
 
-    /// Whether the value is a list of mappings with the key alone, such as `[{ key: ... }]`, at least one.
-    pub(super) fn lists_only(&self, key: &str) -> bool {
-        let Node::List(items) = self.node else { return false };
+    /// Of a list of mappings with one key each: whether each of them has this key; nothing where there is no list.
+    pub(super) fn lists(&self, key: &str) -> Vec<bool> {
+        let Node::List(items) = self.node else { return Vec::new() };
         let has_key = |item: &Node| match item {
             Node::Mapping(entries) => {
                 matches!(entries.as_slice(), [(Node::Text(name), _)] if name == key)
             }
             _ => false,
         };
-        !items.is_empty() && items.iter().all(has_key)
+        items.iter().map(has_key).collect()
     }
 
     /// The text, if it is one and has no other use.

@@ -54,17 +54,16 @@ impl StageSpec {
 }
 
 /// Finds stages that stand where they cannot: a second sweep, a search without one, a verification without a search, a
-/// search that trains in company.
+/// second search that trains.
 pub(crate) fn misplaced(stages: &[StageSpec]) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
         let before = &stages[..index];
         let has = |word: &str| before.iter().any(|stage| stage.as_str() == word);
-        let is_alone = stages.iter().all(|stage| matches!(stage, StageSpec::AutoQKeras(_)));
         let wrong = match stage {
-            StageSpec::AutoQKeras(_) if !is_alone => Some((
-                "a search that trains has no other stages beside it",
-                "put it into an experiment of its own",
+            StageSpec::AutoQKeras(_) if has(super::autoqkeras::KEY) => Some((
+                "there is a search that trains already",
+                "put it into an experiment of its own; trials that both ask for are trained once",
             )),
             StageSpec::Sensitivity(_) if has("sensitivity") => {
                 Some(("there is a sensitivity stage already", "join the lists of points of both"))

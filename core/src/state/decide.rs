@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
-use crate::trial::{Outcome, TrialKey};
+use crate::trial::{Outcome, TrialKey, TrialSpec};
 
 use super::dispatch::{Change, Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
@@ -372,6 +372,8 @@ fn commit(
         let trial = state.ledger.trial(&report.key).ok_or(Rejection::UnknownTrial(report.key))?;
         let (key, outcome) = (report.key, report.outcome.clone());
         match &trial.state {
+            // A search that trains has gone on without it, and what came of that is to stay.
+            TrialState::Quarantined { .. } if matches!(trial.spec, TrialSpec::Train(_)) => duplicates += 1,
             // A correct outcome is welcome from any attempt, also for a trial that was given up.
             TrialState::Open | TrialState::Quarantined { .. } if seen.insert(key) => {
                 accepted += 1;

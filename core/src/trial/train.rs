@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ImageRange;
+use crate::autoqkeras::Compat;
 use crate::digest::Digest;
 use crate::qkeras::Quantizer;
 use crate::spec::{Augmentation, Optimizer};
@@ -74,6 +75,9 @@ impl RateSchedule {
 pub struct Recipe {
     /// Passes over the training images, at most.
     pub epochs: u32,
+    /// Epochs of earlier trainings that it goes on from: orders and random changes are those of the epochs behind them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub first_epoch: u32,
     /// Epochs without a lower validation loss after which it ends; none goes through all.
     pub patience: Option<u32>,
     /// Images per step.
@@ -95,6 +99,10 @@ pub struct Recipe {
     pub augmentation: Augmentation,
     /// Of drawn weights, order, augmentation and quantizers that draw.
     pub seed: u64,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Epochs for each epoch that AutoQKeras's early stopping waits, and the most that it does.
@@ -126,6 +134,9 @@ pub struct Training {
     pub validation: ImagesOf,
     /// How.
     pub recipe: Recipe,
+    /// Whose arithmetic quantizers have where QKeras does what it does not say.
+    #[serde(default, skip_serializing_if = "Compat::is_default")]
+    pub compat: Compat,
 }
 
 impl Training {
@@ -162,6 +173,15 @@ pub struct Trained {
 }
 
 impl Trained {
+    /// Whether its numbers can be those of one training: a network where there were epochs, the best of them among these, no
+    /// more images recognized than seen.
+    pub fn is_consistent(&self) -> bool {
+        self.artifact.is_some() == (self.epochs > 0)
+            && self.best_epoch <= self.epochs
+            && (self.best_epoch > 0) == (self.epochs > 0)
+            && self.correct <= self.n
+    }
+
     /// Share of the validation images that are recognized.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.n.max(1) as f64

@@ -83,6 +83,14 @@ pub enum ExportError {
         /// Its quantizer.
         quantizer: String,
     },
+    /// A quantizer stands behind a node that is no activation function.
+    #[error(
+        "node `{node}` has a quantizer of its output, but is no activation function; export the checkpoint"
+    )]
+    NoActivation {
+        /// The node.
+        node: String,
+    },
     /// A grid has no encoding.
     #[error("the quantizer of node `{node}` has no encoding: {reason}")]
     Grid {

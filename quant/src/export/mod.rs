@@ -16,6 +16,8 @@ pub use bitconfig::{bitconfig, choices_of};
 pub use encodings::{EncodingsVersion, UnknownVersion, encodings};
 pub use error::ExportError;
 pub use onnx::{onnx, onnx_float};
+#[cfg(test)]
+pub(crate) use trained::grids;
 pub use trained::trained_onnx;
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bitloop_core::autoqkeras::Compat;
 use bitloop_core::bits::{Bits, Choice};
 use bitloop_core::graph::{Op, Point, PointKind};
 use bitloop_core::qkeras::{Alpha, Quantizer};
@@ -12,7 +13,7 @@ use super::{ExportError, Exported, onnx};
 use crate::model::Model;
 use crate::prepare::Prepared;
 use crate::quantizer::{Encoding, Grid, QuantError};
-use crate::train::{QuantizedWeight, quantized_weights};
+use crate::train::{QuantizedWeight, is_activation, quantized_weights};
 
 /// Widths that ONNX has integers of.
 const WIDTHS: [u8; 3] = [4, 8, 16];
@@ -24,7 +25,7 @@ struct Codes {
     step: f64,
 }
 
-/// Returns an ONNX file of a network with its quantizers, as [`onnx`] writes one.
+/// Returns an ONNX file of a network with its quantizers, which have the arithmetic of `compat`, as [`onnx`] writes one.
 ///
 /// A kernel whose values are whole steps of a scale is followed by a pair with integers of 4 or 8 bits, whatever its own
 /// width; powers of two stay floats, since no scale has them all. An activation's quantizer becomes a Clip to its ends and a
@@ -34,9 +35,22 @@ struct Codes {
 pub fn trained_onnx(
     model: &Model,
     quantizers: &BTreeMap<String, NodeQuantizers>,
+    compat: Compat,
 ) -> Result<Vec<u8>, ExportError> {
-    let weights =
-        quantized_weights(model, quantizers).map_err(|error| ExportError::Training(Box::new(error)))?;
+    let (prepared, choices) = grids(model, quantizers, compat)?;
+    onnx(&Exported::new(&prepared, choices)?)
+}
+
+/// The network with its quantizers as encodings, and the width of each.
+///
+/// Errors: as [`trained_onnx`].
+pub(crate) fn grids(
+    model: &Model,
+    quantizers: &BTreeMap<String, NodeQuantizers>,
+    compat: Compat,
+) -> Result<(Prepared, Vec<Choice>), ExportError> {
+    let weights = quantized_weights(model, quantizers, compat.into());
+    let weights = weights.map_err(|error| ExportError::Training(Box::new(error)))?;
     let mut grids = Grids { model: model.clone(), points: Vec::new(), encodings: Vec::new() };
     for (name, weight) in &weights {
         grids.weight(name, weight, quantizers)?;
@@ -49,8 +63,7 @@ pub fn trained_onnx(
     let Grids { model, points, encodings } = grids;
     let widths = encodings.iter().map(|encoding| encoding.grid().bits().map_or(Choice::Float, Choice::Bits));
     let choices: Vec<Choice> = widths.collect();
-    let prepared = Prepared::with_encodings(model, points, encodings, Biases::Float);
-    onnx(&Exported::new(&prepared, choices)?)
+    Ok((Prepared::with_encodings(model, points, encodings, Biases::Float), choices))
 }
 
 /// A network that gets pairs.
@@ -89,8 +102,8 @@ impl Grids {
         let refused = || ExportError::Activation { node: name.to_owned(), quantizer: quantizer.spelling() };
         let Codes { low, high, step } = codes(quantizer).ok_or_else(refused)?;
         let node = self.model.graph.nodes.iter_mut().find(|node| node.name == name).ok_or_else(refused)?;
-        if !matches!(node.op, Op::Relu | Op::Relu6 | Op::Clip { .. }) {
-            return Err(refused());
+        if !is_activation(&node.op) {
+            return Err(ExportError::NoActivation { node: name.to_owned() });
         }
         node.op = Op::Clip { min: (low * step) as f32, max: (high * step) as f32 };
         let grid = WIDTHS.iter().filter_map(|bits| Bits::new(*bits).ok()).map(|bits| match low < 0.0 {
@@ -137,7 +150,11 @@ fn steps(kernel: &Quantizer, weight: &QuantizedWeight, outputs: usize) -> Option
         }
         Quantizer::Binary(binary) if !binary.use_01 => 1.0,
         Quantizer::Ternary(_) | Quantizer::StochasticTernary(_) | Quantizer::StochasticBinary(_) => 1.0,
-        _ => return None,
+        Quantizer::Binary(_) | Quantizer::Bernoulli(_) | Quantizer::Po2(_) | Quantizer::ReluPo2(_) => {
+            return None;
+        }
+        Quantizer::Relu(_) | Quantizer::Tanh(_) | Quantizer::Sigmoid(_) => return None,
+        Quantizer::Ulaw(_) | Quantizer::Hswish(_) => return None,
     };
     let scales = &weight.scale.as_ref()?.data;
     if scales.len() != 1 && scales.len() != outputs {
@@ -176,13 +193,16 @@ fn codes(quantizer: &Quantizer) -> Option<Codes> {
             if !relu.use_sigmoid
                 && relu.negative_slope == 0.0
                 && relu.is_quantized_clip
+                && relu.qnoise_factor == 1.0
                 && relu.relu_upper_bound.is_none() =>
         {
             let (bits, integer) = (f64::from(relu.bits), f64::from(relu.integer));
             Some(Codes { low: 0.0, high: power(bits) - 1.0, step: power(integer - bits) })
         }
         Quantizer::Bits(bits)
-            if matches!(bits.alpha, None | Some(Alpha::Number(1.0))) && bits.unsigned_bits() > 0 =>
+            if matches!(bits.alpha, None | Some(Alpha::Number(1.0)))
+                && bits.unsigned_bits() > 0
+                && bits.qnoise_factor == 1.0 =>
         {
             let (width, integer) = (f64::from(bits.unsigned_bits()), f64::from(bits.integer));
             let symmetric = f64::from(u8::from(bits.symmetric));
@@ -194,6 +214,9 @@ fn codes(quantizer: &Quantizer) -> Option<Codes> {
             let low = f64::from(u8::from(tanh.symmetric)) - half;
             Some(Codes { low, high: half - 1.0, step: 1.0 / half })
         }
-        _ => None,
+        Quantizer::Relu(_) | Quantizer::Bits(_) | Quantizer::Tanh(_) | Quantizer::Sigmoid(_) => None,
+        Quantizer::Po2(_) | Quantizer::ReluPo2(_) | Quantizer::Binary(_) | Quantizer::Ternary(_) => None,
+        Quantizer::StochasticBinary(_) | Quantizer::StochasticTernary(_) | Quantizer::Bernoulli(_) => None,
+        Quantizer::Linear(_) | Quantizer::Ulaw(_) | Quantizer::Hswish(_) => None,
     }
 }

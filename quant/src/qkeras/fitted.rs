@@ -1,3 +1,4 @@
+use bitloop_core::autoqkeras::Compat;
 use bitloop_core::qkeras::Quantizer;
 
 use super::element::{Element, Pass, Placed};
@@ -49,6 +50,15 @@ pub enum Arithmetic {
     /// stochastic rounding of a ReLU is to half codes; drawing ternary values with a given scale is an error; one bit with
     /// an automatic scale gives NaN.
     Qkeras,
+}
+
+impl From<Compat> for Arithmetic {
+    fn from(compat: Compat) -> Self {
+        match compat {
+            Compat::Bitloop => Self::Corrected,
+            Compat::Qkeras => Self::Qkeras,
+        }
+    }
 }
 
 /// How a quantizer is fitted.

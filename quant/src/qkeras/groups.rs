@@ -25,6 +25,20 @@ pub(super) struct Groups {
     pub(super) repeats: usize,
 }
 
+/// Where an axis of Keras's layout is in ours.
+///
+/// Keras's kernels are `(..., in, out)`, ours `(out, in, ...)`; its depthwise kernels `(..., channels, multiplier)`, ours
+/// `(channels, multiplier, ...)`.
+fn own_axis(channel: Channel, rank: usize, axis: usize) -> usize {
+    let from_end = rank - 1 - axis;
+    match (channel, from_end) {
+        (Channel::Last, _) => axis,
+        (Channel::First, 0) | (Channel::None, 1) => 0,
+        (Channel::First, 1) | (Channel::None, 0) => 1.min(rank - 1),
+        (Channel::First | Channel::None, _) => axis + 2,
+    }
+}
+
 impl Groups {
     /// One group for all values, whose scale has no axes.
     pub(super) fn whole() -> Self {
@@ -63,7 +77,7 @@ impl Groups {
         let mut groups = match axes {
             None => Self::channels(x),
             Some(_) if x.shape.len() == 1 => Self::channels(x),
-            Some(axes) => Self::kept(x.shape, &numbers(axes))?,
+            Some(axes) => Self::kept(x, &numbers(axes))?,
         };
         let Some(together) = together else {
             return Ok(groups);
@@ -80,14 +94,16 @@ impl Groups {
         }
     }
 
-    fn kept(shape: &[usize], axes: &[i32]) -> Result<Self, FitError> {
-        let rank = shape.len();
+    /// One group for each index of neighbouring axes, which are counted as Keras lays values out.
+    fn kept(x: Values<'_>, axes: &[i32]) -> Result<Self, FitError> {
+        let (shape, rank) = (x.shape, x.shape.len());
         let bad = || FitError::Axes { axes: axes.to_vec(), rank };
         let place = |axis: &i32| {
             let axis = if *axis < 0 { *axis + rank as i32 } else { *axis };
-            usize::try_from(axis).ok().filter(|axis| *axis < rank)
+            usize::try_from(axis).ok().filter(|axis| *axis < rank).map(|axis| own_axis(x.channel, rank, axis))
         };
-        let places: Vec<usize> = axes.iter().map(place).collect::<Option<_>>().ok_or_else(bad)?;
+        let mut places: Vec<usize> = axes.iter().map(place).collect::<Option<_>>().ok_or_else(bad)?;
+        places.sort_unstable();
         if places.windows(2).any(|pair| pair[0] + 1 != pair[1]) {
             return Err(bad());
         }

@@ -240,3 +240,82 @@ fn fast_relu_gives_codes_alone() {
 
     assert_eq!(y, [0.0, 0.25, 0.75]);
 }
+
+/// Draws that are spread evenly, so that means are what is expected.
+struct Even;
+
+impl Uniform for Even {
+    fn fill(&mut self, draws: &mut [f32]) {
+        let count = draws.len() as f32;
+        draws.iter_mut().enumerate().for_each(|(index, draw)| *draw = (index as f32 + 0.5) / count);
+    }
+}
+
+/// The mean of what each of the values becomes when they stand behind one another again and again, and the scale.
+fn means(text: &str, values: &[f32]) -> (Vec<f64>, f64) {
+    let count = 6_000;
+    let x: Vec<f32> = (0..count * values.len()).map(|index| values[index % values.len()]).collect();
+    let shape = [x.len(), 1];
+    let values_of = Values { data: &x, shape: &shape, channel: Channel::Last };
+    let fitted = fit(&quantizer(text), values_of, TRAINING, &mut Even).unwrap();
+    let mut y = vec![0.0; x.len()];
+    fitted.forward(&x, &mut y);
+    let mean =
+        |at: usize| y[at..].iter().step_by(values.len()).map(|y| f64::from(*y)).sum::<f64>() / count as f64;
+    let scale = fitted.scale().map_or(1.0, |scale| f64::from(scale.data[0]));
+    ((0..values.len()).map(mean).collect(), scale)
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The deviation of values that stand equally often.
+fn deviation(values: &[f32]) -> f64 {
+    let mean = values.iter().map(|x| f64::from(*x)).sum::<f64>() / values.len() as f64;
+    (values.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+#[test]
+fn signs_are_drawn_with_the_probability_of_a_sigmoid() {
+    let values = [-1.0, -0.2, -0.05, 0.0, 0.1, 0.3];
+    for (text, spread) in [
+        ("stochastic_binary(alpha=1.0)", 1.0),
+        ("stochastic_binary(alpha='auto')", deviation(&values) + 1e-7),
+        ("bernoulli(alpha=1.0)", 1.0),
+        ("bernoulli(alpha='auto',temperature=3.0)", deviation(&values) + 1e-7),
+    ] {
+        let (found, scale) = means(text, &values);
+        let temperature = if text.contains("temperature") { 3.0 } else { 6.0 };
+        for (x, mean) in values.iter().zip(found) {
+            let chance = sigmoid(temperature * f64::from(*x) / spread);
+            let expected = if text.starts_with("bernoulli") { chance } else { 2.0 * chance - 1.0 };
+            assert!(
+                (mean / scale - expected).abs() < 2e-3,
+                "{text} of {x}: {mean} / {scale}, not {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ternary_values_are_drawn_with_two_thresholds() {
+    let values = [-1.0, -0.4, -0.1, 0.05, 0.3, 0.8];
+    let (found, scale) = means("stochastic_ternary(alpha='auto')", &values);
+
+    // By hand: five rounds of least squares from two thirds of the largest value.
+    let wide: Vec<f64> = values.iter().map(|x| f64::from(*x)).collect();
+    let mut expected = 2.0 / 3.0;
+    for _ in 0..5 {
+        let kept = wide.iter().filter(|x| x.abs() >= expected / 2.0);
+        let (sum, count) = kept.fold((0.0, 0.0), |(sum, count), x| (sum + x.abs(), count + 1.0));
+        expected = sum / count;
+    }
+    assert!((scale - expected).abs() < 1e-5, "{scale}, not {expected}");
+    let spread = deviation(&values) + 1e-7;
+    for (x, mean) in wide.iter().zip(found) {
+        let (x, threshold) = (x / spread, scale / (2.0 * spread));
+        let expected = sigmoid(8.0 * (x - threshold)) + sigmoid(8.0 * (x + threshold)) - 1.0;
+        assert!((mean / scale - expected).abs() < 2e-3, "{x}: {mean} / {scale}, not {expected}");
+    }
+}

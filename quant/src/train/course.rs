@@ -9,6 +9,7 @@ use super::draws::{hold_back, order};
 use super::optimizer::Schedule;
 use super::{Materials, TrainError};
 use crate::data::Images;
+use crate::qkeras::Arithmetic;
 
 /// A training's images, in steps and epochs, and what happens in a step.
 pub(super) struct Course<'a> {
@@ -19,6 +20,8 @@ pub(super) struct Course<'a> {
     /// Positions of those that an epoch is judged by.
     pub(super) validation: Vec<usize>,
     pub(super) epochs: usize,
+    /// Epochs before the first one.
+    first_epoch: usize,
     pub(super) batch: usize,
     /// Its learning rate is the highest.
     pub(super) optimizer: Optimizer,
@@ -30,6 +33,8 @@ pub(super) struct Course<'a> {
     pub(super) smoothing: f64,
     pub(super) augmentation: &'a Augmentation,
     pub(super) seed: u64,
+    /// Of quantizers.
+    pub(super) arithmetic: Arithmetic,
 }
 
 impl<'a> Course<'a> {
@@ -54,6 +59,7 @@ impl<'a> Course<'a> {
             judged: images,
             validation,
             epochs: spec.epochs,
+            first_epoch: 0,
             batch: spec.batch,
             optimizer: spec.optimizer.clone(),
             warmup_epochs: warmup,
@@ -63,6 +69,7 @@ impl<'a> Course<'a> {
             smoothing: spec.label_smoothing,
             augmentation: &spec.augmentation,
             seed: spec.seed,
+            arithmetic: Arithmetic::default(),
         })
     }
 
@@ -70,7 +77,7 @@ impl<'a> Course<'a> {
     ///
     /// Errors: `Setting`, `TooFewTraining`, `Data` for ranges behind the last image.
     pub(super) fn of_training(materials: &Materials<'a>) -> Result<Self, TrainError> {
-        let Training { training, validation, recipe, .. } = materials.spec;
+        let Training { training, validation, recipe, compat, .. } = materials.spec;
         check_recipe(recipe)?;
         let trains = recipe.epochs > 0;
         let positions = match trains {
@@ -87,6 +94,7 @@ impl<'a> Course<'a> {
             judged: materials.validation,
             validation: materials.validation.range(validation.images)?.collect(),
             epochs: recipe.epochs as usize,
+            first_epoch: recipe.first_epoch as usize,
             batch,
             optimizer: recipe.optimizer.clone(),
             warmup_epochs: 0.0,
@@ -96,6 +104,7 @@ impl<'a> Course<'a> {
             smoothing: recipe.label_smoothing,
             augmentation: &recipe.augmentation,
             seed: recipe.seed,
+            arithmetic: Arithmetic::from(*compat),
         })
     }
 
@@ -106,7 +115,12 @@ impl<'a> Course<'a> {
 
     /// The images of an epoch, counted from 0, in the order of its batches.
     pub(super) fn order(&self, epoch: usize) -> Vec<usize> {
-        order(&self.training, self.seed, epoch)
+        order(&self.training, self.seed, self.first_epoch + epoch)
+    }
+
+    /// The number of a step among all random draws, those of earlier trainings included; steps count from 0.
+    pub(super) fn draw(&self, step: usize) -> u64 {
+        (self.first_epoch * self.steps() + step) as u64
     }
 
     pub(super) fn schedule(&self) -> Schedule {

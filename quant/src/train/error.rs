@@ -92,6 +92,14 @@ pub enum TrainError {
     /// The images do not have the channels that the data set's mean and deviation are for.
     #[error("images of shape {0} do not belong to the data set; 1 channel is needed")]
     Images(Shape),
+    /// The loss is no number before anything was learned.
+    #[error(
+        "the network's loss is {loss} before it has learned anything; look at its weights and quantizers"
+    )]
+    NoNumbers {
+        /// Not finite.
+        loss: f64,
+    },
     /// The loss is no longer a number.
     #[error(
         "the loss is {loss} in epoch {epoch}, step {step}; lower `learning_rate`, clip the gradients' norm or warm up longer"
@@ -107,7 +115,7 @@ pub enum TrainError {
     /// The validation loss is no longer a number.
     #[error("the validation loss is {loss} after epoch {epoch}; lower `learning_rate`")]
     DivergedBehind {
-        /// From 1; 0 before any training.
+        /// From 1.
         epoch: usize,
         /// Not finite.
         loss: f64,

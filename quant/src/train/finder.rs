@@ -15,12 +15,19 @@ const KEPT: f64 = 0.9;
 const HOPELESS: f64 = 4.0;
 /// Part of the steps over which a fall is measured, to each side.
 const SIDE: usize = 20;
+/// Points at the beginning that an average of so few losses says nothing at: as many as the average spans.
+const UNSETTLED: usize = 10;
+/// A fall counts above so many standard deviations of a single loss. Between smoothed losses ten steps apart chance makes
+/// about a quarter of one, and of the hundred places that are looked at the largest is some two and a half times that.
+const NOISE: f64 = 1.0;
+/// What the median of distances between neighbours is of a normal deviation: 0.6745 times the root of 2.
+const MEDIAN_DISTANCE: f64 = 0.954;
 
 /// Looks for the first learning rate and leaves the network as it was; none if `stop` became true.
 ///
 /// The rate rises geometrically from step to step over a first epoch, until the loss is far above its lowest value. Losses are
 /// smoothed by an exponential average, whose start at 0 is divided out. The rate in the middle of the steepest fall is taken,
-/// but none above the optimizer's, which is also the answer where nothing falls.
+/// but none above the optimizer's, which is also the answer where nothing falls by more than the losses scatter.
 ///
 /// Errors: those of a step.
 /// Source: the range test of Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, with rates that rise
@@ -60,7 +67,10 @@ fn share(step: usize, steps: usize) -> f64 {
 #[derive(Default)]
 struct Curve {
     average: f64,
+    /// Rate and smoothed loss.
     points: Vec<(f64, f64)>,
+    /// As they came.
+    losses: Vec<f64>,
 }
 
 impl Curve {
@@ -69,6 +79,7 @@ impl Curve {
         if !loss.is_finite() {
             return false;
         }
+        self.losses.push(loss);
         self.average = KEPT * self.average + (1.0 - KEPT) * loss;
         let seen = 1.0 - libm::pow(KEPT, self.points.len() as f64 + 1.0);
         let smoothed = self.average / seen;
@@ -80,20 +91,31 @@ impl Curve {
     /// The rate at the middle of the steepest fall; 1 if there is none.
     fn steepest(&self) -> f64 {
         let side = (self.points.len() / SIDE).max(1);
-        let falls = self.points.windows(2 * side + 1).map(|window| {
+        let settled = self.points.get(UNSETTLED..).unwrap_or_default();
+        let falls = settled.windows(2 * side + 1).map(|window| {
             let (before, after) = (window[0].1, window[2 * side].1);
             (before - after, window[side].0)
         });
-        let steepest = falls.filter(|(fall, _)| *fall > 0.0).max_by(|a, b| a.0.total_cmp(&b.0));
+        let least = NOISE * self.scatter();
+        let steepest = falls.filter(|(fall, _)| *fall > least).max_by(|a, b| a.0.total_cmp(&b.0));
         steepest.map_or(1.0, |(_, share)| share)
+    }
+
+    /// The standard deviation of losses about their course, by the median distance of neighbours, which neither the fall nor
+    /// the rise at the end moves much.
+    fn scatter(&self) -> f64 {
+        let mut distances: Vec<f64> = self.losses.windows(2).map(|pair| (pair[1] - pair[0]).abs()).collect();
+        distances.sort_by(f64::total_cmp);
+        distances.get(distances.len() / 2).map_or(0.0, |median| median / MEDIAN_DISTANCE)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::rng;
 
-    fn steepest(loss: impl Fn(f64) -> f64) -> (f64, usize) {
+    fn steepest(mut loss: impl FnMut(f64) -> f64) -> (f64, usize) {
         let mut curve = Curve::default();
         for step in 0..STEPS_MAX {
             let share = share(step, STEPS_MAX);
@@ -120,6 +142,21 @@ mod tests {
 
         assert!((1e-3..1e-2).contains(&found), "{found}");
         assert!(steps < STEPS_MAX, "{steps}");
+    }
+
+    /// A loss that scatters by a tenth, with a number for every step and seed.
+    fn noisy(seed: u64, fall: f64) -> f64 {
+        let mut draws = rng(seed, 0);
+        let mut noise = || draws.normal();
+        steepest(|share| 2.0 - fall / (1.0 + 1e-3 / share) + 0.1 * noise()).0
+    }
+
+    #[test]
+    fn noise_is_no_fall_and_hides_none() {
+        let stays = (0..100).filter(|seed| noisy(*seed, 0.0) == 1.0).count();
+        assert!(stays >= 90, "{stays} of 100");
+        let found = (0..100).filter(|seed| (1e-4..1e-2).contains(&noisy(*seed, 1.0))).count();
+        assert!(found >= 90, "{found} of 100");
     }
 
     #[test]

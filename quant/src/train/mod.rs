@@ -1,7 +1,8 @@
 //! Training on the CPU: a float checkpoint from scratch, resumable after every epoch, and networks with quantizers in place.
 //!
-//! Start at [`train`] and [`fit_quantized`]; both are a `Session` of steps, epochs and validations. The same spec, seed and images give the same checkpoint on one machine, for any number of
-//! threads and however often the training was stopped and resumed.
+//! Start at [`train`] and [`fit_quantized`]; both are a `Session` of steps, epochs and validations. The same spec, seed and
+//! images give the same checkpoint on every x86 CPU, for any number of threads and however often the training was stopped
+//! and resumed.
 
 mod clock;
 mod course;
@@ -25,17 +26,33 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use bitloop_core::graph::Graph;
 use bitloop_core::spec::TrainSpec;
 
 use crate::data::Images;
+use crate::kernels::nhwc::Isa;
 use clock::Stopwatch;
 use session::Session;
 use state::Standing;
+use tape::Tape;
 
 pub use error::TrainError;
 pub use quantized::{Materials, fit_quantized};
 pub use steps::Steps;
+pub(crate) use tape::is_activation;
 pub use weights::{QuantizedWeight, quantized_weights};
+
+/// The instruction set that trainings use, by the name that `BITLOOP_KERNELS` takes.
+pub fn kernels() -> &'static str {
+    session::isa().unwrap_or(Isa::best()).as_str()
+}
+
+/// Says whether a float network can be trained here.
+///
+/// Errors: `Operator` naming the first node that has no gradients here; `Graph`.
+pub fn check(graph: &Graph) -> Result<(), TrainError> {
+    Tape::new(graph, graph.logits()?, &BTreeMap::new()).map(drop)
+}
 
 /// What a training tells while it goes on.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -28,8 +28,8 @@ pub struct Materials<'a> {
 
 /// Trains a network with its quantizers in place; without epochs it is only judged.
 ///
-/// Kernels and biases are kept as floats and quantized anew in every step; gradients pass as QKeras's do. What QKeras does by
-/// mistake is corrected ([`crate::qkeras::Arithmetic::Corrected`]). Behind each step, parameters with a quantizer are clipped
+/// Kernels and biases are kept as floats and quantized anew in every step; gradients pass as QKeras's do; `spec.compat`
+/// says whether its mistakes are made too ([`crate::qkeras::Arithmetic`]). Behind each step, parameters with a quantizer are clipped
 /// to `max(1, max())` of it. Axes that a quantizer names are those of bitloop's weights. After an epoch the validation images are
 /// judged with the running statistics; the epoch with the most of them right, then with the lowest loss, is the result.
 /// It ends early after `patience` epochs without a lower loss, as Keras does.
@@ -37,7 +37,7 @@ pub struct Materials<'a> {
 /// Returns what it came to, with no artifact yet, and the model as of the best epoch (none if nothing was trained); nothing if
 /// `stop` became true. The same for any number of threads.
 ///
-/// Errors: [`TrainError`]; `Diverged` and `DivergedBehind` once a loss is not finite.
+/// Errors: [`TrainError`]; `NoNumbers`, `Diverged` and `DivergedBehind` once a loss is not finite.
 pub fn fit_quantized(
     materials: &Materials<'_>,
     threads: usize,
@@ -101,6 +101,7 @@ fn judged(
 ) -> Result<Option<Validation>, TrainError> {
     let validation = session.validate(stop)?;
     match validation.filter(|validation| !validation.loss_sum.is_finite()) {
+        Some(validation) if epoch == 0 => Err(TrainError::NoNumbers { loss: validation.loss() }),
         Some(validation) => {
             Err(TrainError::DivergedBehind { epoch: epoch as usize, loss: validation.loss() })
         }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use bitloop_core::autoqkeras::Compat;
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Graph, Input, Op};
 use bitloop_core::qkeras::Quantizer;
@@ -10,12 +11,18 @@ use bitloop_core::trial::{
     ImageRange, ImagesOf, NodeQuantizers, RateSchedule, Recipe, Start, Trained, Training,
 };
 
+use candle_core::Device;
+
 use super::finder::find;
 use super::quantized::started;
 use super::tests::images;
 use super::*;
 use crate::data::Images;
+use crate::evaluate;
+use crate::executor::normalize;
+use crate::export::grids;
 use crate::model::Model;
+use crate::qkeras::{Arithmetic, FitError};
 use crate::zoo;
 
 const TRAINING: ImageRange = ImageRange { start: 0, len: 120 };
@@ -72,6 +79,7 @@ fn spec(model: &Model) -> Training {
         validation: ImagesOf { data, images: VALIDATION },
         recipe: Recipe {
             epochs: 12,
+            first_epoch: 0,
             patience: None,
             batch: 15,
             optimizer: Optimizer::AdamW { learning_rate: 0.01, weight_decay: 0.0 },
@@ -83,6 +91,7 @@ fn spec(model: &Model) -> Training {
             augmentation: Augmentation { shift: 0, flip: false },
             seed: 7,
         },
+        compat: Compat::Bitloop,
     }
 }
 
@@ -310,7 +319,7 @@ fn quantized_weights_lie_on_their_grids_with_a_scale_per_filter() {
     let model = model(true);
     let quantizers = four_bits(&model.graph);
 
-    let weights = quantized_weights(&model, &quantizers).unwrap();
+    let weights = quantized_weights(&model, &quantizers, Arithmetic::Corrected).unwrap();
 
     for (name, weight) in &weights {
         let (tensor, scale) = (&model.weights[name], weight.scale.as_ref().unwrap());
@@ -330,5 +339,88 @@ fn quantized_weights_lie_on_their_grids_with_a_scale_per_filter() {
     let kernels = quantizers.values().filter(|quantizers| quantizers.kernel.is_some()).count();
     assert_eq!(weights.keys().filter(|name| name.ends_with(".weight")).count(), kernels);
     let unknown = BTreeMap::from([("nowhere".to_owned(), quantizers["dense"].clone())]);
-    assert!(matches!(quantized_weights(&model, &unknown), Err(TrainError::Unquantizable { .. })));
+    assert!(matches!(
+        quantized_weights(&model, &unknown, Arithmetic::Corrected),
+        Err(TrainError::Unquantizable { .. })
+    ));
+}
+
+#[test]
+fn in_qkeras_s_arithmetic_a_bias_has_a_scale_per_value_and_one_bit_with_a_scale_is_no_number() {
+    let model = model(false);
+    let mut spec = spec(&model);
+    spec.quantizers = four_bits(&model.graph);
+    for quantizers in spec.quantizers.values_mut().filter(|quantizers| quantizers.bias.is_some()) {
+        quantizers.bias = Some("binary(alpha='auto')".parse().unwrap());
+    }
+    let corrected = fitted(&model, &spec).1;
+    spec.compat = Compat::Qkeras;
+    let qkeras = fitted(&model, &spec).1;
+
+    assert_ne!(values(&corrected, "dense.bias"), values(&qkeras, "dense.bias"));
+    let scales = |model, arithmetic| {
+        let weights = quantized_weights(model, &spec.quantizers, arithmetic).unwrap();
+        weights["dense.bias"].scale.as_ref().unwrap().data.len()
+    };
+    assert_eq!(scales(&corrected, Arithmetic::Corrected), 1);
+    assert_eq!(scales(&qkeras, Arithmetic::Qkeras), 2);
+
+    let one_bit = "quantized_bits(1,0,1,alpha='auto')".parse().unwrap();
+    spec.quantizers.get_mut("dense").unwrap().kernel = Some(one_bit);
+    assert!(matches!(fit_on(1, &model, &spec), Err(TrainError::NoNumbers { .. })));
+    spec.compat = Compat::Bitloop;
+    let refused = fit_on(1, &model, &spec);
+    assert!(matches!(refused, Err(TrainError::Quantizer { source: FitError::OneBit, .. })), "{refused:?}");
+}
+
+/// Kernels of several families, and activations with and without a sign.
+fn mixed(graph: &Graph) -> BTreeMap<String, NodeQuantizers> {
+    let kernels =
+        ["quantized_bits(3,0,1,alpha='auto')", "ternary(alpha='auto_po2')", "quantized_linear(4)", "binary"];
+    let activations = ["quantized_relu(4,2)", "quantized_bits(5,2,1)", "quantized_tanh(4)"];
+    let read = |text: &str| text.parse::<Quantizer>().unwrap();
+    let (mut kernel, mut activation) = (kernels.iter().cycle(), activations.iter().cycle());
+    let mut quantizers = four_bits(graph);
+    for quantizers in quantizers.values_mut() {
+        if quantizers.kernel.is_some() {
+            quantizers.kernel = kernel.next().map(|text| read(text).as_kernel());
+        }
+        if quantizers.activation.is_some() {
+            quantizers.activation = activation.next().map(|text| read(text));
+        }
+    }
+    quantizers
+}
+
+#[test]
+fn what_is_exported_recognizes_what_the_trained_network_does() {
+    let model = model(true);
+    let mut spec = spec(&model);
+    for quantizers in [four_bits(&model.graph), mixed(&model.graph)] {
+        spec.quantizers = quantizers;
+        spec.recipe.epochs = 2;
+        let (trained, learned) = fitted(&model, &spec);
+        let (prepared, choices) = grids(&learned, &spec.quantizers, Compat::Bitloop).unwrap();
+
+        let images = images();
+        let judged = 120..160;
+        let image = images.shape.elements();
+        let pixels = &images.pixels[judged.start * image..judged.end * image];
+        let input = normalize(&learned.graph.input, pixels, judged.len(), &Device::Cpu).unwrap();
+        let output = evaluate::output(&prepared, |point| choices[point], &input).unwrap();
+        let (mut correct, mut loss_sum) = (0, 0.0);
+        for (chances, index) in output.to_vec2::<f32>().unwrap().iter().zip(judged) {
+            let label = images.labels[index] as usize;
+            let largest = (0..chances.len()).max_by(|a, b| chances[*a].total_cmp(&chances[*b])).unwrap();
+            correct += u64::from(largest == label);
+            loss_sum -= f64::from(chances[label]).ln();
+        }
+
+        assert_eq!(correct, trained.correct);
+        assert!(
+            (loss_sum - trained.loss_sum).abs() < 1e-3 * trained.loss_sum,
+            "{loss_sum} {}",
+            trained.loss_sum
+        );
+    }
 }

@@ -18,7 +18,7 @@ use crate::executor::pixel_values;
 use crate::kernels::Kernels;
 use crate::kernels::nhwc::{Isa, Tables, pixels};
 use crate::model::Model;
-use crate::qkeras::{Phase, Seeded};
+use crate::qkeras::{Fitting, Phase, Seeded};
 use crate::rng::rng;
 use crate::zoo;
 
@@ -118,8 +118,7 @@ impl<'a> Session<'a> {
             course,
             classes,
             tape,
-            // Where candle's operators are forced, this is still the only way to train.
-            isa: Kernels::chosen()?.isa().unwrap_or(Isa::best()),
+            isa: isa()?,
             graph,
             parameters,
             running,
@@ -145,6 +144,9 @@ impl<'a> Session<'a> {
                 return Ok(None);
             }
             let loss = self.step(batch, epoch * steps + index)?;
+            if !loss.is_finite() && epoch == 0 && index == 0 {
+                return Err(TrainError::NoNumbers { loss });
+            }
             if !loss.is_finite() {
                 return Err(TrainError::Diverged { epoch: epoch + 1, step: index + 1, loss });
             }
@@ -192,7 +194,7 @@ impl<'a> Session<'a> {
     ) -> Result<(f64, BTreeMap<String, Vec<f32>>), TrainError> {
         let course = &self.course;
         let seed = |stream| stream_seed(course.seed, stream);
-        let mut changes = rng(seed(Stream::Augmentation), step as u64);
+        let mut changes = rng(seed(Stream::Augmentation), course.draw(step));
         let pixels = augmented(course.images, batch, course.augmentation, &mut changes);
         let x = input(&self.graph.input, &pixels)?;
         let labels = labels(course.images, batch);
@@ -204,9 +206,9 @@ impl<'a> Session<'a> {
             parameters: &self.parameters,
             running: &mut self.running,
             gradients: &mut gradients,
-            phase: Phase::Training,
-            dropout: rng(seed(Stream::Dropout), step as u64),
-            draws: Seeded::new(seed(Stream::Quantizers), step as u64),
+            fitting: Fitting { phase: Phase::Training, arithmetic: course.arithmetic, ..Fitting::default() },
+            dropout: rng(seed(Stream::Dropout), course.draw(step)),
+            draws: Seeded::new(seed(Stream::Quantizers), course.draw(step)),
         };
         let (loss, to_logits) = cross_entropy(self.tape.forward(&mut pass, x)?, &targets);
         self.tape.backward(&mut pass, to_logits);
@@ -240,7 +242,7 @@ impl<'a> Session<'a> {
                 parameters: &self.parameters,
                 running: &mut self.running,
                 gradients: &mut gradients,
-                phase: Phase::Inference,
+                fitting: Fitting { arithmetic: course.arithmetic, ..Fitting::default() },
                 dropout: rng(0, 0),
                 draws: Seeded::new(stream_seed(course.seed, Stream::Judging), index as u64),
             };
@@ -268,6 +270,13 @@ impl<'a> Session<'a> {
         }
         Ok(weights)
     }
+}
+
+/// The instructions that trainings use. Where candle's operators are forced, these are still the only way to train.
+///
+/// Errors: `Kernels`.
+pub(super) fn isa() -> Result<Isa, TrainError> {
+    Ok(Kernels::chosen()?.isa().unwrap_or(Isa::best()))
 }
 
 /// Pixels `(images, channels, height, width)` as the network's input, with channels last.

@@ -12,7 +12,7 @@ use super::TrainError;
 use super::draws::{Stream, stream_seed};
 use super::weights::{channel_of, quantized_values};
 use crate::model::Model;
-use crate::qkeras::{FitError, Values};
+use crate::qkeras::{Arithmetic, FitError, Values};
 use crate::zoo;
 
 /// What layers are drawn from where there is nothing to start at; that of AutoQKeras's networks.
@@ -42,7 +42,7 @@ pub(super) fn first_weights(
             (None, Some(quantizer), Some(layer)) => {
                 let (mut data, shape) = (drawn.flatten_all()?.to_vec1::<f32>()?, drawn.dims());
                 let channel = channel_of(&layer.op, shape);
-                let spread = spread(quantizer, Values { data: &data, shape, channel });
+                let spread = spread(quantizer, Values { data: &data, shape, channel }, spec.compat.into());
                 let error = |source| TrainError::Quantizer { node: node.to_owned(), part: "weight", source };
                 if let Some(spread) = spread.map_err(error)? {
                     let limit = quantizer.max() as f32;
@@ -65,7 +65,7 @@ pub(super) fn first_weights(
 /// multiplication by `sqrt(f)`.
 ///
 /// Source: QKeras 0.9.0, initializers of layers.
-fn spread(quantizer: &Quantizer, x: Values<'_>) -> Result<Option<f32>, FitError> {
+fn spread(quantizer: &Quantizer, x: Values<'_>, arithmetic: Arithmetic) -> Result<Option<f32>, FitError> {
     if matches!(quantizer.alpha(), Some(Alpha::Auto | Alpha::AutoPo2)) {
         return Ok(None);
     }
@@ -78,7 +78,7 @@ fn spread(quantizer: &Quantizer, x: Values<'_>) -> Result<Option<f32>, FitError>
     if quantizer.max() * libm::exp2(-f64::from(quantizer.bits())) <= deviation {
         return Ok(Some(1.0));
     }
-    let quantized = quantized_values(quantizer, x)?.values;
+    let quantized = quantized_values(quantizer, x, arithmetic)?.values;
     let squares = sum(&|index, _| f64::from(quantized[index]) * f64::from(quantized[index]));
     let factor = match squares > 0.0 {
         true => squares / sum(&|index, x| f64::from(quantized[index]) * x),
@@ -96,7 +96,8 @@ mod tests {
     fn spread_of(text: &str, data: &[f32]) -> Option<f32> {
         let shape = [1, data.len()];
         let quantizer: Quantizer = text.parse().unwrap();
-        spread(&quantizer, Values { data, shape: &shape, channel: Channel::First }).unwrap()
+        let values = Values { data, shape: &shape, channel: Channel::First };
+        spread(&quantizer, values, Arithmetic::Corrected).unwrap()
     }
 
     #[test]

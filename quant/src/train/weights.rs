@@ -9,7 +9,7 @@ use bitloop_core::trial::NodeQuantizers;
 use super::TrainError;
 use super::tape::kernel_channel;
 use crate::model::Model;
-use crate::qkeras::{Channel, FitError, Fitting, Scale, Seeded, Values, fit};
+use crate::qkeras::{Arithmetic, Channel, FitError, Fitting, Scale, Seeded, Values, fit};
 
 /// A parameter in the form in which a layer uses it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,7 @@ pub struct QuantizedWeight {
 pub fn quantized_weights(
     model: &Model,
     quantizers: &BTreeMap<String, NodeQuantizers>,
+    arithmetic: Arithmetic,
 ) -> Result<BTreeMap<String, QuantizedWeight>, TrainError> {
     let mut quantized = BTreeMap::new();
     for (node, NodeQuantizers { kernel, bias, activation: _ }) in quantizers {
@@ -40,7 +41,7 @@ pub fn quantized_weights(
                 ("weight", Some(op)) => channel_of(op, shape),
                 _ => Channel::Last,
             };
-            let weight = quantized_values(quantizer, Values { data: &data, shape, channel });
+            let weight = quantized_values(quantizer, Values { data: &data, shape, channel }, arithmetic);
             let error = |source| TrainError::Quantizer { node: node.clone(), part, source };
             quantized.insert(name, weight.map_err(error)?);
         }
@@ -60,9 +61,11 @@ pub(super) fn channel_of(op: &Op, shape: &[usize]) -> Channel {
 pub(super) fn quantized_values(
     quantizer: &Quantizer,
     values: Values<'_>,
+    arithmetic: Arithmetic,
 ) -> Result<QuantizedWeight, FitError> {
     // Only `bernoulli` draws when a network is used.
-    let fitted = fit(quantizer, values, Fitting::default(), &mut Seeded::new(0, 0))?;
+    let fitting = Fitting { arithmetic, ..Fitting::default() };
+    let fitted = fit(quantizer, values, fitting, &mut Seeded::new(0, 0))?;
     let mut quantized = vec![0.0; values.data.len()];
     fitted.forward(values.data, &mut quantized);
     Ok(QuantizedWeight { values: quantized, scale: fitted.scale().cloned() })

@@ -1,12 +1,12 @@
 //! A plan's search that trains, taken apart in blocks, each with its space, tuner and price.
 
-use bitloop_core::autoqkeras::{Comparison, Compat, Goal, Size, TunerSettings};
+use bitloop_core::autoqkeras::{Comparison, Compat, Goal, Size, TuneFilters, TunerSettings};
 use bitloop_core::graph::{Graph, GraphError};
 use bitloop_core::plan::AutoQKerasPlan;
 
 use super::schedule::{Block, LayerCosts, Schedule, schedule};
 use super::tuners::{self, SettingsError, Tuner};
-use super::{ScheduleError, SearchSpace, Settings, SpaceError, SpaceWarning};
+use super::{Changes, ScheduleError, SearchSpace, Settings, SpaceError, SpaceWarning, TrialError};
 use crate::energy::ValueCounts;
 use crate::goal::{self, GoalError};
 use crate::network::Network;
@@ -47,9 +47,33 @@ pub enum BlockSearchError {
     /// Sizes are wanted of weights that are not known before a trial is trained.
     #[error("`trained_model` needs the weights of trials before they are trained; leave it out")]
     TrainedModel,
+    /// Measured energies would be used for layers of other sizes.
+    #[error("`measured` holds for the network's own filter counts; remove it, or set `tune_filters: none`")]
+    MeasuredFilters,
     /// A network of the space cannot be built.
     #[error("{0}")]
-    Trial(#[from] super::TrialError),
+    Trial(#[from] TrialError),
+    /// A candidate has no price.
+    #[error("{name}: `{value}` has no size: {error}")]
+    Unpriced {
+        /// What is chosen.
+        name: String,
+        /// The candidate.
+        value: String,
+        /// Why not.
+        error: GoalError,
+    },
+    /// A network has no size, or an infinite one.
+    #[error(
+        "the goal counts nothing of the network, or with `{value}` for {name} nothing, so that sizes cannot be compared; \
+         `config` names classes, of which those with quantizers are others, such as `QConv2D`"
+    )]
+    Sizeless {
+        /// What is chosen.
+        name: String,
+        /// The candidate.
+        value: String,
+    },
 }
 
 impl BlockSearch {
@@ -57,10 +81,13 @@ impl BlockSearch {
     ///
     /// Errors: what is wrong with the settings for this network.
     pub fn new(plan: &AutoQKerasPlan, graph: &Graph) -> Result<Self, BlockSearchError> {
-        if let Goal::Energy(energy) = &plan.goal
-            && energy.trained_model
-        {
-            return Err(BlockSearchError::TrainedModel);
+        if let Goal::Energy(energy) = &plan.goal {
+            if energy.trained_model {
+                return Err(BlockSearchError::TrainedModel);
+            }
+            if !energy.measured.is_empty() && plan.settings.tune_filters != TuneFilters::None {
+                return Err(BlockSearchError::MeasuredFilters);
+            }
         }
         let network = Network::of_graph(graph)?;
         // Of blocks each sees its part of the limit, and none sees what is wrong with the whole.
@@ -86,17 +113,55 @@ impl BlockSearch {
             None => Schedule::whole(&network, &plan.settings, &costs)?,
         };
         let search = Self { plan: plan.clone(), network, reference, schedule, warnings };
-        for block in 0..search.schedule.blocks.len() {
-            let space = search.space(block, &search.network)?;
+        // As the searches will go, each from what the last one may come to.
+        let mut base = search.network.clone();
+        for block in (0..search.schedule.blocks.len()).filter(|block| search.is_searched(*block)) {
+            let space = search.space(block, &base)?;
             search.tuner(block, &space)?;
-            search.sized(&space.network(&space.defaults())?)?;
+            search.check(&space, graph)?;
+            base = space.network(&space.defaults())?;
         }
         Ok(search)
     }
 
+    /// Whether a block has layers that no earlier one has. Where QKeras is followed blocks may overlap, and what was chosen
+    /// first stays.
+    pub fn is_searched(&self, block: usize) -> bool {
+        let (earlier, own) = self.schedule.blocks.split_at(block);
+        let is_new = |layer: &String| !earlier.iter().any(|earlier| earlier.layers.contains(layer));
+        own.first().is_some_and(|own| own.layers.is_empty() || own.layers.iter().any(is_new))
+    }
+
+    /// Makes sure that every value of every hyperparameter gives a network with a size, the others being at their defaults.
+    ///
+    /// A search would find out after hours otherwise.
+    fn check(&self, space: &SearchSpace, graph: &Graph) -> Result<(), BlockSearchError> {
+        let grammar = self.plan.settings.compat.grammar();
+        for (at, hyperparameter) in space.hyperparameters.iter().enumerate() {
+            for (level, value) in (0..).zip(&hyperparameter.values) {
+                let mut levels = space.defaults();
+                levels[at] = level;
+                let network = space.network(&levels)?;
+                let changes = Changes::of(&network, graph, grammar).map_err(TrialError::from)?;
+                graph.with_outputs(&changes.outputs)?;
+                let priced = self.sized(&network);
+                let (name, value) = (&hyperparameter.name, value.to_string());
+                let size = priced.map_err(|error| BlockSearchError::Unpriced {
+                    name: name.clone(),
+                    value: value.clone(),
+                    error,
+                })?;
+                if !size.is_finite() {
+                    return Err(BlockSearchError::Sizeless { name: name.clone(), value });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What may be chosen in a block of the network that the searches before it came to.
     ///
-    /// Errors: those of [`SearchSpace::of`], which do not depend on the base; `Goal`.
+    /// Errors: those of [`SearchSpace::of`]; `Nothing` if it [is not searched](Self::is_searched). `Goal`.
     pub fn space(&self, block: usize, base: &Network) -> Result<SearchSpace, BlockSearchError> {
         let Block { limit, layer_indexes, .. } = &self.schedule.blocks[block];
         let settings = Settings {
@@ -117,8 +182,12 @@ impl BlockSearch {
     /// Errors: those of [`tuners::tuner`].
     pub fn tuner(&self, block: usize, space: &SearchSpace) -> Result<Box<dyn Tuner>, SettingsError> {
         let settings = self.tuner_settings(block);
-        // Blocks draw apart from one another, the first as a search of the whole network.
-        let seed = self.plan.seed.wrapping_add(block as u64);
+        let seed = match self.plan.settings.compat {
+            // Blocks draw apart from one another, the first as a search of the whole network.
+            Compat::Bitloop => self.plan.seed.wrapping_add(block as u64),
+            // QKeras hands the same arguments to every block's tuner.
+            Compat::Qkeras => self.plan.seed,
+        };
         tuners::tuner(&settings, space.sizes(), seed, self.plan.settings.compat)
     }
 

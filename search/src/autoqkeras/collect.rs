@@ -24,7 +24,7 @@ pub(super) fn collect(network: &Network, settings: &Settings) -> Result<Collecte
     let mut collector = Collector {
         network,
         settings,
-        exceptions: exceptions(settings)?,
+        exceptions: exceptions(settings, network)?,
         chosen: BTreeMap::new(),
         used: Vec::new(),
         collected: Collected { warnings: lookup.oddities(network, &settings.limit)?, ..Collected::default() },
@@ -41,9 +41,17 @@ pub(super) fn collect(network: &Network, settings: &Settings) -> Result<Collecte
     collector.finished()
 }
 
-fn exceptions(settings: &Settings) -> Result<Option<Anywhere>, SpaceError> {
+/// Errors: patterns that are none, and, unless QKeras is followed, those that would except nothing.
+fn exceptions(settings: &Settings, network: &Network) -> Result<Option<Anywhere>, SpaceError> {
     match (&settings.tune_filters_exceptions, settings.tune_filters, settings.compat) {
-        (Some(pattern), _, _) => Ok(Some(Anywhere::new(pattern)?)),
+        (Some(text), tuned, compat) => {
+            let pattern = Anywhere::new(text)?;
+            let is_heeded = tuned != TuneFilters::None && compat == Compat::Bitloop;
+            if is_heeded && !network.layers.iter().any(|layer| pattern.matches(&layer.name)) {
+                return Err(SpaceError::ExceptsNothing(text.clone()));
+            }
+            Ok(Some(pattern))
+        }
         (None, TuneFilters::Layer | TuneFilters::Block, Compat::Qkeras) => Err(SpaceError::NoExceptions),
         (None, _, _) => Ok(None),
     }

@@ -40,6 +40,16 @@ pub enum SpaceError {
         /// The section.
         section: &'static str,
     },
+    /// An entry of an activation by itself is empty.
+    #[error(
+        "limit `{key}` says nothing of the layer `{layer}`; give it one bound, such as `[4]`, or leave it out"
+    )]
+    NoBound {
+        /// The entry's key.
+        key: String,
+        /// The layer.
+        layer: String,
+    },
     /// An entry is too short for a layer.
     #[error(
         "limit `{key}` says nothing of the {field} of layer `{layer}`; give it kernel, bias and activation"
@@ -85,6 +95,9 @@ pub enum SpaceError {
         /// Number of layers.
         layers: usize,
     },
+    /// The pattern of exceptions holds for no layer.
+    #[error("tune_filters_exceptions `{0}` matches no layer of the network; correct it or leave it out")]
+    ExceptsNothing(String),
     /// QKeras needs a pattern where filters are tuned.
     #[error(
         "tune_filters needs tune_filters_exceptions where QKeras is followed; give a pattern, such as `^dense`"

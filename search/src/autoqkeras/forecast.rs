@@ -54,7 +54,8 @@ impl BlockSearch {
     ///
     /// Errors: those of [`BlockSearch::space`] and [`BlockSearch::tuner`], which [`BlockSearch::new`] has found before.
     pub fn forecast(&self, training_images: u64) -> Result<SearchForecast, BlockSearchError> {
-        let blocks = (0..self.schedule.blocks.len()).map(|block| self.block_forecast(block));
+        let blocks = (0..self.schedule.blocks.len()).filter(|block| self.is_searched(*block));
+        let blocks = blocks.map(|block| self.block_forecast(block));
         let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
         let fine_tuning_epochs = self.plan.fine_tuning.as_ref().map_or(0, |recipe| recipe.epochs);
         let of_blocks = blocks.iter().map(|block| block.epochs).fold(0, u64::saturating_add);

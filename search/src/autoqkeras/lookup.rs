@@ -139,9 +139,13 @@ impl Lookup {
         let candidates =
             candidates.ok_or_else(|| SpaceError::MissingSection { section, layer: layer.name.clone() })?;
         let entry = self.completed(found.entry, layer);
+        let is_activation = layer.class.kind == Kind::Activation;
         let (key, layer, field) = place();
         let Some(bound) = read.bound(entry.bounds(), self.compat) else {
-            return Err(SpaceError::ShortEntry { key, layer, field });
+            return Err(match is_activation {
+                true => SpaceError::NoBound { key, layer },
+                false => SpaceError::ShortEntry { key, layer, field },
+            });
         };
         let values = match bound {
             Bound::Bits(most) => within(candidates, *most),
@@ -163,6 +167,12 @@ impl Lookup {
         }
     }
 
+    /// Whether an entry that is too short is filled up for some layer.
+    fn fills(&self, key: &str, network: &Network) -> bool {
+        let own = |layer: &&Layer| self.find(layer).is_some_and(|found| found.key == key);
+        network.layers.iter().filter(own).any(|layer| layer.kernel().is_some())
+    }
+
     /// What is odd in the limit, for a network.
     ///
     /// Errors: patterns that match nothing, unless QKeras is followed.
@@ -170,7 +180,9 @@ impl Lookup {
         let mut warnings = Vec::new();
         for (key, pattern) in &self.patterns {
             let is_empty = raw.get(key).is_some_and(|entry| entry.bounds().is_empty());
-            if is_empty && self.limit.get(key).is_some_and(|entry| !entry.bounds().is_empty()) {
+            let is_filled = self.limit.get(key).is_some_and(|entry| !entry.bounds().is_empty())
+                || (self.compat == Compat::Bitloop && self.fills(key, network));
+            if is_empty && is_filled {
                 warnings.push(SpaceWarning::EmptyEntry(key.clone()));
             }
             let Some(pattern) = pattern.as_ref().filter(|_| !is_class(key, network)) else { continue };

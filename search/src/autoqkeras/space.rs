@@ -1,5 +1,7 @@
 //! The hyperparameters of a search, in QKeras's order.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::collect::{Collected, collect};
@@ -19,6 +21,15 @@ pub enum Value {
     Number(f64),
     /// A quantizer's string.
     Text(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Something that is chosen.

@@ -31,8 +31,10 @@ impl Changes {
                 _ => None,
             };
             changes.outputs.extend(outputs.map(|outputs| (layer.name.clone(), outputs)));
+            // Batch norms that a limit lists are of QKeras's class, though nothing of them is quantized.
+            let is_listed = layer.class.quantized && layer.class.kind == Kind::BatchNormalization;
             let quantizers = quantizers(layer, grammar)?;
-            if quantizers != NodeQuantizers::default() {
+            if is_listed || quantizers != NodeQuantizers::default() {
                 changes.quantizers.insert(layer.name.clone(), quantizers);
             }
         }

@@ -2,7 +2,7 @@
 
 use bitloop_core::qkeras::ParseError;
 
-use super::space::{Part, SearchSpace, Value};
+use super::space::{FILTER_DEFAULT, FILTER_FACTORS, Part, SearchSpace, Value};
 use super::{Compat, SpaceError};
 use crate::network::{Class, Kind, Layer, Network, ResizeError};
 
@@ -55,7 +55,7 @@ impl SearchSpace {
         Ok(network)
     }
 
-    /// Refuses filter counts that layers do not go together with, unless QKeras is followed, whose trials fail then.
+    /// Refuses filter counts that layers do not go together with, unless QKeras is followed.
     pub(super) fn check_filters(&self) -> Result<(), SpaceError> {
         if self.compat == Compat::Qkeras {
             return Ok(());
@@ -63,10 +63,12 @@ impl SearchSpace {
         let mut tuned: Vec<usize> = self.parts.iter().filter_map(|(_, part)| part.filters()).collect();
         tuned.sort_unstable();
         tuned.dedup();
-        for at in tuned {
+        let choices =
+            tuned.into_iter().flat_map(|at| (0..FILTER_FACTORS.len() as u8).map(move |level| (at, level)));
+        for (at, level) in choices.filter(|(_, level)| *level != FILTER_DEFAULT) {
             let hyperparameter = self.hyperparameters[at].name.clone();
             let mut levels = self.defaults();
-            levels[at] = 0;
+            levels[at] = level;
             let network = match self.network(&levels) {
                 Ok(network) => network,
                 Err(TrialError::Resize(error)) => return Err(SpaceError::Filters { hyperparameter, error }),

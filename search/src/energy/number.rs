@@ -177,7 +177,8 @@ impl NumberType {
         let without_sign = self.bits - u64::from(self.signed).min(self.bits);
         let low = 1_u64 << without_sign.saturating_sub(1).min(EXPONENT_BITS_MAX);
         let high = match max_value {
-            None => low - 1,
+            // QTools takes 0 for none.
+            None | Some(0.0) => low - 1,
             Some(max) if max <= 1.0 => 0,
             Some(max) => (low - 1).min(libm::log2(max).ceil() as u64),
         };

@@ -5,14 +5,15 @@
 
 mod bits;
 mod energy;
+mod measured;
 
 use crate::energy::{EnergyError, ValueCounts};
 use crate::network::Network;
 use bitloop_core::qkeras::ParseError;
 
 pub use bitloop_core::autoqkeras::{
-    BitsGoal, Comparison, EnergyGoal, FactorError, ForgivingFactor, Goal, Part, PlainNumber, Size,
-    SourceNumber,
+    BitsGoal, Comparison, EnergyGoal, FactorError, ForgivingFactor, Goal, MeasuredEnergy, Part, PlainNumber,
+    Size, SourceNumber,
 };
 pub use bits::{LayerBits, layers as bits_of_layers};
 pub use energy::{plain_number, reference_profile, source_number, trial_profile};
@@ -24,11 +25,18 @@ pub fn reference(goal: &Goal, network: &Network, qkeras: bool) -> Result<Size, G
     goal.factor().check()?;
     match goal {
         Goal::Bits(goal) => bits::size(goal, network, qkeras),
-        Goal::Energy(goal) => reference_profile(goal, network, qkeras).map(|profile| energy::size(&profile)),
+        Goal::Energy(goal) => {
+            let profile = reference_profile(goal, network, qkeras)?;
+            match goal.measured.is_empty() {
+                true => Ok(energy::size(&profile)),
+                false => measured::size(goal, &profile, &profile),
+            }
+        }
     }
 }
 
-/// Returns a trial's size. The counts of values are looked at where the goal is for trained models.
+/// Returns a trial's size. The counts of values are looked at where the goal is for trained models. What is measured holds
+/// for the filter counts that it was measured with, which trials are to have too.
 ///
 /// Errors: as [`reference()`].
 pub fn trial(goal: &Goal, network: &Network, values: &ValueCounts, qkeras: bool) -> Result<Size, GoalError> {
@@ -36,7 +44,12 @@ pub fn trial(goal: &Goal, network: &Network, values: &ValueCounts, qkeras: bool)
     match goal {
         Goal::Bits(goal) => bits::size(goal, network, qkeras),
         Goal::Energy(goal) => {
-            trial_profile(goal, network, values, qkeras).map(|profile| energy::size(&profile))
+            let profile = trial_profile(goal, network, values, qkeras)?;
+            match goal.measured.is_empty() {
+                true => Ok(energy::size(&profile)),
+                // The reference does not look at a trial's quantizers.
+                false => measured::size(goal, &reference_profile(goal, network, qkeras)?, &profile),
+            }
         }
     }
 }
@@ -58,6 +71,17 @@ pub enum GoalError {
     /// QTools does not know the number type of a source.
     #[error("QTools does not know the source quantizer `{0}`; price it without `qkeras`")]
     Source(String),
+    /// A measured layer is not in the network.
+    #[error(
+        "the network has no layer `{0}`, of which `measured` has an energy; `bitloop inspect MODEL --energy` lists its layers"
+    )]
+    UnknownMeasured(String),
+    /// Nothing measured can be compared with the model.
+    #[error(
+        "no row of `measured` is of a layer at the reference's widths, to which the model is to be scaled; measure one such \
+         layer at least (`bitloop inspect MODEL --energy --output json` has the widths)"
+    )]
+    UnmeasuredReference,
     /// The energy cannot be told.
     #[error(transparent)]
     Energy(#[from] EnergyError),

@@ -1,4 +1,12 @@
-use super::{EnergyGoal, FactorError, ForgivingFactor, Goal, PlainNumber, Size};
+use bitloop_core::graph::{Graph, Input, Linear, Op, Shape};
+use bitloop_core::qkeras::Grammar;
+
+use super::{
+    EnergyGoal, FactorError, ForgivingFactor, Goal, GoalError, MeasuredEnergy, PlainNumber, Size, reference,
+    trial,
+};
+use crate::energy::ValueCounts;
+use crate::network::Network;
 
 fn size(total: f64) -> Size {
     Size { total, layers: Vec::new() }
@@ -55,4 +63,70 @@ fn goals_are_read_as_they_are_written() {
     assert_eq!(energy.reference_accumulator, EnergyGoal::default().reference_accumulator);
     assert_eq!(energy.source_quantizers.len(), 2);
     assert_eq!(serde_json::from_str::<Goal>(&written).expect("a goal"), goal);
+}
+
+/// Two linear layers with an activation between them.
+fn network() -> Network {
+    let input = Input { shape: Shape(vec![8]), mean: vec![0.0; 8], std: vec![1.0; 8] };
+    let mut graph = Graph::new("small", input);
+    graph.push("first".to_owned(), Op::Linear(Linear { out_features: 4, bias: false }), &["input"]);
+    graph.push("act".to_owned(), Op::Relu, &["first"]);
+    graph.push("last".to_owned(), Op::Linear(Linear { out_features: 2, bias: false }), &["act"]);
+    Network::of_graph(&graph).unwrap()
+}
+
+fn with_kernels(kernel: &str) -> Network {
+    let entry = serde_json::json!({ "kernel_quantizer": kernel });
+    let dictionary = serde_json::json!({ "first": entry, "last": entry, "act": "quantized_relu(4)" });
+    network().quantized(&serde_json::from_value(dictionary).unwrap(), 4, Grammar::Strict).unwrap()
+}
+
+fn energy_goal(measured: &[(&str, Option<u64>, f64)]) -> Goal {
+    let row = |(layer, weights, energy): &(&str, Option<u64>, f64)| MeasuredEnergy {
+        layer: (*layer).to_owned(),
+        weights: *weights,
+        inputs: None,
+        energy: *energy,
+    };
+    Goal::Energy(EnergyGoal {
+        reference_internal: PlainNumber::Int8,
+        reference_accumulator: PlainNumber::Int32,
+        measured: measured.iter().map(row).collect(),
+        ..EnergyGoal::default()
+    })
+}
+
+fn layer(size: &Size, name: &str) -> f64 {
+    size.layers.iter().find(|(layer, _)| layer == name).unwrap().1
+}
+
+#[test]
+fn measured_layers_take_what_was_measured_and_scale_the_model_of_the_others() {
+    let model = energy_goal(&[]);
+    let modelled = reference(&model, &network(), false).unwrap();
+    let four = trial(&model, &with_kernels("quantized_bits(4,0,1)"), &ValueCounts::new(), false).unwrap();
+    let three_times = 3.0 * layer(&modelled, "first");
+    let measured = energy_goal(&[("first", Some(8), three_times), ("first", Some(4), 5.0)]);
+
+    let size = reference(&measured, &network(), false).unwrap();
+    assert_eq!(layer(&size, "first"), three_times);
+    assert_eq!(layer(&size, "last"), 3.0 * layer(&modelled, "last"), "as much more than modelled as `first`");
+    assert_eq!(size.total, size.layers.iter().map(|(_, energy)| energy).sum::<f64>());
+
+    let size = trial(&measured, &with_kernels("quantized_bits(4,0,1)"), &ValueCounts::new(), false).unwrap();
+    assert_eq!(layer(&size, "first"), 5.0);
+    assert!((layer(&size, "last") - 3.0 * layer(&four, "last")).abs() < 1e-9);
+    // Two bits were not measured: as much less than eight as the model says.
+    let two = with_kernels("quantized_bits(2,0,1)");
+    let of_model = trial(&model, &two, &ValueCounts::new(), false).unwrap();
+    let size = trial(&measured, &two, &ValueCounts::new(), false).unwrap();
+    assert!((layer(&size, "first") - 3.0 * layer(&of_model, "first")).abs() < 1e-9);
+}
+
+#[test]
+fn measured_energies_that_fit_nothing_are_errors() {
+    let sized = |rows: &[(&str, Option<u64>, f64)]| reference(&energy_goal(rows), &network(), false);
+
+    assert_eq!(sized(&[("conv", Some(8), 1.0)]), Err(GoalError::UnknownMeasured("conv".to_owned())));
+    assert_eq!(sized(&[("first", Some(4), 1.0)]), Err(GoalError::UnmeasuredReference));
 }

@@ -56,7 +56,10 @@ struct Standing {
     start: Start,
     /// Layers whose search is over.
     finished: Vec<String>,
-    accuracy: f64,
+    /// The learning rate that the last search chose, if it was to choose one.
+    rate: Option<f64>,
+    /// Of these weights with these quantizers, on the selection images; none where they were not looked at.
+    accuracy: Option<f64>,
     /// The least accuracy that trials are to have now.
     least: Option<f64>,
 }
@@ -107,7 +110,7 @@ impl Searcher for AutoQKeras {
 impl Search {
     /// The float looks, every block's trials, the fine-tuning, and the look at what was found.
     fn size(&self) -> u64 {
-        let blocks = 0..self.blocks.schedule.blocks.len();
+        let blocks = (0..self.blocks.schedule.blocks.len()).filter(|block| self.blocks.is_searched(*block));
         let most = blocks.map(|block| {
             let space = self.blocks.space(block, &self.blocks.network).ok()?;
             self.blocks.tuner(block, &space).ok().map(|tuner| tuner.most())
@@ -123,14 +126,14 @@ impl Search {
     /// What is next. Errors: why the stage cannot go on.
     fn next(&self, known: &[Known]) -> Result<Proposal, String> {
         let float = match find(known, &Purpose::Float) {
-            None => return self.look(Purpose::Float, &self.float(0.0)),
+            None => return self.look(Purpose::Float, &self.float()),
             Some(State::Open) => return Ok(Proposal::Wait),
             Some(State::Failed(reason)) => {
                 return Err(format!("the float network cannot be measured: {reason}"));
             }
             Some(State::Trained(trained)) => trained.accuracy(),
         };
-        let mut standing = self.float(float);
+        let mut standing = Standing { start: self.stage().start, ..self.float() };
         for (block, least) in self.least(float).into_iter().enumerate() {
             standing.least = least;
             if let Some(proposal) = self.block(block, &mut standing, known)? {
@@ -156,15 +159,16 @@ impl Search {
         shares.map(|share| drop.map(|drop| float - drop * share)).collect()
     }
 
-    /// Before the first block.
-    fn float(&self, accuracy: f64) -> Standing {
+    /// The checkpoint.
+    fn float(&self) -> Standing {
         Standing {
             network: self.blocks.network.clone(),
             size: self.blocks.float_size(),
             model: self.plan.model,
-            start: self.stage().start,
+            start: Start::Model,
             finished: Vec::new(),
-            accuracy,
+            rate: None,
+            accuracy: None,
             least: None,
         }
     }
@@ -176,6 +180,9 @@ impl Search {
         standing: &mut Standing,
         known: &[Known],
     ) -> Result<Option<Proposal>, String> {
+        if !self.blocks.is_searched(block) {
+            return Ok(None);
+        }
         let space = self.blocks.space(block, &standing.network).map_err(|error| error.to_string())?;
         let tuner = self.blocks.tuner(block, &space).map_err(|error| error.to_string())?;
         let own = known.iter().filter_map(|known| match &known.asked.purpose {
@@ -220,11 +227,15 @@ impl Search {
                 };
                 standing.network = space.network(&ask.levels).map_err(|error| error.to_string())?;
                 standing.size = asked.size;
-                standing.accuracy = trained.accuracy();
-                // QKeras builds the best model of a block anew, so that no trained weights go on.
+                if self.stage().settings.learning_rate_optimizer {
+                    let given = self.stage().training.optimizer.learning_rate();
+                    standing.rate = Some(space.learning_rate(&ask.levels, given, asked.size.total_factor));
+                }
+                // QKeras builds the best model of a block anew: no trained weights go on, and nothing is known of the new.
                 if self.stage().settings.compat == Compat::Bitloop {
                     standing.model = trained.artifact.unwrap_or(standing.model);
                     standing.start = Start::Model;
+                    standing.accuracy = Some(trained.accuracy());
                 }
                 standing.finished.extend(self.blocks.schedule.blocks[block].layers.iter().cloned());
                 Ok(None)
@@ -261,6 +272,9 @@ impl Search {
     ) -> Result<(Asked, Training), String> {
         let network = space.network(&ask.levels).map_err(|error| error.to_string())?;
         let size = self.blocks.sized(&network).map_err(|error| error.to_string())?;
+        if !size.is_finite() {
+            return Err("the goal counts nothing of a trial's network; look at its `config`".to_owned());
+        }
         let stage = self.stage();
         let mut recipe = stage.training.clone();
         let rate = space.learning_rate(&ask.levels, recipe.optimizer.learning_rate(), size.total_factor);
@@ -270,12 +284,25 @@ impl Search {
             recipe.patience = Some(Recipe::patience_for(recipe.epochs));
         }
         if stage.settings.compat == Compat::Bitloop {
-            let finished = standing.finished.iter().map(|layer| (layer.clone(), stage.finished_rate));
-            recipe.slower = finished.collect();
+            // A kernel that has other shapes than it learned with, as filters before it were changed, starts anew.
+            let is_kept = |layer: &&String| {
+                let weights = |network: &Network| Some(network.layer(layer)?.weights.clone());
+                weights(&network) == weights(&standing.network)
+            };
+            let finished = standing.finished.iter().filter(is_kept);
+            recipe.slower = finished.map(|layer| (layer.clone(), stage.finished_rate)).collect();
         }
         let (mut model, mut start) = (standing.model, standing.start);
-        if let Some(Known { state: State::Trained(Trained { artifact: Some(artifact), .. }), .. }) = before {
+        if let Some(Known {
+            state: State::Trained(Trained { artifact: Some(artifact), learning_rate, .. }),
+            ..
+        }) = before
+        {
             (model, start) = (*artifact, Start::Model);
+            // It goes on: with the epochs behind, at the rate that was found.
+            recipe.first_epoch = ask.epochs.map_or(0, |epochs| epochs.from);
+            recipe.finds_rate = false;
+            recipe.optimizer = recipe.optimizer.with_learning_rate(*learning_rate);
         }
         let training = self.training(&network, (model, start), recipe, Images::Selection)?;
         let pattern = self.blocks.schedule.blocks[block].pattern.clone();
@@ -289,7 +316,13 @@ impl Search {
             match find(known, &Purpose::FineTuning) {
                 None => {
                     let of = (standing.model, standing.start);
-                    let training = self.training(&standing.network, of, recipe.clone(), Images::Selection)?;
+                    let mut recipe = recipe.clone();
+                    if let Some(rate) =
+                        standing.rate.filter(|_| recipe.optimizer == self.stage().training.optimizer)
+                    {
+                        recipe.optimizer = recipe.optimizer.with_learning_rate(rate);
+                    }
+                    let training = self.training(&standing.network, of, recipe, Images::Selection)?;
                     let (size, least) = (standing.size, standing.least);
                     return Ok(one(Asked { purpose: Purpose::FineTuning, size, least }, training));
                 }
@@ -297,18 +330,22 @@ impl Search {
                 // What the blocks came to stands, if training on made it worse.
                 Some(State::Failed(_)) => {}
                 Some(State::Trained(trained)) => {
-                    if trained.accuracy() >= standing.accuracy {
+                    if standing.accuracy.is_none_or(|accuracy| trained.accuracy() >= accuracy) {
                         standing.model = trained.artifact.unwrap_or(standing.model);
+                        standing.start = Start::Model;
                     }
                 }
             }
         }
         let looks = [Purpose::FloatOnReport, Purpose::FoundOnReport].map(|purpose| find(known, &purpose));
         match looks {
-            [None, _] => self.look(Purpose::FloatOnReport, &self.float(0.0)),
+            [None, _] => self.look(Purpose::FloatOnReport, &self.float()),
             [_, None] => self.look(Purpose::FoundOnReport, &standing),
+            [Some(State::Failed(reason)), _] | [_, Some(State::Failed(reason))] => {
+                Err(format!("what was found cannot be measured on the report images: {reason}"))
+            }
             [Some(State::Open), _] | [_, Some(State::Open)] => Ok(Proposal::Wait),
-            [Some(_), Some(_)] => Ok(Proposal::Finished),
+            [Some(State::Trained(_)), Some(State::Trained(_))] => Ok(Proposal::Finished),
         }
     }
 
@@ -319,7 +356,7 @@ impl Search {
             Purpose::Float | Purpose::Search { .. } | Purpose::FineTuning => Images::Selection,
         };
         let recipe = Recipe { epochs: 0, patience: None, finds_rate: false, ..self.stage().training.clone() };
-        let of = (standing.model, Start::Model);
+        let of = (standing.model, standing.start);
         let training = self.training(&standing.network, of, recipe, images)?;
         Ok(one(Asked { purpose, size: standing.size, least: None }, training))
     }
@@ -350,6 +387,7 @@ impl Search {
             training: whole(data.training.ok_or("there are no images to train on")?),
             validation: whole(validation),
             recipe,
+            compat: self.stage().settings.compat,
         })
     }
 }

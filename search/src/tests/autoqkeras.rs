@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use bitloop_core::autoqkeras::{
-    BlockOrder, BlockSettings, Compat, Goal, Limit, Purpose, QuantizationConfig, Settings, TunerSettings,
+    BitsGoal, BlockOrder, BlockSettings, Compat, EnergyGoal, Goal, Limit, Part, Purpose, QuantizationConfig,
+    Settings, TuneFilters, TunerSettings,
 };
 use bitloop_core::plan::AutoQKerasPlan;
 use bitloop_core::report::{Report as Results, TrainedSearch};
@@ -16,6 +17,7 @@ use crate::autoqkeras::BlockSearch;
 fn recipe(epochs: u32) -> Recipe {
     Recipe {
         epochs,
+        first_epoch: 0,
         patience: Some(0),
         batch: 4,
         optimizer: Optimizer::AdamW { learning_rate: 0.001, weight_decay: 0.0 },
@@ -205,7 +207,9 @@ fn trials_that_are_promoted_go_on_from_what_they_learned() {
             training.model == from && training.quantizers == row.quantizers && training.recipe.epochs > 0
         });
         let epochs = [1, 3, 9][row.place.rung as usize] - [1, 3, 9][row.place.rung as usize - 1];
-        assert_eq!(own.unwrap().recipe.epochs, epochs);
+        let recipe = &own.unwrap().recipe;
+        assert_eq!(recipe.epochs, epochs);
+        assert_eq!(recipe.first_epoch, [1, 3, 9][row.place.rung as usize - 1]);
     }
 }
 
@@ -221,7 +225,25 @@ fn where_qkeras_is_followed_no_weights_go_on_between_blocks() {
     for training in searched {
         assert_eq!(training.model, driver.plan.model);
         assert!(training.recipe.slower.is_empty());
+        assert_eq!(training.compat, Compat::Qkeras, "and quantizers compute as QKeras's");
     }
+}
+
+#[test]
+fn a_fine_tuning_that_makes_it_worse_counts_only_where_no_trained_weights_are_kept() {
+    let worse = |training: &Training| match (training.recipe.epochs, trained(training)) {
+        (6, TrialResult::Trained(trained)) => TrialResult::Trained(Trained { correct: 100, ..trained }),
+        (_, result) => result,
+    };
+    let fine_tuned = |compat| {
+        let mut stage = settings();
+        stage.settings.compat = compat;
+        let search = found(&drive(plan_of(stage), worse));
+        Some(search.found.unwrap().model) == search.fine_tuning.unwrap().trained.unwrap().artifact
+    };
+
+    assert!(!fine_tuned(Compat::Bitloop));
+    assert!(fine_tuned(Compat::Qkeras), "the weights before it were never trained");
 }
 
 #[test]
@@ -261,6 +283,92 @@ fn mistakes_for_the_network_are_found_before_anything_is_trained() {
         stage.settings.limit = serde_json::from_str(r#"{"^conv": [4], "Dense": [4]}"#).unwrap();
     });
     assert!(nothing.contains("`^conv` matches no layer"), "{nothing}");
+    let filters = problem(&|stage| {
+        let row = r#"[{"layer": "dense_0", "energy": 1.0}]"#;
+        stage.goal = Goal::Energy(EnergyGoal {
+            measured: serde_json::from_str(row).unwrap(),
+            ..EnergyGoal::default()
+        });
+        stage.settings.tune_filters = TuneFilters::Layer;
+    });
+    assert!(filters.contains("`measured` holds for the network's own filter counts"), "{filters}");
+    let nowhere = problem(&|stage| stage.blocks = Some(blocks(&["dense", "dnese"])));
+    assert!(nowhere.contains("the block `dnese` has no layer"), "{nowhere}");
+    let excepted = problem(&|stage| {
+        stage.settings.tune_filters = TuneFilters::Layer;
+        stage.settings.tune_filters_exceptions = Some("^conv".to_owned());
+    });
+    assert!(excepted.contains("tune_filters_exceptions `^conv` matches no layer"), "{excepted}");
+    // The classes of layers with quantizers are others, so that nothing would be counted of a trial.
+    let sizeless = problem(&|stage| {
+        let config = BTreeMap::from([("Dense".to_owned(), vec![Part::Parameters])]);
+        stage.goal = Goal::Bits(BitsGoal { config, ..BitsGoal::default() });
+    });
+    assert!(sizeless.contains("the goal counts nothing of the network"), "{sizeless}");
+    let unpriced = problem(&|stage| {
+        stage.goal = Goal::Energy(EnergyGoal::default());
+        stage.settings.compat = Compat::Qkeras;
+        let config = r#"{"kernel": {"binary": 1, "quantized_linear(4)": 4}}"#;
+        stage.settings.quantization_config = serde_json::from_str(config).unwrap();
+    });
+    assert!(unpriced.contains("`quantized_linear(4)` has no size"), "{unpriced}");
+}
+
+#[test]
+fn batches_that_the_images_do_not_fill_are_mistakes() {
+    let mut stage = settings();
+    stage.training.batch = 1 << 20;
+
+    let mistakes = crate::check(&plan_of(stage));
+
+    assert_eq!(mistakes.len(), 1);
+    assert_eq!(mistakes[0].path, "stages[0].autoqkeras.training.batch");
+}
+
+#[test]
+fn where_blocks_overlap_as_in_qkeras_the_first_search_decides() {
+    let mut stage = settings();
+    stage.settings.compat = Compat::Qkeras;
+    stage.blocks.as_mut().unwrap().blocks = vec!["dense_[0123]$".to_owned(), "dense_1$".to_owned()];
+
+    let driver = drive(plan_of(stage), trained);
+
+    assert_eq!(driver.status(), "finished");
+    assert_eq!(found(&driver).blocks.len(), 1);
+}
+
+#[test]
+fn a_look_at_the_report_images_that_fails_is_said() {
+    let driver = drive(plan_of(settings()), |training| match training.recipe.epochs {
+        0 if training.quantizers.len() == 4 => TrialResult::Failed { reason: "no memory".to_owned() },
+        _ => trained(training),
+    });
+
+    let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
+    let status = format!("{:?}", experiment.status);
+    assert!(status.contains("cannot be measured on the report images: no memory"), "{status}");
+}
+
+#[test]
+fn the_learning_rate_that_was_chosen_is_that_of_the_fine_tuning() {
+    let mut stage = settings();
+    stage.settings.learning_rate_optimizer = true;
+
+    let driver = drive(plan_of(stage), trained);
+
+    let search = found(&driver);
+    let last = &search.blocks[1];
+    let best = &last.trials[last.best.unwrap()];
+    let rates = |quantizers| {
+        let own = trainings(&driver).into_iter().filter(move |training| training.quantizers == quantizers);
+        own.map(|training| (training.recipe.epochs, training.recipe.optimizer.learning_rate()))
+    };
+    let chosen: Vec<f64> =
+        rates(best.quantizers.clone()).filter(|(epochs, _)| *epochs == 2).map(|(_, rate)| rate).collect();
+    let fine: Vec<f64> =
+        rates(best.quantizers.clone()).filter(|(epochs, _)| *epochs == 6).map(|(_, rate)| rate).collect();
+    assert_eq!(fine.len(), 1);
+    assert!(fine[0] != 0.001 && chosen.contains(&fine[0]), "{fine:?} of {chosen:?}");
 }
 
 #[test]

@@ -38,9 +38,9 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
     let submitted = watch.seconds();
     let last = watch::follow(&mut client, &summary.id).await?;
     let (wall, cpu) = (watch.seconds(), clock::cpu_seconds().zip(cpu).map(|(end, start)| end - start));
+    watch::verdict(&mut client, &last).await?;
     drop(client);
     local.close().await?;
-    watch::verdict(&last)?;
     let trials = last.settled as f64;
     let store_bytes = bytes_below(&folder.path().join("store"));
     let micros = |seconds: f64| seconds / trials * 1e6;

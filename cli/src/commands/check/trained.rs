@@ -1,5 +1,6 @@
 //! What a search that trains comes to: AutoQKeras's debug mode.
 
+use bitloop_core::autoqkeras::Order;
 use bitloop_core::plan::{AutoQKerasPlan, Plan, StagePlan};
 use bitloop_search::autoqkeras::{BlockForecast, BlockSearch, Hyperparameter, SearchForecast, Value};
 use serde_json::json;
@@ -79,6 +80,10 @@ fn described(search: &AutoQKerasPlan, forecast: &SearchForecast) -> String {
         ("mode", search.tuner.as_str().to_owned()),
         ("reference", sized(forecast.reference, forecast.unit)),
     ];
+    if search.tuner.order() == Order::Arrival {
+        fields
+            .push(("order", "of arrival: which trials are asked for depends on which end first".to_owned()));
+    }
     if forecast.stressed != forecast.reference {
         fields.push(("stressed", sized(forecast.stressed, forecast.unit)));
     }

@@ -4,6 +4,8 @@ use super::*;
 const BITS_MAX: u32 = 32;
 /// Exponents whose powers, times codes of any width, stay within f32.
 const INTEGER_MAX: u32 = 64;
+/// Rounds in which a ternary scale is found; it settles within a few.
+const UNROLLS_MAX: u32 = 100;
 /// The widest exponents without their sign: 2^127 is the largest power in f32.
 const EXPONENT_BITS_MAX: u32 = 7;
 
@@ -44,6 +46,26 @@ fn slope(value: f64) -> Result<(), Problem> {
     holds(value == 0.0 || power, "negative_slope", "is 0 or a power of two of at most 1")
 }
 
+/// A scale that is given: not for gradients' sake, but since codes are divided by it, and their sign is the values'.
+fn scale(alpha: &Option<Alpha>) -> Result<(), Problem> {
+    let is_positive = |value: &f64| *value > 0.0 && value.is_finite();
+    let holds_for = match alpha {
+        Some(Alpha::Number(number)) => is_positive(number),
+        Some(Alpha::List(numbers)) => numbers.iter().all(is_positive),
+        None | Some(Alpha::Auto | Alpha::AutoPo2) => true,
+    };
+    holds(holds_for, "alpha", "is above 0")
+}
+
+/// What of the difference to a quantized value is added.
+fn noise(factor: f64) -> Result<(), Problem> {
+    holds((0.0..=1.0).contains(&factor), "qnoise_factor", "is between 0 and 1")
+}
+
+fn unrolls(number: u32) -> Result<(), Problem> {
+    holds(number <= UNROLLS_MAX, "number_of_unrolls", "is at most 100; QKeras's own is 5")
+}
+
 fn exponents(least: Option<i32>, most: Option<i32>) -> Result<(), Problem> {
     let ordered = least.zip(most).is_none_or(|(least, most)| least <= most);
     holds(ordered, "min_po2_exponent", "is at most max_po2_exponent")
@@ -55,7 +77,8 @@ fn steepness(temperature: f64) -> Result<(), Problem> {
 
 fn threshold(alpha: &Option<Alpha>, threshold: Option<f64>) -> Result<(), Problem> {
     let none = threshold.is_none() || !is_auto(alpha);
-    holds(none, "threshold", "cannot be given where alpha is 'auto' or 'auto_po2', which find it")
+    holds(none, "threshold", "cannot be given where alpha is 'auto' or 'auto_po2', which find it")?;
+    holds(threshold.is_none_or(|threshold| threshold >= 0.0), "threshold", "is at least 0")
 }
 
 fn powers(bits: u32, signed: bool, max_value: Option<f64>) -> Result<(), Problem> {
@@ -71,6 +94,8 @@ fn powers(bits: u32, signed: bool, max_value: Option<f64>) -> Result<(), Problem
 
 impl Checked for QuantizedBits {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
+        noise(self.qnoise_factor)?;
         width(self.bits)?;
         exponent(self.integer)?;
         exponents(self.min_po2_exponent, self.max_po2_exponent)
@@ -79,6 +104,8 @@ impl Checked for QuantizedBits {
 
 impl Checked for QuantizedRelu {
     fn check(&self) -> Result<(), Problem> {
+        noise(self.qnoise_factor)?;
+        holds(self.relu_upper_bound.is_none_or(|bound| bound > 0.0), "relu_upper_bound", "is above 0")?;
         width(self.bits)?;
         exponent(self.integer)?;
         slope(self.negative_slope)?;
@@ -88,12 +115,14 @@ impl Checked for QuantizedRelu {
 
 impl Checked for QuantizedPo2 {
     fn check(&self) -> Result<(), Problem> {
+        noise(self.qnoise_factor)?;
         powers(self.bits, true, self.max_value)
     }
 }
 
 impl Checked for QuantizedReluPo2 {
     fn check(&self) -> Result<(), Problem> {
+        noise(self.qnoise_factor)?;
         powers(self.bits, false, self.max_value)?;
         slope(self.negative_slope)
     }
@@ -101,18 +130,23 @@ impl Checked for QuantizedReluPo2 {
 
 impl Checked for Binary {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
         exponents(self.min_po2_exponent, self.max_po2_exponent)
     }
 }
 
 impl Checked for Ternary {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
+        unrolls(self.number_of_unrolls)?;
         threshold(&self.alpha, self.threshold)
     }
 }
 
 impl Checked for StochasticTernary {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
+        unrolls(self.number_of_unrolls)?;
         threshold(&self.alpha, self.threshold)?;
         steepness(self.temperature)
     }
@@ -120,12 +154,14 @@ impl Checked for StochasticTernary {
 
 impl Checked for StochasticBinary {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
         steepness(self.temperature)
     }
 }
 
 impl Checked for Bernoulli {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
         steepness(self.temperature)
     }
 }
@@ -144,6 +180,8 @@ impl Checked for QuantizedSigmoid {
 
 impl Checked for QuantizedLinear {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
+        noise(self.qnoise_factor)?;
         width(self.bits)?;
         exponent(self.integer)
     }
@@ -159,6 +197,7 @@ impl Checked for QuantizedUlaw {
 
 impl Checked for QuantizedHswish {
     fn check(&self) -> Result<(), Problem> {
+        scale(&self.alpha)?;
         width(self.bits)?;
         exponent(self.integer)?;
         holds(self.relu_upper_bound > 0, "relu_upper_bound", "is above 0")

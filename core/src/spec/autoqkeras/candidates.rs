@@ -87,7 +87,19 @@ fn bound(place: &Place<'_>, config: Option<&QuantizationConfig>) -> Option<Bound
         let hint = format!("put quantizers in a list of their own: `{ENTRY_EXAMPLE}`");
         return place.expected("a number of bits or a list of quantizers", hint);
     }
-    place.list("[binary, ternary]", |item| candidate(item, config)).map(Bound::Among)
+    let mut named: Vec<String> = Vec::new();
+    let mut is_complete = true;
+    for item in place.items("[binary, ternary]")? {
+        match candidate(&item, config) {
+            Some(text) if named.contains(&text) => {
+                is_complete = false;
+                item.mistake::<()>(format!("`{}` is already in the list", quoted(&text)), "remove it");
+            }
+            Some(text) => named.push(text),
+            None => is_complete = false,
+        }
+    }
+    is_complete.then_some(Bound::Among(named))
 }
 
 fn candidate(place: &Place<'_>, config: Option<&QuantizationConfig>) -> Option<String> {

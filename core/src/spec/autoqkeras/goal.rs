@@ -3,7 +3,8 @@
 use super::super::reader::{Fields, Place};
 use super::bits;
 use crate::autoqkeras::{
-    BitsGoal, EnergyGoal, ForgivingFactor, Goal, Part, Placement, PlainNumber, Process, SourceNumber,
+    BitsGoal, EnergyGoal, ForgivingFactor, Goal, MeasuredEnergy, Part, Placement, PlainNumber, Process,
+    SourceNumber,
 };
 use crate::qkeras::{Grammar, Quantizer};
 
@@ -15,6 +16,8 @@ const RATIO_MAX: f64 = 1e6;
 const SRAM_BITS_MAX: u64 = 1 << 43;
 
 const FACTOR: [&str; 4] = ["delta_p", "delta_n", "rate", "stress"];
+/// Picojoules that a layer may take for an image: up to a kilojoule.
+const ENERGIES: std::ops::RangeInclusive<f64> = 1e-3..=1e15;
 const MEMORIES: [(&str, Placement); 3] =
     [("dram", Placement::Dram), ("sram", Placement::Sram), ("fixed", Placement::Fixed)];
 const PARTS: [(&str, Part); 2] = [("parameters", Part::Parameters), ("activations", Part::Activations)];
@@ -103,7 +106,7 @@ fn energy_goal(place: &Place<'_>, grammar: Grammar) -> Option<EnergyGoal> {
     let known = [
         FACTOR.as_slice(),
         &["process", "parameters_on_memory", "activations_on_memory", "min_sram_size", "rd_wr_on_io"],
-        &["source_quantizers", "trained_model", "reference_internal", "reference_accumulator"],
+        &["source_quantizers", "trained_model", "reference_internal", "reference_accumulator", "measured"],
     ];
     let fields = place.fields(&known.concat())?;
     let default = EnergyGoal::default();
@@ -125,6 +128,7 @@ fn energy_goal(place: &Place<'_>, grammar: Grammar) -> Option<EnergyGoal> {
         fields.optional("reference_internal", default.reference_internal, |place| place.word(&INTERNALS));
     let accumulator = fields
         .optional("reference_accumulator", default.reference_accumulator, |place| place.word(&ACCUMULATORS));
+    let measured = fields.optional("measured", Vec::new(), measured);
     Some(EnergyGoal {
         factor: factor?,
         process: process?,
@@ -136,7 +140,33 @@ fn energy_goal(place: &Place<'_>, grammar: Grammar) -> Option<EnergyGoal> {
         trained_model: trained_model?,
         reference_internal: internal?,
         reference_accumulator: accumulator?,
+        measured: measured?,
     })
+}
+
+/// Reads `[{ layer: conv2d_0, weights: 8, inputs: 8, energy: 5210 }]`.
+fn measured(place: &Place<'_>) -> Option<Vec<MeasuredEnergy>> {
+    let rows = place.list("[{ layer: conv2d_0, weights: 8, inputs: 8, energy: 5210 }]", |place| {
+        let fields = place.fields(&["layer", "weights", "inputs", "energy"])?;
+        let layer = fields.required("layer", "layer: conv2d_0", |place| place.text().map(str::to_owned));
+        let width = |place: &Place<'_>| bits(place).map(Some);
+        let weights = fields.optional("weights", None, width);
+        let inputs = fields.optional("inputs", None, width);
+        let energy = fields.required("energy", "energy: 5210", |place| place.number(ENERGIES));
+        Some(MeasuredEnergy { layer: layer?, weights: weights?, inputs: inputs?, energy: energy? })
+    })?;
+    let key = |row: &MeasuredEnergy| (row.layer.clone(), row.weights, row.inputs);
+    let twice = rows
+        .iter()
+        .enumerate()
+        .find(|(index, row)| rows[..*index].iter().any(|other| key(other) == key(row)));
+    match twice {
+        None => Some(rows),
+        Some((_, row)) => place.mistake(
+            format!("has two rows for `{}` at the same widths", row.layer),
+            "keep one, such as the median of repeated measurements",
+        ),
+    }
 }
 
 /// Sizes are wanted before a trial is trained, so that its values cannot be counted.

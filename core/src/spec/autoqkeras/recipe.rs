@@ -11,6 +11,8 @@ use crate::trial::{RateSchedule, Recipe};
 
 /// Norms of gradients beyond it are never reached.
 const NORM_MAX: f64 = 1e6;
+/// Batch norms cannot learn from a single value.
+const BATCH_MIN: usize = 2;
 /// Keras's learning rate of Adam.
 const ADAM_RATE: f64 = 0.001;
 
@@ -41,6 +43,7 @@ impl Draft {
     fn unsaid() -> Self {
         let rest = Recipe {
             epochs: 0,
+            first_epoch: 0,
             patience: None,
             batch: BATCH_DEFAULT as u32,
             optimizer: Optimizer::AdamW { learning_rate: ADAM_RATE, weight_decay: 0.0 },
@@ -117,8 +120,8 @@ fn draft(fields: &Fields<'_>, base: Draft) -> Option<Draft> {
         let epochs = |place: &Place<'_>| place.size(0..=EPOCHS_MAX).map(|epochs| epochs as u32);
         unless_none(place, "a number of epochs or `none`", epochs).map(Some)
     });
-    let batch =
-        fields.optional("batch", rest.batch, |place| place.size(1..=BATCH_MAX).map(|images| images as u32));
+    let batch = fields
+        .optional("batch", rest.batch, |place| place.size(BATCH_MIN..=BATCH_MAX).map(|images| images as u32));
     let optimizer = fields.optional("optimizer", rest.optimizer, optimizer);
     let schedule = fields.optional("schedule", rest.schedule, |place| {
         place.word(&RateSchedule::ALL.map(|schedule| (schedule.as_str(), schedule)))
@@ -133,6 +136,7 @@ fn draft(fields: &Fields<'_>, base: Draft) -> Option<Draft> {
     let seed = fields.optional("seed", rest.seed, |place| place.integer(0..=u64::MAX));
     let rest = Recipe {
         epochs: rest.epochs,
+        first_epoch: rest.first_epoch,
         patience: rest.patience,
         batch: batch?,
         optimizer: optimizer?,

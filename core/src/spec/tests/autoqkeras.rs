@@ -1,7 +1,7 @@
 use super::{EXPERIMENT, SEARCH, experiment_mistakes, with};
 use crate::autoqkeras::{
-    BlockOrder, BlockSettings, Bound, Compat, EnergyGoal, Entry, ForgivingFactor, Goal, Placement,
-    PlainNumber, SourceNumber, TuneFilters, TunerSettings,
+    BlockOrder, BlockSettings, Bound, Compat, EnergyGoal, Entry, ForgivingFactor, Goal, MeasuredEnergy,
+    Placement, PlainNumber, SourceNumber, TuneFilters, TunerSettings,
 };
 use crate::plan::AutoQKerasPlan;
 use crate::spec::{
@@ -77,6 +77,7 @@ fn every_key_is_read() {
     assert_eq!((plan.start, plan.finished_rate, plan.seed), (Start::Drawn, 0.25, 7));
     let training = Recipe {
         epochs: 3,
+        first_epoch: 0,
         patience: Some(2),
         batch: 64,
         optimizer: Optimizer::AdamW { learning_rate: 0.002, weight_decay: 0.0 },
@@ -161,6 +162,35 @@ fn qkeras_s_none_counts_as_not_given() {
 }
 
 #[test]
+fn measured_energies_are_read_and_looked_at() {
+    let measured = |rows: &str| {
+        let goal = format!("max_trials: 2\n      goal: {{ type: energy, params: {{ measured: {rows} }} }}");
+        with(SMALLEST, "max_trials: 2", &goal)
+    };
+    let plan =
+        search(&measured("[{ layer: a, weights: 8, energy: 5 }, { layer: a, inputs: 4, energy: 0.5 }]"));
+    let row = |weights, inputs, energy| MeasuredEnergy { layer: "a".to_owned(), weights, inputs, energy };
+    let rows = vec![row(Some(8), None, 5.0), row(None, Some(4), 0.5)];
+    assert_eq!(plan.goal, Goal::Energy(EnergyGoal { measured: rows, ..EnergyGoal::default() }));
+
+    const PLACE: &str = "stages[0].autoqkeras.goal.params.measured";
+    for (rows, line) in [
+        (
+            "[{ layer: a, energy: 1 }, { layer: a, energy: 2 }]",
+            ": has two rows for `a` at the same widths; keep one",
+        ),
+        ("[{ layer: a, energy: 0 }]", "[0].energy: 0 is out of range"),
+        ("[{ layer: a }]", "[0].energy: is missing"),
+        ("[{ energy: 1 }]", "[0].layer: is missing"),
+        ("[{ layer: a, weights: 0, energy: 1 }]", "[0].weights: 0 is out of range"),
+    ] {
+        let lines = experiment_mistakes(&measured(rows));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with(&format!("{PLACE}{line}")), "{lines:?}");
+    }
+}
+
+#[test]
 fn long_names_are_kept_whole() {
     let name = format!("^({})$", ["conv2d_dw_33_0"; 12].join("|"));
 
@@ -218,6 +248,11 @@ fn mistakes_in_candidates_and_limits_say_what_to_do() {
             "Dense: [4]",
             "Dense: [400]",
             "limit.Dense[0]: 400 is out of range; write a whole number from 1 to 64",
+        ),
+        (
+            "Dense: [4]",
+            "Dense: [[binary, binary]]",
+            "limit.Dense[0][1]: `binary` is already in the list; remove it",
         ),
         ("Dense: [4]", "Conv2D: [4]", "limit.Conv2D: this key stands here more than once; keep one of them"),
     ] {
@@ -311,6 +346,11 @@ fn what_belongs_to_other_experiments_is_a_mistake() {
             "version: 1",
             "version: 1\nquantization: {}",
             "quantization: does not belong to a search that trains; remove it; `quantization_config` and `limit` are keys of the stage",
+        ),
+        (
+            "stages:\n",
+            "stages:\n  - verify\n",
+            "stages: a search that trains (`autoqkeras`) has no other stages beside it; put it into an experiment of its own",
         ),
         ("training: 20000, ", "", "data.training: is missing; add `training: 20000`"),
         (

@@ -1,4 +1,5 @@
 use super::*;
+use crate::trial::Training;
 
 #[test]
 fn trials_that_a_worker_was_lost_with_go_alone_and_only_the_one_that_kills_is_quarantined() {
@@ -67,4 +68,41 @@ fn a_trial_that_kills_three_workers_is_quarantined_and_the_rest_goes_on() {
     let worker = engine.join("w4");
     assert_eq!(engine.request(&worker).unwrap().trials[0].0, keys[1]);
     assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().failed, 1);
+}
+
+/// A training of nothing in particular.
+fn training() -> TrialSpec {
+    let document = r#"{"model":"MODEL","outputs":{},"start":"model","quantizers":{},
+        "training":{"data":"MODEL","images":{"start":0,"len":8}},
+        "validation":{"data":"MODEL","images":{"start":0,"len":8}},
+        "recipe":{"epochs":1,"patience":null,"batch":4,"optimizer":{"adam_w":{"learning_rate":0.1,"weight_decay":0.0}},
+            "schedule":"constant","finds_rate":false,"slower":{},"clip_norm":null,"label_smoothing":0.0,
+            "augmentation":{"shift":0,"flip":false},"seed":1}}"#;
+    let model = serde_json::to_string(&Digest::of(b"model")).unwrap();
+    let training = Training::from_document(&document.replace("\"MODEL\"", &model));
+    TrialSpec::Train(Box::new(training.expect("a training")))
+}
+
+#[test]
+fn what_a_quarantined_training_came_to_after_all_changes_nothing() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let trial = training();
+    let key = trial.key();
+    let proposal = Proposal::Trials(Batch { trials: vec![trial], ..Batch::default() });
+    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+    let workers: Vec<WorkerId> = ["w1", "w2", "w3"]
+        .map(|name| {
+            let worker = engine.join(name);
+            let shard = engine.request(&worker).unwrap();
+            engine.beat(&worker, &shard);
+            engine.wait(LEASE_TERM_MS + 1);
+            worker
+        })
+        .into();
+
+    assert_eq!(engine.commit(&workers[0], &[(key, evaluated(90))]), (0, 1, 0));
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&key).unwrap().state, quarantined);
 }

@@ -20,10 +20,11 @@ use std::collections::BTreeMap;
 
 use super::TrainError;
 use crate::kernels::nhwc::{Activation, Isa};
-use crate::qkeras::{Fitting, Phase, Seeded};
+use crate::qkeras::{Fitting, Seeded};
 use crate::rng::Rng;
 
 pub(super) use loss::{Targets, cross_entropy, judge};
+pub(crate) use quantized::is_activation;
 pub(super) use quantized::kernel_channel;
 
 /// Groups of images over which gradients are summed: enough for many cores, few enough to add up cheaply.
@@ -45,8 +46,9 @@ pub(super) struct Pass<'a> {
     pub(super) running: &'a mut BTreeMap<String, Vec<f32>>,
     /// By the name of the parameter.
     pub(super) gradients: &'a mut BTreeMap<String, Vec<f32>>,
-    /// Whether batches are measured and values dropped, or the running statistics used.
-    pub(super) phase: Phase,
+    /// How quantizers are fitted. Its phase says too whether batches are measured and values dropped, or the running
+    /// statistics used.
+    pub(super) fitting: Fitting,
     pub(super) dropout: Rng,
     /// Of quantizers that draw.
     pub(super) draws: Seeded,
@@ -56,10 +58,6 @@ impl<'a> Pass<'a> {
     fn parameter(&self, node: &str, part: &str) -> &'a Parameter {
         let parameter = self.parameters.get(&format!("{node}.{part}"));
         parameter.expect("the tape was built for these parameters")
-    }
-
-    fn fitting(&self) -> Fitting {
-        Fitting { phase: self.phase, ..Fitting::default() }
     }
 
     fn give_gradient(&mut self, node: &str, part: &str, values: Vec<f32>) {

@@ -75,7 +75,7 @@ impl Layer for Normalization {
         _: &mut Buffers,
     ) -> Result<(), TrainError> {
         let (isa, group, x) = (pass.isa, self.group(pass, x[0]), x[0]);
-        let [means, variances] = match pass.fitting().phase {
+        let [means, variances] = match pass.fitting.phase {
             Phase::Training => self.measured(pass, x),
             Phase::Inference => ["running_mean", "running_var"].map(|part| self.tracked(pass, part)),
         };

@@ -34,7 +34,7 @@ impl QuantizedParameter {
     ) -> Result<&[f32], TrainError> {
         let parameter = pass.parameter(node, part);
         let values = Values { data: &parameter.values, shape: &parameter.shape, channel: self.channel };
-        let fitted = fit(&self.quantizer, values, pass.fitting(), &mut pass.draws);
+        let fitted = fit(&self.quantizer, values, pass.fitting, &mut pass.draws);
         let fitted =
             fitted.map_err(|source| TrainError::Quantizer { node: node.to_owned(), part, source })?;
         self.values.resize(parameter.values.len(), 0.0);
@@ -82,7 +82,7 @@ impl Function {
 }
 
 /// Whether an operator is an activation function, which a quantizer replaces.
-pub(super) fn is_activation(op: &Op) -> bool {
+pub(crate) fn is_activation(op: &Op) -> bool {
     match op {
         Op::Relu
         | Op::Relu6
@@ -224,7 +224,7 @@ impl Layer for FittedActivation {
         let [channels, height, width] = self.image;
         let shape = [pass.images, height, width, channels];
         let values = Values { data: x[0], shape: &shape, channel: Channel::Last };
-        let fitted = fit(&self.quantizer, values, pass.fitting(), &mut pass.draws).map_err(|source| {
+        let fitted = fit(&self.quantizer, values, pass.fitting, &mut pass.draws).map_err(|source| {
             TrainError::Quantizer { node: self.node.clone(), part: "activation", source }
         })?;
         fitted.forward(x[0], y);

@@ -9,7 +9,7 @@ use super::quantized::Function;
 use super::tests::{CLASSES, Case, Learned, assert_close, averaged, candle, conv, graph, mixed};
 use super::*;
 use crate::executor::{FloatPass, forward};
-use crate::qkeras::{Channel, Values, fit};
+use crate::qkeras::{Channel, Phase, Values, fit};
 use crate::rng::rng;
 
 fn quantizer(text: &str) -> Option<Quantizer> {
@@ -166,7 +166,7 @@ fn inference_gives_the_logits_of_the_executor() {
         let (mut running, mut gradients) = (case.running.clone(), BTreeMap::new());
         let mut tape = Tape::new(&case.graph, "dense", &case.quantizers).unwrap();
         let mut pass = case.pass(Isa::best(), (&mut running, &mut gradients));
-        pass.phase = Phase::Inference;
+        pass.fitting.phase = Phase::Inference;
 
         let logits = tape.forward(&mut pass, case.input()).unwrap().to_vec();
 

@@ -170,7 +170,7 @@ impl Layer for Dropout {
         y: &mut [f32],
         _: &mut Buffers,
     ) -> Result<(), TrainError> {
-        if pass.fitting().phase == Phase::Inference {
+        if pass.fitting.phase == Phase::Inference {
             y.copy_from_slice(x[0]);
             return Ok(());
         }

@@ -8,7 +8,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use super::quantized::is_activation;
 use super::*;
 use crate::executor::{self, forward};
-use crate::qkeras::{Channel, Operator};
+use crate::qkeras::{Channel, Operator, Phase};
 use crate::rng::rng;
 use crate::train::TrainError;
 use crate::zoo;
@@ -161,7 +161,7 @@ impl Case {
             parameters: &self.parameters,
             running,
             gradients,
-            phase: Phase::Training,
+            fitting: Fitting { phase: Phase::Training, ..Fitting::default() },
             dropout: rng(1, 1),
             draws: Seeded::new(1, 1),
         }
@@ -377,7 +377,7 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     let mut pass = case.pass(Isa::best(), (&mut running, &mut gradients));
 
     let y = tape.forward(&mut pass, ones.clone()).unwrap().to_vec();
-    pass.phase = Phase::Inference;
+    pass.fitting.phase = Phase::Inference;
     let kept = tape.forward(&mut pass, ones.clone()).unwrap().to_vec();
 
     assert_eq!(kept, ones);

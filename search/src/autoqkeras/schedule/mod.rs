@@ -70,6 +70,11 @@ pub enum ScheduleError {
         /// Another one.
         second: String,
     },
+    /// A block has no layers.
+    #[error(
+        "the block `{0}` has no layer: the names of none that is searched begin with a match; `bitloop inspect MODEL` lists them"
+    )]
+    MatchesNothing(String),
     /// A block has nothing to choose.
     #[error("the block `{0}` has no layer that the limit says anything of; leave it out or extend the limit")]
     Empty(String),
@@ -169,7 +174,10 @@ impl Schedule {
     /// Where a search that follows QKeras stops: at the first block that has nothing to choose.
     pub fn failure(&self) -> Option<ScheduleError> {
         let empty = self.blocks.iter().find(|block| block.limit.entries.is_empty());
-        empty.map(|block| ScheduleError::Empty(block.pattern.clone()))
+        empty.map(|block| match block.layers.is_empty() {
+            true => ScheduleError::MatchesNothing(block.pattern.clone()),
+            false => ScheduleError::Empty(block.pattern.clone()),
+        })
     }
 
     /// A block's share of the reference's cost, which with stress can be more than 1.

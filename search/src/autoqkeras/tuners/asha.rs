@@ -2,7 +2,7 @@
 
 use super::draws::{Draws, assignments};
 use super::trial::better_first;
-use super::{Ask, Epochs, Order, Outcome, Place, Proposal, Trial, Tuner, answer};
+use super::{Ask, Epochs, Outcome, Place, Proposal, Trial, Tuner, answer};
 
 /// Promotes an assignment as soon as it is among the best `1 / factor` of those settled in its rung, and starts another
 /// one where none is.
@@ -65,10 +65,6 @@ impl Tuner for Asha {
     fn most_epochs(&self) -> Option<u64> {
         let most = u64::from(self.max_trials).min(assignments(&self.sizes));
         Some(most * u64::from(self.max_epochs))
-    }
-
-    fn order(&self) -> Order {
-        Order::Arrival
     }
 
     fn propose(&self, trials: &[Trial], room: usize) -> Proposal {

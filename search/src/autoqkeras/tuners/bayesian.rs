@@ -7,7 +7,7 @@ use bitloop_core::rng::{Rng, rng};
 
 use super::draws::{Draws, assignments};
 use super::process::{Belief, Process};
-use super::{Ask, Order, Place, Proposal, Trial, Tuner, answer};
+use super::{Ask, Place, Proposal, Trial, Tuner, answer};
 
 /// Random assignments among which each proposal begins.
 const RANDOM: usize = 512;
@@ -38,10 +38,6 @@ pub(super) struct Bayesian {
 impl Tuner for Bayesian {
     fn most(&self) -> u64 {
         u64::from(self.max_trials).min(assignments(&self.sizes))
-    }
-
-    fn order(&self) -> Order {
-        Order::Canonical
     }
 
     fn propose(&self, trials: &[Trial], room: usize) -> Proposal {

@@ -2,7 +2,7 @@
 
 use super::draws::Draws;
 use super::trial::better_first;
-use super::{Ask, Epochs, Order, Place, Proposal, Trial, Tuner, answer};
+use super::{Ask, Epochs, Place, Proposal, Trial, Tuner, answer};
 
 /// Asks for brackets of trials that begin with many assignments and few epochs, or the other way round; of each rung the
 /// best go on with `factor` times the epochs.
@@ -63,10 +63,6 @@ impl Tuner for Hyperband {
             each.map(|(rung, before)| rung.trials as u64 * u64::from(rung.epochs - before)).sum::<u64>()
         });
         Some(epochs.sum())
-    }
-
-    fn order(&self) -> Order {
-        Order::Canonical
     }
 
     fn propose(&self, trials: &[Trial], room: usize) -> Proposal {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::mersenne::first_uniform;
 use super::random::in_sequence;
-use super::{Order, Proposal, Trial, Tuner};
+use super::{Proposal, Trial, Tuner};
 
 /// Assignments in a row that may be known already; one more ends the search.
 const COLLISIONS: usize = 20;
@@ -21,10 +21,6 @@ pub(super) struct KerasRandom {
 impl Tuner for KerasRandom {
     fn most(&self) -> u64 {
         u64::from(self.max_trials)
-    }
-
-    fn order(&self) -> Order {
-        Order::Canonical
     }
 
     fn propose(&self, trials: &[Trial], room: usize) -> Proposal {

@@ -32,15 +32,6 @@ pub enum Proposal {
     Done,
 }
 
-/// What decisions depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Scores alone: any number of workers, however fast, leads to the same trials.
-    Canonical,
-    /// Also on which trials were settled first. The decisions are to be stored, and are the same when those are replayed.
-    Arrival,
-}
-
 /// Says which trials are next.
 pub trait Tuner: Send {
     /// The number of trials that a search comes to at most.
@@ -50,9 +41,6 @@ pub trait Tuner: Send {
     fn most_epochs(&self) -> Option<u64> {
         None
     }
-
-    /// What its decisions depend on.
-    fn order(&self) -> Order;
 
     /// Says what is next, at most `room` trials, given all trials asked for so far in the order of being asked.
     ///

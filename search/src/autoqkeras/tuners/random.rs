@@ -1,7 +1,7 @@
 //! Random search: assignments in a random order, none twice.
 
 use super::draws::{Draws, assignments};
-use super::{Ask, Order, Place, Proposal, Trial, Tuner, answer};
+use super::{Ask, Place, Proposal, Trial, Tuner, answer};
 
 /// Asks for random assignments.
 #[derive(Clone, Debug)]
@@ -14,10 +14,6 @@ pub(super) struct Random {
 impl Tuner for Random {
     fn most(&self) -> u64 {
         u64::from(self.max_trials).min(assignments(&self.sizes))
-    }
-
-    fn order(&self) -> Order {
-        Order::Canonical
     }
 
     fn propose(&self, trials: &[Trial], room: usize) -> Proposal {

@@ -14,6 +14,9 @@ const INITIAL_MIN: u32 = 3;
 /// Random assignments that KerasTuner begins with, per hyperparameter.
 const INITIAL_PER_HYPERPARAMETER: u32 = 3;
 
+/// At most one in so many trials is one of them, so that something is left to learn from them; KerasTuner knows no such limit.
+const INITIAL_SHARE: u32 = 4;
+
 /// Why a tuner cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
@@ -45,8 +48,12 @@ pub fn tuner(
         (TunerSettings::Random { max_trials }, Compat::Qkeras) => {
             Box::new(KerasRandom { sizes, seed, max_trials })
         }
-        (TunerSettings::Bayesian { max_trials, initial, in_flight }, _) => {
-            let initial = initial.unwrap_or_else(|| initial_trials(sizes.len(), max_trials));
+        (TunerSettings::Bayesian { max_trials, initial, in_flight }, compat) => {
+            let most = match compat {
+                Compat::Bitloop => max_trials / INITIAL_SHARE,
+                Compat::Qkeras => max_trials,
+            };
+            let initial = initial.unwrap_or_else(|| initial_trials(sizes.len(), most));
             Box::new(Bayesian { sizes, seed, max_trials, initial, in_flight })
         }
         (TunerSettings::Hyperband { max_epochs, factor, iterations }, _) => {
@@ -58,7 +65,7 @@ pub fn tuner(
     })
 }
 
-fn initial_trials(hyperparameters: usize, max_trials: u32) -> u32 {
+fn initial_trials(hyperparameters: usize, most: u32) -> u32 {
     let wanted = INITIAL_PER_HYPERPARAMETER.saturating_mul(hyperparameters as u32);
-    wanted.min(max_trials / 4).max(INITIAL_MIN)
+    wanted.min(most).max(INITIAL_MIN)
 }

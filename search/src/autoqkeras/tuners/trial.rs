@@ -50,5 +50,7 @@ pub(super) fn better_first(a: &&Trial, b: &&Trial) -> Ordering {
 
 /// Returns the trial with the highest score; of equal ones the first in canonical order.
 pub fn best(trials: &[Trial]) -> Option<&Trial> {
-    trials.iter().filter(|trial| trial.score().is_some()).min_by(better_first)
+    let mut ordered: Vec<&Trial> = trials.iter().collect();
+    ordered.sort_by_key(|trial| trial.ask.place);
+    bitloop_core::autoqkeras::best(ordered.iter().map(|trial| trial.score())).map(|index| ordered[index])
 }
