@@ -71,7 +71,10 @@ fn a_block_search_that_is_killed_again_and_again_gives_the_bytes_of_an_undisturb
 fn what_was_found_is_exported_as_checkpoint_dictionary_and_onnx() {
     let folder = tempfile::tempdir().unwrap();
     let search = BLOCKS
-        .replace("goal: { type: bits, params: { delta_p: 2, delta_n: 2, rate: 2 } }", "goal: { type: energy }")
+        .replace(
+            "goal: { type: bits, params: { delta_p: 2, delta_n: 2, rate: 2 } }",
+            "goal: { type: energy }",
+        )
         .replace("Activation: [4] }", "Activation: [4], BatchNormalization: [] }");
     assert!(search.contains("energy") && search.contains("BatchNormalization"));
     let experiment = Experiment::that_trains(folder.path(), "exported", &search);
@@ -94,7 +97,8 @@ fn what_was_found_is_exported_as_checkpoint_dictionary_and_onnx() {
         serde_json::from_slice(&fs::read(folder.path().join("found.json")).unwrap()).unwrap();
     assert_eq!(dictionary["act_0_0"], found["quantizers"]["act_0_0"]["activation"]);
     assert_eq!(dictionary["dense"]["bias_quantizer"], "quantized_bits(6,2,1)");
-    let priced = ["inspect", "found.safetensors", "--energy", "--quantizers", "found.json", "--output", "json"];
+    let priced =
+        ["inspect", "found.safetensors", "--energy", "--quantizers", "found.json", "--output", "json"];
     let priced: Value = serde_json::from_str(&say(folder.path(), priced).ok().out).unwrap();
     assert_eq!(priced["trial"]["energy_sum"].as_f64(), found["size"]["trial"].as_f64());
 

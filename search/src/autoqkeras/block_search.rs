@@ -61,7 +61,7 @@ pub enum BlockSearchError {
         /// The candidate.
         value: String,
         /// Why not.
-        error: GoalError,
+        error: Box<GoalError>,
     },
     /// A network has no size, or an infinite one.
     #[error(
@@ -149,7 +149,7 @@ impl BlockSearch {
                 let size = priced.map_err(|error| BlockSearchError::Unpriced {
                     name: name.clone(),
                     value: value.clone(),
-                    error,
+                    error: Box::new(error),
                 })?;
                 if !size.is_finite() {
                     return Err(BlockSearchError::Sizeless { name: name.clone(), value });

@@ -92,26 +92,29 @@ impl Emulation {
     }
 
     fn assert_agrees(&self, text: &str, fitting: Fitting, agree: impl Fn(f32, f32) -> bool) {
-        let (x, shape) = (data(), SHAPE);
+        let [channels, each] = SHAPE;
+        for (shape, channel) in [([channels, each], Axis::First), ([each, channels], Axis::Last)] {
+            let x = data();
+            let values = Values { data: &x, shape: &shape, channel };
+            let fitted = fit(&text.parse().unwrap(), values, fitting, &mut Seeded::new(7, 1)).unwrap();
+            self.assert_same(&format!("{text} {fitting:?} {channel:?}"), &fitted, (&x, &agree));
+        }
+    }
+
+    fn assert_same(&self, text: &str, fitted: &Fitted, (x, agree): (&[f32], &impl Fn(f32, f32) -> bool)) {
         let gradient: Vec<f32> = x.iter().map(|x| 1.0 + 0.25 * x).collect();
-        let values = Values { data: &x, shape: &shape, channel: Axis::First };
-        let quantizer = text.parse().unwrap();
-        let fitted = fit(&quantizer, values, fitting, &mut Seeded::new(7, 1)).unwrap();
         let mut expected = [vec![0.0; x.len()], vec![0.0; x.len()]];
-        fitted.forward(&x, &mut expected[0]);
-        fitted.backward(&x, &gradient, &mut expected[1]);
+        fitted.forward(x, &mut expected[0]);
+        fitted.backward(x, &gradient, &mut expected[1]);
 
         for launch in [quantize::launch(x.len()), Launch { grid: [2, 1], block: [32, 1] }] {
-            let found = self.qkeras(&fitted, [&x, &gradient], launch);
+            let found = self.qkeras(fitted, [x, &gradient], launch);
 
             for (way, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 assert_eq!(found.len(), expected.len());
-                for ((found, expected), x) in found.iter().zip(expected).zip(&x) {
+                for ((found, expected), x) in found.iter().zip(expected).zip(x) {
                     let what = ["value", "gradient"][way];
-                    assert!(
-                        agree(*found, *expected),
-                        "{text} {fitting:?}: {what} {found} at {x}, not {expected}"
-                    );
+                    assert!(agree(*found, *expected), "{text}: {what} {found} at {x}, not {expected}");
                 }
             }
         }
