@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::driver::{Driver, Handle, Parts};
 use crate::rpc::{self, Connection, RpcError};
-use crate::store::{SledStore, Store, StoreError};
+use crate::store::{DiskStore, Store, StoreError};
 
 /// A coordinator on one data directory. Dropping it stops it like [`Coordinator::close`], but only logs the error.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Coordinator {
     /// Opens a data directory, replays its store and starts the driver.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         let data_dir = DataDir::open(root)?;
-        let store = Box::new(SledStore::open(&data_dir.store())?);
+        let store = Box::new(DiskStore::open(data_dir.root())?);
         Self::start(store, data_dir, Clock::system())
     }
 

@@ -39,7 +39,7 @@ impl DataDir {
     }
 
     fn prepare(&self) -> Result<(), DataDirError> {
-        let folders = [self.store(), self.artifacts(), self.results()];
+        let folders = [self.journal(), self.store(), self.artifacts(), self.results()];
         folders.into_iter().try_for_each(|folder| {
             prepare(&folder).map_err(|cause| DataDirError::Unusable { root: folder.clone(), cause })
         })
@@ -50,7 +50,11 @@ impl DataDir {
         &self.root
     }
 
-    pub(crate) fn store(&self) -> PathBuf {
+    fn journal(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    fn store(&self) -> PathBuf {
         self.root.join("store")
     }
 

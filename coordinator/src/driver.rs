@@ -6,6 +6,7 @@
 mod command;
 mod handle;
 mod notes;
+mod outage;
 mod parked;
 mod results;
 mod searchers;
@@ -164,7 +165,10 @@ impl Driver {
         Ok((driver, Handle::new(sender, watched, artifacts, epoch)))
     }
 
-    /// Works until `stop` is cancelled, every handle is gone, or the store cannot be written.
+    /// Works until `stop` is cancelled or every handle is gone. While the store cannot be written it waits for better
+    /// times, see `outage.rs`.
+    ///
+    /// Errors: when the store needs a person, or could not be written when the driver was to stop.
     pub(crate) fn run(mut self, runtime: &Runtime, stop: &CancellationToken) -> Result<(), StoreError> {
         // What the first round of `open` left over is taken up at once.
         let mut more = true;
@@ -182,7 +186,14 @@ impl Driver {
                 Wake::Time => None,
                 Wake::Stop => return Ok(()),
             };
-            more = self.round(first)?;
+            more = match self.round(first) {
+                Ok(more) => more,
+                Err(cause) if cause.is_retryable() => {
+                    self.sit_out(cause, runtime, stop)?;
+                    true
+                }
+                Err(cause) => return Err(cause),
+            };
         }
     }
 
@@ -223,7 +234,7 @@ impl Driver {
             Command::Input { input, reply } => (input, reply),
         };
         let Input::Request { worker } = &*input else {
-            let answer = self.step(&input);
+            let answer = self.step(&input).map_err(RequestError::from);
             return self.answer_later(None, reply, answer);
         };
         // Work is never granted to a client that has gone.
@@ -238,7 +249,9 @@ impl Driver {
                     self.answer_later(None, older.reply, Ok(Reply::Shard(None)));
                 }
             }
-            answer => self.answer_later(Some(request.worker), request.reply, answer),
+            answer => {
+                self.answer_later(Some(request.worker), request.reply, answer.map_err(RequestError::from));
+            }
         }
     }
 
@@ -304,7 +317,7 @@ impl Driver {
             if answer == Ok(Reply::Shard(None)) && now < request.deadline {
                 self.parked.park(request);
             } else {
-                self.answer_later(Some(request.worker), request.reply, answer);
+                self.answer_later(Some(request.worker), request.reply, answer.map_err(RequestError::from));
             }
         }
     }
@@ -341,19 +354,22 @@ impl Driver {
         let mut released = false;
         for Pending { worker, reply, answer } in std::mem::take(&mut self.round.replies) {
             let Err(unsent) = reply.send(answer) else { continue };
-            if let (Some(worker), Some(lease)) = (worker, granted(&unsent)) {
-                let release = Input::Release { worker, lease };
-                released |= self.step(&release).is_ok();
-            }
+            released |= self.take_back(worker, &unsent);
         }
         released
+    }
+
+    /// Ends the lease of an answer that nobody gets; returns whether there was one.
+    fn take_back(&mut self, worker: Option<WorkerId>, unsent: &Answer) -> bool {
+        let (Some(worker), Some(lease)) = (worker, granted(unsent)) else { return false };
+        self.step(&Input::Release { worker, lease }).is_ok()
     }
 
     fn answer_queries(&mut self) {
         let queries = std::mem::take(&mut self.round.queries);
         let view = self.view(self.clock.now());
         for query in queries {
-            query(&view);
+            query(Ok(&view));
         }
     }
 

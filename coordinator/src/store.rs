@@ -1,9 +1,12 @@
-//! Where facts are kept: [`SledStore`] on disk, [`MemoryStore`] for tests and benchmarks.
+//! Where facts are kept: [`DiskStore`] on disk, [`MemoryStore`] for tests and benchmarks.
 //!
 //! A store knows the order of facts and nothing of their meaning, except that it refuses to load a list that the
-//! ledger could not replay. This folder is the only place that knows sled.
+//! ledger could not replay. On disk the `journal` is the truth and sled its index; start at `disk.rs`. This folder is
+//! the only place that knows sled.
 
 mod check;
+mod disk;
+mod journal;
 mod memory;
 mod sled;
 #[cfg(test)]
@@ -14,8 +17,8 @@ use std::path::PathBuf;
 
 use bitloop_core::state::Fact;
 
+pub use self::disk::DiskStore;
 pub use self::memory::MemoryStore;
-pub use self::sled::SledStore;
 
 /// Version of the layout on disk.
 pub const STORE_FORMAT: u32 = 2;
@@ -34,7 +37,8 @@ pub trait Store: Send {
     /// Reads everything.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
-    /// Appends facts; they are durable when this returns. A second outcome of one trial is dropped.
+    /// Appends facts; they are durable when this returns. A second outcome of one trial is dropped. After an error
+    /// none of them counts, and the same facts may be appended again.
     fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError>;
 
     /// Raises the epoch by one, durably, and returns it.
@@ -67,8 +71,25 @@ pub enum StoreError {
     )]
     Damaged { folder: PathBuf, reason: String },
     #[error(
-        "the store in {} cannot be written: {reason}; check that the disk is there and has space, then start again",
-        .folder.display()
+        "the journal in {} is damaged: {}, line {line}: {reason}; restore a copy of the file, or move the folder away \
+         and the journal is written anew from the store beside it",
+        .folder.display(), .file.display()
     )]
+    Journal { folder: PathBuf, file: PathBuf, line: u64, reason: String },
+    #[error("{} cannot be written: {reason}; check that the disk is there and has space", .folder.display())]
     Write { folder: PathBuf, reason: String },
+}
+
+impl StoreError {
+    /// Whether the same write may succeed later, without a person touching the files.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Write { .. } => true,
+            Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Damaged { .. }
+            | Self::Journal { .. } => false,
+        }
+    }
 }

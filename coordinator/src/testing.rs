@@ -1,5 +1,7 @@
 //! Small plans, outcomes and workers for tests.
 
+use std::sync::{Arc, Mutex};
+
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
@@ -187,24 +189,41 @@ pub(crate) fn facts(trials: u32) -> Vec<Fact> {
     facts
 }
 
-/// Fails after a number of appends, like a disk that is full.
-pub(crate) struct FullDisk {
+/// A store that fails while a test says so, with the error that it says.
+#[derive(Default)]
+pub(crate) struct FailingStore {
     pub(crate) inner: MemoryStore,
-    pub(crate) appends_left: u32,
+    pub(crate) failure: Failure,
 }
 
-impl Store for FullDisk {
+/// The error that a [`FailingStore`] gives at the moment; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Failure(Arc<Mutex<Option<StoreError>>>);
+
+impl Failure {
+    pub(crate) fn set(&self, failure: StoreError) {
+        *self.0.lock().unwrap() = Some(failure);
+    }
+
+    pub(crate) fn disk_full(&self) {
+        self.set(StoreError::Write { folder: "full".into(), reason: "no space left".to_owned() });
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+}
+
+impl Store for FailingStore {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.inner.load()
     }
 
     fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
-        if self.appends_left == 0 {
-            let reason = "no space left".to_owned();
-            return Err(StoreError::Write { folder: "full".into(), reason });
+        match self.failure.0.lock().unwrap().clone() {
+            Some(failure) => Err(failure),
+            None => self.inner.append(facts),
         }
-        self.appends_left -= 1;
-        self.inner.append(facts)
     }
 
     fn raise_epoch(&mut self) -> Result<u64, StoreError> {

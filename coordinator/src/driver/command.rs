@@ -8,6 +8,7 @@ use bitloop_core::trial::TrialKey;
 use tokio::sync::oneshot;
 
 use super::view::View;
+use crate::store::StoreError;
 
 /// What the driver is asked.
 pub(crate) enum Command {
@@ -17,9 +18,9 @@ pub(crate) enum Command {
     Query(Query),
 }
 
-pub(crate) type Answer = Result<Reply, Rejection>;
+pub(crate) type Answer = Result<Reply, RequestError>;
 
-pub(crate) type Query = Box<dyn FnOnce(&View<'_>) + Send>;
+pub(crate) type Query = Box<dyn FnOnce(Result<&View<'_>, RequestError>) + Send>;
 
 /// Why a request came to nothing.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -46,6 +47,10 @@ pub enum RequestError {
     Inconsistent(TrialKey),
     #[error("the report cannot be made: {0}")]
     Report(#[from] GraphError),
+    #[error(
+        "the coordinator can acknowledge nothing now: {0}; it goes on by itself as soon as it can, so try again then"
+    )]
+    NotStored(StoreError),
     #[error("the coordinator has stopped; its log says why")]
     Stopped,
 }

@@ -252,7 +252,7 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let input = Box::new(input);
         self.give(Command::Input { input, reply }).await?;
-        Ok(answer.await.map_err(|_| RequestError::Stopped)??)
+        answer.await.map_err(|_| RequestError::Stopped)?
     }
 
     async fn ask<T: Send + 'static>(
@@ -260,12 +260,12 @@ impl Handle {
         question: impl FnOnce(&View<'_>) -> T + Send + 'static,
     ) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
-        let query = Box::new(move |view: &View<'_>| {
+        let query = Box::new(move |view: Result<&View<'_>, RequestError>| {
             // Whoever asked may have gone.
-            let _ = reply.send(question(view));
+            let _ = reply.send(view.map(question));
         });
         self.give(Command::Query(query)).await?;
-        answer.await.map_err(|_| RequestError::Stopped)
+        answer.await.map_err(|_| RequestError::Stopped)?
     }
 
     async fn give(&self, command: Command) -> Result<(), RequestError> {

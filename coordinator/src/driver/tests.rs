@@ -1,3 +1,4 @@
+mod outage;
 mod search;
 
 use std::fs;
@@ -11,8 +12,8 @@ use bitloop_core::trial::TrialSpec;
 use tempfile::TempDir;
 
 use super::*;
-use crate::coordinator::{Coordinator, ServeError};
-use crate::store::{MemoryStore, SledStore};
+use crate::coordinator::Coordinator;
+use crate::store::{DiskStore, MemoryStore};
 use crate::testing::*;
 
 struct Fixture {
@@ -237,29 +238,6 @@ fn a_lease_whose_client_goes_while_it_is_stored_comes_back() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_once_the_store_has_failed() {
-    let fixture = Fixture::new();
-    let coordinator = fixture.open_on(Box::new(FullDisk { inner: fixture.store.clone(), appends_left: 2 }));
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
-    work_once(&handle, &worker).await;
-    let stored = fixture.facts();
-    let shard = handle.request_shard(&worker).await.unwrap().unwrap();
-
-    let refused = handle.commit(&worker, reports(&shard), 1.0).await;
-
-    assert_eq!(refused, Err(RequestError::Stopped));
-    assert_eq!(handle.heartbeat(&worker, None, Vec::new()).await, Err(RequestError::Stopped));
-    assert_eq!(handle.report(&id).await, Err(RequestError::Stopped));
-    assert_eq!(fixture.facts(), stored);
-    let cause = coordinator.close().await.unwrap_err();
-    assert!(matches!(cause, ServeError::Store(StoreError::Write { .. })), "{cause}");
-    let reopened = fixture.open();
-    assert_eq!(reopened.handle().summary(&id).await.unwrap().settled, 1);
-}
-
-#[tokio::test]
 async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start() {
     let fixture = Fixture::new();
     let coordinator = fixture.open();
@@ -388,7 +366,7 @@ async fn a_paused_experiment_gives_no_work_until_it_is_resumed() {
 
 fn open_on_disk(folder: &Path) -> Coordinator {
     let data_dir = DataDir::open(folder).unwrap();
-    let store = SledStore::open(&folder.join("store")).unwrap();
+    let store = DiskStore::open(folder).unwrap();
     Coordinator::start(Box::new(store), data_dir, Clock::system()).unwrap()
 }
 
@@ -409,7 +387,7 @@ async fn every_acknowledged_outcome_is_on_disk_after_a_stop_at_any_point() {
         assert_eq!(handle.summary(&id).await.unwrap().settled, acknowledged.len() as u64);
         drop(coordinator);
 
-        let stored = SledStore::open(&folder.path().join("store")).unwrap().load().unwrap().facts;
+        let stored = DiskStore::open(folder.path()).unwrap().load().unwrap().facts;
         let outcomes: Vec<_> = stored
             .into_iter()
             .filter_map(|fact| match fact {

@@ -35,6 +35,8 @@ pub(super) fn refused(error: &RequestError) -> Status {
         | RequestError::Plan(_)
         | RequestError::NotFinite(_)
         | RequestError::Inconsistent(_) => Status::invalid_argument(text),
+        // A worker keeps what it has measured, and tries again.
+        RequestError::NotStored(_) => Status::resource_exhausted(text),
         RequestError::Report(_) | RequestError::Stopped => Status::internal(text),
     }
 }

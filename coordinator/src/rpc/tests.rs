@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 
 use super::*;
 use crate::coordinator::{Coordinator, ServeError};
-use crate::store::{MemoryStore, Store};
+use crate::store::{MemoryStore, Store, StoreError};
 use crate::testing::*;
 
 type Client = CoordinatorClient<Channel>;
@@ -291,8 +291,32 @@ async fn reflection_lists_the_service() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_ends_the_service() {
-    let store = FullDisk { inner: MemoryStore::default(), appends_left: 0 };
+async fn a_full_disk_refuses_and_the_service_goes_on_when_there_is_space() {
+    let store = FailingStore::default();
+    let disk = store.failure.clone();
+    let served = Served::start_on(Box::new(store)).await;
+    let mut client = served.client.clone();
+    store_all(&mut client).await;
+    let request = || v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default() };
+    disk.disk_full();
+
+    let refused = client.submit(request()).await.unwrap_err();
+
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("no space left"), "{refused}");
+    disk.clear();
+    while client.submit(request()).await.is_err() {}
+    let listed = client.list_experiments(v1::ListExperimentsRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.experiments.len(), 1);
+    drop(client);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_needs_a_person_ends_the_service() {
+    let store = FailingStore::default();
+    let damage = StoreError::Damaged { folder: "store".into(), reason: "a page is gone".to_owned() };
+    store.failure.set(damage.clone());
     let served = Served::start_on(Box::new(store)).await;
     let mut client = served.client.clone();
     store_all(&mut client).await;
@@ -305,7 +329,7 @@ async fn a_store_that_fails_ends_the_service() {
     let ended = served.serving.await.unwrap();
     assert!(matches!(ended, Err(ServeError::Stopped)), "{ended:?}");
     let cause = Arc::into_inner(served.coordinator).unwrap().close().await.unwrap_err();
-    assert!(cause.to_string().contains("no space left"), "{cause}");
+    assert_eq!(cause.to_string(), damage.to_string());
 }
 
 #[tokio::test]

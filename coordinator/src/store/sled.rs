@@ -1,4 +1,4 @@
-//! The store on disk.
+//! The index of the journal, in sled: what a start loads, and which trials have an outcome.
 //!
 //! Trees: `meta` (format, epoch), `facts` ((sequence, part) -> a piece of a fact's JSON), `outcomes` (trial key ->
 //! sequence and outcome), `conflicts` (sequence -> key and outcome). One sequence runs through all of them, so
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::ReplayCheck;
 use super::witness::Witness;
-use super::{Loaded, STORE_FORMAT, Store, StoreError};
+use super::{Loaded, STORE_FORMAT, StoreError};
 
 /// Memory that sled may use for pages; the ledger holds everything anyway, so the cache serves only the open.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -37,7 +37,7 @@ const FORMAT_KEY: &[u8] = b"format";
 const EPOCH_KEY: &[u8] = b"epoch";
 
 /// Facts in a folder, in sled.
-pub struct SledStore {
+pub(super) struct SledStore {
     folder: PathBuf,
     database: sled::Db,
     meta: sled::Tree,
@@ -69,8 +69,8 @@ enum TreeName {
 }
 
 impl SledStore {
-    /// Opens or creates the store in `folder`. Nobody else may have it open; the data directory's lock sees to it.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    /// Opens or creates the index in `folder`. Nobody else may have it open; the data directory's lock sees to it.
+    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
         let open_error = |reason: String| StoreError::Open { folder: folder.to_owned(), reason };
         let witness = Witness::read(folder).map_err(|error| open_error(format!("witness.json: {error}")))?;
         if let Some(found) = witness.map(|witness| witness.format).filter(|found| *found > STORE_FORMAT) {
@@ -160,7 +160,46 @@ impl SledStore {
         }
     }
 
-    fn epoch(&self) -> Result<u64, StoreError> {
+    /// Reads everything.
+    pub(super) fn load(&mut self) -> Result<Loaded, StoreError> {
+        if let Some(loaded) = self.opened.take() {
+            return Ok(loaded);
+        }
+        let facts = guarded(|| self.read_all()).map_err(|reason| self.damaged(reason))?;
+        ReplayCheck::all(&facts).map_err(|reason| self.damaged(reason))?;
+        self.next_sequence = facts.len() as u64;
+        let epoch = self.epoch()?;
+        Ok(Loaded { epoch, facts })
+    }
+
+    /// What opening has read, until it is loaded or something is written.
+    pub(super) fn opened(&self) -> Option<&Loaded> {
+        self.opened.as_ref()
+    }
+
+    /// Forgets what opening has read; the next load reads it again.
+    pub(super) fn forget_opened(&mut self) {
+        self.opened = None;
+    }
+
+    /// Number of facts.
+    pub(super) fn facts(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// Records a start, and beside sled what it held then.
+    pub(super) fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError> {
+        self.write(|store| {
+            store.meta.insert(EPOCH_KEY, &epoch.to_be_bytes())?;
+            store.database.flush()?;
+            let witness = Witness { format: STORE_FORMAT, epoch, facts: store.next_sequence };
+            witness.write(&store.folder)?;
+            Ok(())
+        })
+    }
+
+    /// The epoch of the last start; 0 before the first.
+    pub(super) fn epoch(&self) -> Result<u64, StoreError> {
         let read = || match self.meta.get(EPOCH_KEY)? {
             Some(epoch) => number(&epoch),
             None => Ok(0),
@@ -210,17 +249,32 @@ impl SledStore {
         Ok(records)
     }
 
-    fn append_runs(&mut self, facts: &[Fact]) -> Result<(), sled::Error> {
+    /// The facts that are new: all but outcomes of trials that have one.
+    pub(super) fn fresh<'a>(&self, facts: &'a [Fact]) -> Result<Vec<&'a Fact>, StoreError> {
         let mut committed: HashSet<TrialKey> = HashSet::new();
+        let mut fresh = Vec::with_capacity(facts.len());
+        for fact in facts {
+            if let Fact::OutcomeCommitted { key, .. } = fact {
+                let known = guarded(|| self.outcomes.contains_key(key.0.as_bytes()));
+                if !committed.insert(*key) || known.map_err(|reason| self.damaged(reason))? {
+                    continue;
+                }
+            }
+            fresh.push(fact);
+        }
+        Ok(fresh)
+    }
+
+    /// Appends facts that are new; they are durable when this returns.
+    pub(super) fn append(&mut self, facts: &[&Fact]) -> Result<(), StoreError> {
+        self.write(|store| store.append_runs(facts))
+    }
+
+    fn append_runs(&mut self, facts: &[&Fact]) -> Result<(), sled::Error> {
         for run in facts.chunk_by(|a, b| tree_of(a) == tree_of(b)) {
             let Some(first) = run.first() else { continue };
             let mut batch = sled::Batch::default();
             for fact in run {
-                if let Fact::OutcomeCommitted { key, .. } = fact
-                    && (!committed.insert(*key) || self.outcomes.contains_key(key.0.as_bytes())?)
-                {
-                    continue;
-                }
                 put(&mut batch, self.next_sequence, fact);
                 self.next_sequence += 1;
             }
@@ -244,34 +298,6 @@ impl SledStore {
 
     fn damaged(&self, reason: String) -> StoreError {
         StoreError::Damaged { folder: self.folder.clone(), reason }
-    }
-}
-
-impl Store for SledStore {
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        if let Some(loaded) = self.opened.take() {
-            return Ok(loaded);
-        }
-        let facts = guarded(|| self.read_all()).map_err(|reason| self.damaged(reason))?;
-        ReplayCheck::all(&facts).map_err(|reason| self.damaged(reason))?;
-        self.next_sequence = facts.len() as u64;
-        let epoch = self.epoch()?;
-        Ok(Loaded { epoch, facts })
-    }
-
-    fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
-        self.write(|store| store.append_runs(facts))
-    }
-
-    fn raise_epoch(&mut self) -> Result<u64, StoreError> {
-        let epoch = self.epoch()? + 1;
-        self.write(|store| {
-            store.meta.insert(EPOCH_KEY, &epoch.to_be_bytes())?;
-            store.database.flush()?;
-            let witness = Witness { format: STORE_FORMAT, epoch, facts: store.next_sequence };
-            witness.write(&store.folder)?;
-            Ok(epoch)
-        })
     }
 }
 

@@ -1,0 +1,119 @@
+//! A disk that is really full: a small file system in memory, mounted for the test where that is allowed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::*;
+
+const SIZE_MIB: usize = 6;
+
+/// A small file system; unmounted when it is dropped.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// None, with a word on standard error, where this process may mount nothing; `BITLOOP_REQUIRE=tmpfs` makes that
+    /// a failure.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let size = format!("size={SIZE_MIB}m");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path()).output();
+        match mount {
+            Ok(done) if done.status.success() => Some(Self { folder }),
+            refused => {
+                let required = std::env::var("BITLOOP_REQUIRE").unwrap_or_default();
+                assert!(!required.split(',').any(|what| what.trim() == "tmpfs"), "no tmpfs: {refused:?}");
+                eprintln!("skipped: this process may not mount a tmpfs");
+                None
+            }
+        }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Takes all the space that is left but for so many bytes.
+    fn fill(&self, left: u64) {
+        let filler = self.folder.path().join("filler");
+        // It ends where the disk does.
+        let _ = fs::write(&filler, vec![1; SIZE_MIB << 20]);
+        let taken = fs::metadata(&filler).unwrap().len();
+        fs::OpenOptions::new()
+            .write(true)
+            .open(&filler)
+            .unwrap()
+            .set_len(taken.saturating_sub(left))
+            .unwrap();
+    }
+
+    fn free(&self) {
+        fs::remove_file(self.folder.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_goes_on_when_there_is_space() {
+    let history = facts(3_000);
+    // So that now the journal and now sled is the first to find no space.
+    for left in [0, 4 << 10, 64 << 10, 300 << 10, 700 << 10] {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let root = disk.root();
+        let mut store = DiskStore::open(&root).unwrap();
+        store.raise_epoch().unwrap();
+        store.append(&history[..100]).unwrap();
+        disk.fill(left);
+
+        let mut acknowledged = 100;
+        let refused = loop {
+            let next = &history[acknowledged..history.len().min(acknowledged + 40)];
+            match store.append(next) {
+                Ok(()) => acknowledged += next.len(),
+                Err(refused) => break refused,
+            }
+        };
+        assert!(refused.is_retryable(), "{refused}");
+        assert!(store.append(&history[acknowledged..acknowledged + 40]).is_err(), "it stays full");
+        disk.free();
+        eprintln!("XX left {left} acked {acknowledged} {refused}");
+        for batch in history[acknowledged..].chunks(40) {
+            store.append(batch).unwrap();
+        }
+
+        assert_eq!(store.load().unwrap().facts, history, "{left} bytes were left");
+        drop(store);
+        eprintln!(
+            "XX {:?}",
+            fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>()
+        );
+        assert_eq!(DiskStore::open(&root).unwrap().load().unwrap().facts, history);
+    }
+}
+
+#[test]
+fn a_start_on_a_full_disk_is_refused_and_works_once_there_is_space() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let history = facts(50);
+    let mut store = DiskStore::open(&disk.root()).unwrap();
+    store.append(&history).unwrap();
+    drop(store);
+    fs::remove_dir_all(disk.root().join("store")).unwrap();
+    disk.fill(0);
+
+    let refused = DiskStore::open(&disk.root()).map(drop);
+
+    assert!(refused.is_err());
+    disk.free();
+    assert_eq!(DiskStore::open(&disk.root()).unwrap().load().unwrap().facts, history);
+}
