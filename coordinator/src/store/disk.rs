@@ -192,17 +192,23 @@ fn replace(folders: &Folders, journal: &Journal, reason: &str) -> Result<SledSto
 /// Builds an index from the journal, beside the one that is there.
 pub(super) fn build(folders: &Folders, journal: &Journal) -> Result<PathBuf, StoreError> {
     let fresh = folders.root.join("store.new");
-    match fs::remove_dir_all(&fresh) {
-        // What an interrupted building left.
-        Ok(()) => {}
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-        Err(cause) => return Err(unwritten(&fresh, &cause)),
-    }
+    // What an interrupted building left.
+    remove(&fresh).map_err(|cause| unwritten(&fresh, &cause))?;
     let mut index = SledStore::open(&fresh)?;
-    fill(&mut index, journal)?;
-    index.set_epoch(journal.epoch())?;
+    let filled = fill(&mut index, journal).and_then(|()| index.set_epoch(journal.epoch()));
     close(Some(index));
-    Ok(fresh)
+    if filled.is_err() {
+        // On a full disk it would take the space that others wait for; what cannot be removed now is so next time.
+        let _ = remove(&fresh);
+    }
+    filled.map(|()| fresh)
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Puts a new index into its place; returns where the one that was there lies now, if it held anything.

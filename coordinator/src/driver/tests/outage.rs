@@ -97,7 +97,7 @@ fn a_lease_granted_in_a_round_that_was_not_stored_comes_back() {
     driver.advance();
     let disk = Failure::default();
     disk.disk_full();
-    driver.store = Box::new(FailingStore { inner: fixture.store.clone(), failure: disk.clone() });
+    driver.store = Box::new(FailingStore { inner: fixture.store, failure: disk });
     let (reply, answer) = oneshot::channel();
     driver.take(Command::Input { input: Box::new(Input::Request { worker: worker("w1").id }), reply });
     assert_eq!(driver.state.dispatch.leases().len(), 1);

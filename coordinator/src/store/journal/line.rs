@@ -101,6 +101,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Line<'_>, LineError> {
 fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u32)> {
     let bytes = bytes.strip_suffix(END)?;
     let (bytes, digits) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_DIGITS)?)?;
+    if !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
     let written = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     Some((bytes.strip_suffix(CHECKSUM)?, written))
 }
@@ -167,8 +170,7 @@ mod tests {
             for change in [1_u8, 0x20, 0x80] {
                 let mut changed = line.to_vec();
                 changed[index] ^= change;
-                let same_digit = changed.to_ascii_lowercase() == line.to_ascii_lowercase();
-                assert!(read(&changed).is_err() || same_digit, "{}", String::from_utf8_lossy(&changed));
+                assert!(read(&changed).is_err(), "{}", String::from_utf8_lossy(&changed));
             }
             assert!(read(&line[..index]).is_err(), "cut at {index}");
         }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const SIZE_MIB: usize = 6;
+const SIZE_MIB: usize = 4;
 
 /// A small file system; unmounted when it is dropped.
 struct SmallDisk {
@@ -65,9 +65,9 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_loses_nothing_and_goes_on_when_there_is_space() {
-    let history = facts(3_000);
+    let history = facts(1_500);
     // So that now the journal and now sled is the first to find no space.
-    for left in [0, 4 << 10, 64 << 10, 300 << 10, 700 << 10] {
+    for left in [0, 64 << 10, 300 << 10] {
         let Some(disk) = SmallDisk::mount() else { return };
         let root = disk.root();
         let mut store = DiskStore::open(&root).unwrap();
@@ -86,17 +86,13 @@ fn a_full_disk_loses_nothing_and_goes_on_when_there_is_space() {
         assert!(refused.is_retryable(), "{refused}");
         assert!(store.append(&history[acknowledged..acknowledged + 40]).is_err(), "it stays full");
         disk.free();
-        eprintln!("XX left {left} acked {acknowledged} {refused}");
         for batch in history[acknowledged..].chunks(40) {
             store.append(batch).unwrap();
         }
 
         assert_eq!(store.load().unwrap().facts, history, "{left} bytes were left");
+        assert!(!root.join("store.new").exists(), "what failed takes no space");
         drop(store);
-        eprintln!(
-            "XX {:?}",
-            fs::read_dir(&root).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>()
-        );
         assert_eq!(DiskStore::open(&root).unwrap().load().unwrap().facts, history);
     }
 }
