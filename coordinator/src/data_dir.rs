@@ -18,6 +18,8 @@ pub struct DataDir {
 pub enum DataDirError {
     #[error("data directory {} is in use by another bitloop{holder}; stop it or use --data-dir", .root.display())]
     InUse { root: PathBuf, holder: String },
+    #[error("{} is no data directory: there is neither a store nor a journal in it", .0.display())]
+    NotThere(PathBuf),
     #[error("data directory {} is a file; choose another with --data-dir", .0.display())]
     IsFile(PathBuf),
     #[error("data directory {} cannot be used: {cause}; choose another with --data-dir", .root.display())]
@@ -36,6 +38,16 @@ impl DataDir {
         let directory = Self { root: root.to_owned(), _lock: lock };
         directory.prepare()?;
         Ok(directory)
+    }
+
+    /// Takes a directory that a coordinator has used before; makes nothing new.
+    pub fn open_existing(root: &Path) -> Result<Self, DataDirError> {
+        let parts = [root.join("journal"), root.join("store")];
+        if !parts.iter().any(|part| part.is_dir()) {
+            return Err(DataDirError::NotThere(root.to_owned()));
+        }
+        let lock = take_lock(root)?;
+        Ok(Self { root: root.to_owned(), _lock: lock })
     }
 
     fn prepare(&self) -> Result<(), DataDirError> {

@@ -11,6 +11,7 @@ mod memory;
 mod sled;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod witness;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use bitloop_core::state::Fact;
 
 pub use self::disk::DiskStore;
 pub use self::memory::MemoryStore;
+pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, compact, rebuild, verify};
 
 /// Version of the layout on disk.
 pub const STORE_FORMAT: u32 = 2;

@@ -196,6 +196,39 @@ impl Journal {
     }
 }
 
+/// What a look at a journal finds, which changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Survey {
+    pub(super) facts: u64,
+    pub(super) facts_before_batch: u64,
+    pub(super) epoch: u64,
+    /// Bytes behind the last whole line.
+    pub(super) torn_bytes: Option<u64>,
+    /// The first thing that the check had to say.
+    pub(super) difference: Option<String>,
+}
+
+impl Survey {
+    /// Reads all of a journal and checks its facts by number, up to the first difference; none if there is no journal.
+    pub(super) fn of(
+        folder: &Path,
+        mut check: impl FnMut(u64, Fact) -> Option<String>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(mut reader) = Reader::open(folder)? else { return Ok(None) };
+        let mut difference = None;
+        loop {
+            let number = reader.position().facts;
+            let Some(fact) = reader.next()? else { break };
+            if difference.is_none() {
+                difference = check(number, fact);
+            }
+        }
+        let Position { facts, epoch, facts_before_batch, .. } = reader.position();
+        let torn_bytes = reader.tail().torn.map(|torn| torn.bytes);
+        Ok(Some(Self { facts, facts_before_batch, epoch, torn_bytes, difference }))
+    }
+}
+
 /// Makes lines one after another, in one buffer.
 struct Lines {
     position: Position,

@@ -1,6 +1,7 @@
 mod disk;
 mod full_disk;
 mod index;
+mod tools;
 
 use std::fs;
 use std::path::Path;
