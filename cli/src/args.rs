@@ -3,6 +3,7 @@
 mod bench;
 mod inspect;
 mod search;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use bench::{
 };
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
+pub(crate) use store::{StoreArguments, StoreCommand};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
 #[derive(Debug, Parser)]
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     Fit(FitArguments),
     /// Find the best bit config by measurements or indicators within limits, without a coordinator.
     Solve(Box<SolveArguments>),
+    /// Check or mend a data directory that no coordinator has open.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Measure bitloop itself.
     #[command(subcommand)]
     Bench(BenchCommand),

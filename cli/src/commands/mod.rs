@@ -13,6 +13,7 @@ mod local;
 mod query;
 mod run;
 mod solve;
+mod store;
 mod submit;
 mod train;
 mod watch;
@@ -33,6 +34,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Fit(fit) => fit::execute(fit, output),
         Command::Solve(solve) => solve::execute(solve, output),
         Command::Train(train) => train::execute(train, output),
+        Command::Store(store) => store::execute(store, output),
         Command::Completions { shell } => completions::execute(*shell),
         Command::Bench(BenchCommand::Eval(eval)) => bench::eval(eval, output),
         Command::Bench(BenchCommand::Sweep(sweep)) => bench::sweep(sweep, output),
