@@ -40,4 +40,13 @@ impl Clock {
         let now = self.started_unix + self.started.elapsed();
         UnixMillis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
     }
+
+    /// Time that has passed on this clock, finer than [`Clock::now`].
+    pub(crate) fn elapsed(&self) -> Duration {
+        #[cfg(test)]
+        if self.manual_ms.is_some() {
+            return Duration::from_millis(self.now().0);
+        }
+        self.started.elapsed()
+    }
 }

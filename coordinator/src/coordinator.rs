@@ -16,6 +16,7 @@ use tracing::error;
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::driver::{Driver, Handle, Parts};
+use crate::http;
 use crate::rpc::{self, Connection, RpcError};
 use crate::store::{DiskStore, Store, StoreError};
 
@@ -105,6 +106,11 @@ impl Coordinator {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         self.serve_stream(incoming, shutdown).await
+    }
+
+    /// Serves `/metrics` and `/healthz` over HTTP until `shutdown` is cancelled.
+    pub async fn serve_http(&self, listener: TcpListener, shutdown: CancellationToken) {
+        http::serve(self.handle(), listener, shutdown).await;
     }
 
     /// Stops the driver and waits until everything is on disk and the directory is free.

@@ -5,6 +5,7 @@
 
 mod command;
 mod handle;
+mod lease_times;
 mod notes;
 mod outage;
 mod parked;
@@ -29,13 +30,15 @@ use tracing::{info, warn};
 use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
+use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 pub use self::command::RequestError;
 pub use self::handle::{Committed, Handle, Submitted};
-pub use self::view::{Overview, Shown, Summary, WorkerSummary};
+pub use self::view::{LeaseSummary, Overview, Shown, Summary, WorkerSummary};
 
 use self::command::{Answer, Command, Query};
+use self::lease_times::LeaseTimes;
 use self::parked::{Parked, Waiting};
 use self::results::Results;
 use self::searchers::{Concluded, Searchers};
@@ -85,6 +88,8 @@ pub(crate) struct Driver {
     parked: Parked,
     results: Results,
     sizes: Sizes,
+    leases: LeaseTimes,
+    metrics: Arc<Metrics>,
     clock: Clock,
     overview: watch::Sender<Arc<Overview>>,
     commands: mpsc::Receiver<Command>,
@@ -100,6 +105,7 @@ pub(crate) struct Driver {
 /// What a round has gathered.
 #[derive(Default)]
 struct Round {
+    began: Duration,
     facts: Vec<Fact>,
     replies: Vec<Pending>,
     queries: Vec<Query>,
@@ -130,6 +136,7 @@ impl Driver {
         let (concluding, concluded) = mpsc::channel(CONCLUSIONS_WAITING);
         let (overview, watched) = watch::channel(Arc::new(Overview::default()));
         let artifacts = Artifacts::new(parts.data_dir.artifacts());
+        let metrics = Arc::new(Metrics::new(epoch));
         let mut driver = Self {
             state: State::default(),
             store: parts.store,
@@ -138,6 +145,8 @@ impl Driver {
             parked: Parked::default(),
             results: Results::new(parts.data_dir.results()),
             sizes: Sizes::default(),
+            leases: LeaseTimes::default(),
+            metrics: metrics.clone(),
             clock: parts.clock,
             overview,
             commands,
@@ -162,7 +171,7 @@ impl Driver {
         driver.store_facts()?;
         driver.round.urgent = true;
         driver.publish();
-        Ok((driver, Handle::new(sender, watched, artifacts, epoch)))
+        Ok((driver, Handle::new(sender, watched, artifacts, metrics)))
     }
 
     /// Works until `stop` is cancelled or every handle is gone. While the store cannot be written it waits for better
@@ -211,6 +220,7 @@ impl Driver {
 
     /// One round; returns whether there is more to do at once.
     fn round(&mut self, first: Option<Command>) -> Result<bool, StoreError> {
+        self.round.began = self.clock.elapsed();
         self.tick();
         let (mut next, mut taken) = (first, 0);
         while let Some(command) = next {
@@ -261,10 +271,13 @@ impl Driver {
 
     /// Decides and applies; the only way in which the live state changes.
     fn step(&mut self, input: &Input) -> Result<Reply, Rejection> {
-        let decision = decide(&self.state, input, self.clock.now())?;
+        let now = self.clock.now();
+        let decision = decide(&self.state, input, now)?;
+        self.metrics.note_decision(&self.state, input, &decision);
         for event in decision.events {
             self.state.apply(&event);
             notes::note(&event);
+            self.leases.note(&event, now);
             self.round.urgent |= notes::is_urgent(&event);
             if let Event::Fact(fact) = event {
                 self.measure(&fact);
@@ -326,7 +339,11 @@ impl Driver {
         if self.round.facts.is_empty() {
             return Ok(());
         }
-        self.store.append(&self.round.facts)?;
+        if let Err(cause) = self.store.append(&self.round.facts) {
+            self.metrics.store_failed();
+            return Err(cause);
+        }
+        self.metrics.note_stored(&self.round.facts);
         // Whoever sees that an experiment is finished finds its results file.
         for fact in std::mem::take(&mut self.round.facts) {
             if let Fact::ExperimentFinished { experiment } = fact
@@ -343,6 +360,9 @@ impl Driver {
         if !self.round.urgent && now < self.published.after(OVERVIEW_MS) {
             return;
         }
+        for lasted_ms in self.leases.forget_ended(&self.state, now) {
+            self.metrics.lease_ended(lasted_ms);
+        }
         let overview = self.view(now).overview();
         self.overview.send_replace(Arc::new(overview));
         self.round.urgent = false;
@@ -352,7 +372,9 @@ impl Driver {
     /// Sends the round's answers; returns whether a lease came back because its worker had gone.
     fn send_replies(&mut self) -> bool {
         let mut released = false;
+        let took = self.clock.elapsed().saturating_sub(self.round.began);
         for Pending { worker, reply, answer } in std::mem::take(&mut self.round.replies) {
+            self.metrics.note_answer(&answer, took);
             let Err(unsent) = reply.send(answer) else { continue };
             released |= self.take_back(worker, &unsent);
         }
@@ -374,7 +396,7 @@ impl Driver {
     }
 
     fn view(&self, now: UnixMillis) -> View<'_> {
-        View { state: &self.state, sizes: &self.sizes, now }
+        View { state: &self.state, sizes: &self.sizes, leases: &self.leases, now }
     }
 
     fn tick(&mut self) {
@@ -386,6 +408,7 @@ impl Driver {
         self.ticked = now;
         let late_ms = since_ms - TICK_MS;
         let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };
+        self.metrics.ticked(late_ms, stalled_ms);
         if stalled_ms > 0 {
             warn!(stalled_ms, "the coordinator was held up; deadlines move by as much");
         }

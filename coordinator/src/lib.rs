@@ -1,6 +1,6 @@
 //! The coordinator: one owner of the state, a durable store of facts, and the gRPC service in front of them.
 //!
-//! Start at [`Coordinator`]; `driver` is the heart, `store` the disk, `rpc` the wire. This crate knows nothing of
+//! Start at [`Coordinator`]; `driver` is the heart, `store` the disk, `rpc` the wire, `metrics` what operators see over `http`. This crate knows nothing of
 //! tensors: all it knows of a trial is its name and what came of it.
 
 mod artifacts;
@@ -9,6 +9,8 @@ mod coordinator;
 mod data_dir;
 mod driver;
 mod files;
+mod http;
+mod metrics;
 mod rpc;
 pub mod store;
 #[cfg(test)]
@@ -17,5 +19,7 @@ mod testing;
 pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts, MAX_ARTIFACT_BYTES};
 pub use coordinator::{Coordinator, OpenError, ServeError};
 pub use data_dir::{DataDir, DataDirError};
-pub use driver::{Committed, Handle, Overview, RequestError, Shown, Submitted, Summary, WorkerSummary};
+pub use driver::{
+    Committed, Handle, LeaseSummary, Overview, RequestError, Shown, Submitted, Summary, WorkerSummary,
+};
 pub use rpc::RpcError;

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::command::{Command, RequestError};
 use super::view::{Overview, Shown, Summary, View, WorkerSummary};
 use crate::artifacts::Artifacts;
+use crate::metrics::Metrics;
 
 /// Longest name of an experiment, as in experiment files.
 const NAME_BYTES_MAX: usize = 64;
@@ -22,7 +23,7 @@ pub struct Handle {
     commands: mpsc::Sender<Command>,
     overview: watch::Receiver<Arc<Overview>>,
     artifacts: Artifacts,
-    epoch: u64,
+    metrics: Arc<Metrics>,
 }
 
 /// What became of a submission.
@@ -46,14 +47,19 @@ impl Handle {
         commands: mpsc::Sender<Command>,
         overview: watch::Receiver<Arc<Overview>>,
         artifacts: Artifacts,
-        epoch: u64,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { commands, overview, artifacts, epoch }
+        Self { commands, overview, artifacts, metrics }
     }
 
     /// The number of this start of the coordinator.
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.metrics.epoch()
+    }
+
+    /// What the coordinator counts about itself.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// The artifacts that trials read and write.

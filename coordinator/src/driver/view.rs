@@ -5,10 +5,13 @@ use std::collections::HashMap;
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::report::{Effort, Report};
-use bitloop_core::state::{Experiment, Rejection, Sources, State, Status, UnixMillis, WorkerId, WorkerInfo};
+use bitloop_core::state::{
+    Experiment, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId, WorkerInfo,
+};
 use bitloop_core::trial::{EvaluateContext, Numerics};
 
 use super::command::RequestError;
+use super::lease_times::LeaseTimes;
 
 /// How far an experiment is.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,11 +50,24 @@ pub struct WorkerSummary {
     pub silent_ms: u64,
 }
 
-/// All experiments in order of submission, and all workers by name.
+/// The leases in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseSummary {
+    pub count: u64,
+    /// Trials under them.
+    pub trials: u64,
+    /// Since the oldest of them was granted.
+    pub oldest_ms: u64,
+}
+
+/// All experiments in order of submission, all workers by name, and what they have to do: what readers get who must not
+/// hold up the driver.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overview {
     pub experiments: Vec<Summary>,
     pub workers: Vec<WorkerSummary>,
+    pub queued: Queued,
+    pub leases: LeaseSummary,
 }
 
 impl Overview {
@@ -77,6 +93,7 @@ pub(crate) type Sizes = HashMap<ExperimentId, u64>;
 pub(crate) struct View<'a> {
     pub(crate) state: &'a State,
     pub(crate) sizes: &'a Sizes,
+    pub(crate) leases: &'a LeaseTimes,
     pub(crate) now: UnixMillis,
 }
 
@@ -87,6 +104,8 @@ impl View<'_> {
         Overview {
             experiments: experiments.map(|experiment| self.summary(experiment, &leased)).collect(),
             workers: self.workers(),
+            queued: self.state.dispatch.queued(),
+            leases: self.leases.summary(self.state, self.now),
         }
     }
 

@@ -68,6 +68,7 @@ impl Coordinator for Service {
     ) -> Answer<v1::StoreArtifactResponse> {
         let artifacts = self.handle.artifacts().clone();
         let size = streams::receive(artifacts, request.into_inner()).await?;
+        self.handle.metrics().artifact_stored(size);
         Ok(Response::new(v1::StoreArtifactResponse { size }))
     }
 
@@ -79,7 +80,7 @@ impl Coordinator for Service {
     ) -> Answer<Self::FetchArtifactStream> {
         let digest = digest("digest", &request.into_inner().digest).map_err(unreadable)?;
         let artifacts = self.handle.artifacts().clone();
-        Ok(Response::new(streams::send(artifacts, digest).await?))
+        Ok(Response::new(streams::send(artifacts, digest, self.handle.metrics().clone()).await?))
     }
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitResponse> {

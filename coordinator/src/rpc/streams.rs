@@ -18,6 +18,7 @@ use super::service::summary_to_wire;
 use super::status;
 use crate::artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
 use crate::driver::{Overview, Summary};
+use crate::metrics::Metrics;
 
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -57,11 +58,15 @@ fn append(mut writer: ArtifactWriter, bytes: &[u8]) -> Result<ArtifactWriter, Ar
 }
 
 /// Sends an artifact in chunks; there is at least one, so that an empty artifact arrives too.
-pub(super) async fn send(artifacts: Artifacts, digest: Digest) -> Result<Answers<v1::ArtifactChunk>, Status> {
+pub(super) async fn send(
+    artifacts: Artifacts,
+    digest: Digest,
+    metrics: Arc<Metrics>,
+) -> Result<Answers<v1::ArtifactChunk>, Status> {
     let reader = blocking(move || artifacts.reader(digest)).await?;
     let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
     // The task ends with the artifact, or when the peer has gone and takes no more chunks.
-    tokio::task::spawn_blocking(move || send_chunks(reader, digest, &sender));
+    tokio::task::spawn_blocking(move || send_chunks(reader, digest, &sender, &metrics));
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
@@ -69,6 +74,7 @@ fn send_chunks(
     mut reader: ArtifactReader,
     digest: Digest,
     sender: &mpsc::Sender<Result<v1::ArtifactChunk, Status>>,
+    metrics: &Metrics,
 ) {
     let mut is_first = true;
     loop {
@@ -82,13 +88,14 @@ fn send_chunks(
                 return;
             }
         };
-        let is_last = data.is_empty();
+        let (is_last, bytes) = (data.is_empty(), data.len() as u64);
         is_first = false;
         let digest = digest.as_bytes().to_vec();
         let sent = sender.blocking_send(Ok(v1::ArtifactChunk { digest, data }));
         if sent.is_err() || is_last {
             return;
         }
+        metrics.artifact_fetched(bytes);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::trial::{Company, TrialKey};
 
 use super::UnixMillis;
 use super::ledger::Ledger;
-use super::queue::{Group, Queue};
+use super::queue::{Group, Queue, Queued};
 
 /// A worker's name: stable while its process lives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -234,6 +234,11 @@ impl Dispatch {
     /// Trials that wait for a worker, in order of proposal.
     pub fn queue(&self) -> impl ExactSizeIterator<Item = &TrialKey> {
         self.queue.trials().map(|(_, key)| key)
+    }
+
+    /// How many trials wait for a worker, by kind.
+    pub fn queued(&self) -> Queued {
+        self.queue.queued()
     }
 
     /// The same by what is measured together.

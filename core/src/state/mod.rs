@@ -17,6 +17,7 @@ pub use dispatch::{Change, Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInf
 pub use fact::{Batch, Fact, Sources};
 pub use history::StageHistory;
 pub use ledger::{Experiment, Ledger, StageProgress, Status, Trial, TrialState};
+pub use queue::Queued;
 pub use shard::Shard;
 
 /// How long a lease lasts without a heartbeat, in milliseconds. A worker sends five heartbeats in this time.

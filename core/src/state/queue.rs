@@ -32,16 +32,40 @@ impl Group {
     }
 }
 
+/// How many trials of each kind wait for a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// Preparations of models.
+    pub prepare: u64,
+    /// Evaluations of bit configs.
+    pub evaluate: u64,
+    /// Trainings.
+    pub train: u64,
+}
+
+impl Queued {
+    fn of_mut(&mut self, spec: &TrialSpec) -> &mut u64 {
+        match spec {
+            TrialSpec::Prepare(_) => &mut self.prepare,
+            TrialSpec::Evaluate { .. } => &mut self.evaluate,
+            TrialSpec::Train(_) => &mut self.train,
+        }
+    }
+}
+
 /// All waiting trials.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
+    queued: Queued,
     by_sequence: BTreeMap<u64, TrialKey>,
     groups: BTreeMap<Option<Company>, Group>,
 }
 
 impl Queue {
     pub(super) fn insert(&mut self, key: TrialKey, trial: &Trial) {
-        self.by_sequence.insert(trial.sequence, key);
+        if self.by_sequence.insert(trial.sequence, key).is_none() {
+            *self.queued.of_mut(&trial.spec) += 1;
+        }
         let group = self.groups.entry(trial.spec.company()).or_default();
         group.sequences.insert(trial.sequence);
         group.trie.insert(place(trial), key);
@@ -51,6 +75,7 @@ impl Queue {
         if self.by_sequence.remove(&trial.sequence).is_none() {
             return;
         }
+        *self.queued.of_mut(&trial.spec) -= 1;
         let company = trial.spec.company();
         let Some(group) = self.groups.get_mut(&company) else { return };
         group.sequences.remove(&trial.sequence);
@@ -62,6 +87,11 @@ impl Queue {
 
     pub(super) fn contains(&self, trial: &Trial) -> bool {
         self.by_sequence.contains_key(&trial.sequence)
+    }
+
+    /// How many they are, by kind.
+    pub(super) fn queued(&self) -> Queued {
+        self.queued
     }
 
     /// The trials in order of proposal.
@@ -82,9 +112,11 @@ impl Queue {
             let places = group.trie.keys().map(|(_, sequence)| *sequence).collect::<BTreeSet<u64>>();
             !places.is_empty() && places == group.sequences
         });
-        match whole && in_groups.iter().eq(self.by_sequence.keys()) {
+        let Queued { prepare, evaluate, train } = self.queued;
+        let counted = prepare + evaluate + train == self.by_sequence.len() as u64;
+        match whole && counted && in_groups.iter().eq(self.by_sequence.keys()) {
             true => Ok(()),
-            false => Err("the queue's groups do not hold the queue's trials".to_owned()),
+            false => Err("the queue's groups do not hold or count the queue's trials".to_owned()),
         }
     }
 }

@@ -1,0 +1,206 @@
+//! What the coordinator counts about itself. The driver adds to atomic numbers; whoever reads them, and the driver's
+//! latest overview, sends the driver nothing. Start at [`Metrics`]; `text` writes them as Prometheus reads them.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bitloop_core::state::{Change, Decision, Event, Fact, Input, Reply, State};
+use bitloop_core::trial::TrialResult;
+
+use crate::driver::{Overview, RequestError};
+
+/// Bounds of times, in seconds: from a round in memory to a disk that hardly answers.
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Bounds of how long leases last, in seconds: a shard is made to take about two.
+const LEASE_SECONDS: &[f64] = &[0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0];
+
+/// Bounds of facts stored at once, up to a full round.
+const FACTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
+
+/// Classes of devices that are told apart; workers name them, so that there must be an end to it.
+const DEVICES_MAX: usize = 32;
+
+/// The class of all further devices.
+const OTHER_DEVICE: &str = "other";
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How often a value fell between which bounds.
+#[derive(Debug)]
+struct Histogram {
+    bounds: &'static [f64],
+    /// One for each bound, and one for what lies above; not cumulative.
+    counts: Vec<Counter>,
+    /// In millionths.
+    sum: Counter,
+}
+
+impl Histogram {
+    fn new(bounds: &'static [f64]) -> Self {
+        let counts = (0..=bounds.len()).map(|_| Counter::default()).collect();
+        Self { bounds, counts, sum: Counter::default() }
+    }
+
+    fn observe(&self, value: f64) {
+        let place = self.bounds.partition_point(|bound| *bound < value);
+        self.counts[place].add(1);
+        self.sum.add((value * 1e6).round() as u64);
+    }
+}
+
+/// Everything that is counted since the coordinator's start.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    epoch: u64,
+    succeeded: Counter,
+    failed: Counter,
+    quarantined: Counter,
+    duplicates: Counter,
+    conflicts: Counter,
+    leases_expired: Counter,
+    workers_lost: Counter,
+    store_failures: Counter,
+    stored_bytes: Counter,
+    fetched_bytes: Counter,
+    stalled_ms: Counter,
+    commit_seconds: Histogram,
+    batch_facts: Histogram,
+    lag_seconds: Histogram,
+    lease_seconds: Histogram,
+    /// Milliseconds that workers were busy with accepted trials, by class of device.
+    busy_ms: Mutex<BTreeMap<String, f64>>,
+}
+
+impl Metrics {
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            succeeded: Counter::default(),
+            failed: Counter::default(),
+            quarantined: Counter::default(),
+            duplicates: Counter::default(),
+            conflicts: Counter::default(),
+            leases_expired: Counter::default(),
+            workers_lost: Counter::default(),
+            store_failures: Counter::default(),
+            stored_bytes: Counter::default(),
+            fetched_bytes: Counter::default(),
+            stalled_ms: Counter::default(),
+            commit_seconds: Histogram::new(SECONDS),
+            batch_facts: Histogram::new(FACTS),
+            lag_seconds: Histogram::new(SECONDS),
+            lease_seconds: Histogram::new(LEASE_SECONDS),
+            busy_ms: Mutex::default(),
+        }
+    }
+
+    /// The number of this start of the coordinator.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Writes everything as Prometheus reads it.
+    pub(crate) fn to_text(&self, overview: &Overview) -> String {
+        text::write(self, overview)
+    }
+
+    /// Counts what is not stored: who was given up, and what workers were busy with.
+    pub(crate) fn note_decision(&self, state: &State, input: &Input, decision: &Decision) {
+        match (input, &decision.reply) {
+            (Input::Tick { .. }, _) => {
+                let changed = |is: fn(&Change) -> bool| {
+                    let events = decision.events.iter();
+                    events.filter(|event| matches!(event, Event::Change(change) if is(change))).count() as u64
+                };
+                self.leases_expired.add(changed(|change| matches!(change, Change::LeaseEnded { .. })));
+                self.workers_lost.add(changed(|change| matches!(change, Change::WorkerLeft { .. })));
+            }
+            (Input::Commit { worker, trial_ms, .. }, Reply::Committed { accepted, .. }) => {
+                let is_time = trial_ms.is_finite() && *trial_ms > 0.0;
+                if let Some(worker) = state.dispatch.worker(worker).filter(|_| is_time) {
+                    self.worked(&worker.info.device, trial_ms * f64::from(*accepted));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn worked(&self, device: &str, millis: f64) {
+        let mut busy = self.busy_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = busy.contains_key(device) || busy.len() < DEVICES_MAX;
+        let device = if is_known { device } else { OTHER_DEVICE };
+        *busy.entry(device.to_owned()).or_default() += millis;
+    }
+
+    /// Counts facts that have become durable together.
+    pub(crate) fn note_stored(&self, facts: &[Fact]) {
+        self.batch_facts.observe(facts.len() as f64);
+        for fact in facts {
+            match fact {
+                Fact::OutcomeCommitted { outcome, .. } => match outcome.result {
+                    TrialResult::Failed { .. } => self.failed.add(1),
+                    TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => {
+                        self.succeeded.add(1);
+                    }
+                },
+                Fact::TrialQuarantined { .. } => self.quarantined.add(1),
+                Fact::ExperimentSubmitted { .. }
+                | Fact::ExperimentPaused { .. }
+                | Fact::ExperimentResumed { .. }
+                | Fact::ExperimentCancelled { .. }
+                | Fact::ExperimentFinished { .. }
+                | Fact::ExperimentFailed { .. }
+                | Fact::StepProposed { .. }
+                | Fact::StageFinished { .. }
+                | Fact::ConflictSeen { .. } => {}
+            }
+        }
+    }
+
+    /// Counts an answer that is about to be sent, `took` after its round began.
+    pub(crate) fn note_answer(&self, answer: &Result<Reply, RequestError>, took: Duration) {
+        if let Ok(Reply::Committed { duplicates, conflicts, .. }) = answer {
+            self.commit_seconds.observe(took.as_secs_f64());
+            self.duplicates.add(u64::from(*duplicates));
+            self.conflicts.add(u64::from(*conflicts));
+        }
+    }
+
+    pub(crate) fn store_failed(&self) {
+        self.store_failures.add(1);
+    }
+
+    pub(crate) fn ticked(&self, late_ms: u64, stalled_ms: u64) {
+        self.lag_seconds.observe(late_ms as f64 / 1e3);
+        self.stalled_ms.add(stalled_ms);
+    }
+
+    pub(crate) fn lease_ended(&self, lasted_ms: u64) {
+        self.lease_seconds.observe(lasted_ms as f64 / 1e3);
+    }
+
+    pub(crate) fn artifact_stored(&self, bytes: u64) {
+        self.stored_bytes.add(bytes);
+    }
+
+    pub(crate) fn artifact_fetched(&self, bytes: u64) {
+        self.fetched_bytes.add(bytes);
+    }
+}
