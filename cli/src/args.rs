@@ -174,6 +174,10 @@ pub(crate) struct CoordinatorArguments {
     #[arg(long, default_value = DEFAULT_LISTEN)]
     pub(crate) listen: SocketAddr,
 
+    /// Address to serve `/metrics` and `/healthz` on over HTTP, for monitoring; nowhere without it.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<SocketAddr>,
+
     /// Allow an address that other machines reach, although nothing is authenticated or encrypted.
     #[arg(long)]
     pub(crate) insecure: bool,
