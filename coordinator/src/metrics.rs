@@ -123,8 +123,8 @@ impl Metrics {
 
     /// Counts what is not stored: who was given up, and what workers were busy with.
     pub(crate) fn note_decision(&self, state: &State, input: &Input, decision: &Decision) {
-        match (input, &decision.reply) {
-            (Input::Tick { .. }, _) => {
+        match input {
+            Input::Tick { .. } => {
                 let changed = |is: fn(&Change) -> bool| {
                     let events = decision.events.iter();
                     events.filter(|event| matches!(event, Event::Change(change) if is(change))).count() as u64
@@ -132,13 +132,22 @@ impl Metrics {
                 self.leases_expired.add(changed(|change| matches!(change, Change::LeaseEnded { .. })));
                 self.workers_lost.add(changed(|change| matches!(change, Change::WorkerLeft { .. })));
             }
-            (Input::Commit { worker, trial_ms, .. }, Reply::Committed { accepted, .. }) => {
+            Input::Commit { worker, trial_ms, .. } => {
                 let is_time = trial_ms.is_finite() && *trial_ms > 0.0;
-                if let Some(worker) = state.dispatch.worker(worker).filter(|_| is_time) {
+                if let Reply::Committed { accepted, .. } = &decision.reply
+                    && let Some(worker) = state.dispatch.worker(worker).filter(|_| is_time)
+                {
                     self.worked(&worker.info.device, trial_ms * f64::from(*accepted));
                 }
             }
-            _ => {}
+            Input::Submit { .. }
+            | Input::Act { .. }
+            | Input::Advance { .. }
+            | Input::Register { .. }
+            | Input::Leave { .. }
+            | Input::Request { .. }
+            | Input::Heartbeat { .. }
+            | Input::Release { .. } => {}
         }
     }
 

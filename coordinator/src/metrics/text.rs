@@ -150,3 +150,13 @@ fn busy(text: &mut Text, metrics: &Metrics) {
     text.family(name, "counter", "Time that accepted trials took their workers, by class of device.");
     text.labelled(name, "device", busy.into_iter().map(|(device, millis)| (device, millis / 1e3)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_workers_call_their_devices_cannot_break_a_line() {
+        assert_eq!(escaped("a \"b\" \\ c\nd"), r#"a \"b\" \\ c\nd"#);
+    }
+}
