@@ -38,6 +38,11 @@ impl Folders {
     pub(super) fn of(root: &Path) -> Self {
         Self { root: root.to_owned(), journal: root.join("journal"), index: root.join("store") }
     }
+
+    /// Where an index is built.
+    fn fresh(&self) -> PathBuf {
+        self.root.join("store.new")
+    }
 }
 
 /// Facts in a data directory.
@@ -147,6 +152,8 @@ fn open_index(folders: &Folders, journal: &mut Journal) -> Result<SledStore, Sto
         }
         Err(other) => return Err(other),
     };
+    // What a building on a full disk left, where it could not be removed.
+    let _ = remove(&folders.fresh());
     let (held, due) = (index.facts(), journal.facts());
     if let Some(reason) = disagreement(&index, journal)? {
         close(Some(index));
@@ -191,12 +198,14 @@ fn replace(folders: &Folders, journal: &Journal, reason: &str) -> Result<SledSto
 
 /// Builds an index from the journal, beside the one that is there.
 pub(super) fn build(folders: &Folders, journal: &Journal) -> Result<PathBuf, StoreError> {
-    let fresh = folders.root.join("store.new");
+    let fresh = folders.fresh();
     // What an interrupted building left.
     remove(&fresh).map_err(|cause| unwritten(&fresh, &cause))?;
-    let mut index = SledStore::open(&fresh)?;
-    let filled = fill(&mut index, journal).and_then(|()| index.set_epoch(journal.epoch()));
-    close(Some(index));
+    let filled = SledStore::open(&fresh).and_then(|mut index| {
+        let filled = fill(&mut index, journal).and_then(|()| index.set_epoch(journal.epoch()));
+        close(Some(index));
+        filled
+    });
     if filled.is_err() {
         // On a full disk it would take the space that others wait for; what cannot be removed now is so next time.
         let _ = remove(&fresh);
