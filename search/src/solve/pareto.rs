@@ -62,6 +62,10 @@ pub fn pareto_front(
         let Some(next) = front.within(last.cost - apart * (1.0 + last.cost.abs() / largest), &points)? else {
             return Ok(points);
         };
+        // Costs too close for limits to tell apart, as where the cost is the same for every assignment.
+        if next.cost >= last.cost {
+            return Ok(points);
+        }
         push(&mut points, next);
         if points.len() > points_max {
             break;

@@ -92,3 +92,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cost_that_is_the_same_for_all_has_one_point() {
+    let mut problem =
+        problem(Shape { variables: 2, limits: 0, rows: 1, products: 0, pairs: 0, table: false }, 3);
+    problem.objective.constant = 1.0;
+    for constant in [0.0, 1e-300, 2.0, -3.0] {
+        let cost = Cost { name: "none".to_owned(), rows: vec![Form::constant(constant, &problem.space)] };
+
+        let front =
+            pareto_front(&problem, &cost, &FrontOptions { points_max: 10, nodes_max: 1_000 }).unwrap();
+
+        assert_eq!(front.len(), 1, "{constant}");
+    }
+}
