@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitloop_core::spec::is_label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Results(ResultsArguments),
     /// List a coordinator's workers.
     Workers(Remote),
+    /// Say why an experiment or a trial is measured or not.
+    Explain(ExplainArguments),
     /// Stop handing out an experiment's trials.
     Pause(OnExperiment),
     /// Go on with a paused or cancelled experiment.
@@ -202,9 +205,17 @@ pub(crate) struct WorkerArguments {
     #[command(flatten)]
     pub(crate) remote: Remote,
 
-    /// Device to measure on: `cpu` or `cuda:N`.
+    /// Device to measure on: `cpu`, `cuda:N`, or `cuda:all` for a worker on every GPU.
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
+
+    /// The worker's part of its device in ten-thousandths, so that several workers may share a GPU; by default all of a GPU.
+    #[arg(long, value_name = "PARTS", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) share: Option<u16>,
+
+    /// A label that stages may ask for, such as `board=orin`; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
 
     /// Threads to evaluate with; by default all cores.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -230,6 +241,16 @@ pub(crate) struct SubmitArguments {
 
     #[command(flatten)]
     pub(crate) datasets: DatasetFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    /// An experiment's id or name, or the first digits of a trial's key.
+    #[arg(value_name = "ID|TRIAL")]
+    pub(crate) subject: String,
+
+    #[command(flatten)]
+    pub(crate) remote: Remote,
 }
 
 #[derive(Debug, Args)]
@@ -389,6 +410,15 @@ pub(crate) enum ExportFormat {
     Checkpoint,
     /// The quantizers that a search that trains came to, as the JSON dictionary that QKeras's `model_quantize` takes.
     Qkeras,
+}
+
+/// Reads `KEY=VALUE`.
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if is_label(key) && is_label(value) => Ok((key.to_owned(), value.to_owned())),
+        Some(_) => Err("keys and values are 1 to 64 letters, digits, `-`, `_`, `.` and `/`".to_owned()),
+        None => Err("write KEY=VALUE, such as board=orin".to_owned()),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

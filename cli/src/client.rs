@@ -9,9 +9,10 @@ use bitloop_core::state::Sources;
 use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::{
-    ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, FetchArtifactRequest,
-    ListExperimentsRequest, ListWorkersRequest, MissingArtifactsRequest, ResultsRequest,
-    ShowExperimentRequest, ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
+    ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, ExplainRequest,
+    ExplainResponse, FetchArtifactRequest, ListExperimentsRequest, ListWorkersRequest,
+    MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest, ShowExperimentResponse, SubmitRequest,
+    WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -35,6 +36,15 @@ pub(crate) struct Client {
     inner: CoordinatorClient<Channel>,
     /// How the coordinator is called in messages.
     name: String,
+}
+
+/// What became of a submission.
+pub(crate) struct Submitted {
+    /// Whether the experiment was unknown before.
+    pub(crate) fresh: bool,
+    pub(crate) summary: ExperimentSummary,
+    /// What no connected worker can do of it.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Client {
@@ -69,8 +79,8 @@ impl Client {
         Self { inner, name: name.to_owned() }
     }
 
-    /// Sends what the coordinator lacks and submits the plan; the answer says whether it was new.
-    pub(crate) async fn submit(&mut self, prepared: &Prepared) -> Result<(bool, ExperimentSummary), Failure> {
+    /// Sends what the coordinator lacks and submits the plan.
+    pub(crate) async fn submit(&mut self, prepared: &Prepared) -> Result<Submitted, Failure> {
         let digests = prepared.artifacts.keys().map(|digest| digest.as_bytes().to_vec()).collect();
         let request = self.within(MissingArtifactsRequest { digests });
         let missing = self.inner.missing_artifacts(request).await.map_err(|status| self.failure(status))?;
@@ -84,10 +94,20 @@ impl Client {
             .iter()
             .map(|(path, digest)| (path.clone(), digest.as_bytes().to_vec()))
             .collect();
-        let request = self.within(SubmitRequest { plan: prepared.plan.to_document(), sources });
+        let request = self.within(SubmitRequest {
+            plan: prepared.plan.to_document(),
+            sources,
+            priority: prepared.priority,
+        });
         let answer = self.inner.submit(request).await.map_err(|status| self.failure(status))?.into_inner();
         let summary = answer.summary.ok_or_else(|| self.malformed("submit"))?;
-        Ok((answer.fresh, summary))
+        Ok(Submitted { fresh: answer.fresh, summary, warnings: answer.warnings })
+    }
+
+    /// Says why an experiment or a trial is measured or not.
+    pub(crate) async fn explain(&mut self, subject: &str) -> Result<ExplainResponse, Failure> {
+        let request = self.within(ExplainRequest { subject: subject.to_owned() });
+        Ok(self.inner.explain(request).await.map_err(|status| self.failure(status))?.into_inner())
     }
 
     async fn store_artifact(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 pub use self::command::RequestError;
-pub use self::handle::{Committed, Handle, Submitted};
+pub use self::handle::{Beat, Committed, Handle, Submitted};
 pub use self::view::{LeaseSummary, Overview, Shown, Summary, WorkerSummary};
 
 use self::command::{Answer, Command, Query};
@@ -324,7 +324,8 @@ impl Driver {
 
     fn serve_parked(&mut self) {
         let now = self.clock.now();
-        let is_work = self.state.dispatch.queue().len() > 0;
+        // With an empty queue there may be trials that others are late with, or have not begun.
+        let is_work = self.state.dispatch.waiting() > 0 || self.ticked == now;
         for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
             let answer = self.step(&Input::Request { worker: request.worker.clone() });
             if answer == Ok(Reply::Shard(None)) && now < request.deadline {
@@ -384,7 +385,7 @@ impl Driver {
     /// Ends the lease of an answer that nobody gets; returns whether there was one.
     fn take_back(&mut self, worker: Option<WorkerId>, unsent: &Answer) -> bool {
         let (Some(worker), Some(lease)) = (worker, granted(unsent)) else { return false };
-        self.step(&Input::Release { worker, lease }).is_ok()
+        self.step(&Input::Release { worker, lease, trials: None }).is_ok()
     }
 
     fn answer_queries(&mut self) {

@@ -20,6 +20,6 @@ pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts, MA
 pub use coordinator::{Coordinator, OpenError, ServeError};
 pub use data_dir::{DataDir, DataDirError};
 pub use driver::{
-    Committed, Handle, LeaseSummary, Overview, RequestError, Shown, Submitted, Summary, WorkerSummary,
+    Beat, Committed, Handle, LeaseSummary, Overview, RequestError, Shown, Submitted, Summary, WorkerSummary,
 };
 pub use rpc::RpcError;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bitloop_core::state::{Change, Decision, Event, Fact, Input, Reply, State};
+use bitloop_core::state::{Change, Decision, Event, Fact, Input, Reply, State, Worker};
 use bitloop_core::trial::TrialResult;
 
 use crate::driver::{Overview, RequestError};
@@ -86,6 +86,10 @@ pub(crate) struct Metrics {
     lease_seconds: Histogram,
     /// Milliseconds that workers were busy with accepted trials, by class of device.
     busy_ms: Mutex<BTreeMap<String, f64>>,
+    /// Microseconds that accepted trials were expected to take, where anything was.
+    predicted_us: Counter,
+    /// Microseconds that these took.
+    measured_us: Counter,
 }
 
 impl Metrics {
@@ -108,6 +112,8 @@ impl Metrics {
             lag_seconds: Histogram::new(SECONDS),
             lease_seconds: Histogram::new(LEASE_SECONDS),
             busy_ms: Mutex::default(),
+            predicted_us: Counter::default(),
+            measured_us: Counter::default(),
         }
     }
 
@@ -137,7 +143,8 @@ impl Metrics {
                 if let Reply::Committed { accepted, .. } = &decision.reply
                     && let Some(worker) = state.dispatch.worker(worker).filter(|_| is_time)
                 {
-                    self.worked(&worker.info.device, trial_ms * f64::from(*accepted));
+                    self.worked(&worker.info.device.class, trial_ms * f64::from(*accepted));
+                    self.compare_costs(state, worker, (decision, *trial_ms));
                 }
             }
             Input::Submit { .. }
@@ -148,6 +155,19 @@ impl Metrics {
             | Input::Request { .. }
             | Input::Heartbeat { .. }
             | Input::Release { .. } => {}
+        }
+    }
+
+    /// Adds up what trials were expected to take and what they took, where anything was expected.
+    fn compare_costs(&self, state: &State, worker: &Worker, (decision, trial_ms): (&Decision, f64)) {
+        let class = worker.info.class();
+        for event in &decision.events {
+            let Event::Fact(Fact::OutcomeCommitted { key, .. }) = event else { continue };
+            let Some(trial) = state.ledger.trial(key) else { continue };
+            if let Some(predicted_ms) = state.dispatch.pace().predict(&class, &trial.spec) {
+                self.predicted_us.add((predicted_ms * 1e3) as u64);
+                self.measured_us.add((trial_ms * 1e3) as u64);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bitloop_core::bits::{Bits, PointIndex};
+use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
@@ -68,6 +69,7 @@ pub(crate) fn plan(name: &str) -> Plan {
         },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         evaluation: EvaluationMode::default(),
+        requirements: Vec::new(),
         stages: vec![StagePlan::Prepare, StagePlan::singles((0..5).map(PointIndex).collect())],
     }
 }
@@ -94,7 +96,7 @@ pub(crate) fn store_inputs(artifacts: &Artifacts) {
 /// Submits a plan whose artifacts it stores first.
 pub(crate) async fn submit(handle: &Handle, name: &str) -> ExperimentId {
     store_inputs(handle.artifacts());
-    handle.submit(plan(name), Sources::new()).await.unwrap().experiment
+    handle.submit(plan(name), Sources::new(), 0).await.unwrap().experiment
 }
 
 /// What a trial gives; numbers follow from the key, so that every run gives the same.
@@ -133,9 +135,9 @@ pub(crate) fn worker(name: &str) -> WorkerInfo {
     WorkerInfo {
         id: WorkerId(text(name)),
         host: text("here"),
-        device: text("cpu"),
+        device: Device { id: text("cpu"), class: text("cpu"), ..Device::default() },
         threads: 1,
-        float_only: false,
+        ..WorkerInfo::default()
     }
 }
 
@@ -174,7 +176,7 @@ pub(crate) fn facts(trials: u32) -> Vec<Fact> {
         .collect();
     let sources = Sources::from([("model.safetensors".to_owned(), Digest::of(MODEL))]);
     let mut facts = vec![
-        Fact::ExperimentSubmitted { plan: Box::new(plan), sources },
+        Fact::ExperimentSubmitted { plan: Box::new(plan), sources, priority: 0 },
         Fact::StepProposed {
             experiment: experiment.clone(),
             stage: 1,

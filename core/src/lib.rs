@@ -6,6 +6,7 @@
 pub mod autoqkeras;
 pub mod bits;
 pub mod canonical;
+pub mod device;
 pub mod digest;
 pub mod evaluation;
 pub mod graph;

@@ -6,9 +6,11 @@
 mod check;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod inventory;
 
 pub use candle_core::Device;
 
+pub use self::inventory::processor;
 pub use crate::kernels::{KERNELS_VARIABLE, Kernels, KernelsError};
 
 /// The device cannot be used.
@@ -58,10 +60,27 @@ pub enum DeviceError {
 pub struct Opened {
     /// What candle computes on.
     pub device: Device,
-    /// Its class: results of one class are equal to the last bit.
-    pub class: String,
+    /// What it is; results of one class are equal to the last bit.
+    pub inventory: bitloop_core::device::Device,
     /// What computes.
     pub kernels: Kernels,
+}
+
+/// Names of the GPUs that CUDA sees, for [`open`]. `CUDA_VISIBLE_DEVICES` hides others, and numbers them anew.
+///
+/// Errors: `WithoutCuda`, or what the driver says.
+pub fn gpus() -> Result<Vec<String>, DeviceError> {
+    count_gpus().map(|count| (0..count).map(|ordinal| format!("cuda:{ordinal}")).collect())
+}
+
+#[cfg(not(feature = "cuda"))]
+fn count_gpus() -> Result<usize, DeviceError> {
+    Err(DeviceError::WithoutCuda)
+}
+
+#[cfg(feature = "cuda")]
+fn count_gpus() -> Result<usize, DeviceError> {
+    gpu::count().map_err(|reason| DeviceError::Open { name: "cuda:all".to_owned(), reason })
 }
 
 /// Opens `cpu` or `cuda:N`.
@@ -72,7 +91,8 @@ pub struct Opened {
 pub fn open(name: &str) -> Result<Opened, DeviceError> {
     if name == "cpu" {
         let kernels = Kernels::chosen()?;
-        return Ok(Opened { device: Device::Cpu, class: class_of(cpu_class(), kernels), kernels });
+        let inventory = inventory::cpu(class_of(cpu_class(), kernels));
+        return Ok(Opened { device: Device::Cpu, inventory, kernels });
     }
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     open_gpu(name, ordinal.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?)
@@ -90,12 +110,14 @@ fn open_gpu(name: &str, ordinal: usize) -> Result<Opened, DeviceError> {
     if ordinal >= count {
         return Err(DeviceError::Missing { name: name.to_owned(), count });
     }
-    let (device, class) = gpu::open(ordinal).map_err(refused)?;
+    let (device, mut inventory) = gpu::open(ordinal).map_err(refused)?;
     let kernels = Kernels::chosen_for(&device)?;
     check::check(&device, kernels)
         .map_err(|reason| DeviceError::Wrong { name: name.to_owned(), reason: reason.to_string() })?;
-    let class = if kernels == Kernels::CUDA { class } else { class_of(class, kernels) };
-    Ok(Opened { device, class, kernels })
+    if kernels != Kernels::CUDA {
+        inventory.class = class_of(inventory.class, kernels);
+    }
+    Ok(Opened { device, inventory, kernels })
 }
 
 /// The class of a device that computes with certain kernels: all of a CPU's own ones give the same bits.
@@ -143,7 +165,7 @@ mod tests {
 
     #[test]
     fn only_known_names_are_devices() {
-        assert!(open("cpu").is_ok_and(|opened| opened.device.is_cpu() && !opened.class.is_empty()));
+        assert!(open("cpu").is_ok_and(|opened| opened.device.is_cpu() && !opened.inventory.class.is_empty()));
         for wrong in ["", "CPU", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cpu:0"] {
             assert!(matches!(open(wrong), Err(DeviceError::Unknown(_))), "{wrong}");
         }

@@ -39,6 +39,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
         guard: Guard { data: part.digest, images: ImageRange { start: 0, len: 10 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 3, 4]), bits(&[4, 6]), Bits::new(8).unwrap()),
         evaluation: EvaluationMode::default(),
+        requirements: Vec::new(),
         stages: vec![StagePlan::Prepare, StagePlan::singles((0..points).map(PointIndex).collect())],
     }
 }
@@ -66,7 +67,7 @@ impl Driver {
     fn submit(&mut self, plan: Plan) {
         self.plan = plan.clone();
         self.proposed.clear();
-        self.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() });
+        self.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new(), priority: 0 });
     }
 
     fn feed(&mut self, input: Input) {

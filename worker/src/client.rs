@@ -162,6 +162,13 @@ pub(crate) struct Registration {
     pub(crate) heartbeat: Duration,
 }
 
+/// The answer to a heartbeat.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    pub(crate) lease_valid: bool,
+    pub(crate) recalled: Vec<TrialKey>,
+}
+
 /// Calls in the name of one worker. Clones share a connection, which mends itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -217,13 +224,13 @@ impl Client {
         }
     }
 
-    /// Says that the worker is alive; returns whether the lease is in force.
+    /// Says that the worker is alive; returns whether the lease is in force, and which of its trials others wait for.
     pub(crate) async fn heartbeat(
         &self,
         epoch: Epoch,
         lease: Option<LeaseId>,
         running: &[TrialKey],
-    ) -> Result<bool, ClientError> {
+    ) -> Result<Pulse, ClientError> {
         let request = v1::HeartbeatRequest {
             worker: self.worker.0.clone(),
             epoch: epoch.0,
@@ -231,7 +238,10 @@ impl Client {
             running: running.iter().map(|key| convert::digest_to_wire(&key.0)).collect(),
         };
         let answer = once("heartbeat", QUICK, self.inner.clone().heartbeat(request)).await?;
-        Ok(answer.lease_valid)
+        let recalled = answer.recalled.iter().map(|key| convert::digest("recalled", key).map(TrialKey));
+        let malformed = |source| ClientError::Malformed { call: "heartbeat", source };
+        let recalled = recalled.collect::<Result<_, _>>().map_err(malformed)?;
+        Ok(Pulse { lease_valid: answer.lease_valid, recalled })
     }
 
     /// Reports outcomes; when this returns they are durable.
@@ -250,9 +260,16 @@ impl Client {
         once("commit", DURABLE, self.inner.clone().commit(request)).await.map(|_| ())
     }
 
-    /// Gives the rest of a lease back.
-    pub(crate) async fn release(&self, epoch: Epoch, lease: LeaseId) -> Result<(), ClientError> {
-        let request = v1::ReleaseRequest { worker: self.worker.0.clone(), epoch: epoch.0, lease: lease.0 };
+    /// Gives a lease back, or only these of its trials.
+    pub(crate) async fn release(
+        &self,
+        epoch: Epoch,
+        lease: LeaseId,
+        trials: &[TrialKey],
+    ) -> Result<(), ClientError> {
+        let trials = trials.iter().map(|key| convert::digest_to_wire(&key.0)).collect();
+        let request =
+            v1::ReleaseRequest { worker: self.worker.0.clone(), epoch: epoch.0, lease: lease.0, trials };
         once("release", QUICK, self.inner.clone().release(request)).await.map(|_| ())
     }
 

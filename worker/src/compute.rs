@@ -80,6 +80,7 @@ impl Bench {
     fn serve(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.blocking_recv() {
             let end = self.measure(&order);
+            self.presence.ordered([]);
             self.presence.running(Vec::new());
             if self.progress.blocking_send(Progress::Ended(end)).is_err() {
                 return;
@@ -88,8 +89,15 @@ impl Bench {
     }
 
     fn measure(&mut self, order: &Order) -> End {
+        self.presence.ordered(order.trials.iter().map(|(key, _)| *key));
         for trials in order.trials.chunk_by(|(_, one), (_, next)| one.goes_with(next)) {
-            if let Err(end) = self.measure_together(trials, order) {
+            // What the coordinator asked back meanwhile is somebody else's now.
+            let begun = self.presence.begin(trials.iter().map(|(key, _)| *key));
+            let left: Vec<_> = trials.iter().filter(|(key, _)| begun.contains(key)).cloned().collect();
+            if left.is_empty() {
+                continue;
+            }
+            if let Err(end) = self.measure_together(&left, order) {
                 return end;
             }
         }

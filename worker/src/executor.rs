@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{
     EvaluateContext, Evaluation, Outcome, Provenance, Trained, Training, TrialResult, TrialSpec, Work,
@@ -38,8 +39,8 @@ pub struct Setting<'a> {
 
 /// Measures trials on one thread.
 pub trait Executor: Send {
-    /// Class of the device, such as the CPU's model.
-    fn device(&self) -> String;
+    /// What it measures on.
+    fn device(&self) -> Device;
 
     /// Whether it cannot measure with exact arithmetic.
     fn float_only(&self) -> bool {
@@ -65,7 +66,7 @@ pub trait Executor: Send {
     fn provenance(&self) -> Provenance {
         Provenance {
             engine: format!("bitloop {}", env!("CARGO_PKG_VERSION")),
-            device: self.device(),
+            device: self.device().class,
             kernels: "f32".to_owned(),
         }
     }
@@ -76,8 +77,8 @@ pub trait Executor: Send {
 pub struct EmptyExecutor;
 
 impl Executor for EmptyExecutor {
-    fn device(&self) -> String {
-        "empty".to_owned()
+    fn device(&self) -> Device {
+        Device { id: "empty".to_owned(), class: "empty".to_owned(), ..Device::default() }
     }
 
     fn run(

@@ -5,13 +5,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bitloop_core::state::WorkerId;
+use bitloop_core::trial::TrialKey;
 use bitloop_proto::transport::Connection;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use crate::client::{Client, ClientError};
-use crate::presence::Presence;
+use crate::presence::{Beat, Presence};
 
 /// The shortest period, should a coordinator ask for none.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -72,9 +73,21 @@ async fn beat_forever(pulse: &Pulse) {
 async fn beat(client: &Client, presence: &Presence) {
     let Some(beat) = presence.beat() else { return };
     match client.heartbeat(beat.epoch, beat.lease, &beat.running).await {
-        Ok(true) => {}
-        Ok(false) => presence.revoke(&beat),
+        Ok(answer) if answer.lease_valid => give_back(client, presence, (&beat, &answer.recalled)).await,
+        Ok(_) => presence.revoke(&beat),
         Err(ClientError::NotRegistered { .. }) => presence.displace(beat.epoch),
         Err(error) => debug!(%error, "no heartbeat"),
+    }
+}
+
+/// Gives trials back that others wait for and that are not begun.
+async fn give_back(client: &Client, presence: &Presence, (beat, recalled): (&Beat, &[TrialKey])) {
+    let (Some(lease), false) = (beat.lease, recalled.is_empty()) else { return };
+    let trials = presence.withdraw(recalled);
+    // Without an answer the trials stay under the lease until it ends.
+    if !trials.is_empty()
+        && let Err(error) = client.release(beat.epoch, lease, &trials).await
+    {
+        debug!(%error, "unbegun trials were not given back");
     }
 }

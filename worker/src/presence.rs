@@ -1,5 +1,6 @@
 //! What the heartbeat thread has to know, shared with the compute thread and the session.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,8 @@ struct Inner {
     epoch: Option<Epoch>,
     lease: Option<(LeaseId, Arc<AtomicBool>)>,
     running: Vec<TrialKey>,
+    /// Trials of the order at hand that are not begun.
+    unbegun: BTreeSet<TrialKey>,
 }
 
 /// Under which epoch and lease the worker works, and on what.
@@ -48,6 +51,25 @@ impl Presence {
     /// Says which lease is worked on; `stop` ends that work.
     pub(crate) fn took(&self, lease: LeaseId, stop: &Arc<AtomicBool>) {
         self.lock().lease = Some((lease, Arc::clone(stop)));
+    }
+
+    /// Says which trials are measured one after another from now on.
+    pub(crate) fn ordered(&self, keys: impl IntoIterator<Item = TrialKey>) {
+        self.lock().unbegun = keys.into_iter().collect();
+    }
+
+    /// Begins to measure trials together; returns those that were not given back meanwhile.
+    pub(crate) fn begin(&self, keys: impl IntoIterator<Item = TrialKey>) -> BTreeSet<TrialKey> {
+        let mut inner = self.lock();
+        let begun: BTreeSet<TrialKey> = keys.into_iter().filter(|key| inner.unbegun.remove(key)).collect();
+        inner.running = begun.iter().copied().collect();
+        begun
+    }
+
+    /// Takes trials out of the order that are not begun; returns which.
+    pub(crate) fn withdraw(&self, keys: &[TrialKey]) -> Vec<TrialKey> {
+        let mut inner = self.lock();
+        keys.iter().copied().filter(|key| inner.unbegun.remove(key)).collect()
     }
 
     /// Says which trials are measured now, together.
@@ -91,5 +113,40 @@ impl Presence {
     /// Waits until the worker has to register again.
     pub(crate) async fn displaced(&self) {
         self.displaced.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitloop_core::digest::Digest;
+
+    use super::*;
+
+    fn keys(count: u8) -> Vec<TrialKey> {
+        (0..count).map(|number| TrialKey(Digest::of(&[number]))).collect()
+    }
+
+    #[test]
+    fn what_is_begun_is_not_given_back_and_what_was_given_back_is_not_begun() {
+        let presence = Presence::default();
+        let keys = keys(4);
+        presence.ordered(keys.iter().copied());
+        assert_eq!(presence.begin([keys[0]]), BTreeSet::from([keys[0]]));
+
+        assert_eq!(presence.withdraw(&[keys[0], keys[2]]), [keys[2]]);
+
+        assert_eq!(presence.begin([keys[1], keys[2]]), BTreeSet::from([keys[1]]));
+        assert_eq!(presence.withdraw(&keys), [keys[3]]);
+    }
+
+    #[test]
+    fn an_order_that_is_over_leaves_nothing_to_give_back() {
+        let presence = Presence::default();
+        let keys = keys(2);
+        presence.ordered(keys.iter().copied());
+
+        presence.ordered([]);
+
+        assert_eq!(presence.withdraw(&keys), []);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_core::bits::BitConfig;
+use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{
     EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, Training, TrialResult, TrialSpec, Work,
@@ -321,8 +322,8 @@ fn lane_obstacle(error: &LaneError) -> Obstacle {
 }
 
 impl Executor for QuantExecutor {
-    fn device(&self) -> String {
-        self.device.class.clone()
+    fn device(&self) -> Device {
+        self.device.inventory.clone()
     }
 
     fn float_only(&self) -> bool {
@@ -361,7 +362,7 @@ impl Executor for QuantExecutor {
     fn provenance(&self) -> Provenance {
         Provenance {
             engine: format!("bitloop {}", env!("CARGO_PKG_VERSION")),
-            device: self.device(),
+            device: self.device().class,
             kernels: self.device.kernels.name().to_owned(),
         }
     }

@@ -420,7 +420,7 @@ impl Session {
     async fn release_lease(&self, lease: LeaseId) {
         let Some(epoch) = self.presence.epoch() else { return };
         // Without an answer the lease ends at its deadline.
-        if let Err(error) = self.client.release(epoch, lease).await {
+        if let Err(error) = self.client.release(epoch, lease, &[]).await {
             debug!(%error, "a lease was not released");
         }
     }

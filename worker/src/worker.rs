@@ -1,9 +1,11 @@
 //! What starts a worker and what it says at the end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitloop_core::device::{DeviceKind, Share};
 use bitloop_core::state::{WorkerId, WorkerInfo};
 use bitloop_proto::transport::Connection;
 use tokio::runtime::Handle;
@@ -26,14 +28,34 @@ pub struct WorkerOptions {
     pub id: String,
     /// The host it runs on, for people.
     pub host: String,
-    /// Threads that its executor computes with, for people.
+    /// Threads that its executor computes with.
     pub threads: u32,
+    /// What its owner calls it; stages ask for such labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its part of its device; by default a GPU is its alone, and a processor is shared out by the system.
+    pub share: Option<Share>,
     /// Where artifacts are kept; a temporary folder if none.
     pub cache_dir: Option<PathBuf>,
     /// How long the first connection is tried; for ever if none.
     pub connect_timeout: Option<Duration>,
     /// After how many shards in a row that it could not measure it ends with an error; never if none.
     pub max_give_backs: Option<u32>,
+}
+
+impl WorkerOptions {
+    /// What the worker says of itself when it measures with this executor.
+    pub fn offer(&self, executor: &dyn Executor) -> WorkerInfo {
+        let device = executor.device();
+        WorkerInfo {
+            id: WorkerId(self.id.clone()),
+            host: self.host.clone(),
+            share: self.share.unwrap_or_else(|| share_of(device.kind)),
+            labels: self.labels.clone(),
+            device,
+            threads: self.threads,
+            float_only: executor.float_only(),
+        }
+    }
 }
 
 /// What a worker did.
@@ -100,13 +122,7 @@ pub async fn work(
         return Ok(WorkSummary::default());
     };
     let client = client?;
-    let info = WorkerInfo {
-        id: worker,
-        host: options.host.clone(),
-        device: executor.device(),
-        threads: options.threads,
-        float_only: executor.float_only(),
-    };
+    let info = options.offer(executor.as_ref());
     let presence = Arc::new(Presence::default());
     // Also ends when the session ends by a mistake, as the compute thread may be waiting for a transfer.
     let transfers = shutdown.child_token();
@@ -119,6 +135,14 @@ pub async fn work(
     let compute = Compute::start(executor, Box::new(artifacts), Arc::clone(&presence))?;
     let session = Session::new(client, compute, presence, info).ending(transfers);
     session.giving_up_after(options.max_give_backs).run(connection, shutdown).await
+}
+
+/// Nothing shares out a GPU's memory among programs.
+fn share_of(kind: DeviceKind) -> Share {
+    match kind {
+        DeviceKind::Cpu => Share::NONE,
+        DeviceKind::Cuda => Share::WHOLE,
+    }
 }
 
 async fn first_connection(

@@ -4,10 +4,12 @@
 
 mod fake;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
 use bitloop_worker::{
@@ -24,6 +26,8 @@ fn options() -> WorkerOptions {
         id: "w1".to_owned(),
         host: "here".to_owned(),
         threads: 1,
+        labels: BTreeMap::new(),
+        share: None,
         cache_dir: None,
         connect_timeout: Some(Duration::from_secs(10)),
         max_give_backs: None,
@@ -62,8 +66,8 @@ struct Gated {
 }
 
 impl Executor for Gated {
-    fn device(&self) -> String {
-        "gated".to_owned()
+    fn device(&self) -> Device {
+        Device { class: "gated".to_owned(), ..Device::default() }
     }
 
     fn run(
@@ -210,8 +214,8 @@ async fn a_prepared_model_is_stored_before_its_outcome_is_committed() {
 struct Fetching;
 
 impl Executor for Fetching {
-    fn device(&self) -> String {
-        "fetching".to_owned()
+    fn device(&self) -> Device {
+        Device { class: "fetching".to_owned(), ..Device::default() }
     }
 
     fn run(
@@ -326,8 +330,8 @@ async fn the_lease_of_adopted_trials_is_released_at_shutdown() {
 struct Explosive(TrialKey);
 
 impl Executor for Explosive {
-    fn device(&self) -> String {
-        "explosive".to_owned()
+    fn device(&self) -> Device {
+        Device { class: "explosive".to_owned(), ..Device::default() }
     }
 
     fn run(

@@ -50,6 +50,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::List(remote) => block_on(query::list(remote, output)),
         Command::Show(on) => block_on(query::show(on, output)),
         Command::Workers(remote) => block_on(query::workers(remote, output)),
+        Command::Explain(arguments) => block_on(query::explain(arguments, output)),
         Command::Results(results) => block_on(query::results(results, output)),
         Command::Watch(on) => block_on(watch::execute(on, output)),
         Command::Pause(on) => block_on(act::execute(on, ExperimentAction::Pause, output)),

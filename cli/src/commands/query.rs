@@ -2,10 +2,13 @@
 
 use bitloop_core::plan::{Metric, Plan};
 use bitloop_core::report::{Effort, Report};
+use bitloop_proto::v1::ExplainResponse;
 use bitloop_search::priced::{self, priced};
 
+use serde_json::json;
+
 use super::local;
-use crate::args::{Format, OnExperiment, Output, Remote, ResultsArguments};
+use crate::args::{ExplainArguments, Format, OnExperiment, Output, Remote, ResultsArguments};
 use crate::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::show;
@@ -23,6 +26,19 @@ pub(super) async fn workers(remote: &Remote, output: Output) -> Outcome {
     match output {
         Output::Json => show::json(&workers.iter().map(show::worker_json).collect::<Vec<_>>()),
         Output::Text => show::data(&show::workers_table(&workers)),
+    }
+}
+
+pub(super) async fn explain(arguments: &ExplainArguments, output: Output) -> Outcome {
+    let mut client = Client::connect(&arguments.remote.coordinator).await?;
+    let ExplainResponse { subject, standing, reasons } = client.explain(&arguments.subject).await?;
+    match output {
+        Output::Json => show::json(&json!({ "subject": subject, "standing": standing, "reasons": reasons })),
+        Output::Text => {
+            let lines = std::iter::once(format!("{subject}: {standing}"));
+            let reasons = reasons.iter().map(|reason| format!("  {reason}"));
+            show::data(&lines.chain(reasons).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::thread::available_parallelism;
 
+use bitloop_core::device::Unmet;
 use bitloop_core::spec::ExperimentSpec;
-use bitloop_core::trial::Numerics;
+use bitloop_core::state::WorkerInfo;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
 use bitloop_quant::device::KERNELS_VARIABLE;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -97,10 +98,9 @@ async fn measure(
     let left = summary.total.saturating_sub(summary.settled);
     for _ in 0..workers.min(usize::try_from(left)?) {
         let executor = executor(&arguments.device, arguments.threads)?;
-        if executor.float_only() {
-            require_float(&mut client, &summary.id, &arguments.device).await?;
-        }
-        local.add_worker(executor, options(arguments.threads));
+        let options = options(arguments.threads);
+        require_measurable(&mut client, &summary.id, &options.offer(executor.as_ref())).await?;
+        local.add_worker(executor, options);
     }
     tokio::select! {
         followed = watch::follow(&mut client, &summary.id) => followed,
@@ -108,15 +108,25 @@ async fn measure(
     }
 }
 
-/// Refuses what would wait for ever: exact trials where no worker of this process can measure them.
-async fn require_float(client: &mut Client, id: &str, device: &str) -> Result<(), Failure> {
-    match client.show(id).await?.1.numerics {
-        Numerics::Float => Ok(()),
-        Numerics::Exact => Err(Failure::usage(format!(
-            "the experiment's `numerics: exact` needs bitloop's own kernels on a CPU, and on {device} candle's \
-             operators compute; write `numerics: float`, or measure on a CPU with {KERNELS_VARIABLE} unset"
-        ))),
+/// Refuses what would wait for ever: stages that no worker of this process can measure.
+async fn require_measurable(client: &mut Client, id: &str, worker: &WorkerInfo) -> Result<(), Failure> {
+    let (_, plan, _) = client.show(id).await?;
+    for (index, stage) in (0..).zip(&plan.stages) {
+        let hint = match worker.unmet(plan.requires(index), plan.numerics_of(index)) {
+            None => continue,
+            Some(Unmet::ExactArithmetic) => format!(
+                "`numerics: exact` needs bitloop's own kernels on a CPU, and on {} candle's operators compute; \
+                 write `numerics: float`, or measure on a CPU with {KERNELS_VARIABLE} unset",
+                worker.device.class
+            ),
+            Some(unmet) => format!(
+                "this process's worker does not meet it: {unmet}; submit the experiment to a coordinator with other \
+                 workers, or change `requires`"
+            ),
+        };
+        return Err(Failure::usage(format!("stage `{}` cannot be measured here: {hint}", stage.as_str())));
     }
+    Ok(())
 }
 
 /// Pauses what else is active in the data directory: trials are measured in the order of their submission, so an

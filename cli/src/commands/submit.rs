@@ -4,7 +4,7 @@ use bitloop_core::state::Sources;
 use bitloop_proto::v1::ExperimentSummary;
 
 use crate::args::{Output, SubmitArguments};
-use crate::client::Client;
+use crate::client::{Client, Submitted};
 use crate::failure::{Failure, Outcome};
 use crate::inputs::{self, Prepared};
 use crate::show;
@@ -29,7 +29,10 @@ pub(super) async fn hand_in(
     prepared: &Prepared,
 ) -> Result<(bool, ExperimentSummary), Failure> {
     let earlier = client.list().await?;
-    let (fresh, summary) = client.submit(prepared).await?;
+    let Submitted { fresh, summary, warnings } = client.submit(prepared).await?;
+    for warning in warnings {
+        show::note(&format!("warning: {warning}; `bitloop explain {}` says why", summary.id));
+    }
     if fresh {
         for other in earlier.iter().filter(|other| other.name == prepared.plan.name) {
             let (_, _, sources) = client.show(&other.id).await?;

@@ -1,9 +1,15 @@
 //! `bitloop worker`: measures for a coordinator.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::available_parallelism;
 
-use bitloop_worker::{Connection, Endpoint, Executor, QuantExecutor, WorkerError, WorkerOptions, work};
+use bitloop_core::device::Share;
+use bitloop_worker::{
+    Connection, Endpoint, Executor, Inventory, Machine, WorkSummary, WorkerError, WorkerOptions, executors,
+    work,
+};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::run::StopSignal;
@@ -20,39 +26,61 @@ pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
         Some(threads) => threads,
         None => u16::try_from(available_parallelism()?.get()).unwrap_or(u16::MAX),
     };
-    let executor = executor(&arguments.device, threads)?;
-    let options = WorkerOptions {
-        cache_dir: arguments.cache_dir.clone(),
-        connect_timeout: arguments.connect_timeout,
-        ..options(threads)
-    };
-    show::note(&format!(
-        "worker {} on {}, {threads} thread(s), for {endpoint}",
-        options.id,
-        executor.device()
-    ));
+    let executors = executors(&Machine, &arguments.device, usize::from(threads))
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let threads = (threads / u16::try_from(executors.len())?).max(1);
     let shutdown = CancellationToken::new();
-    let mut working = tokio::spawn(work(Connection::Url(endpoint), executor, options, shutdown.clone()));
-    let ended = tokio::select! {
-        ended = &mut working => ended,
-        () = stop.received() => {
-            shutdown.cancel();
-            working.await
+    let mut working = JoinSet::new();
+    for executor in executors {
+        let options = of_arguments(arguments, threads)?;
+        let device = executor.device().class;
+        show::note(&format!("worker {} on {device}, {threads} thread(s), for {endpoint}", options.id));
+        working.spawn(work(Connection::Url(endpoint.clone()), executor, options, shutdown.clone()));
+    }
+    let mut committed = 0;
+    loop {
+        let ended = tokio::select! {
+            ended = working.join_next() => ended,
+            () = stop.received(), if !shutdown.is_cancelled() => {
+                shutdown.cancel();
+                continue;
+            }
+        };
+        let Some(ended) = ended else { break };
+        match ended? {
+            Ok(WorkSummary { committed: own, .. }) => committed += own,
+            Err(error) => {
+                // The others of this process are told to stop too: whoever started it starts it again as a whole.
+                shutdown.cancel();
+                while working.join_next().await.is_some() {}
+                return Err(failure(error));
+            }
         }
-    };
-    let summary = ended?.map_err(|error| Failure {
-        exit: if matches!(error, WorkerError::Unreachable { .. }) { Exit::Unreachable } else { Exit::Failed },
-        error: error.into(),
-    })?;
-    show::note(&format!("worker stopped: {} trials measured", summary.committed));
+    }
+    show::note(&format!("worker stopped: {committed} trials measured"));
     Ok(())
+}
+
+fn failure(error: WorkerError) -> Failure {
+    let exit =
+        if matches!(error, WorkerError::Unreachable { .. }) { Exit::Unreachable } else { Exit::Failed };
+    Failure { exit, error: error.into() }
 }
 
 /// The evaluator of a device.
 pub(super) fn executor(device: &str, threads: u16) -> Result<Box<dyn Executor>, Failure> {
-    let executor = QuantExecutor::new(device, usize::from(threads))
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    Ok(Box::new(executor))
+    Machine.open(device, usize::from(threads)).map_err(|error| Failure::usage(error.to_string()))
+}
+
+fn of_arguments(arguments: &WorkerArguments, threads: u16) -> Result<WorkerOptions, Failure> {
+    let share = arguments.share.map(|share| Share::new(u32::from(share))).transpose();
+    Ok(WorkerOptions {
+        cache_dir: arguments.cache_dir.clone(),
+        connect_timeout: arguments.connect_timeout,
+        labels: arguments.labels.iter().cloned().collect(),
+        share: share.map_err(|error| Failure::usage(error.to_string()))?,
+        ..options(threads)
+    })
 }
 
 /// What a worker of this process says of itself.
@@ -67,6 +95,8 @@ pub(super) fn options(threads: u16) -> WorkerOptions {
         id,
         host: host.to_owned(),
         threads: u32::from(threads),
+        labels: BTreeMap::new(),
+        share: None,
         cache_dir: None,
         connect_timeout: None,
         max_give_backs: None,

@@ -28,6 +28,8 @@ pub(crate) use model::load as load_model;
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) sources: Sources,
+    /// Experiments with a higher one go first.
+    pub(crate) priority: i32,
     pub(crate) artifacts: BTreeMap<Digest, Arc<Vec<u8>>>,
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn prepare(path: &Path, datasets: &DatasetFolder) -> Result<Prepared,
         show::note(&format!("warning: {warning}"));
     }
     artifacts.retain(|digest, _| plan.artifacts().contains(digest));
-    Ok(Prepared { plan, sources, artifacts })
+    Ok(Prepared { plan, sources, priority: spec.priority, artifacts })
 }
 
 /// Reads and checks an experiment file alone.

@@ -1,4 +1,6 @@
-use bitloop_proto::v1::{ExperimentStatus, ExperimentSummary, WorkerSummary};
+use std::collections::BTreeMap;
+
+use bitloop_proto::v1::{DeviceKind, ExperimentStatus, ExperimentSummary, WorkerInfo, WorkerSummary};
 use serde_json::{Value, json};
 
 use super::table;
@@ -39,8 +41,8 @@ pub(crate) fn workers_table(workers: &[WorkerSummary]) -> String {
         let info = worker.info.clone().unwrap_or_default();
         let pace = if worker.trial_ms > 0.0 { format!("{:.1}", worker.trial_ms) } else { "-".to_owned() };
         vec![
-            info.id,
-            info.device,
+            info.id.clone(),
+            device_text(&info),
             info.threads.to_string(),
             worker.leased.to_string(),
             worker.committed.to_string(),
@@ -49,6 +51,17 @@ pub(crate) fn workers_table(workers: &[WorkerSummary]) -> String {
         ]
     });
     table(&header, rows)
+}
+
+/// The device's class, a part of it if that is all the worker has, and the worker's labels.
+fn device_text(info: &WorkerInfo) -> String {
+    let mut text = info.device.as_ref().map(|device| device.class.clone()).unwrap_or_default();
+    if (1..10_000).contains(&info.share) {
+        text.push_str(&format!(" ({} of 10000)", info.share));
+    }
+    let labels: BTreeMap<&String, &String> = info.labels.iter().collect();
+    labels.into_iter().for_each(|(key, value)| text.push_str(&format!(", {key}={value}")));
+    text
 }
 
 /// An experiment's summary as JSON.
@@ -72,10 +85,25 @@ pub(crate) fn summary_json(summary: &ExperimentSummary) -> Value {
 /// A worker as JSON.
 pub(crate) fn worker_json(worker: &WorkerSummary) -> Value {
     let info = worker.info.clone().unwrap_or_default();
+    let device = info.device.unwrap_or_default();
+    let labels: BTreeMap<&String, &String> = info.labels.iter().collect();
+    let capability = device.compute_capability.map(|it| format!("{}.{}", it.major, it.minor));
+    let kind = match device.kind() {
+        DeviceKind::Unspecified => "unknown",
+        DeviceKind::Cpu => "cpu",
+        DeviceKind::Cuda => "cuda",
+    };
     json!({
         "id": info.id,
         "host": info.host,
-        "device": info.device,
+        "device": device.class,
+        "kind": kind,
+        "cores": device.cores,
+        "memory_bytes": device.memory_bytes,
+        "features": device.features,
+        "compute_capability": capability,
+        "share": info.share,
+        "labels": labels,
         "threads": info.threads,
         "leased": worker.leased,
         "committed": worker.committed,

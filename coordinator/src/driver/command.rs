@@ -33,6 +33,10 @@ pub enum RequestError {
     UnknownContext(Digest),
     #[error("`{text}` could be any of {}; write more of it", list(.candidates))]
     Ambiguous { text: String, candidates: Vec<ExperimentId> },
+    #[error("nothing here is called `{0}`: no experiment, and no trial's key begins so")]
+    UnknownSubject(String),
+    #[error("several trials' keys begin with `{0}`; write more digits")]
+    AmbiguousTrial(String),
     #[error(
         "`{0}` cannot name an experiment; use 1 to 64 letters, digits, `-`, `_` and `.`, not beginning with `-` or `.`"
     )]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::report::{Effort, Report};
-use bitloop_core::state::{self, Action, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo};
+use bitloop_core::state::{
+    self, Action, Explanation, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo,
+};
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -42,6 +44,15 @@ pub struct Committed {
     pub conflicts: u32,
 }
 
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Whether the worker may go on with its lease.
+    pub lease_valid: bool,
+    /// Trials of it that the worker is to give back unless it has begun them.
+    pub recalled: Vec<TrialKey>,
+}
+
 impl Handle {
     pub(super) fn new(
         commands: mpsc::Sender<Command>,
@@ -73,7 +84,12 @@ impl Handle {
     }
 
     /// Submits a plan whose artifacts are here; a plan that is known already goes on where it is.
-    pub async fn submit(&self, plan: Plan, sources: Sources) -> Result<Submitted, RequestError> {
+    pub async fn submit(
+        &self,
+        plan: Plan,
+        sources: Sources,
+        priority: i32,
+    ) -> Result<Submitted, RequestError> {
         // The name becomes a file name.
         let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
         let is_name = (1..=NAME_BYTES_MAX).contains(&plan.name.len())
@@ -97,7 +113,7 @@ impl Handle {
         }
         self.require(plan.artifacts()).await?;
         let plan = Box::new(plan);
-        match self.send(Input::Submit { plan, sources }).await? {
+        match self.send(Input::Submit { plan, sources, priority }).await? {
             Reply::Submitted { experiment, fresh } => Ok(Submitted { experiment, fresh }),
             other => unreachable_reply(&other),
         }
@@ -131,16 +147,16 @@ impl Handle {
         }
     }
 
-    /// Says that a worker is alive; returns whether it may go on with its lease.
+    /// Says that a worker is alive; returns whether it may go on with its lease, and what of it others wait for.
     pub async fn heartbeat(
         &self,
         worker: &WorkerId,
         lease: Option<LeaseId>,
         running: Vec<TrialKey>,
-    ) -> Result<bool, RequestError> {
+    ) -> Result<Beat, RequestError> {
         let input = Input::Heartbeat { worker: worker.clone(), lease, running };
         match self.send(input).await? {
-            Reply::Heartbeat { lease_valid } => Ok(lease_valid),
+            Reply::Heartbeat { lease_valid, recalled } => Ok(Beat { lease_valid, recalled }),
             other => unreachable_reply(&other),
         }
     }
@@ -190,10 +206,15 @@ impl Handle {
         }
     }
 
-    /// Gives the rest of a lease back.
-    pub async fn release(&self, worker: &WorkerId, lease: LeaseId) -> Result<(), RequestError> {
+    /// Gives a lease back, or some of its trials.
+    pub async fn release(
+        &self,
+        worker: &WorkerId,
+        lease: LeaseId,
+        trials: Option<Vec<TrialKey>>,
+    ) -> Result<(), RequestError> {
         let worker = worker.clone();
-        self.send(Input::Release { worker, lease }).await.map(|_| ())
+        self.send(Input::Release { worker, lease, trials }).await.map(|_| ())
     }
 
     /// Says that a worker goes; its leases end.
@@ -216,6 +237,18 @@ impl Handle {
     /// All workers, by name.
     pub async fn workers(&self) -> Result<Vec<WorkerSummary>, RequestError> {
         self.ask(|view| view.workers()).await
+    }
+
+    /// What no connected worker can do of an experiment.
+    pub async fn warnings(&self, id: &ExperimentId) -> Result<Vec<String>, RequestError> {
+        let id = id.clone();
+        self.ask(move |view| view.warnings(&id)).await
+    }
+
+    /// Why an experiment, or a trial by the first digits of its key, is measured or not.
+    pub async fn explain(&self, subject: &str) -> Result<Explanation, RequestError> {
+        let subject = subject.to_owned();
+        self.ask(move |view| view.explain(&subject)).await?
     }
 
     /// How far an experiment is.

@@ -44,12 +44,21 @@ fn note_fact(fact: &Fact) {
 
 fn note_change(change: &Change) {
     match change {
-        Change::WorkerJoined { info, .. } => info!(worker = info.id.0, host = info.host, "worker joined"),
+        Change::WorkerJoined { info, .. } => {
+            let (worker, host, device) = (&info.id.0, &info.host, &info.device.class);
+            info!(worker, host, device, "worker joined");
+        }
         Change::WorkerLeft { worker } => info!(worker = worker.0, "worker left"),
         Change::WorkerSeen { .. } | Change::WorkerCommitted { .. } | Change::LeaseRenewed { .. } => {}
         Change::LeaseGranted { lease, terms } => {
-            let (worker, trials) = (&terms.worker.0, terms.trials.len());
-            debug!(lease = lease.0, worker, trials, "lease granted");
+            let (worker, trials, second) = (&terms.worker.0, terms.trials.len(), terms.second);
+            debug!(lease = lease.0, worker, trials, second, "lease granted");
+        }
+        Change::TrialsRecalled { lease, trials } => {
+            debug!(lease = lease.0, trials = trials.len(), "unbegun trials are asked back");
+        }
+        Change::TrialsReturned { lease, trials } => {
+            debug!(lease = lease.0, trials = trials.len(), "unbegun trials came back");
         }
         Change::LeaseEnded { lease } => debug!(lease = lease.0, "lease ended"),
         Change::TrialLost { key } => warn!(trial = %key, "a worker was lost while it ran a trial"),

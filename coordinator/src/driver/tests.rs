@@ -221,7 +221,9 @@ fn a_lease_whose_client_goes_while_it_is_stored_comes_back() {
     let info = worker("w1");
     let id = info.id.clone();
     driver.step(&Input::Register { info, held: Vec::new() }).unwrap();
-    driver.step(&Input::Submit { plan: Box::new(plan("sweep")), sources: Sources::new() }).unwrap();
+    driver
+        .step(&Input::Submit { plan: Box::new(plan("sweep")), sources: Sources::new(), priority: 0 })
+        .unwrap();
     driver.advance();
 
     let (reply, answer) = oneshot::channel();
@@ -232,7 +234,7 @@ fn a_lease_whose_client_goes_while_it_is_stored_comes_back() {
 
     assert!(more, "waiting workers are looked at again");
     assert_eq!(driver.state.dispatch.leases().len(), 0);
-    assert_eq!(driver.state.dispatch.queue().len(), 1);
+    assert_eq!(driver.state.dispatch.waiting(), 1);
     assert_eq!(driver.state.check(), Ok(()));
     drop(handle);
 }
@@ -301,7 +303,7 @@ async fn a_plan_is_refused_while_an_artifact_is_missing() {
     store_inputs(handle.artifacts());
     let absent = Digest::of(b"absent");
 
-    let refused = handle.submit(plan_on("sweep", absent), Sources::new()).await;
+    let refused = handle.submit(plan_on("sweep", absent), Sources::new(), 0).await;
 
     assert_eq!(refused, Err(RequestError::MissingArtifacts(vec![absent])));
     assert!(fixture.facts().is_empty());
@@ -314,7 +316,7 @@ async fn a_name_that_is_no_file_name_is_refused() {
     let handle = coordinator.handle();
 
     for name in ["", "../up", ".hidden", "a b", &"x".repeat(65)] {
-        let refused = handle.submit(plan(name), Sources::new()).await;
+        let refused = handle.submit(plan(name), Sources::new(), 0).await;
         assert_eq!(refused, Err(RequestError::Name(name.to_owned())));
     }
 }
@@ -328,7 +330,7 @@ async fn users_name_experiments_as_they_like() {
     let quicker = submit(&handle, "quicker").await;
     store(handle.artifacts(), b"other images");
     let twin = plan_on("quicker", Digest::of(b"other images"));
-    let twin = handle.submit(twin, Sources::new()).await.unwrap().experiment;
+    let twin = handle.submit(twin, Sources::new(), 0).await.unwrap().experiment;
 
     assert_eq!(handle.resolve(&quicker.0).await, Ok(quicker.clone()));
     assert_eq!(handle.resolve("quick").await, Ok(quick.clone()));
@@ -448,5 +450,5 @@ async fn more_commands_than_a_round_takes_are_all_answered() {
     }
 
     let answers = beats.join_all().await;
-    assert!(answers.iter().all(|answer| *answer == Ok(true)));
+    assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|beat| beat.lease_valid)));
 }

@@ -6,12 +6,16 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{
-    Experiment, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId, WorkerInfo,
+    Backlog, Experiment, Explanation, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId,
+    WorkerInfo,
 };
-use bitloop_core::trial::{EvaluateContext, Numerics};
+use bitloop_core::trial::EvaluateContext;
 
 use super::command::RequestError;
 use super::lease_times::LeaseTimes;
+
+/// Fewest digits of a trial's key that someone may mean it by.
+const KEY_DIGITS_MIN: usize = 6;
 
 /// How far an experiment is.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +35,7 @@ pub struct Summary {
     pub reused: u64,
     /// Trials under a lease.
     pub leased: u64,
-    /// Workers heard from lately that know the experiment's arithmetic.
+    /// Workers heard from lately that can measure trials of its stage.
     pub workers: u64,
     /// Repeated measurements that differed, over all experiments.
     pub conflicts: u64,
@@ -67,6 +71,8 @@ pub struct Overview {
     pub experiments: Vec<Summary>,
     pub workers: Vec<WorkerSummary>,
     pub queued: Queued,
+    /// The same by what is asked of workers.
+    pub backlog: Vec<Backlog>,
     pub leases: LeaseSummary,
 }
 
@@ -105,6 +111,7 @@ impl View<'_> {
             experiments: experiments.map(|experiment| self.summary(experiment, &leased)).collect(),
             workers: self.workers(),
             queued: self.state.dispatch.queued(),
+            backlog: self.state.backlog(),
             leases: self.leases.summary(self.state, self.now),
         }
     }
@@ -125,6 +132,45 @@ impl View<'_> {
     pub(crate) fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
         let (ledger, experiment) = (&self.state.ledger, self.experiment(id)?);
         Ok((Report::new(ledger, experiment)?, Effort::new(ledger, experiment)))
+    }
+
+    /// What no connected worker can do of an experiment; nothing while there are no workers.
+    pub(crate) fn warnings(&self, id: &ExperimentId) -> Vec<String> {
+        let connected = self.state.dispatch.workers().len();
+        let Some(experiment) = self.state.ledger.experiment(id).filter(|_| connected > 0) else {
+            return Vec::new();
+        };
+        let stages = experiment.plan.stages.iter().zip(&experiment.stages).enumerate();
+        let unmet = stages.filter(|(_, (_, progress))| !progress.finished).filter_map(|(index, (stage, _))| {
+            let requirements = experiment.plan.requires(index as u32);
+            let is_unmet = self.state.able(requirements, experiment.plan.numerics_of(index as u32)) == 0;
+            is_unmet.then(|| {
+                let stage = stage.as_str();
+                format!("none of the {connected} connected workers can measure stage `{stage}` ({requirements})")
+            })
+        });
+        unmet.collect()
+    }
+
+    pub(crate) fn explain(&self, subject: &str) -> Result<Explanation, RequestError> {
+        let unknown = match self.resolve(subject) {
+            Ok(id) => {
+                let explanation = self.state.explain_experiment(&id);
+                return explanation.ok_or_else(|| Rejection::UnknownExperiment(id).into());
+            }
+            Err(error @ RequestError::Ambiguous { .. }) => return Err(error),
+            Err(error) => error,
+        };
+        let is_key = subject.len() >= KEY_DIGITS_MIN && subject.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_key {
+            return Err(unknown);
+        }
+        let found = self.state.ledger.trials_called(&subject.to_ascii_lowercase(), 2);
+        match found.as_slice() {
+            [(key, _)] => self.state.explain_trial(key, self.now).ok_or(unknown),
+            [] => Err(RequestError::UnknownSubject(subject.to_owned())),
+            _ => Err(RequestError::AmbiguousTrial(subject.to_owned())),
+        }
     }
 
     pub(crate) fn context(&self, digest: &Digest) -> Result<EvaluateContext, RequestError> {
@@ -190,12 +236,11 @@ impl View<'_> {
     }
 
     fn summary(&self, experiment: &Experiment, leased: &HashMap<&ExperimentId, u64>) -> Summary {
-        let stage = experiment.current_stage();
-        let stage = stage.and_then(|stage| experiment.plan.stages.get(stage as usize));
+        let current = experiment.current_stage();
+        let stage = current.and_then(|stage| experiment.plan.stages.get(stage as usize));
+        let requirements = experiment.plan.requires(current.unwrap_or(0));
         let proposed: usize = experiment.stages.iter().map(|stage| stage.trials.len()).sum();
         let planned = self.sizes.get(&experiment.id).copied().unwrap_or(0);
-        let is_float = experiment.plan.numerics == Numerics::Float;
-        let able = self.state.dispatch.workers().filter(|worker| is_float || !worker.info.float_only);
         Summary {
             id: experiment.id.clone(),
             name: experiment.plan.name.clone(),
@@ -206,7 +251,7 @@ impl View<'_> {
             failed: experiment.failed,
             reused: experiment.reused,
             leased: leased.get(&experiment.id).copied().unwrap_or(0),
-            workers: able.count() as u64,
+            workers: self.state.able(requirements, experiment.plan.numerics_of(current.unwrap_or(0))),
             conflicts: self.state.ledger.conflicts(),
         }
     }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::PoisonError;
 
-use super::{DEVICES_MAX, Histogram, Metrics, OTHER_DEVICE};
+use bitloop_core::state::Backlog;
+use bitloop_core::trial::Numerics;
+
+use super::{Counter, DEVICES_MAX, Histogram, Metrics, OTHER_DEVICE};
 use crate::driver::Overview;
 
 /// The words of all statuses, so that each is there before it first occurs.
@@ -36,6 +39,17 @@ impl Text {
     ) {
         for (word, value) in values {
             self.line(format_args!("{name}{{{label}=\"{}\"}} {value}", escaped(&word)));
+        }
+    }
+
+    /// Values of two labels.
+    fn labelled_twice<V: Display>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = ([(&'static str, String); 2], V)>,
+    ) {
+        for ([(one, a), (two, b)], value) in values {
+            self.line(format_args!("{name}{{{one}=\"{}\",{two}=\"{}\"}} {value}", escaped(&a), escaped(&b)));
         }
     }
 
@@ -85,13 +99,14 @@ fn state(text: &mut Text, overview: &Overview) {
     let kinds = [("prepare", queued.prepare), ("evaluate", queued.evaluate), ("train", queued.train)];
     text.family("bitloop_queued_trials", "gauge", "Trials that wait for a worker, by kind.");
     text.labelled("bitloop_queued_trials", "kind", kinds.map(|(kind, count)| (kind.to_owned(), count)));
+    backlog(text, &overview.backlog);
     let mut statuses = BTreeMap::from(STATUSES.map(|status| (status.to_owned(), 0_u64)));
     let mut devices: BTreeMap<String, u64> = BTreeMap::new();
     for experiment in &overview.experiments {
         *statuses.entry(experiment.status.as_str().to_owned()).or_default() += 1;
     }
     for worker in &overview.workers {
-        let device = &worker.info.device;
+        let device = &worker.info.device.class;
         let is_known = devices.contains_key(device) || devices.len() < DEVICES_MAX;
         *devices.entry(if is_known { device.clone() } else { OTHER_DEVICE.to_owned() }).or_default() += 1;
     }
@@ -110,6 +125,26 @@ fn state(text: &mut Text, overview: &Overview) {
     text.single("bitloop_leased_trials", "gauge", ("Trials under a lease.", leases.trials));
     let oldest = ("Age of the oldest lease in force.", leases.oldest_ms as f64 / 1e3);
     text.single("bitloop_oldest_lease_seconds", "gauge", oldest);
+}
+
+/// What waits for which workers: the depth of the queue by which workers are added and removed.
+fn backlog(text: &mut Text, backlog: &[Backlog]) {
+    let values = |value: fn(&Backlog) -> f64| {
+        backlog.iter().take(DEVICES_MAX).map(move |class| {
+            let device = match (class.requirements.device, class.numerics) {
+                (Some(kind), _) => kind.as_str(),
+                (None, Numerics::Exact) => "cpu",
+                (None, Numerics::Float) => "any",
+            };
+            ([("device", device.to_owned()), ("requires", class.requirements.to_string())], value(class))
+        })
+    };
+    let trials = "bitloop_backlog_trials";
+    text.family(trials, "gauge", "Trials that wait or are leased, by what they ask of workers.");
+    text.labelled_twice(trials, values(|class| (class.queued + class.leased) as f64));
+    let seconds = "bitloop_backlog_seconds";
+    text.family(seconds, "gauge", "How long the waiting ones would take one worker, as far as anyone knows.");
+    text.labelled_twice(seconds, values(|class| class.predicted_ms / 1e3));
 }
 
 fn counters(text: &mut Text, metrics: &Metrics) {
@@ -140,6 +175,12 @@ fn counters(text: &mut Text, metrics: &Metrics) {
     for (name, help, counter) in counters {
         text.single(&format!("bitloop_{name}_total"), "counter", (help, counter.get()));
     }
+    let seconds = |micros: &Counter| micros.get() as f64 / 1e6;
+    let predicted =
+        ("What accepted trials were expected to take, where anything was.", seconds(&metrics.predicted_us));
+    text.single("bitloop_predicted_seconds_total", "counter", predicted);
+    let measured = ("What those trials took.", seconds(&metrics.measured_us));
+    text.single("bitloop_measured_seconds_total", "counter", measured);
     let stalled = ("How long the coordinator itself was held up.", metrics.stalled_ms.get() as f64 / 1e3);
     text.single("bitloop_stalled_seconds_total", "counter", stalled);
 }

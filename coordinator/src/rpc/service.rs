@@ -1,7 +1,7 @@
 //! The service of `coordinator.proto`: reads a request, asks the driver, writes the answer.
 
 use bitloop_core::plan::Plan;
-use bitloop_core::state::{LeaseId, Report, Status as ExperimentStatus, WorkerId, WorkerInfo};
+use bitloop_core::state::{Explanation, LeaseId, Report, Status as ExperimentStatus, WorkerId, WorkerInfo};
 use bitloop_core::trial::TrialKey;
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
@@ -87,10 +87,12 @@ impl Coordinator for Service {
         let request = request.into_inner();
         let plan = Plan::from_document(&request.plan).map_err(|error| status::no_plan(&error))?;
         let sources = convert::sources(&request.sources).map_err(unreadable)?;
-        let submitted = self.handle.submit(plan, sources).await.map_err(refused)?;
+        let submitted = self.handle.submit(plan, sources, request.priority).await.map_err(refused)?;
         let summary = self.handle.summary(&submitted.experiment).await;
         let summary = summary.map_err(refused)?;
+        let warnings = self.handle.warnings(&submitted.experiment).await.map_err(refused)?;
         Ok(Response::new(v1::SubmitResponse {
+            warnings,
             experiment: submitted.experiment.0,
             fresh: submitted.fresh,
             summary: Some(summary_to_wire(&summary)),
@@ -161,6 +163,12 @@ impl Coordinator for Service {
         Ok(Response::new(v1::ListWorkersResponse { workers: workers.iter().map(worker_to_wire).collect() }))
     }
 
+    async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::ExplainResponse> {
+        let explanation = self.handle.explain(&request.into_inner().subject).await.map_err(refused)?;
+        let Explanation { subject, standing, reasons } = explanation;
+        Ok(Response::new(v1::ExplainResponse { subject, standing, reasons }))
+    }
+
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
         let request = request.into_inner();
         if request.version != VERSION {
@@ -171,7 +179,7 @@ impl Coordinator for Service {
         }
         let info = request.info.ok_or(ConvertError::Missing { field: "info" });
         let info: WorkerInfo = info.and_then(TryInto::try_into).map_err(unreadable)?;
-        let held = digests("held", &request.held)?.into_iter().map(TrialKey).collect();
+        let held = keys("held", &request.held)?;
         let adopted = self.handle.register(info, held).await.map_err(refused)?;
         Ok(Response::new(v1::RegisterResponse {
             epoch: self.handle.epoch(),
@@ -203,12 +211,14 @@ impl Coordinator for Service {
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
         let request = request.into_inner();
         self.check_epoch(request.epoch)?;
-        let running = request.running.iter().map(|key| digest("running", key).map(TrialKey));
-        let running = running.collect::<Result<_, _>>().map_err(unreadable)?;
+        let running = keys("running", &request.running)?;
         let worker = WorkerId(request.worker);
         let lease = request.lease.map(LeaseId);
-        let lease_valid = self.handle.heartbeat(&worker, lease, running).await;
-        Ok(Response::new(v1::HeartbeatResponse { lease_valid: lease_valid.map_err(refused)? }))
+        let beat = self.handle.heartbeat(&worker, lease, running).await.map_err(refused)?;
+        Ok(Response::new(v1::HeartbeatResponse {
+            lease_valid: beat.lease_valid,
+            recalled: beat.recalled.iter().map(|key| digest_to_wire(&key.0)).collect(),
+        }))
     }
 
     /// Outcomes are welcome from any epoch: what a worker measured while the coordinator was away is not lost.
@@ -230,7 +240,9 @@ impl Coordinator for Service {
         let request = request.into_inner();
         self.check_epoch(request.epoch)?;
         let (worker, lease) = (WorkerId(request.worker), LeaseId(request.lease));
-        self.handle.release(&worker, lease).await.map_err(refused)?;
+        let trials = keys("trials", &request.trials)?;
+        let trials = (!trials.is_empty()).then_some(trials);
+        self.handle.release(&worker, lease, trials).await.map_err(refused)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
 
@@ -257,6 +269,10 @@ fn digests(field: &'static str, bytes: &[Vec<u8>]) -> Result<Vec<bitloop_core::d
         )));
     }
     bytes.iter().map(|bytes| digest(field, bytes).map_err(unreadable)).collect()
+}
+
+fn keys(field: &'static str, bytes: &[Vec<u8>]) -> Result<Vec<TrialKey>, Status> {
+    Ok(digests(field, bytes)?.into_iter().map(TrialKey).collect())
 }
 
 /// The message of a summary.

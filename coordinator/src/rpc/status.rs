@@ -27,9 +27,10 @@ pub(super) fn refused(error: &RequestError) -> Status {
             Rejection::UnknownWorker(_) => Status::failed_precondition(text),
             Rejection::UnknownTrial(_) | Rejection::WrongStatus { .. } => Status::invalid_argument(text),
         },
-        RequestError::UnknownContext(_) => Status::not_found(text),
+        RequestError::UnknownSubject(_) | RequestError::UnknownContext(_) => Status::not_found(text),
         RequestError::MissingArtifacts(_)
         | RequestError::Ambiguous { .. }
+        | RequestError::AmbiguousTrial(_)
         | RequestError::Name(_)
         | RequestError::NoStages(_)
         | RequestError::Plan(_)

@@ -65,7 +65,7 @@ async fn store_all(client: &mut Client) {
 
 async fn submit_plan(client: &mut Client, name: &str) -> String {
     let plan = plan(name).to_document();
-    let request = v1::SubmitRequest { plan, sources: Default::default() };
+    let request = v1::SubmitRequest { plan, sources: Default::default(), priority: 0 };
     client.submit(request).await.unwrap().into_inner().experiment
 }
 
@@ -179,9 +179,10 @@ async fn every_refusal_has_its_status() {
     assert_eq!(client.watch_experiment(unknown).await.unwrap_err().code(), Code::NotFound);
     let unknown = v1::FetchContextRequest { digest: vec![1; 32] };
     assert_eq!(client.fetch_context(unknown).await.unwrap_err().code(), Code::NotFound);
-    let no_plan = v1::SubmitRequest { plan: b"{}".to_vec(), sources: Default::default() };
+    let no_plan = v1::SubmitRequest { plan: b"{}".to_vec(), sources: Default::default(), priority: 0 };
     assert_eq!(client.submit(no_plan).await.unwrap_err().code(), Code::InvalidArgument);
-    let early = v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default() };
+    let early =
+        v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default(), priority: 0 };
     let early = client.submit(early).await.unwrap_err();
     assert_eq!(early.code(), Code::InvalidArgument);
     assert!(early.message().contains(&Digest::of(MODEL).to_string()), "{}", early.message());
@@ -297,7 +298,8 @@ async fn a_full_disk_refuses_and_the_service_goes_on_when_there_is_space() {
     let served = Served::start_on(Box::new(store)).await;
     let mut client = served.client.clone();
     store_all(&mut client).await;
-    let request = || v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default() };
+    let request =
+        || v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default(), priority: 0 };
     disk.disk_full();
 
     let refused = client.submit(request()).await.unwrap_err();
@@ -320,7 +322,8 @@ async fn a_store_that_needs_a_person_ends_the_service() {
     let served = Served::start_on(Box::new(store)).await;
     let mut client = served.client.clone();
     store_all(&mut client).await;
-    let request = v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default() };
+    let request =
+        v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default(), priority: 0 };
 
     let refused = client.submit(request).await.unwrap_err();
 

@@ -4,6 +4,7 @@
 //! versioned document: it is stored and sent as it is.
 
 mod autoqkeras;
+mod requirements;
 mod stage;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::{BitConfig, Bits, Choice, PointIndex};
+use crate::device::Requirements;
 use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::{Graph, GraphError, INPUT, LayerCost, Point};
@@ -107,6 +109,9 @@ pub struct Plan {
     pub evaluation: EvaluationMode,
     /// The parts, in order.
     pub stages: Vec<StagePlan>,
+    /// What each of them asks of the workers; empty if none asks for anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<Requirements>,
 }
 
 /// What the files named by an experiment turned out to hold.
@@ -161,6 +166,7 @@ impl Plan {
             },
             candidates: candidates(quantization, &inputs.placement),
             evaluation: spec.evaluation,
+            requirements: requirements::of_stages(spec, &stages),
             stages,
         })
     }
@@ -173,7 +179,7 @@ impl Plan {
             let path = format!("stages[{index}].{}", stage.as_str());
             planned(stage, &[], &path, &mut mistakes)
         });
-        let stages = stages.collect();
+        let stages: Vec<StagePlan> = stages.collect();
         if !mistakes.is_empty() {
             return Err(SpecError { mistakes });
         }
@@ -191,6 +197,7 @@ impl Plan {
             guard: Guard { data: selection.digest, images: selection.first(None), drop_max_ppm: 0 },
             candidates: Candidates::with_default_rules(Vec::new(), Vec::new(), unused),
             evaluation: EvaluationMode::default(),
+            requirements: requirements::of_stages(spec, &stages),
             stages,
         })
     }

@@ -30,7 +30,7 @@ fn engine() -> Engine {
     let trials: Vec<TrialSpec> =
         configs.into_iter().map(|config| TrialSpec::Evaluate { context: digest, config, part }).collect();
     let keys: Vec<_> = trials.iter().map(TrialSpec::key).collect();
-    engine.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new() }).unwrap();
+    engine.feed(Input::Submit { plan: Box::new(plan), sources: BTreeMap::new(), priority: 0 }).unwrap();
     let proposal = Proposal::Trials(Batch { context: Some(context), trials, ..Batch::default() });
     engine.feed(Input::Advance { experiment: id, stage: 0, proposal }).unwrap();
     let reports = vec![
@@ -90,7 +90,9 @@ fn adaptive_report() -> Report {
     let failed = TrialResult::Failed { reason: "logit 1 of image 7 is NaN".to_owned() };
     trials.push((part(6, 0, 64, None).0, Some(failed)));
     trials.push(part(7, 0, 64, None));
-    engine.feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() }).unwrap();
+    engine
+        .feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new(), priority: 0 })
+        .unwrap();
     let batch = trials.iter().map(|(spec, _)| spec.clone()).collect();
     let proposal =
         Proposal::Trials(Batch { context: Some(context.clone()), trials: batch, ..Batch::default() });
@@ -157,7 +159,9 @@ fn a_measurement_of_all_images_goes_before_one_of_some() {
     let trials = vec![of(64), of(2_000)];
     let keys: Vec<TrialKey> = trials.iter().map(TrialSpec::key).collect();
     let experiment = plan.id();
-    engine.feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() }).unwrap();
+    engine
+        .feed(Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new(), priority: 0 })
+        .unwrap();
     let proposal = Proposal::Trials(Batch { context: Some(context.clone()), trials, ..Batch::default() });
     engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
     let mut result = |key: usize, sums: TrialResult| {

@@ -2,6 +2,7 @@ use std::str::FromStr;
 
 use super::{DataSpec, ModelSpec, PrepareRules, StageSpec};
 use crate::bits::Bits;
+use crate::device::Requirements;
 use crate::evaluation::EvaluationMode;
 use crate::placement::Placement;
 use crate::trial::{ActivationRule, Calibration, Granularity, Numerics, Scheme, WeightRule};
@@ -98,4 +99,10 @@ pub struct ExperimentSpec {
     pub evaluation: EvaluationMode,
     /// The parts, in order; at least one.
     pub stages: Vec<StageSpec>,
+    /// What stages ask of workers that say nothing of their own.
+    pub requires: Requirements,
+    /// What each stage asks of workers, where it says so.
+    pub stage_requires: Vec<Option<Requirements>>,
+    /// Experiments with a higher one go first.
+    pub priority: i32,
 }

@@ -8,13 +8,15 @@ use super::file::read_file;
 use super::model::{PrepareRules, model, prepare};
 use super::placement_reader::placement_source;
 use super::reader::{Fields, Place};
+use super::requires_reader::requires;
 use super::shared::{name, parts_per_million};
 use super::stage_reader::stage;
 use super::{
-    ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec,
+    ActivationQuantization, ExperimentSpec, GRANULARITIES, PlacementSource, QuantizationSpec, StageSpec,
     WeightQuantization,
 };
 use crate::bits::{Bits, UnsupportedBits};
+use crate::device::{DeviceKind, Requirements};
 use crate::evaluation::EvaluationMode;
 use crate::trial::{ActivationRule, Calibration, Numerics, Percentile, Scheme};
 
@@ -29,6 +31,8 @@ const PERCENTILE: &str = "percentile";
 /// One part per million above the half, where the ends of the range would meet.
 const PERCENT_MIN: f64 = 50.0001;
 const PERCENT_MAX: f64 = 100.0;
+/// Priorities by which people can say all they mean.
+const PRIORITY_MAX: i32 = 100;
 
 impl ExperimentSpec {
     /// Reads an experiment file; `docs/experiment.md` describes its keys.
@@ -36,7 +40,7 @@ impl ExperimentSpec {
     /// Defaults: `data.split: test`, `data.pad: 0`, `data.report: rest`, `data.seed: 0`, `prepare:
     /// [fold_batch_norm]`, `weights.scheme: symmetric`, `weights.granularity` as the placement says,
     /// `weights.calibration: min_max`, `placement: default`, `activations.scheme: asymmetric`,
-    /// `activations.calibration: min_max`, `evaluation: full`.
+    /// `activations.calibration: min_max`, `evaluation: full`, `priority: 0`, no `requires`.
     /// Widths come back in ascending order.
     ///
     /// Errors: every mistake in the text, in the order of the file.
@@ -51,6 +55,8 @@ impl ExperimentSpec {
             "quantization",
             "evaluation",
             "stages",
+            "requires",
+            "priority",
         ];
         read_file(text, &known, experiment)
     }
@@ -78,7 +84,10 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
     let example = "stages: [{ sensitivity: { single: all } }]";
     let stages =
         fields.required("stages", example, |place| place.list("[{ sensitivity: { single: all } }]", stage));
-    Some(ExperimentSpec {
+    let requires = fields.optional("requires", Requirements::NONE, requires);
+    let priority = fields.optional("priority", 0, priority);
+    let (stages, stage_requires) = stages?.into_iter().unzip();
+    let spec = ExperimentSpec {
         name: name?,
         numerics: numerics?,
         model: model?,
@@ -86,8 +95,13 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
         prepare: prepare?,
         quantization: quantization?,
         evaluation: evaluation?,
-        stages: stages?,
-    })
+        stages,
+        requires: requires?,
+        stage_requires,
+        priority: priority?,
+    };
+    can_be_exact(fields, &spec)?;
+    Some(spec)
 }
 
 /// Whether the stages are searches that train. In company nothing else can be told: the other keys depend on it.
@@ -116,6 +130,29 @@ fn refuse_where_trained(fields: &Fields<'_>) -> Option<()> {
         fields.mistake::<()>(key, problem, hint);
     }
     given.is_empty().then_some(())
+}
+
+/// Reports stages that ask for exact arithmetic on devices that do not have it.
+fn can_be_exact(fields: &Fields<'_>, spec: &ExperimentSpec) -> Option<()> {
+    let is_gpu = |requires: &Requirements| {
+        requires.device == Some(DeviceKind::Cuda) || requires.gpu_memory_bytes.is_some()
+    };
+    let asks = |(stage, own): (&StageSpec, &Option<Requirements>)| {
+        let measures = !matches!(stage, StageSpec::AutoQKeras(_));
+        measures && is_gpu(own.as_ref().unwrap_or(&spec.requires))
+    };
+    if spec.numerics == Numerics::Exact && spec.stages.iter().zip(&spec.stage_requires).any(asks) {
+        let hint = "write `numerics: float`, or ask for no GPU";
+        return fields.mistake("requires", "exact arithmetic runs on CPU workers only", hint);
+    }
+    Some(())
+}
+
+fn priority(place: &Place<'_>) -> Option<i32> {
+    let hint = format!("write a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}; more goes first");
+    let number = place.any_integer(&hint)?;
+    let priority = i32::try_from(number).ok().filter(|priority| priority.abs() <= PRIORITY_MAX);
+    priority.or_else(|| place.mistake(format!("{number} is no priority"), hint))
 }
 
 fn numerics(place: &Place<'_>) -> Option<Numerics> {

@@ -16,6 +16,7 @@ mod node;
 mod pattern;
 mod placement_reader;
 mod reader;
+mod requires_reader;
 mod shared;
 mod stage;
 mod stage_reader;
@@ -35,6 +36,7 @@ pub use experiment::{
 };
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
+pub use requires_reader::{LABEL_BYTES_MAX, LABELS_MAX, is_label};
 pub(crate) use stage::misplaced;
 pub use stage::{SensitivitySpec, Single, StageSpec};
 pub use train::{

@@ -260,11 +260,23 @@ impl<'a> Place<'a> {
 
     /// A mapping with one key that says which of several kinds its value is, such as `{ sgd: ... }`.
     pub(super) fn variant<T: Copy>(&self, kinds: &[(&'static str, T)]) -> Option<(T, Place<'a>)> {
+        self.variant_beside("", kinds).map(|(kind, place, _)| (kind, place))
+    }
+
+    /// The same of a mapping that may have one more key.
+    pub(super) fn variant_beside<T: Copy>(
+        &self,
+        beside: &str,
+        kinds: &[(&'static str, T)],
+    ) -> Option<(T, Place<'a>, Option<Place<'a>>)> {
         let names: Vec<_> = kinds.iter().map(|(name, _)| *name).collect();
         let hint = format!("write `{}: {{ ... }}`", names[0]);
         let Node::Mapping(entries) = self.node else {
             return self.expected(&format!("a mapping with the key {}", alternatives(&names, "or")), hint);
         };
+        let is_beside = |(key, _): &&(Node, Node)| matches!(key, Node::Text(key) if key == beside);
+        let more = entries.iter().find(is_beside).map(|(_, value)| self.child(beside, value));
+        let entries: Vec<_> = entries.iter().filter(|entry| !is_beside(entry)).collect();
         let [(key, value)] = entries.as_slice() else {
             let problem =
                 format!("expected one key, {}; found {} keys", alternatives(&names, "or"), entries.len());
@@ -272,7 +284,7 @@ impl<'a> Place<'a> {
         };
         let known = kinds.iter().find(|(name, _)| matches!(key, Node::Text(key) if key == name));
         match known {
-            Some((name, kind)) => Some((*kind, self.child(name, value))),
+            Some((name, kind)) => Some((*kind, self.child(name, value), more)),
             None => {
                 let name = key_name(key);
                 let hint = did_you_mean(&name, &names).unwrap_or_else(|| known_keys(&names));

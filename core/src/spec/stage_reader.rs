@@ -2,8 +2,10 @@ use std::collections::BTreeSet;
 
 use super::autoqkeras::{KEY, autoqkeras};
 use super::reader::{Fields, Place};
+use super::requires_reader::requires;
 use super::shared::parts_per_million;
 use super::stage::{SensitivitySpec, Single, StageSpec};
+use crate::device::Requirements;
 use crate::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
 
 /// Most configs of a sweep: with the smallest of networks still years of measuring.
@@ -25,21 +27,23 @@ enum StageKind {
     Verify,
 }
 
-/// Reads one entry of `stages`.
-pub(super) fn stage(place: &Place<'_>) -> Option<StageSpec> {
+/// Reads one entry of `stages`, with what it asks of workers if it says so.
+pub(super) fn stage(place: &Place<'_>) -> Option<(StageSpec, Option<Requirements>)> {
     let kinds = [
         ("sensitivity", StageKind::Sensitivity),
         ("search", StageKind::Search),
         (KEY, StageKind::AutoQKeras),
         ("verify", StageKind::Verify),
     ];
-    let (kind, place) = place.variant(&kinds)?;
-    match kind {
+    let (kind, place, beside) = place.variant_beside("requires", &kinds)?;
+    let requires = beside.map_or(Some(None), |place| requires(&place).map(Some));
+    let stage = match kind {
         StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
         StageKind::Search => search(&place).map(StageSpec::Search),
         StageKind::AutoQKeras => autoqkeras(&place).map(|plan| StageSpec::AutoQKeras(Box::new(plan))),
         StageKind::Verify => verify(&place),
-    }
+    };
+    Some((stage?, requires?))
 }
 
 fn sensitivity(place: &Place<'_>) -> Option<SensitivitySpec> {

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
-use crate::trial::{Outcome, TrialKey, TrialSpec};
+use crate::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::{Change, Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
 use super::ledger::{Experiment, Status, TrialState};
-use super::shard::{Shard, next_shard};
+use super::pace::{self, Subject};
+use super::shard::{Portion, Shard, late_trials, next_shard, unbegun_trials};
 use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
 
 /// What a user does to an experiment.
@@ -56,6 +57,8 @@ pub enum Input {
         plan: Box<Plan>,
         /// Where its inputs were found.
         sources: Sources,
+        /// Experiments with a higher one go first.
+        priority: i32,
     },
     /// A user acts on an experiment.
     Act {
@@ -108,12 +111,14 @@ pub enum Input {
         /// Time of one trial in milliseconds.
         trial_ms: f64,
     },
-    /// A worker gives the rest of a lease back.
+    /// A worker gives a lease back.
     Release {
         /// Which worker.
         worker: WorkerId,
         /// Which lease.
         lease: LeaseId,
+        /// Which of its trials; all that are left without a list.
+        trials: Option<Vec<TrialKey>>,
     },
     /// Time passed.
     Tick {
@@ -145,6 +150,8 @@ pub enum Reply {
     Heartbeat {
         /// Whether the lease it named is in force.
         lease_valid: bool,
+        /// Trials of it that the worker is to give back unless it has begun them.
+        recalled: Vec<TrialKey>,
     },
     /// What became of the reports.
     Committed {
@@ -205,7 +212,7 @@ impl Decision {
 /// Errors: a [`Rejection`] changes nothing.
 pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision, Rejection> {
     match input {
-        Input::Submit { plan, sources } => Ok(submit(state, plan, sources)),
+        Input::Submit { plan, sources, priority } => Ok(submit(state, plan, (sources, *priority))),
         Input::Act { experiment, action } => act(state, experiment, *action),
         Input::Advance { experiment, stage, proposal } => Ok(advance(state, experiment, *stage, proposal)),
         Input::Register { info, held } => Ok(register(state, info, held, now)),
@@ -213,17 +220,20 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
         Input::Request { worker } => request(state, worker, now),
         Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, running, now),
         Input::Commit { worker, reports, trial_ms } => commit(state, worker, reports, *trial_ms),
-        Input::Release { worker, lease } => release(state, worker, *lease),
+        Input::Release { worker, lease, trials } => {
+            Ok(Decision::quiet(release(state, worker, (*lease, trials.as_deref()))))
+        }
         Input::Tick { stalled_ms } => Ok(Decision::quiet(tick(state, *stalled_ms, now))),
     }
 }
 
-fn submit(state: &State, plan: &Plan, sources: &Sources) -> Decision {
+fn submit(state: &State, plan: &Plan, (sources, priority): (&Sources, i32)) -> Decision {
     let experiment = plan.id();
-    let submitted = Fact::ExperimentSubmitted { plan: Box::new(plan.clone()), sources: sources.clone() };
+    let submitted =
+        Fact::ExperimentSubmitted { plan: Box::new(plan.clone()), sources: sources.clone(), priority };
     let known = state.ledger.experiment(&experiment);
     let mut events = Vec::new();
-    if known.is_none_or(|known| known.sources != *sources) {
+    if known.is_none_or(|known| known.sources != *sources || known.priority != priority) {
         events.push(submitted.into());
     }
     if known.is_some_and(|known| known.status == Status::Cancelled) {
@@ -294,51 +304,61 @@ fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis
     events.push(Change::WorkerJoined { info: info.clone(), now }.into());
     let own = |lease: LeaseId| state.dispatch.lease(lease).is_some_and(|lease| lease.worker == info.id);
     let is_free = |key: &TrialKey| state.dispatch.lease_of(key).is_none_or(own);
-    let entries: Vec<_> = held
-        .iter()
-        .filter(|key| is_free(key))
-        .filter_map(|key| state.ledger.entry(key))
-        .filter(|(_, trial)| state.ledger.is_owed(trial))
-        .map(|(key, trial)| (*key, trial.spec.clone()))
-        .collect();
-    if entries.is_empty() {
+    let held = held.iter().filter(|key| is_free(key)).filter_map(|key| state.ledger.entry(key));
+    let owed: Vec<_> = held.filter(|(_, trial)| state.ledger.is_owed(trial)).collect();
+    if owed.is_empty() {
         return Decision::new(events, Reply::Registered { adopted: None });
     }
-    let (grant, shard) = grant(state, &info.id, entries, now);
+    let mut claims = owed.iter().filter_map(|(_, trial)| state.ledger.claim(trial));
+    let exclusive = claims.any(|claim| state.ledger.requirements(claim).exclusive);
+    if !state.dispatch.has_room(info, exclusive) {
+        return Decision::new(events, Reply::Registered { adopted: None });
+    }
+    let trials = owed.iter().map(|(key, trial)| (*key, &trial.spec)).collect();
+    let portion = Portion { trials, predicted_ms: None, exclusive };
+    let (grant, shard) = grant(state, &info.id, portion, now);
     events.push(grant.into());
     Decision::new(events, Reply::Registered { adopted: Some(shard) })
 }
 
 fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision, Rejection> {
     let known = state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
+    let (ledger, dispatch) = (&state.ledger, &state.dispatch);
     let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
-    let trials: Vec<_> = next_shard(&state.ledger, &state.dispatch, known)
-        .into_iter()
-        .map(|(key, spec)| (*key, spec.clone()))
-        .collect();
-    if trials.is_empty() {
-        return Ok(Decision::new(events, Reply::Shard(None)));
+    if let Some(portion) = next_shard(ledger, dispatch, known) {
+        let (grant, shard) = grant(state, worker, portion, now);
+        events.push(grant.into());
+        return Ok(Decision::new(events, Reply::Shard(Some(shard))));
     }
-    let (grant, shard) = grant(state, worker, trials, now);
-    events.push(grant.into());
-    Ok(Decision::new(events, Reply::Shard(Some(shard))))
+    if let Some(portion) = late_trials(ledger, dispatch, (known, now)) {
+        let (grant, shard) = grant(state, worker, portion, now);
+        let Change::LeaseGranted { lease, terms } = grant else { unreachable!("a grant is a grant") };
+        let terms = Lease { second: true, ..terms };
+        events.push(Change::LeaseGranted { lease, terms }.into());
+        return Ok(Decision::new(events, Reply::Shard(Some(shard))));
+    }
+    if let Some((lease, trials)) = unbegun_trials(ledger, dispatch, known) {
+        events.push(Change::TrialsRecalled { lease, trials: trials.into_iter().collect() }.into());
+    }
+    Ok(Decision::new(events, Reply::Shard(None)))
 }
 
-fn grant(
-    state: &State,
-    worker: &WorkerId,
-    trials: Vec<(TrialKey, crate::trial::TrialSpec)>,
-    now: UnixMillis,
-) -> (Change, Shard) {
+fn grant(state: &State, worker: &WorkerId, portion: Portion<'_>, now: UnixMillis) -> (Change, Shard) {
+    let Portion { trials, predicted_ms, exclusive } = portion;
     let lease = state.dispatch.next_lease();
     let terms = Lease {
         worker: worker.clone(),
-        trials: trials.iter().map(|(key, _)| *key).collect(),
+        trials: trials.iter().map(|(key, _)| **key).collect(),
         running: Vec::new(),
         deadline: now.after(LEASE_TERM_MS),
+        since: now,
+        predicted_ms,
+        exclusive,
+        second: false,
+        recalled: BTreeSet::new(),
     };
-    let company = trials.first().and_then(|(_, spec)| spec.company());
-    let context = company.map(|company| company.context);
+    let context = trials.first().and_then(|(_, spec)| spec.company()).map(|company| company.context);
+    let trials = trials.into_iter().map(|(key, spec)| (*key, spec.clone())).collect();
     (Change::LeaseGranted { lease, terms }, Shard { lease, context, trials })
 }
 
@@ -352,11 +372,14 @@ fn heartbeat(
     state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
     let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
     let held = lease.filter(|id| state.dispatch.lease(*id).is_some_and(|lease| lease.worker == *worker));
+    let recalled = held.and_then(|id| state.dispatch.lease(id)).map(|lease| &lease.recalled);
+    let recalled = recalled.into_iter().flatten().filter(|key| !running.contains(key)).copied().collect();
     if let Some(lease) = held {
         let (running, deadline) = (running.to_vec(), now.after(LEASE_TERM_MS));
         events.push(Change::LeaseRenewed { lease, running, deadline }.into());
     }
-    Ok(Decision::new(events, Reply::Heartbeat { lease_valid: held.is_some() || lease.is_none() }))
+    let lease_valid = held.is_some() || lease.is_none();
+    Ok(Decision::new(events, Reply::Heartbeat { lease_valid, recalled }))
 }
 
 fn commit(
@@ -390,17 +413,36 @@ fn commit(
         }
     }
     if accepted > 0 && trial_ms.is_finite() && trial_ms > 0.0 {
-        let worker = worker.clone();
-        events.push(Change::WorkerCommitted { worker, trials: u64::from(accepted), trial_ms }.into());
+        let (worker, trials) = (worker.clone(), u64::from(accepted));
+        let subject = subject(state, reports);
+        events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject }.into());
     }
     Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
 }
 
-fn release(state: &State, worker: &WorkerId, lease: LeaseId) -> Result<Decision, Rejection> {
+/// What reports are about and the units of one on average, if they are all about the same and none failed, perhaps early.
+fn subject(state: &State, reports: &[Report]) -> Option<(Subject, f64)> {
+    let failed = |report: &&Report| matches!(report.outcome.result, TrialResult::Failed { .. });
+    let specs =
+        || reports.iter().filter_map(|report| state.ledger.trial(&report.key)).map(|trial| &trial.spec);
+    let first = specs().next().map(Subject::of)?;
+    if reports.iter().any(|report| failed(&report)) || specs().any(|spec| Subject::of(spec) != first) {
+        return None;
+    }
+    let units: f64 = specs().map(|spec| pace::units(spec) as f64).sum();
+    Some((first, units / specs().count() as f64))
+}
+
+fn release(state: &State, worker: &WorkerId, (lease, trials): (LeaseId, Option<&[TrialKey]>)) -> Vec<Event> {
     let held = state.dispatch.lease(lease).is_some_and(|held| held.worker == *worker);
     // A stale lease never changes state.
-    let events = if held { vec![Change::LeaseEnded { lease }.into()] } else { Vec::new() };
-    Ok(Decision::quiet(events))
+    if !held {
+        return Vec::new();
+    }
+    vec![match trials {
+        Some(trials) => Change::TrialsReturned { lease, trials: trials.to_vec() }.into(),
+        None => Change::LeaseEnded { lease }.into(),
+    }]
 }
 
 fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {

@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::trial::{Company, TrialKey};
+use crate::device::{Device, Offer, Requirements, Share, Unmet};
+use crate::trial::{Company, Numerics, TrialKey};
 
 use super::UnixMillis;
+use super::fairness::Served;
 use super::ledger::Ledger;
-use super::queue::{Group, Queue, Queued};
+use super::pace::{Pace, Subject, WorkerClass};
+use super::queue::{Group, Lane, Queue, Queued};
 
 /// A worker's name: stable while its process lives.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(pub String);
 
 /// Number of a lease; never used twice within an epoch.
@@ -18,18 +21,42 @@ pub struct WorkerId(pub String);
 pub struct LeaseId(pub u64);
 
 /// What a worker says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerInfo {
     /// Its name.
     pub id: WorkerId,
     /// Host it runs on, for people.
     pub host: String,
-    /// Class of its device, such as the CPU's model.
-    pub device: String,
+    /// The device it measures on.
+    pub device: Device,
+    /// Its part of the device.
+    pub share: Share,
+    /// What its owner calls it.
+    pub labels: BTreeMap<String, String>,
     /// Threads it evaluates with.
     pub threads: u32,
     /// Whether it cannot measure with exact arithmetic.
     pub float_only: bool,
+}
+
+impl WorkerInfo {
+    /// Workers like it.
+    pub fn class(&self) -> WorkerClass {
+        WorkerClass { device: self.device.class.clone(), threads: self.threads }
+    }
+
+    /// Why it cannot measure what has these requirements and this arithmetic; none if it can.
+    pub fn unmet(&self, requirements: &Requirements, numerics: Numerics) -> Option<Unmet> {
+        if numerics == Numerics::Exact && self.float_only {
+            return Some(Unmet::ExactArithmetic);
+        }
+        requirements.unmet(&Offer { device: &self.device, share: self.share, labels: &self.labels })
+    }
+
+    /// Whether both measure on the same device.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.host == other.host && self.device.id == other.device.id
+    }
 }
 
 /// A worker that has been heard from lately.
@@ -45,10 +72,12 @@ pub struct Worker {
     pub trial_ms: Option<f64>,
     /// What its last shard was measured with.
     pub company: Option<Company>,
+    /// Position of the experiment that its last shard was for.
+    pub(super) experiment: Option<usize>,
 }
 
 /// The right of one worker to report some trials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
     /// Who holds it.
     pub worker: WorkerId,
@@ -58,6 +87,16 @@ pub struct Lease {
     pub running: Vec<TrialKey>,
     /// When it ends unless renewed.
     pub deadline: UnixMillis,
+    /// When it was granted.
+    pub since: UnixMillis,
+    /// How long all of it was expected to take, if anyone knew.
+    pub predicted_ms: Option<f64>,
+    /// Whether nobody else may measure on the device meanwhile.
+    pub exclusive: bool,
+    /// Whether another worker has these trials too and is late with them; the first result wins.
+    pub second: bool,
+    /// Trials that the worker is asked to give back unless it has begun them.
+    pub recalled: BTreeSet<TrialKey>,
 }
 
 /// A change to who works on what.
@@ -90,6 +129,8 @@ pub enum Change {
         trials: u64,
         /// Time of one trial in milliseconds.
         trial_ms: f64,
+        /// What they were about and how much there was to do in one of them, if that is one thing.
+        subject: Option<(Subject, f64)>,
     },
     /// Trials were handed to a worker.
     LeaseGranted {
@@ -106,6 +147,20 @@ pub enum Change {
         running: Vec<TrialKey>,
         /// Until when.
         deadline: UnixMillis,
+    },
+    /// A worker is to give trials back that it has not begun.
+    TrialsRecalled {
+        /// Of which lease.
+        lease: LeaseId,
+        /// Which.
+        trials: BTreeSet<TrialKey>,
+    },
+    /// A worker gave some trials of a lease back, and keeps the others.
+    TrialsReturned {
+        /// Of which lease.
+        lease: LeaseId,
+        /// Which.
+        trials: Vec<TrialKey>,
     },
     /// What is left of a lease goes back to the queue.
     LeaseEnded {
@@ -127,10 +182,14 @@ const TRIAL_TIME_SMOOTHING: f64 = 0.3;
 pub struct Dispatch {
     queue: Queue,
     leased: HashMap<TrialKey, LeaseId>,
+    /// Leases that hold a trial beside the one in `leased`.
+    seconds: HashMap<TrialKey, LeaseId>,
     leases: BTreeMap<LeaseId, Lease>,
     workers: BTreeMap<WorkerId, Worker>,
     losses: HashMap<TrialKey, u32>,
     granted: u64,
+    pace: Pace,
+    served: Served,
 }
 
 impl Dispatch {
@@ -139,7 +198,8 @@ impl Dispatch {
         match change {
             Change::WorkerJoined { info, now } => {
                 let (info, last_seen) = (info.clone(), *now);
-                let worker = Worker { info, last_seen, committed: 0, trial_ms: None, company: None };
+                let worker =
+                    Worker { info, last_seen, committed: 0, trial_ms: None, company: None, experiment: None };
                 self.workers.insert(worker.info.id.clone(), worker);
             }
             Change::WorkerLeft { worker } => {
@@ -150,11 +210,14 @@ impl Dispatch {
                     worker.last_seen = *now;
                 }
             }
-            Change::WorkerCommitted { worker, trials, trial_ms } => {
+            Change::WorkerCommitted { worker, trials, trial_ms, subject } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.committed += trials;
                     let old = worker.trial_ms.unwrap_or(*trial_ms);
                     worker.trial_ms = Some(old + TRIAL_TIME_SMOOTHING * (trial_ms - old));
+                    if let Some((subject, units)) = subject {
+                        self.pace.learn(&worker.info.class(), *subject, (*units, *trial_ms));
+                    }
                 }
             }
             Change::LeaseGranted { lease, terms } => self.grant(*lease, terms, ledger),
@@ -164,44 +227,87 @@ impl Dispatch {
                     lease.deadline = *deadline;
                 }
             }
+            Change::TrialsRecalled { lease, trials } => {
+                if let Some(lease) = self.leases.get_mut(lease) {
+                    lease.recalled.clone_from(trials);
+                }
+            }
+            Change::TrialsReturned { lease, trials } => self.take_back(*lease, trials, ledger),
             Change::LeaseEnded { lease } => self.end(*lease, ledger),
             Change::TrialLost { key } => *self.losses.entry(*key).or_default() += 1,
         }
     }
 
     fn grant(&mut self, id: LeaseId, terms: &Lease, ledger: &Ledger) {
-        let mut company = None;
+        let (mut company, mut claim) = (None, None);
         for key in &terms.trials {
             if let Some(trial) = ledger.trial(key) {
                 self.queue.remove(trial);
-                company = trial.spec.company();
+                (company, claim) = (trial.spec.company(), ledger.claim(trial));
             }
-            self.leased.insert(*key, id);
+            match self.leased.get(key) {
+                Some(_) if terms.second => self.seconds.insert(*key, id),
+                Some(_) | None => self.leased.insert(*key, id),
+            };
         }
+        let experiment = claim.map(|claim| claim.experiment);
         if let Some(worker) = self.workers.get_mut(&terms.worker) {
             worker.company = company;
+            worker.experiment = experiment;
+        }
+        if let Some(experiment) = experiment.filter(|_| !terms.second) {
+            let waiting = self.queue.groups().map(|(lane, _)| lane.claim.experiment);
+            self.served.charge(experiment, terms.predicted_ms, waiting);
         }
         self.granted = self.granted.max(id.0 + 1);
         self.leases.insert(id, terms.clone());
     }
 
     fn end(&mut self, id: LeaseId, ledger: &Ledger) {
-        let Some(lease) = self.leases.remove(&id) else {
+        let Some(lease) = self.leases.remove(&id) else { return };
+        for key in &lease.trials {
+            self.let_go(key, id, ledger);
+        }
+    }
+
+    fn take_back(&mut self, id: LeaseId, trials: &[TrialKey], ledger: &Ledger) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.recalled.clear();
+        let returned: Vec<_> = trials.iter().filter(|key| lease.trials.remove(key)).copied().collect();
+        if lease.trials.is_empty() {
+            self.leases.remove(&id);
+        }
+        for key in returned {
+            self.let_go(&key, id, ledger);
+        }
+    }
+
+    /// A lease holds a trial no more: it is queued, unless another lease holds it too.
+    fn let_go(&mut self, key: &TrialKey, id: LeaseId, ledger: &Ledger) {
+        if self.seconds.get(key) == Some(&id) {
+            self.seconds.remove(key);
             return;
-        };
-        for key in lease.trials {
-            self.leased.remove(&key);
-            self.enqueue(&key, ledger);
+        }
+        match self.seconds.remove(key) {
+            Some(second) => {
+                self.leased.insert(*key, second);
+                if let Some(lease) = self.leases.get_mut(&second) {
+                    lease.second = false;
+                }
+            }
+            None => {
+                self.leased.remove(key);
+                self.enqueue(key, ledger);
+            }
         }
     }
 
     /// Puts a trial into the queue if it is owed and nobody holds it; takes it out if it is owed no more.
     pub(super) fn enqueue(&mut self, key: &TrialKey, ledger: &Ledger) {
         let Some(trial) = ledger.trial(key) else { return };
-        if ledger.is_owed(trial) && !self.leased.contains_key(key) {
-            self.queue.insert(*key, trial);
-        } else {
-            self.queue.remove(trial);
+        match ledger.claim(trial) {
+            Some(claim) if !self.leased.contains_key(key) => self.queue.insert(trial, claim),
+            Some(_) | None => self.queue.remove(trial),
         }
     }
 
@@ -221,19 +327,24 @@ impl Dispatch {
     }
 
     fn withdraw(&mut self, key: &TrialKey) {
-        let Some(id) = self.leased.remove(key) else { return };
-        let Some(lease) = self.leases.get_mut(&id) else {
-            return;
-        };
-        lease.trials.remove(key);
-        if lease.trials.is_empty() {
-            self.leases.remove(&id);
+        for id in [self.leased.remove(key), self.seconds.remove(key)].into_iter().flatten() {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            lease.trials.remove(key);
+            lease.recalled.remove(key);
+            if lease.trials.is_empty() {
+                self.leases.remove(&id);
+            }
         }
     }
 
+    /// How many trials wait for a worker.
+    pub fn waiting(&self) -> usize {
+        self.queue.trials().len()
+    }
+
     /// Trials that wait for a worker, in order of proposal.
-    pub fn queue(&self) -> impl ExactSizeIterator<Item = &TrialKey> {
-        self.queue.trials().map(|(_, key)| key)
+    pub fn queue<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = &'a TrialKey> {
+        self.queue.trials().map(|(sequence, _)| ledger.proposed_at(sequence).0)
     }
 
     /// How many trials wait for a worker, by kind.
@@ -241,9 +352,19 @@ impl Dispatch {
         self.queue.queued()
     }
 
-    /// The same by what is measured together.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (&Option<Company>, &Group)> {
+    /// The same by what is measured together, for whom.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (&Lane, &Group)> {
         self.queue.groups()
+    }
+
+    /// How long trials take.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// How much of the workers' time experiments have had.
+    pub(super) fn served(&self) -> &Served {
+        &self.served
     }
 
     /// Leases in force.
@@ -259,6 +380,11 @@ impl Dispatch {
     /// The lease that a trial is under.
     pub fn lease_of(&self, key: &TrialKey) -> Option<LeaseId> {
         self.leased.get(key).copied()
+    }
+
+    /// Whether two workers have this trial.
+    pub(super) fn has_second(&self, key: &TrialKey) -> bool {
+        self.seconds.contains_key(key)
     }
 
     /// Workers heard from lately.
@@ -284,10 +410,10 @@ impl Dispatch {
     /// Checks what must always hold; returns the first breach.
     pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
         self.queue.check()?;
-        for (sequence, key) in self.queue.trials() {
-            let trial = ledger.trial(key).ok_or(format!("queued trial {key} is unknown"))?;
-            if trial.sequence != *sequence || self.leased.contains_key(key) || !ledger.is_owed(trial) {
-                return Err(format!("trial {key} is queued but leased, settled or not wanted"));
+        for (sequence, claim) in self.queue.trials() {
+            let (key, trial) = ledger.proposed_at(sequence);
+            if self.leased.contains_key(key) || ledger.claim(trial) != Some(claim) {
+                return Err(format!("trial {key} is queued but leased, settled or not wanted so"));
             }
         }
         for (key, trial) in ledger.trials() {
@@ -297,12 +423,65 @@ impl Dispatch {
             }
         }
         let in_leases: usize = self.leases.values().map(|lease| lease.trials.len()).sum();
+        let holds = |id: &LeaseId, key: &TrialKey| {
+            self.leased.get(key) == Some(id) || self.seconds.get(key) == Some(id)
+        };
         let consistent = self.leases.iter().all(|(id, lease)| {
-            !lease.trials.is_empty() && lease.trials.iter().all(|key| self.leased.get(key) == Some(id))
+            let recalled = lease.recalled.is_subset(&lease.trials);
+            !lease.trials.is_empty() && recalled && lease.trials.iter().all(|key| holds(id, key))
         });
-        if in_leases != self.leased.len() || !consistent {
+        let beside_first =
+            self.seconds.iter().all(|(key, id)| self.leased.get(key).is_some_and(|first| first != id));
+        if in_leases != self.leased.len() + self.seconds.len() || !consistent || !beside_first {
             return Err("leases and leased trials disagree".to_owned());
+        }
+        self.check_devices()
+    }
+
+    /// No device is given out more than once.
+    fn check_devices(&self) -> Result<(), String> {
+        for lease in self.leases.values() {
+            let Some(holder) = self.workers.get(&lease.worker) else { continue };
+            let taken = self.taken(&holder.info, None);
+            if taken.exclusive.is_some() && taken.leases > 1 {
+                return Err(format!("{} measures beside an exclusive lease", holder.info.id.0));
+            }
+            if taken.share > Share::WHOLE.ten_thousandths() {
+                return Err(format!("more than all of {}'s device is leased", holder.info.id.0));
+            }
         }
         Ok(())
     }
+
+    /// Whether what others have taken of a worker's device leaves it as much as it needs.
+    pub(super) fn has_room(&self, info: &WorkerInfo, exclusive: bool) -> bool {
+        let Taken { leases, share, exclusive: alone } = self.taken(info, Some(&info.id));
+        let fits = share + info.share.ten_thousandths() <= Share::WHOLE.ten_thousandths();
+        alone.is_none() && fits && !(exclusive && leases > 0)
+    }
+
+    /// What leases take of a worker's device, those of `but` left out.
+    pub(super) fn taken(&self, info: &WorkerInfo, but: Option<&WorkerId>) -> Taken<'_> {
+        let mut taken = Taken::default();
+        for lease in self.leases.values().filter(|lease| Some(&lease.worker) != but) {
+            let Some(holder) = self.workers.get(&lease.worker) else { continue };
+            if holder.info.is_beside(info) {
+                taken.leases += 1;
+                taken.share += holder.info.share.ten_thousandths();
+                taken.exclusive = taken.exclusive.or(lease.exclusive.then_some(&lease.worker));
+            }
+        }
+        taken
+    }
+}
+
+/// What leases take of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken<'a> {
+    /// How many there are.
+    pub(super) leases: u32,
+    /// Sum of their workers' shares, in ten-thousandths.
+    pub(super) share: u32,
+    /// Who has it to itself.
+    pub(super) exclusive: Option<&'a WorkerId>,
 }

@@ -23,6 +23,11 @@ pub struct Batch {
     pub asked: Vec<Asked>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(priority: &i32) -> bool {
+    *priority == 0
+}
+
 /// Something that happened and must not be forgotten. Facts are stored before anyone is told of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -33,6 +38,9 @@ pub enum Fact {
         plan: Box<Plan>,
         /// Where its inputs were found.
         sources: Sources,
+        /// Experiments with a higher one go first.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        priority: i32,
     },
     /// A user paused an experiment.
     ExperimentPaused {

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::autoqkeras::Asked;
+use crate::device::Requirements;
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
@@ -58,6 +59,15 @@ pub enum TrialState {
     },
 }
 
+/// A stage that wants a trial: whose requirements, priority and share of the workers it is measured under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// Position among the experiments.
+    pub(super) experiment: usize,
+    /// Which of its stages.
+    pub(super) stage: u32,
+}
+
 /// A trial that some experiment wants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
@@ -67,7 +77,7 @@ pub struct Trial {
     pub state: TrialState,
     /// Order of proposal over all experiments; trials are handed out in this order.
     pub sequence: u64,
-    wanted_by: Vec<(usize, u32)>,
+    wanted_by: Vec<Claim>,
 }
 
 /// Counts of one stage.
@@ -94,6 +104,8 @@ pub struct Experiment {
     pub plan: Plan,
     /// Where its inputs were found.
     pub sources: Sources,
+    /// Experiments with a higher one go first.
+    pub priority: i32,
     /// Where it stands.
     pub status: Status,
     /// One per stage of the plan.
@@ -123,6 +135,8 @@ pub struct Ledger {
     by_id: BTreeMap<ExperimentId, usize>,
     contexts: BTreeMap<Digest, EvaluateContext>,
     trials: HashMap<TrialKey, Trial>,
+    /// Keys in order of proposal.
+    order: Vec<TrialKey>,
     /// Later results that differed, each kept once.
     conflicts: Vec<(TrialKey, TrialResult)>,
 }
@@ -134,7 +148,7 @@ impl Ledger {
     /// such a fact and the store keeps their order.
     pub(super) fn apply(&mut self, fact: &Fact) {
         match fact {
-            Fact::ExperimentSubmitted { plan, sources } => self.submit(plan, sources),
+            Fact::ExperimentSubmitted { plan, sources, priority } => self.submit(plan, sources, *priority),
             Fact::ExperimentPaused { experiment } => self.known_mut(experiment).status = Status::Paused,
             Fact::ExperimentResumed { experiment } => self.known_mut(experiment).status = Status::Active,
             Fact::ExperimentCancelled { experiment } => self.known_mut(experiment).status = Status::Cancelled,
@@ -156,11 +170,12 @@ impl Ledger {
         }
     }
 
-    fn submit(&mut self, plan: &Plan, sources: &Sources) {
+    fn submit(&mut self, plan: &Plan, sources: &Sources, priority: i32) {
         let id = plan.id();
         if let Some(index) = self.by_id.get(&id) {
             // The same plan may be submitted from another place; the newest place is the one to name.
             self.experiments[*index].sources = sources.clone();
+            self.experiments[*index].priority = priority;
             return;
         }
         self.by_id.insert(id.clone(), self.experiments.len());
@@ -168,6 +183,7 @@ impl Ledger {
             id,
             plan: plan.clone(),
             sources: sources.clone(),
+            priority,
             status: Status::Active,
             stages: vec![StageProgress::default(); plan.stages.len()],
             reused: 0,
@@ -184,13 +200,16 @@ impl Ledger {
         for spec in &batch.trials {
             let key = spec.key();
             let sequence = self.trials.len() as u64;
+            if !self.trials.contains_key(&key) {
+                self.order.push(key);
+            }
             let trial = self.trials.entry(key).or_insert_with(|| Trial {
                 spec: spec.clone(),
                 state: TrialState::Open,
                 sequence,
                 wanted_by: Vec::with_capacity(1),
             });
-            trial.wanted_by.push((index, stage));
+            trial.wanted_by.push(Claim { experiment: index, stage });
             let settled = !matches!(trial.state, TrialState::Open);
             let failed = has_failed(&trial.state);
             let owner = &mut self.experiments[index];
@@ -207,9 +226,9 @@ impl Ledger {
         let had_failed = has_failed(&trial.state);
         let failed = has_failed(&state);
         trial.state = state;
-        for (index, stage) in trial.wanted_by.clone() {
-            let owner = &mut self.experiments[index];
-            owner.stages[stage as usize].settled += u64::from(was_open);
+        for claim in trial.wanted_by.clone() {
+            let owner = &mut self.experiments[claim.experiment];
+            owner.stages[claim.stage as usize].settled += u64::from(was_open);
             owner.failed = owner.failed + u64::from(failed) - u64::from(had_failed);
         }
     }
@@ -263,13 +282,44 @@ impl Ledger {
 
     /// Whether some active experiment waits for this trial.
     pub fn is_owed(&self, trial: &Trial) -> bool {
-        matches!(trial.state, TrialState::Open)
-            && trial.wanted_by.iter().any(|(index, _)| self.experiments[*index].status == Status::Active)
+        self.claim(trial).is_some()
+    }
+
+    /// The stage that an open trial is measured for: of the active experiment with the highest priority, of equals the
+    /// first that proposed it; none if it is not owed.
+    pub(super) fn claim(&self, trial: &Trial) -> Option<Claim> {
+        let is_open = matches!(trial.state, TrialState::Open);
+        let active = |claim: &&Claim| is_open && self.experiments[claim.experiment].status == Status::Active;
+        let claims = trial.wanted_by.iter().filter(active);
+        claims.min_by_key(|claim| std::cmp::Reverse(self.experiments[claim.experiment].priority)).copied()
+    }
+
+    /// What the stage of a claim asks of workers.
+    pub(super) fn requirements(&self, claim: Claim) -> &Requirements {
+        self.experiments[claim.experiment].plan.requires(claim.stage)
+    }
+
+    /// The experiment of a claim.
+    pub(super) fn claimant(&self, claim: Claim) -> &Experiment {
+        &self.experiments[claim.experiment]
+    }
+
+    /// Finds the trial that was proposed at this place.
+    pub(super) fn proposed_at(&self, sequence: u64) -> (&TrialKey, &Trial) {
+        let key = self.order.get(sequence as usize).expect("sequences count the trials");
+        self.trials.get_key_value(key).expect("every trial in the order is known")
+    }
+
+    /// Trials whose keys begin with these hexadecimal digits, at most `limit` of them, in order of proposal.
+    pub fn trials_called(&self, start: &str, limit: usize) -> Vec<(&TrialKey, &Trial)> {
+        let called = |key: &&TrialKey| key.0.hex().starts_with(start);
+        let keys = self.order.iter().filter(called).take(limit);
+        keys.filter_map(|key| self.trials.get_key_value(key)).collect()
     }
 
     /// The experiments that want a trial, once for each time that one of their stages proposed it.
     pub fn experiments_of<'a>(&'a self, trial: &'a Trial) -> impl Iterator<Item = &'a Experiment> {
-        trial.wanted_by.iter().map(|(index, _)| &self.experiments[*index])
+        trial.wanted_by.iter().map(|claim| &self.experiments[claim.experiment])
     }
 
     /// All trials, in no order.

@@ -6,19 +6,28 @@
 
 mod decide;
 mod dispatch;
+mod explain;
 mod fact;
+mod fairness;
 mod history;
 mod ledger;
+mod pace;
+mod placement;
 mod queue;
 mod shard;
 
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
 pub use dispatch::{Change, Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
+pub use explain::{Backlog, Explanation};
 pub use fact::{Batch, Fact, Sources};
 pub use history::StageHistory;
-pub use ledger::{Experiment, Ledger, StageProgress, Status, Trial, TrialState};
+pub use ledger::{Claim, Experiment, Ledger, StageProgress, Status, Trial, TrialState};
+pub use pace::{Pace, Subject, WorkerClass};
+pub use placement::Hindrance;
 pub use queue::Queued;
 pub use shard::Shard;
+
+use crate::plan::ExperimentId;
 
 /// How long a lease lasts without a heartbeat, in milliseconds. A worker sends five heartbeats in this time.
 pub const LEASE_TERM_MS: u64 = 10_000;
@@ -89,19 +98,22 @@ impl State {
             Fact::OutcomeCommitted { key, .. } | Fact::TrialQuarantined { key, .. } => {
                 self.dispatch.settle(key, &self.ledger);
             }
+            // Another priority may change whom a trial is measured for.
+            Fact::ExperimentSubmitted { plan, .. } => self.reconsider(&plan.id()),
             Fact::ExperimentPaused { experiment }
             | Fact::ExperimentResumed { experiment }
             | Fact::ExperimentCancelled { experiment }
             | Fact::ExperimentFailed { experiment, .. } => {
-                let stages = self.ledger.experiment(experiment).map(|known| &known.stages);
-                for key in stages.into_iter().flatten().flat_map(|stage| &stage.trials) {
-                    self.dispatch.reconsider(key, &self.ledger);
-                }
+                self.reconsider(experiment);
             }
-            Fact::ExperimentSubmitted { .. }
-            | Fact::StageFinished { .. }
-            | Fact::ExperimentFinished { .. }
-            | Fact::ConflictSeen { .. } => {}
+            Fact::StageFinished { .. } | Fact::ExperimentFinished { .. } | Fact::ConflictSeen { .. } => {}
+        }
+    }
+
+    fn reconsider(&mut self, experiment: &ExperimentId) {
+        let stages = self.ledger.experiment(experiment).map(|known| &known.stages);
+        for key in stages.into_iter().flatten().flat_map(|stage| &stage.trials) {
+            self.dispatch.reconsider(key, &self.ledger);
         }
     }
 

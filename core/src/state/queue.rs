@@ -1,22 +1,33 @@
-//! The trials that wait for a worker, by what is measured together.
+//! The trials that wait for a worker, by whom they are measured for and what together with.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bits::BitConfig;
-use crate::trial::{Company, TrialKey, TrialSpec};
+use crate::trial::{Company, TrialSpec};
 
-use super::ledger::Trial;
+use super::ledger::{Claim, Trial};
+use super::pace;
 
-/// Where a trial stands among those that it is measured with.
+/// Trials that any worker takes from the same end: of one stage, and measured together if they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lane {
+    /// Whom they are measured for.
+    pub(super) claim: Claim,
+    /// What they are measured together with; none for those that go alone.
+    pub(super) company: Option<Company>,
+}
+
+/// Where a trial stands in its lane.
 ///
 /// Bit configs in the order of their changes are a trie walked depth first: neighbours agree in the longest prefix of
-/// points. Trials that go alone keep the order of proposal.
-type Place = (Option<BitConfig>, u64);
+/// points. Of those that go alone the longest come first, so that all workers end together.
+type Place = (Option<BitConfig>, Reverse<u64>, u64);
 
-/// Waiting trials of one [`Company`].
+/// The waiting trials of one lane.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Group {
-    trie: BTreeMap<Place, TrialKey>,
+    places: BTreeSet<Place>,
     sequences: BTreeSet<u64>,
 }
 
@@ -26,9 +37,14 @@ impl Group {
         self.sequences.first().copied().unwrap_or(u64::MAX)
     }
 
-    /// The trials in the order of the trie.
-    pub(super) fn trials(&self) -> impl Iterator<Item = &TrialKey> {
-        self.trie.values()
+    /// How many.
+    pub(super) fn len(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Sequences of the trials in the order in which they are taken.
+    pub(super) fn trials(&self) -> impl Iterator<Item = u64> {
+        self.places.iter().map(|(_, _, sequence)| *sequence)
     }
 }
 
@@ -57,36 +73,38 @@ impl Queued {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
     queued: Queued,
-    by_sequence: BTreeMap<u64, TrialKey>,
-    groups: BTreeMap<Option<Company>, Group>,
+    claims: BTreeMap<u64, Claim>,
+    groups: BTreeMap<Lane, Group>,
 }
 
 impl Queue {
-    pub(super) fn insert(&mut self, key: TrialKey, trial: &Trial) {
-        if self.by_sequence.insert(trial.sequence, key).is_none() {
-            *self.queued.of_mut(&trial.spec) += 1;
+    /// Puts a trial into the lane of a claim, out of any other.
+    pub(super) fn insert(&mut self, trial: &Trial, claim: Claim) {
+        if self.claims.get(&trial.sequence) == Some(&claim) {
+            return;
         }
-        let group = self.groups.entry(trial.spec.company()).or_default();
+        self.remove(trial);
+        self.claims.insert(trial.sequence, claim);
+        *self.queued.of_mut(&trial.spec) += 1;
+        let group = self.groups.entry(Lane { claim, company: trial.spec.company() }).or_default();
         group.sequences.insert(trial.sequence);
-        group.trie.insert(place(trial), key);
+        group.places.insert(place(trial));
     }
 
     pub(super) fn remove(&mut self, trial: &Trial) {
-        if self.by_sequence.remove(&trial.sequence).is_none() {
-            return;
-        }
+        let Some(claim) = self.claims.remove(&trial.sequence) else { return };
         *self.queued.of_mut(&trial.spec) -= 1;
-        let company = trial.spec.company();
-        let Some(group) = self.groups.get_mut(&company) else { return };
+        let lane = Lane { claim, company: trial.spec.company() };
+        let Some(group) = self.groups.get_mut(&lane) else { return };
         group.sequences.remove(&trial.sequence);
-        group.trie.remove(&place(trial));
-        if group.trie.is_empty() {
-            self.groups.remove(&company);
+        group.places.remove(&place(trial));
+        if group.places.is_empty() {
+            self.groups.remove(&lane);
         }
     }
 
     pub(super) fn contains(&self, trial: &Trial) -> bool {
-        self.by_sequence.contains_key(&trial.sequence)
+        self.claims.contains_key(&trial.sequence)
     }
 
     /// How many they are, by kind.
@@ -94,36 +112,42 @@ impl Queue {
         self.queued
     }
 
-    /// The trials in order of proposal.
-    pub(super) fn trials(&self) -> impl ExactSizeIterator<Item = (&u64, &TrialKey)> {
-        self.by_sequence.iter()
+    /// The trials in order of proposal, with whom they are measured for.
+    pub(super) fn trials(&self) -> impl ExactSizeIterator<Item = (u64, Claim)> {
+        self.claims.iter().map(|(sequence, claim)| (*sequence, *claim))
     }
 
-    /// The groups, ordered by context and then by part of its images.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (&Option<Company>, &Group)> {
+    /// The lanes, ordered by experiment, stage, context and then by part of its images.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Lane, &Group)> {
         self.groups.iter()
     }
 
     /// Checks that both orders hold the same trials; returns the first breach.
     pub(super) fn check(&self) -> Result<(), String> {
-        let in_groups: BTreeSet<u64> =
-            self.groups.values().flat_map(|group| group.sequences.iter().copied()).collect();
+        let in_groups: BTreeMap<u64, Claim> = self
+            .groups
+            .iter()
+            .flat_map(|(lane, group)| group.sequences.iter().map(|sequence| (*sequence, lane.claim)))
+            .collect();
         let whole = self.groups.values().all(|group| {
-            let places = group.trie.keys().map(|(_, sequence)| *sequence).collect::<BTreeSet<u64>>();
+            let places = group.trials().collect::<BTreeSet<u64>>();
             !places.is_empty() && places == group.sequences
         });
         let Queued { prepare, evaluate, train } = self.queued;
-        let counted = prepare + evaluate + train == self.by_sequence.len() as u64;
-        match whole && counted && in_groups.iter().eq(self.by_sequence.keys()) {
+        let counted = prepare + evaluate + train == self.claims.len() as u64;
+        match whole && counted && in_groups == self.claims {
             true => Ok(()),
-            false => Err("the queue's groups do not hold or count the queue's trials".to_owned()),
+            false => Err("the queue's lanes do not hold or count the queue's trials".to_owned()),
         }
     }
 }
 
 fn place(trial: &Trial) -> Place {
     match &trial.spec {
-        TrialSpec::Prepare(_) | TrialSpec::Train(_) => (None, trial.sequence),
-        TrialSpec::Evaluate { config, .. } => (Some(config.clone()), trial.sequence),
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) => {
+            (None, Reverse(pace::units(&trial.spec)), trial.sequence)
+        }
+        // All of a lane see the same images, so that none is longer.
+        TrialSpec::Evaluate { config, .. } => (Some(config.clone()), Reverse(0), trial.sequence),
     }
 }

@@ -1,17 +1,19 @@
-//! Cutting the queue into shards.
+//! Cutting the queue into shards, and finding work for those who would have none.
 
 use std::collections::BTreeMap;
 
 use crate::bits::BitConfig;
 use crate::digest::Digest;
-use crate::trial::{Company, Numerics, TrialKey, TrialSpec};
+use crate::trial::{Company, TrialKey, TrialSpec};
 
-use super::dispatch::{Dispatch, LeaseId, Worker};
-use super::ledger::Ledger;
-use super::queue::Group;
+use super::UnixMillis;
+use super::dispatch::{Dispatch, Lease, LeaseId, Worker};
+use super::ledger::{Claim, Ledger};
+use super::placement::{Fitting, hindrance};
+use super::queue::{Group, Lane};
 
-/// How long a shard should keep a worker busy: long beside a round trip, short beside a lease term.
-const TARGET_SHARD_MS: f64 = 2_000.0;
+/// How long a shard should keep a worker busy, in milliseconds: long beside a round trip, short beside a lease term.
+pub(super) const TARGET_SHARD_MS: f64 = 2_000.0;
 
 /// The most trials in a shard, so that one commit stays a small message.
 const MAX_SHARD_TRIALS: usize = 512;
@@ -21,6 +23,9 @@ const QUEUE_SHARE: usize = 2;
 
 /// A shard is not made shorter than this part of its length for the sake of a better cut.
 const CUT_SHARE: usize = 2;
+
+/// A shard is late when it has taken so many times as long as it should.
+const LATE_FACTOR: f64 = 2.0;
 
 /// Trials leased together, in the order in which they should be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,65 +38,165 @@ pub struct Shard {
     pub trials: Vec<(TrialKey, TrialSpec)>,
 }
 
+/// Trials for one worker.
+pub(super) struct Portion<'a> {
+    pub(super) trials: Vec<(&'a TrialKey, &'a TrialSpec)>,
+    /// How long they take it, if anyone knows.
+    pub(super) predicted_ms: Option<f64>,
+    /// Whether it must have its device to itself.
+    pub(super) exclusive: bool,
+}
+
 /// Chooses the trials of the next shard for `worker`: some that are measured together, in the order of their trie.
 ///
-/// The number follows from the time the worker takes for a trial, and shrinks as the queue does, so that all
+/// The number follows from the time that workers of its class take for them, and shrinks as the queue does, so that all
 /// workers end together. A trial that a worker was lost with goes alone, to tell whether it was the reason.
 pub(super) fn next_shard<'a>(
     ledger: &'a Ledger,
-    dispatch: &Dispatch,
+    dispatch: &'a Dispatch,
     worker: &Worker,
-) -> Vec<(&'a TrialKey, &'a TrialSpec)> {
-    let Some(group) = choose_group(ledger, dispatch, worker) else { return Vec::new() };
+) -> Option<Portion<'a>> {
+    let fitting = Fitting::find(ledger, dispatch, worker);
+    let (lane, group) = choose_lane(dispatch, worker, &fitting.lanes)?;
     let workers = dispatch.workers().len().max(1);
-    let fair_share = dispatch.queue().len().div_ceil(QUEUE_SHARE * workers);
-    let by_time = match worker.trial_ms {
-        Some(trial_ms) => (TARGET_SHARD_MS / trial_ms.max(f64::MIN_POSITIVE)) as usize,
-        None => 1,
-    };
-    let size = by_time.min(fair_share).clamp(1, MAX_SHARD_TRIALS);
-    let mut trials: Vec<(&TrialKey, &TrialSpec)> = Vec::with_capacity(size + 1);
-    // One more than wanted, to see what a cut behind the last one would part.
-    for key in group.trials().take(size + 1) {
-        let (key, trial) = ledger.entry(key).expect("only known trials are queued");
-        if dispatch.losses(key) == 0 {
-            trials.push((key, &trial.spec));
-        } else if trials.is_empty() {
-            return vec![(key, &trial.spec)];
-        } else {
+    let waiting: usize = fitting.lanes.iter().map(|(_, group)| group.len()).sum();
+    let most = waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS);
+    let trials = take(ledger, dispatch, (worker, group, most));
+    let exclusive = ledger.requirements(lane.claim).exclusive;
+    Some(Portion { predicted_ms: predicted(dispatch, worker, &trials), trials, exclusive })
+}
+
+/// Takes the first trials of a group: as many as fill a shard, at most `most`, cut where it costs least.
+fn take<'a>(
+    ledger: &'a Ledger,
+    dispatch: &Dispatch,
+    (worker, group, most): (&Worker, &Group, usize),
+) -> Vec<(&'a TrialKey, &'a TrialSpec)> {
+    let class = worker.info.class();
+    let mut trials: Vec<(&TrialKey, &TrialSpec)> = Vec::new();
+    let (mut size, mut filled_ms) = (0, 0.0);
+    for sequence in group.trials() {
+        let (key, trial) = ledger.proposed_at(sequence);
+        if dispatch.losses(key) > 0 {
+            if trials.is_empty() {
+                return vec![(key, &trial.spec)];
+            }
             break;
         }
+        trials.push((key, &trial.spec));
+        // One more than wanted was taken, to see what a cut before it would part.
+        if trials.len() > size + 1 {
+            break;
+        }
+        // Without knowing how long they take, one is enough to find out.
+        let trial_ms = dispatch.pace().predict(&class, &trial.spec).unwrap_or(f64::INFINITY);
+        if size == 0 || (size < most && filled_ms + trial_ms <= TARGET_SHARD_MS) {
+            size += 1;
+            filled_ms += trial_ms;
+        }
     }
+    let size = size.min(trials.len());
     trials.truncate(cut(&trials, size));
     trials
 }
 
-/// The group of the trial that was proposed first, among those that the worker can measure; or another part of the same
-/// context's images.
+fn predicted(dispatch: &Dispatch, worker: &Worker, trials: &[(&TrialKey, &TrialSpec)]) -> Option<f64> {
+    let class = worker.info.class();
+    trials.iter().map(|(_, spec)| dispatch.pace().predict(&class, spec)).sum()
+}
+
+/// The lane of the trial that was proposed first, of the experiment whose turn it is, or another part of the same context's
+/// images.
 ///
 /// A worker keeps what a context's float network and baseline give on the parts that it has seen. So it stays with its
 /// part as long as that lasts, and then takes one that fewest others are at.
-fn choose_group<'a>(ledger: &Ledger, dispatch: &'a Dispatch, worker: &Worker) -> Option<&'a Group> {
-    let can_measure = |company: &Option<Company>| {
-        let context = company.as_ref().and_then(|company| ledger.context(&company.context));
-        !worker.info.float_only || context.is_none_or(|context| context.numerics == Numerics::Float)
-    };
-    let groups = dispatch.groups().filter(|(company, _)| can_measure(company));
-    let (company, first) = groups.min_by_key(|(_, group)| group.first())?;
-    let Some(company) = company else { return Some(first) };
+fn choose_lane<'a>(
+    dispatch: &Dispatch,
+    worker: &Worker,
+    fitting: &[(&'a Lane, &'a Group)],
+) -> Option<(&'a Lane, &'a Group)> {
+    let mut experiments: Vec<usize> = fitting.iter().map(|(lane, _)| lane.claim.experiment).collect();
+    experiments.dedup();
+    let experiment = dispatch.served().choose(&experiments, worker.experiment)?;
+    let own = fitting.iter().filter(|(lane, _)| lane.claim.experiment == experiment);
+    let first = own.clone().min_by_key(|(_, group)| group.first())?;
+    let Some(company) = &first.0.company else { return Some(*first) };
     let mut others: BTreeMap<&Company, usize> = BTreeMap::new();
     for other in dispatch.workers().filter(|other| other.info.id != worker.info.id) {
         if let Some(company) = &other.company {
             *others.entry(company).or_default() += 1;
         }
     }
-    let parts = dispatch.groups().filter_map(|(part, group)| Some((part.as_ref()?, group)));
-    let parts = parts.filter(|(part, _)| part.context == company.context);
-    let best = parts.min_by_key(|(part, group)| {
+    let parts = own.filter_map(|(lane, group)| Some((lane.company.as_ref()?, lane, group)));
+    let parts = parts.filter(|(part, _, _)| part.context == company.context);
+    let best = parts.min_by_key(|(part, _, group)| {
         let is_others = worker.company.as_ref() != Some(*part);
         (is_others, others.get(part).copied().unwrap_or(0), group.first())
     });
-    best.map(|(_, group)| group)
+    best.map(|(_, lane, group)| (*lane, *group))
+}
+
+/// Chooses trials that another worker is late with, for a worker that would wait otherwise; the first result wins.
+///
+/// Nothing that must have a device to itself is measured twice, and nothing by three.
+pub(super) fn late_trials<'a>(
+    ledger: &'a Ledger,
+    dispatch: &'a Dispatch,
+    (worker, now): (&Worker, UnixMillis),
+) -> Option<Portion<'a>> {
+    let is_late = |lease: &&Lease| {
+        let taken_ms = now.0.saturating_sub(lease.since.0) as f64;
+        let may_be = !lease.exclusive && !lease.second && lease.worker != worker.info.id;
+        may_be && lease.predicted_ms.is_some_and(|ms| taken_ms > LATE_FACTOR * ms.max(TARGET_SHARD_MS))
+    };
+    let mut late: Vec<&Lease> = dispatch.leases().map(|(_, lease)| lease).filter(is_late).collect();
+    late.sort_by_key(|lease| lease.since);
+    let trials = late.into_iter().find_map(|lease| {
+        let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
+        let entries = single.filter_map(|key| ledger.entry(key)).filter(|(_, trial)| {
+            let claim = ledger.claim(trial);
+            claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
+        });
+        let trials: Vec<_> = entries.map(|(key, trial)| (key, &trial.spec)).collect();
+        (!trials.is_empty()).then_some(trials)
+    })?;
+    Some(Portion { predicted_ms: predicted(dispatch, worker, &trials), trials, exclusive: false })
+}
+
+/// Chooses trials that another worker holds and has not begun, to be asked back for a worker that would wait otherwise:
+/// half of those of the lease that has most of them.
+///
+/// A lease is asked once at a time, and only if what is left would keep its worker busy for longer than a shard should.
+pub(super) fn unbegun_trials(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    worker: &Worker,
+) -> Option<(LeaseId, Vec<TrialKey>)> {
+    let of_lease = |(id, lease): (&LeaseId, &Lease)| {
+        let may_be = !lease.second && lease.worker != worker.info.id && lease.recalled.is_empty();
+        let holder = dispatch.worker(&lease.worker).filter(|_| may_be && !lease.running.is_empty())?;
+        let unbegun = lease.trials.iter().filter(|key| !lease.running.contains(key));
+        let unbegun: Vec<_> = unbegun.filter_map(|key| ledger.entry(key)).collect();
+        let fits = unbegun.iter().all(|(_, trial)| {
+            let claim = ledger.claim(trial);
+            claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
+        });
+        let entries: Vec<_> = unbegun.iter().map(|(key, trial)| (*key, &trial.spec)).collect();
+        let left_ms = predicted(dispatch, holder, &entries);
+        let is_long = left_ms.is_none_or(|ms| ms > TARGET_SHARD_MS);
+        let half = entries.len().div_ceil(2);
+        let keys: Vec<TrialKey> = entries.iter().take(half).map(|(key, _)| **key).collect();
+        (fits && is_long && !keys.is_empty()).then_some((*id, keys))
+    };
+    dispatch.leases().filter_map(of_lease).max_by_key(|(_, keys)| keys.len())
+}
+
+fn can_measure(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (worker, claim, spec): (&Worker, Claim, &TrialSpec),
+) -> bool {
+    hindrance(ledger, dispatch, (worker, &Lane { claim, company: spec.company() })).is_none()
 }
 
 /// Where to end a shard of at most `size` trials: where neighbours have fewest changes in common, since what they have in

@@ -1,4 +1,5 @@
 mod losses;
+mod scheduling;
 mod sharding;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub(crate) fn plan(name: &str) -> Plan {
         guard: Guard { data: selection.digest, images: whole, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits(&[2, 4]), bits(&[4]), Bits::new(8).unwrap()),
         evaluation: EvaluationMode::default(),
+        requirements: Vec::new(),
         stages: vec![StagePlan::singles((0..5).map(PointIndex).collect())],
     }
 }
@@ -75,7 +77,7 @@ impl Engine {
 
     fn submit(&mut self, name: &str) -> ExperimentId {
         let plan = Box::new(plan(name));
-        match self.feed(Input::Submit { plan, sources: BTreeMap::new() }).unwrap() {
+        match self.feed(Input::Submit { plan, sources: BTreeMap::new(), priority: 0 }).unwrap() {
             Reply::Submitted { experiment, .. } => experiment,
             other => panic!("{other:?}"),
         }
@@ -98,8 +100,7 @@ impl Engine {
 
     fn rejoin(&mut self, worker: &str, held: &[TrialKey]) -> Option<Shard> {
         let id = WorkerId(worker.to_owned());
-        let info =
-            WorkerInfo { id, host: "host".into(), device: "cpu".into(), threads: 1, float_only: false };
+        let info = WorkerInfo { id, host: "host".into(), threads: 1, ..WorkerInfo::default() };
         match self.feed(Input::Register { info, held: held.to_vec() }).unwrap() {
             Reply::Registered { adopted } => adopted,
             other => panic!("{other:?}"),
@@ -122,7 +123,7 @@ impl Engine {
         let (worker, lease) = (worker.clone(), Some(shard.lease));
         let running = running.to_vec();
         match self.feed(Input::Heartbeat { worker, lease, running }).unwrap() {
-            Reply::Heartbeat { lease_valid } => lease_valid,
+            Reply::Heartbeat { lease_valid, .. } => lease_valid,
             other => panic!("{other:?}"),
         }
     }
@@ -201,7 +202,7 @@ fn a_heartbeat_keeps_the_lease() {
         assert!(engine.beat(&worker, &shard));
     }
 
-    assert_eq!(engine.state.dispatch.queue().len(), 0);
+    assert_eq!(engine.state.dispatch.waiting(), 0);
 }
 
 #[test]
@@ -243,11 +244,11 @@ fn a_stale_lease_changes_nothing() {
     engine.propose(&experiment, 1);
     let (first, second) = (engine.join("first"), engine.join("second"));
     let stale = engine.request(&first).unwrap().lease;
-    engine.feed(Input::Release { worker: first.clone(), lease: stale }).unwrap();
+    engine.feed(Input::Release { worker: first.clone(), lease: stale, trials: None }).unwrap();
     engine.request(&second).unwrap();
     let before = engine.state.clone();
 
-    engine.feed(Input::Release { worker: first, lease: stale }).unwrap();
+    engine.feed(Input::Release { worker: first, lease: stale, trials: None }).unwrap();
 
     assert_eq!(engine.state, before);
 }
@@ -315,7 +316,7 @@ fn pause_withdraws_leases_and_resume_queues_what_is_left() {
     assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90))]), (1, 0, 0));
     engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Resume }).unwrap();
 
-    assert_eq!(engine.state.dispatch.queue().len(), 2);
+    assert_eq!(engine.state.dispatch.waiting(), 2);
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn what_two_experiments_want_is_measured_once_and_goes_on_while_one_is_paused() 
     let keys = engine.propose(&a, 2);
     engine.propose(&b, 2);
     engine.feed(Input::Act { experiment: a.clone(), action: Action::Pause }).unwrap();
-    assert_eq!(engine.state.dispatch.queue().len(), 2);
+    assert_eq!(engine.state.dispatch.waiting(), 2);
     let worker = engine.join("w1");
     engine.commit(&worker, &[(keys[0], evaluated(1)), (keys[1], evaluated(1))]);
 
@@ -335,7 +336,7 @@ fn what_two_experiments_want_is_measured_once_and_goes_on_while_one_is_paused() 
     let of = |id| engine.state.ledger.experiment(id).unwrap();
     assert_eq!((of(&a).settled(), of(&b).settled(), of(&c).settled()), (2, 2, 2));
     assert_eq!((of(&a).reused, of(&b).reused, of(&c).reused), (0, 0, 2));
-    assert_eq!(engine.state.dispatch.queue().len(), 0);
+    assert_eq!(engine.state.dispatch.waiting(), 0);
 }
 
 #[test]
@@ -364,7 +365,7 @@ fn a_worker_re_attaches_what_it_still_holds_after_a_restart() {
     let adopted = engine.rejoin("w1", &keys[..1]).unwrap();
 
     assert_eq!(adopted.trials[0].0, keys[0]);
-    assert_eq!(engine.state.dispatch.queue().collect::<Vec<_>>(), [&keys[1]]);
+    assert_eq!(engine.state.dispatch.queue(&engine.state.ledger).collect::<Vec<_>>(), [&keys[1]]);
     let other = engine.join("w2");
     engine.request(&other).unwrap();
     assert_eq!(engine.rejoin("w3", &keys), None);
@@ -395,7 +396,7 @@ fn leaving_in_good_order_frees_trials_at_once_and_holds_nothing_against_them() {
 
     engine.feed(Input::Leave { worker }).unwrap();
 
-    assert_eq!(engine.state.dispatch.queue().len(), 1);
+    assert_eq!(engine.state.dispatch.waiting(), 1);
     assert_eq!(engine.state.dispatch.losses(&keys[0]), 0);
 }
 
@@ -469,7 +470,7 @@ mod simulation {
                         acknowledged.extend(reports.iter().map(|(key, _)| *key));
                     },
                     Step::Release(w) => if let Some(shard) = held.remove(&w) {
-                        engine.feed(Input::Release { worker: WorkerId(w.to_string()), lease: shard.lease }).unwrap();
+                        engine.feed(Input::Release { worker: WorkerId(w.to_string()), lease: shard.lease, trials: None }).unwrap();
                     },
                     Step::Leave(w) => {
                         held.remove(&w);

@@ -9,6 +9,7 @@ mod worker;
 
 use bitloop_core::bits::UnsupportedBits;
 use bitloop_core::digest::Digest;
+use bitloop_core::spec::{LABEL_BYTES_MAX, LABELS_MAX};
 
 pub use experiment::{action, sources, sources_to_wire, status};
 pub use trial::{check_config, check_part};
@@ -108,6 +109,25 @@ pub enum ConvertError {
         field: &'static str,
         /// What is wrong.
         reason: String,
+    },
+    /// A label that could not be asked for.
+    #[error(
+        "the labels are more than {LABELS_MAX}, or not of 1 to {LABEL_BYTES_MAX} letters, digits, `-`, `_`, `.` and `/`"
+    )]
+    Labels,
+    /// A share of no device.
+    #[error("field `share` is {share} ten-thousandths, at most 10000 are all of a device")]
+    Share {
+        /// The share.
+        share: u32,
+    },
+    /// A list is longer than any that makes sense.
+    #[error("field `{field}` has {count} entries, which is more than there can be")]
+    TooMany {
+        /// Which.
+        field: &'static str,
+        /// How many.
+        count: usize,
     },
     /// An evaluation of a shard has another context than the shard.
     #[error("a shard's trial has a context that is not the shard's")]

@@ -1,4 +1,5 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
+use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Point, PointKind};
 use bitloop_core::state::{LeaseId, Report, Shard, Status, WorkerId, WorkerInfo};
@@ -212,8 +213,19 @@ proptest! {
     }
 
     #[test]
-    fn a_worker_survives_the_wire(id in ".{1,9}", host in ".{0,9}", device in ".{0,9}", threads in any::<u32>(), float_only in any::<bool>()) {
-        let info = WorkerInfo { id: WorkerId(id), host, device, threads, float_only };
+    fn a_worker_survives_the_wire(
+        (id, host, threads, float_only) in (".{1,9}", ".{0,9}", any::<u32>(), any::<bool>()),
+        (class, memory_bytes, cores, is_gpu) in (".{0,9}", any::<u64>(), any::<u32>(), any::<bool>()),
+        labels in prop::collection::btree_map("[a-z0-9._/-]{1,9}", "[A-Z0-9._/-]{1,9}", 0..5),
+        share in 0_u32..=10_000,
+    ) {
+        let kind = if is_gpu { DeviceKind::Cuda } else { DeviceKind::Cpu };
+        let compute_capability = is_gpu.then_some(ComputeCapability { major: cores, minor: threads });
+        let features = vec![class.clone()];
+        let device =
+            Device { kind, id: host.clone(), class, cores, memory_bytes, features, compute_capability };
+        let share = Share::new(share).unwrap();
+        let info = WorkerInfo { id: WorkerId(id), host, device, share, labels, threads, float_only };
 
         prop_assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::from(&info)), Ok(info));
     }

@@ -1,17 +1,24 @@
+use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share, UnsupportedShare};
+use bitloop_core::spec::{LABELS_MAX, is_label};
 use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
 use bitloop_core::trial::{Evaluation, Outcome, Provenance, Trained, TrialKey, TrialResult, TrialSpec, Work};
 
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
 
+/// Most features of a processor that anyone looks at.
+const FEATURES_MAX: usize = 256;
+
 impl From<&WorkerInfo> for v1::WorkerInfo {
     fn from(info: &WorkerInfo) -> Self {
         Self {
             id: info.id.0.clone(),
             host: info.host.clone(),
-            device: info.device.clone(),
             threads: info.threads,
             float_only: info.float_only,
+            device: Some((&info.device).into()),
+            share: info.share.ten_thousandths(),
+            labels: info.labels.clone().into_iter().collect(),
         }
     }
 }
@@ -23,8 +30,59 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
         if info.id.is_empty() {
             return Err(ConvertError::Missing { field: "id" });
         }
-        let v1::WorkerInfo { id, host, device, threads, float_only } = info;
-        Ok(Self { id: WorkerId(id), host, device, threads, float_only })
+        let v1::WorkerInfo { id, host, threads, float_only, device, share, labels } = info;
+        if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| !is_label(key) || !is_label(value)) {
+            return Err(ConvertError::Labels);
+        }
+        let share = Share::new(share).map_err(|UnsupportedShare(share)| ConvertError::Share { share })?;
+        let device = required("device", device)?.try_into()?;
+        let labels = labels.into_iter().collect();
+        Ok(Self { id: WorkerId(id), host, device, share, labels, threads, float_only })
+    }
+}
+
+impl From<&Device> for v1::Device {
+    fn from(device: &Device) -> Self {
+        let kind = match device.kind {
+            DeviceKind::Cpu => v1::DeviceKind::Cpu,
+            DeviceKind::Cuda => v1::DeviceKind::Cuda,
+        };
+        let capability = |it: ComputeCapability| v1::ComputeCapability { major: it.major, minor: it.minor };
+        Self {
+            kind: kind.into(),
+            id: device.id.clone(),
+            class: device.class.clone(),
+            cores: device.cores,
+            memory_bytes: device.memory_bytes,
+            features: device.features.clone(),
+            compute_capability: device.compute_capability.map(capability),
+        }
+    }
+}
+
+impl TryFrom<v1::Device> for Device {
+    type Error = ConvertError;
+
+    fn try_from(device: v1::Device) -> Result<Self, ConvertError> {
+        let kind = match v1::DeviceKind::try_from(device.kind) {
+            Ok(v1::DeviceKind::Cpu) => DeviceKind::Cpu,
+            Ok(v1::DeviceKind::Cuda) => DeviceKind::Cuda,
+            Ok(v1::DeviceKind::Unspecified) => return Err(ConvertError::Missing { field: "kind" }),
+            Err(_) => return Err(ConvertError::UnknownValue { field: "kind", value: device.kind }),
+        };
+        if device.features.len() > FEATURES_MAX {
+            return Err(ConvertError::TooMany { field: "features", count: device.features.len() });
+        }
+        let capability = |it: v1::ComputeCapability| ComputeCapability { major: it.major, minor: it.minor };
+        Ok(Self {
+            kind,
+            id: device.id,
+            class: device.class,
+            cores: device.cores,
+            memory_bytes: device.memory_bytes,
+            features: device.features,
+            compute_capability: device.compute_capability.map(capability),
+        })
     }
 }
 

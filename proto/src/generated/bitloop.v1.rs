@@ -38,6 +38,9 @@ pub struct SubmitRequest {
         ::prost::alloc::string::String,
         ::prost::alloc::vec::Vec<u8>,
     >,
+    /// Experiments with a higher one go first.
+    #[prost(sint32, tag = "3")]
+    pub priority: i32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitResponse {
@@ -48,6 +51,9 @@ pub struct SubmitResponse {
     pub fresh: bool,
     #[prost(message, optional, tag = "3")]
     pub summary: ::core::option::Option<ExperimentSummary>,
+    /// What no connected worker can do of it, for people.
+    #[prost(string, repeated, tag = "4")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExperimentSummary {
@@ -78,7 +84,7 @@ pub struct ExperimentSummary {
     /// Trials under a lease.
     #[prost(uint64, tag = "10")]
     pub leased: u64,
-    /// Workers heard from lately that know the experiment's arithmetic.
+    /// Workers heard from lately that can measure trials of its stage.
     #[prost(uint64, tag = "11")]
     pub workers: u64,
     /// Repeated measurements that differed, over all experiments.
@@ -136,18 +142,73 @@ pub struct ResultsResponse {
     pub effort: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainRequest {
+    /// An experiment's id or name, or the first hexadecimal digits of a trial's key.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainResponse {
+    /// The experiment's id or the trial's key.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+    /// One word, such as `waiting`.
+    #[prost(string, tag = "2")]
+    pub standing: ::prost::alloc::string::String,
+    /// Why, in sentences.
+    #[prost(string, repeated, tag = "3")]
+    pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Device {
+    #[prost(enumeration = "DeviceKind", tag = "1")]
+    pub kind: i32,
+    /// Its name on its host, the same for all workers there.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Its class, such as the processor's model.
+    #[prost(string, tag = "3")]
+    pub class: ::prost::alloc::string::String,
+    /// 0 while unknown, as are the bytes.
+    #[prost(uint32, tag = "4")]
+    pub cores: u32,
+    #[prost(uint64, tag = "5")]
+    pub memory_bytes: u64,
+    /// What a processor can do beyond its architecture's base.
+    #[prost(string, repeated, tag = "6")]
+    pub features: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of a GPU.
+    #[prost(message, optional, tag = "7")]
+    pub compute_capability: ::core::option::Option<ComputeCapability>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ComputeCapability {
+    #[prost(uint32, tag = "1")]
+    pub major: u32,
+    #[prost(uint32, tag = "2")]
+    pub minor: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerInfo {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub host: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub device: ::prost::alloc::string::String,
     #[prost(uint32, tag = "4")]
     pub threads: u32,
     /// Whether it cannot measure with exact arithmetic.
     #[prost(bool, tag = "5")]
     pub float_only: bool,
+    #[prost(message, optional, tag = "6")]
+    pub device: ::core::option::Option<Device>,
+    /// Its part of the device in ten-thousandths; 0 is a part without bounds.
+    #[prost(uint32, tag = "7")]
+    pub share: u32,
+    #[prost(map = "string, string", tag = "8")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerSummary {
@@ -172,7 +233,7 @@ pub struct ListWorkersResponse {
     #[prost(message, repeated, tag = "1")]
     pub workers: ::prost::alloc::vec::Vec<WorkerSummary>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterRequest {
     #[prost(message, optional, tag = "1")]
     pub info: ::core::option::Option<WorkerInfo>,
@@ -306,11 +367,14 @@ pub struct HeartbeatRequest {
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub running: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatResponse {
     /// False when the lease is not in force any more: stop working on it.
     #[prost(bool, tag = "1")]
     pub lease_valid: bool,
+    /// Keys of trials of the lease that others wait for: give them back unless they are begun.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub recalled: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Report {
@@ -442,6 +506,9 @@ pub struct ReleaseRequest {
     pub epoch: u64,
     #[prost(uint64, tag = "3")]
     pub lease: u64,
+    /// Keys of the trials that are given back; all that are left without any.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub trials: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseResponse {}
@@ -518,6 +585,35 @@ impl ExperimentAction {
             "EXPERIMENT_ACTION_PAUSE" => Some(Self::Pause),
             "EXPERIMENT_ACTION_RESUME" => Some(Self::Resume),
             "EXPERIMENT_ACTION_CANCEL" => Some(Self::Cancel),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeviceKind {
+    Unspecified = 0,
+    Cpu = 1,
+    Cuda = 2,
+}
+impl DeviceKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DEVICE_KIND_UNSPECIFIED",
+            Self::Cpu => "DEVICE_KIND_CPU",
+            Self::Cuda => "DEVICE_KIND_CUDA",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEVICE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "DEVICE_KIND_CPU" => Some(Self::Cpu),
+            "DEVICE_KIND_CUDA" => Some(Self::Cuda),
             _ => None,
         }
     }
@@ -886,6 +982,31 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "ListWorkers"));
             self.inner.unary(req, path, codec).await
         }
+        /// Says why an experiment or a trial is measured or not.
+        pub async fn explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ExplainResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bitloop.v1.Coordinator/Explain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Explain"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A worker comes, or comes back; it names the trials that it still holds.
         pub async fn register(
             &mut self,
@@ -1007,7 +1128,7 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Commit"));
             self.inner.unary(req, path, codec).await
         }
-        /// Gives the rest of a lease back.
+        /// Gives a lease back, or some of its trials.
         pub async fn release(
             &mut self,
             request: impl tonic::IntoRequest<super::ReleaseRequest>,
@@ -1150,6 +1271,11 @@ pub mod coordinator_server {
             tonic::Response<super::ListWorkersResponse>,
             tonic::Status,
         >;
+        /// Says why an experiment or a trial is measured or not.
+        async fn explain(
+            &self,
+            request: tonic::Request<super::ExplainRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
         /// A worker comes, or comes back; it names the trials that it still holds.
         async fn register(
             &self,
@@ -1183,7 +1309,7 @@ pub mod coordinator_server {
             &self,
             request: tonic::Request<super::CommitRequest>,
         ) -> std::result::Result<tonic::Response<super::CommitResponse>, tonic::Status>;
-        /// Gives the rest of a lease back.
+        /// Gives a lease back, or some of its trials.
         async fn release(
             &self,
             request: tonic::Request<super::ReleaseRequest>,
@@ -1712,6 +1838,51 @@ pub mod coordinator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListWorkersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bitloop.v1.Coordinator/Explain" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainSvc<T: Coordinator>(pub Arc<T>);
+                    impl<
+                        T: Coordinator,
+                    > tonic::server::UnaryService<super::ExplainRequest>
+                    for ExplainSvc<T> {
+                        type Response = super::ExplainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExplainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coordinator>::explain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -110,7 +110,7 @@ fn the_reference_costs_what_the_reports_baseline_does() {
     plan.points[0].fixed = true;
     plan.stages = vec![StagePlan::Prepare];
     let mut state = State::default();
-    let submit = Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new() };
+    let submit = Input::Submit { plan: Box::new(plan.clone()), sources: BTreeMap::new(), priority: 0 };
     for event in decide(&state, &submit, UnixMillis(0)).unwrap().events {
         state.apply(&event);
     }

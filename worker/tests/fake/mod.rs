@@ -223,7 +223,7 @@ impl Coordinator for Fake {
         let script = self.script.lock().unwrap();
         script.check(request.epoch)?;
         let lease_valid = request.lease.is_none_or(|lease| !script.void.contains(&lease));
-        Ok(Response::new(HeartbeatResponse { lease_valid }))
+        Ok(Response::new(HeartbeatResponse { lease_valid, recalled: Vec::new() }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitResponse> {
@@ -294,6 +294,10 @@ impl Coordinator for Fake {
             script.artifacts.insert(digest, bytes);
             Ok(Response::new(StoreArtifactResponse { size }))
         })
+    }
+
+    async fn explain(&self, _: Request<ExplainRequest>) -> Answer<ExplainResponse> {
+        Err(Status::unimplemented("no worker asks"))
     }
 
     async fn missing_artifacts(

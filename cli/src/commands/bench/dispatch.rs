@@ -34,7 +34,7 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
         local.add_worker(Box::new(EmptyExecutor), worker::options(1));
     }
     let (watch, cpu) = (Stopwatch::start(), clock::cpu_seconds());
-    let (_, summary) = client.submit(&prepared).await?;
+    let summary = client.submit(&prepared).await?.summary;
     let submitted = watch.seconds();
     let last = watch::follow(&mut client, &summary.id).await?;
     let (wall, cpu) = (watch.seconds(), clock::cpu_seconds().zip(cpu).map(|(end, start)| end - start));
@@ -102,10 +102,11 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
         guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
         candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),
         evaluation: EvaluationMode::default(),
+        requirements: Vec::new(),
         stages: vec![StagePlan::Prepare, StagePlan::singles(single)],
     };
     let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);
-    Ok(Prepared { plan, sources: Sources::new(), artifacts })
+    Ok(Prepared { plan, sources: Sources::new(), priority: 0, artifacts })
 }
 
 fn bytes_below(folder: &std::path::Path) -> u64 {

@@ -45,7 +45,7 @@ async fn a_search_thinks_beside_the_driver_and_its_selection_survives_a_restart(
     let handle = coordinator.handle();
     store_inputs(handle.artifacts());
     let plan = searching("found", Amount::OfBaselinePpm(600_000));
-    let id = handle.submit(plan, Sources::new()).await.unwrap().experiment;
+    let id = handle.submit(plan, Sources::new(), 0).await.unwrap().experiment;
     let worker = register(&handle, "w1").await;
 
     while work(&handle, &worker, &id).await {}
@@ -66,7 +66,7 @@ async fn a_search_that_is_killed_while_it_thinks_or_measures_ends_the_same() {
     let whole = Fixture::new();
     let coordinator = whole.open();
     store_inputs(coordinator.handle().artifacts());
-    let id = coordinator.handle().submit(plan(), Sources::new()).await.unwrap().experiment;
+    let id = coordinator.handle().submit(plan(), Sources::new(), 0).await.unwrap().experiment;
     let worker = register(&coordinator.handle(), "w1").await;
     while work(&coordinator.handle(), &worker, &id).await {}
 
@@ -75,7 +75,7 @@ async fn a_search_that_is_killed_while_it_thinks_or_measures_ends_the_same() {
         let coordinator = fixture.open();
         let handle = coordinator.handle();
         store_inputs(handle.artifacts());
-        handle.submit(plan(), Sources::new()).await.unwrap();
+        handle.submit(plan(), Sources::new(), 0).await.unwrap();
         let worker = register(&handle, "w1").await;
         if handle.summary(&id).await.unwrap().status.is_over() {
             break;
@@ -95,7 +95,7 @@ async fn a_plan_whose_limits_nothing_keeps_is_refused() {
     let handle = coordinator.handle();
     store_inputs(handle.artifacts());
 
-    let refused = handle.submit(searching("refused", Amount::Of(0.01)), Sources::new()).await;
+    let refused = handle.submit(searching("refused", Amount::Of(0.01)), Sources::new(), 0).await;
 
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("no bit config keeps the limits: size_kib is at least"), "{error}");

@@ -1,5 +1,6 @@
 use super::{EXPERIMENT, experiment_mistakes, with};
 use crate::bits::Bits;
+use crate::device::Requirements;
 use crate::evaluation::EvaluationMode;
 use crate::placement::Placement;
 use crate::spec::{
@@ -43,6 +44,9 @@ fn expected() -> ExperimentSpec {
             },
             baseline: Bits::new(8).unwrap(),
         }),
+        requires: Requirements::NONE,
+        stage_requires: vec![None],
+        priority: 0,
         evaluation: EvaluationMode::default(),
         stages: vec![StageSpec::Sensitivity(SensitivitySpec {
             single: Single::All,
@@ -207,12 +211,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "numerics: float",
         "numerics: float\n7: x",
-        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization`, `evaluation` and `stages`",
+        "7: a key must be text, found number 7; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization`, `evaluation`, `stages`, `requires` and `priority`",
     ),
     (
         "numerics: float",
         "numerics: float\nbudget: { wall: 2h }",
-        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization`, `evaluation` and `stages`",
+        "budget: unknown key; known keys: `version`, `name`, `numerics`, `model`, `data`, `prepare`, `quantization`, `evaluation`, `stages`, `requires` and `priority`",
     ),
     (
         "model: { checkpoint: quickstart/convblock.safetensors }",

@@ -6,6 +6,7 @@ mod experiment;
 mod layout;
 mod model;
 mod placement;
+mod requires;
 mod stages;
 mod train;
 

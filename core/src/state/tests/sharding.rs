@@ -64,7 +64,7 @@ fn a_shard_follows_the_trie_whatever_the_order_of_proposal() {
     assert_eq!(configs(&finish(&mut engine, &worker, 1.0)), [config(&[])]);
 
     let mut seen = Vec::new();
-    while !engine.state.dispatch.queue().collect::<Vec<_>>().is_empty() {
+    while engine.state.dispatch.waiting() > 0 {
         seen.extend(configs(&finish(&mut engine, &worker, 1.0)));
     }
 
@@ -122,8 +122,7 @@ fn a_worker_without_exact_arithmetic_gets_what_it_can_measure() {
     let mut engine = Engine::new();
     proposed_with(&mut engine, &[&[], &[0]], &[0], Numerics::Exact);
     let id = WorkerId("gpu".to_owned());
-    let info =
-        WorkerInfo { id: id.clone(), host: "h".into(), device: "gpu".into(), threads: 1, float_only: true };
+    let info = WorkerInfo { id: id.clone(), host: "h".into(), float_only: true, ..WorkerInfo::default() };
     engine.feed(Input::Register { info, held: Vec::new() }).unwrap();
     assert_eq!(engine.request(&id), None);
 

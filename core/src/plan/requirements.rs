@@ -1,0 +1,34 @@
+use super::{Plan, StagePlan};
+use crate::device::Requirements;
+use crate::spec::ExperimentSpec;
+use crate::trial::Numerics;
+
+impl Plan {
+    /// What a stage asks of the workers that measure its trials.
+    pub fn requires(&self, stage: u32) -> &Requirements {
+        static NOTHING: Requirements = Requirements::NONE;
+        self.requirements.get(stage as usize).unwrap_or(&NOTHING)
+    }
+
+    /// The arithmetic that a stage's trials need of their workers: preparing and training have their own.
+    pub fn numerics_of(&self, stage: u32) -> Numerics {
+        match self.stages.get(stage as usize) {
+            None | Some(StagePlan::Prepare | StagePlan::AutoQKeras(_)) => Numerics::Float,
+            Some(StagePlan::Sensitivity { .. } | StagePlan::Search(_) | StagePlan::Verify { .. }) => {
+                self.numerics
+            }
+        }
+    }
+}
+
+/// What each of a plan's stages asks for; empty if none asks for anything. A stage that the file does not name, such as
+/// preparing, asks for what the experiment asks for.
+pub(super) fn of_stages(spec: &ExperimentSpec, stages: &[StagePlan]) -> Vec<Requirements> {
+    let unnamed = stages.len().saturating_sub(spec.stages.len());
+    let named = spec.stage_requires.iter().map(|own| own.as_ref().unwrap_or(&spec.requires));
+    let all: Vec<Requirements> = std::iter::repeat_n(&spec.requires, unnamed).chain(named).cloned().collect();
+    match all.iter().all(Requirements::is_none) {
+        true => Vec::new(),
+        false => all,
+    }
+}

@@ -1,0 +1,238 @@
+//! Why something is measured or not, in sentences, and what waits for which workers.
+
+use std::collections::BTreeMap;
+
+use crate::device::Requirements;
+use crate::plan::ExperimentId;
+use crate::trial::{Numerics, TrialKey, TrialResult};
+
+use super::dispatch::Worker;
+use super::ledger::{Experiment, Status, Trial, TrialState};
+use super::placement::{hindrance, numerics};
+use super::queue::{Group, Lane};
+use super::{State, UnixMillis};
+
+/// Workers that are named in one sentence.
+const NAMED_MAX: usize = 3;
+
+/// Where something stands and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// An experiment's id or a trial's key.
+    pub subject: String,
+    /// One word: `waiting`, `measuring`, `measured`, `thinking`, or an experiment's status.
+    pub standing: String,
+    /// Why, in sentences.
+    pub reasons: Vec<String>,
+}
+
+/// Trials that ask the same of workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backlog {
+    /// What they ask for.
+    pub requirements: Requirements,
+    /// Whether they need exact arithmetic.
+    pub numerics: Numerics,
+    /// Trials that wait.
+    pub queued: u64,
+    /// Trials under a lease.
+    pub leased: u64,
+    /// How long the waiting ones take one worker of the slowest known class; trials that nobody has measured alike are not
+    /// in it.
+    pub predicted_ms: f64,
+    /// Connected workers that can measure them.
+    pub workers: u64,
+}
+
+impl State {
+    /// Says where a trial stands; none if no experiment has proposed it.
+    pub fn explain_trial(&self, key: &TrialKey, now: UnixMillis) -> Option<Explanation> {
+        let trial = self.ledger.trial(key)?;
+        let (standing, reasons) = match &trial.state {
+            TrialState::Done(outcome) => match &outcome.result {
+                TrialResult::Failed { reason } => ("failed", vec![format!("it cannot be done: {reason}")]),
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => {
+                    ("measured", vec![format!("it was measured on {}", outcome.provenance.device)])
+                }
+            },
+            TrialState::Quarantined { losses } => {
+                let why = format!("{losses} workers were lost while they ran it; it is not tried again");
+                ("quarantined", vec![why])
+            }
+            TrialState::Open => self.explain_open(key, trial, now),
+        };
+        let subject = key.0.hex();
+        Some(Explanation { subject, standing: standing.to_owned(), reasons })
+    }
+
+    fn explain_open(&self, key: &TrialKey, trial: &Trial, now: UnixMillis) -> (&'static str, Vec<String>) {
+        let held: Vec<String> = self
+            .dispatch
+            .leases()
+            .filter(|(_, lease)| lease.trials.contains(key))
+            .map(|(_, lease)| {
+                let seconds = now.0.saturating_sub(lease.since.0) / 1_000;
+                let busy = if lease.running.contains(key) { "measures" } else { "will measure" };
+                format!("worker `{}` {busy} it; it was leased {seconds} s ago", lease.worker.0)
+            })
+            .collect();
+        if !held.is_empty() {
+            return ("measuring", held);
+        }
+        let Some(claim) = self.ledger.claim(trial) else {
+            let wanted = self.ledger.experiments_of(trial);
+            let why = wanted.map(|one| format!("experiment `{}` is {}", one.id, one.status.as_str()));
+            return ("unwanted", why.collect());
+        };
+        let lane = Lane { claim, company: trial.spec.company() };
+        let ahead = self.dispatch.lanes().flat_map(|(_, group)| group.trials());
+        let ahead = ahead.filter(|sequence| *sequence < trial.sequence).count();
+        let mut reasons = vec![format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane))];
+        if ahead > 0 {
+            reasons.push(format!("{ahead} trials were proposed before it"));
+        }
+        reasons.extend(self.hindrances(&lane));
+        ("waiting", reasons)
+    }
+
+    /// Says where an experiment stands; none if there is none.
+    pub fn explain_experiment(&self, id: &ExperimentId) -> Option<Explanation> {
+        let experiment = self.ledger.experiment(id)?;
+        let (standing, reasons) = match &experiment.status {
+            Status::Active => self.explain_active(experiment),
+            Status::Paused => ("paused", vec![format!("`bitloop resume {id}` goes on with it")]),
+            Status::Cancelled => ("cancelled", vec!["submitting it again revives it".to_owned()]),
+            Status::Finished => ("finished", vec!["everything is measured".to_owned()]),
+            Status::Failed { reason } => ("failed", vec![reason.clone()]),
+        };
+        Some(Explanation { subject: id.to_string(), standing: standing.to_owned(), reasons })
+    }
+
+    fn explain_active(&self, experiment: &Experiment) -> (&'static str, Vec<String>) {
+        let is_own = |lane: &Lane| self.ledger.claimant(lane.claim).id == experiment.id;
+        let leased = self.leased_of(|known| known.id == experiment.id);
+        let mut stages: BTreeMap<u32, (Lane, usize)> = BTreeMap::new();
+        for (lane, group) in self.dispatch.lanes().filter(|(lane, _)| is_own(lane)) {
+            stages.entry(lane.claim.stage).or_insert((*lane, 0)).1 += group.len();
+        }
+        let mut reasons = Vec::new();
+        if leased > 0 {
+            reasons.push(format!("{leased} trials are leased"));
+        }
+        for (lane, waiting) in stages.values() {
+            let asked = self.asked(lane);
+            reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
+            reasons.extend(self.hindrances(lane));
+        }
+        match (leased, stages.is_empty()) {
+            (0, true) => ("thinking", vec!["its searcher has not said yet what is next".to_owned()]),
+            (0, false) => ("waiting", reasons),
+            (_, _) => ("measuring", reasons),
+        }
+    }
+
+    /// Whom trials of a lane wait for, worker by worker, those with the same reason together.
+    fn hindrances(&self, lane: &Lane) -> Vec<String> {
+        let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for worker in self.dispatch.workers() {
+            by_reason.entry(self.hindrance_of(worker, lane)).or_default().push(&worker.info.id.0);
+        }
+        if by_reason.is_empty() {
+            return vec!["no worker is connected".to_owned()];
+        }
+        by_reason.into_iter().map(|(reason, workers)| format!("{}: {reason}", named(&workers))).collect()
+    }
+
+    fn hindrance_of(&self, worker: &Worker, lane: &Lane) -> String {
+        if let Some(hindrance) = hindrance(&self.ledger, &self.dispatch, (worker, lane)) {
+            return hindrance.to_string();
+        }
+        let priority = |lane: &Lane| self.ledger.claimant(lane.claim).priority;
+        let before = self.dispatch.lanes().map(|(other, _)| other).find(|other| {
+            let fits = hindrance(&self.ledger, &self.dispatch, (worker, other)).is_none();
+            priority(other) > priority(lane) && fits
+        });
+        if let Some(before) = before {
+            return format!("experiment `{}` has a higher priority", self.ledger.claimant(before.claim).id);
+        }
+        let busy = self.dispatch.leases().find(|(_, lease)| lease.worker == worker.info.id);
+        match busy {
+            Some((_, lease)) => format!("is busy with {} other trials", lease.trials.len()),
+            None => "takes trials of it next".to_owned(),
+        }
+    }
+
+    fn asked(&self, lane: &Lane) -> String {
+        let requirements = self.ledger.requirements(lane.claim);
+        match numerics(&self.ledger, lane) {
+            Numerics::Exact if requirements.is_none() => "exact arithmetic".to_owned(),
+            Numerics::Exact => format!("{requirements}, exact arithmetic"),
+            Numerics::Float => requirements.to_string(),
+        }
+    }
+
+    fn leased_of(&self, is_meant: impl Fn(&Experiment) -> bool) -> u64 {
+        let keys = self.dispatch.leases().flat_map(|(_, lease)| &lease.trials);
+        let trials = keys.filter_map(|key| self.ledger.trial(key));
+        trials.filter(|trial| self.ledger.experiments_of(trial).any(&is_meant)).count() as u64
+    }
+
+    /// What waits for which workers, by what is asked for.
+    pub fn backlog(&self) -> Vec<Backlog> {
+        let mut classes: BTreeMap<(Requirements, bool), Backlog> = BTreeMap::new();
+        let mut class = |lane: &Lane, count: &dyn Fn(&mut Backlog)| {
+            let (requirements, numerics) =
+                (self.ledger.requirements(lane.claim), numerics(&self.ledger, lane));
+            let key = (requirements.clone(), numerics == Numerics::Exact);
+            let backlog = classes.entry(key).or_insert_with(|| Backlog {
+                requirements: requirements.clone(),
+                numerics,
+                queued: 0,
+                leased: 0,
+                predicted_ms: 0.0,
+                workers: self.able(requirements, numerics),
+            });
+            count(backlog);
+        };
+        for (lane, group) in self.dispatch.lanes() {
+            let predicted_ms = self.predicted(group);
+            class(lane, &|backlog| {
+                backlog.queued += group.len() as u64;
+                backlog.predicted_ms += predicted_ms;
+            });
+        }
+        for key in self.dispatch.leases().flat_map(|(_, lease)| &lease.trials) {
+            let Some(trial) = self.ledger.trial(key) else { continue };
+            let Some(claim) = self.ledger.claim(trial) else { continue };
+            class(&Lane { claim, company: trial.spec.company() }, &|backlog| backlog.leased += 1);
+        }
+        classes.into_values().collect()
+    }
+
+    /// How long a lane's trials take; all of them take as long as the first, for a glance must not look at every one.
+    fn predicted(&self, group: &Group) -> f64 {
+        let Some(sequence) = group.trials().next() else { return 0.0 };
+        let spec = &self.ledger.proposed_at(sequence).1.spec;
+        self.dispatch.pace().predict_slowest(spec).unwrap_or(0.0) * group.len() as f64
+    }
+
+    /// How many connected workers can measure what has these requirements and this arithmetic.
+    pub fn able(&self, requirements: &Requirements, numerics: Numerics) -> u64 {
+        let able = |worker: &&Worker| worker.info.unmet(requirements, numerics).is_none();
+        self.dispatch.workers().filter(able).count() as u64
+    }
+}
+
+fn claim_text(state: &State, lane: &Lane) -> String {
+    let experiment = state.ledger.claimant(lane.claim);
+    let stage = experiment.plan.stages.get(lane.claim.stage as usize).map_or("", |stage| stage.as_str());
+    format!("stage `{stage}` of `{}`", experiment.id)
+}
+
+fn named(workers: &[&str]) -> String {
+    let shown: Vec<String> = workers.iter().take(NAMED_MAX).map(|worker| format!("`{worker}`")).collect();
+    match workers.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,86 @@
+//! Fair shares: experiments of equal priority get equal parts of the workers' time.
+
+use std::collections::BTreeMap;
+
+/// What a shard of unknown length is charged, in milliseconds: what one is meant to take.
+const UNKNOWN_MS: f64 = super::shard::TARGET_SHARD_MS;
+
+/// A worker stays with its experiment until that is ahead of the others by so much, in milliseconds: going to another
+/// costs it the references and packed weights that it has.
+const AHEAD_MS: f64 = 5.0 * super::shard::TARGET_SHARD_MS;
+
+/// Milliseconds of workers' time that experiments have been given, on a common clock.
+///
+/// Who was away for a while, or is new, is not owed all that others got meanwhile: nobody is further behind than a worker
+/// stays with one experiment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Served {
+    ms: BTreeMap<usize, f64>,
+}
+
+impl Served {
+    /// Charges an experiment for a shard; `waiting` are the experiments with trials in the queue.
+    pub(super) fn charge(
+        &mut self,
+        experiment: usize,
+        predicted_ms: Option<f64>,
+        waiting: impl Iterator<Item = usize>,
+    ) {
+        let before = self.of(experiment);
+        let behind = waiting.filter(|other| *other != experiment).map(|other| self.of(other));
+        let start = behind.min_by(f64::total_cmp).map_or(before, |behind| before.max(behind - AHEAD_MS));
+        self.ms.insert(experiment, start + predicted_ms.unwrap_or(UNKNOWN_MS));
+    }
+
+    /// Chooses whom a worker serves next among experiments that it can serve: the one that is furthest behind, of equals
+    /// the first; or the one that it served last while that is not far ahead.
+    pub(super) fn choose(&self, fitting: &[usize], last: Option<usize>) -> Option<usize> {
+        let behind = |a: &&usize, b: &&usize| self.of(**a).total_cmp(&self.of(**b));
+        let furthest = *fitting.iter().min_by(behind)?;
+        let stays =
+            last.filter(|last| fitting.contains(last) && self.of(*last) <= self.of(furthest) + AHEAD_MS);
+        Some(stays.unwrap_or(furthest))
+    }
+
+    fn of(&self, experiment: usize) -> f64 {
+        self.ms.get(&experiment).copied().unwrap_or(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_changes_sides_when_its_experiment_is_far_ahead() {
+        let mut served = Served::default();
+        let mut last = None;
+        let mut shards = [0_u32, 0];
+
+        for _ in 0..40 {
+            let chosen = served.choose(&[0, 1], last).unwrap();
+            served.charge(chosen, Some(2_000.0), [0, 1].into_iter());
+            shards[chosen] += 1;
+            last = Some(chosen);
+        }
+
+        assert!(shards[0].abs_diff(shards[1]) <= 6, "{shards:?}");
+        assert!(served.choose(&[1], Some(0)) == Some(1), "who can serve one alone serves it");
+    }
+
+    #[test]
+    fn who_comes_late_gets_an_equal_share_from_then_on_and_no_more() {
+        let mut served = Served::default();
+        for _ in 0..100 {
+            served.charge(0, Some(2_000.0), [0].into_iter());
+        }
+
+        let mut of_late = 0;
+        while served.choose(&[0, 1], None) == Some(1) {
+            served.charge(1, Some(2_000.0), [0, 1].into_iter());
+            of_late += 1;
+        }
+
+        assert!((1..=6).contains(&of_late), "{of_late}");
+    }
+}

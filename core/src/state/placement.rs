@@ -1,0 +1,126 @@
+//! Which workers can take which trials, and why not.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::device::{Requirements, Share, Unmet};
+use crate::trial::Numerics;
+
+use super::dispatch::{Dispatch, Taken, Worker, WorkerId};
+use super::ledger::Ledger;
+use super::queue::{Group, Lane};
+
+/// Why a worker does not take trials of a lane now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// It can never measure them.
+    Unmet(Unmet),
+    /// Another worker has the device to itself for a while.
+    HeldAlone {
+        /// Which.
+        by: WorkerId,
+    },
+    /// They need the device to themselves, and others still measure on it.
+    NotAlone {
+        /// How many.
+        others: u32,
+    },
+    /// The device is kept free for trials that need it to themselves.
+    Resting,
+    /// Others have taken too much of the device.
+    Full {
+        /// What the worker needs of it, in ten-thousandths.
+        share: u32,
+        /// What is left.
+        left: u32,
+    },
+}
+
+impl fmt::Display for Hindrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unmet(unmet) => unmet.fmt(f),
+            Self::HeldAlone { by } => write!(f, "its device is `{}`'s alone for a while", by.0),
+            Self::NotAlone { others: 1 } => {
+                f.write_str("its device is needed alone, one worker still measures on it")
+            }
+            Self::NotAlone { others } => {
+                write!(f, "its device is needed alone, {others} workers still measure on it")
+            }
+            Self::Resting => f.write_str("its device is kept free for trials that need it alone"),
+            Self::Full { share, left } => {
+                write!(f, "it needs {share} of its device's 10000 parts, {left} are left")
+            }
+        }
+    }
+}
+
+/// The lanes that a worker can take trials of now.
+pub(super) struct Fitting<'a> {
+    pub(super) lanes: Vec<(&'a Lane, &'a Group)>,
+}
+
+impl<'a> Fitting<'a> {
+    /// Finds the lanes of the highest priority that has any for the worker, in the order of experiments.
+    pub(super) fn find(ledger: &Ledger, dispatch: &'a Dispatch, worker: &Worker) -> Self {
+        let fits = |(lane, _): &(&Lane, &Group)| hindrance(ledger, dispatch, (worker, lane)).is_none();
+        let mut lanes: Vec<(&Lane, &Group)> = dispatch.lanes().filter(fits).collect();
+        let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
+        let highest = lanes.iter().map(|(lane, _)| priority(lane)).max();
+        lanes.retain(|(lane, _)| Some(priority(lane)) == highest);
+        Self { lanes }
+    }
+}
+
+/// Why `worker` does not take trials of `lane` now; none if it may, as far as priorities allow.
+pub(super) fn hindrance(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (worker, lane): (&Worker, &Lane),
+) -> Option<Hindrance> {
+    let requirements = ledger.requirements(lane.claim);
+    if let Some(unmet) = worker.info.unmet(requirements, numerics(ledger, lane)) {
+        return Some(Hindrance::Unmet(unmet));
+    }
+    let Taken { leases, share, exclusive } = dispatch.taken(&worker.info, Some(&worker.info.id));
+    if let Some(by) = exclusive {
+        return Some(Hindrance::HeldAlone { by: by.clone() });
+    }
+    if requirements.exclusive {
+        return (leases > 0).then_some(Hindrance::NotAlone { others: leases });
+    }
+    let (needed, left) =
+        (worker.info.share.ten_thousandths(), Share::WHOLE.ten_thousandths().saturating_sub(share));
+    if needed > left {
+        return Some(Hindrance::Full { share: needed, left });
+    }
+    rests(ledger, dispatch, (worker, lane)).then_some(Hindrance::Resting)
+}
+
+/// The arithmetic of a lane's trials.
+pub(super) fn numerics(ledger: &Ledger, lane: &Lane) -> Numerics {
+    let context = lane.company.and_then(|company| ledger.context(&company.context));
+    context.map_or(Numerics::Float, |context| context.numerics)
+}
+
+/// Whether the worker's device takes no more other trials, so that one that needs it alone gets its turn.
+///
+/// As many devices rest as there are such trials, those first on which fewest workers measure. Trials of a lower priority
+/// do not make a device rest.
+fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane)) -> bool {
+    let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
+    let alone = dispatch
+        .lanes()
+        .filter(|(other, _)| ledger.requirements(other.claim).exclusive && priority(other) >= priority(lane));
+    alone.into_iter().any(|(other, group)| {
+        let requirements: &Requirements = ledger.requirements(other.claim);
+        let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, other)).is_none();
+        let mut devices: BTreeSet<(u32, &str, &str)> = BTreeSet::new();
+        for fitting in dispatch.workers().filter(fits) {
+            let taken = dispatch.taken(&fitting.info, None);
+            devices.insert((taken.leases, fitting.info.host.as_str(), fitting.info.device.id.as_str()));
+        }
+        let mut resting = devices.into_iter().take(group.len());
+        resting.any(|(_, host, id)| worker.info.host == host && worker.info.device.id == id)
+    })
+}

@@ -1,0 +1,315 @@
+//! Who gets which trials: requirements, devices, priorities, fair shares, late and unbegun trials.
+
+use super::*;
+use crate::device::{Device, DeviceKind, Requirements, Share};
+
+const GIB: u64 = 1 << 30;
+
+fn cpu(id: &str) -> WorkerInfo {
+    let device = Device { id: "cpu".into(), class: "cpu".into(), ..Device::default() };
+    WorkerInfo { id: WorkerId(id.into()), host: "h".into(), device, threads: 1, ..WorkerInfo::default() }
+}
+
+fn gpu(id: &str, gib: u64) -> WorkerInfo {
+    let (kind, memory_bytes) = (DeviceKind::Cuda, gib * GIB);
+    let device = Device { kind, id: "cuda:0".into(), class: "gpu".into(), memory_bytes, ..Device::default() };
+    WorkerInfo { device, float_only: true, share: Share::WHOLE, ..cpu(id) }
+}
+
+fn on_gpu(gib: u64) -> Requirements {
+    let device = Some(DeviceKind::Cuda);
+    Requirements { device, gpu_memory_bytes: Some(gib * GIB), ..Requirements::NONE }
+}
+
+fn exclusive() -> Requirements {
+    Requirements { exclusive: true, ..Requirements::NONE }
+}
+
+impl Engine {
+    fn join_as(&mut self, info: WorkerInfo) -> WorkerId {
+        let id = info.id.clone();
+        self.feed(Input::Register { info, held: Vec::new() }).unwrap();
+        id
+    }
+
+    fn submit_with(&mut self, name: &str, priority: i32, requirements: Requirements) -> ExperimentId {
+        let plan = Box::new(Plan { requirements: vec![requirements], ..plan(name) });
+        match self.feed(Input::Submit { plan, sources: BTreeMap::new(), priority }).unwrap() {
+            Reply::Submitted { experiment, .. } => experiment,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Proposes evaluations of the points `range`; those of other ranges are other trials.
+    fn propose_points(&mut self, experiment: &ExperimentId, range: std::ops::Range<u32>) -> Vec<TrialKey> {
+        let (context, _) = trials(0);
+        let (_, all) = trials(range.end);
+        let trials = all[range.start as usize..].to_vec();
+        let keys = trials.iter().map(TrialSpec::key).collect();
+        let proposal = Proposal::Trials(Batch { context: Some(context), trials, ..Batch::default() });
+        self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
+        keys
+    }
+
+    fn commit_after(&mut self, worker: &WorkerId, shard: &Shard, trial_ms: f64) {
+        let outcome = evaluated(90);
+        let reports =
+            shard.trials.iter().map(|(key, _)| Report { key: *key, outcome: outcome.clone() }).collect();
+        self.feed(Input::Commit { worker: worker.clone(), reports, trial_ms }).unwrap();
+    }
+
+    fn reasons(&self, key: &TrialKey) -> String {
+        self.state.explain_trial(key, self.now).unwrap().reasons.join("\n")
+    }
+
+    fn recalled(&mut self, worker: &WorkerId, shard: &Shard, running: &[TrialKey]) -> Vec<TrialKey> {
+        let (worker, lease, running) = (worker.clone(), Some(shard.lease), running.to_vec());
+        match self.feed(Input::Heartbeat { worker, lease, running }).unwrap() {
+            Reply::Heartbeat { recalled, .. } => recalled,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn trials_that_require_a_gpu_wait_with_a_reason_until_a_large_enough_one_comes() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit_with("a", 0, on_gpu(8));
+    let keys = engine.propose_points(&experiment, 0..1);
+    let processor = engine.join_as(cpu("p"));
+    let small = engine.join_as(gpu("small", 4));
+    assert_eq!(engine.request(&processor), None);
+    assert_eq!(engine.request(&small), None);
+
+    let reasons = engine.reasons(&keys[0]);
+    assert!(reasons.contains("`p`: requires device cuda, has cpu"), "{reasons}");
+    assert!(reasons.contains("`small`: requires 8 GiB of GPU memory, has 4 GiB"), "{reasons}");
+
+    let large = WorkerInfo { host: "other".into(), ..gpu("large", 16) };
+    let large = engine.join_as(large);
+    assert!(engine.reasons(&keys[0]).contains("`large`: takes trials of it next"));
+    assert_eq!(engine.request(&large).unwrap().trials[0].0, keys[0]);
+}
+
+#[test]
+fn the_experiment_with_the_higher_priority_goes_first_and_a_new_submission_changes_it() {
+    let mut engine = Engine::new();
+    let low = engine.submit_with("low", 0, Requirements::NONE);
+    let of_low = engine.propose_points(&low, 0..2);
+    let high = engine.submit_with("high", 1, Requirements::NONE);
+    let of_high = engine.propose_points(&high, 2..4);
+    let worker = engine.join_as(cpu("w"));
+    assert_eq!(engine.request(&worker).unwrap().trials[0].0, of_high[0]);
+    assert!(engine.reasons(&of_low[0]).contains("has a higher priority"));
+
+    engine.submit_with("low", 2, Requirements::NONE);
+
+    let other = engine.join_as(cpu("v"));
+    assert_eq!(engine.request(&other).unwrap().trials[0].0, of_low[0]);
+    assert_eq!(engine.replayed().ledger, engine.state.ledger);
+}
+
+#[test]
+fn a_trial_of_two_experiments_is_measured_for_the_one_with_the_higher_priority() {
+    let mut engine = Engine::new();
+    let low = engine.submit_with("low", 0, on_gpu(8));
+    let keys = engine.propose_points(&low, 0..1);
+    let worker = engine.join_as(cpu("w"));
+    assert_eq!(engine.request(&worker), None);
+
+    let high = engine.submit_with("high", 1, Requirements::NONE);
+    engine.propose_points(&high, 0..1);
+
+    assert_eq!(engine.request(&worker).unwrap().trials[0].0, keys[0]);
+}
+
+#[test]
+fn experiments_of_equal_priority_get_equal_parts_of_a_workers_time() {
+    let mut engine = Engine::new();
+    let (a, b) = (engine.submit("a"), engine.submit("b"));
+    let of_a = engine.propose_points(&a, 0..60);
+    engine.propose_points(&b, 60..120);
+    let worker = engine.join_as(cpu("w"));
+
+    let mut for_a = 0_u32;
+    for _ in 0..60 {
+        let shard = engine.request(&worker).unwrap();
+        for_a += u32::from(of_a.contains(&shard.trials[0].0));
+        engine.commit_after(&worker, &shard, 2_000.0);
+    }
+
+    assert!((24..=36).contains(&for_a), "{for_a} of 60 shards");
+}
+
+#[test]
+fn an_exclusive_trial_waits_for_its_device_and_then_has_it_alone() {
+    let mut engine = Engine::new();
+    let shared = engine.submit("shared");
+    engine.propose_points(&shared, 0..8);
+    let (a, b) = (engine.join_as(cpu("a")), engine.join_as(cpu("b")));
+    let first = engine.request(&a).unwrap();
+    let probe = engine.submit_with("probe", 0, exclusive());
+    let keys = engine.propose_points(&probe, 8..9);
+
+    // `a` still measures: the device takes nothing new until the exclusive trial has had it.
+    assert_eq!(engine.request(&b), None);
+    assert!(engine.reasons(&keys[0]).contains("one worker still measures on it"));
+    engine.commit_after(&a, &first, 2_000.0);
+    let alone = engine.request(&b).unwrap();
+    assert_eq!(alone.trials[0].0, keys[0]);
+    assert_eq!(engine.request(&a), None);
+    engine.commit_after(&b, &alone, 2_000.0);
+
+    assert!(engine.request(&a).is_some());
+    assert!(engine.request(&b).is_some());
+}
+
+#[test]
+fn workers_share_a_gpu_as_far_as_their_parts_add_up_to_one() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose_points(&experiment, 0..9);
+    let half = |id: &str| WorkerInfo { share: Share::new(5_000).unwrap(), ..gpu(id, 8) };
+    let workers = ["a", "b", "c"].map(|id| engine.join_as(half(id)));
+
+    assert!(engine.request(&workers[0]).is_some());
+    assert!(engine.request(&workers[1]).is_some());
+    assert_eq!(engine.request(&workers[2]), None);
+    assert!(engine.reasons(&keys[8]).contains("`c`: it needs 5000 of its device's 10000 parts, 0 are left"));
+
+    engine.feed(Input::Leave { worker: workers[0].clone() }).unwrap();
+    assert!(engine.request(&workers[2]).is_some());
+}
+
+#[test]
+fn a_worker_of_a_known_class_begins_with_whole_shards() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose_points(&experiment, 0..100);
+    let first = engine.join_as(cpu("a"));
+    let shard = engine.request(&first).unwrap();
+    assert_eq!(shard.trials.len(), 1);
+    engine.commit_after(&first, &shard, 500.0);
+
+    let second = engine.join_as(cpu("b"));
+    assert_eq!(engine.request(&second).unwrap().trials.len(), 4);
+    let slower = engine.join_as(WorkerInfo { threads: 9, ..cpu("c") });
+    assert_eq!(engine.request(&slower).unwrap().trials.len(), 4, "nothing better is known of its class");
+}
+
+#[test]
+fn at_the_tail_a_late_trial_is_measured_by_a_second_worker_and_the_first_result_wins() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose_points(&experiment, 0..2);
+    let (slow, fast) = (engine.join_as(cpu("slow")), engine.join_as(cpu("fast")));
+    let shard = engine.request(&fast).unwrap();
+    engine.commit_after(&fast, &shard, 100.0);
+    let late = engine.request(&slow).unwrap();
+    assert_eq!(engine.request(&fast), None, "it is not late yet");
+
+    engine.now = engine.now.after(4_001);
+    let second = engine.request(&fast).unwrap();
+    assert_eq!(second.trials, late.trials);
+    assert_eq!(engine.request(&fast), None, "nothing is measured by three");
+    engine.commit_after(&fast, &second, 100.0);
+
+    assert_eq!(engine.state.dispatch.leases().len(), 0);
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().settled(), 2);
+    let (key, _) = late.trials[0];
+    assert_eq!(engine.commit(&slow, &[(key, evaluated(90))]), (0, 1, 0));
+}
+
+#[test]
+fn a_late_worker_that_is_lost_leaves_its_trials_to_the_second() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose_points(&experiment, 0..2);
+    let (slow, fast) = (engine.join_as(cpu("slow")), engine.join_as(cpu("fast")));
+    let shard = engine.request(&fast).unwrap();
+    engine.commit_after(&fast, &shard, 100.0);
+    engine.request(&slow).unwrap();
+    engine.now = engine.now.after(4_001);
+    let second = engine.request(&fast).unwrap();
+
+    engine.feed(Input::Leave { worker: slow }).unwrap();
+
+    assert_eq!(engine.state.dispatch.waiting(), 0);
+    assert_eq!(engine.state.dispatch.lease_of(&second.trials[0].0), Some(second.lease));
+    engine.feed(Input::Leave { worker: fast }).unwrap();
+    assert_eq!(engine.state.dispatch.waiting(), 1);
+}
+
+#[test]
+fn an_idle_worker_gets_trials_that_another_gives_back_unbegun() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose_points(&experiment, 0..40);
+    let (busy, idle) = (engine.join_as(cpu("busy")), engine.join_as(cpu("idle")));
+    let shard = engine.request(&idle).unwrap();
+    engine.commit_after(&idle, &shard, 100.0);
+    engine.feed(Input::Leave { worker: idle.clone() }).unwrap();
+    let mut shards = vec![engine.request(&busy).unwrap()];
+    let shard = shards.remove(0);
+    assert!(shard.trials.len() > 4);
+    let running = [shard.trials[0].0];
+    assert_eq!(engine.recalled(&busy, &shard, &running), []);
+
+    // The queue is empty for a worker that takes everything that is left.
+    let other = engine.join_as(cpu("other"));
+    while let Some(rest) = engine.request(&other) {
+        engine.commit_after(&other, &rest, 10_000.0);
+    }
+    let recalled = engine.recalled(&busy, &shard, &running);
+    assert_eq!(recalled.len(), (shard.trials.len() - 1).div_ceil(2));
+    assert!(!recalled.contains(&running[0]));
+
+    let (worker, lease) = (busy.clone(), shard.lease);
+    engine.feed(Input::Release { worker, lease, trials: Some(recalled.clone()) }).unwrap();
+    let stolen = engine.request(&other).unwrap();
+    assert!(recalled.contains(&stolen.trials[0].0));
+    assert!(engine.state.dispatch.lease(shard.lease).is_some(), "the rest is still the first worker's");
+}
+
+#[test]
+fn the_backlog_says_what_waits_for_which_workers() {
+    let mut engine = Engine::new();
+    let (any, gpus) = (engine.submit("any"), engine.submit_with("gpus", 0, on_gpu(8)));
+    engine.propose_points(&any, 0..3);
+    engine.propose_points(&gpus, 3..5);
+    let worker = engine.join_as(cpu("w"));
+    let shard = engine.request(&worker).unwrap();
+    engine.commit_after(&worker, &shard, 500.0);
+    engine.request(&worker).unwrap();
+
+    let backlog = engine.state.backlog();
+
+    let counts: Vec<_> =
+        backlog.iter().map(|class| (class.queued, class.leased, class.workers, class.predicted_ms)).collect();
+    assert_eq!(counts, [(1, 1, 1, 500.0), (2, 0, 0, 1_000.0)]);
+    assert_eq!(backlog[1].requirements, on_gpu(8));
+}
+
+#[test]
+fn an_experiment_says_why_it_does_not_go_on() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit_with("a", 0, on_gpu(8));
+    let standing = |engine: &Engine| engine.state.explain_experiment(&experiment).unwrap();
+    assert_eq!(standing(&engine).standing, "thinking");
+    engine.propose_points(&experiment, 0..3);
+
+    let waiting = standing(&engine);
+    assert_eq!(waiting.standing, "waiting");
+    assert_eq!(
+        waiting.reasons,
+        [
+            "3 trials of stage `sensitivity` of `".to_owned()
+                + &experiment.0
+                + "` wait and ask for: device cuda, 8 GiB of GPU memory",
+            "no worker is connected".to_owned(),
+        ]
+    );
+
+    engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Pause }).unwrap();
+    assert_eq!(standing(&engine).standing, "paused");
+}

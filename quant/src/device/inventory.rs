@@ -1,0 +1,90 @@
+//! What this machine has, as far as its system tells.
+
+use bitloop_core::device::{Device, DeviceKind};
+
+use super::cpu_class;
+
+/// The processor, with the class that results measured on it have.
+pub(super) fn cpu(class: String) -> Device {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    Device {
+        kind: DeviceKind::Cpu,
+        id: "cpu".to_owned(),
+        class,
+        cores: cores(&cpuinfo),
+        memory_bytes: memory_bytes(&meminfo),
+        features: features(),
+        compute_capability: None,
+    }
+}
+
+/// This machine's processor.
+pub fn processor() -> Device {
+    cpu(cpu_class())
+}
+
+/// Physical cores: the pairs of socket and core, or where the system does not tell them, the threads that it runs.
+fn cores(cpuinfo: &str) -> u32 {
+    let values = |name: &str| -> Vec<&str> {
+        let fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        fields.filter(|(field, _)| field.trim() == name).map(|(_, value)| value.trim()).collect()
+    };
+    let mut pairs: Vec<_> = values("physical id").into_iter().zip(values("core id")).collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    let threads = || std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = if pairs.is_empty() { threads() } else { pairs.len() };
+    u32::try_from(cores).unwrap_or(u32::MAX)
+}
+
+/// The memory that there is; 0 if the system does not tell.
+fn memory_bytes(meminfo: &str) -> u64 {
+    let total = super::field(meminfo, "MemTotal").and_then(|value| value.strip_suffix("kB"));
+    total.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(0, |kib| kib.saturating_mul(1024))
+}
+
+/// What the kernels can make use of.
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<String> {
+    let known = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", std::arch::is_x86_feature_detected!("avx512vnni")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+    ];
+    known.into_iter().filter(|(_, has)| *has).map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Vec<String> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hyperthreads_of_a_core_count_once() {
+        let thread = |socket: u32, core: u32| format!("physical id\t: {socket}\ncore id\t\t: {core}\n\n");
+        let text = [thread(0, 0), thread(0, 1), thread(0, 0), thread(1, 0)].concat();
+
+        assert_eq!(cores(&text), 3);
+    }
+
+    #[test]
+    fn memory_is_read_in_kib() {
+        assert_eq!(memory_bytes("MemTotal:       32768 kB\nMemFree: 1 kB\n"), 32 << 20);
+        assert_eq!(memory_bytes(""), 0);
+    }
+
+    #[test]
+    fn this_machine_has_a_processor() {
+        let processor = processor();
+
+        assert_eq!((processor.kind, processor.id.as_str()), (DeviceKind::Cpu, "cpu"));
+        assert!(processor.cores > 0 && !processor.class.is_empty());
+        assert!(processor.features.is_sorted());
+    }
+}
