@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bitloop_core::duration;
 use bitloop_core::spec::is_label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -226,7 +227,7 @@ pub(crate) struct WorkerArguments {
     pub(crate) cache_dir: Option<PathBuf>,
 
     /// Give up when the coordinator has not answered for so long (such as `30s` or `5m`); by default never.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = duration::parse)]
     pub(crate) connect_timeout: Option<Duration>,
 }
 
@@ -421,22 +422,6 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let wrong =
-        || format!("`{text}` is no duration; write a number and a unit, such as 500ms, 30s, 5m or 1h");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -446,14 +431,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_need_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "5", "s", "1.5s", "-1s", "99999999999999999999h", "18446744073709551615h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
     }
 }

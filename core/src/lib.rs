@@ -8,6 +8,7 @@ pub mod bits;
 pub mod canonical;
 pub mod device;
 pub mod digest;
+pub mod duration;
 pub mod evaluation;
 pub mod graph;
 pub mod placement;
