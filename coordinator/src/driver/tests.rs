@@ -1,3 +1,4 @@
+mod backlog;
 mod outage;
 mod search;
 

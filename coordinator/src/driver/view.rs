@@ -71,7 +71,7 @@ pub struct Overview {
     pub experiments: Vec<Summary>,
     pub workers: Vec<WorkerSummary>,
     pub queued: Queued,
-    /// The same by what is asked of workers.
+    /// The same by what is asked of workers, with what is leased; nothing for what nobody waits for.
     pub backlog: Vec<Backlog>,
     pub leases: LeaseSummary,
 }

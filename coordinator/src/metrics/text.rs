@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::PoisonError;
 
+use bitloop_core::device::DeviceKind;
 use bitloop_core::state::Backlog;
 use bitloop_core::trial::Numerics;
 
@@ -39,17 +40,6 @@ impl Text {
     ) {
         for (word, value) in values {
             self.line(format_args!("{name}{{{label}=\"{}\"}} {value}", escaped(&word)));
-        }
-    }
-
-    /// Values of two labels.
-    fn labelled_twice<V: Display>(
-        &mut self,
-        name: &str,
-        values: impl IntoIterator<Item = ([(&'static str, String); 2], V)>,
-    ) {
-        for ([(one, a), (two, b)], value) in values {
-            self.line(format_args!("{name}{{{one}=\"{}\",{two}=\"{}\"}} {value}", escaped(&a), escaped(&b)));
         }
     }
 
@@ -110,6 +100,7 @@ fn state(text: &mut Text, overview: &Overview) {
         let is_known = devices.contains_key(device) || devices.len() < DEVICES_MAX;
         *devices.entry(if is_known { device.clone() } else { OTHER_DEVICE.to_owned() }).or_default() += 1;
     }
+    backlog(text, &overview.backlog);
     text.family("bitloop_experiments", "gauge", "Experiments, by status.");
     text.labelled("bitloop_experiments", "status", statuses);
     text.family("bitloop_workers", "gauge", "Workers heard from lately, by class of device.");
@@ -127,24 +118,28 @@ fn state(text: &mut Text, overview: &Overview) {
     text.single("bitloop_oldest_lease_seconds", "gauge", oldest);
 }
 
-/// What waits for which workers: the depth of the queue by which workers are added and removed.
-fn backlog(text: &mut Text, backlog: &[Backlog]) {
-    let values = |value: fn(&Backlog) -> f64| {
-        backlog.iter().take(DEVICES_MAX).map(move |class| {
-            let device = match (class.requirements.device, class.numerics) {
-                (Some(kind), _) => kind.as_str(),
-                (None, Numerics::Exact) => "cpu",
-                (None, Numerics::Float) => "any",
-            };
-            ([("device", device.to_owned()), ("requires", class.requirements.to_string())], value(class))
-        })
-    };
-    let trials = "bitloop_backlog_trials";
-    text.family(trials, "gauge", "Trials that wait or are leased, by what they ask of workers.");
-    text.labelled_twice(trials, values(|class| (class.queued + class.leased) as f64));
-    let seconds = "bitloop_backlog_seconds";
-    text.family(seconds, "gauge", "How long the waiting ones would take one worker, as far as anyone knows.");
-    text.labelled_twice(seconds, values(|class| class.predicted_ms / 1e3));
+/// By what workers must have; labels that stages ask for are left out, as there may be any number of them.
+fn backlog(text: &mut Text, classes: &[Backlog]) {
+    let mut trials: BTreeMap<(&str, bool), (u64, f64)> =
+        BTreeMap::from([(("any", false), (0, 0.0)), (("cpu", true), (0, 0.0))]);
+    for class in classes {
+        let device = class.device().map_or("any", DeviceKind::as_str);
+        let sums = trials.entry((device, class.numerics == Numerics::Exact)).or_default();
+        sums.0 += class.queued + class.leased;
+        sums.1 += class.predicted_ms / 1e3;
+    }
+    let labels =
+        |(device, exact): &(&str, bool)| format!("{{device=\"{}\",exact=\"{exact}\"}}", escaped(device));
+    let help = "Open trials, waiting or leased, by the device and arithmetic that they need.";
+    text.family("bitloop_backlog_trials", "gauge", help);
+    for (class, (count, _)) in &trials {
+        text.line(format_args!("bitloop_backlog_trials{} {count}", labels(class)));
+    }
+    let help = "Estimated work of the open trials for one worker, likewise.";
+    text.family("bitloop_backlog_seconds", "gauge", help);
+    for (class, (_, seconds)) in &trials {
+        text.line(format_args!("bitloop_backlog_seconds{} {seconds}", labels(class)));
+    }
 }
 
 fn counters(text: &mut Text, metrics: &Metrics) {

@@ -1,8 +1,10 @@
 //! The service of `coordinator.proto`: reads a request, asks the driver, writes the answer.
 
 use bitloop_core::plan::Plan;
-use bitloop_core::state::{Explanation, LeaseId, Report, Status as ExperimentStatus, WorkerId, WorkerInfo};
-use bitloop_core::trial::TrialKey;
+use bitloop_core::state::{
+    Backlog, Explanation, LeaseId, Report, Status as ExperimentStatus, WorkerId, WorkerInfo,
+};
+use bitloop_core::trial::{Numerics, TrialKey};
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_server::Coordinator;
@@ -169,6 +171,12 @@ impl Coordinator for Service {
         Ok(Response::new(v1::ExplainResponse { subject, standing, reasons }))
     }
 
+    async fn backlog(&self, _: Request<v1::BacklogRequest>) -> Answer<v1::BacklogResponse> {
+        let overview = self.handle.overview();
+        let classes = overview.borrow().backlog.iter().map(backlog_to_wire).collect();
+        Ok(Response::new(v1::BacklogResponse { classes }))
+    }
+
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
         let request = request.into_inner();
         if request.version != VERSION {
@@ -307,5 +315,21 @@ fn worker_to_wire(worker: &WorkerSummary) -> v1::WorkerSummary {
         leased: worker.leased,
         trial_ms: worker.trial_ms.unwrap_or(0.0),
         silent_ms: worker.silent_ms,
+    }
+}
+
+fn backlog_to_wire(class: &Backlog) -> v1::BacklogClass {
+    let requires = &class.requirements;
+    v1::BacklogClass {
+        requires: Some(v1::Requirements {
+            device: class.device().map_or_else(String::new, |kind| kind.as_str().to_owned()),
+            gpu_memory_bytes: requires.gpu_memory_bytes.unwrap_or(0),
+            labels: requires.labels.clone().into_iter().collect(),
+            exact: class.numerics == Numerics::Exact,
+        }),
+        queued: class.queued,
+        leased: class.leased,
+        seconds: class.predicted_ms / 1e3,
+        workers_that_fit: class.workers,
     }
 }

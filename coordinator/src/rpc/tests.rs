@@ -99,6 +99,10 @@ async fn a_sweep_runs_over_the_wire() {
     let watched = v1::WatchExperimentRequest { experiment: "sweep".to_owned() };
     let mut watched = client.watch_experiment(watched).await.unwrap().into_inner();
 
+    let backlog = client.backlog(v1::BacklogRequest {}).await.unwrap().into_inner();
+    assert_eq!((backlog.classes.len(), backlog.classes[0].queued), (1, 1), "only the prepare trial is known");
+    assert_eq!(backlog.classes[0].requires, Some(v1::Requirements::default()));
+
     let mut settled = 0;
     while settled < PLAN_TRIALS {
         let shard = next_shard(&mut client, epoch).await;

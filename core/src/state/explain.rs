@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::device::Requirements;
+use crate::device::{DeviceKind, Requirements};
 use crate::plan::ExperimentId;
-use crate::trial::{Numerics, TrialKey, TrialResult};
+use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::Worker;
 use super::ledger::{Experiment, Status, Trial, TrialState};
@@ -14,6 +14,9 @@ use super::{State, UnixMillis};
 
 /// Workers that are named in one sentence.
 const NAMED_MAX: usize = 3;
+
+/// What a trial counts for in a backlog while nobody has measured anything like it, in milliseconds.
+const UNKNOWN_TRIAL_MS: f64 = 1_000.0;
 
 /// Where something stands and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +40,17 @@ pub struct Backlog {
     pub queued: u64,
     /// Trials under a lease.
     pub leased: u64,
-    /// How long the waiting ones take one worker of the slowest known class; trials that nobody has measured alike are not
-    /// in it.
+    /// How long all of them take one worker of the slowest known class; a second for each that nobody has measured alike.
     pub predicted_ms: f64,
     /// Connected workers that can measure them.
     pub workers: u64,
+}
+
+impl Backlog {
+    /// The kind of device that they need: exact arithmetic is a processor's.
+    pub fn device(&self) -> Option<DeviceKind> {
+        self.requirements.device.or((self.numerics == Numerics::Exact).then_some(DeviceKind::Cpu))
+    }
 }
 
 impl State {
@@ -195,7 +204,7 @@ impl State {
             count(backlog);
         };
         for (lane, group) in self.dispatch.lanes() {
-            let predicted_ms = self.predicted(group);
+            let predicted_ms = self.predicted_group(group);
             class(lane, &|backlog| {
                 backlog.queued += group.len() as u64;
                 backlog.predicted_ms += predicted_ms;
@@ -204,16 +213,23 @@ impl State {
         for key in self.dispatch.leases().flat_map(|(_, lease)| &lease.trials) {
             let Some(trial) = self.ledger.trial(key) else { continue };
             let Some(claim) = self.ledger.claim(trial) else { continue };
-            class(&Lane { claim, company: trial.spec.company() }, &|backlog| backlog.leased += 1);
+            let predicted_ms = self.predicted(&trial.spec);
+            class(&Lane { claim, company: trial.spec.company() }, &|backlog| {
+                backlog.leased += 1;
+                backlog.predicted_ms += predicted_ms;
+            });
         }
         classes.into_values().collect()
     }
 
     /// How long a lane's trials take; all of them take as long as the first, for a glance must not look at every one.
-    fn predicted(&self, group: &Group) -> f64 {
+    fn predicted_group(&self, group: &Group) -> f64 {
         let Some(sequence) = group.trials().next() else { return 0.0 };
-        let spec = &self.ledger.proposed_at(sequence).1.spec;
-        self.dispatch.pace().predict_slowest(spec).unwrap_or(0.0) * group.len() as f64
+        self.predicted(&self.ledger.proposed_at(sequence).1.spec) * group.len() as f64
+    }
+
+    fn predicted(&self, spec: &TrialSpec) -> f64 {
+        self.dispatch.pace().predict_slowest(spec).unwrap_or(UNKNOWN_TRIAL_MS)
     }
 
     /// How many connected workers can measure what has these requirements and this arithmetic.

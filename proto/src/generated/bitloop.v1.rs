@@ -233,6 +233,51 @@ pub struct ListWorkersResponse {
     #[prost(message, repeated, tag = "1")]
     pub workers: ::prost::alloc::vec::Vec<WorkerSummary>,
 }
+/// What a worker must have to measure some trials.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Requirements {
+    /// `cpu` or `cuda`; empty for any.
+    #[prost(string, tag = "1")]
+    pub device: ::prost::alloc::string::String,
+    /// Memory of one GPU.
+    #[prost(uint64, tag = "2")]
+    pub gpu_memory_bytes: u64,
+    /// Labels that the worker must carry.
+    #[prost(map = "string, string", tag = "3")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Whether it must measure with exact arithmetic.
+    #[prost(bool, tag = "4")]
+    pub exact: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BacklogRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BacklogResponse {
+    /// Ordered by requirements; none for what nobody waits for.
+    #[prost(message, repeated, tag = "1")]
+    pub classes: ::prost::alloc::vec::Vec<BacklogClass>,
+}
+/// The trials that have the same requirements.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BacklogClass {
+    #[prost(message, optional, tag = "1")]
+    pub requires: ::core::option::Option<Requirements>,
+    /// Trials that wait for a worker.
+    #[prost(uint64, tag = "2")]
+    pub queued: u64,
+    /// Trials under a lease.
+    #[prost(uint64, tag = "3")]
+    pub leased: u64,
+    /// Estimated work of both for one worker.
+    #[prost(double, tag = "4")]
+    pub seconds: f64,
+    /// Workers heard from lately that meet the requirements.
+    #[prost(uint64, tag = "5")]
+    pub workers_that_fit: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterRequest {
     #[prost(message, optional, tag = "1")]
@@ -1007,6 +1052,31 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Explain"));
             self.inner.unary(req, path, codec).await
         }
+        /// How much work there is, by what a worker must have for it.
+        pub async fn backlog(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BacklogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BacklogResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bitloop.v1.Coordinator/Backlog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Backlog"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A worker comes, or comes back; it names the trials that it still holds.
         pub async fn register(
             &mut self,
@@ -1276,6 +1346,11 @@ pub mod coordinator_server {
             &self,
             request: tonic::Request<super::ExplainRequest>,
         ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
+        /// How much work there is, by what a worker must have for it.
+        async fn backlog(
+            &self,
+            request: tonic::Request<super::BacklogRequest>,
+        ) -> std::result::Result<tonic::Response<super::BacklogResponse>, tonic::Status>;
         /// A worker comes, or comes back; it names the trials that it still holds.
         async fn register(
             &self,
@@ -1883,6 +1958,51 @@ pub mod coordinator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bitloop.v1.Coordinator/Backlog" => {
+                    #[allow(non_camel_case_types)]
+                    struct BacklogSvc<T: Coordinator>(pub Arc<T>);
+                    impl<
+                        T: Coordinator,
+                    > tonic::server::UnaryService<super::BacklogRequest>
+                    for BacklogSvc<T> {
+                        type Response = super::BacklogResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BacklogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coordinator>::backlog(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BacklogSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

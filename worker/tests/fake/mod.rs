@@ -337,4 +337,8 @@ impl Coordinator for Fake {
     async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
         Err(Status::unimplemented("no worker asks"))
     }
+
+    async fn backlog(&self, _: Request<BacklogRequest>) -> Answer<BacklogResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
 }

@@ -286,7 +286,7 @@ fn the_backlog_says_what_waits_for_which_workers() {
 
     let counts: Vec<_> =
         backlog.iter().map(|class| (class.queued, class.leased, class.workers, class.predicted_ms)).collect();
-    assert_eq!(counts, [(1, 1, 1, 500.0), (2, 0, 0, 1_000.0)]);
+    assert_eq!(counts, [(1, 1, 1, 1_000.0), (2, 0, 0, 1_000.0)]);
     assert_eq!(backlog[1].requirements, on_gpu(8));
 }
 

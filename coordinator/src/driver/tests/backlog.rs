@@ -1,0 +1,50 @@
+use bitloop_core::device::{DeviceKind, Requirements};
+use bitloop_core::plan::Plan;
+use bitloop_core::state::{Backlog, WorkerInfo};
+use bitloop_core::trial::Numerics;
+
+use super::*;
+
+async fn classes(fixture: &Fixture, handle: &Handle) -> Vec<Backlog> {
+    fixture.clock_ms.fetch_add(TICK_MS, Ordering::Relaxed);
+    settle(handle).await;
+    handle.overview().borrow().backlog.clone()
+}
+
+#[tokio::test]
+async fn open_trials_are_counted_by_what_workers_must_have() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    assert_eq!(classes(&fixture, &handle).await, []);
+    store_inputs(handle.artifacts());
+    let exact = Plan { numerics: Numerics::Exact, ..plan("exact") };
+    handle.submit(exact, Sources::new(), 0).await.unwrap();
+    let able = register(&handle, "able").await;
+    let floating = WorkerInfo { float_only: true, ..worker("floating") };
+    handle.register(floating, Vec::new()).await.unwrap();
+
+    let preparing = classes(&fixture, &handle).await;
+    let shard = handle.request_shard(&able).await.unwrap().unwrap();
+    let leased = classes(&fixture, &handle).await;
+    handle.commit(&able, reports(&shard), 250.0).await.unwrap();
+    let evaluating = classes(&fixture, &handle).await;
+
+    let anybody = Backlog {
+        requirements: Requirements::NONE,
+        numerics: Numerics::Float,
+        queued: 1,
+        leased: 0,
+        // Of a trial whose pace nobody knows.
+        predicted_ms: 1_000.0,
+        workers: 2,
+    };
+    assert_eq!(preparing, std::slice::from_ref(&anybody));
+    assert_eq!(leased, [Backlog { queued: 0, leased: 1, ..anybody.clone() }]);
+    let queued = PLAN_TRIALS - 1;
+    let predicted_ms = queued as f64 * 1_000.0;
+    let exact = Backlog { numerics: Numerics::Exact, queued, predicted_ms, workers: 1, ..anybody };
+    assert_eq!(evaluating, std::slice::from_ref(&exact));
+    assert_eq!(exact.device(), Some(DeviceKind::Cpu));
+    coordinator.close().await.unwrap();
+}
