@@ -229,6 +229,10 @@ pub(crate) struct WorkerArguments {
     /// Give up when the coordinator has not answered for so long (such as `30s` or `5m`); by default never.
     #[arg(long, value_parser = duration::parse)]
     pub(crate) connect_timeout: Option<Duration>,
+
+    /// Leave when no work has come for so long (such as `10m`), as on machines that others wait for; by default never.
+    #[arg(long, value_parser = duration::parse)]
+    pub(crate) idle_exit: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

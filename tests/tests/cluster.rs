@@ -212,3 +212,38 @@ fn a_cancelled_experiment_is_over_and_can_be_revived() {
     cluster.ask(&["watch", &id]).ok();
     assert_eq!(cluster.summary(&id)["status"], "finished");
 }
+
+/// Goal: a worker that is told to go while it measures gives the rest back at once, so that nobody waits for its lease.
+#[test]
+fn a_worker_that_is_told_to_go_gives_back_what_it_holds_and_exits_0() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "drained", "all", 3000);
+    let cluster = Cluster::new(None);
+    let drained = cluster.worker(1);
+    let id = cluster.submit(&experiment);
+    await_that("the worker holds trials", || cluster.summary(&id)["leased"].as_u64().unwrap_or(0) > 0);
+
+    drained.signal("TERM");
+    let left = drained.end().ok();
+
+    assert!(left.err.contains("worker stopped"), "{}", left.err);
+    assert_eq!(cluster.summary(&id)["leased"], 0, "its lease has ended with it");
+    let workers = cluster.ask(&["workers", "--output", "json"]).ok();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&workers.out).unwrap(), serde_json::json!([]));
+    let _other = cluster.worker(2);
+    cluster.ask(&["watch", &id]).ok();
+    assert_eq!((&cluster.summary(&id)["failed"], &cluster.summary(&id)["conflicts"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_worker_without_work_exits_0_after_a_while() {
+    let cluster = Cluster::new(None);
+    let idle = cluster
+        .command(1, &["worker", "--coordinator", &cluster.url, "--threads", "1", "--idle-exit", "500ms"]);
+
+    let left = Process::start(idle).end().ok();
+
+    assert!(left.err.contains("worker stopped: 0 trials measured"), "{}", left.err);
+    let workers = cluster.ask(&["workers", "--output", "json"]).ok();
+    assert_eq!(workers.out.trim(), "[]", "it has taken its leave");
+}

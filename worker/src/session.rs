@@ -78,6 +78,7 @@ pub(crate) struct Session {
     shutdown: CancellationToken,
     transfers: CancellationToken,
     given_back: GivenBack,
+    idle_exit: Option<Duration>,
     summary: WorkSummary,
 }
 
@@ -112,6 +113,7 @@ impl Session {
             shutdown: CancellationToken::new(),
             transfers: CancellationToken::new(),
             given_back,
+            idle_exit: None,
             summary: WorkSummary::default(),
         }
     }
@@ -125,6 +127,12 @@ impl Session {
     /// Ends the work with an error when so many shards in a row were given back.
     pub(crate) fn giving_up_after(mut self, limit: Option<u32>) -> Self {
         self.given_back.limit = limit;
+        self
+    }
+
+    /// Ends the work when no shard has come for so long; never if none.
+    pub(crate) fn idling_for(mut self, limit: Option<Duration>) -> Self {
+        self.idle_exit = limit;
         self
     }
 
@@ -165,7 +173,7 @@ impl Session {
         self.heartbeat = Some(heartbeat.map_err(WorkerError::from)?);
         info!(worker = %self.info.id.0, "registered");
         loop {
-            let shard = self.next_shard().await?;
+            let shard = self.next_shard_while_patient().await?;
             self.summary.shards += 1;
             self.measure(shard).await?;
         }
@@ -227,6 +235,16 @@ impl Session {
             }
             None => current.stop.store(true, Ordering::Relaxed),
         }
+    }
+
+    /// The next shard, unless the worker may not wait so long. A lease that is granted just then ends as the worker leaves.
+    async fn next_shard_while_patient(&mut self) -> Result<Shard, Stop> {
+        let Some(limit) = self.idle_exit else { return self.next_shard().await };
+        let shard = tokio::time::timeout(limit, self.next_shard()).await;
+        shard.unwrap_or_else(|_| {
+            info!(idle_s = limit.as_secs_f64(), "no work has come; the worker leaves");
+            Err(Stop::Shutdown)
+        })
     }
 
     async fn next_shard(&mut self) -> Result<Shard, Stop> {

@@ -40,6 +40,8 @@ pub struct WorkerOptions {
     pub connect_timeout: Option<Duration>,
     /// After how many shards in a row that it could not measure it ends with an error; never if none.
     pub max_give_backs: Option<u32>,
+    /// After how long without work it leaves; never if none.
+    pub idle_exit: Option<Duration>,
 }
 
 impl WorkerOptions {
@@ -105,7 +107,7 @@ pub enum WorkerError {
     ComputeThread,
 }
 
-/// Works for a coordinator until `shutdown` is cancelled.
+/// Works for a coordinator until `shutdown` is cancelled, or no work has come for as long as the options say.
 ///
 /// On shutdown it stops within about two seconds, commits what is finished, gives the rest back and leaves.
 ///
@@ -134,7 +136,8 @@ pub async fn work(
     };
     let compute = Compute::start(executor, Box::new(artifacts), Arc::clone(&presence))?;
     let session = Session::new(client, compute, presence, info).ending(transfers);
-    session.giving_up_after(options.max_give_backs).run(connection, shutdown).await
+    let session = session.giving_up_after(options.max_give_backs).idling_for(options.idle_exit);
+    session.run(connection, shutdown).await
 }
 
 /// Nothing shares out a GPU's memory among programs.

@@ -31,6 +31,7 @@ fn options() -> WorkerOptions {
         cache_dir: None,
         connect_timeout: Some(Duration::from_secs(10)),
         max_give_backs: None,
+        idle_exit: None,
     }
 }
 
@@ -294,6 +295,19 @@ async fn a_measurement_that_panics_is_a_failed_trial() {
     let report = fake.with(|script| script.reports[0].clone());
     let reason = "the measurement panicked: this one cannot be measured".to_owned();
     assert_eq!(report.result, Some(bitloop_proto::v1::report::Result::Failed(reason)));
+}
+
+#[tokio::test]
+async fn a_worker_without_work_leaves_by_itself() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..2);
+    let options = WorkerOptions { idle_exit: Some(Duration::from_secs(2)), ..options() };
+
+    let ended = work(connection, Box::new(EmptyExecutor), options, CancellationToken::new()).await;
+
+    assert_eq!(ended.unwrap(), WorkSummary { shards: 1, committed: 2, lost: 0 });
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    assert_eq!(fake.with(|script| script.calls.last().cloned()), Some(Call::Leave));
 }
 
 #[tokio::test]

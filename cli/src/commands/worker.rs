@@ -77,6 +77,7 @@ fn of_arguments(arguments: &WorkerArguments, threads: u16) -> Result<WorkerOptio
     Ok(WorkerOptions {
         cache_dir: arguments.cache_dir.clone(),
         connect_timeout: arguments.connect_timeout,
+        idle_exit: arguments.idle_exit,
         labels: arguments.labels.iter().cloned().collect(),
         share: share.map_err(|error| Failure::usage(error.to_string()))?,
         ..options(threads)
@@ -100,5 +101,6 @@ pub(super) fn options(threads: u16) -> WorkerOptions {
         cache_dir: None,
         connect_timeout: None,
         max_give_backs: None,
+        idle_exit: None,
     }
 }
