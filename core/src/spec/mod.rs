@@ -1,9 +1,11 @@
-//! What the user writes: experiment, training and rules files, read from YAML text.
+//! What the user writes: experiment, training, rules and autoscale files, read from YAML text.
 //!
 //! Reading finds every mistake at once, each with its path in the file and a hint. The types here mirror the
 //! files and have passed every check that needs nothing but the text.
 
 mod autoqkeras;
+mod autoscale;
+mod autoscale_reader;
 mod data;
 mod data_reader;
 mod error;
@@ -28,6 +30,9 @@ mod train_reader;
 
 use crate::trial::Granularity;
 
+pub use autoscale::{
+    AutoscaleSpec, Device, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass,
+};
 pub use data::{DataSpec, Dataset, Fit, ImageCount, ImageSource, Normalization, Resize, Split};
 pub use error::{Mistake, SpecError};
 pub use experiment::{

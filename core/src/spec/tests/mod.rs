@@ -1,4 +1,5 @@
 mod autoqkeras;
+mod autoscale;
 mod damage;
 mod data;
 mod evaluation;

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use crate::spec::{AutoscaleSpec, Device, SlurmSpec, SubmissionSpec};
+
+const SLURM: &str = "\
+version: 1
+name: lab
+engine: slurm
+coordinator: http://head:7717
+program: /opt/bitloop/bin/bitloop
+commands: /opt/slurm/bin
+log_dir: /scratch/logs
+every: 20s
+pause: { after: 4, first: 2m, longest: 30m }
+classes:
+  gpu:
+    offers: { device: cuda, gpu_memory: 16GiB, labels: { site: lab } }
+    workers: { min: 1, max: 4 }
+    waiting: 2
+    target: 15m
+    idle_exit: 5m
+    time: 4h
+    slurm:
+      { partition: gpu, account: nets, qos: low, gres: 'gpu:1', cpus: 4, memory: 32GiB,
+        arguments: [--exclude=node7, --constraint=a100] }
+  cpu:
+    offers: { device: cpu }
+    workers: { max: 32, per_submission: 8 }
+    slurm: {}
+";
+
+fn mistakes(text: &str) -> Vec<String> {
+    let error = AutoscaleSpec::parse(text).expect_err("the text has mistakes");
+    error.mistakes.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_key_is_read() {
+    let spec = AutoscaleSpec::parse(SLURM).unwrap();
+
+    assert_eq!((spec.name.as_str(), spec.every), ("lab", Duration::from_secs(20)));
+    assert_eq!((spec.pause.after, spec.pause.longest), (4, Duration::from_secs(1_800)));
+    let [gpu, cpu] = spec.classes.as_slice() else { panic!("{:?}", spec.classes) };
+    assert_eq!((gpu.name.as_str(), cpu.name.as_str()), ("gpu", "cpu"), "the order of the file is kept");
+    assert_eq!((gpu.offers.device, gpu.offers.gpu_memory_bytes), (Device::Cuda, 16 << 30));
+    assert_eq!(gpu.offers.labels["site"], "lab");
+    assert_eq!((gpu.workers_min, gpu.workers_max, gpu.waiting_max, gpu.per_submission), (1, 4, 2, 1));
+    assert_eq!(gpu.time, Some(Duration::from_secs(4 * 3_600)));
+    let SubmissionSpec::Slurm(slurm) = &gpu.submission else { panic!("{gpu:?}") };
+    assert_eq!(
+        (slurm.gres.as_deref(), slurm.cpus, slurm.memory_mib),
+        (Some("gpu:1"), Some(4), Some(32 << 10))
+    );
+    assert_eq!(slurm.arguments, ["--exclude=node7", "--constraint=a100"]);
+    assert_eq!((cpu.workers_min, cpu.per_submission, cpu.waiting_max, cpu.time), (0, 8, 4, None));
+    assert_eq!(cpu.submission, SubmissionSpec::Slurm(SlurmSpec::default()));
+}
+
+#[test]
+fn every_mistake_is_said_at_once_with_its_place() {
+    let text = SLURM
+        .replace("name: lab", "name: 'a b'")
+        .replace("[--exclude=node7, --constraint=a100]", "[script.sh, --job-name=x, -n4]")
+        .replace("time: 4h", "time: 5m")
+        .replace("max: 32, per_submission: 8", "max: 4, per_submission: 8")
+        .replace("gres: 'gpu:1'", "gres: 'gpu:1; rm'");
+
+    let found = mistakes(&text).join("\n");
+
+    for expected in [
+        "name: `a b` is no name",
+        "classes.gpu.slurm.arguments[0]: `script.sh` is no option",
+        "classes.gpu.slurm.arguments[1]: `--job-name` is set by bitloop",
+        "classes.gpu.slurm.arguments[2]: `-n` is set by bitloop",
+        "classes.gpu.slurm.gres: `gpu:1; rm` is no single word",
+        "classes.gpu.time: is not longer than `idle_exit`",
+        "classes.cpu.workers.per_submission: is more than `max`; write at most 4",
+    ] {
+        assert!(found.contains(expected), "{expected} is missing from\n{found}");
+    }
+    assert_eq!(found.lines().count(), 7, "{found}");
+}
+
+#[test]
+fn one_gpu_is_not_shared_and_idle_workers_are_told_from_failed_ones() {
+    let shared = mistakes(&SLURM.replace("{ min: 1, max: 4 }", "{ max: 4, per_submission: 2 }"));
+    assert!(shared[0].contains("would share one GPU"), "{shared:?}");
+    let hasty = mistakes(&SLURM.replace("idle_exit: 5m", "idle_exit: 30s"));
+    assert!(hasty[0].contains("less than twice `every`"), "{hasty:?}");
+}
+
+#[test]
+fn keys_of_another_engine_are_unknown() {
+    let found = mistakes(&SLURM.replace("engine: slurm", "engine: pbs")).join("\n");
+    assert!(found.contains("classes.gpu.slurm: unknown key"), "{found}");
+}
