@@ -19,6 +19,7 @@ fn allowed_edges() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("bitloop-quant", &["bitloop-core"][..]),
         ("bitloop-coordinator", &["bitloop-core", "bitloop-proto", "bitloop-search"][..]),
         ("bitloop-worker", &["bitloop-core", "bitloop-proto", "bitloop-quant"][..]),
+        ("bitloop-autoscale", &["bitloop-core"][..]),
         (
             "bitloop",
             &[
@@ -28,6 +29,7 @@ fn allowed_edges() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "bitloop-quant",
                 "bitloop-coordinator",
                 "bitloop-worker",
+                "bitloop-autoscale",
             ][..],
         ),
     ])
@@ -87,7 +89,7 @@ fn external_crates_stay_where_they_belong() {
 
 /// Hand-written Rust sources of the workspace, relative to the root.
 fn sources() -> Vec<PathBuf> {
-    let crates = ["proto", "core", "search", "quant", "coordinator", "worker", "cli", "tests"];
+    let crates = ["proto", "core", "search", "quant", "coordinator", "worker", "autoscale", "cli", "tests"];
     let all = crates.iter().flat_map(|name| files(&root().join(name), ".rs"));
     let relative = all.filter_map(|path| path.strip_prefix(root()).map(Path::to_path_buf).ok());
     let generated = ["proto/src/generated", "quant/src/onnx/generated"];
