@@ -1,5 +1,6 @@
 //! The command line.
 
+mod autoscale;
 mod bench;
 mod inspect;
 mod search;
@@ -13,6 +14,7 @@ use bitloop_core::duration;
 use bitloop_core::spec::is_label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use autoscale::AutoscaleArguments;
 pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
     StepsArguments, SweepArguments,
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Coordinator(CoordinatorArguments),
     /// Measure for a coordinator.
     Worker(WorkerArguments),
+    /// Have Slurm or PBS start workers, as many as there is work for.
+    Autoscale(AutoscaleArguments),
     /// Hand an experiment to a coordinator and print its id.
     Submit(SubmitArguments),
     /// List a coordinator's experiments.

@@ -9,7 +9,7 @@ use bitloop_core::state::Sources;
 use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::{
-    ActOnExperimentRequest, ArtifactChunk, ExperimentAction, ExperimentSummary, ExplainRequest,
+    ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary, ExplainRequest,
     ExplainResponse, FetchArtifactRequest, ListExperimentsRequest, ListWorkersRequest,
     MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest, ShowExperimentResponse, SubmitRequest,
     WatchExperimentRequest, WorkerSummary,
@@ -206,6 +206,13 @@ impl Client {
         let request = self.within(ListWorkersRequest {});
         let answer = self.inner.list_workers(request).await.map_err(|status| self.failure(status))?;
         Ok(answer.into_inner().workers)
+    }
+
+    /// The open trials, by what they need of a worker.
+    pub(crate) async fn backlog(&mut self) -> Result<Vec<BacklogClass>, Failure> {
+        let request = self.within(BacklogRequest {});
+        let answer = self.inner.backlog(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner().classes)
     }
 
     /// Turns a refusal into a failure; a coordinator that is gone has its own exit code.

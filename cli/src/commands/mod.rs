@@ -1,6 +1,7 @@
 //! A file per command.
 
 mod act;
+mod autoscale;
 mod bench;
 mod check;
 mod completions;
@@ -46,6 +47,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Run(run) => block_on(run::execute(run, output)),
         Command::Coordinator(coordinator) => block_on(coordinator::execute(coordinator)),
         Command::Worker(worker) => block_on(worker::execute(worker)),
+        Command::Autoscale(autoscale) => block_on(autoscale::execute(autoscale, output)),
         Command::Submit(submit) => block_on(submit::execute(submit, output)),
         Command::List(remote) => block_on(query::list(remote, output)),
         Command::Show(on) => block_on(query::show(on, output)),
