@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitloop_core::spec::{Device, Offers, WorkerClass};
+use bitloop_core::device::DeviceKind;
+use bitloop_core::spec::{Offers, WorkerClass};
 
 /// Open trials that need the same of a worker.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,7 +27,7 @@ impl Demand {
     fn is_met_by(&self, offers: &Offers) -> bool {
         let device = self.device.as_deref().is_none_or(|device| device == offers.device.as_str());
         let labels = self.labels.iter().all(|(key, value)| offers.labels.get(key) == Some(value));
-        let exact = !self.exact || offers.device == Device::Cpu;
+        let exact = !self.exact || offers.device == DeviceKind::Cpu;
         device && labels && exact && self.gpu_memory_bytes <= offers.gpu_memory_bytes
     }
 }

@@ -115,9 +115,9 @@ impl WorkerCommand {
     /// A worker of a class that takes `cpus` processors, quoted for a shell.
     fn of(&self, class: &WorkerClass, cpus: Option<u32>) -> String {
         let device = match class.offers.device {
-            bitloop_core::spec::Device::Cpu => "cpu",
+            bitloop_core::device::DeviceKind::Cpu => "cpu",
             // The engine shows each worker its own GPU alone.
-            bitloop_core::spec::Device::Cuda => "cuda:0",
+            bitloop_core::device::DeviceKind::Cuda => "cuda:0",
         };
         let seconds = |time: Duration| format!("{}ms", time.as_millis());
         let mut words = vec![self.program.clone(), "worker".to_owned()];

@@ -9,8 +9,8 @@ use bitloop_core::state::Sources;
 use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::{
-    ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary, ExplainRequest,
-    ExplainResponse, FetchArtifactRequest, ListExperimentsRequest, ListWorkersRequest,
+    ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary,
+    ExplainRequest, ExplainResponse, FetchArtifactRequest, ListExperimentsRequest, ListWorkersRequest,
     MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest, ShowExperimentResponse, SubmitRequest,
     WatchExperimentRequest, WorkerSummary,
 };

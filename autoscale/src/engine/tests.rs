@@ -16,7 +16,7 @@ fn submission(engine: &str, class: &str, workers: u32) -> Submission {
 
 #[test]
 fn slurm_is_told_everything_and_a_worker_takes_the_place_of_the_script() {
-    let class = "{ offers: { device: cuda, labels: { site: 'a[1]' } }, workers: { max: 4 }, time: 90m, \
+    let class = "{ offers: { device: cuda, labels: { site: 'a.1' } }, workers: { max: 4 }, time: 90m, \
                  slurm: { partition: gpu, gres: 'gpu:1', cpus: 4, memory: 8GiB, arguments: [--exclude=n1] } }";
     let Submission { command, script } = submission("slurm", class, 1);
 
@@ -27,7 +27,7 @@ fn slurm_is_told_everything_and_a_worker_takes_the_place_of_the_script() {
     assert_eq!(
         script,
         "#!/bin/sh\nexec '/opt/our tools/bitloop' worker --coordinator http://head:7717 --device cuda:0 --threads 4 \
-         --label 'site=a[1]' --idle-exit 600000ms --connect-timeout 600000ms\n"
+         --label site=a.1 --idle-exit 600000ms --connect-timeout 600000ms\n"
     );
 }
 

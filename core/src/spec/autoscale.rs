@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::device::DeviceKind;
+
 /// Which workers to have a cluster's engine start, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AutoscaleSpec {
@@ -62,30 +64,11 @@ pub struct WorkerClass {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offers {
     /// What they compute on.
-    pub device: Device,
+    pub device: DeviceKind,
     /// Memory of their GPU.
     pub gpu_memory_bytes: u64,
     /// Labels that they carry.
     pub labels: BTreeMap<String, String>,
-}
-
-/// What a worker computes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// Processor cores.
-    Cpu,
-    /// An NVIDIA GPU.
-    Cuda,
-}
-
-impl Device {
-    /// The word used in files.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
 }
 
 /// What an engine is told of a class beside the time.

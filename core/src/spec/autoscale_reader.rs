@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::autoscale::{
-    AutoscaleSpec, Device, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass,
-};
+use super::autoscale::{AutoscaleSpec, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass};
 use super::error::SpecError;
 use super::file::read_file_like;
 use super::reader::{Fields, Place};
+use super::requires_reader::{bytes, device, labels};
 use super::shared::file_name;
+use crate::device::DeviceKind;
 use crate::duration;
 
 const EXAMPLE: &str = "deploy/slurm/autoscale.yaml is an example to start from";
@@ -51,8 +51,6 @@ const SLURM_OURS: [&str; 15] = [
     "--time",
 ];
 const PBS_OURS: [&str; 8] = ["-N", "-J", "-I", "-z", "-f", "-lselect", "-lwalltime", "-lnodes"];
-
-const DEVICES: [(&str, Device); 2] = [("cpu", Device::Cpu), ("cuda", Device::Cuda)];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Engine {
@@ -149,7 +147,7 @@ fn class(key: &str, place: &Place<'_>, engine: Engine, every: Duration) -> Optio
         Engine::Pbs => pbs(place).map(SubmissionSpec::Pbs),
     });
     let (offers, workers, idle_exit, limit) = (offers?, workers?, idle_exit?, limit?);
-    if offers.device == Device::Cuda && workers.per_submission > 1 {
+    if offers.device == DeviceKind::Cuda && workers.per_submission > 1 {
         let hint = "write `per_submission: 1`; the engine then gives each worker its own GPU";
         return fields.mistake("workers", "a submission of several workers would share one GPU", hint);
     }
@@ -183,16 +181,11 @@ fn idle_exit(place: &Place<'_>, every: Duration) -> Option<Duration> {
 
 fn offers(place: &Place<'_>) -> Option<Offers> {
     let fields = place.fields(&["device", "gpu_memory", "labels"])?;
-    let device = fields.required("device", "device: cpu", |place| place.word(&DEVICES));
+    let device = fields.required("device", "device: cpu", device);
     let gpu_memory_bytes = fields.optional("gpu_memory", 0, bytes);
-    let labels = fields.optional("labels", BTreeMap::new(), |place| {
-        let entries = place.entries("{ site: lab }")?;
-        let read: Vec<_> =
-            entries.iter().map(|(key, here)| Some((name_of(here, key)?, word(here)?))).collect();
-        read.into_iter().collect()
-    });
+    let labels = fields.optional("labels", BTreeMap::new(), labels);
     let (device, gpu_memory_bytes) = (device?, gpu_memory_bytes?);
-    if device == Device::Cpu && gpu_memory_bytes > 0 {
+    if device == DeviceKind::Cpu && gpu_memory_bytes > 0 {
         return fields.mistake("gpu_memory", "a CPU has no GPU's memory", "remove it");
     }
     Some(Offers { device, gpu_memory_bytes, labels: labels? })
@@ -280,23 +273,6 @@ fn time(place: &Place<'_>, range: RangeInclusive<Duration>) -> Option<Duration> 
             format!("write a duration from {:?} to {:?}", range.start(), range.end()),
         ),
         Err(problem) => place.mistake(problem, ""),
-    }
-}
-
-/// An amount of memory such as `8GiB`.
-fn bytes(place: &Place<'_>) -> Option<u64> {
-    const HINT: &str = "write a whole number and MiB or GiB, such as `8GiB`";
-    let text = place.text()?;
-    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
-    let shift = match &text[digits..] {
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return place.mistake(format!("`{text}` is no amount of memory"), HINT),
-    };
-    let number: Option<u64> = text[..digits].parse().ok();
-    match number.and_then(|number| number.checked_mul(1 << shift)) {
-        Some(bytes) => Some(bytes),
-        None => place.mistake(format!("`{text}` is no amount of memory"), HINT),
     }
 }
 

@@ -30,9 +30,7 @@ mod train_reader;
 
 use crate::trial::Granularity;
 
-pub use autoscale::{
-    AutoscaleSpec, Device, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass,
-};
+pub use autoscale::{AutoscaleSpec, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass};
 pub use data::{DataSpec, Dataset, Fit, ImageCount, ImageSource, Normalization, Resize, Split};
 pub use error::{Mistake, SpecError};
 pub use experiment::{

@@ -37,7 +37,8 @@ pub(super) fn requires(place: &Place<'_>) -> Option<Requirements> {
     Some(read)
 }
 
-fn device(place: &Place<'_>) -> Option<DeviceKind> {
+/// The kind of a device.
+pub(super) fn device(place: &Place<'_>) -> Option<DeviceKind> {
     // The nearest word would be the wrong one.
     if place.as_text() == Some("gpu") {
         return place.expected("`cpu` or `cuda`", "write `cuda` for a GPU");
@@ -46,7 +47,7 @@ fn device(place: &Place<'_>) -> Option<DeviceKind> {
 }
 
 /// An amount of memory in bytes.
-fn bytes(place: &Place<'_>) -> Option<u64> {
+pub(super) fn bytes(place: &Place<'_>) -> Option<u64> {
     const HINT: &str = "write a whole number and its unit, such as 8GiB or 512MiB";
     let text = place.text()?.trim();
     let read = UNITS.iter().find_map(|(unit, shift)| {
@@ -56,7 +57,8 @@ fn bytes(place: &Place<'_>) -> Option<u64> {
     read.or_else(|| place.mistake(format!("`{text}` is no amount of memory"), HINT))
 }
 
-fn labels(place: &Place<'_>) -> Option<BTreeMap<String, String>> {
+/// Labels: keys and values.
+pub(super) fn labels(place: &Place<'_>) -> Option<BTreeMap<String, String>> {
     const HINT: &str = "keys and values are 1 to 64 letters, digits, `-`, `_`, `.` and `/`";
     let entries = place.entries("{ board: orin }")?;
     if entries.len() > LABELS_MAX {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use crate::spec::{AutoscaleSpec, Device, SlurmSpec, SubmissionSpec};
+use crate::device::DeviceKind;
+use crate::spec::{AutoscaleSpec, SlurmSpec, SubmissionSpec};
 
 const SLURM: &str = "\
 version: 1
@@ -42,7 +43,7 @@ fn every_key_is_read() {
     assert_eq!((spec.pause.after, spec.pause.longest), (4, Duration::from_secs(1_800)));
     let [gpu, cpu] = spec.classes.as_slice() else { panic!("{:?}", spec.classes) };
     assert_eq!((gpu.name.as_str(), cpu.name.as_str()), ("gpu", "cpu"), "the order of the file is kept");
-    assert_eq!((gpu.offers.device, gpu.offers.gpu_memory_bytes), (Device::Cuda, 16 << 30));
+    assert_eq!((gpu.offers.device, gpu.offers.gpu_memory_bytes), (DeviceKind::Cuda, 16 << 30));
     assert_eq!(gpu.offers.labels["site"], "lab");
     assert_eq!((gpu.workers_min, gpu.workers_max, gpu.waiting_max, gpu.per_submission), (1, 4, 2, 1));
     assert_eq!(gpu.time, Some(Duration::from_secs(4 * 3_600)));
