@@ -14,7 +14,8 @@ mod tests;
 mod tools;
 mod witness;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use bitloop_core::state::Fact;
 
@@ -83,6 +84,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    fn unwritten(folder: &Path, cause: &io::Error) -> Self {
+        Self::Write { folder: folder.to_owned(), reason: cause.to_string() }
+    }
+
     /// Whether the same write may succeed later, without a person touching the files.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -63,7 +63,8 @@ impl DiskStore {
         }
         let index = SledStore::open(&folders.index)?;
         let loaded = index.opened().cloned().unwrap_or_default();
-        fs::create_dir_all(&folders.journal).map_err(|cause| unwritten(&folders.journal, &cause))?;
+        fs::create_dir_all(&folders.journal)
+            .map_err(|cause| StoreError::unwritten(&folders.journal, &cause))?;
         let journal = Journal::create(&folders.journal, loaded.epoch, &loaded.facts)?;
         if journal.facts() > 0 {
             info!(facts = journal.facts(), "the store had no journal; it is written from the store");
@@ -141,7 +142,8 @@ fn as_unwritten(cause: StoreError) -> StoreError {
 
 /// Opens the index of a journal and brings the two into agreement.
 fn open_index(folders: &Folders, journal: &mut Journal) -> Result<SledStore, StoreError> {
-    let is_there = !is_empty(&folders.index).map_err(|cause| unwritten(&folders.index, &cause))?;
+    let is_there =
+        !is_empty(&folders.index).map_err(|cause| StoreError::unwritten(&folders.index, &cause))?;
     if !is_there && journal.facts() > 0 {
         return replace(folders, journal, "it is empty");
     }
@@ -190,7 +192,8 @@ fn disagreement(index: &SledStore, journal: &Journal) -> Result<Option<String>, 
 /// Makes the index anew from the journal; the folder that was there is moved aside.
 fn replace(folders: &Folders, journal: &Journal, reason: &str) -> Result<SledStore, StoreError> {
     let fresh = build(folders, journal)?;
-    let aside = put_in_place(folders, &fresh).map_err(|cause| unwritten(&folders.index, &cause))?;
+    let aside =
+        put_in_place(folders, &fresh).map_err(|cause| StoreError::unwritten(&folders.index, &cause))?;
     let aside = aside.map(|folder| folder.display().to_string());
     warn!(reason, facts = journal.facts(), aside, "the store was made anew from the journal");
     SledStore::open(&folders.index)
@@ -200,7 +203,7 @@ fn replace(folders: &Folders, journal: &Journal, reason: &str) -> Result<SledSto
 pub(super) fn build(folders: &Folders, journal: &Journal) -> Result<PathBuf, StoreError> {
     let fresh = folders.fresh();
     // What an interrupted building left.
-    remove(&fresh).map_err(|cause| unwritten(&fresh, &cause))?;
+    remove(&fresh).map_err(|cause| StoreError::unwritten(&fresh, &cause))?;
     let filled = SledStore::open(&fresh).and_then(|mut index| {
         let filled = fill(&mut index, journal).and_then(|()| index.set_epoch(journal.epoch()));
         close(Some(index));
@@ -272,8 +275,4 @@ fn is_empty(folder: &Path) -> io::Result<bool> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(cause) => Err(cause),
     }
-}
-
-fn unwritten(folder: &Path, cause: &io::Error) -> StoreError {
-    StoreError::Write { folder: folder.to_owned(), reason: cause.to_string() }
 }

@@ -192,7 +192,7 @@ impl Journal {
     }
 
     fn unwritten(&self, cause: &io::Error) -> StoreError {
-        StoreError::Write { folder: self.folder.clone(), reason: cause.to_string() }
+        StoreError::unwritten(&self.folder, cause)
     }
 }
 

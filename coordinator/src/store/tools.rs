@@ -1,7 +1,6 @@
 //! What `bitloop store` does to a data directory that no coordinator has open: compare, make anew, and shrink.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use bitloop_core::state::Fact;
@@ -100,11 +99,8 @@ pub fn verify(root: &Path) -> Result<Verified, ToolError> {
 pub fn rebuild(root: &Path) -> Result<Rebuilt, ToolError> {
     let _data_dir = DataDir::open_existing(root)?;
     let folders = Folders::of(root);
-    let journal = Journal::open(&folders.journal)?;
-    let journal = journal.ok_or_else(|| ToolError::NoJournal(folders.journal.clone()))?;
-    let fresh = build(&folders, &journal)?;
-    let aside = put_in_place(&folders, &fresh).map_err(|cause| unwritten(&folders.index, &cause))?;
-    Ok(Rebuilt { facts: journal.facts(), aside })
+    let (facts, aside) = renew(&folders)?;
+    Ok(Rebuilt { facts, aside })
 }
 
 /// Writes sled anew, without what it keeps of the past, and removes the old files once the new ones stand.
@@ -121,13 +117,21 @@ pub fn compact(root: &Path) -> Result<Compacted, ToolError> {
     }
     let journal_bytes = journal.unwrap_or_default().bytes;
     let bytes_before = store.unwrap_or_default().bytes;
+    let (facts, aside) = renew(&folders)?;
+    let removed = aside.map_or(Ok(()), fs::remove_dir_all);
+    removed.map_err(|cause| StoreError::unwritten(&folders.index, &cause))?;
+    let bytes_after = bytes_below(&folders.index);
+    Ok(Compacted { facts, bytes_before, bytes_after, journal_bytes })
+}
+
+/// Makes sled anew from the journal; returns the number of its facts, and where what was there lies now.
+fn renew(folders: &Folders) -> Result<(u64, Option<PathBuf>), ToolError> {
     let journal = Journal::open(&folders.journal)?;
     let journal = journal.ok_or_else(|| ToolError::NoJournal(folders.journal.clone()))?;
-    let fresh = build(&folders, &journal)?;
-    let removed = put_in_place(&folders, &fresh).and_then(|aside| aside.map_or(Ok(()), fs::remove_dir_all));
-    removed.map_err(|cause| unwritten(&folders.index, &cause))?;
-    let bytes_after = bytes_below(&folders.index);
-    Ok(Compacted { facts: journal.facts(), bytes_before, bytes_after, journal_bytes })
+    let fresh = build(folders, &journal)?;
+    let aside =
+        put_in_place(folders, &fresh).map_err(|cause| StoreError::unwritten(&folders.index, &cause))?;
+    Ok((journal.facts(), aside))
 }
 
 fn compare(folders: &Folders) -> Result<Verified, StoreError> {
@@ -207,8 +211,4 @@ fn bytes_below(folder: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
-}
-
-fn unwritten(folder: &Path, cause: &io::Error) -> StoreError {
-    StoreError::Write { folder: folder.to_owned(), reason: cause.to_string() }
 }
