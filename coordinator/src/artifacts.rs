@@ -1,12 +1,19 @@
-//! Content-addressed files: `artifacts/<hexadecimal digest>`.
+//! Artifacts: bytes under their digest, in a folder.
+//!
+//! Digests are checked here, on the way in and on the way out; the places below `Blobs` know only names and bytes.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+mod folder;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
 
-use crate::files::PartFile;
+use self::folder::Folder;
 
 /// Largest artifact: more than any network or data set that a trial reads at once.
 pub const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
@@ -14,10 +21,50 @@ pub const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 /// What is read at once where only the digest matters.
 const CHECK_BYTES: usize = 1 << 20;
 
-/// The artifacts of a data directory. A clone names the same folder.
+/// What is written once, to see whether anything can be.
+const PROBE: &str = "probe";
+
+/// A place for blobs: bytes under a name, written once.
+trait Blobs: fmt::Debug + Send + Sync {
+    /// How people call the place.
+    fn place(&self) -> String;
+
+    /// Whether a blob is there.
+    fn has(&self, name: &str) -> io::Result<bool>;
+
+    /// Starts to write a blob; it is there when the writing is finished, and not before.
+    fn create(&self, name: &str) -> io::Result<Box<dyn BlobWriter>>;
+
+    /// Starts to read a blob; none if it is not there.
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn io::Read + Send>>>;
+
+    /// Removes a blob that is there.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// A blob that is being written. Dropped before [`BlobWriter::finish`], it leaves nothing.
+trait BlobWriter: Send {
+    /// Appends bytes.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Puts the blob into its place; it is durable when this returns.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// The artifacts of a coordinator. A clone names the same place.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
-    folder: PathBuf,
+    blobs: Arc<dyn Blobs>,
+    folder: Option<PathBuf>,
+}
+
+/// Why artifacts cannot be kept in a place.
+#[derive(Debug, thiserror::Error)]
+#[error("artifacts cannot be kept in {place}: {cause}; {advice}")]
+pub struct PlaceError {
+    place: String,
+    cause: io::Error,
+    advice: &'static str,
 }
 
 /// Why an artifact cannot be stored or read.
@@ -31,33 +78,55 @@ pub enum ArtifactError {
     Mismatch { digest: Digest, found: Digest },
     #[error("artifact {digest} has more than {MAX_ARTIFACT_BYTES} bytes")]
     TooLarge { digest: Digest },
-    #[error("artifact {digest} cannot be stored or read: {cause}; check the data directory's disk")]
-    Disk { digest: Digest, cause: io::Error },
+    #[error(
+        "artifact {digest} cannot be stored or read in {place}: {cause}; check that it is there and has space"
+    )]
+    Unusable { digest: Digest, place: String, cause: io::Error },
 }
 
 impl Artifacts {
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// Artifacts in a folder that is there.
+    pub(crate) fn in_folder(folder: PathBuf) -> Self {
+        Self { blobs: Arc::new(Folder::new(folder.clone())), folder: Some(folder) }
     }
 
-    /// Where they lie, each under its digest.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Artifacts in the place that a user names: a folder, which is made if need be.
+    ///
+    /// Errors: when it cannot be written.
+    pub fn at(place: &str) -> Result<Self, PlaceError> {
+        Self::in_shared_folder(Path::new(place))
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder.join(digest.hex())
+    fn in_shared_folder(folder: &Path) -> Result<Self, PlaceError> {
+        let advice = "name a folder that can be written";
+        let unusable = |cause| PlaceError { place: folder.display().to_string(), cause, advice };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        let artifacts = Self::in_folder(folder.to_owned());
+        artifacts.probe().map_err(unusable)?;
+        Ok(artifacts)
+    }
+
+    /// A place that cannot be written is better found now than after hours of measuring.
+    fn probe(&self) -> io::Result<()> {
+        self.blobs.create(PROBE)?.finish()?;
+        self.blobs.remove(PROBE)
+    }
+
+    /// The folder in which they lie, each under its digest; none if they are elsewhere.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref()
     }
 
     /// Those of `digests` that are not here, each once, in their order.
-    pub fn missing(&self, digests: &[Digest]) -> Vec<Digest> {
+    pub fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ArtifactError> {
         let mut missing = Vec::new();
         for digest in digests {
-            if !missing.contains(digest) && !self.path(digest).is_file() {
+            let has = || self.blobs.has(&digest.hex()).map_err(|cause| self.unusable(*digest, cause));
+            if !missing.contains(digest) && !has()? {
                 missing.push(*digest);
             }
         }
-        missing
+        Ok(missing)
     }
 
     /// Like [`Artifacts::missing`], but reads the others too, and removes damaged ones, so that they are sent again.
@@ -68,31 +137,32 @@ impl Artifacts {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.missing(digests))
+        self.missing(digests)
     }
 
     /// Starts to store an artifact.
     pub fn writer(&self, digest: Digest) -> Result<ArtifactWriter, ArtifactError> {
-        let part =
-            PartFile::create(&self.path(&digest)).map_err(|cause| ArtifactError::Disk { digest, cause })?;
-        Ok(ArtifactWriter { digest, part, hasher: blake3::Hasher::new(), size: 0 })
+        let blob = self.blobs.create(&digest.hex()).map_err(|cause| self.unusable(digest, cause))?;
+        Ok(ArtifactWriter { artifacts: self.clone(), digest, blob, hasher: blake3::Hasher::new(), size: 0 })
     }
 
     /// Starts to read an artifact.
     pub fn reader(&self, digest: Digest) -> Result<ArtifactReader, ArtifactError> {
-        let path = self.path(&digest);
-        match File::open(&path) {
-            Ok(file) => Ok(ArtifactReader { digest, path, file, hasher: blake3::Hasher::new() }),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ArtifactError::Missing(digest)),
-            Err(cause) => Err(ArtifactError::Disk { digest, cause }),
-        }
+        let blob = self.blobs.open(&digest.hex()).map_err(|cause| self.unusable(digest, cause))?;
+        let blob = blob.ok_or(ArtifactError::Missing(digest))?;
+        Ok(ArtifactReader { artifacts: self.clone(), digest, blob, hasher: blake3::Hasher::new() })
+    }
+
+    fn unusable(&self, digest: Digest, cause: io::Error) -> ArtifactError {
+        ArtifactError::Unusable { digest, place: self.blobs.place(), cause }
     }
 }
 
 /// An artifact that is being stored. Dropped before [`ArtifactWriter::finish`], it leaves nothing.
 pub struct ArtifactWriter {
+    artifacts: Artifacts,
     digest: Digest,
-    part: PartFile,
+    blob: Box<dyn BlobWriter>,
     hasher: blake3::Hasher,
     size: u64,
 }
@@ -111,7 +181,7 @@ impl ArtifactWriter {
             return Err(ArtifactError::TooLarge { digest });
         }
         self.hasher.update(bytes);
-        self.part.write(bytes).map_err(|cause| ArtifactError::Disk { digest, cause })
+        self.blob.write(bytes).map_err(|cause| self.artifacts.unusable(digest, cause))
     }
 
     /// Checks the digest, makes the artifact durable and returns its size.
@@ -121,16 +191,16 @@ impl ArtifactWriter {
         if found != digest {
             return Err(ArtifactError::Mismatch { digest, found });
         }
-        self.part.finish().map_err(|cause| ArtifactError::Disk { digest, cause })?;
+        self.blob.finish().map_err(|cause| self.artifacts.unusable(digest, cause))?;
         Ok(self.size)
     }
 }
 
 /// An artifact that is being read.
 pub struct ArtifactReader {
+    artifacts: Artifacts,
     digest: Digest,
-    path: PathBuf,
-    file: File,
+    blob: Box<dyn io::Read + Send>,
     hasher: blake3::Hasher,
 }
 
@@ -147,11 +217,8 @@ impl ArtifactReader {
     pub fn next(&mut self, len: usize) -> Result<Option<Vec<u8>>, ArtifactError> {
         let digest = self.digest;
         let mut bytes = Vec::with_capacity(len);
-        self.file
-            .by_ref()
-            .take(len as u64)
-            .read_to_end(&mut bytes)
-            .map_err(|cause| ArtifactError::Disk { digest, cause })?;
+        let read = io::Read::read_to_end(&mut io::Read::take(&mut self.blob, len as u64), &mut bytes);
+        read.map_err(|cause| self.artifacts.unusable(digest, cause))?;
         self.hasher.update(&bytes);
         if !bytes.is_empty() {
             return Ok(Some(bytes));
@@ -159,84 +226,8 @@ impl ArtifactReader {
         if self.hasher.finalize().as_bytes() == digest.as_bytes() {
             return Ok(None);
         }
-        fs::remove_file(&self.path).map_err(|cause| ArtifactError::Disk { digest, cause })?;
+        let removed = self.artifacts.blobs.remove(&digest.hex());
+        removed.map_err(|cause| self.artifacts.unusable(digest, cause))?;
         Err(ArtifactError::Damaged(digest))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn store(artifacts: &Artifacts, bytes: &[u8]) -> Digest {
-        let mut writer = artifacts.writer(Digest::of(bytes)).unwrap();
-        for chunk in bytes.chunks(3) {
-            writer.write(chunk).unwrap();
-        }
-        assert_eq!(writer.finish().unwrap(), bytes.len() as u64);
-        Digest::of(bytes)
-    }
-
-    fn read(artifacts: &Artifacts, digest: Digest) -> Result<Vec<u8>, ArtifactError> {
-        let mut reader = artifacts.reader(digest)?;
-        let mut all = Vec::new();
-        while let Some(bytes) = reader.next(4)? {
-            all.extend(bytes);
-        }
-        Ok(all)
-    }
-
-    #[test]
-    fn what_was_stored_is_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = Artifacts::new(folder.path().to_owned());
-        let other = Digest::of(b"other");
-
-        for bytes in [&b""[..], b"weights and more"] {
-            let digest = store(&artifacts, bytes);
-
-            assert_eq!(read(&artifacts, digest).unwrap(), bytes);
-            assert_eq!(artifacts.missing(&[digest, other, other]), [other]);
-        }
-        assert!(matches!(read(&artifacts, other), Err(ArtifactError::Missing(digest)) if digest == other));
-    }
-
-    #[test]
-    fn other_bytes_than_promised_leave_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = Artifacts::new(folder.path().to_owned());
-        let promised = Digest::of(b"promised");
-
-        let mut writer = artifacts.writer(promised).unwrap();
-        writer.write(b"sent").unwrap();
-
-        assert!(matches!(writer.finish(), Err(ArtifactError::Mismatch { .. })));
-        assert_eq!(artifacts.missing(&[promised]), [promised]);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_damaged_artifact_is_named_and_counts_as_missing() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = Artifacts::new(folder.path().to_owned());
-        let digest = store(&artifacts, b"weights");
-        fs::write(folder.path().join(digest.hex()), b"weighty").unwrap();
-
-        let refused = read(&artifacts, digest).unwrap_err();
-
-        assert!(matches!(refused, ArtifactError::Damaged(_)));
-        assert!(refused.to_string().contains(&digest.to_string()));
-        assert_eq!(artifacts.missing(&[digest]), [digest]);
-    }
-
-    #[test]
-    fn whoever_asks_what_to_send_is_told_of_damaged_artifacts_too() {
-        let folder = tempfile::tempdir().unwrap();
-        let artifacts = Artifacts::new(folder.path().to_owned());
-        let [whole, damaged] = [&b"weights"[..], b"images"].map(|bytes| store(&artifacts, bytes));
-        fs::write(folder.path().join(damaged.hex()), b"image").unwrap();
-
-        assert_eq!(artifacts.missing_or_damaged(&[whole, damaged]).unwrap(), [damaged]);
-        assert_eq!(read(&artifacts, whole).unwrap(), b"weights");
     }
 }

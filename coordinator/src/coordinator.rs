@@ -13,6 +13,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::artifacts::Artifacts;
 use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::driver::{Driver, Handle, Parts};
@@ -28,6 +29,13 @@ pub struct Coordinator {
     /// Cancelled when the driver has ended, for whatever reason.
     stopped: CancellationToken,
     driver: Option<JoinHandle<Result<(), StoreError>>>,
+}
+
+/// What a coordinator keeps elsewhere than in its data directory.
+#[derive(Default)]
+pub struct Elsewhere {
+    pub store: Option<Box<dyn Store>>,
+    pub artifacts: Option<Artifacts>,
 }
 
 /// Why a coordinator cannot start.
@@ -57,18 +65,20 @@ pub enum ServeError {
 impl Coordinator {
     /// Opens a data directory, replays its store and starts the driver.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
-        let data_dir = DataDir::open(root)?;
-        let store = Box::new(DiskStore::open(data_dir.root())?);
-        Self::start(store, data_dir, Clock::system())
+        Self::open_with(DataDir::open(root)?, Elsewhere::default())
     }
 
-    /// Like [`Coordinator::open`], with facts in another store; artifacts and results lie in the directory.
-    pub fn open_with(store: Box<dyn Store>, root: &Path) -> Result<Self, OpenError> {
-        Self::start(store, DataDir::open(root)?, Clock::system())
+    /// Like [`Coordinator::open`], with facts or artifacts elsewhere than in the data directory.
+    pub fn open_with(data_dir: DataDir, elsewhere: Elsewhere) -> Result<Self, OpenError> {
+        let store = match elsewhere.store {
+            Some(store) => store,
+            None => Box::new(DiskStore::open(data_dir.root())?),
+        };
+        let artifacts = elsewhere.artifacts.unwrap_or_else(|| Artifacts::in_folder(data_dir.artifacts()));
+        Self::start(Parts { store, data_dir, artifacts, clock: Clock::system() })
     }
 
-    pub(crate) fn start(store: Box<dyn Store>, data_dir: DataDir, clock: Clock) -> Result<Self, OpenError> {
-        let parts = Parts { store, data_dir, clock };
+    pub(crate) fn start(parts: Parts) -> Result<Self, OpenError> {
         let (driver, handle) = Driver::open(parts)?;
         let runtime =
             runtime::Builder::new_current_thread().enable_time().build().map_err(OpenError::Thread)?;

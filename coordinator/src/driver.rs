@@ -76,6 +76,7 @@ const OVERVIEW_MS: u64 = 100;
 pub(crate) struct Parts {
     pub(crate) store: Box<dyn Store>,
     pub(crate) data_dir: DataDir,
+    pub(crate) artifacts: Artifacts,
     pub(crate) clock: Clock,
 }
 
@@ -135,7 +136,7 @@ impl Driver {
         let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (concluding, concluded) = mpsc::channel(CONCLUSIONS_WAITING);
         let (overview, watched) = watch::channel(Arc::new(Overview::default()));
-        let artifacts = Artifacts::new(parts.data_dir.artifacts());
+        let artifacts = parts.artifacts;
         let metrics = Arc::new(Metrics::new(epoch));
         let mut driver = Self {
             state: State::default(),
@@ -446,11 +447,16 @@ fn lost_artifact(fact: &Fact, artifacts: &Artifacts) -> Option<Digest> {
 fn warn_of_missing_artifacts(state: &State, artifacts: &Artifacts) {
     let experiments = state.ledger.experiments().iter();
     for experiment in experiments.filter(|experiment| experiment.status == Status::Active) {
-        for digest in artifacts.missing(&experiment.plan.artifacts()) {
-            warn!(
-                experiment = %experiment.id, %digest,
-                "an active experiment's artifact is gone; submit the experiment again to restore it"
-            );
+        match artifacts.missing(&experiment.plan.artifacts()) {
+            Ok(missing) => missing.iter().for_each(|digest| {
+                warn!(
+                    experiment = %experiment.id, %digest,
+                    "an active experiment's artifact is gone; submit the experiment again to restore it"
+                );
+            }),
+            Err(cause) => {
+                warn!(experiment = %experiment.id, %cause, "an active experiment's artifacts are in doubt")
+            }
         }
     }
 }

@@ -16,8 +16,10 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 
-pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts, MAX_ARTIFACT_BYTES};
-pub use coordinator::{Coordinator, OpenError, ServeError};
+pub use artifacts::{
+    ArtifactError, ArtifactReader, ArtifactWriter, Artifacts, MAX_ARTIFACT_BYTES, PlaceError,
+};
+pub use coordinator::{Coordinator, Elsewhere, OpenError, ServeError};
 pub use data_dir::{DataDir, DataDirError};
 pub use driver::{
     Beat, Committed, Handle, LeaseSummary, Overview, RequestError, Shown, Submitted, Summary, WorkerSummary,

@@ -1,5 +1,6 @@
 //! Small plans, outcomes and workers for tests.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bitloop_core::bits::{Bits, PointIndex};
@@ -15,8 +16,16 @@ use bitloop_core::trial::{
 };
 
 use crate::artifacts::Artifacts;
+use crate::coordinator::{Coordinator, Elsewhere};
+use crate::data_dir::DataDir;
 use crate::driver::{Committed, Handle};
 use crate::store::{Loaded, MemoryStore, Store, StoreError};
+
+/// A coordinator with its facts in `store`, and everything else in `folder`.
+pub(crate) fn open_on(folder: &Path, store: Box<dyn Store>) -> Coordinator {
+    let data_dir = DataDir::open(folder).unwrap();
+    Coordinator::open_with(data_dir, Elsewhere { store: Some(store), artifacts: None }).unwrap()
+}
 
 /// Trials of [`plan`]: prepare, float, baseline, two weights at two widths, three activations at one.
 pub(crate) const PLAN_TRIALS: u64 = 10;

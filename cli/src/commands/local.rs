@@ -52,9 +52,8 @@ impl Local {
 
     /// Adds a worker that shares the coordinator's artifacts: what lies on this disk already needs no copy.
     pub(super) fn add_worker(&mut self, executor: Box<dyn Executor>, options: WorkerOptions) {
-        let artifacts = self.coordinator.handle().artifacts().folder().to_owned();
-        let options =
-            WorkerOptions { cache_dir: Some(artifacts), max_give_backs: Some(GIVE_BACKS), ..options };
+        let cache_dir = self.coordinator.handle().artifacts().folder().map(Path::to_owned);
+        let options = WorkerOptions { cache_dir, max_give_backs: Some(GIVE_BACKS), ..options };
         let connection = Connection::InProcess(self.connector.clone());
         self.workers.spawn(work(connection, executor, options, self.stop_workers.clone()));
     }

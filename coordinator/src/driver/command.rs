@@ -29,6 +29,8 @@ pub enum RequestError {
     Rejected(#[from] Rejection),
     #[error("these artifacts are not here: {}; submit the experiment again to send them", list(.0))]
     MissingArtifacts(Vec<Digest>),
+    #[error("{reason}; try again when that is mended")]
+    Artifacts { reason: String },
     #[error("context {0} belongs to no experiment here")]
     UnknownContext(Digest),
     #[error("`{text}` could be any of {}; write more of it", list(.candidates))]

@@ -281,6 +281,7 @@ impl Handle {
         let artifacts = self.artifacts.clone();
         let looked = tokio::task::spawn_blocking(move || artifacts.missing(&digests)).await;
         let missing = looked.map_err(|_| RequestError::Stopped)?;
+        let missing = missing.map_err(|error| RequestError::Artifacts { reason: error.to_string() })?;
         match missing.is_empty() {
             true => Ok(()),
             false => Err(RequestError::MissingArtifacts(missing)),

@@ -33,9 +33,11 @@ impl Fixture {
     }
 
     fn parts(&self) -> Parts {
+        let data_dir = DataDir::open(self.folder.path()).unwrap();
         Parts {
             store: Box::new(self.store.clone()),
-            data_dir: DataDir::open(self.folder.path()).unwrap(),
+            artifacts: Artifacts::in_folder(data_dir.artifacts()),
+            data_dir,
             clock: Clock::manual(self.clock_ms.clone()),
         }
     }
@@ -45,8 +47,7 @@ impl Fixture {
     }
 
     fn open_on(&self, store: Box<dyn Store>) -> Coordinator {
-        let parts = self.parts();
-        Coordinator::start(store, parts.data_dir, parts.clock).unwrap()
+        Coordinator::start(Parts { store, ..self.parts() }).unwrap()
     }
 
     fn facts(&self) -> Vec<Fact> {
@@ -276,7 +277,7 @@ async fn a_prepared_model_that_was_lost_is_made_again() {
     for known in [proposal(1), proposal(1) + 3] {
         let fixture = Fixture::new();
         fixture.store.clone().append(&facts[..known]).unwrap();
-        store_inputs(&Artifacts::new(fixture.parts().data_dir.artifacts()));
+        store_inputs(&fixture.parts().artifacts);
         let prepared = fixture.folder.path().join("artifacts").join(Digest::of(PREPARED).hex());
         fs::write(&prepared, "other").unwrap();
 
@@ -368,9 +369,7 @@ async fn a_paused_experiment_gives_no_work_until_it_is_resumed() {
 }
 
 fn open_on_disk(folder: &Path) -> Coordinator {
-    let data_dir = DataDir::open(folder).unwrap();
-    let store = DiskStore::open(folder).unwrap();
-    Coordinator::start(Box::new(store), data_dir, Clock::system()).unwrap()
+    Coordinator::open(folder).unwrap()
 }
 
 #[tokio::test]

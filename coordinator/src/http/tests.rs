@@ -3,9 +3,7 @@ use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::clock::Clock;
 use crate::coordinator::Coordinator;
-use crate::data_dir::DataDir;
 use crate::store::MemoryStore;
 use crate::testing::*;
 
@@ -17,9 +15,7 @@ struct Served {
 
 async fn served() -> Served {
     let folder = tempfile::tempdir().unwrap();
-    let data_dir = DataDir::open(folder.path()).unwrap();
-    let coordinator =
-        Coordinator::start(Box::new(MemoryStore::default()), data_dir, Clock::system()).unwrap();
+    let coordinator = open_on(folder.path(), Box::new(MemoryStore::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(coordinator.handle(), listener, CancellationToken::new()));

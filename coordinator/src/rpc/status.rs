@@ -37,7 +37,7 @@ pub(super) fn refused(error: &RequestError) -> Status {
         | RequestError::NotFinite(_)
         | RequestError::Inconsistent(_) => Status::invalid_argument(text),
         // A worker keeps what it has measured, and tries again.
-        RequestError::NotStored(_) => Status::resource_exhausted(text),
+        RequestError::NotStored(_) | RequestError::Artifacts { .. } => Status::resource_exhausted(text),
         RequestError::Report(_) | RequestError::Stopped => Status::internal(text),
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn artifact(error: &ArtifactError) -> Status {
     match error {
         ArtifactError::Missing(_) | ArtifactError::Damaged(_) => Status::not_found(text),
         ArtifactError::Mismatch { .. } | ArtifactError::TooLarge { .. } => Status::invalid_argument(text),
-        ArtifactError::Disk { .. } => Status::internal(text),
+        ArtifactError::Unusable { .. } => Status::internal(text),
     }
 }
 

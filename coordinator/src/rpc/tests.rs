@@ -34,7 +34,7 @@ impl Served {
 
     async fn start_on(store: Box<dyn Store>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let coordinator = Arc::new(Coordinator::open_with(store, folder.path()).unwrap());
+        let coordinator = Arc::new(open_on(folder.path(), store));
         let (incoming, connector) = in_process();
         let shutdown = CancellationToken::new();
         let (serving, token) = (coordinator.clone(), shutdown.clone());

@@ -1,0 +1,116 @@
+use std::fs;
+
+use super::*;
+
+/// More than two parts of a bucket.
+const BIG_BYTES: usize = 20 << 20;
+
+fn store(artifacts: &Artifacts, bytes: &[u8]) -> Digest {
+    let mut writer = artifacts.writer(Digest::of(bytes)).unwrap();
+    for chunk in bytes.chunks(bytes.len() / 5 + 1) {
+        writer.write(chunk).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap(), bytes.len() as u64);
+    Digest::of(bytes)
+}
+
+fn read(artifacts: &Artifacts, digest: Digest) -> Result<Vec<u8>, ArtifactError> {
+    let mut reader = artifacts.reader(digest)?;
+    let mut all = Vec::new();
+    while let Some(bytes) = reader.next(300_000)? {
+        all.extend(bytes);
+    }
+    Ok(all)
+}
+
+/// Writes what no `ArtifactWriter` would.
+fn damage(artifacts: &Artifacts, digest: Digest, bytes: &[u8]) {
+    let mut blob = artifacts.blobs.create(&digest.hex()).unwrap();
+    blob.write(bytes).unwrap();
+    blob.finish().unwrap();
+}
+
+fn what_was_stored_is_read_back(artifacts: &Artifacts) {
+    let other = Digest::of(b"other");
+    let big: Vec<u8> = (0..BIG_BYTES).map(|index| (index / 7 % 251) as u8).collect();
+
+    for bytes in [&b""[..], b"weights and more", &big] {
+        let digest = store(artifacts, bytes);
+
+        assert!(read(artifacts, digest).unwrap() == bytes, "{} bytes", bytes.len());
+        assert_eq!(artifacts.missing(&[digest, other, other]).unwrap(), [other]);
+        assert_eq!(store(artifacts, bytes), digest, "a second time is as good");
+    }
+    assert!(matches!(read(artifacts, other), Err(ArtifactError::Missing(digest)) if digest == other));
+}
+
+fn other_bytes_than_promised_leave_nothing(artifacts: &Artifacts) {
+    let promised = Digest::of(b"promised");
+    for sent in [&b"sent"[..], &vec![1; BIG_BYTES]] {
+        let mut writer = artifacts.writer(promised).unwrap();
+        writer.write(sent).unwrap();
+
+        assert!(matches!(writer.finish(), Err(ArtifactError::Mismatch { .. })));
+        assert_eq!(artifacts.missing(&[promised]).unwrap(), [promised]);
+    }
+    let mut given_up = artifacts.writer(promised).unwrap();
+    given_up.write(b"prom").unwrap();
+    drop(given_up);
+    assert_eq!(artifacts.missing(&[promised]).unwrap(), [promised]);
+}
+
+fn a_damaged_artifact_is_named_and_counts_as_missing(artifacts: &Artifacts) {
+    for damaged in [&b"weighty"[..], b"weights and", b""] {
+        let digest = store(artifacts, b"weights");
+        damage(artifacts, digest, damaged);
+
+        let refused = read(artifacts, digest).unwrap_err();
+
+        assert!(matches!(refused, ArtifactError::Damaged(_)), "{refused}");
+        assert!(refused.to_string().contains(&digest.to_string()));
+        assert_eq!(artifacts.missing(&[digest]).unwrap(), [digest]);
+        store(artifacts, b"weights");
+        assert_eq!(read(artifacts, digest).unwrap(), b"weights", "it can be sent again");
+    }
+}
+
+fn whoever_asks_what_to_send_is_told_of_damaged_artifacts_too(artifacts: &Artifacts) {
+    let [whole, damaged] = [&b"weights"[..], b"images"].map(|bytes| store(artifacts, bytes));
+    damage(artifacts, damaged, b"image");
+
+    assert_eq!(artifacts.missing_or_damaged(&[whole, damaged]).unwrap(), [damaged]);
+    assert_eq!(read(artifacts, whole).unwrap(), b"weights");
+}
+
+/// What every place for artifacts must do.
+fn keeps_the_contract(artifacts: &Artifacts) {
+    what_was_stored_is_read_back(artifacts);
+    other_bytes_than_promised_leave_nothing(artifacts);
+    a_damaged_artifact_is_named_and_counts_as_missing(artifacts);
+    whoever_asks_what_to_send_is_told_of_damaged_artifacts_too(artifacts);
+}
+
+#[test]
+fn a_folder_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+
+    keeps_the_contract(&Artifacts::in_folder(folder.path().to_owned()));
+
+    let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().ends_with(".part")));
+}
+
+#[test]
+fn a_folder_that_is_named_is_made_and_must_be_writable() {
+    let root = tempfile::tempdir().unwrap();
+    let named = root.path().join("shared/artifacts");
+
+    let artifacts = Artifacts::at(&named.display().to_string()).unwrap();
+
+    assert_eq!(artifacts.folder(), Some(named.as_path()));
+    assert_eq!(fs::read_dir(&named).unwrap().count(), 0);
+    let file = root.path().join("file");
+    fs::write(&file, "").unwrap();
+    let refused = Artifacts::at(&file.join("below").display().to_string()).unwrap_err().to_string();
+    assert!(refused.contains("name a folder that can be written"), "{refused}");
+}
