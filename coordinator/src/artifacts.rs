@@ -1,7 +1,8 @@
-//! Artifacts: bytes under their digest, in a folder.
+//! Artifacts: bytes under their digest, in a folder or in a bucket of an object store.
 //!
 //! Digests are checked here, on the way in and on the way out; the places below `Blobs` know only names and bytes.
 
+mod bucket;
 mod folder;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
 
+use self::bucket::{Bucket, is_bucket};
 use self::folder::Folder;
 
 /// Largest artifact: more than any network or data set that a trial reads at once.
@@ -90,11 +92,18 @@ impl Artifacts {
         Self { blobs: Arc::new(Folder::new(folder.clone())), folder: Some(folder) }
     }
 
-    /// Artifacts in the place that a user names: a folder, which is made if need be.
+    /// Artifacts in the place that a user names: a folder, which is made if need be, or the URL of a bucket.
     ///
     /// Errors: when it cannot be written.
     pub fn at(place: &str) -> Result<Self, PlaceError> {
-        Self::in_shared_folder(Path::new(place))
+        let variables = || {
+            std::env::vars_os()
+                .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        };
+        match is_bucket(place) {
+            true => Self::in_bucket(place, variables()),
+            false => Self::in_shared_folder(Path::new(place)),
+        }
     }
 
     fn in_shared_folder(folder: &Path) -> Result<Self, PlaceError> {
@@ -106,13 +115,24 @@ impl Artifacts {
         Ok(artifacts)
     }
 
+    /// Artifacts in a bucket; `settings` are named like the environment variables of its provider's tools.
+    fn in_bucket(url: &str, settings: impl Iterator<Item = (String, String)>) -> Result<Self, PlaceError> {
+        let advice =
+            "check the URL, and the variables that say where it is and who may use it: see docs/stores.md";
+        let unusable = |cause| PlaceError { place: url.to_owned(), cause, advice };
+        let artifacts =
+            Self { blobs: Arc::new(Bucket::open(url, settings).map_err(unusable)?), folder: None };
+        artifacts.probe().map_err(unusable)?;
+        Ok(artifacts)
+    }
+
     /// A place that cannot be written is better found now than after hours of measuring.
     fn probe(&self) -> io::Result<()> {
         self.blobs.create(PROBE)?.finish()?;
         self.blobs.remove(PROBE)
     }
 
-    /// The folder in which they lie, each under its digest; none if they are elsewhere.
+    /// The folder in which they lie, each under its digest; none if they are in a bucket.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }

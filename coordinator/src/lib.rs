@@ -4,6 +4,7 @@
 //! tensors: all it knows of a trial is its name and what came of it.
 
 mod artifacts;
+mod background;
 mod clock;
 mod coordinator;
 mod data_dir;

@@ -1,4 +1,7 @@
-//! Small plans, outcomes and workers for tests.
+//! Small plans, outcomes, workers and services for tests.
+
+pub(crate) mod moto;
+pub(crate) mod services;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

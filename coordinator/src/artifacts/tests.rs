@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::testing::moto::Moto;
 
 /// More than two parts of a bucket.
 const BIG_BYTES: usize = 20 << 20;
@@ -113,4 +114,60 @@ fn a_folder_that_is_named_is_made_and_must_be_writable() {
     fs::write(&file, "").unwrap();
     let refused = Artifacts::at(&file.join("below").display().to_string()).unwrap_err().to_string();
     assert!(refused.contains("name a folder that can be written"), "{refused}");
+}
+
+#[test]
+fn a_place_that_cannot_be_asked_is_not_taken_for_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let artifacts = Artifacts::in_folder(file);
+    let digest = Digest::of(b"weights");
+
+    for refused in [
+        artifacts.missing(&[digest]).map(drop),
+        artifacts.missing_or_damaged(&[digest]).map(drop),
+        artifacts.reader(digest).map(drop),
+        artifacts.writer(digest).map(drop),
+    ] {
+        assert!(matches!(refused, Err(ArtifactError::Unusable { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_bucket_keeps_the_contract() {
+    let Some(moto) = Moto::start() else { return };
+    let prefixed = Artifacts::in_bucket("s3://artifacts/some/prefix", moto.settings()).unwrap();
+
+    keeps_the_contract(&prefixed);
+
+    let bare = Artifacts::in_bucket("s3://artifacts", moto.settings()).unwrap();
+    let digest = Digest::of(b"weights and more");
+    assert_eq!(bare.missing(&[digest]).unwrap(), [digest], "prefixes keep apart");
+    assert_eq!(store(&bare, b"weights and more"), digest);
+    assert_eq!(moto.unfinished_uploads(), 0);
+    assert_eq!(prefixed.folder(), None);
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_named() {
+    for url in ["s3://artifacts", "ftp://artifacts/prefix", "s3://"] {
+        let no_settings = std::iter::empty();
+        let nowhere = [("AWS_ENDPOINT_URL", "http://[::1]:0"), ("AWS_ACCESS_KEY_ID", "id")];
+        let settings = nowhere.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let settings = if url == "s3://artifacts" { settings.to_vec() } else { no_settings.collect() };
+
+        let refused = Artifacts::in_bucket(url, settings.into_iter()).unwrap_err().to_string();
+
+        assert!(refused.contains(url) && refused.contains("docs/stores.md"), "{refused}");
+    }
+}
+
+#[test]
+fn a_bucket_that_nobody_made_is_named() {
+    let Some(moto) = Moto::start() else { return };
+
+    let refused = Artifacts::in_bucket("s3://nobodys", moto.settings()).unwrap_err().to_string();
+
+    assert!(refused.contains("s3://nobodys") && refused.contains("NoSuchBucket"), "{refused}");
 }
