@@ -130,8 +130,9 @@ enum Wake {
 impl Driver {
     /// Loads the store, replays it, and does what is owed at once.
     pub(crate) fn open(mut parts: Parts) -> Result<(Self, Handle), StoreError> {
-        let loaded = parts.store.load()?;
+        // In this order: from now on nobody else appends to what is loaded.
         let epoch = parts.store.raise_epoch()?;
+        let loaded = parts.store.load()?;
         let now = parts.clock.now();
         let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (concluding, concluded) = mpsc::channel(CONCLUSIONS_WAITING);

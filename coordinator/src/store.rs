@@ -8,6 +8,7 @@ mod check;
 mod disk;
 mod journal;
 mod memory;
+mod postgres;
 mod sled;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use bitloop_core::state::Fact;
 
 pub use self::disk::DiskStore;
 pub use self::memory::MemoryStore;
+pub use self::postgres::{Address, DatabaseError, PostgresStore, Standby, VerifiedDatabase, verify_database};
 pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, compact, rebuild, verify};
 
 /// Version of the layout on disk.
@@ -81,6 +83,8 @@ pub enum StoreError {
     Journal { folder: PathBuf, file: PathBuf, line: u64, reason: String },
     #[error("{} cannot be written: {reason}; check that the disk is there and has space", .folder.display())]
     Write { folder: PathBuf, reason: String },
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
 }
 
 impl StoreError {
@@ -92,6 +96,7 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Write { .. } => true,
+            Self::Database(cause) => cause.is_retryable(),
             Self::Open { .. }
             | Self::Newer { .. }
             | Self::Older { .. }

@@ -1,6 +1,7 @@
 //! Small plans, outcomes, workers and services for tests.
 
 pub(crate) mod moto;
+pub(crate) mod postgres;
 pub(crate) mod services;
 
 use std::path::Path;

@@ -189,13 +189,17 @@ impl SledStore {
 
     /// Records a start, and beside sled what it held then.
     pub(super) fn set_epoch(&mut self, epoch: u64) -> Result<(), StoreError> {
+        // The facts that opening has read are the same.
+        let opened = self.opened.take();
         self.write(|store| {
             store.meta.insert(EPOCH_KEY, &epoch.to_be_bytes())?;
             store.database.flush()?;
             let witness = Witness { format: STORE_FORMAT, epoch, facts: store.next_sequence };
             witness.write(&store.folder)?;
             Ok(())
-        })
+        })?;
+        self.opened = opened.map(|loaded| Loaded { epoch, ..loaded });
+        Ok(())
     }
 
     /// The epoch of the last start; 0 before the first.
