@@ -92,6 +92,19 @@ impl StoreError {
         Self::Write { folder: folder.to_owned(), reason: cause.to_string() }
     }
 
+    /// Whether it is a mistake of the command line or the environment.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Database(cause) => cause.is_usage(),
+            Self::Open { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Damaged { .. }
+            | Self::Journal { .. }
+            | Self::Write { .. } => false,
+        }
+    }
+
     /// Whether the same write may succeed later, without a person touching the files.
     pub fn is_retryable(&self) -> bool {
         match self {

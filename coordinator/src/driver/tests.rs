@@ -1,6 +1,7 @@
 mod backlog;
 mod outage;
 mod search;
+mod takeover;
 
 use std::fs;
 use std::path::Path;
