@@ -190,6 +190,19 @@ pub(crate) struct CoordinatorArguments {
     #[arg(long)]
     pub(crate) insecure: bool,
 
+    /// Keep facts in a database, postgres://USER@HOST/DATABASE, instead of the data directory; the password comes from
+    /// PGPASSWORD or PGPASSFILE.
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+
+    /// Wait until no other coordinator works on the database, then take over from it.
+    #[arg(long, requires = "store")]
+    pub(crate) standby: bool,
+
+    /// Keep artifacts in this folder or bucket (s3://BUCKET/PREFIX) instead of the data directory.
+    #[arg(long, value_name = "DIR|URL")]
+    pub(crate) artifacts: Option<String>,
+
     #[command(flatten)]
     pub(crate) data: DataDir,
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
-    /// Compare journal and store fact by fact; exit code 1 if anything is damaged.
+    /// Compare journal and store fact by fact, or read all of a database; exit code 1 if anything is damaged.
     Verify(StoreArguments),
     /// Make the store anew from the journal; what was there is moved aside.
     Rebuild(StoreArguments),
@@ -16,7 +16,8 @@ pub(crate) enum StoreCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct StoreArguments {
-    /// Data directory; no coordinator may have it open.
-    #[arg(value_name = "DIR")]
+    /// Data directory that no coordinator has open; to verify, also a database, postgres://USER@HOST/DATABASE, in use
+    /// or not.
+    #[arg(value_name = "DIR|URL")]
     pub(crate) data_dir: PathBuf,
 }

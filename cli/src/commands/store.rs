@@ -1,6 +1,8 @@
 //! `bitloop store`: what can be done to a data directory that no coordinator has open.
 
-use bitloop_coordinator::store::{self, Compacted, Held, Rebuilt, ToolError, Verified};
+use bitloop_coordinator::store::{
+    self, Address, Compacted, DatabaseError, Held, Rebuilt, ToolError, Verified, VerifiedDatabase,
+};
 
 use crate::args::{Output, StoreArguments, StoreCommand};
 use crate::failure::{Exit, Failure, Outcome};
@@ -10,6 +12,7 @@ pub(super) fn execute(command: &StoreCommand, output: Output) -> Outcome {
     match command {
         StoreCommand::Verify(arguments) => verify(arguments, output),
         StoreCommand::Rebuild(arguments) => {
+            refuse_database(arguments, "restore a backup with PostgreSQL's own tools")?;
             let rebuilt = store::rebuild(&arguments.data_dir).map_err(refused)?;
             match output {
                 Output::Json => show::json(&rebuilt),
@@ -17,6 +20,7 @@ pub(super) fn execute(command: &StoreCommand, output: Output) -> Outcome {
             }
         }
         StoreCommand::Compact(arguments) => {
+            refuse_database(arguments, "PostgreSQL reclaims space by itself, and on `VACUUM`")?;
             let compacted = store::compact(&arguments.data_dir).map_err(refused)?;
             match output {
                 Output::Json => show::json(&compacted),
@@ -26,7 +30,25 @@ pub(super) fn execute(command: &StoreCommand, output: Output) -> Outcome {
     }
 }
 
+/// The URL of a database, if that is what was named.
+fn database(arguments: &StoreArguments) -> Option<&str> {
+    arguments.data_dir.to_str().filter(|text| Address::is_meant_by(text))
+}
+
+/// What is done to journal and index has no meaning for a database.
+fn refuse_database(arguments: &StoreArguments, instead: &str) -> Outcome {
+    match database(arguments) {
+        None => Ok(()),
+        Some(_) => Err(Failure::usage(format!(
+            "facts in a database have no index beside them that could be made anew; {instead}"
+        ))),
+    }
+}
+
 fn verify(arguments: &StoreArguments, output: Output) -> Outcome {
+    if let Some(url) = database(arguments) {
+        return verify_database(url, output);
+    }
     let verified = store::verify(&arguments.data_dir).map_err(refused)?;
     match output {
         Output::Json => show::json(&verified)?,
@@ -35,6 +57,23 @@ fn verify(arguments: &StoreArguments, output: Output) -> Outcome {
     match verified.difference {
         None => Ok(()),
         Some(difference) => Err(Failure::new(Exit::Failed, format!("not whole: {difference}"))),
+    }
+}
+
+fn verify_database(url: &str, output: Output) -> Outcome {
+    let refused = |error: DatabaseError| match error.is_usage() {
+        true => Failure::usage(error.to_string()),
+        false => error.into(),
+    };
+    let address = Address::parse(url).map_err(refused)?;
+    let verified = store::verify_database(&address).map_err(refused)?;
+    let VerifiedDatabase { facts, epoch } = verified;
+    match output {
+        Output::Json => show::json(&verified),
+        Output::Text => show::data(&show::fields(&[
+            ("database", format!("{} facts, {epoch} starts", show::with_thousands(facts))),
+            ("verdict", "nothing is damaged".to_owned()),
+        ])),
     }
 }
 
