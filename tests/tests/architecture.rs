@@ -42,6 +42,8 @@ fn allowed_users() -> Vec<(&'static str, &'static [&'static str])> {
         ("candle-nn", &["bitloop-quant"]),
         ("gemm", &["bitloop-quant"]),
         ("sled", &["bitloop-coordinator"]),
+        ("tokio-postgres", &["bitloop-coordinator"]),
+        ("object_store", &["bitloop-coordinator"]),
         ("prost", &["bitloop-proto", "bitloop-quant"]),
         ("tonic-prost", &["bitloop-proto"]),
         ("tonic", &["bitloop-proto", "bitloop-coordinator", "bitloop-worker", "bitloop"]),
@@ -116,10 +118,19 @@ fn assert_only_in(word: &str, allowed: impl Fn(&Path) -> bool) {
 }
 
 #[test]
-fn sled_is_seen_by_the_store_alone() {
+fn databases_are_seen_by_the_store_alone() {
     let store =
         |path: &Path| path.starts_with("coordinator/src/store") || path.ends_with("coordinator/src/store.rs");
     assert_only_in("sled::", store);
+    let database = |path: &Path| {
+        path.starts_with("coordinator/src/store/postgres") || path.starts_with("coordinator/src/testing")
+    };
+    assert_only_in("tokio_postgres::", database);
+}
+
+#[test]
+fn buckets_are_seen_by_artifacts_alone() {
+    assert_only_in("object_store::", |path| path.starts_with("coordinator/src/artifacts"));
 }
 
 #[test]
