@@ -220,8 +220,9 @@ pub(crate) struct Remote {
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkerArguments {
-    #[command(flatten)]
-    pub(crate) remote: Remote,
+    /// The coordinator's URL; with commas between them also those of coordinators that may take over.
+    #[arg(long, env = "BITLOOP_COORDINATOR", default_value = DEFAULT_COORDINATOR, value_name = "URL,..")]
+    pub(crate) coordinator: String,
 
     /// Device to measure on: `cpu`, `cuda:N`, or `cuda:all` for a worker on every GPU.
     #[arg(long, default_value = "cpu")]

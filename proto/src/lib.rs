@@ -5,6 +5,7 @@
 //! anew with `BITLOOP_REGENERATE=1`.
 
 pub mod convert;
+mod failover;
 pub mod transport;
 
 /// Messages, client and server.

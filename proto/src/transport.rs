@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint, Uri};
 
+use crate::failover;
+
 /// Size of the chunks in which artifacts travel.
 pub const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -33,8 +35,8 @@ const PENDING_CONNECTIONS: usize = 64;
 /// Buffer of a connection within the process, per direction.
 const DUPLEX_BYTES: usize = 2 * CHUNK_BYTES;
 
-/// What HTTP/2 needs for an address, where there is none.
-const IN_PROCESS_URL: &str = "http://in-process";
+/// What HTTP/2 needs for an address, where the connector has none or several.
+pub(crate) const UNNAMED_URL: &str = "http://coordinator";
 
 /// Where a coordinator listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,11 @@ impl Endpoint {
             Some(_) => Ok(Self(text.to_owned())),
             None => Err(EndpointError::NoPort { url: url.to_owned() }),
         }
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn authority(&self) -> &str {
+        self.0.split_once("://").map_or(&self.0, |(_, authority)| authority)
     }
 }
 
@@ -125,7 +132,7 @@ pub async fn connect(endpoint: &Endpoint) -> Result<Channel, ConnectError> {
     connecting.connect().await.map_err(|error| failed(&error))
 }
 
-fn tuned(settings: TonicEndpoint) -> TonicEndpoint {
+pub(crate) fn tuned(settings: TonicEndpoint) -> TonicEndpoint {
     settings
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
@@ -133,7 +140,7 @@ fn tuned(settings: TonicEndpoint) -> TonicEndpoint {
 }
 
 /// The cause at the end of the chain; the outer ones only say "transport error".
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -179,7 +186,7 @@ impl InProcess {
                 Ok::<_, io::Error>(TokioIo::new(near))
             }
         });
-        let settings = tuned(TonicEndpoint::from_static(IN_PROCESS_URL)).connect_timeout(CONNECT_TIMEOUT);
+        let settings = tuned(TonicEndpoint::from_static(UNNAMED_URL)).connect_timeout(CONNECT_TIMEOUT);
         settings
             .connect_with_connector(connector)
             .await
@@ -192,17 +199,30 @@ impl InProcess {
 pub enum Connection {
     /// Over TCP.
     Url(Endpoint),
+    /// Over TCP, to whichever answers.
+    Any(Vec<Endpoint>),
     /// Within the process.
     InProcess(InProcess),
 }
 
 impl Connection {
+    /// Reads the URL of a coordinator, or several with commas between them.
+    ///
+    /// Errors: those of [`Endpoint::parse`], for the first URL that is none.
+    pub fn parse(urls: &str) -> Result<Self, EndpointError> {
+        match urls.contains(',') {
+            true => Ok(Self::Any(urls.split(',').map(Endpoint::parse).collect::<Result<_, _>>()?)),
+            false => Endpoint::parse(urls).map(Self::Url),
+        }
+    }
+
     /// Makes a new connection.
     ///
     /// Errors: when nobody answers.
     pub async fn connect(&self) -> Result<Channel, ConnectError> {
         match self {
             Self::Url(endpoint) => connect(endpoint).await,
+            Self::Any(endpoints) => failover::connect(endpoints).await,
             Self::InProcess(connector) => connector.connect().await,
         }
     }
@@ -212,6 +232,7 @@ impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(endpoint) => endpoint.fmt(f),
+            Self::Any(endpoints) => f.write_str(&failover::list(endpoints)),
             Self::InProcess(_) => f.write_str("this process"),
         }
     }

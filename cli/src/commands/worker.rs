@@ -6,8 +6,7 @@ use std::thread::available_parallelism;
 
 use bitloop_core::device::Share;
 use bitloop_worker::{
-    Connection, Endpoint, Executor, Inventory, Machine, WorkSummary, WorkerError, WorkerOptions, executors,
-    work,
+    Connection, Executor, Inventory, Machine, WorkSummary, WorkerError, WorkerOptions, executors, work,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +19,8 @@ use crate::show;
 
 pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let mut stop = StopSignal::listen()?;
-    let endpoint =
-        Endpoint::parse(&arguments.remote.coordinator).map_err(|error| Failure::usage(error.to_string()))?;
+    let connection =
+        Connection::parse(&arguments.coordinator).map_err(|error| Failure::usage(error.to_string()))?;
     let threads = match arguments.threads {
         Some(threads) => threads,
         None => u16::try_from(available_parallelism()?.get()).unwrap_or(u16::MAX),
@@ -34,8 +33,8 @@ pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     for executor in executors {
         let options = of_arguments(arguments, threads)?;
         let device = executor.device().class;
-        show::note(&format!("worker {} on {device}, {threads} thread(s), for {endpoint}", options.id));
-        working.spawn(work(Connection::Url(endpoint.clone()), executor, options, shutdown.clone()));
+        show::note(&format!("worker {} on {device}, {threads} thread(s), for {connection}", options.id));
+        working.spawn(work(connection.clone(), executor, options, shutdown.clone()));
     }
     let mut committed = 0;
     loop {
