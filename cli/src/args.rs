@@ -4,6 +4,7 @@ mod autoscale;
 mod bench;
 mod inspect;
 mod search;
+mod security;
 mod store;
 
 use std::net::SocketAddr;
@@ -21,6 +22,9 @@ pub(crate) use bench::{
 };
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
+pub(crate) use security::{
+    IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, TokenArguments, TokenUse,
+};
 pub(crate) use store::{StoreArguments, StoreCommand};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
@@ -53,6 +57,12 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Say what an experiment would measure, and run nothing.
     Check(CheckArguments),
+    /// Prepare a coordinator that other machines may use: TLS, an administrator's identity, a token for workers.
+    Init(InitArguments),
+    /// Exchange a join token for an identity.
+    Join(JoinArguments),
+    /// Make a join token.
+    Token(TokenArguments),
     /// Serve experiments to workers.
     Coordinator(CoordinatorArguments),
     /// Measure for a coordinator.
@@ -137,7 +147,7 @@ impl DatasetFolder {
 #[derive(Debug, Args)]
 pub(crate) struct DataDir {
     /// Folder for the store, artifacts and results.
-    #[arg(long, value_name = "DIR", default_value = "bitloop-data")]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub(crate) data_dir: PathBuf,
 }
 
@@ -182,11 +192,11 @@ pub(crate) struct CoordinatorArguments {
     #[arg(long, default_value = DEFAULT_LISTEN)]
     pub(crate) listen: SocketAddr,
 
-    /// Address to serve `/metrics` and `/healthz` on over HTTP, for monitoring; nowhere without it.
+    /// Address to serve `/metrics` and `/healthz` on, for monitoring; nowhere without it. Beyond loopback over https.
     #[arg(long, value_name = "ADDR")]
     pub(crate) http: Option<SocketAddr>,
 
-    /// Allow an address that other machines reach, although nothing is authenticated or encrypted.
+    /// Allow an address that other machines reach without TLS: whoever reaches it may do everything.
     #[arg(long)]
     pub(crate) insecure: bool,
 
@@ -207,6 +217,7 @@ pub(crate) struct CoordinatorArguments {
     pub(crate) data: DataDir,
 }
 
+pub(crate) const DEFAULT_DATA_DIR: &str = "bitloop-data";
 pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:7717";
 const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7717";
 
@@ -216,6 +227,9 @@ pub(crate) struct Remote {
     /// The coordinator's URL.
     #[arg(long, env = "BITLOOP_COORDINATOR", default_value = DEFAULT_COORDINATOR, value_name = "URL")]
     pub(crate) coordinator: String,
+
+    #[command(flatten)]
+    pub(crate) identity: IdentityFolder,
 }
 
 #[derive(Debug, Args)]
@@ -223,6 +237,9 @@ pub(crate) struct WorkerArguments {
     /// The coordinator's URL; with commas between them also those of coordinators that may take over.
     #[arg(long, env = "BITLOOP_COORDINATOR", default_value = DEFAULT_COORDINATOR, value_name = "URL,..")]
     pub(crate) coordinator: String,
+
+    #[command(flatten)]
+    pub(crate) identity: IdentityFolder,
 
     /// Device to measure on: `cpu`, `cuda:N`, or `cuda:all` for a worker on every GPU.
     #[arg(long, default_value = "cpu")]
@@ -243,6 +260,9 @@ pub(crate) struct WorkerArguments {
     /// Folder to keep artifacts in between starts; by default a temporary one.
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) join: JoinTokenFile,
 
     /// Give up when the coordinator has not answered for so long (such as `30s` or `5m`); by default never.
     #[arg(long, value_parser = duration::parse)]

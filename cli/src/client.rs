@@ -2,23 +2,27 @@
 
 use std::time::Duration;
 
+use bitloop_coordinator::security::TokenTerms;
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::Plan;
 use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
-use bitloop_proto::transport::{CHUNK_BYTES, Endpoint, MAX_MESSAGE_BYTES};
+use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
+use bitloop_proto::v1::membership_client::MembershipClient;
 use bitloop_proto::v1::{
     ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary,
-    ExplainRequest, ExplainResponse, FetchArtifactRequest, ListExperimentsRequest, ListWorkersRequest,
-    MissingArtifactsRequest, ResultsRequest, ShowExperimentRequest, ShowExperimentResponse, SubmitRequest,
-    WatchExperimentRequest, WorkerSummary,
+    ExplainRequest, ExplainResponse, FetchArtifactRequest, IssueTokenRequest, ListExperimentsRequest,
+    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, Role, ShowExperimentRequest,
+    ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use crate::args::Remote;
 use crate::clock::Stopwatch;
 use crate::failure::{Exit, Failure};
+use crate::identity;
 use crate::inputs::Prepared;
 
 /// How long a command waits for a coordinator.
@@ -30,10 +34,14 @@ const RETRY_PAUSE: Duration = Duration::from_millis(300);
 /// Deadline of one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How tonic begins to say that no HTTP/2 came back.
+const PROTOCOL_ERROR: &str = "h2 protocol error";
+
 /// A connection to a coordinator.
 #[derive(Clone)]
 pub(crate) struct Client {
     inner: CoordinatorClient<Channel>,
+    members: MembershipClient<Channel>,
     /// How the coordinator is called in messages.
     name: String,
 }
@@ -51,11 +59,11 @@ impl Client {
     /// Reaches a coordinator, waiting a while for one that is just starting.
     ///
     /// Errors: exit code 3 with the URL when none answers.
-    pub(crate) async fn connect(url: &str) -> Result<Self, Failure> {
-        let endpoint = Endpoint::parse(url).map_err(|error| Failure::usage(error.to_string()))?;
+    pub(crate) async fn connect(remote: &Remote) -> Result<Self, Failure> {
+        let (url, connection) = (&remote.coordinator, identity::connection(remote).await?);
         let waited = Stopwatch::start();
         loop {
-            let refused = match bitloop_proto::transport::connect(&endpoint).await {
+            let refused = match connection.connect().await {
                 Ok(channel) => return Ok(Self::over(channel, url)),
                 Err(refused) => refused,
             };
@@ -73,10 +81,10 @@ impl Client {
 
     /// Speaks over an established channel.
     pub(crate) fn over(channel: Channel, name: &str) -> Self {
-        let inner = CoordinatorClient::new(channel)
+        let inner = CoordinatorClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { inner, name: name.to_owned() }
+        Self { inner, members: MembershipClient::new(channel), name: name.to_owned() }
     }
 
     /// Sends what the coordinator lacks and submits the plan.
@@ -215,14 +223,35 @@ impl Client {
         Ok(answer.into_inner().classes)
     }
 
+    /// Makes a join token.
+    pub(crate) async fn issue_token(&mut self, terms: TokenTerms) -> Result<String, Failure> {
+        let TokenTerms { role, uses, valid } = terms;
+        let request =
+            IssueTokenRequest { role: Role::from(role).into(), uses, valid_seconds: valid.as_secs() };
+        let request = self.within(request);
+        let answer = self.members.issue_token(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner().token)
+    }
+
     /// Turns a refusal into a failure; a coordinator that is gone has its own exit code.
     pub(crate) fn failure(&self, status: Status) -> Failure {
-        match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded => {
-                let message = format!("the coordinator at {} is gone: {}", self.name, status.message());
+        // The coordinator itself says neither "unknown" nor "cancelled": they are what a broken connection comes to, as is
+        // HTTP/2's own complaint. Speaking to TLS without TLS gives any of them.
+        let is_broken = match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => true,
+            Code::Internal => status.message().starts_with(PROTOCOL_ERROR),
+            _ => false,
+        };
+        match is_broken {
+            true => {
+                let hint = match self.name.starts_with("http://") {
+                    true => "; if it speaks TLS, write https:// for http://",
+                    false => "",
+                };
+                let message = format!("the coordinator at {} is gone: {}{hint}", self.name, status.message());
                 Failure::new(Exit::Unreachable, message)
             }
-            _ => Failure::new(Exit::Failed, status.message()),
+            false => Failure::new(Exit::Failed, status.message()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The `bitloop` program: arguments in, exit code out.
 //!
-//! `args` is what can be typed, `commands` has a file per command, `client` speaks to a coordinator, `inputs` turns
+//! `args` is what can be typed, `commands` has a file per command, `client` speaks to a coordinator, `identity` is
+//! what it proves itself with, `inputs` turns
 //! an experiment file into a plan, `show` turns answers into tables and JSON. Standard output is data; everything
 //! else goes to standard error.
 
@@ -9,6 +10,7 @@ mod client;
 mod clock;
 mod commands;
 mod failure;
+mod identity;
 mod inputs;
 mod show;
 

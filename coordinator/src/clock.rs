@@ -4,6 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bitloop_core::state::UnixMillis;
 
+/// A moment, for what is compared within one start.
+#[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is told of")]
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
+
 /// A clock that never jumps: the date at its start plus the time since.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
@@ -39,6 +45,11 @@ impl Clock {
         }
         let now = self.started_unix + self.started.elapsed();
         UnixMillis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The date as certificates count it.
+    pub(crate) fn unix_seconds(&self) -> u64 {
+        self.now().0 / 1_000
     }
 
     /// Time that has passed on this clock, finer than [`Clock::now`].

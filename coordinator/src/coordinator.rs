@@ -3,13 +3,13 @@
 use std::io;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use bitloop_proto::transport::Incoming;
 use tokio::net::TcpListener;
 use tokio::runtime;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::driver::{Driver, Handle, Parts};
 use crate::http;
-use crate::rpc::{self, Connection, RpcError};
+use crate::rpc::{self, Link, Peer, Port, RpcError};
+use crate::security::Security;
 use crate::store::{DiskStore, Store, StoreError};
 
 /// A coordinator on one data directory. Dropping it stops it like [`Coordinator::close`], but only logs the error.
@@ -99,12 +100,26 @@ impl Coordinator {
         self.handle.clone()
     }
 
-    /// Serves TCP connections until `shutdown` is cancelled.
+    /// Serves TCP connections until `shutdown` is cancelled; whoever reaches the port may do everything.
     ///
     /// Errors: when the service fails, or the driver stops because its store cannot be written; [`Coordinator::close`]
     /// then says why.
     pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), ServeError> {
-        self.serve_stream(TcpListenerStream::new(listener), shutdown).await
+        let port = Port::new(listener, None);
+        self.serve_until(shutdown, |ended| rpc::serve_tcp(self.handle(), port, ended)).await
+    }
+
+    /// Serves TCP connections over TLS until `shutdown` is cancelled; who may do what stands in clients' certificates.
+    ///
+    /// Errors: those of [`Coordinator::serve`].
+    pub async fn serve_secured(
+        &self,
+        security: Arc<Security>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let port = Port::new(listener, Some(security));
+        self.serve_until(shutdown, |ended| rpc::serve_tcp(self.handle(), port, ended)).await
     }
 
     /// Serves connections made within this process until `shutdown` is cancelled.
@@ -115,12 +130,19 @@ impl Coordinator {
         incoming: Incoming,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        self.serve_stream(incoming, shutdown).await
+        let links = incoming.map(|stream| stream.map(|stream| Link::new(stream, Peer::InProcess)));
+        self.serve_until(shutdown, |ended| rpc::serve(self.handle(), None, links, ended)).await
     }
 
-    /// Serves `/metrics` and `/healthz` over HTTP until `shutdown` is cancelled.
-    pub async fn serve_http(&self, listener: TcpListener, shutdown: CancellationToken) {
-        http::serve(self.handle(), listener, shutdown).await;
+    /// Serves `/metrics` and `/healthz` over HTTP until `shutdown` is cancelled: with security over TLS, and the metrics
+    /// to those who have their token.
+    pub async fn serve_http(
+        &self,
+        security: Option<Arc<Security>>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) {
+        http::serve(self.handle(), security, listener, shutdown).await;
     }
 
     /// Stops the driver and waits until everything is on disk and the directory is free.
@@ -138,13 +160,13 @@ impl Coordinator {
         }
     }
 
-    async fn serve_stream<C: Connection>(
+    async fn serve_until<S: Future<Output = Result<(), RpcError>>>(
         &self,
-        incoming: impl Stream<Item = io::Result<C>>,
         shutdown: CancellationToken,
+        serve: impl FnOnce(CancellationToken) -> S,
     ) -> Result<(), ServeError> {
         let ended = shutdown.child_token();
-        let mut serving = pin!(rpc::serve(self.handle(), incoming, ended.clone()));
+        let mut serving = pin!(serve(ended.clone()));
         tokio::select! {
             served = &mut serving => Ok(served?),
             () = self.stopped.cancelled() => {

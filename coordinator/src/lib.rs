@@ -1,6 +1,6 @@
 //! The coordinator: one owner of the state, a durable store of facts, and the gRPC service in front of them.
 //!
-//! Start at [`Coordinator`]; `driver` is the heart, `store` the disk, `rpc` the wire, `metrics` what operators see over `http`. This crate knows nothing of
+//! Start at [`Coordinator`]; `driver` is the heart, `store` the disk, `rpc` the wire, `security` who may use it, `metrics` what operators see over `http`. This crate knows nothing of
 //! tensors: all it knows of a trial is its name and what came of it.
 
 mod artifacts;
@@ -12,7 +12,9 @@ mod driver;
 mod files;
 mod http;
 mod metrics;
+mod places;
 mod rpc;
+pub mod security;
 pub mod store;
 #[cfg(test)]
 mod testing;

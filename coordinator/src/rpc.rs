@@ -1,5 +1,12 @@
 //! gRPC: messages in, messages out. The only place of this crate that knows tonic.
 
+mod accept;
+mod access;
+mod gate;
+mod membership;
+mod owners;
+mod peer;
+mod rates;
 mod service;
 mod status;
 mod streams;
@@ -7,22 +14,35 @@ mod streams;
 mod tests;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitloop_proto::DESCRIPTOR;
 use bitloop_proto::transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_server::CoordinatorServer;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bitloop_proto::v1::membership_server::MembershipServer;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, Router};
+use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 
 use crate::driver::Handle;
+use crate::security::Security;
+use accept::{Door, Limits, WAITING_MAX};
+use gate::GateLayer;
+use membership::Members;
+pub(crate) use peer::{Link, Peer};
 use service::Service;
 
 /// Requests of one connection that are worked on at once. A worker has few; a command line has one.
 const REQUESTS_PER_CONNECTION: usize = 64;
+
+/// Streams of one connection, of which some may wait for the others.
+const STREAMS_PER_CONNECTION: u32 = 2 * REQUESTS_PER_CONNECTION as u32;
 
 /// How long requests under way may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -36,18 +56,45 @@ pub enum RpcError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// What a client and the service may talk over.
-pub(crate) trait Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static {}
+/// Most bytes of a request's headers.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
 
-impl<C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static> Connection for C {}
+/// Where TCP connections come in, and who is let in.
+pub(crate) struct Port {
+    listener: TcpListener,
+    security: Option<Arc<Security>>,
+    limits: Limits,
+}
 
-/// Serves connections until `shutdown` is cancelled or no more can come.
-pub(crate) async fn serve<C: Connection>(
+impl Port {
+    /// Lets members in where there is security, else everyone.
+    pub(crate) fn new(listener: TcpListener, security: Option<Arc<Security>>) -> Self {
+        Self { listener, security, limits: Limits::default() }
+    }
+}
+
+/// Serves TCP connections until `shutdown` is cancelled.
+pub(crate) async fn serve_tcp(
     handle: Handle,
-    incoming: impl Stream<Item = io::Result<C>>,
+    port: Port,
     shutdown: CancellationToken,
 ) -> Result<(), RpcError> {
-    let router = router(handle, shutdown.clone()).await?;
+    let Port { listener, security, limits } = port;
+    let (sender, links) = mpsc::channel(WAITING_MAX);
+    let door = Door::new(listener, security.clone(), limits);
+    let serving = serve(handle, security, ReceiverStream::new(links), shutdown);
+    // The door is shut when the server takes no more.
+    tokio::join!(serving, door.accept(sender)).0
+}
+
+/// Serves connections until `shutdown` is cancelled or no more can come.
+pub(crate) async fn serve(
+    handle: Handle,
+    security: Option<Arc<Security>>,
+    incoming: impl Stream<Item = io::Result<Link>>,
+    shutdown: CancellationToken,
+) -> Result<(), RpcError> {
+    let router = router(handle, security, shutdown.clone()).await?;
     let serving = router.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let patience = async {
         shutdown.cancelled().await;
@@ -60,10 +107,16 @@ pub(crate) async fn serve<C: Connection>(
     }
 }
 
-async fn router(handle: Handle, shutdown: CancellationToken) -> Result<Router, RpcError> {
+async fn router(
+    handle: Handle,
+    security: Option<Arc<Security>>,
+    shutdown: CancellationToken,
+) -> Result<Router<Stack<GateLayer, Identity>>, RpcError> {
     let service = CoordinatorServer::new(Service::new(handle, shutdown))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let members = MembershipServer::new(Members::new(security))
+        .max_decoding_message_size(membership::REQUEST_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<CoordinatorServer<Service>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
@@ -74,8 +127,12 @@ async fn router(handle: Handle, shutdown: CancellationToken) -> Result<Router, R
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
         .tcp_nodelay(true)
+        .layer(GateLayer::default())
         .add_service(service)
+        .add_service(members)
         .add_service(health)
         .add_service(reflection))
 }

@@ -4,11 +4,15 @@
 //! connection the channel tries again by itself, from the first on.
 
 use std::io;
+use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
 use tonic::transport::{Channel, Uri};
 
+use crate::identity::TlsConnector;
 use crate::transport::{CONNECT_TIMEOUT, ConnectError, Endpoint, UNNAMED_URL, innermost, tuned};
 
 /// Connects to the first endpoint that answers, now and whenever the channel connects again.
@@ -18,7 +22,24 @@ pub(crate) async fn connect(endpoints: &[Endpoint]) -> Result<Channel, ConnectEr
     let dialled = endpoints.to_vec();
     let connector = tower::service_fn(move |_: Uri| {
         let endpoints = dialled.clone();
-        async move { dial(&endpoints).await.map(TokioIo::new) }
+        async move { first(&endpoints, plain).await.map(TokioIo::new) }
+    });
+    let settings = tuned(tonic::transport::Endpoint::from_static(UNNAMED_URL));
+    let connected = settings.connect_with_connector(connector).await;
+    connected.map_err(|error| ConnectError { address: list(endpoints), reason: innermost(&error) })
+}
+
+/// The same over TLS. The connector speaks it, so that tonic must not: for it this is plain HTTP/2.
+///
+/// Errors: when none answers now, or none that can prove itself.
+pub(crate) async fn connect_tls(
+    endpoints: &[Endpoint],
+    config: impl Fn() -> Arc<ClientConfig> + Clone + Send + Sync + 'static,
+) -> Result<Channel, ConnectError> {
+    let dialled = endpoints.to_vec();
+    let connector = tower::service_fn(move |_: Uri| {
+        let (endpoints, config) = (dialled.clone(), config());
+        async move { first(&endpoints, |endpoint| tls(endpoint, Arc::clone(&config))).await.map(TokioIo::new) }
     });
     let settings = tuned(tonic::transport::Endpoint::from_static(UNNAMED_URL));
     let connected = settings.connect_with_connector(connector).await;
@@ -30,18 +51,34 @@ pub(crate) fn list(endpoints: &[Endpoint]) -> String {
     endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",")
 }
 
-async fn dial(endpoints: &[Endpoint]) -> io::Result<TcpStream> {
+/// Dials one after another.
+async fn first<'a, S, F: Future<Output = io::Result<S>>>(
+    endpoints: &'a [Endpoint],
+    dial: impl Fn(&'a Endpoint) -> F,
+) -> io::Result<S> {
     let mut reasons = Vec::new();
     for endpoint in endpoints {
-        let connecting = TcpStream::connect(endpoint.authority());
-        let refused = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(stream)) => return stream.set_nodelay(true).map(|()| stream),
-            Ok(Err(cause)) => cause.to_string(),
-            Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+        let refused = match tokio::time::timeout(CONNECT_TIMEOUT, dial(endpoint)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(cause)) => cause,
+            Err(_) => io::Error::other(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
         };
+        if endpoints.len() == 1 {
+            return Err(refused);
+        }
         reasons.push(format!("{endpoint}: {refused}"));
     }
     Err(io::Error::other(reasons.join("; ")))
+}
+
+async fn plain(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(endpoint.place()).await?;
+    stream.set_nodelay(true).map(|()| stream)
+}
+
+async fn tls(endpoint: &Endpoint, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let (host, port) = endpoint.place();
+    TlsConnector { host: host.to_owned(), port, config }.connect().await
 }
 
 #[cfg(test)]

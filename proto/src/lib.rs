@@ -1,11 +1,13 @@
 //! The wire: messages and service as generated from `bitloop/v1/coordinator.proto`, conversions to and from the
-//! core's types, and how to connect.
+//! core's types, how to connect, and what clients prove who they are with.
 //!
 //! The generated code is committed; `tests/tests/generated_code.rs` compares it with the `.proto` file and writes it
 //! anew with `BITLOOP_REGENERATE=1`.
 
+mod clock;
 pub mod convert;
 mod failover;
+pub mod identity;
 pub mod transport;
 
 /// Messages, client and server.

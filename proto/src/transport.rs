@@ -3,16 +3,19 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint, Uri};
 
 use crate::failover;
+use crate::identity::Membership;
 
 /// Size of the chunks in which artifacts travel.
 pub const CHUNK_BYTES: usize = 256 * 1024;
@@ -40,10 +43,15 @@ pub(crate) const UNNAMED_URL: &str = "http://coordinator";
 
 /// Where a coordinator listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(String);
+pub struct Endpoint {
+    url: String,
+    host: String,
+    port: u16,
+    is_secured: bool,
+}
 
 impl Endpoint {
-    /// Reads `http://HOST:PORT`.
+    /// Reads `http://HOST:PORT` or `https://HOST:PORT`.
     ///
     /// Errors: an [`EndpointError`] that says what to write instead.
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
@@ -51,7 +59,7 @@ impl Endpoint {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(EndpointError::NoScheme { url: url.to_owned() });
         };
-        if scheme != "http" {
+        if !["http", "https"].contains(&scheme) {
             return Err(EndpointError::Scheme { url: url.to_owned(), scheme: scheme.to_owned() });
         }
         let malformed = || EndpointError::Malformed { url: url.to_owned() };
@@ -60,21 +68,27 @@ impl Endpoint {
         if authority.host().is_empty() || authority.as_str() != rest || rest.contains('@') {
             return Err(malformed());
         }
-        match authority.port_u16() {
-            Some(_) => Ok(Self(text.to_owned())),
-            None => Err(EndpointError::NoPort { url: url.to_owned() }),
-        }
+        let Some(port) = authority.port_u16() else {
+            return Err(EndpointError::NoPort { url: url.to_owned() });
+        };
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { url: text.to_owned(), host, port, is_secured: scheme == "https" })
     }
 
-    /// `HOST:PORT`.
-    pub(crate) fn authority(&self) -> &str {
-        self.0.split_once("://").map_or(&self.0, |(_, authority)| authority)
+    /// Whether TLS is spoken there, and everyone has to say who they are.
+    pub fn is_secured(&self) -> bool {
+        self.is_secured
+    }
+
+    /// Host and port, to be connected to.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.url)
     }
 }
 
@@ -88,7 +102,7 @@ pub enum EndpointError {
         url: String,
     },
     /// The scheme is not supported.
-    #[error("`{url}` uses {scheme}, only http is supported; write it as http://HOST:PORT")]
+    #[error("`{url}` uses {scheme}; write it as https://HOST:PORT, or http://HOST:PORT without TLS")]
     Scheme {
         /// What was given.
         url: String,
@@ -119,17 +133,35 @@ pub struct ConnectError {
     pub reason: String,
 }
 
-/// Connects over TCP. The channel connects again by itself when a later call finds the connection broken.
+/// Connects over TCP, without TLS. The channel connects again by itself when a later call finds the connection broken.
 ///
-/// Errors: when the first connection fails.
+/// Errors: when the first connection fails, or the endpoint is one of TLS, which needs an identity.
 pub async fn connect(endpoint: &Endpoint) -> Result<Channel, ConnectError> {
     let failed = |error: &tonic::transport::Error| ConnectError {
         address: endpoint.to_string(),
         reason: innermost(error),
     };
-    let settings = TonicEndpoint::from_shared(endpoint.0.clone()).map_err(|error| failed(&error))?;
+    if endpoint.is_secured {
+        let reason =
+            "https needs an identity; get one with `bitloop join` and name its folder with --identity";
+        return Err(ConnectError { address: endpoint.to_string(), reason: reason.to_owned() });
+    }
+    let settings = TonicEndpoint::from_shared(endpoint.url.clone()).map_err(|error| failed(&error))?;
     let connecting = tuned(settings).tcp_nodelay(true).connect_timeout(CONNECT_TIMEOUT);
     connecting.connect().await.map_err(|error| failed(&error))
+}
+
+/// Connects over TLS to the first endpoint that answers; each connection, also a later one of the same channel, asks anew
+/// what to prove itself with.
+pub(crate) async fn connect_with(
+    endpoints: &[Endpoint],
+    config: impl Fn() -> Arc<ClientConfig> + Clone + Send + Sync + 'static,
+) -> Result<Channel, ConnectError> {
+    let refused = |reason: String| ConnectError { address: failover::list(endpoints), reason };
+    if endpoints.iter().any(|endpoint| !endpoint.is_secured) {
+        return Err(refused("an identity is for https://HOST:PORT only".to_owned()));
+    }
+    failover::connect_tls(endpoints, config).await
 }
 
 pub(crate) fn tuned(settings: TonicEndpoint) -> TonicEndpoint {
@@ -197,10 +229,12 @@ impl InProcess {
 /// Either way to a coordinator.
 #[derive(Clone, Debug)]
 pub enum Connection {
-    /// Over TCP.
+    /// Over TCP, without TLS.
     Url(Endpoint),
     /// Over TCP, to whichever answers.
     Any(Vec<Endpoint>),
+    /// Over TLS as a member, to whichever answers.
+    Secured(Vec<Endpoint>, Membership),
     /// Within the process.
     InProcess(InProcess),
 }
@@ -223,6 +257,10 @@ impl Connection {
         match self {
             Self::Url(endpoint) => connect(endpoint).await,
             Self::Any(endpoints) => failover::connect(endpoints).await,
+            Self::Secured(endpoints, membership) => {
+                let membership = membership.clone();
+                connect_with(endpoints, move || membership.config()).await
+            }
             Self::InProcess(connector) => connector.connect().await,
         }
     }
@@ -232,7 +270,7 @@ impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(endpoint) => endpoint.fmt(f),
-            Self::Any(endpoints) => f.write_str(&failover::list(endpoints)),
+            Self::Any(endpoints) | Self::Secured(endpoints, _) => f.write_str(&failover::list(endpoints)),
             Self::InProcess(_) => f.write_str("this process"),
         }
     }
@@ -244,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_url_with_host_and_port_is_an_endpoint() {
-        for url in ["http://127.0.0.1:7070", "http://node-1:80/", "http://[::1]:7070"] {
+        for url in ["http://127.0.0.1:7070", "http://node-1:80/", "http://[::1]:7070", "https://node-1:80"] {
             assert_eq!(Endpoint::parse(url).unwrap().to_string(), url.trim_end_matches('/'));
         }
     }
@@ -255,8 +293,8 @@ mod tests {
 
         let url = owned("127.0.0.1:7070");
         assert_eq!(Endpoint::parse(&url), Err(EndpointError::NoScheme { url }));
-        let url = owned("https://host:1");
-        let scheme = owned("https");
+        let url = owned("ftp://host:1");
+        let scheme = owned("ftp");
         assert_eq!(Endpoint::parse(&url), Err(EndpointError::Scheme { url, scheme }));
         let url = owned("http://host");
         assert_eq!(Endpoint::parse(&url), Err(EndpointError::NoPort { url }));

@@ -80,6 +80,11 @@ impl Process {
         fs::read_to_string(self.logs.path().join("err")).unwrap_or_default()
     }
 
+    /// The number that the system knows it by.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -48,6 +48,9 @@ fn allowed_users() -> Vec<(&'static str, &'static [&'static str])> {
         ("tonic-prost", &["bitloop-proto"]),
         ("tonic", &["bitloop-proto", "bitloop-coordinator", "bitloop-worker", "bitloop"]),
         ("tokio", &["bitloop-proto", "bitloop-coordinator", "bitloop-worker", "bitloop"]),
+        ("rcgen", &["bitloop-proto", "bitloop-coordinator"]),
+        ("rustls-webpki", &["bitloop-proto"]),
+        ("tokio-rustls", &["bitloop-proto", "bitloop-coordinator"]),
         ("anyhow", &["bitloop", "bitloop-tests"]),
     ]
 }
@@ -144,6 +147,13 @@ fn the_wire_is_seen_by_its_ends_alone() {
     assert_only_in("tonic::", ends);
     // ONNX files are protobuf messages too.
     assert_only_in("prost::", |path| ends(path) || path.starts_with("quant/src/onnx"));
+}
+
+#[test]
+fn keys_and_certificates_are_made_in_two_places() {
+    let allowed =
+        |path: &Path| path.starts_with("proto/src/identity") || path.starts_with("coordinator/src/security");
+    assert_only_in("rcgen::", allowed);
 }
 
 #[test]

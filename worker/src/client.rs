@@ -77,6 +77,8 @@ pub enum ClientError {
         call: &'static str,
         /// gRPC's name for the reason.
         code: String,
+        /// Whether it is about who the worker is.
+        is_about_identity: bool,
         /// What the coordinator says.
         message: String,
     },
@@ -132,6 +134,21 @@ impl ClientError {
         }
     }
 
+    /// What to do about it, where the message does not say so already.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Rejected { is_about_identity: true, .. } | Self::Unreachable { .. } => "",
+            Self::Rejected { is_about_identity: false, .. }
+            | Self::NotRegistered { .. }
+            | Self::NotFound { .. }
+            | Self::Invalid { .. }
+            | Self::Malformed { .. }
+            | Self::Damaged { .. }
+            | Self::TooLarge { .. }
+            | Self::File { .. } => "; use the same bitloop version everywhere",
+        }
+    }
+
     fn of_status(call: &'static str, status: &Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
@@ -145,7 +162,12 @@ impl ClientError {
             Code::FailedPrecondition => Self::NotRegistered { call, message },
             Code::NotFound => Self::NotFound { call, message },
             Code::InvalidArgument => Self::Invalid { call, message },
-            code => Self::Rejected { call, code: format!("{code:?}"), message },
+            code => Self::Rejected {
+                call,
+                code: format!("{code:?}"),
+                is_about_identity: matches!(code, Code::Unauthenticated | Code::PermissionDenied),
+                message,
+            },
         }
     }
 }

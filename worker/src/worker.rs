@@ -87,8 +87,8 @@ pub enum WorkerError {
         /// Why, as the system says.
         reason: String,
     },
-    /// The coordinator does not want this worker; the usual reason is another version.
-    #[error("{0}; use the same bitloop version everywhere")]
+    /// The coordinator does not want this worker: it has another version, or another role.
+    #[error("{error}{hint}", error = .0, hint = .0.hint())]
     Refused(ClientError),
     /// It cannot measure what is owed.
     #[error("trials cannot be measured here: {reason}")]

@@ -8,7 +8,7 @@ use crate::failure::Outcome;
 use crate::show;
 
 pub(super) async fn execute(on: &OnExperiment, action: ExperimentAction, output: Output) -> Outcome {
-    let mut client = Client::connect(&on.remote.coordinator).await?;
+    let mut client = Client::connect(&on.remote).await?;
     let summary = client.act(&on.experiment, action).await?;
     match output {
         Output::Json => show::json(&show::summary_json(&summary)),

@@ -1,7 +1,9 @@
 //! `bitloop coordinator`: experiments for workers elsewhere.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use bitloop_coordinator::security::Security;
 use bitloop_coordinator::store::{Address, PostgresStore, Standby, Store, StoreError};
 use bitloop_coordinator::{Artifacts, Coordinator, DataDir, Elsewhere};
 use tokio::net::TcpListener;
@@ -13,8 +15,10 @@ use crate::failure::{Failure, Outcome};
 use crate::show;
 
 pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
+    let root = &arguments.data.data_dir;
     let mut listening = listeners(arguments).await?;
-    let data_dir = DataDir::open(&arguments.data.data_dir)?;
+    let data_dir = DataDir::open(root)?;
+    let security = Security::open(root)?.map(Arc::new);
     let artifacts = artifacts(arguments)?;
     let mut stop = StopSignal::listen()?;
     let store: Option<Box<dyn Store>> = match &arguments.store {
@@ -30,20 +34,30 @@ pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
     };
     let coordinator = Coordinator::open_with(data_dir, Elsewhere { store, artifacts })?;
     let (listener, monitored) = listening;
+    // Loopback is for this machine's own monitoring.
+    let http_security =
+        security.clone().filter(|_| arguments.http.is_some_and(|http| !http.ip().is_loopback()));
     if let Some(monitored) = &monitored {
-        show::note(&format!("metrics on http://{}/metrics", monitored.local_addr()?));
+        let scheme = scheme(http_security.is_some());
+        show::note(&format!("metrics on {scheme}://{}/metrics", monitored.local_addr()?));
     }
     // The one line of output that scripts wait for; port 0 is replaced by the port taken.
-    show::data(&format!("listening on http://{}", listener.local_addr()?))?;
+    show::data(&format!("listening on {}://{}", scheme(security.is_some()), listener.local_addr()?))?;
     let shutdown = CancellationToken::new();
     let monitoring = async {
         match monitored {
-            Some(monitored) => coordinator.serve_http(monitored, shutdown.clone()).await,
+            Some(monitored) => coordinator.serve_http(http_security, monitored, shutdown.clone()).await,
             None => shutdown.cancelled().await,
         }
     };
+    let serving = async {
+        match security {
+            Some(security) => coordinator.serve_secured(security, listener, shutdown.clone()).await,
+            None => coordinator.serve(listener, shutdown.clone()).await,
+        }
+    };
     let served = tokio::select! {
-        served = coordinator.serve(listener, shutdown.clone()) => served.map_err(Failure::from),
+        served = serving => served.map_err(Failure::from),
         () = monitoring => Ok(()),
         () = stop.received() => Ok(()),
     };
@@ -55,9 +69,11 @@ pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
 
 /// Listens for the service, and for monitoring if that is wanted.
 async fn listeners(arguments: &CoordinatorArguments) -> Result<(TcpListener, Option<TcpListener>), Failure> {
-    let listener = listen(arguments.listen, "--listen", arguments.insecure).await?;
+    let is_secured = Security::is_there(&arguments.data.data_dir);
+    let protection = Protection { is_secured, insecure: arguments.insecure };
+    let listener = protection.listen(arguments.listen, "--listen").await?;
     let monitored = match arguments.http {
-        Some(address) => Some(listen(address, "--http", arguments.insecure).await?),
+        Some(address) => Some(protection.listen(address, "--http").await?),
         None => None,
     };
     Ok((listener, monitored))
@@ -107,22 +123,43 @@ fn database<T>(done: Result<T, StoreError>) -> Result<T, Failure> {
     })
 }
 
-/// Listens on an address that `flag` gave; one that other machines reach needs their user's word.
-async fn listen(address: SocketAddr, flag: &str, insecure: bool) -> Result<TcpListener, Failure> {
-    if !address.ip().is_loopback() {
-        if !insecure {
-            return Err(Failure::usage(format!(
-                "{address} can be reached from other machines, and nothing is authenticated or encrypted yet; add \
-                 --insecure if everyone on that network may use this coordinator"
-            )));
+fn scheme(is_secured: bool) -> &'static str {
+    if is_secured { "https" } else { "http" }
+}
+
+/// What stands between a port and whoever reaches it.
+#[derive(Clone, Copy)]
+struct Protection {
+    /// Whether `bitloop init` was run for the data directory.
+    is_secured: bool,
+    /// Whether the user wants none.
+    insecure: bool,
+}
+
+impl Protection {
+    /// Listens on an address that `flag` gave; one that other machines reach needs TLS, or their user's word.
+    async fn listen(self, address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+        if self.is_secured && self.insecure {
+            return Err(Failure::usage(
+                "--insecure contradicts `bitloop init`, which was run for this data directory; leave one out",
+            ));
         }
-        show::note(&format!(
-            "warning: everyone who reaches {address} can use this coordinator and read its data"
-        ));
+        if !address.ip().is_loopback() && !self.is_secured {
+            if !self.insecure {
+                return Err(Failure::usage(format!(
+                    "{address} can be reached from other machines: run `bitloop init` with the same --data-dir first, \
+                     so that TLS and certificates protect it (docs/security.md), or add --insecure if everyone on that \
+                     network may use this coordinator"
+                )));
+            }
+            show::note(&format!(
+                "warning: everyone who reaches {address} can use this coordinator and read its data"
+            ));
+        }
+        TcpListener::bind(address).await.map_err(|error| {
+            Failure::usage(format!(
+                "cannot listen on {address}: {error}; stop what uses the port, or choose another with {flag}"
+            ))
+        })
     }
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::usage(format!(
-            "cannot listen on {address}: {error}; stop what uses the port, or choose another with {flag}"
-        ))
-    })
 }

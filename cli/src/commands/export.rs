@@ -128,7 +128,7 @@ fn found_network(report: &Report) -> Result<&FoundNetwork, Failure> {
 async fn fetch(arguments: &ExportArguments) -> Result<(Vec<u8>, Report), Failure> {
     let experiment = &arguments.on.experiment;
     let Some(data_dir) = &arguments.data_dir else {
-        let mut client = Client::connect(&arguments.on.remote.coordinator).await?;
+        let mut client = Client::connect(&arguments.on.remote).await?;
         return fetch_from(&mut client, experiment).await;
     };
     local::asked(data_dir, async |client| fetch_from(client, experiment).await).await

@@ -13,6 +13,7 @@ mod inspect;
 mod local;
 mod query;
 mod run;
+mod security;
 mod solve;
 mod store;
 mod submit;
@@ -45,6 +46,9 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
         Command::Export(export) => block_on(export::execute(export)),
         Command::Run(run) => block_on(run::execute(run, output)),
+        Command::Init(init) => security::init(init, output),
+        Command::Join(join) => block_on(security::join(join, output)),
+        Command::Token(token) => block_on(security::token(token, output)),
         Command::Coordinator(coordinator) => block_on(coordinator::execute(coordinator)),
         Command::Worker(worker) => block_on(worker::execute(worker)),
         Command::Autoscale(autoscale) => block_on(autoscale::execute(autoscale, output)),

@@ -14,7 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::show;
 
 pub(super) async fn list(remote: &Remote, output: Output) -> Outcome {
-    let experiments = Client::connect(&remote.coordinator).await?.list().await?;
+    let experiments = Client::connect(remote).await?.list().await?;
     match output {
         Output::Json => show::json(&experiments.iter().map(show::summary_json).collect::<Vec<_>>()),
         Output::Text => show::data(&show::experiments_table(&experiments)),
@@ -22,7 +22,7 @@ pub(super) async fn list(remote: &Remote, output: Output) -> Outcome {
 }
 
 pub(super) async fn workers(remote: &Remote, output: Output) -> Outcome {
-    let workers = Client::connect(&remote.coordinator).await?.workers().await?;
+    let workers = Client::connect(remote).await?.workers().await?;
     match output {
         Output::Json => show::json(&workers.iter().map(show::worker_json).collect::<Vec<_>>()),
         Output::Text => show::data(&show::workers_table(&workers)),
@@ -43,8 +43,7 @@ pub(super) async fn explain(arguments: &ExplainArguments, output: Output) -> Out
 }
 
 pub(super) async fn show(on: &OnExperiment, output: Output) -> Outcome {
-    let (summary, plan, sources) =
-        Client::connect(&on.remote.coordinator).await?.show(&on.experiment).await?;
+    let (summary, plan, sources) = Client::connect(&on.remote).await?.show(&on.experiment).await?;
     if output == Output::Json {
         let mut value = show::summary_json(&summary);
         value["plan"] = serde_json::to_value(&plan)?;
@@ -112,7 +111,7 @@ async fn gather(results: &ResultsArguments) -> Result<Gathered, Failure> {
         Ok(Gathered { report, effort, plan })
     };
     match &results.data_dir {
-        None => ask(&mut Client::connect(&results.on.remote.coordinator).await?).await,
+        None => ask(&mut Client::connect(&results.on.remote).await?).await,
         Some(data_dir) => local::asked(data_dir, ask).await,
     }
 }

@@ -11,7 +11,7 @@ use crate::show;
 
 pub(super) async fn execute(arguments: &SubmitArguments, output: Output) -> Outcome {
     let prepared = inputs::prepare(&arguments.experiment, &arguments.datasets)?;
-    let mut client = Client::connect(&arguments.remote.coordinator).await?;
+    let mut client = Client::connect(&arguments.remote).await?;
     let (fresh, summary) = hand_in(&mut client, &prepared).await?;
     match output {
         Output::Json => {

@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::show::{self, Progress};
 
 pub(super) async fn execute(on: &OnExperiment, output: Output) -> Outcome {
-    let mut client = Client::connect(&on.remote.coordinator).await?;
+    let mut client = Client::connect(&on.remote).await?;
     let last = follow(&mut client, &on.experiment).await?;
     match output {
         Output::Json => show::json(&show::summary_json(&last))?,

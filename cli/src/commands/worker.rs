@@ -1,6 +1,7 @@
 //! `bitloop worker`: measures for a coordinator.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::available_parallelism;
 
@@ -15,12 +16,15 @@ use super::run::StopSignal;
 use crate::args::WorkerArguments;
 use crate::clock;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::identity::{self, WorkerIdentity};
 use crate::show;
+
+/// Where a worker keeps its key and certificate, in the folder of its artifacts.
+const IDENTITY_FOLDER: &str = "identity";
 
 pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let mut stop = StopSignal::listen()?;
-    let connection =
-        Connection::parse(&arguments.coordinator).map_err(|error| Failure::usage(error.to_string()))?;
+    let endpoints = endpoints(&arguments.coordinator)?;
     let threads = match arguments.threads {
         Some(threads) => threads,
         None => u16::try_from(available_parallelism()?.get()).unwrap_or(u16::MAX),
@@ -28,18 +32,26 @@ pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let executors = executors(&Machine, &arguments.device, usize::from(threads))
         .map_err(|error| Failure::usage(error.to_string()))?;
     let threads = (threads / u16::try_from(executors.len())?).max(1);
+    let temporary = tempfile::tempdir()?;
+    let joined = tokio::select! {
+        joined = connection(arguments, endpoints, temporary.path()) => joined?,
+        () = stop.received() => return Ok(()),
+    };
     let shutdown = CancellationToken::new();
     let mut working = JoinSet::new();
     for executor in executors {
         let options = of_arguments(arguments, threads)?;
         let device = executor.device().class;
-        show::note(&format!("worker {} on {device}, {threads} thread(s), for {connection}", options.id));
-        working.spawn(work(connection.clone(), executor, options, shutdown.clone()));
+        show::note(&format!("worker {} on {device}, {threads} thread(s), for {joined}", options.id));
+        working.spawn(work(joined.clone(), executor, options, shutdown.clone()));
     }
+    let renewing = keep_renewed(&joined);
+    tokio::pin!(renewing);
     let mut committed = 0;
     loop {
         let ended = tokio::select! {
             ended = working.join_next() => ended,
+            () = &mut renewing => continue,
             () = stop.received(), if !shutdown.is_cancelled() => {
                 shutdown.cancel();
                 continue;
@@ -64,6 +76,54 @@ fn failure(error: WorkerError) -> Failure {
     let exit =
         if matches!(error, WorkerError::Unreachable { .. }) { Exit::Unreachable } else { Exit::Failed };
     Failure { exit, error: error.into() }
+}
+
+/// Where the coordinator is, or one that may take over.
+fn endpoints(urls: &str) -> Result<Vec<Endpoint>, Failure> {
+    let endpoints: Result<_, _> = urls.split(',').map(Endpoint::parse).collect();
+    endpoints.map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// How the coordinator is reached: over https as a member, which a token may have to be exchanged for first.
+async fn connection(
+    arguments: &WorkerArguments,
+    endpoints: Vec<Endpoint>,
+    temporary: &Path,
+) -> Result<Connection, Failure> {
+    let token = identity::token(arguments.join.join_token_file.as_deref())?;
+    let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_secured()).cloned() else {
+        // Whoever has a token means to be protected.
+        return match token {
+            Some(_) => Err(Failure::usage(
+                "a join token is for https://HOST:PORT; there is nothing to join over http",
+            )),
+            None => {
+                Connection::parse(&arguments.coordinator).map_err(|error| Failure::usage(error.to_string()))
+            }
+        };
+    };
+    if let Some(open) = endpoints.iter().find(|endpoint| !endpoint.is_secured()) {
+        return Err(Failure::usage(format!("{open} is not protected as {endpoint} is; write https for all")));
+    }
+    let folder = match (&arguments.identity.identity, &arguments.cache_dir) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(cache)) => cache.join(IDENTITY_FOLDER),
+        (None, None) => temporary.join(IDENTITY_FOLDER),
+    };
+    let identity = WorkerIdentity { folder, token, patience: arguments.connect_timeout };
+    let membership = identity.take_up(&endpoint).await?;
+    Ok(Connection::Secured(endpoints, membership))
+}
+
+/// Never ends: a worker goes when its work does.
+async fn keep_renewed(connection: &Connection) {
+    match connection {
+        Connection::Secured(endpoints, membership) => match endpoints.first() {
+            Some(endpoint) => membership.keep_renewed(endpoint).await,
+            None => std::future::pending().await,
+        },
+        Connection::Url(_) | Connection::Any(_) | Connection::InProcess(_) => std::future::pending().await,
+    }
 }
 
 /// The evaluator of a device.

@@ -2,6 +2,12 @@ use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
 use super::*;
 use crate::coordinator::Coordinator;
 use crate::store::MemoryStore;
@@ -18,7 +24,7 @@ async fn served() -> Served {
     let coordinator = open_on(folder.path(), Box::new(MemoryStore::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(coordinator.handle(), listener, CancellationToken::new()));
+    tokio::spawn(serve(coordinator.handle(), None, listener, CancellationToken::new()));
     Served { coordinator, address, _folder: folder }
 }
 
@@ -116,5 +122,89 @@ async fn what_is_no_good_request_is_refused() {
     ] {
         let answer = exchange(&served, request).await;
         assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+    }
+}
+
+/// A site of a data directory that has security.
+async fn secured(patience: Patience) -> (Served, Arc<Security>) {
+    let folder = tempfile::tempdir().unwrap();
+    let security = Arc::new(Security::init(folder.path(), &[]).unwrap());
+    let coordinator = open_on(folder.path(), Box::new(MemoryStore::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let site = Site { handle: coordinator.handle(), security: Some(security.clone()), patience };
+    tokio::spawn(serve_site(site, listener, CancellationToken::new()));
+    (Served { coordinator, address, _folder: folder }, security)
+}
+
+/// The same as [`exchange`], over TLS.
+async fn exchange_over_tls(served: &Served, request: &str) -> String {
+    let mut roots = RootCertStore::empty();
+    let authority = served._folder.path().join("security/ca.pem");
+    roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let stream = TcpStream::connect(served.address).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn metrics_are_shown_to_whoever_has_their_token_and_health_to_everyone() {
+    let (served, security) = secured(Patience::default()).await;
+    let token = std::fs::read_to_string(security.metrics_token_file()).unwrap();
+    let token = token.trim();
+
+    for (authorization, status) in [
+        (String::new(), "401"),
+        ("authorization: Bearer\r\n".to_owned(), "401"),
+        (format!("authorization: Basic {token}\r\n"), "401"),
+        (format!("authorization: Bearer {}\r\n", &token[1..]), "401"),
+        (format!("authorization: Bearer {token}x\r\n"), "401"),
+        (format!("authorization: Bearer {token}\r\n"), "200"),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: here\r\n{authorization}\r\n");
+        let answer = exchange_over_tls(&served, &request).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{authorization}");
+        assert_eq!(answer.contains("bitloop_epoch"), status == "200", "{answer}");
+    }
+    let health = exchange_over_tls(&served, "GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n").await;
+    assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with("\r\n\r\nok\n"), "{health}");
+    // Nothing but an alert is said without TLS.
+    let mut plain = TcpStream::connect(served.address).await.unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    let _ = plain.read_to_end(&mut said).await;
+    assert!(!String::from_utf8_lossy(&said).contains("HTTP"));
+}
+
+#[tokio::test]
+async fn slow_clients_are_cut_off() {
+    let moment = Duration::from_millis(100);
+    let hasty = Patience { head: moment, connection: 3 * moment };
+    let (protected, _) = secured(hasty).await;
+    let open = served().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let site = Site { handle: open.coordinator.handle(), security: None, patience: hasty };
+    tokio::spawn(serve_site(site, listener, CancellationToken::new()));
+
+    for (address, begun) in [
+        (address, &b"GET /metrics HTTP/1.1\r\nx-slow: "[..]),
+        (address, b""),
+        (protected.address, b"\x16\x03\x01\x02\x00"),
+        (protected.address, b""),
+    ] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(begun).await.unwrap();
+        let mut answer = Vec::new();
+        // This returns only because the server hangs up; an error is an end, too.
+        let _ = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await.unwrap();
+        assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
     }
 }

@@ -89,7 +89,6 @@ fn state(text: &mut Text, overview: &Overview) {
     let kinds = [("prepare", queued.prepare), ("evaluate", queued.evaluate), ("train", queued.train)];
     text.family("bitloop_queued_trials", "gauge", "Trials that wait for a worker, by kind.");
     text.labelled("bitloop_queued_trials", "kind", kinds.map(|(kind, count)| (kind.to_owned(), count)));
-    backlog(text, &overview.backlog);
     let mut statuses = BTreeMap::from(STATUSES.map(|status| (status.to_owned(), 0_u64)));
     let mut devices: BTreeMap<String, u64> = BTreeMap::new();
     for experiment in &overview.experiments {

@@ -1,16 +1,15 @@
 //! The service of `coordinator.proto`: reads a request, asks the driver, writes the answer.
 
 use bitloop_core::plan::Plan;
-use bitloop_core::state::{
-    Backlog, Explanation, LeaseId, Report, Status as ExperimentStatus, WorkerId, WorkerInfo,
-};
-use bitloop_core::trial::{Numerics, TrialKey};
+use bitloop_core::state::{Backlog, Explanation, LeaseId, Status as ExperimentStatus, WorkerId, WorkerInfo};
+use bitloop_core::trial::Numerics;
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_server::Coordinator;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::owners::{OfWorker, Owners};
 use super::status;
 use super::streams::{self, Answers};
 use crate::driver::{Handle, RequestError, Summary, WorkerSummary};
@@ -21,11 +20,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How often a worker sends a heartbeat, in milliseconds: five times in a lease's term.
 const HEARTBEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
 
-/// Most digests or held trials in one request.
-const DIGESTS_MAX: usize = 65_536;
-
 pub(super) struct Service {
     handle: Handle,
+    owners: Owners,
     shutdown: CancellationToken,
 }
 
@@ -33,7 +30,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
     pub(super) fn new(handle: Handle, shutdown: CancellationToken) -> Self {
-        Self { handle, shutdown }
+        Self { handle, owners: Owners::default(), shutdown }
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Status> {
@@ -45,8 +42,17 @@ impl Service {
     }
 
     /// Finds the experiment that a text means.
-    async fn resolve(&self, text: &str) -> Result<bitloop_core::plan::ExperimentId, Status> {
-        self.handle.resolve(text).await.map_err(refused)
+    async fn resolve(&self, text: String) -> Result<bitloop_core::plan::ExperimentId, Status> {
+        let text = convert::name("experiment", text).map_err(unreadable)?;
+        self.handle.resolve(&text).await.map_err(refused)
+    }
+
+    /// Reads which worker a request is of, and makes sure that it comes from there.
+    fn sender<M: OfWorker>(&self, request: Request<M>) -> Result<(WorkerId, M), Status> {
+        self.owners.check(&request, request.get_ref().worker())?;
+        let message = request.into_inner();
+        let worker = convert::worker_id("worker", message.worker().to_owned()).map_err(unreadable)?;
+        Ok((worker, message))
     }
 }
 
@@ -56,7 +62,7 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::MissingArtifactsRequest>,
     ) -> Answer<v1::MissingArtifactsResponse> {
-        let asked = digests("digests", &request.into_inner().digests)?;
+        let asked = convert::digests("digests", &request.into_inner().digests).map_err(unreadable)?;
         let artifacts = self.handle.artifacts().clone();
         let missing = streams::blocking(move || artifacts.missing_or_damaged(&asked)).await?;
         Ok(Response::new(v1::MissingArtifactsResponse {
@@ -115,7 +121,7 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::ShowExperimentRequest>,
     ) -> Answer<v1::ShowExperimentResponse> {
-        let id = self.resolve(&request.into_inner().experiment).await?;
+        let id = self.resolve(request.into_inner().experiment).await?;
         let shown = self.handle.show(&id).await.map_err(refused)?;
         Ok(Response::new(v1::ShowExperimentResponse {
             summary: Some(summary_to_wire(&shown.summary)),
@@ -130,7 +136,7 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::WatchExperimentRequest>,
     ) -> Answer<Self::WatchExperimentStream> {
-        let id = self.resolve(&request.into_inner().experiment).await?;
+        let id = self.resolve(request.into_inner().experiment).await?;
         let first = self.handle.summary(&id).await.map_err(refused)?;
         // Overviews from before the first summary would turn progress back; the next one comes within a tick.
         let mut overview = self.handle.overview();
@@ -145,13 +151,13 @@ impl Coordinator for Service {
     ) -> Answer<v1::ExperimentSummary> {
         let request = request.into_inner();
         let action = convert::action(request.action).map_err(unreadable)?;
-        let id = self.resolve(&request.experiment).await?;
+        let id = self.resolve(request.experiment).await?;
         let summary = self.handle.act(&id, action).await.map_err(refused)?;
         Ok(Response::new(summary_to_wire(&summary)))
     }
 
     async fn results(&self, request: Request<v1::ResultsRequest>) -> Answer<v1::ResultsResponse> {
-        let id = self.resolve(&request.into_inner().experiment).await?;
+        let id = self.resolve(request.into_inner().experiment).await?;
         let (report, effort) = self.handle.report(&id).await.map_err(refused)?;
         let document =
             |bytes: serde_json::Result<Vec<u8>>| bytes.map_err(|error| Status::internal(error.to_string()));
@@ -178,16 +184,17 @@ impl Coordinator for Service {
     }
 
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
-        let request = request.into_inner();
-        if request.version != VERSION {
+        let message = request.get_ref();
+        let version = convert::name("version", message.version.clone()).map_err(unreadable)?;
+        if version != VERSION {
             return Err(Status::invalid_argument(format!(
-                "this coordinator is bitloop {VERSION}, the worker is {}; use the same version everywhere",
-                request.version
+                "this coordinator is bitloop {VERSION}, the worker is {version}; use the same version everywhere"
             )));
         }
-        let info = request.info.ok_or(ConvertError::Missing { field: "info" });
+        let info = message.info.clone().ok_or(ConvertError::Missing { field: "info" });
         let info: WorkerInfo = info.and_then(TryInto::try_into).map_err(unreadable)?;
-        let held = keys("held", &request.held)?;
+        let held = convert::trial_keys("held", &message.held).map_err(unreadable)?;
+        self.owners.note(&request, &info.id.0)?;
         let adopted = self.handle.register(info, held).await.map_err(refused)?;
         Ok(Response::new(v1::RegisterResponse {
             epoch: self.handle.epoch(),
@@ -200,9 +207,8 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::RequestShardRequest>,
     ) -> Answer<v1::RequestShardResponse> {
-        let request = request.into_inner();
+        let (worker, request) = self.sender(request)?;
         self.check_epoch(request.epoch)?;
-        let worker = WorkerId(request.worker);
         let shard = tokio::select! {
             shard = self.handle.request_shard(&worker) => shard.map_err(refused)?,
             () = self.shutdown.cancelled() => return Err(status::stopping()),
@@ -217,10 +223,9 @@ impl Coordinator for Service {
     }
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
-        let request = request.into_inner();
+        let (worker, request) = self.sender(request)?;
         self.check_epoch(request.epoch)?;
-        let running = keys("running", &request.running)?;
-        let worker = WorkerId(request.worker);
+        let running = convert::trial_keys("running", &request.running).map_err(unreadable)?;
         let lease = request.lease.map(LeaseId);
         let beat = self.handle.heartbeat(&worker, lease, running).await.map_err(refused)?;
         Ok(Response::new(v1::HeartbeatResponse {
@@ -231,11 +236,10 @@ impl Coordinator for Service {
 
     /// Outcomes are welcome from any epoch: what a worker measured while the coordinator was away is not lost.
     async fn commit(&self, request: Request<v1::CommitRequest>) -> Answer<v1::CommitResponse> {
-        let request = request.into_inner();
-        let reports: Result<Vec<Report>, _> = request.reports.into_iter().map(TryInto::try_into).collect();
-        let reports = reports.map_err(unreadable)?;
-        let worker = WorkerId(request.worker);
-        let committed = self.handle.commit(&worker, reports, request.trial_ms).await;
+        let (worker, request) = self.sender(request)?;
+        let reports = convert::reports(request.reports).map_err(unreadable)?;
+        let trial_ms = convert::millis("trial_ms", request.trial_ms).map_err(unreadable)?;
+        let committed = self.handle.commit(&worker, reports, trial_ms).await;
         let committed = committed.map_err(refused)?;
         Ok(Response::new(v1::CommitResponse {
             accepted: committed.accepted,
@@ -245,18 +249,18 @@ impl Coordinator for Service {
     }
 
     async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {
-        let request = request.into_inner();
+        let (worker, request) = self.sender(request)?;
         self.check_epoch(request.epoch)?;
-        let (worker, lease) = (WorkerId(request.worker), LeaseId(request.lease));
-        let trials = keys("trials", &request.trials)?;
+        let trials = convert::trial_keys("trials", &request.trials).map_err(unreadable)?;
         let trials = (!trials.is_empty()).then_some(trials);
-        self.handle.release(&worker, lease, trials).await.map_err(refused)?;
+        self.handle.release(&worker, LeaseId(request.lease), trials).await.map_err(refused)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
 
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Answer<v1::LeaveResponse> {
-        let worker = WorkerId(request.into_inner().worker);
+        let (worker, _) = self.sender(request)?;
         self.handle.leave(&worker).await.map_err(refused)?;
+        self.owners.forget(&worker.0);
         Ok(Response::new(v1::LeaveResponse {}))
     }
 }
@@ -267,20 +271,6 @@ fn unreadable(error: ConvertError) -> Status {
 
 fn refused(error: RequestError) -> Status {
     status::refused(&error)
-}
-
-fn digests(field: &'static str, bytes: &[Vec<u8>]) -> Result<Vec<bitloop_core::digest::Digest>, Status> {
-    if bytes.len() > DIGESTS_MAX {
-        return Err(Status::invalid_argument(format!(
-            "field `{field}` has {} entries, at most {DIGESTS_MAX} are allowed",
-            bytes.len()
-        )));
-    }
-    bytes.iter().map(|bytes| digest(field, bytes).map_err(unreadable)).collect()
-}
-
-fn keys(field: &'static str, bytes: &[Vec<u8>]) -> Result<Vec<TrialKey>, Status> {
-    Ok(digests(field, bytes)?.into_iter().map(TrialKey).collect())
 }
 
 /// The message of a summary.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
@@ -23,6 +24,9 @@ use crate::metrics::Metrics;
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// How long a chunk may take: 256 KiB are 4 KiB a second then.
+const CHUNK_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Chunks that wait between disk and network.
 const CHUNKS_WAITING: usize = 4;
 
@@ -31,7 +35,7 @@ pub(super) async fn receive(
     artifacts: Artifacts,
     mut chunks: Streaming<v1::ArtifactChunk>,
 ) -> Result<u64, Status> {
-    let Some(first) = chunks.message().await? else {
+    let Some(first) = next(&mut chunks).await? else {
         return Err(Status::invalid_argument("an artifact begins with a chunk, which may be empty"));
     };
     let named = digest("digest", &first.digest).map_err(|error| status::unreadable(&error))?;
@@ -41,7 +45,7 @@ pub(super) async fn receive(
         Ok(writer)
     })
     .await?;
-    while let Some(chunk) = chunks.message().await? {
+    while let Some(chunk) = next(&mut chunks).await? {
         if chunk.digest != named.as_bytes() {
             return Err(Status::invalid_argument(format!(
                 "a chunk of artifact {named} names another digest"
@@ -50,6 +54,14 @@ pub(super) async fn receive(
         writer = blocking(move || append(writer, &chunk.data)).await?;
     }
     blocking(move || writer.finish()).await
+}
+
+/// The next chunk, if it comes in time: whoever sends slowly on purpose holds nothing open.
+async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::ArtifactChunk>, Status> {
+    match tokio::time::timeout(CHUNK_PATIENCE, chunks.message()).await {
+        Ok(chunk) => chunk,
+        Err(_) => Err(Status::deadline_exceeded("the next chunk of the artifact did not come in time")),
+    }
 }
 
 fn append(mut writer: ArtifactWriter, bytes: &[u8]) -> Result<ArtifactWriter, ArtifactError> {

@@ -1,3 +1,5 @@
+mod security;
+
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use bitloop_core::digest::Digest;
 use bitloop_core::state::{Action, Sources, Status};
 
+use super::limits::{PATH_BYTES_MAX, SOURCES_MAX, line, prose};
 use super::{ConvertError, digest, digest_to_wire};
 use crate::v1;
 
@@ -53,7 +54,9 @@ pub fn status(summary: &v1::ExperimentSummary) -> Result<Status, ConvertError> {
         Ok(v1::ExperimentStatus::Paused) => Ok(Status::Paused),
         Ok(v1::ExperimentStatus::Cancelled) => Ok(Status::Cancelled),
         Ok(v1::ExperimentStatus::Finished) => Ok(Status::Finished),
-        Ok(v1::ExperimentStatus::Failed) => Ok(Status::Failed { reason: summary.reason.clone() }),
+        Ok(v1::ExperimentStatus::Failed) => {
+            Ok(Status::Failed { reason: prose("reason", summary.reason.clone())? })
+        }
         Ok(v1::ExperimentStatus::Unspecified) => Err(ConvertError::Missing { field }),
         Err(_) => Err(ConvertError::UnknownValue { field, value }),
     }
@@ -61,9 +64,16 @@ pub fn status(summary: &v1::ExperimentSummary) -> Result<Status, ConvertError> {
 
 /// Reads where the inputs were found.
 ///
-/// Errors: `Missing` or `DigestLength` for what is no digest.
+/// Errors: `Missing` or `DigestLength` for what is no digest; `TooMany`; `TooLong` or `Control` for what is no path.
 pub fn sources(message: &HashMap<String, Vec<u8>>) -> Result<Sources, ConvertError> {
-    message.iter().map(|(path, bytes)| Ok((path.clone(), digest("sources", bytes)?))).collect()
+    let field = "sources";
+    if message.len() > SOURCES_MAX {
+        return Err(ConvertError::TooMany { field, count: message.len(), max: SOURCES_MAX });
+    }
+    let entry = |(path, bytes): (&String, &Vec<u8>)| {
+        Ok((line(field, path.clone(), PATH_BYTES_MAX)?, digest(field, bytes)?))
+    };
+    message.iter().map(entry).collect()
 }
 
 /// Returns the message that says where the inputs were found.

@@ -2,6 +2,7 @@
 //! anything.
 
 mod experiment;
+mod limits;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -12,6 +13,10 @@ use bitloop_core::digest::Digest;
 use bitloop_core::spec::{LABEL_BYTES_MAX, LABELS_MAX};
 
 pub use experiment::{action, sources, sources_to_wire, status};
+pub use limits::{
+    DIGESTS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROSE_BYTES_MAX, REPORTS_MAX, SHARD_TRIALS_MAX, SOURCES_MAX,
+    digests, finite, millis, name, reports, trial_keys, worker_id,
+};
 pub use trial::{check_config, check_part};
 
 /// Why a message does not stand for a value; `field` is the name in the `.proto` file.
@@ -121,13 +126,37 @@ pub enum ConvertError {
         /// The share.
         share: u32,
     },
-    /// A list is longer than any that makes sense.
-    #[error("field `{field}` has {count} entries, which is more than there can be")]
+    /// A text is longer than any honest one.
+    #[error("field `{field}` has {len} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Which.
+        field: &'static str,
+        /// How many bytes it has.
+        len: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A list is longer than any honest one.
+    #[error("field `{field}` has {count} entries, at most {max} are allowed")]
     TooMany {
         /// Which.
         field: &'static str,
-        /// How many.
+        /// How many it has.
         count: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// A text would do something to the terminal that it is shown on.
+    #[error("field `{field}` has control characters")]
+    Control {
+        /// Which.
+        field: &'static str,
+    },
+    /// A time or a count is less than nothing.
+    #[error("field `{field}` is negative")]
+    Negative {
+        /// Which.
+        field: &'static str,
     },
     /// An evaluation of a shard has another context than the shard.
     #[error("a shard's trial has a context that is not the shard's")]

@@ -1,3 +1,5 @@
+mod malformed;
+
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share};
 use bitloop_core::digest::Digest;
@@ -164,9 +166,9 @@ fn a_report() -> impl Strategy<Value = Report> {
         (a_digest(), prop::collection::vec(a_step(), 0..3))
             .prop_map(|(artifact, steps)| TrialResult::Prepared { artifact, steps }),
         an_evaluation().prop_map(TrialResult::Evaluated),
-        ".{0,30}".prop_map(|reason| TrialResult::Failed { reason }),
+        "[ -~à-ž\n]{0,30}".prop_map(|reason| TrialResult::Failed { reason }),
     ];
-    (a_digest(), result, ".{0,9}", ".{0,9}", any::<[u64; 2]>()).prop_map(
+    (a_digest(), result, "[ -~à-ž]{0,9}", "[ -~à-ž]{0,9}", any::<[u64; 2]>()).prop_map(
         |(key, result, device, kernels, work)| Report {
             key: TrialKey(key),
             outcome: Outcome {
@@ -214,8 +216,8 @@ proptest! {
 
     #[test]
     fn a_worker_survives_the_wire(
-        (id, host, threads, float_only) in (".{1,9}", ".{0,9}", any::<u32>(), any::<bool>()),
-        (class, memory_bytes, cores, is_gpu) in (".{0,9}", any::<u64>(), any::<u32>(), any::<bool>()),
+        (id, host, threads, float_only) in ("[ -~à-ž]{1,9}", "[ -~à-ž]{0,9}", any::<u32>(), any::<bool>()),
+        (class, memory_bytes, cores, is_gpu) in ("[ -~à-ž]{0,9}", any::<u64>(), any::<u32>(), any::<bool>()),
         labels in prop::collection::btree_map("[a-z0-9._/-]{1,9}", "[A-Z0-9._/-]{1,9}", 0..5),
         share in 0_u32..=10_000,
     ) {
@@ -231,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn sources_survive_the_wire(known in prop::collection::btree_map(".{0,9}", a_digest(), 0..5)) {
+    fn sources_survive_the_wire(known in prop::collection::btree_map("[ -~à-ž]{0,9}", a_digest(), 0..5)) {
         prop_assert_eq!(sources(&sources_to_wire(&known)), Ok(known));
     }
 }

@@ -1,6 +1,7 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::trial::{EvaluateContext, ImageRange, Numerics, PrepareSpec, Training, TrialSpec};
 
+use super::limits::PATH_BYTES_MAX;
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
 
@@ -166,6 +167,15 @@ impl TryFrom<v1::Trial> for TrialSpec {
     }
 }
 
+/// Points' names come from models, which may call their layers anything; they are limited, and shown by none.
+fn points(names: Vec<String>) -> Result<Vec<String>, ConvertError> {
+    let field = "points";
+    match names.iter().map(String::len).max() {
+        Some(len) if len > PATH_BYTES_MAX => Err(ConvertError::TooLong { field, len, max: PATH_BYTES_MAX }),
+        Some(_) | None => Ok(names),
+    }
+}
+
 impl From<&EvaluateContext> for v1::EvaluateContext {
     fn from(context: &EvaluateContext) -> Self {
         Self {
@@ -189,7 +199,7 @@ impl TryFrom<v1::EvaluateContext> for EvaluateContext {
             images: required("images", context.images)?.try_into()?,
             numerics: numerics(context.numerics)?,
             baseline: choice("baseline_bits", context.baseline_bits)?,
-            points: context.points,
+            points: points(context.points)?,
         })
     }
 }

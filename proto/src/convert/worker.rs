@@ -1,8 +1,9 @@
 use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share, UnsupportedShare};
 use bitloop_core::spec::{LABELS_MAX, is_label};
-use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
+use bitloop_core::state::{LeaseId, Report, Shard, WorkerInfo};
 use bitloop_core::trial::{Evaluation, Outcome, Provenance, Trained, TrialKey, TrialResult, TrialSpec, Work};
 
+use super::limits::{SHARD_TRIALS_MAX, count, finite, name, prose, to_name, to_prose, worker_id};
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
 
@@ -13,7 +14,7 @@ impl From<&WorkerInfo> for v1::WorkerInfo {
     fn from(info: &WorkerInfo) -> Self {
         Self {
             id: info.id.0.clone(),
-            host: info.host.clone(),
+            host: to_name(&info.host),
             threads: info.threads,
             float_only: info.float_only,
             device: Some((&info.device).into()),
@@ -27,9 +28,6 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
     type Error = ConvertError;
 
     fn try_from(info: v1::WorkerInfo) -> Result<Self, ConvertError> {
-        if info.id.is_empty() {
-            return Err(ConvertError::Missing { field: "id" });
-        }
         let v1::WorkerInfo { id, host, threads, float_only, device, share, labels } = info;
         if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| !is_label(key) || !is_label(value)) {
             return Err(ConvertError::Labels);
@@ -37,7 +35,15 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
         let share = Share::new(share).map_err(|UnsupportedShare(share)| ConvertError::Share { share })?;
         let device = required("device", device)?.try_into()?;
         let labels = labels.into_iter().collect();
-        Ok(Self { id: WorkerId(id), host, device, share, labels, threads, float_only })
+        Ok(Self {
+            id: worker_id("id", id)?,
+            host: name("host", host)?,
+            device,
+            share,
+            labels,
+            threads,
+            float_only,
+        })
     }
 }
 
@@ -50,11 +56,11 @@ impl From<&Device> for v1::Device {
         let capability = |it: ComputeCapability| v1::ComputeCapability { major: it.major, minor: it.minor };
         Self {
             kind: kind.into(),
-            id: device.id.clone(),
-            class: device.class.clone(),
+            id: to_name(&device.id),
+            class: to_name(&device.class),
             cores: device.cores,
             memory_bytes: device.memory_bytes,
-            features: device.features.clone(),
+            features: device.features.iter().map(|feature| to_name(feature)).collect(),
             compute_capability: device.compute_capability.map(capability),
         }
     }
@@ -70,17 +76,16 @@ impl TryFrom<v1::Device> for Device {
             Ok(v1::DeviceKind::Unspecified) => return Err(ConvertError::Missing { field: "kind" }),
             Err(_) => return Err(ConvertError::UnknownValue { field: "kind", value: device.kind }),
         };
-        if device.features.len() > FEATURES_MAX {
-            return Err(ConvertError::TooMany { field: "features", count: device.features.len() });
-        }
+        count("features", &device.features, FEATURES_MAX)?;
+        let features = device.features.into_iter().map(|feature| name("features", feature));
         let capability = |it: v1::ComputeCapability| ComputeCapability { major: it.major, minor: it.minor };
         Ok(Self {
             kind,
-            id: device.id,
-            class: device.class,
+            id: name("id", device.id)?,
+            class: name("class", device.class)?,
             cores: device.cores,
             memory_bytes: device.memory_bytes,
-            features: device.features,
+            features: features.collect::<Result<_, _>>()?,
             compute_capability: device.compute_capability.map(capability),
         })
     }
@@ -104,6 +109,7 @@ impl TryFrom<v1::Shard> for Shard {
             true => None,
             false => Some(digest("context", &shard.context)?),
         };
+        count("trials", &shard.trials, SHARD_TRIALS_MAX)?;
         let mut trials = Vec::with_capacity(shard.trials.len());
         for trial in shard.trials {
             let spec = TrialSpec::try_from(trial)?;
@@ -152,10 +158,6 @@ impl TryFrom<v1::Evaluation> for Evaluation {
                 return Err(ConvertError::Count { field, count, n: sums.n });
             }
         }
-        let finite = |field, value: f64| match value.is_finite() {
-            true => Ok(value),
-            false => Err(ConvertError::NotFinite { field }),
-        };
         Ok(Self {
             n: sums.n,
             correct: sums.correct,
@@ -175,16 +177,23 @@ impl TryFrom<v1::Evaluation> for Evaluation {
 impl From<&Provenance> for v1::Provenance {
     fn from(provenance: &Provenance) -> Self {
         Self {
-            engine: provenance.engine.clone(),
-            device: provenance.device.clone(),
-            kernels: provenance.kernels.clone(),
+            engine: to_name(&provenance.engine),
+            device: to_name(&provenance.device),
+            kernels: to_name(&provenance.kernels),
         }
     }
 }
 
-impl From<v1::Provenance> for Provenance {
-    fn from(provenance: v1::Provenance) -> Self {
-        Self { engine: provenance.engine, device: provenance.device, kernels: provenance.kernels }
+impl TryFrom<v1::Provenance> for Provenance {
+    type Error = ConvertError;
+
+    fn try_from(provenance: v1::Provenance) -> Result<Self, ConvertError> {
+        let v1::Provenance { engine, device, kernels } = provenance;
+        Ok(Self {
+            engine: name("engine", engine)?,
+            device: name("device", device)?,
+            kernels: name("kernels", kernels)?,
+        })
     }
 }
 
@@ -219,14 +228,17 @@ impl TryFrom<v1::Trained> for Trained {
 
     fn try_from(trained: v1::Trained) -> Result<Self, ConvertError> {
         let artifact = trained.artifact.map(|bytes| digest("artifact", &bytes)).transpose()?;
+        if trained.correct > trained.n {
+            return Err(ConvertError::Count { field: "correct", count: trained.correct, n: trained.n });
+        }
         Ok(Self {
             artifact,
             epochs: trained.epochs,
             best_epoch: trained.best_epoch,
             n: trained.n,
             correct: trained.correct,
-            loss_sum: trained.loss_sum,
-            learning_rate: trained.learning_rate,
+            loss_sum: finite("loss_sum", trained.loss_sum)?,
+            learning_rate: finite("learning_rate", trained.learning_rate)?,
         })
     }
 }
@@ -240,7 +252,7 @@ impl From<&Report> for v1::Report {
             }),
             TrialResult::Evaluated(sums) => v1::report::Result::Evaluated(sums.into()),
             TrialResult::Trained(trained) => v1::report::Result::Trained(trained.into()),
-            TrialResult::Failed { reason } => v1::report::Result::Failed(reason.clone()),
+            TrialResult::Failed { reason } => v1::report::Result::Failed(to_prose(reason)),
         };
         Self {
             key: digest_to_wire(&report.key.0),
@@ -263,9 +275,9 @@ impl TryFrom<v1::Report> for Report {
             },
             v1::report::Result::Evaluated(sums) => TrialResult::Evaluated(sums.try_into()?),
             v1::report::Result::Trained(trained) => TrialResult::Trained(trained.try_into()?),
-            v1::report::Result::Failed(reason) => TrialResult::Failed { reason },
+            v1::report::Result::Failed(reason) => TrialResult::Failed { reason: prose("failed", reason)? },
         };
-        let provenance = required("provenance", report.provenance)?.into();
+        let provenance = required("provenance", report.provenance)?.try_into()?;
         let work = report.work.map(Work::from).unwrap_or_default();
         Ok(Self { key: TrialKey(digest("key", &report.key)?), outcome: Outcome { result, provenance, work } })
     }

@@ -1,0 +1,161 @@
+//! Accepts connections over TCP: as many as there are places for, each only if it says who it is in time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitloop_proto::identity::Member;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use super::peer::{Link, Peer};
+use crate::places::{Place, Places};
+use crate::security::Security;
+
+/// What connections may take and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections in all. A worker has one or two.
+    pub(crate) connections: usize,
+    /// Connections from one address that is not this machine's.
+    pub(crate) per_address: usize,
+    /// Connections without a certificate, which are only good for joining.
+    pub(crate) strangers: usize,
+    /// How long such a connection may last.
+    pub(crate) stranger_patience: Duration,
+    /// How long a client may take for the handshake, and again for the first words of HTTP/2.
+    pub(crate) greeting_patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4_096,
+            per_address: 512,
+            strangers: 64,
+            stranger_patience: Duration::from_secs(30),
+            greeting_patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long to wait when no connection can be accepted, as when there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that wait to be served.
+pub(crate) const WAITING_MAX: usize = 64;
+
+/// Where connections come in.
+pub(crate) struct Door {
+    listener: TcpListener,
+    /// None where everyone who reaches the port may do everything.
+    security: Option<Arc<Security>>,
+    places: Places,
+    strangers: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl Door {
+    pub(crate) fn new(listener: TcpListener, security: Option<Arc<Security>>, limits: Limits) -> Self {
+        let places = Places::as_the_system_allows(limits.connections, limits.per_address);
+        Self { listener, security, places, strangers: Arc::new(Semaphore::new(limits.strangers)), limits }
+    }
+
+    /// Hands connections over until nobody takes them any more.
+    pub(crate) async fn accept(self, links: mpsc::Sender<io::Result<Link>>) {
+        let mut greetings = JoinSet::new();
+        let mut number = 0;
+        loop {
+            while greetings.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = links.closed() => return,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(cause) => {
+                    warn!(%cause, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.places.take(address.ip()) else {
+                debug!(%address, "no place for another connection");
+                continue;
+            };
+            number += 1;
+            let Some(security) = &self.security else {
+                let link = Link::new(stream, Peer::Open { connection: number });
+                let link = link.holding(place).greeted_within(self.limits.greeting_patience);
+                if links.send(Ok(link)).await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let (strangers, limits) = (Arc::clone(&self.strangers), self.limits);
+            let arrival = Arrival { stream, address, place, strangers, limits };
+            let (security, links) = (Arc::clone(security), links.clone());
+            greetings.spawn(async move {
+                if let Some(link) = arrival.greet(&security).await {
+                    // The server has ended if nobody takes it.
+                    let _ = links.send(Ok(link)).await;
+                }
+            });
+        }
+    }
+}
+
+/// A connection that has said nothing yet.
+struct Arrival {
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+    strangers: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl Arrival {
+    /// Does the handshake; none if it fails, takes too long, or the certificate is nobody's.
+    async fn greet(self, security: &Security) -> Option<Link> {
+        let Self { stream, address, place, strangers, limits } = self;
+        let config = match security.server_config() {
+            Ok(config) => config,
+            Err(error) => {
+                warn!(%error, "no TLS for a new connection");
+                return None;
+            }
+        };
+        // Nagle's algorithm would hold small answers back; a socket that refuses has gone.
+        stream.set_nodelay(true).ok()?;
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        let stream = match tokio::time::timeout(limits.greeting_patience, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(cause)) => {
+                debug!(%address, %cause, "no handshake");
+                return None;
+            }
+            Err(_) => {
+                debug!(%address, "the handshake took too long");
+                return None;
+            }
+        };
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let (peer, time, stranger) = match shown {
+            Some(certificate) => {
+                let member = Member::of_certificate(certificate)?;
+                let time = security.time_left(&member);
+                (Peer::Member(member), time, None)
+            }
+            None => {
+                let permit = strangers.try_acquire_owned().ok()?;
+                (Peer::Stranger { address: address.ip() }, limits.stranger_patience, Some(permit))
+            }
+        };
+        let link = Link::new(stream, peer).holding((place, stranger));
+        Some(link.greeted_within(limits.greeting_patience).ending_after(time))
+    }
+}

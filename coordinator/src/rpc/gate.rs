@@ -1,0 +1,88 @@
+//! What every call goes through before its service sees it: who calls, whether they may, how often, how long.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::codegen::{BoxFuture, Service};
+use tower::Layer;
+
+use super::access;
+use super::peer::Peer;
+use super::rates::Rates;
+use crate::clock;
+
+/// How long a call may take until its answer begins; longer than any long poll and any commit.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The one method whose request may take as long as it moves; it looks after itself.
+const UPLOAD: &str = "/bitloop.v1.Coordinator/StoreArtifact";
+
+/// Puts a [`Gate`] before every service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GateLayer {
+    rates: Arc<Rates>,
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, rates: Arc::clone(&self.rates) }
+    }
+}
+
+/// A service that is only reached by those who may.
+#[derive(Clone, Debug)]
+pub(super) struct Gate<S> {
+    inner: S,
+    rates: Arc<Rates>,
+}
+
+impl<S> Gate<S> {
+    fn check(&self, request: &Request<Body>) -> Result<(), Status> {
+        // No connection is without one; if one were, it would be refused.
+        let Some(peer) = request.extensions().get::<Peer>() else {
+            return Err(Status::unauthenticated("nobody is known to be at the other end"));
+        };
+        if !self.rates.allow(peer, clock::instant()) {
+            return Err(Status::resource_exhausted("too many calls in a short time; wait a second"));
+        }
+        access::check(peer, request.uri().path())
+    }
+}
+
+impl<S> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<Response<Body>, S::Error>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Err(refusal) = self.check(&request) {
+            return Box::pin(async move { Ok(refusal.into_http()) });
+        }
+        let is_upload = request.uri().path() == UPLOAD;
+        let answer = self.inner.call(request);
+        if is_upload {
+            return Box::pin(answer);
+        }
+        Box::pin(async move {
+            match tokio::time::timeout(PATIENCE, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
+            }
+        })
+    }
+}

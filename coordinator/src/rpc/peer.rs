@@ -1,0 +1,133 @@
+//! Who is at the other end of a connection, and how long it may last.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bitloop_proto::identity::Member;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+use tonic::transport::server::Connected;
+
+/// What HTTP/2 clients say first; whoever has not said as much is no client yet.
+const PREFACE_BYTES: usize = 24;
+
+/// Who calls. Every request carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// This very process.
+    InProcess,
+    /// Whoever reaches a port without TLS; each connection has a number.
+    Open { connection: u64 },
+    /// Whoever reaches a port with TLS and shows no certificate.
+    Stranger { address: IpAddr },
+    /// Somebody with a certificate of ours.
+    Member(Member),
+}
+
+/// What carries bytes.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<B: AsyncRead + AsyncWrite + Unpin + Send + 'static> Bytes for B {}
+
+/// A connection with what is known of it.
+pub(crate) struct Link {
+    bytes: Box<dyn Bytes>,
+    peer: Peer,
+    /// Bytes of the preface that are still to come, and until when.
+    preface: Option<(usize, Pin<Box<Sleep>>)>,
+    /// When it ends, whatever happens.
+    end: Option<Pin<Box<Sleep>>>,
+    /// What it keeps others from having, such as its place.
+    _held: Option<Box<dyn Send>>,
+}
+
+impl Link {
+    /// A connection that lasts as long as both ends like.
+    pub(crate) fn new(bytes: impl Bytes, peer: Peer) -> Self {
+        Self { bytes: Box::new(bytes), peer, preface: None, end: None, _held: None }
+    }
+
+    /// Lets go of something when it ends.
+    pub(crate) fn holding(self, held: impl Send + 'static) -> Self {
+        Self { _held: Some(Box::new(held)), ..self }
+    }
+
+    /// Ends it unless the client says what clients say within `patience`.
+    pub(crate) fn greeted_within(self, patience: Duration) -> Self {
+        Self { preface: Some((PREFACE_BYTES, Box::pin(tokio::time::sleep(patience)))), ..self }
+    }
+
+    /// Ends it after `time`; a client with a newer certificate connects again.
+    pub(crate) fn ending_after(self, time: Duration) -> Self {
+        Self { end: Some(Box::pin(tokio::time::sleep(time))), ..self }
+    }
+
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let mut over = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(context).is_ready();
+        self.preface.as_mut().is_some_and(|(_, patience)| over(patience))
+            || self.end.as_mut().is_some_and(over)
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let link = &mut *self;
+        if link.is_over(context) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut *link.bytes).poll_read(context, buffer);
+        if let Some((left, _)) = &mut link.preface {
+            *left = left.saturating_sub(buffer.filled().len() - before);
+            if *left == 0 {
+                link.preface = None;
+            }
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.bytes).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.bytes).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.bytes).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.bytes).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.bytes.is_write_vectored()
+    }
+}
+
+impl Connected for Link {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}

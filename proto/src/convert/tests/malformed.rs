@@ -1,0 +1,140 @@
+//! What a peer might send on purpose: nothing of it panics, and what is too long or moves a cursor is named.
+
+use prost::Message;
+
+use super::*;
+
+/// Decodes bytes as a message and converts it; whatever comes of it, it comes without a panic.
+fn read<M: Message + Default, T: TryFrom<M>>(bytes: &[u8]) {
+    if let Ok(message) = M::decode(bytes) {
+        let _ = T::try_from(message);
+    }
+}
+
+fn read_all(bytes: &[u8]) {
+    read::<v1::Shard, Shard>(bytes);
+    read::<v1::Trial, TrialSpec>(bytes);
+    read::<v1::EvaluateContext, EvaluateContext>(bytes);
+    read::<v1::Report, Report>(bytes);
+    read::<v1::WorkerInfo, WorkerInfo>(bytes);
+    read::<v1::Evaluation, Evaluation>(bytes);
+    if let Ok(request) = v1::CommitRequest::decode(bytes) {
+        let _ = worker_id("worker", request.worker);
+        let _ = reports(request.reports);
+        let _ = millis("trial_ms", request.trial_ms);
+    }
+    if let Ok(request) = v1::SubmitRequest::decode(bytes) {
+        let _ = sources(&request.sources);
+    }
+    if let Ok(request) = v1::HeartbeatRequest::decode(bytes) {
+        let _ = trial_keys("running", &request.running);
+    }
+    if let Ok(request) = v1::ActOnExperimentRequest::decode(bytes) {
+        let _ = (action(request.action), name("experiment", request.experiment));
+    }
+    if let Ok(summary) = v1::ExperimentSummary::decode(bytes) {
+        let _ = status(&summary);
+    }
+    if let Ok(request) = v1::IssueTokenRequest::decode(bytes) {
+        let _ = crate::identity::Role::from_wire(request.role);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn damaged_messages_never_panic(
+        report in a_report(),
+        context in a_context(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        for mut bytes in [v1::Report::from(&report).encode_to_vec(), v1::EvaluateContext::from(&context).encode_to_vec()] {
+            for (at, byte) in &damage {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            read_all(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            read_all(&bytes);
+        }
+    }
+
+    #[test]
+    fn whatever_an_error_says_arrives_in_a_form_that_is_accepted(reason in "\\PC{0,20}.{0,20}[\\x00-\\x1f\\u{202e}]{0,9}", device in ".{0,9}") {
+        let provenance = Provenance { engine: "bitloop".to_owned(), device, kernels: "none".to_owned() };
+        let result = TrialResult::Failed { reason };
+        let outcome = Outcome { result, provenance, work: Work::default() };
+        let report = Report { key: TrialKey(Digest::of(b"key")), outcome };
+
+        prop_assert!(Report::try_from(v1::Report::from(&report)).is_ok());
+    }
+}
+
+fn worker(host: &str) -> v1::WorkerInfo {
+    let text = str::to_owned;
+    let device = v1::Device { kind: v1::DeviceKind::Cpu.into(), id: text("cpu"), ..v1::Device::default() };
+    v1::WorkerInfo {
+        id: text("w1"),
+        host: text(host),
+        device: Some(device),
+        threads: 1,
+        ..v1::WorkerInfo::default()
+    }
+}
+
+#[test]
+fn names_that_are_too_long_or_move_a_cursor_are_refused() {
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let expected = ConvertError::TooLong { field: "host", len: long.len(), max: NAME_BYTES_MAX };
+    assert_eq!(WorkerInfo::try_from(worker(&long)), Err(expected));
+    assert!(WorkerInfo::try_from(worker(&long[1..])).is_ok());
+
+    for wrong in ["two\nlines", "\u{1b}[2Jcleared", "\r", "back\u{8}", "\u{202e}turned", "\u{0}"] {
+        let expected = ConvertError::Control { field: "host" };
+        assert_eq!(WorkerInfo::try_from(worker(wrong)), Err(expected), "{wrong:?}");
+    }
+}
+
+#[test]
+fn lists_that_are_too_long_are_refused_before_they_are_read() {
+    let keys = vec![Vec::new(); DIGESTS_MAX + 1];
+    let expected = ConvertError::TooMany { field: "held", count: keys.len(), max: DIGESTS_MAX };
+    assert_eq!(trial_keys("held", &keys), Err(expected));
+
+    let many = vec![v1::Report::default(); REPORTS_MAX + 1];
+    let expected = ConvertError::TooMany { field: "reports", count: many.len(), max: REPORTS_MAX };
+    assert_eq!(reports(many), Err(expected));
+
+    let digest = digest_to_wire(&Digest::of(b"a"));
+    let many = (0..=SOURCES_MAX).map(|number| (number.to_string(), digest.clone())).collect();
+    let expected = ConvertError::TooMany { field: "sources", count: SOURCES_MAX + 1, max: SOURCES_MAX };
+    assert_eq!(sources(&many), Err(expected));
+}
+
+#[test]
+fn numbers_that_are_none_are_refused() {
+    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        assert_eq!(millis("trial_ms", wrong), Err(ConvertError::NotFinite { field: "trial_ms" }));
+    }
+    assert_eq!(millis("trial_ms", -1.0), Err(ConvertError::Negative { field: "trial_ms" }));
+    assert_eq!(millis("trial_ms", 0.5), Ok(0.5));
+}
+
+/// A digest is 32 bytes, whatever they are; its text, which names files, has no character that a path is made of.
+#[test]
+fn a_digest_from_the_wire_names_no_other_folder() {
+    for wrong in [&b"../../../../etc/passwd"[..], b"/etc/passwd", b"..", b"."] {
+        let len = wrong.len();
+        assert_eq!(digest("digest", wrong), Err(ConvertError::DigestLength { field: "digest", len }));
+    }
+    let path: [u8; 32] = *b"../../../../../../../etc/passwd\0";
+    let hex = digest("digest", &path).unwrap().hex();
+    assert!(hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hex}");
+}
