@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,9 +80,23 @@ pub struct PointIndex(pub u32);
 /// Which points differ from the baseline, and how; points not named keep the baseline's choice.
 ///
 /// In its canonical form no entry equals the baseline's, so that one configuration has one form.
+///
+/// Clones are cheap: a large sweep has a million of them, each in several places.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BitConfig(BTreeMap<PointIndex, Choice>);
+#[serde(from = "BTreeMap<PointIndex, Choice>", into = "BTreeMap<PointIndex, Choice>")]
+pub struct BitConfig(Arc<[(PointIndex, Choice)]>);
+
+impl From<BTreeMap<PointIndex, Choice>> for BitConfig {
+    fn from(choices: BTreeMap<PointIndex, Choice>) -> Self {
+        Self(choices.into_iter().collect())
+    }
+}
+
+impl From<BitConfig> for BTreeMap<PointIndex, Choice> {
+    fn from(config: BitConfig) -> Self {
+        config.changes().collect()
+    }
+}
 
 impl BitConfig {
     /// The baseline itself.
@@ -89,19 +104,21 @@ impl BitConfig {
         Self::default()
     }
 
-    /// Collects choices, dropping those that equal the baseline's.
+    /// Collects choices, dropping those that equal the baseline's; of two for a point the last counts.
     pub fn against(baseline: Choice, choices: impl IntoIterator<Item = (PointIndex, Choice)>) -> Self {
-        Self(choices.into_iter().filter(|(_, choice)| *choice != baseline).collect())
+        let differing = choices.into_iter().filter(|(_, choice)| *choice != baseline);
+        differing.collect::<BTreeMap<_, _>>().into()
     }
 
     /// The differing points in order.
     pub fn changes(&self) -> impl ExactSizeIterator<Item = (PointIndex, Choice)> + '_ {
-        self.0.iter().map(|(point, choice)| (*point, *choice))
+        self.0.iter().copied()
     }
 
     /// What `point` gets, given the baseline's choice.
     pub fn choice(&self, point: PointIndex, baseline: Choice) -> Choice {
-        self.0.get(&point).copied().unwrap_or(baseline)
+        let found = self.0.binary_search_by_key(&point, |(known, _)| *known);
+        found.map_or(baseline, |place| self.0[place].1)
     }
 }
 

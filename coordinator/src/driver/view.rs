@@ -167,7 +167,7 @@ impl View<'_> {
         }
         let found = self.state.ledger.trials_called(&subject.to_ascii_lowercase(), 2);
         match found.as_slice() {
-            [(key, _)] => self.state.explain_trial(key, self.now).ok_or(unknown),
+            [trial] => self.state.explain_trial(&trial.key, self.now).ok_or(unknown),
             [] => Err(RequestError::UnknownSubject(subject.to_owned())),
             _ => Err(RequestError::AmbiguousTrial(subject.to_owned())),
         }

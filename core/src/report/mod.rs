@@ -23,9 +23,9 @@ use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::{GraphError, LayerCost, Point, PointKind};
 use crate::plan::StagePlan;
-use crate::state::{Experiment, Ledger, TrialState};
+use crate::state::{Experiment, Ledger};
 use crate::sweep::Sweep;
-use crate::trial::{Outcome, PreparedStep, TrialResult};
+use crate::trial::{PreparedStep, TrialResult};
 
 pub use self::csv::CSV_COLUMNS;
 pub use self::effort::{Effort, MeasuredBy};
@@ -202,10 +202,8 @@ fn preparation(ledger: &Ledger, experiment: &Experiment) -> (Option<Digest>, Vec
     let stages = experiment.plan.stages.iter().zip(&experiment.stages);
     let mut trials =
         stages.filter(|(plan, _)| matches!(plan, StagePlan::Prepare)).flat_map(|(_, stage)| &stage.trials);
-    match trials.next().and_then(|key| ledger.trial(key)).map(|trial| &trial.state) {
-        Some(TrialState::Done(Outcome { result: TrialResult::Prepared { artifact, steps }, .. })) => {
-            (Some(*artifact), steps.clone())
-        }
+    match trials.next().and_then(|key| ledger.outcome(key)).map(|outcome| &outcome.result) {
+        Some(TrialResult::Prepared { artifact, steps }) => (Some(*artifact), steps.clone()),
         _ => (None, Vec::new()),
     }
 }

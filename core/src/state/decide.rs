@@ -304,17 +304,17 @@ fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis
     events.push(Change::WorkerJoined { info: info.clone(), now }.into());
     let own = |lease: LeaseId| state.dispatch.lease(lease).is_some_and(|lease| lease.worker == info.id);
     let is_free = |key: &TrialKey| state.dispatch.lease_of(key).is_none_or(own);
-    let held = held.iter().filter(|key| is_free(key)).filter_map(|key| state.ledger.entry(key));
-    let owed: Vec<_> = held.filter(|(_, trial)| state.ledger.is_owed(trial)).collect();
+    let held = held.iter().filter(|key| is_free(key)).filter_map(|key| state.ledger.trial(key));
+    let owed: Vec<_> = held.filter(|trial| state.ledger.is_owed(trial)).collect();
     if owed.is_empty() {
         return Decision::new(events, Reply::Registered { adopted: None });
     }
-    let mut claims = owed.iter().filter_map(|(_, trial)| state.ledger.claim(trial));
+    let mut claims = owed.iter().filter_map(|trial| state.ledger.claim(trial));
     let exclusive = claims.any(|claim| state.ledger.requirements(claim).exclusive);
     if !state.dispatch.has_room(info, exclusive) {
         return Decision::new(events, Reply::Registered { adopted: None });
     }
-    let trials = owed.iter().map(|(key, trial)| (*key, &trial.spec)).collect();
+    let trials = owed.iter().map(|trial| (&trial.key, &trial.spec)).collect();
     let portion = Portion { trials, predicted_ms: None, exclusive };
     let (grant, shard) = grant(state, &info.id, portion, now);
     events.push(grant.into());

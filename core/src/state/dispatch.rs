@@ -73,7 +73,7 @@ pub struct Worker {
     /// What its last shard was measured with.
     pub company: Option<Company>,
     /// Position of the experiment that its last shard was for.
-    pub(super) experiment: Option<usize>,
+    pub(super) experiment: Option<u32>,
 }
 
 /// The right of one worker to report some trials.
@@ -344,7 +344,7 @@ impl Dispatch {
 
     /// Trials that wait for a worker, in order of proposal.
     pub fn queue<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = &'a TrialKey> {
-        self.queue.trials().map(|(sequence, _)| ledger.proposed_at(sequence).0)
+        self.queue.trials().map(|(sequence, _)| &ledger.proposed_at(sequence).key)
     }
 
     /// How many trials wait for a worker, by kind.
@@ -411,12 +411,14 @@ impl Dispatch {
     pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
         self.queue.check()?;
         for (sequence, claim) in self.queue.trials() {
-            let (key, trial) = ledger.proposed_at(sequence);
+            let trial = ledger.proposed_at(sequence);
+            let key = &trial.key;
             if self.leased.contains_key(key) || ledger.claim(trial) != Some(claim) {
                 return Err(format!("trial {key} is queued but leased, settled or not wanted so"));
             }
         }
-        for (key, trial) in ledger.trials() {
+        for trial in ledger.trials() {
+            let key = &trial.key;
             let held = self.leased.contains_key(key) || self.queue.contains(trial);
             if ledger.is_owed(trial) && !held {
                 return Err(format!("trial {key} is owed but neither queued nor leased"));

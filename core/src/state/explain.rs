@@ -225,7 +225,7 @@ impl State {
     /// How long a lane's trials take; all of them take as long as the first, for a glance must not look at every one.
     fn predicted_group(&self, group: &Group) -> f64 {
         let Some(sequence) = group.trials().next() else { return 0.0 };
-        self.predicted(&self.ledger.proposed_at(sequence).1.spec) * group.len() as f64
+        self.predicted(&self.ledger.proposed_at(sequence).spec) * group.len() as f64
     }
 
     fn predicted(&self, spec: &TrialSpec) -> f64 {

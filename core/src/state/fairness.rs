@@ -15,16 +15,16 @@ const AHEAD_MS: f64 = 5.0 * super::shard::TARGET_SHARD_MS;
 /// stays with one experiment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Served {
-    ms: BTreeMap<usize, f64>,
+    ms: BTreeMap<u32, f64>,
 }
 
 impl Served {
     /// Charges an experiment for a shard; `waiting` are the experiments with trials in the queue.
     pub(super) fn charge(
         &mut self,
-        experiment: usize,
+        experiment: u32,
         predicted_ms: Option<f64>,
-        waiting: impl Iterator<Item = usize>,
+        waiting: impl Iterator<Item = u32>,
     ) {
         let before = self.of(experiment);
         let behind = waiting.filter(|other| *other != experiment).map(|other| self.of(other));
@@ -34,15 +34,15 @@ impl Served {
 
     /// Chooses whom a worker serves next among experiments that it can serve: the one that is furthest behind, of equals
     /// the first; or the one that it served last while that is not far ahead.
-    pub(super) fn choose(&self, fitting: &[usize], last: Option<usize>) -> Option<usize> {
-        let behind = |a: &&usize, b: &&usize| self.of(**a).total_cmp(&self.of(**b));
+    pub(super) fn choose(&self, fitting: &[u32], last: Option<u32>) -> Option<u32> {
+        let behind = |a: &&u32, b: &&u32| self.of(**a).total_cmp(&self.of(**b));
         let furthest = *fitting.iter().min_by(behind)?;
         let stays =
             last.filter(|last| fitting.contains(last) && self.of(*last) <= self.of(furthest) + AHEAD_MS);
         Some(stays.unwrap_or(furthest))
     }
 
-    fn of(&self, experiment: usize) -> f64 {
+    fn of(&self, experiment: u32) -> f64 {
         self.ms.get(&experiment).copied().unwrap_or(0.0)
     }
 }
@@ -60,7 +60,7 @@ mod tests {
         for _ in 0..40 {
             let chosen = served.choose(&[0, 1], last).unwrap();
             served.charge(chosen, Some(2_000.0), [0, 1].into_iter());
-            shards[chosen] += 1;
+            shards[chosen as usize] += 1;
             last = Some(chosen);
         }
 

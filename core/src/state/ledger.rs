@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::autoqkeras::Asked;
 use crate::device::Requirements;
@@ -8,6 +8,7 @@ use crate::selection::Selection;
 use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::fact::{Batch, Fact, Sources};
+use super::trials::Trials;
 
 /// Where an experiment stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +51,8 @@ impl Status {
 pub enum TrialState {
     /// Not measured yet.
     Open,
-    /// Measured.
-    Done(Outcome),
+    /// Measured. Boxed, as of most trials of a large sweep nothing is known yet.
+    Done(Box<Outcome>),
     /// It was running on this many workers when they were lost.
     Quarantined {
         /// How many.
@@ -63,7 +64,7 @@ pub enum TrialState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
     /// Position among the experiments.
-    pub(super) experiment: usize,
+    pub(super) experiment: u32,
     /// Which of its stages.
     pub(super) stage: u32,
 }
@@ -71,13 +72,24 @@ pub struct Claim {
 /// A trial that some experiment wants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
+    /// Its name.
+    pub key: TrialKey,
     /// What is to be done.
     pub spec: TrialSpec,
     /// What came of it.
     pub state: TrialState,
     /// Order of proposal over all experiments; trials are handed out in this order.
-    pub sequence: u64,
-    wanted_by: Vec<Claim>,
+    pub sequence: u32,
+    first_claim: Claim,
+    /// Those of the experiments that proposed it later; most trials have none.
+    more_claims: Option<Box<Vec<Claim>>>,
+}
+
+impl Trial {
+    fn claims(&self) -> impl Iterator<Item = Claim> {
+        std::iter::once(self.first_claim)
+            .chain(self.more_claims.iter().flat_map(|claims| claims.iter().copied()))
+    }
 }
 
 /// Counts of one stage.
@@ -134,9 +146,7 @@ pub struct Ledger {
     experiments: Vec<Experiment>,
     by_id: BTreeMap<ExperimentId, usize>,
     contexts: BTreeMap<Digest, EvaluateContext>,
-    trials: HashMap<TrialKey, Trial>,
-    /// Keys in order of proposal.
-    order: Vec<TrialKey>,
+    trials: Trials,
     /// Later results that differed, each kept once.
     conflicts: Vec<(TrialKey, TrialResult)>,
 }
@@ -162,7 +172,9 @@ impl Ledger {
                 stage.selection.clone_from(selection);
             }
             Fact::StepProposed { experiment, stage, batch } => self.propose(experiment, *stage, batch),
-            Fact::OutcomeCommitted { key, outcome } => self.settle(key, TrialState::Done(outcome.clone())),
+            Fact::OutcomeCommitted { key, outcome } => {
+                self.settle(key, TrialState::Done(Box::new(outcome.clone())))
+            }
             Fact::TrialQuarantined { key, losses } => {
                 self.settle(key, TrialState::Quarantined { losses: *losses });
             }
@@ -199,17 +211,19 @@ impl Ledger {
         self.experiments[index].stages[stage as usize].asked.extend_from_slice(&batch.asked);
         for spec in &batch.trials {
             let key = spec.key();
-            let sequence = self.trials.len() as u64;
-            if !self.trials.contains_key(&key) {
-                self.order.push(key);
+            let claim = Claim { experiment: index as u32, stage };
+            match self.trials.get_mut(&key) {
+                Some(known) => known.more_claims.get_or_insert_default().push(claim),
+                None => self.trials.push(Trial {
+                    key,
+                    spec: spec.clone(),
+                    state: TrialState::Open,
+                    sequence: self.trials.len() as u32,
+                    first_claim: claim,
+                    more_claims: None,
+                }),
             }
-            let trial = self.trials.entry(key).or_insert_with(|| Trial {
-                spec: spec.clone(),
-                state: TrialState::Open,
-                sequence,
-                wanted_by: Vec::with_capacity(1),
-            });
-            trial.wanted_by.push(Claim { experiment: index, stage });
+            let trial = self.trials.get(&key).expect("it was put there");
             let settled = !matches!(trial.state, TrialState::Open);
             let failed = has_failed(&trial.state);
             let owner = &mut self.experiments[index];
@@ -226,8 +240,8 @@ impl Ledger {
         let had_failed = has_failed(&trial.state);
         let failed = has_failed(&state);
         trial.state = state;
-        for claim in trial.wanted_by.clone() {
-            let owner = &mut self.experiments[claim.experiment];
+        for claim in trial.claims() {
+            let owner = &mut self.experiments[claim.experiment as usize];
             owner.stages[claim.stage as usize].settled += u64::from(was_open);
             owner.failed = owner.failed + u64::from(failed) - u64::from(had_failed);
         }
@@ -252,15 +266,10 @@ impl Ledger {
         self.trials.get(key)
     }
 
-    /// Finds a trial with the key that the ledger holds.
-    pub(super) fn entry(&self, key: &TrialKey) -> Option<(&TrialKey, &Trial)> {
-        self.trials.get_key_value(key)
-    }
-
     /// The outcome of a trial, if it has been measured.
     pub fn outcome(&self, key: &TrialKey) -> Option<&Outcome> {
-        match &self.trials.get(key)?.state {
-            TrialState::Done(outcome) => Some(outcome),
+        match &self.trial(key)?.state {
+            TrialState::Done(outcome) => Some(outcome.as_ref()),
             TrialState::Open | TrialState::Quarantined { .. } => None,
         }
     }
@@ -289,41 +298,38 @@ impl Ledger {
     /// first that proposed it; none if it is not owed.
     pub(super) fn claim(&self, trial: &Trial) -> Option<Claim> {
         let is_open = matches!(trial.state, TrialState::Open);
-        let active = |claim: &&Claim| is_open && self.experiments[claim.experiment].status == Status::Active;
-        let claims = trial.wanted_by.iter().filter(active);
-        claims.min_by_key(|claim| std::cmp::Reverse(self.experiments[claim.experiment].priority)).copied()
+        let active = |claim: &Claim| is_open && self.claimant(*claim).status == Status::Active;
+        let claims = trial.claims().filter(active);
+        claims.min_by_key(|claim| std::cmp::Reverse(self.claimant(*claim).priority))
     }
 
     /// What the stage of a claim asks of workers.
     pub(super) fn requirements(&self, claim: Claim) -> &Requirements {
-        self.experiments[claim.experiment].plan.requires(claim.stage)
+        self.claimant(claim).plan.requires(claim.stage)
     }
 
     /// The experiment of a claim.
     pub(super) fn claimant(&self, claim: Claim) -> &Experiment {
-        &self.experiments[claim.experiment]
+        &self.experiments[claim.experiment as usize]
     }
 
     /// Finds the trial that was proposed at this place.
-    pub(super) fn proposed_at(&self, sequence: u64) -> (&TrialKey, &Trial) {
-        let key = self.order.get(sequence as usize).expect("sequences count the trials");
-        self.trials.get_key_value(key).expect("every trial in the order is known")
+    pub(super) fn proposed_at(&self, sequence: u32) -> &Trial {
+        self.trials.at(sequence)
     }
 
     /// Trials whose keys begin with these hexadecimal digits, at most `limit` of them, in order of proposal.
-    pub fn trials_called(&self, start: &str, limit: usize) -> Vec<(&TrialKey, &Trial)> {
-        let called = |key: &&TrialKey| key.0.hex().starts_with(start);
-        let keys = self.order.iter().filter(called).take(limit);
-        keys.filter_map(|key| self.trials.get_key_value(key)).collect()
+    pub fn trials_called(&self, start: &str, limit: usize) -> Vec<&Trial> {
+        self.trials.iter().filter(|trial| trial.key.0.hex().starts_with(start)).take(limit).collect()
     }
 
     /// The experiments that want a trial, once for each time that one of their stages proposed it.
     pub fn experiments_of<'a>(&'a self, trial: &'a Trial) -> impl Iterator<Item = &'a Experiment> {
-        trial.wanted_by.iter().map(|claim| &self.experiments[claim.experiment])
+        trial.claims().map(|claim| self.claimant(claim))
     }
 
-    /// All trials, in no order.
-    pub(super) fn trials(&self) -> impl Iterator<Item = (&TrialKey, &Trial)> {
+    /// All trials, in order of proposal.
+    pub(super) fn trials(&self) -> impl Iterator<Item = &Trial> {
         self.trials.iter()
     }
 }

@@ -15,6 +15,7 @@ mod pace;
 mod placement;
 mod queue;
 mod shard;
+mod trials;
 
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
 pub use dispatch::{Change, Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
@@ -90,9 +91,12 @@ impl State {
 
     fn update_queue(&mut self, fact: &Fact) {
         match fact {
-            Fact::StepProposed { batch, .. } => {
-                for spec in &batch.trials {
-                    self.dispatch.enqueue(&spec.key(), &self.ledger);
+            Fact::StepProposed { experiment, stage, batch } => {
+                // Keys are hashes of what is to be done, and the ledger has just made them.
+                let known = self.ledger.experiment(experiment);
+                let keys = known.map_or(&[][..], |known| &known.stages[*stage as usize].trials);
+                for key in &keys[keys.len().saturating_sub(batch.trials.len())..] {
+                    self.dispatch.enqueue(key, &self.ledger);
                 }
             }
             Fact::OutcomeCommitted { key, .. } | Fact::TrialQuarantined { key, .. } => {

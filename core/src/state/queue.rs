@@ -22,19 +22,31 @@ pub(super) struct Lane {
 ///
 /// Bit configs in the order of their changes are a trie walked depth first: neighbours agree in the longest prefix of
 /// points. Of those that go alone the longest come first, so that all workers end together.
-type Place = (Option<BitConfig>, Reverse<u64>, u64);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Alone(Reverse<u64>, u32),
+    InTrie(BitConfig, u32),
+}
+
+impl Place {
+    fn sequence(&self) -> u32 {
+        match self {
+            Self::Alone(_, sequence) | Self::InTrie(_, sequence) => *sequence,
+        }
+    }
+}
 
 /// The waiting trials of one lane.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Group {
     places: BTreeSet<Place>,
-    sequences: BTreeSet<u64>,
+    sequences: BTreeSet<u32>,
 }
 
 impl Group {
     /// Sequence of the trial that was proposed first.
-    pub(super) fn first(&self) -> u64 {
-        self.sequences.first().copied().unwrap_or(u64::MAX)
+    pub(super) fn first(&self) -> u32 {
+        self.sequences.first().copied().unwrap_or(u32::MAX)
     }
 
     /// How many.
@@ -43,8 +55,8 @@ impl Group {
     }
 
     /// Sequences of the trials in the order in which they are taken.
-    pub(super) fn trials(&self) -> impl Iterator<Item = u64> {
-        self.places.iter().map(|(_, _, sequence)| *sequence)
+    pub(super) fn trials(&self) -> impl Iterator<Item = u32> {
+        self.places.iter().map(Place::sequence)
     }
 }
 
@@ -73,7 +85,7 @@ impl Queued {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
     queued: Queued,
-    claims: BTreeMap<u64, Claim>,
+    claims: BTreeMap<u32, Claim>,
     groups: BTreeMap<Lane, Group>,
 }
 
@@ -113,7 +125,7 @@ impl Queue {
     }
 
     /// The trials in order of proposal, with whom they are measured for.
-    pub(super) fn trials(&self) -> impl ExactSizeIterator<Item = (u64, Claim)> {
+    pub(super) fn trials(&self) -> impl ExactSizeIterator<Item = (u32, Claim)> {
         self.claims.iter().map(|(sequence, claim)| (*sequence, *claim))
     }
 
@@ -124,13 +136,13 @@ impl Queue {
 
     /// Checks that both orders hold the same trials; returns the first breach.
     pub(super) fn check(&self) -> Result<(), String> {
-        let in_groups: BTreeMap<u64, Claim> = self
+        let in_groups: BTreeMap<u32, Claim> = self
             .groups
             .iter()
             .flat_map(|(lane, group)| group.sequences.iter().map(|sequence| (*sequence, lane.claim)))
             .collect();
         let whole = self.groups.values().all(|group| {
-            let places = group.trials().collect::<BTreeSet<u64>>();
+            let places = group.trials().collect::<BTreeSet<u32>>();
             !places.is_empty() && places == group.sequences
         });
         let Queued { prepare, evaluate, train } = self.queued;
@@ -145,9 +157,9 @@ impl Queue {
 fn place(trial: &Trial) -> Place {
     match &trial.spec {
         TrialSpec::Prepare(_) | TrialSpec::Train(_) => {
-            (None, Reverse(pace::units(&trial.spec)), trial.sequence)
+            Place::Alone(Reverse(pace::units(&trial.spec)), trial.sequence)
         }
         // All of a lane see the same images, so that none is longer.
-        TrialSpec::Evaluate { config, .. } => (Some(config.clone()), Reverse(0), trial.sequence),
+        TrialSpec::Evaluate { config, .. } => Place::InTrie(config.clone(), trial.sequence),
     }
 }

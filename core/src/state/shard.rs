@@ -76,7 +76,8 @@ fn take<'a>(
     let mut trials: Vec<(&TrialKey, &TrialSpec)> = Vec::new();
     let (mut size, mut filled_ms) = (0, 0.0);
     for sequence in group.trials() {
-        let (key, trial) = ledger.proposed_at(sequence);
+        let trial = ledger.proposed_at(sequence);
+        let key = &trial.key;
         if dispatch.losses(key) > 0 {
             if trials.is_empty() {
                 return vec![(key, &trial.spec)];
@@ -115,7 +116,7 @@ fn choose_lane<'a>(
     worker: &Worker,
     fitting: &[(&'a Lane, &'a Group)],
 ) -> Option<(&'a Lane, &'a Group)> {
-    let mut experiments: Vec<usize> = fitting.iter().map(|(lane, _)| lane.claim.experiment).collect();
+    let mut experiments: Vec<u32> = fitting.iter().map(|(lane, _)| lane.claim.experiment).collect();
     experiments.dedup();
     let experiment = dispatch.served().choose(&experiments, worker.experiment)?;
     let own = fitting.iter().filter(|(lane, _)| lane.claim.experiment == experiment);
@@ -153,11 +154,11 @@ pub(super) fn late_trials<'a>(
     late.sort_by_key(|lease| lease.since);
     let trials = late.into_iter().find_map(|lease| {
         let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
-        let entries = single.filter_map(|key| ledger.entry(key)).filter(|(_, trial)| {
+        let entries = single.filter_map(|key| ledger.trial(key)).filter(|trial| {
             let claim = ledger.claim(trial);
             claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
         });
-        let trials: Vec<_> = entries.map(|(key, trial)| (key, &trial.spec)).collect();
+        let trials: Vec<_> = entries.map(|trial| (&trial.key, &trial.spec)).collect();
         (!trials.is_empty()).then_some(trials)
     })?;
     Some(Portion { predicted_ms: predicted(dispatch, worker, &trials), trials, exclusive: false })
@@ -176,12 +177,12 @@ pub(super) fn unbegun_trials(
         let may_be = !lease.second && lease.worker != worker.info.id && lease.recalled.is_empty();
         let holder = dispatch.worker(&lease.worker).filter(|_| may_be && !lease.running.is_empty())?;
         let unbegun = lease.trials.iter().filter(|key| !lease.running.contains(key));
-        let unbegun: Vec<_> = unbegun.filter_map(|key| ledger.entry(key)).collect();
-        let fits = unbegun.iter().all(|(_, trial)| {
+        let unbegun: Vec<_> = unbegun.filter_map(|key| ledger.trial(key)).collect();
+        let fits = unbegun.iter().all(|trial| {
             let claim = ledger.claim(trial);
             claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
         });
-        let entries: Vec<_> = unbegun.iter().map(|(key, trial)| (*key, &trial.spec)).collect();
+        let entries: Vec<_> = unbegun.iter().map(|trial| (&trial.key, &trial.spec)).collect();
         let left_ms = predicted(dispatch, holder, &entries);
         let is_long = left_ms.is_none_or(|ms| ms > TARGET_SHARD_MS);
         let half = entries.len().div_ceil(2);

@@ -44,7 +44,7 @@ fn what_no_worker_can_have_is_a_mistake() {
         ),
         (
             "requires: { labels: { 'a b': c } }\n",
-            "requires.labels: `a b: c` is no label; keys and values are 1 to 64 letters, digits, `-`, `_`, `.` and `/`",
+            "requires.labels.a b: `a b: c` is no label; keys and values are 1 to 64 letters, digits, `-`, `_`, `.` and `/`",
         ),
         (
             "priority: 101\n",
