@@ -33,6 +33,7 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
     for _ in 0..arguments.workers {
         local.add_worker(Box::new(EmptyExecutor), worker::options(1));
     }
+    let before = peak_memory_bytes();
     let (watch, cpu) = (Stopwatch::start(), clock::cpu_seconds());
     let summary = client.submit(&prepared).await?.summary;
     let submitted = watch.seconds();
@@ -42,7 +43,10 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
     drop(client);
     local.close().await?;
     let trials = last.settled as f64;
-    let store_bytes = bytes_below(&folder.path().join("store"));
+    let stored = ["journal", "store"].map(|part| bytes_below(&folder.path().join(part)));
+    let store_bytes: u64 = stored.iter().sum();
+    let memory =
+        peak_memory_bytes().zip(before).map(|(peak, before)| peak.saturating_sub(before) as f64 / trials);
     let micros = |seconds: f64| seconds / trials * 1e6;
     match output {
         Output::Json => show::json(&json!({
@@ -54,6 +58,7 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
             "wall_us_per_trial": micros(wall),
             "cpu_us_per_trial": cpu.map(micros),
             "store_bytes_per_trial": store_bytes as f64 / trials,
+            "memory_bytes_per_trial": memory,
         })),
         Output::Text => {
             let cpu = cpu.map_or("unknown".to_owned(), |cpu| {
@@ -70,7 +75,13 @@ pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: 
                 ),
                 ("cpu", cpu),
                 ("submit", format!("{submitted:.2} s")),
-                ("store", format!("{:.0} bytes a trial", store_bytes as f64 / trials)),
+                ("store", format!("{:.0} bytes a trial, journal and index", store_bytes as f64 / trials)),
+                (
+                    "memory",
+                    memory.map_or("unknown".to_owned(), |bytes| {
+                        format!("{bytes:.0} bytes a trial at most, of the whole process")
+                    }),
+                ),
             ]))
         }
     }
@@ -107,6 +118,14 @@ fn prepared(trials: u32) -> Result<Prepared, Failure> {
     };
     let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);
     Ok(Prepared { plan, sources: Sources::new(), priority: 0, artifacts })
+}
+
+/// The most memory that this process has had at a time.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn bytes_below(folder: &std::path::Path) -> u64 {
