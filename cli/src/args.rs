@@ -257,7 +257,7 @@ pub(crate) struct WorkerArguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: Option<u16>,
 
-    /// Folder to keep artifacts in between starts; by default a temporary one.
+    /// Folder to keep artifacts and unsent outcomes in between starts; by default a temporary one.
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
 

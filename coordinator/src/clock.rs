@@ -61,3 +61,20 @@ impl Clock {
         self.started.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_counted_from_the_start_whatever_the_date_says_since() {
+        // As if the date had been set back by decades right after the start.
+        let started_unix = Duration::from_secs(4_102_444_800);
+        let clock = Clock { started_unix, ..Clock::system() };
+
+        let (before, now, after) = (clock.elapsed(), clock.now(), clock.elapsed());
+
+        let at = |elapsed: Duration| UnixMillis((started_unix + elapsed).as_millis() as u64);
+        assert!(at(before) <= now && now <= at(after), "{now:?}");
+    }
+}

@@ -1,11 +1,12 @@
 //! The domain of bitloop: nouns and rules, without async, IO, clock or tensors.
 //!
-//! Start at [`spec`] (what the user writes), [`plan`] (what is to be measured), [`trial`] (one measurement) and
-//! [`state`] (what has happened so far, and what is owed).
+//! Start at [`spec`] (what the user writes), [`plan`] (what is to be measured), [`trial`] (one measurement),
+//! [`state`] (what has happened so far, and what is owed) and [`worker`] (what a worker says to its coordinator).
 
 pub mod autoqkeras;
 pub mod bits;
 pub mod canonical;
+pub mod checked;
 pub mod device;
 pub mod digest;
 pub mod duration;
@@ -21,3 +22,4 @@ pub mod spec;
 pub mod state;
 pub mod sweep;
 pub mod trial;
+pub mod worker;

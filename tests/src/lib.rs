@@ -1,5 +1,6 @@
 //! Helpers for tests that need more than one crate: where things are, and processes that never outlive a test.
 
+pub mod cluster;
 pub mod experiment;
 pub mod network;
 pub mod process;
@@ -29,4 +30,10 @@ pub fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Whether a test that lacks what it needs is to fail instead of being skipped: `BITLOOP_REQUIRE` is a list of such things.
+pub fn is_required(what: &str) -> bool {
+    let required = std::env::var("BITLOOP_REQUIRE").unwrap_or_default();
+    required.split(',').any(|name| name.trim() == what)
 }

@@ -50,6 +50,18 @@ impl Network {
         format!("10.77.0.{}", host + 1)
     }
 
+    /// Takes a host off the bridge: what it sends and what it is sent vanishes, and no side is told.
+    pub fn cut_off(&self, host: Host) {
+        let done = self.inside(0, &["link", "set", &format!("near{host}"), "nomaster"]);
+        done.expect("a host can be taken off the bridge that it was put on");
+    }
+
+    /// Puts a host back on the bridge.
+    pub fn heal(&self, host: Host) {
+        let done = self.inside(0, &["link", "set", &format!("near{host}"), "master", "bridge"]);
+        done.expect("a host can be put on the bridge again");
+    }
+
     /// The program under test on a host, with a cleared environment, in `folder`.
     pub fn bitloop(&self, host: Host, folder: &Path, arguments: &[&str]) -> Command {
         // `ip netns exec` becomes the program, so that a signal reaches it.

@@ -129,6 +129,18 @@ pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until something holds, but no longer than this; returns whether it does.
+pub fn await_for(longest: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let started = now();
+    while !holds() {
+        if started.elapsed() >= longest {
+            return false;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    true
+}
+
 /// Time for patience only: no assertion depends on it.
 #[expect(clippy::disallowed_methods, reason = "a test that is stuck must end")]
 pub fn now() -> Instant {

@@ -20,6 +20,8 @@ fn allowed_edges() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("bitloop-coordinator", &["bitloop-core", "bitloop-proto", "bitloop-search"][..]),
         ("bitloop-worker", &["bitloop-core", "bitloop-proto", "bitloop-quant"][..]),
         ("bitloop-autoscale", &["bitloop-core"][..]),
+        // What is simulated is what needs no sockets, disks or tensors; so it builds in seconds, too.
+        ("bitloop-simulation", &["bitloop-core", "bitloop-search"][..]),
         (
             "bitloop",
             &[

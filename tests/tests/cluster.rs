@@ -1,116 +1,9 @@
 //! A coordinator and workers as they run on a cluster: each in its own folder, with a cleared environment, without the
 //! model or data files; in network namespaces where the system permits them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
+use bitloop_tests::cluster::{Cluster, in_network, reference};
 use bitloop_tests::experiment::{Experiment, results_file};
-use bitloop_tests::network::{Host, Network};
-use bitloop_tests::process::{Process, Said, await_that, bitloop, say};
-
-/// Host of the coordinator; workers have 1 to 3, the submitting user has 4.
-const COORDINATOR: Host = 0;
-const USER: Host = 4;
-
-/// The machines of one test.
-struct Cluster {
-    folder: tempfile::TempDir,
-    network: Option<Network>,
-    url: String,
-    coordinator: Process,
-}
-
-impl Cluster {
-    /// Starts a coordinator on a free port; `network` as far as it is there.
-    fn new(network: Option<Network>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut cluster =
-            Self { folder, network, url: String::new(), coordinator: Process::start(Command::new("true")) };
-        let address =
-            if cluster.network.is_some() { Network::address(COORDINATOR) } else { "127.0.0.1".to_owned() };
-        cluster.start_coordinator(&format!("{address}:0"));
-        cluster
-    }
-
-    fn start_coordinator(&mut self, listen: &str) {
-        let mut arguments = vec!["coordinator", "--listen", listen, "--data-dir", "data"];
-        if self.network.is_some() {
-            arguments.push("--insecure");
-        }
-        let coordinator = Process::start(self.command(COORDINATOR, &arguments));
-        await_that("the coordinator listens", || coordinator.out().contains("listening on "));
-        self.url = coordinator.out().trim().trim_start_matches("listening on ").to_owned();
-        self.coordinator = coordinator;
-    }
-
-    /// `kill -9` and a new start on the same address and data directory.
-    fn restart_coordinator(&mut self) {
-        self.coordinator.kill();
-        let listen = self.url.trim_start_matches("http://").to_owned();
-        self.start_coordinator(&listen);
-    }
-
-    /// A command on a host, in the host's own folder.
-    fn command(&self, host: Host, arguments: &[&str]) -> Command {
-        let folder = self.folder_of(host);
-        match &self.network {
-            Some(network) => network.bitloop(host, &folder, arguments),
-            None => bitloop(&folder, arguments),
-        }
-    }
-
-    fn folder_of(&self, host: Host) -> PathBuf {
-        let folder = self.folder.path().join(format!("host{host}"));
-        fs::create_dir_all(&folder).expect("a host's folder");
-        folder
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.folder_of(COORDINATOR).join("data")
-    }
-
-    fn worker(&self, host: Host) -> Process {
-        Process::start(self.command(host, &["worker", "--coordinator", &self.url, "--threads", "1"]))
-    }
-
-    /// A user's command, with the coordinator's URL.
-    fn ask(&self, arguments: &[&str]) -> Said {
-        let arguments = [arguments, &["--coordinator", &self.url]].concat();
-        Process::start(self.command(USER, &arguments)).end()
-    }
-
-    fn submit(&self, experiment: &Experiment) -> String {
-        self.ask(&["submit", &experiment.path()]).ok().out.trim().to_owned()
-    }
-
-    fn summary(&self, id: &str) -> serde_json::Value {
-        let said = self.ask(&["show", id, "--output", "json"]).ok();
-        serde_json::from_str(&said.out).expect("`--output json` prints JSON")
-    }
-
-    fn await_settled(&self, id: &str, count: u64) {
-        await_that(&format!("{count} trials are settled"), || {
-            self.summary(id)["settled"].as_u64().unwrap_or(0) >= count
-        });
-    }
-}
-
-/// What `bitloop run` makes of an experiment in one process.
-fn reference(folder: &Path, experiment: &Experiment) -> Vec<u8> {
-    say(folder, ["run", &experiment.path(), "--data-dir", "reference"]).ok();
-    results_file(&folder.join("reference")).expect("results")
-}
-
-fn in_network(hosts: Host, test: &str) -> Option<Network> {
-    match Network::new(hosts) {
-        Ok(network) => Some(network),
-        Err(reason) => {
-            eprintln!("{test}: separate processes instead of network namespaces: {reason}");
-            None
-        }
-    }
-}
+use bitloop_tests::process::await_that;
 
 /// Goal: on machines that have nothing but the URL, with workers that come early, late, leave and die, and a coordinator
 /// that dies, the results are those of one process, byte for byte.
@@ -238,10 +131,8 @@ fn a_worker_that_is_told_to_go_gives_back_what_it_holds_and_exits_0() {
 #[test]
 fn a_worker_without_work_exits_0_after_a_while() {
     let cluster = Cluster::new(None);
-    let idle = cluster
-        .command(1, &["worker", "--coordinator", &cluster.url, "--threads", "1", "--idle-exit", "500ms"]);
 
-    let left = Process::start(idle).end().ok();
+    let left = cluster.worker_with(1, &["--idle-exit", "500ms"]).end().ok();
 
     assert!(left.err.contains("worker stopped: 0 trials measured"), "{}", left.err);
     let workers = cluster.ask(&["workers", "--output", "json"]).ok();

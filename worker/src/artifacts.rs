@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
+use bitloop_core::worker::Backoff;
 use tempfile::{NamedTempFile, TempDir};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::backoff::Backoff;
 use crate::client::{Client, ClientError};
 
 /// How the names of temporary folders begin.
@@ -20,8 +20,12 @@ const TEMPORARY_PREFIX: &str = "bitloop-worker-";
 /// A temporary folder's file that its process keeps locked.
 const LOCK: &str = "lock";
 
-/// How often one artifact is tried before the lease is given back.
-const TRANSFER_ATTEMPTS: u32 = 5;
+/// How often an artifact is asked for before the lease is given back.
+const FETCH_ATTEMPTS: u32 = 5;
+
+/// How often an artifact is sent before the lease is given back: for some minutes, so that a coordinator that restarts or
+/// whose disk is full costs nothing that was measured.
+const STORE_ATTEMPTS: u32 = 200;
 
 /// Why an artifact is not there; another worker, or this one later, may get it.
 #[derive(Debug, thiserror::Error)]
@@ -182,7 +186,7 @@ impl Artifacts for CoordinatorArtifacts {
         if let Some(bytes) = self.cache.read(digest)? {
             return Ok(bytes);
         }
-        let file = self.wait(digest, || self.download(digest))?;
+        let file = self.wait(digest, FETCH_ATTEMPTS, || self.download(digest))?;
         self.cache.finish(digest, file)?;
         let vanished =
             || io::Error::new(io::ErrorKind::InvalidData, "a file just written is gone or damaged");
@@ -192,7 +196,7 @@ impl Artifacts for CoordinatorArtifacts {
     fn store(&self, bytes: Vec<u8>) -> Result<Digest, ArtifactError> {
         let digest = self.cache.write(&bytes)?;
         let bytes = Arc::new(bytes);
-        self.wait(&digest, || async {
+        self.wait(&digest, STORE_ATTEMPTS, || async {
             let stored = self.client.store_artifact(&digest, Arc::clone(&bytes)).await;
             stored.map_err(|source| ArtifactError::Transfer { digest, source })
         })?;
@@ -212,13 +216,13 @@ impl CoordinatorArtifacts {
     }
 
     /// Tries a transfer until it succeeds, cannot succeed, has been tried often enough, or nobody wants it any more.
-    fn wait<T, F>(&self, digest: &Digest, attempt: impl Fn() -> F) -> Result<T, ArtifactError>
+    fn wait<T, F>(&self, digest: &Digest, attempts: u32, attempt: impl Fn() -> F) -> Result<T, ArtifactError>
     where
         F: Future<Output = Result<T, ArtifactError>>,
     {
         let tries = async {
             let mut backoff = Backoff::new(&digest.hex());
-            let mut left = TRANSFER_ATTEMPTS;
+            let mut left = attempts;
             loop {
                 left -= 1;
                 match attempt().await {

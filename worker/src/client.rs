@@ -9,6 +9,7 @@ use std::time::Duration;
 use bitloop_core::digest::Digest;
 use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
 use bitloop_core::trial::{EvaluateContext, TrialKey};
+use bitloop_core::worker::{Beat, DURABLE_MS, Epoch, Failure, FailureKind, LONG_POLL_MS, QUICK_MS};
 use bitloop_proto::convert::{self, ConvertError};
 use bitloop_proto::transport::{CHUNK_BYTES, ConnectError, Connection, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1;
@@ -18,13 +19,13 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 /// For calls that only touch the coordinator's memory.
-const QUICK: Duration = Duration::from_secs(5);
+const QUICK: Duration = Duration::from_millis(QUICK_MS);
 
 /// For calls that wait for the coordinator's disk.
-const DURABLE: Duration = Duration::from_secs(20);
+const DURABLE: Duration = Duration::from_millis(DURABLE_MS);
 
 /// The coordinator holds a request without work back for less than this.
-const LONG_POLL: Duration = Duration::from_secs(40);
+const LONG_POLL: Duration = Duration::from_millis(LONG_POLL_MS);
 
 /// For one chunk of an artifact.
 const CHUNK: Duration = Duration::from_secs(30);
@@ -149,6 +150,19 @@ impl ClientError {
         }
     }
 
+    /// What follows from it for the protocol.
+    pub(crate) fn failure(&self) -> Failure {
+        let kind = match self {
+            Self::Unreachable { .. } => FailureKind::Away,
+            Self::NotRegistered { .. } => FailureKind::NotRegistered,
+            Self::NotFound { .. } => FailureKind::NotFound,
+            Self::Invalid { .. } => FailureKind::Invalid,
+            Self::Malformed { .. } | Self::Damaged { .. } => FailureKind::Garbled,
+            Self::Rejected { .. } | Self::TooLarge { .. } | Self::File { .. } => FailureKind::Refused,
+        };
+        Failure { kind, reason: self.to_string() }
+    }
+
     fn of_status(call: &'static str, status: &Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
@@ -171,10 +185,6 @@ impl ClientError {
         }
     }
 }
-
-/// Number of a coordinator's start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch(u64);
 
 /// The answer to registering.
 #[derive(Debug)]
@@ -205,6 +215,11 @@ impl Client {
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         Ok(Self { worker: worker.clone(), inner })
+    }
+
+    /// In whose name it calls.
+    pub(crate) fn worker(&self) -> &WorkerId {
+        &self.worker
     }
 
     /// Says who is there and which trials it still holds.
@@ -247,16 +262,11 @@ impl Client {
     }
 
     /// Says that the worker is alive; returns whether the lease is in force, and which of its trials others wait for.
-    pub(crate) async fn heartbeat(
-        &self,
-        epoch: Epoch,
-        lease: Option<LeaseId>,
-        running: &[TrialKey],
-    ) -> Result<Pulse, ClientError> {
+    pub(crate) async fn heartbeat(&self, beat: Beat, running: &[TrialKey]) -> Result<Pulse, ClientError> {
         let request = v1::HeartbeatRequest {
             worker: self.worker.0.clone(),
-            epoch: epoch.0,
-            lease: lease.map(|lease| lease.0),
+            epoch: beat.epoch.0,
+            lease: beat.lease.map(|lease| lease.0),
             running: running.iter().map(|key| convert::digest_to_wire(&key.0)).collect(),
         };
         let answer = once("heartbeat", QUICK, self.inner.clone().heartbeat(request)).await?;
@@ -270,13 +280,13 @@ impl Client {
     pub(crate) async fn commit(
         &self,
         epoch: Epoch,
-        reports: &[&Report],
+        reports: &[Report],
         trial_ms: f64,
     ) -> Result<(), ClientError> {
         let request = v1::CommitRequest {
             worker: self.worker.0.clone(),
             epoch: epoch.0,
-            reports: reports.iter().map(|report| (*report).into()).collect(),
+            reports: reports.iter().map(Into::into).collect(),
             trial_ms,
         };
         once("commit", DURABLE, self.inner.clone().commit(request)).await.map(|_| ())

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use bitloop_core::state::Report;
-use bitloop_core::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec, Work};
+use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
+use bitloop_core::worker::{self, End, Measured};
 use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
 use crate::clock;
 use crate::executor::{ExecuteError, Executor, Setting};
-use crate::pending::Measured;
 use crate::presence::Presence;
 
 /// More than a shard has trials: while the coordinator is away, compute never waits for a commit.
@@ -21,8 +21,7 @@ const PROGRESS_CAPACITY: usize = 1024;
 
 /// A shard to be measured.
 pub(crate) struct Order {
-    pub(crate) context: Option<Arc<EvaluateContext>>,
-    pub(crate) trials: Vec<(TrialKey, TrialSpec)>,
+    pub(crate) shard: worker::Order,
     /// Ends the work between two blocks of images.
     pub(crate) stop: Arc<AtomicBool>,
 }
@@ -32,14 +31,6 @@ pub(crate) enum Progress {
     Measured(Measured),
     /// The order is over; nothing more comes from it.
     Ended(End),
-}
-
-/// How an order ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    Finished,
-    Stopped,
-    GaveUp { reason: String },
 }
 
 /// The running thread; it ends when `orders` is dropped and its order is over.
@@ -89,8 +80,9 @@ impl Bench {
     }
 
     fn measure(&mut self, order: &Order) -> End {
-        self.presence.ordered(order.trials.iter().map(|(key, _)| *key));
-        for trials in order.trials.chunk_by(|(_, one), (_, next)| one.goes_with(next)) {
+        let shard = &order.shard.trials;
+        self.presence.ordered(shard.iter().map(|(key, _)| *key));
+        for trials in shard.chunk_by(|(_, one), (_, next)| one.goes_with(next)) {
             // What the coordinator asked back meanwhile is somebody else's now.
             let begun = self.presence.begin(trials.iter().map(|(key, _)| *key));
             let left: Vec<_> = trials.iter().filter(|(key, _)| begun.contains(key)).cloned().collect();
@@ -137,7 +129,7 @@ impl Bench {
     ) -> (usize, Result<Result<(), ExecuteError>, String>) {
         let specs: Vec<&TrialSpec> = trials.iter().map(|(_, trial)| trial).collect();
         let setting = Setting {
-            context: order.context.as_deref(),
+            context: order.shard.context.as_deref(),
             artifacts: self.artifacts.as_ref(),
             stop: order.stop.as_ref(),
         };

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bitloop_core::state::WorkerId;
 use bitloop_core::trial::TrialKey;
+use bitloop_core::worker::{Beat, Input};
 use bitloop_proto::transport::Connection;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use crate::client::{Client, ClientError};
-use crate::presence::{Beat, Presence};
+use crate::presence::Presence;
 
 /// The shortest period, should a coordinator ask for none.
 const SHORTEST: Duration = Duration::from_millis(50);
@@ -30,6 +32,8 @@ pub(crate) struct Pulse {
     pub(crate) worker: WorkerId,
     pub(crate) presence: Arc<Presence>,
     pub(crate) period: Duration,
+    /// Takes what the answers mean for the session.
+    pub(crate) answers: mpsc::Sender<Input>,
 }
 
 impl Heartbeat {
@@ -56,38 +60,54 @@ async fn beat_forever(pulse: &Pulse) {
     let mut client = None;
     loop {
         ticks.tick().await;
-        let client = match &client {
-            Some(client) => client,
+        let answer = match &client {
+            Some(client) => beat(client, &pulse.presence).await,
             None => match Client::connect(&pulse.connection, &pulse.worker).await {
-                Ok(connected) => client.insert(connected),
+                Ok(connected) => beat(client.insert(connected), &pulse.presence).await,
                 Err(error) => {
                     debug!(%error, "no heartbeat");
-                    continue;
+                    Some(Input::Silence)
                 }
             },
         };
-        beat(client, &pulse.presence).await;
+        // Without a session there is nobody to tell, and soon no heartbeat either.
+        if let Some(answer) = answer {
+            let _ = pulse.answers.send(answer).await;
+        }
     }
 }
 
-async fn beat(client: &Client, presence: &Presence) {
-    let Some(beat) = presence.beat() else { return };
-    match client.heartbeat(beat.epoch, beat.lease, &beat.running).await {
-        Ok(answer) if answer.lease_valid => give_back(client, presence, (&beat, &answer.recalled)).await,
-        Ok(_) => presence.revoke(&beat),
-        Err(ClientError::NotRegistered { .. }) => presence.displace(beat.epoch),
-        Err(error) => debug!(%error, "no heartbeat"),
+/// Sends a heartbeat; returns what the session has to know of the answer.
+async fn beat(client: &Client, presence: &Presence) -> Option<Input> {
+    let (beat, running) = presence.beat()?;
+    match client.heartbeat(beat, &running).await {
+        Ok(answer) if answer.lease_valid => give_back(client, presence, (beat, &answer.recalled)).await,
+        Ok(_) => Some(Input::LeaseVoid(beat)),
+        Err(ClientError::NotRegistered { .. }) => Some(Input::Displaced(beat.epoch)),
+        Err(error) => {
+            debug!(%error, "no heartbeat");
+            Some(Input::Silence)
+        }
     }
 }
 
 /// Gives trials back that others wait for and that are not begun.
-async fn give_back(client: &Client, presence: &Presence, (beat, recalled): (&Beat, &[TrialKey])) {
-    let (Some(lease), false) = (beat.lease, recalled.is_empty()) else { return };
+async fn give_back(
+    client: &Client,
+    presence: &Presence,
+    (beat, recalled): (Beat, &[TrialKey]),
+) -> Option<Input> {
+    let lease = beat.lease?;
     let trials = presence.withdraw(recalled);
-    // Without an answer the trials stay under the lease until it ends.
-    if !trials.is_empty()
-        && let Err(error) = client.release(beat.epoch, lease, &trials).await
-    {
-        debug!(%error, "unbegun trials were not given back");
+    if trials.is_empty() {
+        return None;
+    }
+    match client.release(beat.epoch, lease, &trials).await {
+        Ok(()) => Some(Input::GivenBack { beat, trials }),
+        // The session gives them back with the lease, at the end of its shard.
+        Err(error) => {
+            debug!(%error, "unbegun trials were not given back");
+            None
+        }
     }
 }

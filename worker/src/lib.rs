@@ -1,20 +1,19 @@
 //! A worker: takes shards of trials from a coordinator, measures them and commits what came out.
 //!
 //! Start at [`work`]. Compute runs on one thread of its own, heartbeats on another; everything else is one async
-//! task that owns the state. What to measure next is none of the worker's business.
+//! task. What it says to the coordinator and when is decided by `bitloop_core::worker`, which this program feeds. What to measure next is none of the worker's business.
 
 mod artifacts;
-mod backoff;
 mod client;
 mod clock;
 mod compute;
 mod executor;
 mod heartbeat;
 mod inventory;
-mod pending;
 mod presence;
 mod quant_executor;
 mod session;
+mod spool;
 mod worker;
 
 pub use artifacts::{ArtifactCache, ArtifactError, Artifacts};

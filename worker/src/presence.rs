@@ -1,27 +1,14 @@
 //! What the heartbeat thread has to know, shared with the compute thread and the session.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bitloop_core::state::LeaseId;
 use bitloop_core::trial::TrialKey;
-use tokio::sync::Notify;
-
-use crate::client::Epoch;
-
-/// What a heartbeat says.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Beat {
-    pub(crate) epoch: Epoch,
-    pub(crate) lease: Option<LeaseId>,
-    pub(crate) running: Vec<TrialKey>,
-}
+use bitloop_core::worker::Beat;
 
 #[derive(Debug, Default)]
 struct Inner {
-    epoch: Option<Epoch>,
-    lease: Option<(LeaseId, Arc<AtomicBool>)>,
+    beat: Option<Beat>,
     running: Vec<TrialKey>,
     /// Trials of the order at hand that are not begun.
     unbegun: BTreeSet<TrialKey>,
@@ -29,28 +16,17 @@ struct Inner {
 
 /// Under which epoch and lease the worker works, and on what.
 #[derive(Debug, Default)]
-pub(crate) struct Presence {
-    inner: Mutex<Inner>,
-    displaced: Notify,
-}
+pub(crate) struct Presence(Mutex<Inner>);
 
 impl Presence {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every update is one assignment, so a panic elsewhere leaves nothing half done.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn registered(&self, epoch: Epoch) {
-        self.lock().epoch = Some(epoch);
-    }
-
-    pub(crate) fn epoch(&self) -> Option<Epoch> {
-        self.lock().epoch
-    }
-
-    /// Says which lease is worked on; `stop` ends that work.
-    pub(crate) fn took(&self, lease: LeaseId, stop: &Arc<AtomicBool>) {
-        self.lock().lease = Some((lease, Arc::clone(stop)));
+    /// Says under which epoch and lease the worker works; none while it is not registered.
+    pub(crate) fn works_under(&self, beat: Option<Beat>) {
+        self.lock().beat = beat;
     }
 
     /// Says which trials are measured one after another from now on.
@@ -77,42 +53,13 @@ impl Presence {
         self.lock().running = keys;
     }
 
-    /// Forgets the lease and returns it, if it is still believed to be in force.
-    pub(crate) fn take_lease(&self) -> Option<LeaseId> {
-        self.lock().lease.take().map(|(lease, _)| lease)
-    }
-
     /// What the next heartbeat says; none while the worker is not registered.
-    pub(crate) fn beat(&self) -> Option<Beat> {
+    pub(crate) fn beat(&self) -> Option<(Beat, Vec<TrialKey>)> {
         let inner = self.lock();
-        let lease = inner.lease.as_ref().map(|(lease, _)| *lease);
+        let beat = inner.beat?;
         // A trial is only held against a lease that it belongs to.
-        let running = if lease.is_some() { inner.running.clone() } else { Vec::new() };
-        inner.epoch.map(|epoch| Beat { epoch, lease, running })
-    }
-
-    /// Stops the work under a lease that is not in force any more, unless another one took its place meanwhile.
-    pub(crate) fn revoke(&self, beat: &Beat) {
-        let mut inner = self.lock();
-        if inner.epoch == Some(beat.epoch)
-            && let Some((_, stop)) = inner.lease.take_if(|(lease, _)| Some(*lease) == beat.lease)
-        {
-            stop.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Asks the session to register again, unless it has done so meanwhile.
-    pub(crate) fn displace(&self, epoch: Epoch) {
-        let mut inner = self.lock();
-        if inner.epoch == Some(epoch) {
-            inner.epoch = None;
-            self.displaced.notify_one();
-        }
-    }
-
-    /// Waits until the worker has to register again.
-    pub(crate) async fn displaced(&self) {
-        self.displaced.notified().await;
+        let running = if beat.lease.is_some() { inner.running.clone() } else { Vec::new() };
+        Some((beat, running))
     }
 }
 

@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use bitloop_core::device::{DeviceKind, Share};
 use bitloop_core::state::{WorkerId, WorkerInfo};
+use bitloop_core::worker::{Backoff, Settings};
 use bitloop_proto::transport::Connection;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::artifacts::{ArtifactCache, ArtifactError, CoordinatorArtifacts};
-use crate::backoff::Backoff;
 use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::compute::Compute;
 use crate::executor::Executor;
 use crate::presence::Presence;
-use crate::session::Session;
+use crate::session::{Parts, Session};
+use crate::spool::Spool;
 
 /// What a worker is told at its start.
 #[derive(Clone, Debug)]
@@ -34,7 +35,8 @@ pub struct WorkerOptions {
     pub labels: BTreeMap<String, String>,
     /// Its part of its device; by default a GPU is its alone, and a processor is shared out by the system.
     pub share: Option<Share>,
-    /// Where artifacts are kept; a temporary folder if none.
+    /// Where artifacts are kept, and outcomes while the coordinator is away; a temporary folder if none, and outcomes
+    /// wait in memory alone.
     pub cache_dir: Option<PathBuf>,
     /// How long the first connection is tried; for ever if none.
     pub connect_timeout: Option<Duration>,
@@ -67,7 +69,7 @@ pub struct WorkSummary {
     pub shards: u64,
     /// Outcomes that the coordinator acknowledged.
     pub committed: u64,
-    /// Outcomes that the coordinator knows nothing of.
+    /// Outcomes that the coordinator knows nothing of and that are written down nowhere.
     pub lost: u64,
 }
 
@@ -135,9 +137,18 @@ pub async fn work(
         shutdown: transfers.clone(),
     };
     let compute = Compute::start(executor, Box::new(artifacts), Arc::clone(&presence))?;
-    let session = Session::new(client, compute, presence, info).ending(transfers);
-    let session = session.giving_up_after(options.max_give_backs).idling_for(options.idle_exit);
-    session.run(connection, shutdown).await
+    // A folder that goes with the process keeps nothing beyond it.
+    let (spool, left) = match &options.cache_dir {
+        Some(folder) => {
+            let (spool, left) = Spool::open(folder);
+            (Some(spool), Some(left))
+        }
+        None => (None, None),
+    };
+    let idle_exit_ms = options.idle_exit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    let settings = Settings { info, max_give_backs: options.max_give_backs, idle_exit_ms, spool: left };
+    let parts = Parts { connection, client, compute, presence, spool, transfers };
+    Session::new(parts, settings).work(shutdown).await
 }
 
 /// Nothing shares out a GPU's memory among programs.

@@ -161,6 +161,38 @@ async fn a_new_epoch_makes_the_worker_register_with_what_it_holds_and_go_on() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_sent_outlives_the_worker_and_is_sent_by_the_next_one() {
+    let cache = tempfile::tempdir().unwrap();
+    let options = WorkerOptions { cache_dir: Some(cache.path().to_owned()), ..options() };
+    let (fake, connection) = Fake::start();
+    fake.with(|script| script.commit_failures.extend([Code::Unavailable; 1_000]));
+    let keys = fake.hand_out(7, 0..3);
+    let shutdown = CancellationToken::new();
+    let first = work(connection.clone(), Box::new(EmptyExecutor), options.clone(), shutdown.clone());
+    let first = tokio::spawn(first);
+    fake.until(|script| script.calls.iter().any(|call| matches!(call, Call::Commit { .. }))).await;
+    shutdown.cancel();
+    let summary = first.await.unwrap().unwrap();
+    assert_eq!(summary, WorkSummary { shards: 1, committed: 0, lost: 0 });
+
+    fake.with(|script| {
+        script.commit_failures.clear();
+        script.calls.clear();
+    });
+    let shutdown = CancellationToken::new();
+    let second = tokio::spawn(work(connection, Box::new(EmptyExecutor), options, shutdown.clone()));
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    shutdown.cancel();
+    second.await.unwrap().unwrap();
+
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    let calls = fake.with(|script| script.calls.clone());
+    assert_eq!(calls[0], Call::Register { held: sorted(&keys) });
+    let spools = std::fs::read_dir(cache.path().join("spool")).unwrap().count();
+    assert_eq!(spools, 0, "what is acknowledged is not kept");
+}
+
+#[tokio::test]
 async fn a_void_lease_stops_the_work_and_new_work_is_asked_for() {
     let (fake, connection) = Fake::start();
     let first = fake.hand_out(7, 0..3);

@@ -475,6 +475,7 @@ fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
         .map(|(id, _)| *id)
         .collect();
     events.extend(expired.into_iter().map(|lease| Change::LeaseEnded { lease }.into()));
+    events.extend(state.ledger.ends_cut_off().map(Event::from));
     events
 }
 

@@ -445,7 +445,7 @@ impl Dispatch {
         for lease in self.leases.values() {
             let Some(holder) = self.workers.get(&lease.worker) else { continue };
             let taken = self.taken(&holder.info, None);
-            if taken.exclusive.is_some() && taken.leases > 1 {
+            if taken.exclusive.is_some() && taken.holders > 1 {
                 return Err(format!("{} measures beside an exclusive lease", holder.info.id.0));
             }
             if taken.share > Share::WHOLE.ten_thousandths() {
@@ -457,19 +457,22 @@ impl Dispatch {
 
     /// Whether what others have taken of a worker's device leaves it as much as it needs.
     pub(super) fn has_room(&self, info: &WorkerInfo, exclusive: bool) -> bool {
-        let Taken { leases, share, exclusive: alone } = self.taken(info, Some(&info.id));
+        let Taken { holders, share, exclusive: alone } = self.taken(info, Some(&info.id));
         let fits = share + info.share.ten_thousandths() <= Share::WHOLE.ten_thousandths();
-        alone.is_none() && fits && !(exclusive && leases > 0)
+        alone.is_none() && fits && !(exclusive && holders > 0)
     }
 
     /// What leases take of a worker's device, those of `but` left out.
     pub(super) fn taken(&self, info: &WorkerInfo, but: Option<&WorkerId>) -> Taken<'_> {
-        let mut taken = Taken::default();
+        let (mut taken, mut counted) = (Taken::default(), BTreeSet::new());
         for lease in self.leases.values().filter(|lease| Some(&lease.worker) != but) {
             let Some(holder) = self.workers.get(&lease.worker) else { continue };
             if holder.info.is_beside(info) {
-                taken.leases += 1;
-                taken.share += holder.info.share.ten_thousandths();
+                // A worker whose request arrived twice may hold a lease that it never heard of; it works on one.
+                if counted.insert(&lease.worker) {
+                    taken.holders += 1;
+                    taken.share += holder.info.share.ten_thousandths();
+                }
                 taken.exclusive = taken.exclusive.or(lease.exclusive.then_some(&lease.worker));
             }
         }
@@ -480,9 +483,9 @@ impl Dispatch {
 /// What leases take of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken<'a> {
-    /// How many there are.
-    pub(super) leases: u32,
-    /// Sum of their workers' shares, in ten-thousandths.
+    /// How many workers hold them.
+    pub(super) holders: u32,
+    /// Sum of those workers' shares, in ten-thousandths.
     pub(super) share: u32,
     /// Who has it to itself.
     pub(super) exclusive: Option<&'a WorkerId>,

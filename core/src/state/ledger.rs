@@ -256,6 +256,14 @@ impl Ledger {
         &self.experiments
     }
 
+    /// Ends of experiments that are owed: a crash may have kept the end of the last stage and lost that of the experiment,
+    /// which come one after the other.
+    pub(super) fn ends_cut_off(&self) -> impl Iterator<Item = Fact> {
+        let is_over = |known: &&Experiment| known.status == Status::Active && known.current_stage().is_none();
+        let ended = self.experiments.iter().filter(is_over);
+        ended.map(|known| Fact::ExperimentFinished { experiment: known.id.clone() })
+    }
+
     /// Finds an experiment.
     pub fn experiment(&self, id: &ExperimentId) -> Option<&Experiment> {
         self.by_id.get(id).map(|index| &self.experiments[*index])

@@ -82,12 +82,12 @@ pub(super) fn hindrance(
     if let Some(unmet) = worker.info.unmet(requirements, numerics(ledger, lane)) {
         return Some(Hindrance::Unmet(unmet));
     }
-    let Taken { leases, share, exclusive } = dispatch.taken(&worker.info, Some(&worker.info.id));
+    let Taken { holders, share, exclusive } = dispatch.taken(&worker.info, Some(&worker.info.id));
     if let Some(by) = exclusive {
         return Some(Hindrance::HeldAlone { by: by.clone() });
     }
     if requirements.exclusive {
-        return (leases > 0).then_some(Hindrance::NotAlone { others: leases });
+        return (holders > 0).then_some(Hindrance::NotAlone { others: holders });
     }
     let (needed, left) =
         (worker.info.share.ten_thousandths(), Share::WHOLE.ten_thousandths().saturating_sub(share));
@@ -118,7 +118,7 @@ fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane))
         let mut devices: BTreeSet<(u32, &str, &str)> = BTreeSet::new();
         for fitting in dispatch.workers().filter(fits) {
             let taken = dispatch.taken(&fitting.info, None);
-            devices.insert((taken.leases, fitting.info.host.as_str(), fitting.info.device.id.as_str()));
+            devices.insert((taken.holders, fitting.info.host.as_str(), fitting.info.device.id.as_str()));
         }
         let mut resting = devices.into_iter().take(group.len());
         resting.any(|(_, host, id)| worker.info.host == host && worker.info.device.id == id)

@@ -1,9 +1,11 @@
-//! One line of the journal: its place in the order, what it says, and a checksum.
+//! One line of the journal: its place in the order, what it says, and a checksum ([`checked`]).
 //!
 //! `{"sequence":12,"batch":10,"fact":{..},"crc32c":"9a3b01ff"}` is JSON for people and their tools. Its layout is
-//! fixed, so that a line is checked and counted without parsing what it says. The checksum is over everything
-//! before `,"crc32c"`. Lines of one batch became durable together; `batch` is the sequence number of its first.
+//! fixed, so that a line is checked and counted without parsing what it says. Lines of one batch became durable
+//! together; `batch` is the sequence number of its first.
 
+use bitloop_core::checked;
+pub(super) use bitloop_core::checked::LineError;
 use serde::{Deserialize, Serialize};
 
 /// What a line says.
@@ -44,20 +46,8 @@ pub(super) struct Line<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// Why some bytes are no line.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LineError {
-    #[error("this is no line of a journal")]
-    Layout,
-    #[error("its checksum should be {computed:08x}, but {written:08x} stands there")]
-    Checksum { computed: u32, written: u32 },
-}
-
 const SEQUENCE: &[u8] = b"{\"sequence\":";
 const BATCH: &[u8] = b",\"batch\":";
-const CHECKSUM: &[u8] = b",\"crc32c\":\"";
-const END: &[u8] = b"\"}";
-const CHECKSUM_DIGITS: usize = 8;
 
 impl Kind {
     const ALL: [Self; 3] = [Self::Segment, Self::Epoch, Self::Fact];
@@ -81,31 +71,12 @@ pub(super) fn write(buffer: &mut Vec<u8>, place: Place, kind: Kind, body: &impl 
     buffer.extend_from_slice(kind.field());
     serde_json::to_writer(&mut *buffer, body)
         .expect("facts have only text keys, and numbers that JSON can write; memory takes all of it");
-    let checksum = crc32c::crc32c(buffer);
-    buffer.extend_from_slice(CHECKSUM);
-    buffer.extend_from_slice(format!("{checksum:08x}").as_bytes());
-    buffer.extend_from_slice(END);
-    buffer.push(b'\n');
+    checked::seal(buffer);
 }
 
 /// Checks a line, given without its newline.
 pub(super) fn read(bytes: &[u8]) -> Result<Line<'_>, LineError> {
-    let (text, written) = split_checksum(bytes).ok_or(LineError::Layout)?;
-    let computed = crc32c::crc32c(text);
-    if computed != written {
-        return Err(LineError::Checksum { computed, written });
-    }
-    split(text).ok_or(LineError::Layout)
-}
-
-fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u32)> {
-    let bytes = bytes.strip_suffix(END)?;
-    let (bytes, digits) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_DIGITS)?)?;
-    if !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    let written = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-    Some((bytes.strip_suffix(CHECKSUM)?, written))
+    split(checked::unseal(bytes)?).ok_or(LineError::Layout)
 }
 
 fn split(text: &[u8]) -> Option<Line<'_>> {
@@ -153,12 +124,6 @@ mod tests {
         assert_eq!(serde_json::from_slice::<serde_json::Value>(read.body).unwrap(), body);
         let whole: serde_json::Value = serde_json::from_slice(line).unwrap();
         assert_eq!((&whole["sequence"], &whole["fact"]), (&12.into(), &body));
-    }
-
-    #[test]
-    fn the_checksum_is_castagnolis() {
-        // The check value of CRC-32C, as RFC 3720 and every catalogue of checksums give it.
-        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
     }
 
     #[test]

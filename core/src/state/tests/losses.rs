@@ -106,3 +106,21 @@ fn what_a_quarantined_training_came_to_after_all_changes_nothing() {
     let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
     assert_eq!(engine.state.ledger.trial(&key).unwrap().state, quarantined);
 }
+
+#[test]
+fn an_experiment_whose_end_a_crash_cut_off_ends_after_the_restart() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let proposal = Proposal::Finished;
+    engine.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
+    assert_eq!(engine.facts.pop(), Some(Fact::ExperimentFinished { experiment: experiment.clone() }));
+    engine.state = engine.replayed();
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().status, Status::Active);
+
+    engine.wait(1);
+    engine.wait(1);
+
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().status, Status::Finished);
+    let ends = engine.facts.iter().filter(|fact| matches!(fact, Fact::ExperimentFinished { .. })).count();
+    assert_eq!(ends, 1);
+}

@@ -182,6 +182,19 @@ fn workers_share_a_gpu_as_far_as_their_parts_add_up_to_one() {
 }
 
 #[test]
+fn a_worker_whose_request_arrives_twice_takes_its_part_of_a_device_once() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose_points(&experiment, 0..9);
+    let half = |id: &str| WorkerInfo { share: Share::new(5_000).unwrap(), ..gpu(id, 8) };
+    let workers = ["a", "b"].map(|id| engine.join_as(half(id)));
+    assert!(engine.request(&workers[0]).is_some());
+    assert!(engine.request(&workers[0]).is_some());
+
+    assert!(engine.request(&workers[1]).is_some());
+}
+
+#[test]
 fn a_worker_of_a_known_class_begins_with_whole_shards() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");

@@ -2,28 +2,30 @@
 
 use std::time::Duration;
 
-use bitloop_core::digest::Digest;
+use crate::digest::Digest;
 
 /// The first wait at its longest.
 const FIRST: Duration = Duration::from_millis(200);
 
-/// No wait is longer.
-const LONGEST: Duration = Duration::from_secs(5);
+/// No wait is longer: with the time that an attempt takes to fail it stays well below the 10 s within which a worker is
+/// to be back after its coordinator.
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// Waits that double up to a limit, each shortened by up to a half so that workers do not come back all at once.
-#[derive(Debug)]
-pub(crate) struct Backoff {
+#[derive(Clone, Debug)]
+pub struct Backoff {
     seed: String,
     attempt: u32,
 }
 
 impl Backoff {
     /// Starts anew; waits of different seeds differ.
-    pub(crate) fn new(seed: &str) -> Self {
+    pub fn new(seed: &str) -> Self {
         Self { seed: seed.to_owned(), attempt: 0 }
     }
 
-    pub(crate) fn next_wait(&mut self) -> Duration {
+    /// The next wait.
+    pub fn next_wait(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.attempt.min(10)).min(LONGEST);
         let draw = Digest::of(format!("{} {}", self.seed, self.attempt).as_bytes()).as_bytes()[0];
         self.attempt = self.attempt.saturating_add(1);

@@ -1,0 +1,171 @@
+//! What the situation asks for, whatever led to it.
+
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::trial::{EvaluateContext, TrialKey};
+
+use super::super::backoff::Backoff;
+use super::super::{Call, Effect, End, Finish, Millis, Notice, Order};
+use super::{Calling, Current, Phase, Progress, Protocol};
+
+impl Protocol {
+    /// Does what the situation asks for.
+    pub(super) fn proceed(&mut self) {
+        if self.is_away && self.phase != Phase::Over {
+            self.spool();
+        }
+        self.settle_current();
+        self.lose_patience();
+        self.pass_time();
+        // A shard that did not stop in time is settled too.
+        self.settle_current();
+        let is_calling = matches!(self.phase, Phase::Working | Phase::Farewell { .. });
+        if is_calling
+            && self.calling.is_none()
+            && self.now >= self.rest_until
+            && let Some(call) = self.next_call()
+        {
+            self.effects.push(Effect::Call(call));
+        }
+    }
+
+    /// When the worker has waited for a shard for as long as it may.
+    pub(super) fn patience_ends(&self) -> Option<Millis> {
+        Some(self.idle_since?.after(self.idle_exit_ms?))
+    }
+
+    /// Leaves when no shard has come for long. A lease that is granted just then ends as the worker leaves.
+    fn lose_patience(&mut self) {
+        if self.phase == Phase::Working
+            && let Some(limit_ms) = self.idle_exit_ms
+            && self.patience_ends().is_some_and(|end| self.now >= end)
+        {
+            self.tell(Notice::Idle { limit_ms });
+            self.wind_down(Finish::Shutdown);
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let is_measuring = self.is_measuring();
+        match self.phase {
+            Phase::WindingDown { .. } if !is_measuring => self.say_goodbye(),
+            Phase::WindingDown { until } if self.now >= until => {
+                self.tell(Notice::DidNotStop);
+                self.ended(End::Stopped);
+                self.say_goodbye();
+            }
+            Phase::Farewell { until } if self.now >= until => {
+                self.tell(Notice::NoGoodbye);
+                self.finish();
+            }
+            Phase::Working | Phase::WindingDown { .. } | Phase::Farewell { .. } | Phase::Over => {}
+        }
+    }
+
+    fn is_measuring(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| matches!(current.progress, Progress::Measuring))
+    }
+
+    fn context(&self, digest: Digest) -> Option<Arc<EvaluateContext>> {
+        let known = self.contexts.iter().find(|(known, _)| *known == digest);
+        known.map(|(_, context)| Arc::clone(context))
+    }
+
+    /// Begins to measure a shard that can be, and forgets one of which nothing is left to say.
+    fn settle_current(&mut self) {
+        let Some(mut current) = self.current.take() else { return };
+        current.progress = match current.progress {
+            Progress::Waiting { context, trials } => match context.map(|digest| self.context(digest)) {
+                Some(None) => Progress::Waiting { context, trials },
+                known => {
+                    self.effects.push(Effect::Measure(Order { context: known.flatten(), trials }));
+                    Progress::Measuring
+                }
+            },
+            Progress::Measuring => Progress::Measuring,
+            // A lease of which nothing is left has ended by itself.
+            Progress::Ended(end)
+                if self.pending.is_empty() && (self.lease.is_none() || current.remaining.is_empty()) =>
+            {
+                self.lease = None;
+                return self.conclude(end);
+            }
+            Progress::Ended(end) => Progress::Ended(end),
+        };
+        self.current = Some(current);
+    }
+
+    fn conclude(&mut self, end: End) {
+        self.idle_since = Some(self.now);
+        match end {
+            End::Finished => self.give_backs.count = 0,
+            End::Stopped => return self.tell(Notice::LeaseEnded),
+            End::GaveUp { reason } if self.phase == Phase::Working => return self.give_back(reason),
+            End::GaveUp { .. } => {}
+        }
+        self.give_backs.reason.clear();
+        self.give_backs.backoff = Backoff::new(&self.info.id.0);
+    }
+
+    /// Waits, ever longer, so that a trial that cannot be done here does not come back at once.
+    fn give_back(&mut self, reason: String) {
+        self.give_backs.count = self.give_backs.count.saturating_add(1);
+        if self.max_give_backs.is_some_and(|limit| self.give_backs.count >= limit) {
+            return self.wind_down(Finish::GaveUp { reason });
+        }
+        // A worker that gives up says why at its end.
+        if self.max_give_backs.is_none() && self.give_backs.reason != reason {
+            self.give_backs.reason.clone_from(&reason);
+            self.tell(Notice::CannotMeasure { reason });
+        }
+        let wait = self.give_backs.backoff.next_wait();
+        self.rest_until = self.now.after(wait.as_millis() as u64);
+        // It does not ask before.
+        self.idle_since = Some(self.rest_until);
+    }
+
+    fn next_call(&mut self) -> Option<Call> {
+        let Some(epoch) = self.epoch else {
+            self.calling = Some(Calling::Register);
+            return Some(Call::Register { info: self.info.clone(), held: self.held() });
+        };
+        if self.is_commit_due() {
+            self.draining = self.draining.max(self.pending.len());
+            let (reports, trial_ms) = self.pending.batch(self.batch);
+            self.calling = Some(Calling::Commit { count: reports.len() });
+            return Some(Call::Commit { epoch, reports, trial_ms });
+        }
+        let (calling, call) = match (&self.current, self.phase) {
+            (None, Phase::Farewell { .. }) => (Calling::Leave, Call::Leave),
+            (None, Phase::Working | Phase::WindingDown { .. } | Phase::Over) => {
+                (Calling::RequestShard { asked: self.now }, Call::RequestShard { epoch })
+            }
+            (Some(Current { progress: Progress::Waiting { context, .. }, .. }), _) => {
+                let digest = (*context)?;
+                (Calling::FetchContext(digest), Call::FetchContext { digest })
+            }
+            (Some(Current { progress: Progress::Measuring, .. }), _) => return None,
+            (Some(Current { progress: Progress::Ended(_), .. }), _) => {
+                (Calling::Release, Call::Release { epoch, lease: self.lease? })
+            }
+        };
+        self.calling = Some(calling);
+        Some(call)
+    }
+
+    fn is_commit_due(&self) -> bool {
+        !self.pending.is_empty() && (self.now >= self.commit_at || self.is_commit_pressing())
+    }
+
+    /// Whether outcomes need not wait for company.
+    pub(super) fn is_commit_pressing(&self) -> bool {
+        self.draining > 0 || self.pending.is_full() || !self.is_measuring()
+    }
+
+    /// Trials that nobody else needs to measure.
+    fn held(&self) -> Vec<TrialKey> {
+        let unfinished = self.current.iter().flat_map(|current| current.remaining.iter().copied());
+        self.pending.keys().chain(unfinished).collect()
+    }
+}

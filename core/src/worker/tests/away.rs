@@ -1,0 +1,176 @@
+//! While the coordinator is away, and when it is back.
+
+use super::*;
+
+#[test]
+fn what_is_measured_while_the_coordinator_is_away_is_written_down_once_and_committed_later() {
+    let (mut bench, keys) = Bench::measuring(3);
+    bench.measure(keys[0]);
+    bench.wait(500);
+    bench.committed();
+    bench.feed(failure(FailureKind::Away));
+
+    let Effect::Spool(first) = bench.next() else { panic!("the outcome is written down") };
+    assert_eq!(first[0].report.key, keys[0]);
+    bench.measure(keys[1]);
+    let Effect::Spool(second) = bench.next() else { panic!("the outcome is written down") };
+    assert_eq!((second.len(), second[0].report.key), (1, keys[1]));
+
+    bench.wait(500);
+    assert_eq!(bench.committed(), keys[..2]);
+    bench.answer(Answer::Committed);
+    assert_eq!(bench.next(), Effect::ClearSpool);
+    bench.measure(keys[2]);
+    bench.assert_idle();
+}
+
+#[test]
+fn a_heartbeat_without_an_answer_has_outcomes_written_down() {
+    let (mut bench, keys) = Bench::measuring(2);
+    bench.feed(Input::Silence);
+    bench.assert_idle();
+
+    bench.measure(keys[0]);
+
+    assert!(matches!(bench.next(), Effect::Spool(_)));
+}
+
+#[test]
+fn a_full_disk_stops_nothing_and_is_tried_again_with_the_next_outcome() {
+    let (mut bench, keys) = Bench::measuring(2);
+    bench.feed(Input::Silence);
+    bench.measure(keys[0]);
+    assert!(matches!(bench.next(), Effect::Spool(_)));
+    bench.feed(Input::SpoolFailed);
+    assert_eq!(bench.protocol.unacknowledged(), (0, 1));
+
+    bench.measure(keys[1]);
+
+    let Effect::Spool(both) = bench.next() else { panic!("both are written down") };
+    assert_eq!(both.len(), 2);
+    bench.wait(500);
+    assert_eq!(bench.committed(), keys);
+}
+
+#[test]
+fn what_an_earlier_process_left_is_committed_before_new_work_is_taken() {
+    let left = vec![measured(1), measured(2)];
+    let keys: Vec<TrialKey> = left.iter().map(|measured| measured.report.key).collect();
+    let mut bench =
+        Bench::with(Settings { info: info(), max_give_backs: None, idle_exit_ms: None, spool: Some(left) });
+
+    assert_eq!(bench.call(), Call::Register { info: info(), held: keys.clone() });
+    bench.answer(Answer::Registered { epoch: Epoch(3), adopted: None });
+
+    assert_eq!(bench.committed(), keys);
+    bench.answer(Answer::Committed);
+    assert_eq!(bench.next(), Effect::ClearSpool);
+    assert!(matches!(bench.call(), Call::RequestShard { .. }));
+}
+
+#[test]
+fn a_new_epoch_makes_the_worker_register_with_what_it_holds_and_go_on() {
+    let (mut bench, keys) = Bench::measuring(3);
+    bench.measure(keys[1]);
+
+    bench.feed(Input::Displaced(Epoch(1)));
+
+    let Call::Register { held, .. } = bench.call() else { panic!("it registers") };
+    assert_eq!(held[0], keys[1]);
+    assert_eq!(held.len(), 3);
+    bench.answer(Answer::Registered { epoch: Epoch(2), adopted: Some(shard(0, 3)) });
+    assert_eq!(bench.protocol.beat(), Some(Beat { epoch: Epoch(2), lease: Some(LeaseId(0)) }));
+    bench.wait(500);
+    assert_eq!(bench.committed(), keys[1..2]);
+}
+
+#[test]
+fn trials_given_back_are_neither_held_nor_released() {
+    let (mut bench, keys) = Bench::measuring(3);
+    let beat = bench.protocol.beat().unwrap();
+    let of_before = Beat { lease: Some(LeaseId(6)), ..beat };
+    bench.feed(Input::GivenBack { beat: of_before, trials: keys.clone() });
+    bench.feed(Input::GivenBack { beat, trials: keys[1..2].to_vec() });
+    bench.feed(Input::Displaced(Epoch(1)));
+
+    let Call::Register { held, .. } = bench.call() else { panic!("it registers") };
+    assert_eq!(held.len(), 2);
+    assert!(!held.contains(&keys[1]));
+    bench.answer(Answer::Registered { epoch: Epoch(2), adopted: Some(shard(0, 3)) });
+
+    bench.measure(keys[0]);
+    bench.measure(keys[2]);
+    bench.feed(Input::Ended(End::Finished));
+    assert_eq!(bench.committed(), [keys[0], keys[2]]);
+    bench.answer(Answer::Committed);
+    assert!(matches!(bench.call(), Call::RequestShard { .. }));
+}
+
+#[test]
+fn trials_that_could_not_be_given_back_are_released_with_their_lease() {
+    let (mut bench, keys) = Bench::measuring(2);
+    bench.measure(keys[0]);
+    bench.feed(Input::Ended(End::Finished));
+    assert_eq!(bench.committed(), keys[..1]);
+    bench.answer(Answer::Committed);
+
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
+}
+
+#[test]
+fn a_new_epoch_without_anything_owed_stops_the_work() {
+    let (mut bench, _) = Bench::measuring(3);
+    bench.feed(Input::Displaced(Epoch(1)));
+
+    bench.register(2, None);
+
+    assert_eq!(bench.next(), Effect::Stop);
+}
+
+#[test]
+fn a_long_poll_is_abandoned_when_a_heartbeat_meets_a_new_epoch() {
+    let mut bench = Bench::new();
+    bench.register(1, None);
+    assert!(matches!(bench.call(), Call::RequestShard { .. }));
+
+    bench.feed(Input::Displaced(Epoch(1)));
+
+    assert_eq!(bench.next(), Effect::Abandon);
+    assert!(matches!(bench.call(), Call::Register { .. }));
+}
+
+#[test]
+fn an_epoch_that_was_left_before_displaces_nobody() {
+    let (mut bench, _) = Bench::measuring(3);
+
+    bench.feed(Input::Displaced(Epoch(0)));
+
+    bench.assert_idle();
+}
+
+/// How long a worker takes to be registered again, counted from the moment at which the coordinator answers again. An
+/// attempt before that moment fails after `attempt_ms`.
+fn back_after(away_ms: u64, attempt_ms: u64) -> u64 {
+    let (mut bench, _) = Bench::measuring(3);
+    bench.feed(Input::Displaced(Epoch(1)));
+    let returns = Millis(away_ms);
+    loop {
+        bench.wait_for_effect();
+        assert!(matches!(bench.call(), Call::Register { .. }));
+        if bench.now >= returns {
+            return bench.now.0 - returns.0;
+        }
+        bench.wait(attempt_ms);
+        bench.feed(failure(FailureKind::Away));
+    }
+}
+
+#[test]
+fn a_worker_is_back_within_ten_seconds_of_its_coordinator_however_long_that_was_away() {
+    // A refused connection, one that times out, and a registration that is never answered.
+    for attempt_ms in [1, 3_000, QUICK_MS] {
+        let latest = (0..600).map(|step| back_after(step * 250, attempt_ms)).max().unwrap();
+
+        assert!(latest < 10_000 - 1_000, "{latest} ms with attempts of {attempt_ms} ms");
+    }
+}

@@ -1,0 +1,419 @@
+//! A coordinator: the real rules and searchers, in rounds as the driver makes them, over a disk that may fail.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bitloop_core::plan::ExperimentId;
+use bitloop_core::state::Reply as Decided;
+use bitloop_core::state::{
+    Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Proposal, Rejection, State, Status,
+    UnixMillis, WorkerId, decide,
+};
+use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
+use bitloop_search::{Searcher, Step, searcher};
+
+use crate::message::{Body, Instant, Pulse, Reply, Request, Returned};
+use crate::oracle::Oracle;
+
+/// As the driver: how often time passes for leases.
+const TICK_MS: u64 = 500;
+
+/// As the driver: a tick this late means that the coordinator itself was held up.
+const STALL_MS: u64 = 2_000;
+
+/// As the driver: how long a request waits for work.
+const LONG_POLL_MS: u64 = 15_000;
+
+/// As the driver: requests taken in one round.
+const REQUESTS_PER_ROUND: usize = 257;
+
+/// As the driver: how often searchers are asked within a round.
+const STEPS_PER_ROUND: usize = 16;
+
+/// What outlives the coordinator's process.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) epoch: u64,
+    pub(crate) is_full: bool,
+}
+
+/// An answer that waits for the disk.
+struct Pending {
+    request: Request,
+    answer: Result<Decided, FailureKind>,
+}
+
+struct Parked {
+    request: Request,
+    deadline: Instant,
+}
+
+/// A clock as the program's: the date at its start and the time since.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    started: Instant,
+    date_at_start: u64,
+}
+
+impl Clock {
+    fn now(self, now: Instant) -> UnixMillis {
+        UnixMillis(self.date_at_start + (now - self.started))
+    }
+}
+
+/// What a searcher goes away to think about, and what comes of it.
+pub(crate) struct Thought {
+    pub(crate) experiment: ExperimentId,
+    pub(crate) stage: u32,
+    pub(crate) proposal: Proposal,
+}
+
+/// What a round leaves for the world to do.
+#[derive(Default)]
+pub(crate) struct After {
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) thoughts: Vec<Thought>,
+    /// Facts are on their way to the disk.
+    pub(crate) is_storing: bool,
+}
+
+/// The process.
+pub(crate) struct Coordinator {
+    /// Which start this is, to tell its events from those of others.
+    pub(crate) start: u64,
+    pub(crate) state: State,
+    pub(crate) inbox: VecDeque<Request>,
+    epoch: Epoch,
+    clock: Clock,
+    ticked: UnixMillis,
+    searchers: BTreeMap<ExperimentId, (u32, Box<dyn Searcher>)>,
+    thinking: BTreeMap<ExperimentId, u32>,
+    parked: Vec<Parked>,
+    facts: Vec<Fact>,
+    replies: Vec<Pending>,
+    /// Whether the disk is being written.
+    pub(crate) is_storing: bool,
+    /// Whether the disk could not be written: everything is refused until it can.
+    pub(crate) is_out: bool,
+    is_searching: bool,
+}
+
+impl Coordinator {
+    /// Loads the disk and raises the epoch. `date` is what the calendar says, which may be anything.
+    pub(crate) fn start(disk: &mut Disk, start: u64, now: Instant, date: u64) -> Self {
+        let mut state = State::default();
+        for fact in &disk.facts {
+            state.apply(&StateEvent::Fact(fact.clone()));
+        }
+        disk.epoch += 1;
+        let clock = Clock { started: now, date_at_start: date };
+        Self {
+            start,
+            state,
+            inbox: VecDeque::new(),
+            epoch: Epoch(disk.epoch),
+            clock,
+            ticked: clock.now(now),
+            searchers: BTreeMap::new(),
+            thinking: BTreeMap::new(),
+            parked: Vec::new(),
+            facts: Vec::new(),
+            replies: Vec::new(),
+            is_storing: false,
+            is_out: false,
+            is_searching: true,
+        }
+    }
+
+    /// The epoch that it is in.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Facts that are applied and not stored.
+    pub(crate) fn unstored(&self) -> &[Fact] {
+        &self.facts
+    }
+
+    /// When the next round is due if nothing comes in.
+    pub(crate) fn next_round(&self, now: Instant) -> Instant {
+        let since = self.clock.now(now).0.saturating_sub(self.ticked.0);
+        if self.is_searching { now + 1 } else { now + TICK_MS.saturating_sub(since).max(1) }
+    }
+
+    /// One round, up to the disk.
+    pub(crate) fn round(&mut self, now: Instant, oracle: &mut Oracle) -> After {
+        let mut after = After::default();
+        if self.is_storing {
+            return after;
+        }
+        if self.is_out {
+            after.replies = self.refuse_all();
+            after.is_storing = true;
+            self.is_storing = true;
+            return after;
+        }
+        self.tick(now, oracle);
+        for _ in 0..REQUESTS_PER_ROUND {
+            let Some(request) = self.inbox.pop_front() else { break };
+            self.take(request, now, oracle);
+        }
+        self.advance(now, oracle, &mut after);
+        self.serve_parked(now, oracle);
+        if self.facts.is_empty() {
+            after.replies = self.answer(oracle);
+        } else {
+            self.is_storing = true;
+            after.is_storing = true;
+        }
+        after
+    }
+
+    /// The disk has answered.
+    pub(crate) fn stored(&mut self, disk: &mut Disk, now: Instant, oracle: &mut Oracle) -> Vec<Reply> {
+        self.is_storing = false;
+        if disk.is_full {
+            self.is_out = true;
+            return self.refuse_round(now, oracle);
+        }
+        self.is_out = false;
+        let facts = std::mem::take(&mut self.facts);
+        oracle.stored(&facts);
+        disk.facts.extend(facts);
+        oracle.compare_with_replay(&self.state, disk);
+        self.answer(oracle)
+    }
+
+    /// A user's wish, told until it is granted.
+    pub(crate) fn act(&mut self, input: &Input, now: Instant, oracle: &mut Oracle) {
+        // A refusal leaves everything as it is.
+        let _ = self.step(input, now, oracle);
+    }
+
+    pub(crate) fn conclude(&mut self, thought: Thought, now: Instant, oracle: &mut Oracle) {
+        let Thought { experiment, stage, proposal } = thought;
+        self.thinking.remove(&experiment);
+        self.act(&Input::Advance { experiment, stage, proposal }, now, oracle);
+        self.is_searching = true;
+    }
+
+    fn step(&mut self, input: &Input, now: Instant, oracle: &mut Oracle) -> Result<Decided, Rejection> {
+        let now_unix = self.clock.now(now);
+        let Decision { events, reply } = decide(&self.state, input, now_unix)?;
+        oracle.before(&self.state, input, &events, now);
+        for event in events {
+            self.state.apply(&event);
+            if let StateEvent::Fact(fact) = event {
+                self.facts.push(fact);
+            }
+        }
+        oracle.after(&self.state, input, &reply, now);
+        Ok(reply)
+    }
+
+    fn tick(&mut self, now: Instant, oracle: &mut Oracle) {
+        let unix = self.clock.now(now);
+        let since_ms = unix.0.saturating_sub(self.ticked.0);
+        if since_ms < TICK_MS {
+            return;
+        }
+        self.ticked = unix;
+        let late_ms = since_ms - TICK_MS;
+        let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };
+        oracle.stalled(stalled_ms);
+        self.act(&Input::Tick { stalled_ms }, now, oracle);
+    }
+
+    fn take(&mut self, request: Request, now: Instant, oracle: &mut Oracle) {
+        let input = match self.input_of(&request) {
+            Ok(input) => input,
+            Err(kind) => return self.replies.push(Pending { request, answer: Err(kind) }),
+        };
+        let Some(input) = input else {
+            // What only reads is answered at the end of the round.
+            return self.replies.push(Pending { request, answer: Ok(Decided::Done) });
+        };
+        let answer = self.step(&input, now, oracle);
+        if answer == Ok(Decided::Shard(None)) {
+            self.park(Parked { request, deadline: now + LONG_POLL_MS });
+        } else {
+            self.replies.push(Pending { request, answer: answer.map_err(|rejection| kind_of(&rejection)) });
+        }
+    }
+
+    fn park(&mut self, parked: Parked) {
+        let older = self.parked.iter().position(|older| older.request.worker == parked.request.worker);
+        if let Some(older) = older.map(|index| self.parked.remove(index)) {
+            self.replies.push(Pending { request: older.request, answer: Ok(Decided::Shard(None)) });
+        }
+        self.parked.push(parked);
+    }
+
+    /// What a request means; none if it only reads. As the service: most calls name the epoch that they are meant for.
+    fn input_of(&self, request: &Request) -> Result<Option<Input>, FailureKind> {
+        let worker = request.worker.clone();
+        let current = |epoch: &Epoch| (*epoch == self.epoch).then_some(()).ok_or(FailureKind::NotRegistered);
+        let input = match &request.body {
+            Body::Beat { beat: Beat { epoch, lease }, running } => {
+                current(epoch)?;
+                Input::Heartbeat { worker, lease: *lease, running: running.clone() }
+            }
+            Body::Call(Call::Register { info, held }) => {
+                Input::Register { info: info.clone(), held: held.clone() }
+            }
+            Body::Call(Call::RequestShard { epoch }) => {
+                current(epoch)?;
+                Input::Request { worker }
+            }
+            Body::Call(Call::FetchContext { .. }) => return Ok(None),
+            Body::Call(Call::Commit { reports, trial_ms, .. }) => {
+                Input::Commit { worker, reports: reports.clone(), trial_ms: *trial_ms }
+            }
+            Body::Call(Call::Release { epoch, lease }) => {
+                current(epoch)?;
+                release(worker, *lease)
+            }
+            Body::GiveBack { epoch, lease, trials } => {
+                current(epoch)?;
+                Input::Release { worker, lease: *lease, trials: Some(trials.clone()) }
+            }
+            Body::Call(Call::Leave) => Input::Leave { worker },
+        };
+        Ok(Some(input))
+    }
+
+    fn advance(&mut self, now: Instant, oracle: &mut Oracle, after: &mut After) {
+        if self.facts.is_empty() && !self.is_searching {
+            return;
+        }
+        self.is_searching = true;
+        for _ in 0..STEPS_PER_ROUND {
+            let experiments = self.state.ledger.experiments().to_vec();
+            let asked: Vec<Thought> =
+                experiments.iter().filter_map(|experiment| self.ask(experiment, after)).collect();
+            if asked.is_empty() {
+                self.is_searching = false;
+                return;
+            }
+            for Thought { experiment, stage, proposal } in asked {
+                self.act(&Input::Advance { experiment, stage, proposal }, now, oracle);
+            }
+        }
+    }
+
+    fn ask(&mut self, experiment: &Experiment, after: &mut After) -> Option<Thought> {
+        if experiment.status != Status::Active {
+            self.searchers.remove(&experiment.id);
+            return None;
+        }
+        if self.thinking.contains_key(&experiment.id) {
+            return None;
+        }
+        let history = self.state.history(experiment)?;
+        let stage = history.stage();
+        let make = || (stage, searcher(&experiment.plan, &experiment.plan.stages[stage as usize]));
+        let made = self.searchers.entry(experiment.id.clone()).or_insert_with(make);
+        if made.0 != stage {
+            *made = make();
+        }
+        let id = experiment.id.clone();
+        match made.1.propose(&history) {
+            Step::Propose(Proposal::Wait) => None,
+            Step::Propose(proposal) => Some(Thought { experiment: id, stage, proposal }),
+            Step::Think(thought) => {
+                self.thinking.insert(id.clone(), stage);
+                after.thoughts.push(Thought { experiment: id, stage, proposal: thought() });
+                None
+            }
+        }
+    }
+
+    fn serve_parked(&mut self, now: Instant, oracle: &mut Oracle) {
+        // As the driver: with an empty queue there may be trials that others are late with, or have not begun.
+        let is_work = self.state.dispatch.waiting() > 0 || self.ticked == self.clock.now(now);
+        let due: Vec<Parked> =
+            self.parked.extract_if(.., |parked| is_work || parked.deadline <= now).collect();
+        for Parked { request, deadline } in due {
+            let answer = self.step(&Input::Request { worker: request.worker.clone() }, now, oracle);
+            if answer == Ok(Decided::Shard(None)) && now < deadline {
+                self.park(Parked { request, deadline });
+            } else {
+                let answer = answer.map_err(|rejection| kind_of(&rejection));
+                self.replies.push(Pending { request, answer });
+            }
+        }
+    }
+
+    fn answer(&mut self, oracle: &mut Oracle) -> Vec<Reply> {
+        let pending = std::mem::take(&mut self.replies);
+        pending
+            .into_iter()
+            .map(|Pending { request, answer }| {
+                oracle.acknowledges(&request.body, &answer);
+                let body = self.returned(&request.body, answer);
+                Reply { to: request.from, call: request.call, body }
+            })
+            .collect()
+    }
+
+    fn returned(&self, asked: &Body, answer: Result<Decided, FailureKind>) -> Returned {
+        let call = match (asked, answer) {
+            (body, Err(kind)) => return body.failed(kind),
+            (Body::Beat { .. }, Ok(Decided::Heartbeat { lease_valid, recalled })) => {
+                return Returned::Beat(Ok(Pulse { lease_valid, recalled }));
+            }
+            // `decide` answers a heartbeat as one.
+            (Body::Beat { .. }, Ok(_)) => return asked.failed(FailureKind::Garbled),
+            (Body::GiveBack { .. }, Ok(_)) => return Returned::GaveBack(Ok(())),
+            (Body::Call(call), Ok(answer)) => match (call, answer) {
+                (Call::Register { .. }, Decided::Registered { adopted }) => {
+                    Answer::Registered { epoch: self.epoch, adopted }
+                }
+                (_, Decided::Shard(shard)) => Answer::Shard(shard),
+                (Call::FetchContext { digest }, _) => match self.state.ledger.context(digest) {
+                    Some(context) => Answer::Context(context.clone().into()),
+                    None => return asked.failed(FailureKind::NotFound),
+                },
+                (Call::Commit { .. }, _) => Answer::Committed,
+                (Call::Release { .. }, _) => Answer::Released,
+                (Call::Register { .. } | Call::RequestShard { .. } | Call::Leave, _) => Answer::Left,
+            },
+        };
+        Returned::Call(Ok(call))
+    }
+
+    /// As the driver's outage: leases that nobody hears of come back.
+    fn refuse_round(&mut self, now: Instant, oracle: &mut Oracle) -> Vec<Reply> {
+        let pending = std::mem::take(&mut self.replies);
+        let mut refused = Vec::new();
+        for Pending { request, answer } in pending {
+            if let Ok(Decided::Shard(Some(shard))) = &answer {
+                self.act(&release(request.worker.clone(), shard.lease), now, oracle);
+            }
+            refused.push(refusal(&request));
+        }
+        refused.extend(self.refuse_all());
+        refused
+    }
+
+    fn refuse_all(&mut self) -> Vec<Reply> {
+        self.inbox.drain(..).map(|request| refusal(&request)).collect()
+    }
+}
+
+fn release(worker: WorkerId, lease: LeaseId) -> Input {
+    Input::Release { worker, lease, trials: None }
+}
+
+fn refusal(request: &Request) -> Reply {
+    Reply { to: request.from, call: request.call, body: request.body.failed(FailureKind::Away) }
+}
+
+/// As the service.
+fn kind_of(rejection: &Rejection) -> FailureKind {
+    match rejection {
+        Rejection::UnknownExperiment(_) => FailureKind::NotFound,
+        Rejection::UnknownWorker(_) => FailureKind::NotRegistered,
+        Rejection::UnknownTrial(_) | Rejection::WrongStatus { .. } => FailureKind::Invalid,
+    }
+}

@@ -1,0 +1,120 @@
+//! The experiments of the simulation, and what their trials give.
+
+use bitloop_core::bits::{Bits, PointIndex};
+use bitloop_core::device::Requirements;
+use bitloop_core::digest::Digest;
+use bitloop_core::evaluation::EvaluationMode;
+use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
+use bitloop_core::plan::{
+    Amount, DataPart, DataParts, Limit, Metric, PLAN_FORMAT, Pairs, Plan, SearchMethod, SearchPlan, StagePlan,
+};
+use bitloop_core::trial::{
+    Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
+    TrialSpec, Work,
+};
+
+/// Images that an evaluation sees.
+const IMAGES: u64 = 100;
+
+fn graph() -> Graph {
+    let input = Input { shape: Shape::image(2, 8, 8), mean: vec![0.5; 2], std: vec![0.25; 2] };
+    let mut graph = Graph::new("simulated", input);
+    let padding = Padding::all(1);
+    let conv = |out_channels| {
+        let (kernel, stride, dilation) = ([3, 3], [1, 1], [1, 1]);
+        Op::Conv2d(Conv2d { out_channels, kernel, stride, padding, dilation, groups: 1, bias: false })
+    };
+    graph.push("first", conv(4), &[INPUT]);
+    graph.push("bend", Op::Relu, &["first"]);
+    graph.push("second", conv(6), &["bend"]);
+    graph.push("rectify", Op::Relu, &["second"]);
+    graph.push("flatten", Op::Flatten, &["rectify"]);
+    graph.push("dense", Op::Linear(Linear { out_features: 3, bias: true }), &["flatten"]);
+    graph
+}
+
+/// What stands for the artifacts that the plans name.
+pub fn inputs() -> [&'static [u8]; 4] {
+    [b"model", b"calibration", b"selection", b"report"]
+}
+
+/// Two plans: a sweep of points and pairs with a search that thinks, and one that wants some of the same trials, on devices of
+/// their own.
+pub fn plans() -> [Plan; 2] {
+    let pairs = Some(Pairs::MostPromising { configs: 30 });
+    let every = (0..7).map(PointIndex).collect();
+    let sweep = StagePlan::Sensitivity { single: every, pairs, subsets: None };
+    let search = StagePlan::Search(SearchPlan {
+        method: SearchMethod::Exact,
+        predictor: "auto".to_owned(),
+        objective: Metric::LossIncrease,
+        limits: vec![Limit { cost: "size_kib".to_owned(), at_most: Amount::OfBaselinePpm(600_000) }],
+        cost: None,
+        trials: Some(4),
+        round: 2,
+    });
+    let some = StagePlan::singles((0..5).map(PointIndex).collect());
+    [
+        plan("searching", vec![StagePlan::Prepare, sweep, search]),
+        Plan {
+            requirements: vec![Requirements::NONE, Requirements { exclusive: true, ..Requirements::NONE }],
+            ..plan("sharing", vec![StagePlan::Prepare, some])
+        },
+    ]
+}
+
+fn plan(name: &str, stages: Vec<StagePlan>) -> Plan {
+    let bits = |widths: &[u8]| widths.iter().filter_map(|bits| Bits::new(*bits).ok()).collect();
+    let part = |name: &str| DataPart { digest: Digest::of(name.as_bytes()), images: IMAGES };
+    let selection = part("selection");
+    Plan {
+        format: PLAN_FORMAT,
+        name: name.to_owned(),
+        numerics: Numerics::Float,
+        model: Digest::of(b"model"),
+        points: graph().points().expect("the graph has points"),
+        graph: graph(),
+        data: DataParts {
+            calibration: part("calibration"),
+            selection,
+            report: part("report"),
+            training: None,
+        },
+        transforms: Vec::new(),
+        guard: Guard {
+            data: selection.digest,
+            images: ImageRange { start: 0, len: IMAGES },
+            drop_max_ppm: 0,
+        },
+        candidates: Candidates::with_default_rules(
+            bits(&[2, 4]),
+            bits(&[4]),
+            Bits::new(8).expect("8 bits are a width"),
+        ),
+        evaluation: EvaluationMode::default(),
+        stages,
+        requirements: Vec::new(),
+    }
+}
+
+/// What a trial gives: numbers follow from the key, so that every worker gives the same.
+pub fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
+    let draw = |index: usize| u64::from(key.0.as_bytes()[index]);
+    let result = match spec {
+        TrialSpec::Prepare(_) => {
+            TrialResult::Prepared { artifact: Digest::of(b"prepared"), steps: Vec::new() }
+        }
+        TrialSpec::Evaluate { part, .. } => TrialResult::Evaluated(Evaluation {
+            n: part.len,
+            correct: part.len - draw(0).min(part.len),
+            loss_sum: 10.0 + draw(1) as f64 / 3.0,
+            loss_difference_sum: draw(1) as f64 / 3.0,
+            loss_difference_squares: draw(2) as f64,
+            ..Evaluation::default()
+        }),
+        TrialSpec::Train(_) => TrialResult::Failed { reason: "nobody trains here".to_owned() },
+    };
+    let text = str::to_owned;
+    let provenance = Provenance { engine: text("simulation"), device: text("cpu"), kernels: text("none") };
+    Outcome { result, provenance, work: Work::default() }
+}

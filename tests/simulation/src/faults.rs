@@ -1,0 +1,87 @@
+//! What breaks, and how often.
+
+use bitloop_core::rng::Rng;
+
+use crate::message::Instant;
+
+/// How a cluster is treated while faults happen.
+#[derive(Clone, Debug)]
+pub(crate) struct Climate {
+    /// Until when faults happen.
+    pub(crate) ends: Instant,
+    /// Mean time between two faults in milliseconds.
+    pub(crate) period_ms: u64,
+    /// Chances of a message, in thousandths.
+    pub(crate) dropped: u64,
+    pub(crate) repeated: u64,
+    pub(crate) late: u64,
+}
+
+/// Something that breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    CoordinatorCrash,
+    CoordinatorStall,
+    CoordinatorDiskFull,
+    DateJump,
+    WorkerCrash,
+    WorkerShutdown,
+    WorkerSuspended,
+    WorkerSlows,
+    WorkerDiskFull,
+    NetworkCut,
+    Pause,
+    StaleLease,
+}
+
+impl Fault {
+    /// Common ones stand more than once.
+    const ALL: [Self; 17] = [
+        Self::CoordinatorCrash,
+        Self::CoordinatorCrash,
+        Self::CoordinatorCrash,
+        Self::CoordinatorStall,
+        Self::CoordinatorDiskFull,
+        Self::DateJump,
+        Self::WorkerCrash,
+        Self::WorkerCrash,
+        Self::WorkerShutdown,
+        Self::WorkerSuspended,
+        Self::WorkerSlows,
+        Self::WorkerSlows,
+        Self::WorkerDiskFull,
+        Self::NetworkCut,
+        Self::NetworkCut,
+        Self::Pause,
+        Self::StaleLease,
+    ];
+
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        Self::ALL[rng.below(Self::ALL.len())]
+    }
+}
+
+/// Draws how long a machine takes for a trial, in milliseconds: many trials in a shard, or one that takes longer than a shard
+/// should.
+pub(crate) fn draw_pace(rng: &mut Rng) -> u64 {
+    50 << rng.below(7)
+}
+
+impl Climate {
+    /// Nothing breaks.
+    pub(crate) fn calm() -> Self {
+        Self { ends: 0, period_ms: u64::MAX, dropped: 0, repeated: 0, late: 0 }
+    }
+
+    /// Each seed has another one, from nearly calm to hardly bearable.
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut up_to = |limit: usize| rng.below(limit) as u64;
+        Self {
+            ends: 20_000 + up_to(100_000),
+            period_ms: 500 + up_to(6_000),
+            dropped: up_to(100),
+            repeated: up_to(60),
+            late: up_to(100),
+        }
+    }
+}

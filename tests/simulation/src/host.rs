@@ -1,0 +1,343 @@
+//! A worker's machine: its disk, and the program around the protocol.
+
+use bitloop_core::device::Share;
+use bitloop_core::state::{Report, WorkerId, WorkerInfo};
+use bitloop_core::trial::{TrialKey, TrialSpec};
+use bitloop_core::worker::{
+    Answer, Beat, Call, Effect, End, Failure, FailureKind, Input, Measured, Millis, Order, Protocol,
+    Settings, read_spool, spool_head, spool_line,
+};
+
+use crate::experiment::outcome;
+use crate::message::{Body, Instant, Process, Pulse, Returned};
+
+/// Milliseconds between two heartbeats, as the coordinator asks for.
+pub(crate) const BEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
+
+/// What outlives the worker's process.
+#[derive(Debug, Default)]
+pub(crate) struct Spool {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_full: bool,
+}
+
+/// The compute thread's work.
+#[derive(Debug)]
+struct Computing {
+    /// Tells its events from those of earlier orders.
+    number: u64,
+    order: Order,
+    next: usize,
+    is_stopped: bool,
+    /// Whether trials that go together end together.
+    is_together: bool,
+}
+
+/// A worker's process.
+pub(crate) struct Program {
+    pub(crate) process: Process,
+    pub(crate) id: WorkerId,
+    started: Instant,
+    pace_ms: u64,
+    protocol: Protocol,
+    /// The call that is waited for.
+    pub(crate) call: Option<u64>,
+    /// What the heartbeat thread waits for the answer of.
+    pub(crate) beat: Option<(u64, Body)>,
+    computing: Option<Computing>,
+    orders: u64,
+    /// Nothing happens to it before: it was suspended.
+    pub(crate) suspended_until: Instant,
+    pub(crate) is_over: bool,
+}
+
+/// A machine that workers run on, one after another.
+pub(crate) struct Host {
+    pub(crate) program: Option<Program>,
+    /// None on a machine whose workers keep nothing.
+    pub(crate) spool: Option<Spool>,
+    pub(crate) processes: u64,
+    /// Time of a trial in milliseconds.
+    pub(crate) pace_ms: u64,
+    /// The host whose device its workers measure on, and their part of that device.
+    pub(crate) device: (usize, Share),
+    /// Whether messages to and from the coordinator get lost.
+    pub(crate) is_cut_off: [bool; 2],
+}
+
+/// What follows from the answer to a heartbeat.
+pub(crate) enum Beaten {
+    Nothing,
+    Tell(Input),
+    /// The heartbeat thread goes on with this.
+    Send(Body),
+}
+
+/// What a program wants of the world.
+pub(crate) enum Wish {
+    Call(Call),
+    /// The compute thread begins to work.
+    Compute {
+        number: u64,
+    },
+    /// The process dies while it writes to its spool, of which a part is written.
+    TornSpool(Vec<Measured>),
+    Breach(String),
+}
+
+impl Computing {
+    /// The trials that are measured next, together.
+    fn at_hand(&self) -> &[(TrialKey, TrialSpec)] {
+        let left = &self.order.trials[self.next..];
+        match self.is_together {
+            true => left.chunk_by(|(_, one), (_, next)| one.goes_with(next)).next().unwrap_or_default(),
+            false => &left[..left.len().min(1)],
+        }
+    }
+}
+
+impl Host {
+    pub(crate) fn new(has_spool: bool, pace_ms: u64, device: (usize, Share)) -> Self {
+        let spool = has_spool.then(Spool::default);
+        Self { program: None, spool, processes: 0, pace_ms, device, is_cut_off: [false; 2] }
+    }
+
+    /// Trials take as long from now on.
+    pub(crate) fn change_pace(&mut self, pace_ms: u64) {
+        self.pace_ms = pace_ms;
+        if let Some(program) = &mut self.program {
+            program.pace_ms = pace_ms;
+        }
+    }
+
+    /// Starts a process, which takes over what an earlier one wrote down.
+    pub(crate) fn start(&mut self, host: usize, now: Instant) -> Process {
+        self.processes += 1;
+        let process = Process { host, number: self.processes };
+        let id = WorkerId(format!("w{host}-{}", self.processes));
+        let info = WorkerInfo {
+            id: id.clone(),
+            host: format!("host{}", self.device.0),
+            share: self.device.1,
+            threads: 1,
+            ..WorkerInfo::default()
+        };
+        let left = self.spool.as_mut().map(|spool| {
+            let outcomes = read_spool(&spool.bytes).outcomes;
+            spool.bytes = Vec::new();
+            if !outcomes.is_empty() {
+                spool.write(&outcomes);
+            }
+            outcomes
+        });
+        self.program = Some(Program {
+            process,
+            id,
+            started: now,
+            pace_ms: self.pace_ms,
+            protocol: Protocol::new(Settings { info, max_give_backs: None, idle_exit_ms: None, spool: left }),
+            call: None,
+            beat: None,
+            computing: None,
+            orders: 0,
+            suspended_until: 0,
+            is_over: false,
+        });
+        process
+    }
+}
+
+impl Spool {
+    fn write(&mut self, outcomes: &[Measured]) {
+        if self.bytes.is_empty() {
+            self.bytes = spool_head();
+        }
+        self.bytes.extend(outcomes.iter().flat_map(spool_line));
+    }
+
+    /// Writes all but the end, as a crash does.
+    pub(crate) fn write_torn(&mut self, outcomes: &[Measured], cut: usize) {
+        let before = self.bytes.len();
+        self.write(outcomes);
+        let written = self.bytes.len() - before;
+        self.bytes.truncate(self.bytes.len() - cut % written.max(1));
+    }
+}
+
+impl Program {
+    fn millis(&self, now: Instant) -> Millis {
+        Millis(now - self.started)
+    }
+
+    /// When time is to pass for the protocol.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.protocol.due().map(|due| self.started + due.0)
+    }
+
+    /// Whether nothing that it did is unknown to the coordinator.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.computing.is_none() && self.protocol.unacknowledged() == (0, 0)
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.protocol.summary().dropped
+    }
+
+    /// What a heartbeat says, if one is sent.
+    pub(crate) fn next_beat(&self) -> Option<(Beat, Vec<TrialKey>)> {
+        let beat = self.protocol.beat()?;
+        let running = if beat.lease.is_some() { self.running() } else { Vec::new() };
+        Some((beat, running))
+    }
+
+    /// The trials being measured, together.
+    fn running(&self) -> Vec<TrialKey> {
+        let trials = self.computing.as_ref().map(Computing::at_hand).unwrap_or_default();
+        trials.iter().map(|(key, _)| *key).collect()
+    }
+
+    /// How long it takes until the compute thread says something, in milliseconds.
+    pub(crate) fn compute_ms(&self) -> u64 {
+        self.computing.as_ref().map_or(0, |computing| self.pace_ms * computing.at_hand().len() as u64)
+    }
+
+    pub(crate) fn answered(&mut self, answer: Result<Answer, FailureKind>) -> Input {
+        self.call = None;
+        match answer {
+            Ok(answer) => Input::Answered(answer),
+            Err(kind) => Input::Failed(Failure { kind, reason: "simulated".to_owned() }),
+        }
+    }
+
+    /// What the answer to the heartbeat thread means, as in the program.
+    pub(crate) fn beaten(&mut self, asked: Body, answer: Returned) -> Beaten {
+        match (asked, answer) {
+            (Body::Beat { beat, .. }, Returned::Beat(answer)) => match answer {
+                Ok(Pulse { lease_valid: true, recalled }) => self.give_back(beat, &recalled),
+                Ok(Pulse { lease_valid: false, .. }) => Beaten::Tell(Input::LeaseVoid(beat)),
+                Err(FailureKind::NotRegistered) => Beaten::Tell(Input::Displaced(beat.epoch)),
+                Err(
+                    FailureKind::Away
+                    | FailureKind::NotFound
+                    | FailureKind::Invalid
+                    | FailureKind::Garbled
+                    | FailureKind::Refused,
+                ) => Beaten::Tell(Input::Silence),
+            },
+            (Body::GiveBack { epoch, lease, trials }, Returned::GaveBack(Ok(()))) => {
+                Beaten::Tell(Input::GivenBack { beat: Beat { epoch, lease: Some(lease) }, trials })
+            }
+            (Body::GiveBack { .. } | Body::Beat { .. } | Body::Call(_), _) => Beaten::Nothing,
+        }
+    }
+
+    /// Takes trials out of the order that are not begun.
+    fn give_back(&mut self, beat: Beat, recalled: &[TrialKey]) -> Beaten {
+        let (Some(lease), Some(computing)) = (beat.lease, &mut self.computing) else {
+            return Beaten::Nothing;
+        };
+        let begun = computing.next + computing.at_hand().len();
+        let unbegun = computing.order.trials.split_off(begun);
+        let (back, kept): (Vec<_>, Vec<_>) = unbegun.into_iter().partition(|(key, _)| recalled.contains(key));
+        computing.order.trials.extend(kept);
+        let trials: Vec<TrialKey> = back.into_iter().map(|(key, _)| key).collect();
+        match trials.is_empty() {
+            true => Beaten::Nothing,
+            false => Beaten::Send(Body::GiveBack { epoch: beat.epoch, lease, trials }),
+        }
+    }
+
+    /// The compute thread's next word, if it still works on this order.
+    pub(crate) fn compute(&mut self, number: u64, gives_up: bool) -> Vec<Input> {
+        let Some(computing) = self.computing.as_mut().filter(|computing| computing.number == number) else {
+            return Vec::new();
+        };
+        if computing.is_stopped || gives_up {
+            self.computing = None;
+            let reason = "simulated".to_owned();
+            return vec![Input::Ended(if gives_up { End::GaveUp { reason } } else { End::Stopped })];
+        }
+        let mut said = Vec::new();
+        for (key, spec) in computing.at_hand() {
+            let report = Report { key: *key, outcome: outcome(key, spec) };
+            said.push(Input::Measured(Measured { report, compute_ms: self.pace_ms as f64 }));
+        }
+        computing.next += said.len();
+        if computing.next >= computing.order.trials.len() {
+            self.computing = None;
+            said.push(Input::Ended(End::Finished));
+        }
+        said
+    }
+
+    /// Whether an order is under way.
+    pub(crate) fn order(&self) -> Option<u64> {
+        self.computing.as_ref().map(|computing| computing.number)
+    }
+
+    /// Feeds the protocol, and does on this machine what can be done here. `tears` says that the process dies in the next
+    /// write to its spool.
+    pub(crate) fn feed(
+        &mut self,
+        input: Input,
+        now: Instant,
+        spool: Option<&mut Spool>,
+        tears: bool,
+    ) -> Vec<Wish> {
+        let millis = self.millis(now);
+        let mut spool = spool;
+        let mut wishes = Vec::new();
+        for effect in self.protocol.step(input, millis) {
+            match effect {
+                Effect::Call(call) => {
+                    if self.call.is_some() {
+                        wishes.push(Wish::Breach("two calls at a time".to_owned()));
+                    }
+                    wishes.push(Wish::Call(call));
+                }
+                Effect::Abandon => self.call = None,
+                Effect::Measure(order) => {
+                    // A machine has one device, and an order takes all of it.
+                    if self.computing.is_some() {
+                        wishes.push(Wish::Breach("a device is given two shards".to_owned()));
+                    }
+                    self.orders += 1;
+                    let (number, is_together) = (self.orders, self.orders.is_multiple_of(2));
+                    self.computing =
+                        Some(Computing { number, order, next: 0, is_stopped: false, is_together });
+                    wishes.push(Wish::Compute { number });
+                }
+                Effect::Stop => {
+                    if let Some(computing) = &mut self.computing {
+                        computing.is_stopped = true;
+                    }
+                }
+                Effect::Spool(outcomes) => match spool.as_deref_mut() {
+                    Some(_) if tears => {
+                        wishes.push(Wish::TornSpool(outcomes));
+                        return wishes;
+                    }
+                    Some(Spool { is_full: false, .. }) => {
+                        if let Some(spool) = spool.as_deref_mut() {
+                            spool.write(&outcomes);
+                        }
+                    }
+                    Some(Spool { is_full: true, .. }) => {
+                        self.protocol.step(Input::SpoolFailed, millis);
+                    }
+                    None => {
+                        wishes.push(Wish::Breach("a machine without a spool is told to use it".to_owned()))
+                    }
+                },
+                Effect::ClearSpool => {
+                    if let Some(spool) = spool.as_deref_mut() {
+                        spool.bytes.clear();
+                    }
+                }
+                Effect::Tell(_) => {}
+                Effect::Finish(_) => self.is_over = true,
+            }
+        }
+        wishes
+    }
+}

@@ -1,0 +1,234 @@
+//! What must always hold, and the memory that it takes to tell.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bitloop_core::state::{
+    Change, Event, Fact, Input, LEASE_TERM_MS, LeaseId, QUARANTINE_LOSSES, Reply, State, WorkerId,
+};
+use bitloop_core::trial::{Outcome, TrialKey};
+use bitloop_core::worker::{Call, FailureKind};
+
+use crate::coordinator::Disk;
+use crate::message::{Body, Instant};
+
+/// Replaying everything takes long, so it is done at every so many writes, and at each start.
+const FULL_REPLAY_PERIOD: u64 = 16;
+
+/// Watches a cluster and remembers the first breach.
+#[derive(Default)]
+pub(crate) struct Oracle {
+    breach: Option<String>,
+    /// What the coordinator said to be durable.
+    acknowledged: HashMap<TrialKey, Outcome>,
+    recorded: BTreeSet<TrialKey>,
+    /// When a worker was last heard by the coordinator, and a lease last renewed, in the time that it was not held up.
+    heard: BTreeMap<WorkerId, Instant>,
+    renewed: BTreeMap<LeaseId, Instant>,
+    /// For how long the coordinator was held up so far.
+    stalled_ms: u64,
+    /// Leases and queue before a stale lease was named.
+    untouched: Option<Dispatched>,
+    /// The facts stored so far, replayed one by one.
+    replay: State,
+    writes: u64,
+    /// How often a worker was given up while it ran a trial, since the coordinator's start.
+    losses: HashMap<TrialKey, u32>,
+    pub(crate) steps: u64,
+    pub(crate) quarantined: u64,
+}
+
+/// Who works on what.
+type Dispatched = (Vec<(LeaseId, Vec<TrialKey>)>, Vec<TrialKey>);
+
+fn dispatched(state: &State) -> Dispatched {
+    let leases = state.dispatch.leases();
+    let leases = leases.map(|(id, lease)| (*id, lease.trials.iter().copied().collect())).collect();
+    (leases, state.dispatch.queue(&state.ledger).copied().collect())
+}
+
+impl Oracle {
+    /// The first breach, if there was one.
+    pub(crate) fn verdict(&mut self) -> Result<(), String> {
+        self.breach.take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn require(&mut self, holds: bool, breach: impl FnOnce() -> String) {
+        if !holds && self.breach.is_none() {
+            self.breach = Some(breach());
+        }
+    }
+
+    /// A coordinator started from what is on disk.
+    pub(crate) fn restarted(&mut self, state: &State) {
+        self.heard.clear();
+        self.renewed.clear();
+        self.losses.clear();
+        let lost =
+            self.acknowledged.iter().find(|(key, outcome)| state.ledger.outcome(key) != Some(*outcome));
+        let lost = lost.map(|(key, _)| *key);
+        self.require(lost.is_none(), || format!("the acknowledged outcome of {lost:?} is lost"));
+        let equal = state.ledger == self.replay.ledger;
+        self.require(equal, || "a restart gives another ledger than the facts did one by one".to_owned());
+        let checked = state.check();
+        self.require(checked.is_ok(), || format!("{checked:?} after a restart"));
+    }
+
+    /// The coordinator notices that it was held up itself.
+    pub(crate) fn stalled(&mut self, stalled_ms: u64) {
+        self.stalled_ms += stalled_ms;
+    }
+
+    /// An input was decided and is about to be applied.
+    pub(crate) fn before(&mut self, state: &State, input: &Input, events: &[Event], now: Instant) {
+        self.untouched = is_stale(state, input).then(|| dispatched(state));
+        let awake = now - self.stalled_ms.min(now);
+        for event in events {
+            match event {
+                Event::Change(Change::LeaseGranted { lease, .. }) => {
+                    self.renewed.insert(*lease, awake);
+                }
+                Event::Change(Change::LeaseEnded { lease }) if matches!(input, Input::Tick { .. }) => {
+                    let since =
+                        self.renewed.get(lease).map_or(u64::MAX, |renewed| awake.saturating_sub(*renewed));
+                    let holder = state.dispatch.lease(*lease).map(|lease| lease.worker.clone());
+                    let silent = holder.and_then(|worker| self.heard.get(&worker).copied());
+                    let silent = silent.map_or(u64::MAX, |heard| awake.saturating_sub(heard));
+                    self.require(since.max(silent) >= LEASE_TERM_MS, || {
+                        format!("{lease:?} was ended {since} ms after its renewal")
+                    });
+                }
+                Event::Change(Change::WorkerLeft { worker }) if matches!(input, Input::Tick { .. }) => {
+                    let since = self.heard.get(worker).map_or(u64::MAX, |heard| awake.saturating_sub(*heard));
+                    self.require(since >= LEASE_TERM_MS, || {
+                        format!("{worker:?} was given up {since} ms after it was heard")
+                    });
+                }
+                Event::Change(Change::TrialLost { key }) => *self.losses.entry(*key).or_default() += 1,
+                Event::Fact(Fact::TrialQuarantined { key, .. }) => {
+                    self.quarantined += 1;
+                    let losses = self.losses.get(key).copied().unwrap_or(0);
+                    self.require(losses >= QUARANTINE_LOSSES, || {
+                        format!("{key} is quarantined after {losses} losses")
+                    });
+                }
+                Event::Fact(_)
+                | Event::Change(
+                    Change::LeaseEnded { .. }
+                    | Change::WorkerLeft { .. }
+                    | Change::WorkerJoined { .. }
+                    | Change::WorkerSeen { .. }
+                    | Change::WorkerCommitted { .. }
+                    | Change::LeaseRenewed { .. }
+                    | Change::TrialsRecalled { .. }
+                    | Change::TrialsReturned { .. },
+                ) => {}
+            }
+        }
+    }
+
+    /// An input was applied.
+    pub(crate) fn after(&mut self, state: &State, input: &Input, reply: &Reply, now: Instant) {
+        self.steps += 1;
+        let checked = state.check();
+        self.require(checked.is_ok(), || format!("{checked:?} after {input:?}"));
+        let crowded = crowded(state);
+        self.require(crowded.is_none(), || {
+            format!("{crowded:?} has more leases than it may, after {input:?}")
+        });
+        if let Some(untouched) = self.untouched.take() {
+            self.require(untouched == dispatched(state), || {
+                format!("a stale lease changed something: {input:?}")
+            });
+        }
+        let awake = now - self.stalled_ms.min(now);
+        match input {
+            Input::Register { info, .. } => {
+                self.heard.insert(info.id.clone(), awake);
+            }
+            Input::Request { worker } => {
+                self.heard.insert(worker.clone(), awake);
+            }
+            Input::Heartbeat { worker, lease, .. } => {
+                self.heard.insert(worker.clone(), awake);
+                if let (Some(lease), Reply::Heartbeat { lease_valid: true, .. }) = (lease, reply) {
+                    self.renewed.insert(*lease, awake);
+                }
+            }
+            Input::Submit { .. }
+            | Input::Act { .. }
+            | Input::Advance { .. }
+            | Input::Leave { .. }
+            | Input::Commit { .. }
+            | Input::Release { .. }
+            | Input::Tick { .. } => {}
+        }
+    }
+
+    /// Facts are durable.
+    pub(crate) fn stored(&mut self, facts: &[Fact]) {
+        for fact in facts {
+            if let Fact::OutcomeCommitted { key, .. } = fact {
+                let is_first = self.recorded.insert(*key);
+                self.require(is_first, || format!("{key} has two records"));
+            }
+            self.replay.apply(&Event::Fact(fact.clone()));
+        }
+    }
+
+    /// Replaying the facts gives the ledger at hand.
+    pub(crate) fn compare_with_replay(&mut self, state: &State, disk: &Disk) {
+        self.writes += 1;
+        let equal = state.ledger == self.replay.ledger;
+        self.require(equal, || "the facts replayed one by one give another ledger".to_owned());
+        if self.writes.is_multiple_of(FULL_REPLAY_PERIOD) {
+            let mut fresh = State::default();
+            disk.facts.iter().for_each(|fact| fresh.apply(&Event::Fact(fact.clone())));
+            let equal = state.ledger == fresh.ledger;
+            self.require(equal, || "the facts on disk give another ledger".to_owned());
+        }
+    }
+
+    /// An answer is about to be sent.
+    pub(crate) fn acknowledges(&mut self, asked: &Body, answer: &Result<Reply, FailureKind>) {
+        if let (Body::Call(Call::Commit { reports, .. }), Ok(_)) = (asked, answer) {
+            for report in reports {
+                let known = self.acknowledged.entry(report.key).or_insert_with(|| report.outcome.clone());
+                let equal = known.result == report.outcome.result;
+                self.require(equal, || format!("two outcomes of {} were acknowledged", report.key));
+            }
+        }
+    }
+}
+
+/// A trial that is under more than two leases, or under two of one worker.
+fn crowded(state: &State) -> Option<TrialKey> {
+    let mut holders: HashMap<TrialKey, Vec<&WorkerId>> = HashMap::new();
+    for (_, lease) in state.dispatch.leases() {
+        for key in &lease.trials {
+            let holders = holders.entry(*key).or_default();
+            if holders.len() == 2 || holders.contains(&&lease.worker) {
+                return Some(*key);
+            }
+            holders.push(&lease.worker);
+        }
+    }
+    None
+}
+
+/// Whether an input names a lease that its worker does not hold.
+fn is_stale(state: &State, input: &Input) -> bool {
+    match input {
+        Input::Release { worker, lease, .. } | Input::Heartbeat { worker, lease: Some(lease), .. } => {
+            state.dispatch.lease(*lease).is_none_or(|held| held.worker != *worker)
+        }
+        Input::Heartbeat { lease: None, .. }
+        | Input::Submit { .. }
+        | Input::Act { .. }
+        | Input::Advance { .. }
+        | Input::Register { .. }
+        | Input::Leave { .. }
+        | Input::Request { .. }
+        | Input::Commit { .. }
+        | Input::Tick { .. } => false,
+    }
+}
