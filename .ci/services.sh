@@ -28,3 +28,6 @@ install_moto() {
 has_postgres || { [ "$(id -u)" = 0 ] && install_postgres; } || true
 if has_postgres; then found postgres; else echo 'PostgreSQL cannot be installed here'; fi
 if [ -n "${BITLOOP_TEST_MOTO:-}" ] || install_moto; then found moto; else echo 'moto cannot be installed here'; fi
+
+# Several hosts on one machine; needs root, or a system that lets users make namespaces.
+if unshare --net true 2>/dev/null && command -v ip >/dev/null; then found netns; else echo 'network namespaces cannot be had here'; fi

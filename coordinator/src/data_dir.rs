@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::files::{PartFile, remove_parts};
 
@@ -87,6 +88,9 @@ fn prepare(folder: &Path) -> io::Result<()> {
     PartFile::create(&folder.join("probe")).map(drop)
 }
 
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+const LOCK_RETRIES: u32 = 10;
+
 fn take_lock(root: &Path) -> Result<File, DataDirError> {
     let unusable = |cause| DataDirError::Unusable { root: root.to_owned(), cause };
     let mut file = OpenOptions::new()
@@ -96,7 +100,7 @@ fn take_lock(root: &Path) -> Result<File, DataDirError> {
         .truncate(false)
         .open(root.join("lock"))
         .map_err(unusable)?;
-    match file.try_lock() {
+    match lock_patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut process = String::new();
@@ -117,6 +121,17 @@ fn take_lock(root: &Path) -> Result<File, DataDirError> {
     };
     note_process(&mut file).map_err(unusable)?;
     Ok(file)
+}
+
+/// A process that the last holder was just starting may hold its lock until it runs a program of its own.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_RETRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
 }
 
 #[cfg(test)]
