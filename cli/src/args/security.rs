@@ -7,7 +7,9 @@ use bitloop_coordinator::security::{HostName, USES_MAX};
 use bitloop_proto::identity::Role;
 use clap::Args;
 
-use super::{DataDir, Remote, duration};
+use bitloop_core::duration;
+
+use super::{DataDir, Remote};
 
 /// What to prove oneself with to a coordinator that speaks TLS.
 #[derive(Clone, Debug, Args)]
@@ -33,7 +35,7 @@ pub(crate) struct TokenUse {
     pub(crate) uses: u32,
 
     /// How long the token is good for.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::parse)]
     pub(crate) valid: Duration,
 }
 

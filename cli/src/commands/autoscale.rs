@@ -33,7 +33,7 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let mut autoscaler = Autoscaler::new(spec, engine);
     let stopwatch = Stopwatch::start();
     if arguments.once || arguments.dry_run {
-        let backlog = Client::connect(url).await?.backlog().await?;
+        let backlog = Client::connect(&arguments.remote).await?.backlog().await?;
         let (autoscaler, turn) = turn(autoscaler, Some(&backlog), arguments.dry_run, &stopwatch).await?;
         return conclude(&autoscaler, &turn, (arguments.dry_run, output));
     }
@@ -41,7 +41,7 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let mut said = Said::default();
     loop {
         let look = async {
-            let answer = match Client::connect(url).await {
+            let answer = match Client::connect(&arguments.remote).await {
                 Ok(mut client) => client.backlog().await,
                 Err(failure) => Err(failure),
             };

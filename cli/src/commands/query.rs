@@ -30,7 +30,7 @@ pub(super) async fn workers(remote: &Remote, output: Output) -> Outcome {
 }
 
 pub(super) async fn explain(arguments: &ExplainArguments, output: Output) -> Outcome {
-    let mut client = Client::connect(&arguments.remote.coordinator).await?;
+    let mut client = Client::connect(&arguments.remote).await?;
     let ExplainResponse { subject, standing, reasons } = client.explain(&arguments.subject).await?;
     match output {
         Output::Json => show::json(&json!({ "subject": subject, "standing": standing, "reasons": reasons })),

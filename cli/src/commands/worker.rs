@@ -7,7 +7,8 @@ use std::thread::available_parallelism;
 
 use bitloop_core::device::Share;
 use bitloop_worker::{
-    Connection, Executor, Inventory, Machine, WorkSummary, WorkerError, WorkerOptions, executors, work,
+    Connection, Endpoint, Executor, Inventory, Machine, WorkSummary, WorkerError, WorkerOptions, executors,
+    work,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
