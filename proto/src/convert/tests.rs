@@ -315,7 +315,7 @@ fn missing_and_damaged_fields_are_named() {
     assert_eq!(TrialSpec::try_from(v1::Trial::default()).map(|_| ()), missing("spec"));
     assert_eq!(Report::try_from(v1::Report::default()).map(|_| ()), missing("result"));
     assert_eq!(digest("model", &[]).map(|_| ()), missing("model"));
-    assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::default()).map(|_| ()), missing("id"));
+    assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::default()).map(|_| ()), missing("device"));
     assert_eq!(action(0).map(|_| ()), missing("action"));
     assert_eq!(status(&v1::ExperimentSummary::default()).map(|_| ()), missing("status"));
 
