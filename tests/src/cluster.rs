@@ -85,6 +85,11 @@ impl Cluster {
         Process::start(self.command(host, &[&arguments, options].concat()))
     }
 
+    /// Where the coordinator listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A user's command, with the coordinator's URL.
     pub fn ask(&self, arguments: &[&str]) -> Said {
         let arguments = [arguments, &["--coordinator", &self.url]].concat();

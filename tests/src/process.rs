@@ -121,10 +121,15 @@ impl Drop for Process {
 }
 
 /// Waits until something holds.
-pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn await_that(what: &str, holds: impl FnMut() -> bool) {
+    await_within(PATIENCE, what, holds);
+}
+
+/// Waits until something holds that was promised by then.
+pub fn await_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let started = now();
     while !holds() {
-        assert!(started.elapsed() < PATIENCE, "waited too long until {what}");
+        assert!(started.elapsed() < limit, "waited too long until {what}");
         thread::sleep(LOOK_AGAIN);
     }
 }
