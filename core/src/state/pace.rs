@@ -17,7 +17,7 @@ pub struct WorkerClass {
     pub threads: u32,
 }
 
-/// Trials whose time is proportional to their [`units`].
+/// Trials whose time is proportional to the images that they look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// Preparations of this model.
