@@ -2,12 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
 
 const SIZE_MIB: usize = 4;
+const FREE_RETRIES: u32 = 100;
+const FREE_PAUSE: Duration = Duration::from_millis(20);
 
 /// A small file system; unmounted when it is dropped.
 struct SmallDisk {
@@ -51,8 +54,22 @@ impl SmallDisk {
             .unwrap();
     }
 
+    /// Gives the space back. A process that another test was just starting may hold the file until it runs a program of its
+    /// own, so that this waits until the space is there.
     fn free(&self) {
-        fs::remove_file(self.folder.path().join("filler")).unwrap();
+        let filler = self.folder.path().join("filler");
+        let most = vec![1; fs::metadata(&filler).unwrap().len() as usize / 2];
+        fs::remove_file(&filler).unwrap();
+        let probe = self.folder.path().join("probe");
+        let is_free = (0..FREE_RETRIES).any(|_| {
+            let written = fs::write(&probe, &most).is_ok();
+            fs::remove_file(&probe).unwrap();
+            if !written {
+                std::thread::sleep(FREE_PAUSE);
+            }
+            written
+        });
+        assert!(is_free, "the space never came back");
     }
 }
 
