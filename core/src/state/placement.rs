@@ -63,7 +63,10 @@ pub(super) struct Fitting<'a> {
 impl<'a> Fitting<'a> {
     /// Finds the lanes of the highest priority that has any for the worker, in the order of experiments.
     pub(super) fn find(ledger: &Ledger, dispatch: &'a Dispatch, worker: &Worker) -> Self {
-        let fits = |(lane, _): &(&Lane, &Group)| hindrance(ledger, dispatch, (worker, lane)).is_none();
+        // The same for every lane, and a look at all leases.
+        let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
+        let fits =
+            |(lane, _): &(&Lane, &Group)| hindrance_beside(ledger, dispatch, (worker, lane, taken)).is_none();
         let mut lanes: Vec<(&Lane, &Group)> = dispatch.lanes().filter(fits).collect();
         let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
         let highest = lanes.iter().map(|(lane, _)| priority(lane)).max();
@@ -78,11 +81,21 @@ pub(super) fn hindrance(
     dispatch: &Dispatch,
     (worker, lane): (&Worker, &Lane),
 ) -> Option<Hindrance> {
+    let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
+    hindrance_beside(ledger, dispatch, (worker, lane, taken))
+}
+
+/// The same, given what others take of the worker's device.
+fn hindrance_beside(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (worker, lane, taken): (&Worker, &Lane, Taken<'_>),
+) -> Option<Hindrance> {
     let requirements = ledger.requirements(lane.claim);
     if let Some(unmet) = worker.info.unmet(requirements, numerics(ledger, lane)) {
         return Some(Hindrance::Unmet(unmet));
     }
-    let Taken { holders, share, exclusive } = dispatch.taken(&worker.info, Some(&worker.info.id));
+    let Taken { holders, share, exclusive } = taken;
     if let Some(by) = exclusive {
         return Some(Hindrance::HeldAlone { by: by.clone() });
     }
