@@ -291,7 +291,7 @@ impl Driver {
 
     fn measure(&mut self, fact: &Fact) {
         if let Fact::ExperimentSubmitted { plan, .. } = fact {
-            self.sizes.insert(plan.id(), bitloop_search::plan_size(plan));
+            self.sizes.insert(plan.id(), searchers::trials_of(plan));
         }
     }
 

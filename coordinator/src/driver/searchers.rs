@@ -7,16 +7,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use bitloop_core::plan::ExperimentId;
+use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::state::{Experiment, Input, Proposal, State, Status};
-use bitloop_search::{Searcher, Step, Thought, searcher};
+use bitloop_search::{Searcher, Step, Thought, plan_size, searcher};
 use tokio::sync::mpsc;
+
+/// Why an experiment failed whose searcher panicked.
+const BROKEN_OFF: &str = "the search broke off; the coordinator's log says where";
 
 /// What a searcher came to after a while.
 pub(super) struct Concluded {
     pub(super) experiment: ExperimentId,
     pub(super) stage: u32,
     pub(super) proposal: Proposal,
+}
+
+/// How many trials a plan comes to, as far as known before; zero if its searchers cannot even be made, which its experiment
+/// ends with when it starts.
+pub(super) fn trials_of(plan: &Plan) -> u64 {
+    catch_unwind(|| plan_size(plan)).unwrap_or(0)
 }
 
 /// Searchers by experiment, each with the stage it drives.
@@ -61,12 +70,18 @@ impl Searchers {
         if self.thinking.contains_key(&experiment.id) {
             return None;
         }
-        let proposal = match self.at(experiment, stage).propose(&history) {
-            Step::Propose(Proposal::Wait) => return None,
-            Step::Propose(proposal) => proposal,
-            Step::Think(thought) => {
+        // A searcher that breaks off ends its own experiment, not the coordinator, which would ask it again at every start.
+        let step = catch_unwind(AssertUnwindSafe(|| self.at(experiment, stage).propose(&history)));
+        let proposal = match step {
+            Ok(Step::Propose(Proposal::Wait)) => return None,
+            Ok(Step::Propose(proposal)) => proposal,
+            Ok(Step::Think(thought)) => {
                 self.think(experiment, stage, thought);
                 return None;
+            }
+            Err(_) => {
+                self.made.remove(&experiment.id);
+                Proposal::Failed(BROKEN_OFF.to_owned())
             }
         };
         Some(Input::Advance { experiment: experiment.id.clone(), stage, proposal })
@@ -77,9 +92,8 @@ impl Searchers {
         self.thinking.insert(id.clone(), stage);
         // Nobody joins it: it ends by itself, and what it says after the driver has gone is heard by nobody.
         thread::spawn(move || {
-            let proposal = catch_unwind(AssertUnwindSafe(thought)).unwrap_or_else(|_| {
-                Proposal::Failed("the search broke off; the coordinator's log says where".to_owned())
-            });
+            let proposal = catch_unwind(AssertUnwindSafe(thought))
+                .unwrap_or_else(|_| Proposal::Failed(BROKEN_OFF.to_owned()));
             let _ = concluded.blocking_send(Concluded { experiment: id, stage, proposal });
         });
     }

@@ -34,6 +34,9 @@ pub const PLAN_FORMAT: u32 = 4;
 /// The most images that a plan may measure on; an experiment file allows fewer.
 const IMAGES_MAX: u64 = 1 << 40;
 
+/// The most parts that a config may be measured in; a step proposes whole configs, and what is proposed is kept in memory.
+const PARTS_MAX: u64 = 1 << 14;
+
 /// The baseline's width in plans without points, where nothing has it.
 const BASELINE_UNUSED: u8 = 8;
 
@@ -217,10 +220,7 @@ impl Plan {
         }
         let plan: Self =
             serde_json::from_slice(text).map_err(|error| PlanError::Malformed(error.to_string()))?;
-        let images = plan.data.selection.images;
-        if images == 0 || images > IMAGES_MAX {
-            return Err(PlanError::Images { images });
-        }
+        plan.check_images()?;
         plan.graph.shapes()?;
         plan.check_points()?;
         let points = plan.points.len() as u32;
@@ -250,6 +250,24 @@ impl Plan {
     pub fn id(&self) -> ExperimentId {
         let digest = Digest::of(&self.to_document()).hex();
         ExperimentId(format!("{}-{}", self.name, &digest[..ID_DIGITS]))
+    }
+
+    fn check_images(&self) -> Result<(), PlanError> {
+        let DataParts { calibration, selection, report, training } = self.data;
+        let too_many = |part: &DataPart| part.images > IMAGES_MAX;
+        if let Some(part) =
+            [calibration, selection, report].iter().chain(&training).find(|part| too_many(part))
+        {
+            return Err(PlanError::Images { images: part.images });
+        }
+        if selection.images == 0 {
+            return Err(PlanError::Images { images: 0 });
+        }
+        let parts = [selection, report].map(|part| self.evaluation.parts(part.images));
+        match parts.into_iter().max() {
+            Some(parts) if parts > PARTS_MAX => Err(PlanError::Parts { parts }),
+            _ => Ok(()),
+        }
     }
 
     fn check_points(&self) -> Result<(), PlanError> {
@@ -433,8 +451,16 @@ pub enum PlanError {
     /// Nothing could be measured, or more than there can be.
     #[error("the plan measures on {images} images; there are 1 to {IMAGES_MAX}")]
     Images {
-        /// Images of the selection.
+        /// Images of a part of the data.
         images: u64,
+    },
+    /// A config would be measured in more trials than a coordinator keeps.
+    #[error(
+        "a config is measured in {parts} parts, and at most {PARTS_MAX} are allowed; raise `part` of `evaluation`"
+    )]
+    Parts {
+        /// Parts of a config.
+        parts: u64,
     },
     /// The graph is wrong.
     #[error("the plan's graph is wrong: {0}")]

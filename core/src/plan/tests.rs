@@ -133,10 +133,33 @@ fn a_plan_survives_its_document_and_other_documents_are_refused() {
         let other = text.replacen("\"images\":20}", &format!("\"images\":{images}}}"), 1);
         assert_eq!(Plan::from_document(other.as_bytes()), Err(PlanError::Images { images }));
     }
+    for part in ["calibration", "report"] {
+        let mut other = plan.clone();
+        let images = if part == "report" { &mut other.data.report } else { &mut other.data.calibration };
+        images.images = 1 << 50;
+        assert_eq!(Plan::from_document(&other.to_document()), Err(PlanError::Images { images: 1 << 50 }));
+    }
     let edge = text.replacen("\"inputs\":[\"relu\"]", "\"inputs\":[\"nowhere\"]", 1);
     assert!(matches!(Plan::from_document(edge.as_bytes()), Err(PlanError::Graph(_))));
     for end in (0..text.len()).step_by(97) {
         assert!(Plan::from_document(&text.as_bytes()[..end]).is_err());
+    }
+}
+
+#[test]
+fn a_plan_that_cuts_its_images_into_too_many_parts_is_refused() {
+    let plan = plan("all").unwrap();
+    for (selection, report, is_allowed) in
+        [(PARTS_MAX, PARTS_MAX, true), (PARTS_MAX + 1, 5, false), (20, PARTS_MAX + 1, false)]
+    {
+        let mut other = plan.clone();
+        other.evaluation = EvaluationMode::Full { part_images: Some(1) };
+        (other.data.selection.images, other.data.report.images) = (selection, report);
+
+        let read = Plan::from_document(&other.to_document());
+
+        let refused = Err(PlanError::Parts { parts: PARTS_MAX + 1 });
+        assert_eq!(read, if is_allowed { Ok(other) } else { refused });
     }
 }
 

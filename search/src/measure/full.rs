@@ -5,13 +5,7 @@ use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::state::StageHistory;
 use bitloop_core::trial::TrialSpec;
 
-use super::{List, Measure, Next};
-
-/// Trials proposed at once.
-const STEP_TRIALS: u64 = 1024;
-
-/// More are proposed while fewer than this are open, so that workers never wait for the searcher.
-const OPEN_TRIALS: u64 = 4 * STEP_TRIALS;
+use super::{List, Measure, Next, OPEN_TRIALS, STEP_TRIALS};
 
 pub(super) struct Full {
     list: List,

@@ -11,6 +11,12 @@ use bitloop_core::state::StageHistory;
 use bitloop_core::sweep::Sweep;
 use bitloop_core::trial::TrialSpec;
 
+/// Trials proposed at once.
+pub(crate) const STEP_TRIALS: u64 = 1024;
+
+/// More are proposed while fewer than this are open, so that workers never wait for the searcher.
+pub(crate) const OPEN_TRIALS: u64 = 4 * STEP_TRIALS;
+
 /// Bit configs by index; they are made when asked for, so that millions of them take no memory.
 pub(crate) trait Configs: Send {
     /// How many there are.

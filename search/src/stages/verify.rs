@@ -4,8 +4,10 @@ use bitloop_core::bits::BitConfig;
 use bitloop_core::plan::Plan;
 use bitloop_core::report::uniform_configs;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
+use bitloop_core::trial::TrialSpec;
 
 use super::{NOT_PREPARED, prepared};
+use crate::measure::{OPEN_TRIALS, STEP_TRIALS};
 use crate::{Searcher, Step};
 
 pub(crate) struct Verify {
@@ -14,6 +16,8 @@ pub(crate) struct Verify {
     searches: u64,
     /// Trials of a config.
     parts: u64,
+    /// What is measured, once the searches before are over.
+    configs: Vec<BitConfig>,
 }
 
 impl Verify {
@@ -21,11 +25,11 @@ impl Verify {
         let uniform = if uniform { uniform_configs(plan) } else { Vec::new() };
         let searches = plan.stages.iter().filter(|stage| stage.as_str() == "search").count() as u64;
         let parts = plan.evaluation.references().parts(plan.data.report.images).max(1);
-        Self { top, uniform, searches, parts }
+        Self { top, uniform, searches, parts, configs: Vec::new() }
     }
 
     /// The float network, the baseline, uniform widths, and the best of each search; each once.
-    fn configs(&self, history: &StageHistory<'_>) -> Vec<BitConfig> {
+    fn found(&self, history: &StageHistory<'_>) -> Vec<BitConfig> {
         let mut configs = vec![history.plan().float_config(), BitConfig::baseline()];
         configs.extend(self.uniform.iter().cloned());
         for selection in (0..history.stage()).filter_map(|stage| history.selection(stage)) {
@@ -35,6 +39,11 @@ impl Verify {
         let mut seen = std::collections::BTreeSet::new();
         configs.retain(|config| seen.insert(config.clone()));
         configs
+    }
+
+    /// Trials in all.
+    fn measured(&self) -> u64 {
+        self.configs.len() as u64 * self.parts
     }
 }
 
@@ -46,16 +55,33 @@ impl Searcher for Verify {
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {
         let proposed = history.proposed().len() as u64;
-        if proposed > 0 {
-            let is_done = proposed == history.settled();
-            return Step::Propose(if is_done { Proposal::Finished } else { Proposal::Wait });
+        let open = proposed - history.settled();
+        if open >= OPEN_TRIALS {
+            return Step::Propose(Proposal::Wait);
         }
         let Some(artifact) = prepared(history) else {
             return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
         };
+        if self.configs.is_empty() {
+            self.configs = self.found(history);
+        }
         let context = history.plan().report_context(artifact);
+        let (digest, end) = (context.digest(), self.measured().min(proposed + STEP_TRIALS));
         let mode = history.plan().evaluation.references();
-        let trials = self.configs(history).iter().flat_map(|config| context.trials(config, mode)).collect();
-        Step::Propose(Proposal::Trials(Batch { context: Some(context), trials, ..Batch::default() }))
+        let trials: Vec<TrialSpec> = (proposed..end)
+            .filter_map(|index| {
+                let config = self.configs[(index / self.parts) as usize].clone();
+                let part = mode.part(context.images.len, index % self.parts)?;
+                Some(TrialSpec::Evaluate { context: digest, config, part })
+            })
+            .collect();
+        Step::Propose(match (trials.is_empty(), open) {
+            (false, _) => {
+                let context = (proposed == 0).then_some(context);
+                Proposal::Trials(Batch { context, trials, ..Batch::default() })
+            }
+            (true, 0) => Proposal::Finished,
+            (true, _) => Proposal::Wait,
+        })
     }
 }

@@ -421,3 +421,28 @@ fn parts_of_the_images_change_nothing_but_the_trials() {
     assert_eq!(top(&a), top(&b));
     assert_eq!(b.configs().len(), 4 * a.configs().len());
 }
+
+#[test]
+fn verification_is_proposed_in_steps_however_many_parts_the_images_have() {
+    let mut plan = staged(2, vec![StagePlan::Verify { top: 1, uniform: true }]);
+    plan.evaluation = EvaluationMode::Full { part_images: Some(1) };
+    plan.data.report.images = 1_200;
+    let mut driver = Driver::new(plan.clone());
+    driver.prepare();
+
+    let mut steps = Vec::new();
+    while driver.status() == "active" {
+        match driver.ask() {
+            Some(Proposal::Trials(batch)) => steps.push(batch.trials.len()),
+            _ => driver.measure(),
+        }
+    }
+
+    assert_eq!(driver.status(), "finished");
+    assert!(steps.iter().all(|step| *step <= 1_024), "{steps:?}");
+    let configs = 2 + uniform_configs(&plan).len();
+    let measured = driver.proposed.iter().filter(|trial| matches!(trial, TrialSpec::Evaluate { .. })).count();
+    assert_eq!(measured, configs * 1_200);
+    let keys: BTreeSet<TrialKey> = driver.proposed.iter().map(TrialSpec::key).collect();
+    assert_eq!(keys.len(), driver.proposed.len());
+}

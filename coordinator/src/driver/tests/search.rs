@@ -1,5 +1,6 @@
 //! Stages whose searchers take a while: they think beside the driver.
 
+use bitloop_core::bits::PointIndex;
 use bitloop_core::plan::{Amount, Limit, Metric, Plan, SearchMethod, SearchPlan, StagePlan};
 
 use super::*;
@@ -100,4 +101,27 @@ async fn a_plan_whose_limits_nothing_keeps_is_refused() {
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("no bit config keeps the limits: size_kib is at least"), "{error}");
     assert!(fixture.facts().is_empty());
+}
+
+#[tokio::test]
+async fn a_searcher_that_breaks_off_ends_its_own_experiment_and_no_other() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    store_inputs(handle.artifacts());
+    // Plans that are read have no such point; a searcher finds nothing there.
+    let stages = vec![StagePlan::Prepare, StagePlan::singles(vec![PointIndex(99)])];
+    let broken =
+        handle.submit(Plan { stages, ..plan("broken") }, Sources::new(), 0).await.unwrap().experiment;
+    let sound = submit(&handle, "sound").await;
+    let worker = register(&handle, "w1").await;
+
+    while work(&handle, &worker, &sound).await {}
+
+    assert_eq!(handle.summary(&sound).await.unwrap().status, Status::Finished);
+    let status = handle.summary(&broken).await.unwrap().status;
+    assert!(matches!(&status, Status::Failed { reason } if reason.contains("broke off")), "{status:?}");
+    coordinator.close().await.unwrap();
+    let again = fixture.open();
+    assert_eq!(again.handle().summary(&broken).await.unwrap().status, status);
 }
