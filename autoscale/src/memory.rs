@@ -47,8 +47,8 @@ pub(crate) enum State {
     Waiting,
     /// Since a look at the engine.
     Running(Duration),
-    /// Nobody knows since when, as before a restart.
-    RunningBefore,
+    /// As long as a worker that works, or from before a restart, when nobody knows since when.
+    Lasting,
 }
 
 /// A submission that the engine may or may not have taken, as when it did not answer in time.
@@ -157,7 +157,7 @@ impl Memory {
         let (class, id) = (class.to_owned(), seen.id.clone());
         let state = match seen.phase {
             Phase::Waiting => State::Waiting,
-            Phase::Running => State::RunningBefore,
+            Phase::Running => State::Lasting,
             Phase::Ended => return None,
         };
         if !spec.classes.iter().any(|known| known.name == class) {
@@ -198,7 +198,7 @@ impl ClassMemory {
                     counts.waiting += known.workers;
                     counts.waiting_submissions += 1;
                 }
-                State::Running(_) | State::RunningBefore => counts.running += known.workers,
+                State::Running(_) | State::Lasting => counts.running += known.workers,
             }
             counts.cancelled += if known.cancelled { known.workers } else { 0 };
         }
@@ -214,7 +214,7 @@ impl ClassMemory {
         let is_open = |known: &&Known| match known.state {
             State::Waiting => !known.cancelled,
             State::Running(since) => !is_long(class, now.saturating_sub(since)),
-            State::RunningBefore => false,
+            State::Lasting => false,
         };
         self.known.values().filter(is_open).count() + self.unclear.len()
     }
@@ -247,7 +247,9 @@ impl ClassMemory {
                     }
                 }
             }
+            // Said once: one that goes on for days does not show that those submitted today are well.
             if matches!(known.state, State::Running(since) if is_long(class, now.saturating_sub(since))) {
+                known.state = State::Lasting;
                 self.health.lasted();
             }
         }
@@ -275,6 +277,6 @@ fn failed(known: &Known, class: &WorkerClass, now: Duration) -> bool {
         // It came and went between two looks, or never ran.
         State::Waiting => true,
         State::Running(since) => !is_long(class, now.saturating_sub(since)),
-        State::RunningBefore => false,
+        State::Lasting => false,
     }
 }

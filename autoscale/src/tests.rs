@@ -272,3 +272,26 @@ fn a_submission_that_may_be_there_counts_until_it_would_have_been_seen() {
     let later = story.look(Some(vec![work(600.0)]), &[seen(1, "cpu", 2, Phase::Waiting)]);
     assert_eq!(later.actions, [submit("cpu", 2)], "it was not taken");
 }
+
+#[test]
+fn an_old_submission_that_is_well_does_not_excuse_new_ones_that_end_at_once() {
+    let mut story = Story::new();
+    story.submitted(1, "cpu", 1);
+    let old = seen(1, "cpu", 1, Phase::Running);
+    story.look(Some(vec![work(9.0)]), std::slice::from_ref(&old));
+    story.now += seconds(120);
+    let (mut submissions, mut ended) = (0, Vec::new());
+    for _ in 0..30 {
+        let list: Vec<Seen> = std::iter::once(old.clone()).chain(ended.drain(..)).collect();
+        for action in story.look(Some(vec![work(600.0)]), &list).actions {
+            if let Action::Submit { workers, .. } = action {
+                submissions += 1;
+                story.submitted(1 + submissions, "cpu", workers);
+                ended.push(seen(1 + submissions, "cpu", workers, Phase::Ended));
+            }
+        }
+    }
+
+    // Five minutes: two at once until three have failed, then one after pauses of a minute and two.
+    assert!((3..=7).contains(&submissions), "{submissions}");
+}

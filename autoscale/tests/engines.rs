@@ -133,7 +133,7 @@ fn an_engine_that_refuses_is_left_alone_for_a_while_and_tried_again() {
         let tried = cluster.turn(4);
 
         let said: Vec<String> = refused.notices.iter().map(ToString::to_string).collect();
-        let reason = if engine == "slurm" { "Socket timed out" } else { "per-user limit" };
+        let reason = if engine == "slurm" { "Invalid account" } else { "per-user limit" };
         assert!(said[0].contains(reason) && said[3].contains("nothing is submitted for 60 s"), "{said:?}");
         assert_eq!((paused, tried.done.len()), (vec![0; 5], 1), "{engine}");
         assert_eq!((cluster.turn(4).done.len(), cluster.calls(submit).len()), (2, 6), "{engine}");

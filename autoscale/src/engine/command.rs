@@ -68,7 +68,9 @@ impl EngineError {
     pub fn is_unclear(&self) -> bool {
         match self {
             Self::TooSlow { .. } | Self::Unreadable { .. } => true,
-            Self::NoCommand { .. } | Self::Failed { .. } | Self::NoUser => false,
+            // The command gave up waiting for its server, which may have heard it: Slurm's "Socket timed out".
+            Self::Failed { said, .. } => said.to_ascii_lowercase().contains("timed out"),
+            Self::NoCommand { .. } | Self::NoUser => false,
         }
     }
 }

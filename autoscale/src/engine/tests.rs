@@ -96,3 +96,14 @@ fn pbs_needs_to_know_who_asks() {
     let error = engine_of(&spec, "http://head:7717", None).err();
     assert!(matches!(error, Some(EngineError::NoUser)));
 }
+
+#[test]
+fn a_command_that_gave_up_waiting_may_have_been_heard() {
+    let said = |text: &str| {
+        let command = ["sh", "-c", &format!("echo '{text}' >&2; exit 1")].map(str::to_owned);
+        command::call(None, &command, "").unwrap_err()
+    };
+
+    assert!(said("sbatch: error: Batch job submission failed: Socket timed out on send/recv").is_unclear());
+    assert!(!said("sbatch: error: Batch job submission failed: Invalid account").is_unclear());
+}

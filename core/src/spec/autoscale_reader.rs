@@ -33,7 +33,7 @@ const PAUSE_DEFAULT: PauseSpec = PauseSpec { after: 3, first: Duration::from_sec
 const WAITING_DEFAULT: u32 = 4;
 
 /// Arguments that would hide submissions from us, start others than we count, or wait for them.
-const SLURM_OURS: [&str; 15] = [
+const SLURM_OURS: [&str; 16] = [
     "--parsable",
     "--job-name",
     "-J",
@@ -49,8 +49,9 @@ const SLURM_OURS: [&str; 15] = [
     "-W",
     "--test-only",
     "--time",
+    "-t",
 ];
-const PBS_OURS: [&str; 8] = ["-N", "-J", "-I", "-z", "-f", "-lselect", "-lwalltime", "-lnodes"];
+const PBS_OURS: [&str; 9] = ["-N", "-J", "-I", "-z", "-f", "-Wblock", "-lselect", "-lwalltime", "-lnodes"];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Engine {

@@ -61,7 +61,7 @@ fn every_key_is_read() {
 fn every_mistake_is_said_at_once_with_its_place() {
     let text = SLURM
         .replace("name: lab", "name: 'a b'")
-        .replace("[--exclude=node7, --constraint=a100]", "[script.sh, --job-name=x, -n4]")
+        .replace("[--exclude=node7, --constraint=a100]", "[script.sh, --job-name=x, -n4, -t60]")
         .replace("time: 4h", "time: 5m")
         .replace("max: 32, per_submission: 8", "max: 4, per_submission: 8")
         .replace("gres: 'gpu:1'", "gres: 'gpu:1; rm'");
@@ -73,13 +73,14 @@ fn every_mistake_is_said_at_once_with_its_place() {
         "classes.gpu.slurm.arguments[0]: `script.sh` is no option",
         "classes.gpu.slurm.arguments[1]: `--job-name` is set by bitloop",
         "classes.gpu.slurm.arguments[2]: `-n` is set by bitloop",
+        "classes.gpu.slurm.arguments[3]: `-t` is set by bitloop",
         "classes.gpu.slurm.gres: `gpu:1; rm` is no single word",
         "classes.gpu.time: is not longer than `idle_exit`",
         "classes.cpu.workers.per_submission: is more than `max`; write at most 4",
     ] {
         assert!(found.contains(expected), "{expected} is missing from\n{found}");
     }
-    assert_eq!(found.lines().count(), 7, "{found}");
+    assert_eq!(found.lines().count(), 8, "{found}");
 }
 
 #[test]
