@@ -8,6 +8,7 @@ mod clock;
 pub mod convert;
 mod failover;
 pub mod identity;
+pub mod status;
 pub mod transport;
 
 /// Messages, client and server.

@@ -11,6 +11,7 @@ use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
 use bitloop_core::trial::{EvaluateContext, TrialKey};
 use bitloop_core::worker::{Beat, DURABLE_MS, Epoch, Failure, FailureKind, LONG_POLL_MS, QUICK_MS};
 use bitloop_proto::convert::{self, ConvertError};
+use bitloop_proto::status::is_retryable;
 use bitloop_proto::transport::{CHUNK_BYTES, ConnectError, Connection, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
@@ -166,13 +167,7 @@ impl ClientError {
     fn of_status(call: &'static str, status: &Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::Internal
-            | Code::Aborted
-            | Code::ResourceExhausted => Self::Unreachable { call, reason: message },
+            code if is_retryable(code) => Self::Unreachable { call, reason: message },
             Code::FailedPrecondition => Self::NotRegistered { call, message },
             Code::NotFound => Self::NotFound { call, message },
             Code::InvalidArgument => Self::Invalid { call, message },

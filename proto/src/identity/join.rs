@@ -3,11 +3,12 @@ use std::time::Duration;
 use rcgen::KeyPair;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Response, Status};
 
 use super::folder::Identity;
 use super::tls;
 use super::token::JoinToken;
+use crate::status::is_retryable;
 use crate::transport::{ConnectError, Endpoint, connect_with};
 use crate::v1;
 use crate::v1::membership_client::MembershipClient;
@@ -55,24 +56,9 @@ impl JoinError {
 
     pub(super) fn of_status(status: &Status) -> Self {
         let message = status.message().to_owned();
-        match status.code() {
-            Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::Internal
-            | Code::Aborted
-            | Code::ResourceExhausted => Self::Unanswered(message),
-            Code::Ok
-            | Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::DataLoss
-            | Code::Unauthenticated => Self::Refused(message),
+        match is_retryable(status.code()) {
+            true => Self::Unanswered(message),
+            false => Self::Refused(message),
         }
     }
 }
