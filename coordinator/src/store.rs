@@ -23,7 +23,7 @@ use bitloop_core::state::Fact;
 pub use self::disk::DiskStore;
 pub use self::memory::MemoryStore;
 pub use self::postgres::{Address, DatabaseError, PostgresStore, Standby, VerifiedDatabase, verify_database};
-pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, compact, rebuild, verify};
+pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, bytes_below, compact, rebuild, verify};
 
 /// Version of the layout on disk.
 pub const STORE_FORMAT: u32 = 2;

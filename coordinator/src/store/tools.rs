@@ -202,7 +202,8 @@ fn check(index: Option<&Loaded>, number: u64, fact: &Fact) -> Option<String> {
     (stored != fact).then(|| format!("fact {number} is not the same in journal and sled"))
 }
 
-fn bytes_below(folder: &Path) -> u64 {
+/// The bytes of all files below a folder; 0 if it is not there.
+pub fn bytes_below(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
