@@ -27,6 +27,12 @@ const TOKEN_VARIABLE: &str = "BITLOOP_JOIN_TOKEN";
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads where the coordinator is.
+/// Reads where the coordinator is, or one that may take over.
+pub(crate) fn endpoints(urls: &str) -> Result<Vec<Endpoint>, Failure> {
+    let endpoints: Result<_, _> = urls.split(',').map(Endpoint::parse).collect();
+    endpoints.map_err(|error| Failure::usage(error.to_string()))
+}
+
 pub(crate) fn endpoint(remote: &Remote) -> Result<Endpoint, Failure> {
     Endpoint::parse(&remote.coordinator).map_err(|error| Failure::usage(error.to_string()))
 }
@@ -48,7 +54,7 @@ pub(crate) async fn connection(remote: &Remote) -> Result<Connection, Failure> {
         Failure::usage(format!("{error}; {hint}"))
     })?;
     if membership.is_renewal_due()
-        && let Err(error) = membership.renew(&endpoint).await
+        && let Err(error) = membership.renew(std::slice::from_ref(&endpoint)).await
     {
         show::note(&format!("note: the identity in {} was not renewed: {error}", folder.display()));
     }
@@ -78,11 +84,11 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Option<JoinToken>, Failure> {
 
 /// Exchanges a token for an identity, for as long as that takes, or `patience`.
 pub(crate) async fn join(
-    endpoint: &Endpoint,
+    endpoints: &[Endpoint],
     token: JoinToken,
     patience: Option<Duration>,
 ) -> Result<Identity, Failure> {
-    let joining = Joining::new(endpoint.clone(), token)?;
+    let joining = Joining::new(endpoints.to_vec(), token)?;
     let waited = Stopwatch::start();
     let mut is_told = false;
     loop {
@@ -118,7 +124,7 @@ pub(crate) struct WorkerIdentity {
 
 impl WorkerIdentity {
     /// The identity in the folder; without a good one there the token is exchanged for one.
-    pub(crate) async fn take_up(self, endpoint: &Endpoint) -> Result<Membership, Failure> {
+    pub(crate) async fn take_up(self, endpoints: &[Endpoint]) -> Result<Membership, Failure> {
         let Self { folder, token, patience } = self;
         create_private_folder(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
         // Of workers that share the folder, one joins, and the others find what it got.
@@ -138,7 +144,7 @@ impl WorkerIdentity {
                  --role worker` makes one), or name another folder with --identity"
             )));
         };
-        join(endpoint, token, patience).await?.save(&folder)?;
+        join(endpoints, token, patience).await?.save(&folder)?;
         Ok(Membership::open(&folder)?)
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn join(arguments: &JoinArguments, output: Output) -> Outcome {
     let token = token.ok_or_else(|| {
         Failure::usage("no join token is given; name its file with --token-file, or set BITLOOP_JOIN_TOKEN")
     })?;
-    let joined = identity::join(&endpoint, token, Some(JOIN_PATIENCE)).await?;
+    let joined = identity::join(std::slice::from_ref(&endpoint), token, Some(JOIN_PATIENCE)).await?;
     joined.save(folder)?;
     let member = joined.member();
     match output {

@@ -25,7 +25,7 @@ const IDENTITY_FOLDER: &str = "identity";
 
 pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let mut stop = StopSignal::listen()?;
-    let endpoints = endpoints(&arguments.coordinator)?;
+    let endpoints = identity::endpoints(&arguments.coordinator)?;
     let threads = match arguments.threads {
         Some(threads) => threads,
         None => u16::try_from(available_parallelism()?.get()).unwrap_or(u16::MAX),
@@ -79,12 +79,6 @@ fn failure(error: WorkerError) -> Failure {
     Failure { exit, error: error.into() }
 }
 
-/// Where the coordinator is, or one that may take over.
-fn endpoints(urls: &str) -> Result<Vec<Endpoint>, Failure> {
-    let endpoints: Result<_, _> = urls.split(',').map(Endpoint::parse).collect();
-    endpoints.map_err(|error| Failure::usage(error.to_string()))
-}
-
 /// How the coordinator is reached: over https as a member, which a token may have to be exchanged for first.
 async fn connection(
     arguments: &WorkerArguments,
@@ -92,7 +86,7 @@ async fn connection(
     temporary: &Path,
 ) -> Result<Connection, Failure> {
     let token = identity::token(arguments.join.join_token_file.as_deref())?;
-    let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_secured()).cloned() else {
+    let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.is_secured()) else {
         // Whoever has a token means to be protected.
         return match token {
             Some(_) => Err(Failure::usage(
@@ -112,17 +106,14 @@ async fn connection(
         (None, None) => temporary.join(IDENTITY_FOLDER),
     };
     let identity = WorkerIdentity { folder, token, patience: arguments.connect_timeout };
-    let membership = identity.take_up(&endpoint).await?;
+    let membership = identity.take_up(&endpoints).await?;
     Ok(Connection::Secured(endpoints, membership))
 }
 
 /// Never ends: a worker goes when its work does.
 async fn keep_renewed(connection: &Connection) {
     match connection {
-        Connection::Secured(endpoints, membership) => match endpoints.first() {
-            Some(endpoint) => membership.keep_renewed(endpoint).await,
-            None => std::future::pending().await,
-        },
+        Connection::Secured(endpoints, membership) => membership.keep_renewed(endpoints).await,
         Connection::Url(_) | Connection::Any(_) | Connection::InProcess(_) => std::future::pending().await,
     }
 }

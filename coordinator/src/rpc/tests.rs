@@ -1,3 +1,4 @@
+mod members;
 mod security;
 
 use std::sync::Arc;

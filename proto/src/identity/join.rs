@@ -66,18 +66,18 @@ impl JoinError {
 /// A client that wants to become a member. It keeps its key between attempts: the coordinator answers an attempt
 /// whose answer was lost again, without taking it for another use of the token.
 pub struct Joining {
-    endpoint: Endpoint,
+    endpoints: Vec<Endpoint>,
     token: JoinToken,
     key: KeyPair,
 }
 
 impl Joining {
-    /// Makes a key.
+    /// Makes a key, for whichever of the coordinators works.
     ///
     /// Errors: `Key`.
-    pub fn new(endpoint: Endpoint, token: JoinToken) -> Result<Self, JoinError> {
+    pub fn new(endpoints: Vec<Endpoint>, token: JoinToken) -> Result<Self, JoinError> {
         let key = KeyPair::generate().map_err(|error| JoinError::Key(error.to_string()))?;
-        Ok(Self { endpoint, token, key })
+        Ok(Self { endpoints, token, key })
     }
 
     /// Asks the coordinator for a certificate, after it has proved to be the token's.
@@ -86,8 +86,7 @@ impl Joining {
     pub async fn attempt(&self) -> Result<Identity, JoinError> {
         let config = tls::pinned_config(self.token.authority());
         let config = config.map_err(|error| JoinError::Key(error.to_string()))?;
-        let mut client =
-            client(connect_with(std::slice::from_ref(&self.endpoint), move || config.clone()).await?);
+        let mut client = client(connect_with(&self.endpoints, move || config.clone()).await?);
         let request = v1::JoinRequest {
             secret: self.token.secret().to_vec(),
             public_key: self.key.public_key_raw().to_vec(),

@@ -92,9 +92,7 @@ impl Membership {
         }
         let key = KeyPair::generate().map_err(|error| JoinError::Key(error.to_string()))?;
         let config = self.config();
-        let channel = connect_with(std::slice::from_ref(endpoint), move || config.clone())
-            .await
-            .map_err(JoinError::from)?;
+        let channel = connect_with(endpoints, move || config.clone()).await.map_err(JoinError::from)?;
         let request = v1::RenewRequest { public_key: key.public_key_raw().to_vec() };
         let answer = join::in_time(join::client(channel).renew(request)).await?;
         let identity = join::identity(answer, &key)?;
@@ -104,14 +102,14 @@ impl Membership {
     }
 
     /// Renews whenever it is due, until it is dropped.
-    pub async fn keep_renewed(&self, endpoint: &Endpoint) {
+    pub async fn keep_renewed(&self, endpoints: &[Endpoint]) {
         loop {
             let left = self.member().renewal_due().saturating_sub(clock::unix_seconds());
             tokio::time::sleep(Duration::from_secs(left).min(LOOK_AGAIN)).await;
             if !self.is_renewal_due() {
                 continue;
             }
-            if let Err(error) = self.renew(endpoint).await {
+            if let Err(error) = self.renew(endpoints).await {
                 warn!(%error, "the certificate could not be renewed");
                 tokio::time::sleep(TRY_AGAIN).await;
             }

@@ -24,18 +24,18 @@ use crate::security::TokenTerms;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Nothing takes longer unless it never comes.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Secured {
-    security: Arc<Security>,
+pub(super) struct Secured {
+    pub(super) security: Arc<Security>,
     coordinator: Arc<Coordinator>,
-    address: SocketAddr,
-    endpoint: Endpoint,
-    folder: TempDir,
+    pub(super) address: SocketAddr,
+    pub(super) endpoint: Endpoint,
+    pub(super) folder: TempDir,
 }
 
 impl Secured {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::start_with(Limits::default()).await
     }
 
@@ -52,13 +52,13 @@ impl Secured {
         Self { security, coordinator, address, endpoint, folder }
     }
 
-    fn token(&self, role: Role) -> JoinToken {
+    pub(super) fn token(&self, role: Role) -> JoinToken {
         self.security.issue_token(TokenTerms { role, uses: 1, valid: PATIENCE }).unwrap()
     }
 
     /// Joins over the wire, and connects with what it got.
-    async fn join(&self, role: Role) -> Channel {
-        let joining = Joining::new(self.endpoint.clone(), self.token(role)).unwrap();
+    pub(super) async fn join(&self, role: Role) -> Channel {
+        let joining = Joining::new(vec![self.endpoint.clone()], self.token(role)).unwrap();
         let identity = joining.attempt().await.unwrap();
         assert_eq!(identity.member().role, role);
         let own = self.folder.path().join(&identity.member().name);
@@ -66,7 +66,10 @@ impl Secured {
         self.connect(&own).await.unwrap()
     }
 
-    async fn connect(&self, identity: &Path) -> Result<Channel, bitloop_proto::transport::ConnectError> {
+    pub(super) async fn connect(
+        &self,
+        identity: &Path,
+    ) -> Result<Channel, bitloop_proto::transport::ConnectError> {
         let membership = Membership::open(identity).unwrap();
         Connection::Secured(vec![self.endpoint.clone()], membership).connect().await
     }
@@ -82,7 +85,7 @@ impl Secured {
     }
 }
 
-fn tls(authority: &Path, shown: Option<&Path>) -> Arc<ClientConfig> {
+pub(super) fn tls(authority: &Path, shown: Option<&Path>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
@@ -99,7 +102,7 @@ fn tls(authority: &Path, shown: Option<&Path>) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-async fn list(channel: Channel) -> Result<usize, Code> {
+pub(super) async fn list(channel: Channel) -> Result<usize, Code> {
     let listed = Client::new(channel).list_experiments(v1::ListExperimentsRequest {}).await;
     listed.map(|answer| answer.into_inner().experiments.len()).map_err(|status| status.code())
 }
@@ -228,8 +231,8 @@ async fn whoever_shows_no_certificate_may_only_try_to_join() {
 async fn a_join_token_that_is_replayed_gives_nothing() {
     let secured = Secured::start().await;
     let token = secured.token(Role::Worker);
-    let first = Joining::new(secured.endpoint.clone(), token.clone()).unwrap();
-    let thief = Joining::new(secured.endpoint.clone(), token).unwrap();
+    let first = Joining::new(vec![secured.endpoint.clone()], token.clone()).unwrap();
+    let thief = Joining::new(vec![secured.endpoint.clone()], token).unwrap();
 
     let joined = first.attempt().await.unwrap();
 
@@ -245,10 +248,11 @@ async fn a_token_is_never_told_to_another_coordinator() {
     let (own, other) = (Secured::start().await, Secured::start().await);
     let token = own.token(Role::Worker);
 
-    let misled = Joining::new(other.endpoint.clone(), token.clone()).unwrap().attempt().await.unwrap_err();
+    let misled =
+        Joining::new(vec![other.endpoint.clone()], token.clone()).unwrap().attempt().await.unwrap_err();
 
     assert!(matches!(misled, JoinError::Connect(_)), "{misled}");
-    Joining::new(own.endpoint.clone(), token).unwrap().attempt().await.unwrap();
+    Joining::new(vec![own.endpoint.clone()], token).unwrap().attempt().await.unwrap();
 }
 
 #[tokio::test]
@@ -325,13 +329,13 @@ async fn messages_that_are_too_large_are_refused() {
 async fn a_renewed_certificate_takes_over_without_a_new_token() {
     let secured = Secured::start().await;
     let folder = secured.folder.path().join("own");
-    let joining = Joining::new(secured.endpoint.clone(), secured.token(Role::Read)).unwrap();
+    let joining = Joining::new(vec![secured.endpoint.clone()], secured.token(Role::Read)).unwrap();
     joining.attempt().await.unwrap().save(&folder).unwrap();
     let before = std::fs::read(folder.join("identity.pem")).unwrap();
     let membership = Membership::open(&folder).unwrap();
     let name = membership.member().name;
 
-    membership.renew(&secured.endpoint).await.unwrap();
+    membership.renew(&[secured.endpoint.clone()]).await.unwrap();
 
     assert_ne!(std::fs::read(folder.join("identity.pem")).unwrap(), before);
     assert_eq!(Membership::open(&folder).unwrap().member().name, name);
@@ -361,7 +365,7 @@ async fn an_old_certificate_is_renewed_by_itself() {
         }
     };
     tokio::select! {
-        () = membership.keep_renewed(&secured.endpoint) => unreachable!("it renews for ever"),
+        () = membership.keep_renewed(std::slice::from_ref(&secured.endpoint)) => unreachable!("it renews for ever"),
         () = renewed => {}
     }
 
