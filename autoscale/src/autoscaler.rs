@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitloop_core::spec::AutoscaleSpec;
 
-use crate::backlog::{Demand, Share};
+use crate::backlog::{Share, Work};
 use crate::decide::{Action, Observation, decide};
 use crate::engine::{Engine, Submission};
 use crate::memory::{Happened, Memory};
@@ -57,13 +57,13 @@ impl Autoscaler {
 
     /// Looks at the engine, decides, and does what was decided; nothing of it if `is_dry`.
     ///
-    /// `backlog` is none if the coordinator did not answer. `now` is time since any moment before the first turn.
-    pub fn turn(&mut self, backlog: Option<Vec<Demand>>, is_dry: bool, now: Duration) -> Turn {
+    /// `work` is none if the coordinator did not answer. `now` is time since any moment before the first turn.
+    pub fn turn(&mut self, work: Option<Work>, is_dry: bool, now: Duration) -> Turn {
         let (seen, away) = match self.engine.seen() {
             Ok(seen) => (Some(seen), None),
             Err(error) => (None, Some(Notice::engine_away(&error))),
         };
-        let decision = decide(&Observation { backlog, seen }, &self.memory, &self.spec, now);
+        let decision = decide(&Observation { work, seen }, &self.memory, &self.spec, now);
         self.memory = decision.memory;
         let mut turn = Turn { shares: decision.shares, done: Vec::new(), notices: decision.notices };
         turn.notices.extend(away);

@@ -23,12 +23,34 @@ pub struct Demand {
     pub seconds: f64,
 }
 
+/// A worker that is there already and was not asked for here: started by hand, say, or by another file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    /// What it has.
+    pub offers: Offers,
+    /// Whether it measures with exact arithmetic.
+    pub exact: bool,
+}
+
+/// What a look at the coordinator showed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Open trials by what they need.
+    pub demands: Vec<Demand>,
+    /// Workers that nobody here asked for.
+    pub others: Vec<Other>,
+}
+
 impl Demand {
     fn is_met_by(&self, offers: &Offers) -> bool {
         let device = self.device.as_deref().is_none_or(|device| device == offers.device.as_str());
         let labels = self.labels.iter().all(|(key, value)| offers.labels.get(key) == Some(value));
         let exact = !self.exact || offers.device == DeviceKind::Cpu;
         device && labels && exact && self.gpu_memory_bytes <= offers.gpu_memory_bytes
+    }
+
+    fn is_met_by_other(&self, other: &Other) -> bool {
+        self.is_met_by(&other.offers) && (other.exact || !self.exact)
     }
 }
 
@@ -41,19 +63,26 @@ pub struct Share {
     pub workers: u32,
 }
 
-/// Divides work among classes, in their order: what one has no workers for goes to the next that can do it.
+/// Divides work among classes, in their order: what one has no workers for goes to the next that can do it. Workers that
+/// others started take their part first, each as much as a worker of the first class that can do the work would.
 ///
-/// Returns a share for each class, and the work that no class can do at all.
-pub fn shares<'a>(classes: &[WorkerClass], backlog: &'a [Demand]) -> (Vec<Share>, Vec<&'a Demand>) {
+/// Returns a share for each class, and the work that nobody can do at all.
+pub fn shares<'a>(classes: &[WorkerClass], work: &'a Work) -> (Vec<Share>, Vec<&'a Demand>) {
     let mut shares = vec![Share::default(); classes.len()];
     let mut strange = Vec::new();
-    for demand in backlog.iter().filter(|demand| demand.trials > 0) {
+    let mut free: Vec<&Other> = work.others.iter().collect();
+    // Those that can do the least come first, so that work which needs more finds the others.
+    free.sort_by_key(|other| (other.offers.device, other.offers.gpu_memory_bytes, other.offers.labels.len()));
+    for demand in work.demands.iter().filter(|demand| demand.trials > 0) {
         let mut left = Left { seconds: demand.seconds.max(0.0), trials: demand.trials };
         let able = |class: &WorkerClass| demand.is_met_by(&class.offers);
+        if let Some(class) = classes.iter().find(|class| able(class)) {
+            left.give_to_others(class, demand, &mut free);
+        }
         for (class, share) in classes.iter().zip(&mut shares).filter(|(class, _)| able(class)) {
             left.give_to(class, share);
         }
-        if !classes.iter().any(able) {
+        if !classes.iter().any(able) && !work.others.iter().any(|other| demand.is_met_by_other(other)) {
             strange.push(demand);
         }
     }
@@ -69,20 +98,37 @@ struct Left {
 }
 
 impl Left {
-    /// A worker for each `target` of work, but none without a trial.
     fn give_to(&mut self, class: &WorkerClass, share: &mut Share) {
+        let (workers, seconds) = self.take(class, class.workers_max - share.workers);
+        share.workers += workers;
+        share.seconds += seconds;
+    }
+
+    /// Whoever takes a part has no time for other work.
+    fn give_to_others(&mut self, class: &WorkerClass, demand: &Demand, free: &mut Vec<&Other>) {
+        let able = free.iter().filter(|other| demand.is_met_by_other(other)).count();
+        let (mut taken, _) = self.take(class, u32::try_from(able).unwrap_or(u32::MAX));
+        free.retain(|other| {
+            let stays = taken == 0 || !demand.is_met_by_other(other);
+            taken -= u32::from(!stays);
+            stays
+        });
+    }
+
+    /// Takes out what keeps up to `room` workers busy: one for each `target` of work, but none without a trial. Returns
+    /// how many they are, and their work in seconds.
+    fn take(&mut self, class: &WorkerClass, room: u32) -> (u32, f64) {
         if self.trials == 0 {
-            return;
+            return (0, 0.0);
         }
-        let room = class.workers_max - share.workers;
         let target = class.target.max(Duration::from_millis(1)).as_secs_f64();
         // A little work is worth a worker too. The conversion saturates.
         let wanted = ((self.seconds / target).ceil() as u64).max(1).min(self.trials);
         let workers = u32::try_from(wanted).unwrap_or(u32::MAX).min(room);
-        let taken = if u64::from(workers) == wanted { self.seconds } else { f64::from(workers) * target };
-        share.workers += workers;
-        share.seconds += taken;
-        self.seconds -= taken;
-        self.trials = if u64::from(workers) == wanted { 0 } else { self.trials - u64::from(workers) };
+        let is_all = u64::from(workers) == wanted;
+        let seconds = if is_all { self.seconds } else { f64::from(workers) * target };
+        self.seconds -= seconds;
+        self.trials = if is_all { 0 } else { self.trials - u64::from(workers) };
+        (workers, seconds)
     }
 }

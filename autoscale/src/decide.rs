@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bitloop_core::spec::{AutoscaleSpec, WorkerClass};
 
-use crate::backlog::{Demand, Share, shares};
+use crate::backlog::{Share, Work, shares};
 use crate::engine::{Seen, SubmissionId};
 use crate::memory::{ClassMemory, Known, Memory, State};
 use crate::notice::Notice;
@@ -16,8 +16,8 @@ const SURPLUS_LOOKS: u32 = 2;
 /// What a look at coordinator and engine showed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
-    /// The coordinator's open trials; none if it did not answer.
-    pub backlog: Option<Vec<Demand>>,
+    /// The coordinator's open trials, and the workers that it has from others; none if it did not answer.
+    pub work: Option<Work>,
     /// The engine's list; none if it did not answer.
     pub seen: Option<Vec<Seen>>,
 }
@@ -38,7 +38,7 @@ pub struct Decision {
     pub memory: Memory,
     /// What is to be done, in this order.
     pub actions: Vec<Action>,
-    /// What falls to each class, in the file's order; none without a backlog.
+    /// What falls to each class, in the file's order; none if the coordinator did not answer.
     pub shares: Vec<Share>,
     /// What people should know.
     pub notices: Vec<Notice>,
@@ -53,8 +53,8 @@ pub fn decide(observation: &Observation, memory: &Memory, spec: &AutoscaleSpec, 
         Decision { memory: memory.clone(), actions: Vec::new(), shares: Vec::new(), notices: Vec::new() };
     let Some(seen) = &observation.seen else { return decision };
     decision.notices = decision.memory.reconcile(seen, spec, now);
-    let Some(backlog) = &observation.backlog else { return decision };
-    let (shares, strange) = shares(&spec.classes, backlog);
+    let Some(work) = &observation.work else { return decision };
+    let (shares, strange) = shares(&spec.classes, work);
     decision.notices.extend(strange.into_iter().map(|demand| Notice::NoClass { demand: demand.clone() }));
     for (class, share) in spec.classes.iter().zip(&shares) {
         let memory = decision.memory.class_mut(&class.name);

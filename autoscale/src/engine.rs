@@ -7,7 +7,7 @@ mod slurm;
 use std::fmt;
 use std::time::Duration;
 
-use bitloop_core::spec::{AutoscaleSpec, SubmissionSpec, WorkerClass};
+use bitloop_core::spec::{AUTOSCALE_LABEL, AutoscaleSpec, SubmissionSpec, WorkerClass};
 
 pub use command::EngineError;
 use pbs::Pbs;
@@ -104,12 +104,15 @@ pub(crate) fn parse_name<'a>(name: &'a str, spec_name: &str) -> Option<(&'a str,
 pub struct WorkerCommand {
     program: String,
     coordinator: String,
+    /// The value of the label by which the coordinator's list tells these workers from others.
+    label: String,
 }
 
 impl WorkerCommand {
     fn new(spec: &AutoscaleSpec, coordinator: &str) -> Self {
         let coordinator = spec.coordinator.clone().unwrap_or_else(|| coordinator.to_owned());
-        Self { program: spec.program.clone(), coordinator }
+        let (program, label) = (spec.program.clone(), spec.name.clone());
+        Self { program, coordinator, label }
     }
 
     /// A worker of a class that takes `cpus` processors, quoted for a shell.
@@ -127,7 +130,9 @@ impl WorkerCommand {
         if let Some(cpus) = cpus {
             option("--threads", cpus.to_string());
         }
-        for (key, value) in &class.offers.labels {
+        let own = (AUTOSCALE_LABEL, self.label.as_str());
+        let labels = class.offers.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in std::iter::once(own).chain(labels) {
             option("--label", format!("{key}={value}"));
         }
         option("--idle-exit", seconds(class.idle_exit));

@@ -16,7 +16,7 @@ mod notice;
 mod tests;
 
 pub use autoscaler::{Autoscaler, Done, Turn};
-pub use backlog::{Demand, Share, shares};
+pub use backlog::{Demand, Other, Share, Work, shares};
 pub use decide::{Action, Decision, Observation, decide};
 pub use engine::{Engine, EngineError, Phase, Seen, Submission, SubmissionId, WorkerCommand, engine_of};
 pub use memory::{Counts, Happened, Memory};

@@ -24,7 +24,7 @@ pub enum Notice {
     NotCancelled { id: SubmissionId, reason: String },
     /// Nothing of a class is submitted for a while.
     Paused { class: String, failures: u32, lasts: Duration },
-    /// Work that no class of the file can do.
+    /// Work that no class of the file can do, nor a worker that is there.
     NoClass { demand: Demand },
     /// The engine could not be asked; nothing is submitted or cancelled.
     EngineAway { reason: String },

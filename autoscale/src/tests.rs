@@ -2,9 +2,11 @@
 
 mod simulation;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitloop_core::spec::AutoscaleSpec;
+use bitloop_core::device::DeviceKind;
+use bitloop_core::spec::{AutoscaleSpec, Offers};
 
 use crate::engine::{Phase, Seen, SubmissionId};
 use crate::*;
@@ -53,9 +55,15 @@ impl Story {
         Self { spec: spec(), memory: Memory::default(), now: Duration::ZERO }
     }
 
-    fn look(&mut self, backlog: Option<Vec<Demand>>, seen: &[Seen]) -> Decision {
+    fn look(&mut self, demands: Option<Vec<Demand>>, seen: &[Seen]) -> Decision {
+        self.look_beside(Vec::new(), demands, seen)
+    }
+
+    /// With workers that others started.
+    fn look_beside(&mut self, others: Vec<Other>, demands: Option<Vec<Demand>>, seen: &[Seen]) -> Decision {
         self.now += self.spec.every;
-        let observation = Observation { backlog, seen: Some(seen.to_vec()) };
+        let work = demands.map(|demands| Work { demands, others });
+        let observation = Observation { work, seen: Some(seen.to_vec()) };
         let decision = decide(&observation, &self.memory, &self.spec, self.now);
         self.memory = decision.memory.clone();
         decision
@@ -81,7 +89,8 @@ fn submit(class: &str, workers: u32) -> Action {
 fn work_goes_to_the_first_class_that_can_do_it_and_what_is_too_much_to_the_next() {
     let spec = spec();
     let shares = |backlog: &[Demand]| {
-        let (shares, strange) = shares(&spec.classes, backlog);
+        let work = Work { demands: backlog.to_vec(), ..Work::default() };
+        let (shares, strange) = shares(&spec.classes, &work);
         (shares.iter().map(|share| share.workers).collect::<Vec<_>>(), strange.len())
     };
 
@@ -95,6 +104,68 @@ fn work_goes_to_the_first_class_that_can_do_it_and_what_is_too_much_to_the_next(
     let labels = [("site".to_owned(), "elsewhere".to_owned())].into();
     assert_eq!(shares(&[Demand { labels, ..on_gpu(9.0) }]), (vec![0, 0], 1));
     assert_eq!(shares(&[Demand { gpu_memory_bytes: 32 << 30, ..on_gpu(9.0) }]), (vec![0, 0], 1));
+}
+
+fn cpu_of_others() -> Other {
+    let offers = Offers { device: DeviceKind::Cpu, gpu_memory_bytes: 0, labels: BTreeMap::new() };
+    Other { offers, exact: true }
+}
+
+fn gpu_of_others(gpu_memory_bytes: u64) -> Other {
+    let offers = Offers { device: DeviceKind::Cuda, gpu_memory_bytes, labels: BTreeMap::new() };
+    Other { offers, exact: false }
+}
+
+#[test]
+fn what_workers_of_others_can_do_is_not_asked_for_again() {
+    let spec = spec();
+    let shares = |others: &[Other], demands: &[Demand]| {
+        let work = Work { demands: demands.to_vec(), others: others.to_vec() };
+        let (shares, strange) = shares(&spec.classes, &work);
+        (shares.iter().map(|share| share.workers).collect::<Vec<_>>(), strange.len())
+    };
+    let (cpu, gpu) = (cpu_of_others(), gpu_of_others(16 << 30));
+    let two = [cpu.clone(), cpu.clone()];
+
+    assert_eq!(shares(&two, &[work(450.0)]), (vec![3, 0], 0), "5 are worth having, 2 are there");
+    assert_eq!(shares(&two, &[work(150.0)]), (vec![0, 0], 0));
+    assert_eq!(shares(&two, &[on_gpu(250.0)]), (vec![0, 3], 0), "a CPU is no GPU");
+    assert_eq!(shares(&[gpu_of_others(4 << 30)], &[on_gpu(250.0)]), (vec![0, 3], 0), "too small");
+    assert_eq!(shares(&[gpu.clone()], &[Demand { exact: true, ..work(250.0) }]), (vec![3, 0], 0));
+    let inexact = Other { exact: false, ..cpu.clone() };
+    assert_eq!(shares(&[inexact], &[Demand { exact: true, ..work(250.0) }]), (vec![3, 0], 0));
+    // The CPU takes what any device may do, whichever is named first, so that the GPU is there for what needs one.
+    for others in [[cpu.clone(), gpu.clone()], [gpu.clone(), cpu.clone()]] {
+        assert_eq!(shares(&others, &[work(50.0), on_gpu(250.0)]), (vec![0, 2], 0));
+    }
+    // One that has taken a part has no time for another.
+    assert_eq!(
+        shares(&[gpu], &[on_gpu(250.0), on_gpu(250.0)]),
+        (vec![0, 4], 0),
+        "5 of 6, of which 4 are the most"
+    );
+    // What no class offers, somebody else's worker may do.
+    let labels = BTreeMap::from([("site".to_owned(), "elsewhere".to_owned())]);
+    let far = Other { offers: Offers { labels: labels.clone(), ..cpu.offers.clone() }, ..cpu };
+    let only_there = [Demand { labels, ..work(250.0) }];
+    assert_eq!((shares(&two, &only_there).1, shares(&[far], &only_there).1), (1, 0));
+}
+
+#[test]
+fn workers_that_others_start_make_waiting_submissions_superfluous() {
+    let mut story = Story::new();
+    let waiting = [seen(1, "cpu", 2, Phase::Waiting)];
+    story.look(Some(vec![work(150.0)]), &waiting);
+    let others = || vec![cpu_of_others(), cpu_of_others()];
+
+    let first = story.look_beside(others(), Some(vec![work(150.0)]), &waiting);
+    let second = story.look_beside(others(), Some(vec![work(150.0)]), &waiting);
+
+    assert_eq!(
+        (first.actions, second.actions),
+        (vec![], vec![Action::Cancel { class: "cpu".to_owned(), id: id(1) }])
+    );
+    assert_eq!(second.shares[0], Share::default());
 }
 
 #[test]
@@ -119,7 +190,8 @@ fn nothing_is_done_while_coordinator_or_engine_do_not_answer() {
     story.submitted(1, "cpu", 2);
 
     let no_backlog = story.look(None, &[seen(1, "cpu", 2, Phase::Waiting)]);
-    let observation = Observation { backlog: Some(vec![work(1e6)]), seen: None };
+    let observation =
+        Observation { work: Some(Work { demands: vec![work(1e6)], ..Work::default() }), seen: None };
     let no_list = decide(&observation, &story.memory, &story.spec, seconds(1_000));
 
     assert_eq!((no_backlog.actions, no_list.actions), (vec![], vec![]));

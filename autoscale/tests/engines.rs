@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bitloop_autoscale::{Autoscaler, Demand, Notice, Turn, engine_of};
+use bitloop_autoscale::{Autoscaler, Demand, Notice, Turn, Work, engine_of};
 use bitloop_core::spec::AutoscaleSpec;
 
 /// An engine of stand-ins in a folder of its own, and an autoscaler before it.
@@ -62,8 +62,8 @@ impl Cluster {
     fn turn(&mut self, workers: u32) -> Turn {
         self.turns += 1;
         let demand = Demand { trials: 99, seconds: f64::from(workers) * 100.0, ..Demand::default() };
-        let backlog = if workers == 0 { Vec::new() } else { vec![demand] };
-        self.autoscaler.turn(Some(backlog), false, self.spec.every * self.turns)
+        let demands = if workers == 0 { Vec::new() } else { vec![demand] };
+        self.autoscaler.turn(Some(Work { demands, ..Work::default() }), false, self.spec.every * self.turns)
     }
 
     /// Calls of a command so far.
@@ -174,7 +174,11 @@ fn a_dry_turn_changes_nothing() {
     let mut cluster = Cluster::new("slurm");
     let demand = Demand { trials: 9, seconds: 100.0, ..Demand::default() };
 
-    let turn = cluster.autoscaler.turn(Some(vec![demand]), true, Duration::ZERO);
+    let turn = cluster.autoscaler.turn(
+        Some(Work { demands: vec![demand], ..Work::default() }),
+        true,
+        Duration::ZERO,
+    );
 
     assert_eq!((turn.done.len(), turn.done[0].happened.is_none()), (1, true));
     assert_eq!(turn.done[0].call.command[2], "--job-name=bitloop.lab.cpu.1");

@@ -183,7 +183,8 @@ pub struct Offer<'a> {
 }
 
 impl Offer<'_> {
-    fn share_memory(&self) -> u64 {
+    /// The memory of the part of the device that the worker has, in bytes.
+    pub fn share_memory(&self) -> u64 {
         match self.share {
             Share::NONE => self.device.memory_bytes,
             share => share.of(self.device.memory_bytes),

@@ -27,7 +27,7 @@ fn slurm_is_told_everything_and_a_worker_takes_the_place_of_the_script() {
     assert_eq!(
         script,
         "#!/bin/sh\nexec '/opt/our tools/bitloop' worker --coordinator http://head:7717 --device cuda:0 --threads 4 \
-         --label site=a.1 --idle-exit 600000ms --connect-timeout 600000ms\n"
+         --label autoscale=lab --label site=a.1 --idle-exit 600000ms --connect-timeout 600000ms\n"
     );
 }
 

@@ -98,10 +98,11 @@ impl World {
             self.story.memory = Memory::default();
             self.trace.push("restart".to_owned());
         }
-        let backlog = (!self.chance(5)).then(|| vec![work(self.backlog), on_gpu(self.backlog / 4.0)]);
+        let demands = (!self.chance(5)).then(|| vec![work(self.backlog), on_gpu(self.backlog / 4.0)]);
+        let work = demands.map(|demands| Work { demands, ..Work::default() });
         let seen = self.list(!is_restart);
         self.story.now += self.story.spec.every;
-        let observation = Observation { backlog, seen };
+        let observation = Observation { work, seen };
         let decision = decide(&observation, &self.story.memory, &self.story.spec, self.story.now);
         let again = decide(&observation, &self.story.memory, &self.story.spec, self.story.now);
         assert_eq!(decision, again, "the same arguments give the same answer");

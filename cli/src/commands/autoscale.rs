@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Turn, engine_of};
-use bitloop_core::spec::AutoscaleSpec;
+use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Other, Turn, Work, engine_of};
+use bitloop_core::device::{DeviceKind, Offer};
+use bitloop_core::spec::{AUTOSCALE_LABEL, AutoscaleSpec, Offers};
+use bitloop_core::state::WorkerInfo;
 use bitloop_proto::transport::Endpoint;
-use bitloop_proto::v1::BacklogClass;
+use bitloop_proto::v1::{BacklogClass, WorkerSummary};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::run::StopSignal;
-use crate::args::{AutoscaleArguments, Output};
+use crate::args::{AutoscaleArguments, Output, Remote};
 use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::failure::{Exit, Failure, Outcome};
@@ -33,29 +35,31 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let mut autoscaler = Autoscaler::new(spec, engine);
     let stopwatch = Stopwatch::start();
     if arguments.once || arguments.dry_run {
-        let backlog = Client::connect(&arguments.remote).await?.backlog().await?;
-        let (autoscaler, turn) = turn(autoscaler, Some(&backlog), arguments.dry_run, &stopwatch).await?;
+        let work = work(&arguments.remote, &autoscaler.spec().name).await?;
+        let (autoscaler, turn) = turn(autoscaler, Some(work), arguments.dry_run, &stopwatch).await?;
         return conclude(&autoscaler, &turn, (arguments.dry_run, output));
     }
     let mut stop = StopSignal::listen()?;
     let mut said = Said::default();
     loop {
         let look = async {
-            let answer = match Client::connect(&arguments.remote).await {
-                Ok(mut client) => client.backlog().await,
-                Err(failure) => Err(failure),
-            };
-            answer.map_err(|failure| format!("{:#}; nothing is submitted until it answers", failure.error))
+            let answer = work(&arguments.remote, &autoscaler.spec().name).await;
+            let away =
+                |failure: Failure| format!("{:#}; nothing is submitted until it answers", failure.error);
+            answer.map_err(away)
         };
-        let backlog = tokio::select! {
-            backlog = look => backlog,
+        let work = tokio::select! {
+            work = look => work,
             () = stop.received() => return Ok(()),
         };
+        let (work, away) = match work {
+            Ok(work) => (Some(work), None),
+            Err(away) => (None, Some(away)),
+        };
         // What has begun is ended, so that no submission goes unnoted.
-        let (next, turn) =
-            turn(autoscaler, backlog.as_ref().ok().map(Vec::as_slice), false, &stopwatch).await?;
+        let (next, turn) = turn(autoscaler, work, false, &stopwatch).await?;
         autoscaler = next;
-        said.say(backlog.err().into_iter().chain(lines(&turn)));
+        said.say(away.into_iter().chain(lines(&turn)));
         if output == Output::Json {
             show::json(&turn_json(&autoscaler, &turn))?;
         }
@@ -69,17 +73,41 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
 /// One turn, on a thread that may wait for the engine's commands.
 async fn turn(
     mut autoscaler: Autoscaler,
-    backlog: Option<&[BacklogClass]>,
+    work: Option<Work>,
     is_dry: bool,
     stopwatch: &Stopwatch,
 ) -> Result<(Autoscaler, Turn), Failure> {
-    let backlog = backlog.map(|classes| classes.iter().map(demand).collect());
     let now = Duration::from_secs_f64(stopwatch.seconds());
     let turned = spawn_blocking(move || {
-        let turn = autoscaler.turn(backlog, is_dry, now);
+        let turn = autoscaler.turn(work, is_dry, now);
         (autoscaler, turn)
     });
     Ok(turned.await?)
+}
+
+/// Looks at the coordinator: open work, and the workers that are not of the file with this name.
+async fn work(remote: &Remote, name: &str) -> Result<Work, Failure> {
+    let mut client = Client::connect(remote).await?;
+    let demands = client.backlog().await?.iter().map(demand).collect();
+    let others = client.workers().await?.into_iter().filter_map(|worker| other(worker, name)).collect();
+    Ok(Work { demands, others })
+}
+
+/// A worker of others; none for one of ours, which the engine's list tells of.
+fn other(worker: WorkerSummary, name: &str) -> Option<Other> {
+    // One that cannot be read is of another version, and of no use here.
+    let info: WorkerInfo = worker.info?.try_into().ok()?;
+    if info.labels.get(AUTOSCALE_LABEL).is_some_and(|label| label == name) {
+        return None;
+    }
+    let gpu_memory_bytes = match info.device.kind {
+        DeviceKind::Cpu => 0,
+        DeviceKind::Cuda => {
+            Offer { device: &info.device, share: info.share, labels: &info.labels }.share_memory()
+        }
+    };
+    let offers = Offers { device: info.device.kind, gpu_memory_bytes, labels: info.labels };
+    Some(Other { offers, exact: !info.float_only })
 }
 
 fn demand(class: &BacklogClass) -> Demand {
@@ -194,4 +222,40 @@ fn done_json(done: &Done) -> Value {
         "id": id,
         "done": is_done,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bitloop_core::device::{Device, Share};
+    use bitloop_core::state::WorkerId;
+
+    use super::*;
+
+    fn worker(label: Option<&str>, device: Device) -> WorkerSummary {
+        let label = label.map(|value| (AUTOSCALE_LABEL.to_owned(), value.to_owned()));
+        let info = WorkerInfo {
+            id: WorkerId("w1".to_owned()),
+            host: "host".to_owned(),
+            share: if device.kind == DeviceKind::Cuda { Share::new(2_500).unwrap() } else { Share::NONE },
+            labels: label.into_iter().collect::<BTreeMap<_, _>>(),
+            float_only: device.kind == DeviceKind::Cuda,
+            device,
+            threads: 1,
+        };
+        WorkerSummary { info: Some((&info).into()), ..WorkerSummary::default() }
+    }
+
+    #[test]
+    fn our_own_workers_are_not_among_those_of_others() {
+        let cpu = || Device { id: "cpu".to_owned(), class: "a".to_owned(), ..Device::default() };
+        let gpu = Device { kind: DeviceKind::Cuda, memory_bytes: 64 << 30, ..cpu() };
+
+        assert_eq!(other(worker(Some("lab"), cpu()), "lab"), None);
+        assert!(other(worker(Some("lab2"), cpu()), "lab").is_some_and(|other| other.exact));
+        let part = other(worker(None, gpu), "lab").unwrap();
+        assert_eq!((part.offers.gpu_memory_bytes, part.exact), (16 << 30, false), "a quarter of the GPU");
+        assert_eq!(other(WorkerSummary::default(), "lab"), None);
+    }
 }

@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use crate::device::DeviceKind;
 
+/// The label that tells whose workers are: its value is the name of the file that asked for them.
+pub const AUTOSCALE_LABEL: &str = "autoscale";
+
 /// Which workers to have a cluster's engine start, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AutoscaleSpec {

@@ -2,11 +2,13 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::autoscale::{AutoscaleSpec, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass};
+use super::autoscale::{
+    AUTOSCALE_LABEL, AutoscaleSpec, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass,
+};
 use super::error::SpecError;
 use super::file::read_file_like;
 use super::reader::{Fields, Place};
-use super::requires_reader::{bytes, device, labels};
+use super::requires_reader::{LABELS_MAX, bytes, device, labels};
 use super::shared::file_name;
 use crate::device::DeviceKind;
 use crate::duration;
@@ -189,7 +191,14 @@ fn offers(place: &Place<'_>) -> Option<Offers> {
     if device == DeviceKind::Cpu && gpu_memory_bytes > 0 {
         return fields.mistake("gpu_memory", "a CPU has no GPU's memory", "remove it");
     }
-    Some(Offers { device, gpu_memory_bytes, labels: labels? })
+    let labels = labels?;
+    if labels.contains_key(AUTOSCALE_LABEL) || labels.len() >= LABELS_MAX {
+        let most = LABELS_MAX - 1;
+        let problem =
+            format!("`{AUTOSCALE_LABEL}` is a label that bitloop adds itself, beside {most} at most");
+        return fields.mistake("labels", problem, "take one out");
+    }
+    Some(Offers { device, gpu_memory_bytes, labels })
 }
 
 struct Workers {

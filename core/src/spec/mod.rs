@@ -30,7 +30,9 @@ mod train_reader;
 
 use crate::trial::Granularity;
 
-pub use autoscale::{AutoscaleSpec, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass};
+pub use autoscale::{
+    AUTOSCALE_LABEL, AutoscaleSpec, Offers, PauseSpec, PbsSpec, SlurmSpec, SubmissionSpec, WorkerClass,
+};
 pub use data::{DataSpec, Dataset, Fit, ImageCount, ImageSource, Normalization, Resize, Split};
 pub use error::{Mistake, SpecError};
 pub use experiment::{

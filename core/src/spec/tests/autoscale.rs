@@ -61,6 +61,7 @@ fn every_key_is_read() {
 fn every_mistake_is_said_at_once_with_its_place() {
     let text = SLURM
         .replace("name: lab", "name: 'a b'")
+        .replace("site: lab", "autoscale: lab")
         .replace("[--exclude=node7, --constraint=a100]", "[script.sh, --job-name=x, -n4, -t60]")
         .replace("time: 4h", "time: 5m")
         .replace("max: 32, per_submission: 8", "max: 4, per_submission: 8")
@@ -70,6 +71,7 @@ fn every_mistake_is_said_at_once_with_its_place() {
 
     for expected in [
         "name: `a b` is no name",
+        "classes.gpu.offers.labels: `autoscale` is a label that bitloop adds itself, beside 15 at most",
         "classes.gpu.slurm.arguments[0]: `script.sh` is no option",
         "classes.gpu.slurm.arguments[1]: `--job-name` is set by bitloop",
         "classes.gpu.slurm.arguments[2]: `-n` is set by bitloop",
@@ -80,7 +82,7 @@ fn every_mistake_is_said_at_once_with_its_place() {
     ] {
         assert!(found.contains(expected), "{expected} is missing from\n{found}");
     }
-    assert_eq!(found.lines().count(), 8, "{found}");
+    assert_eq!(found.lines().count(), 9, "{found}");
 }
 
 #[test]
