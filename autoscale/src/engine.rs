@@ -104,6 +104,8 @@ pub(crate) fn parse_name<'a>(name: &'a str, spec_name: &str) -> Option<(&'a str,
 pub struct WorkerCommand {
     program: String,
     coordinator: String,
+    /// A folder, never what is in it: scripts are kept by engines, and command lines are everyone's to read.
+    identity: Option<String>,
     /// The value of the label by which the coordinator's list tells these workers from others.
     label: String,
 }
@@ -111,8 +113,8 @@ pub struct WorkerCommand {
 impl WorkerCommand {
     fn new(spec: &AutoscaleSpec, coordinator: &str) -> Self {
         let coordinator = spec.coordinator.clone().unwrap_or_else(|| coordinator.to_owned());
-        let (program, label) = (spec.program.clone(), spec.name.clone());
-        Self { program, coordinator, label }
+        let (program, identity, label) = (spec.program.clone(), spec.identity.clone(), spec.name.clone());
+        Self { program, coordinator, identity, label }
     }
 
     /// A worker of a class that takes `cpus` processors, quoted for a shell.
@@ -126,6 +128,9 @@ impl WorkerCommand {
         let mut words = vec![self.program.clone(), "worker".to_owned()];
         let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
         option("--coordinator", self.coordinator.clone());
+        if let Some(folder) = &self.identity {
+            option("--identity", folder.clone());
+        }
         option("--device", device.to_owned());
         if let Some(cpus) = cpus {
             option("--threads", cpus.to_string());

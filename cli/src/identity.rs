@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use bitloop_coordinator::security::Security;
 use bitloop_proto::identity::{
-    Identity, IdentityError, JoinError, JoinToken, Joining, Membership, create_private_folder,
+    IDENTITY_FILE, Identity, IdentityError, JoinError, JoinToken, Joining, Membership, Role,
+    create_private_folder,
 };
 use bitloop_proto::transport::{Connection, Endpoint};
 
@@ -26,13 +27,13 @@ const TOKEN_VARIABLE: &str = "BITLOOP_JOIN_TOKEN";
 /// Pause between two attempts to join.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads where the coordinator is.
 /// Reads where the coordinator is, or one that may take over.
 pub(crate) fn endpoints(urls: &str) -> Result<Vec<Endpoint>, Failure> {
     let endpoints: Result<_, _> = urls.split(',').map(Endpoint::parse).collect();
     endpoints.map_err(|error| Failure::usage(error.to_string()))
 }
 
+/// Reads where the coordinator is.
 pub(crate) fn endpoint(remote: &Remote) -> Result<Endpoint, Failure> {
     Endpoint::parse(&remote.coordinator).map_err(|error| Failure::usage(error.to_string()))
 }
@@ -112,6 +113,50 @@ pub(crate) async fn join(
     }
 }
 
+/// The identity that workers on many machines show, in a folder that all of them see.
+pub(crate) struct SharedIdentity {
+    folder: PathBuf,
+    membership: Membership,
+}
+
+impl SharedIdentity {
+    /// Opens the folder. `urls` are where its workers find the coordinator, for what a message tells to do.
+    pub(crate) fn open(folder: &Path, urls: &str) -> Result<Self, Failure> {
+        let hint = format!(
+            "`bitloop token --role worker` makes a token, and `bitloop join --coordinator {urls} --identity {} \
+             --token-file FILE` the identity",
+            folder.display()
+        );
+        let membership = Membership::open(folder)
+            .map_err(|error| Failure::usage(format!("workers need {error}; {hint}")))?;
+        let member = membership.member();
+        if member.role != Role::Worker {
+            return Err(Failure::usage(format!(
+                "{} holds the identity {member}; whoever runs workers needs no more than the role worker; {hint}",
+                folder.display()
+            )));
+        }
+        let own = folder.join(IDENTITY_FILE);
+        if std::fs::metadata(&own)?.permissions().mode() & OTHERS != 0 {
+            return Err(Failure::usage(format!("others may read {0}; `chmod 600 {0}`", own.display())));
+        }
+        Ok(Self { folder: folder.to_owned(), membership })
+    }
+
+    /// Renews it with half of its time left, so that no worker has to; returns why that came to nothing.
+    pub(crate) async fn keep_young(&self, remote: &Remote) -> Option<String> {
+        if !self.membership.is_half_over() {
+            return None;
+        }
+        let renewed = match endpoint(remote) {
+            Ok(endpoint) => self.membership.renew(&[endpoint]).await.map_err(anyhow::Error::new),
+            Err(failure) => Err(failure.error),
+        };
+        let folder = self.folder.display();
+        renewed.err().map(|error| format!("the workers' identity in {folder} was not renewed: {error:#}"))
+    }
+}
+
 /// What a worker joins with, and where it keeps what it gets.
 pub(crate) struct WorkerIdentity {
     /// Its folder.
@@ -126,6 +171,10 @@ impl WorkerIdentity {
     /// The identity in the folder; without a good one there the token is exchanged for one.
     pub(crate) async fn take_up(self, endpoints: &[Endpoint]) -> Result<Membership, Failure> {
         let Self { folder, token, patience } = self;
+        // One that is there needs no lock, which file servers may not have.
+        if let Ok(membership) = Membership::open(&folder) {
+            return Ok(membership);
+        }
         create_private_folder(&folder).with_context(|| format!("cannot use {}", folder.display()))?;
         // Of workers that share the folder, one joins, and the others find what it got.
         let lock = File::create(folder.join("lock")).context("cannot lock the identity")?;

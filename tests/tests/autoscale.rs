@@ -1,7 +1,7 @@
 //! `bitloop autoscale` against a stand-in for Slurm that really starts what is submitted.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,12 +13,31 @@ use bitloop_tests::root;
 struct Site {
     folder: tempfile::TempDir,
     url: String,
+    /// What its users show, over TLS.
+    identity: Option<&'static str>,
     _coordinator: Process,
 }
 
 impl Site {
     fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().expect("a temporary folder"), None)
+    }
+
+    /// The same over TLS, with a worker's identity in the folder `worker` and a reader's in `reader`.
+    fn secured() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let token = say(folder.path(), ["init", "--data-dir", "data"]).ok().out;
+        let site = Self::in_folder(folder, Some("data/security/admin"));
+        let reader = site.ask(&["token", "--role", "read"]).ok().out;
+        for (name, token) in [("worker", token), ("reader", reader)] {
+            let file = site.file(&format!("{name}.token"), &token);
+            let join = ["join", "--token-file", &file, "--identity", name, "--coordinator", &site.url];
+            say(site.folder.path(), join).ok();
+        }
+        site
+    }
+
+    fn in_folder(folder: tempfile::TempDir, identity: Option<&'static str>) -> Self {
         let coordinator = ["coordinator", "--listen", "127.0.0.1:0", "--data-dir", "data"];
         let coordinator = Process::start(bitloop(folder.path(), coordinator));
         await_that("the coordinator listens", || coordinator.out().contains("listening on "));
@@ -29,7 +48,7 @@ impl Site {
             let shipped = root().join("autoscale/tests/mock/slurm").join(command);
             symlink(shipped, slurm.join(command)).expect("the folder can be written");
         }
-        Self { folder, url, _coordinator: coordinator }
+        Self { folder, url, identity, _coordinator: coordinator }
     }
 
     fn state(&self, file: &str) -> PathBuf {
@@ -44,8 +63,13 @@ impl Site {
 
     /// An autoscale file for workers that leave after `idle_exit`.
     fn autoscale_file(&self, idle_exit: &str) -> String {
+        self.autoscale_file_with("", idle_exit)
+    }
+
+    /// The same with another line.
+    fn autoscale_file_with(&self, line: &str, idle_exit: &str) -> String {
         let text = format!(
-            "version: 1\nname: lab\nengine: slurm\nprogram: {}\nevery: 100ms\nclasses:\n  cpu:\n    \
+            "version: 1\nname: lab\nengine: slurm\n{line}program: {}\nevery: 100ms\nclasses:\n  cpu:\n    \
              offers: {{ device: cpu }}\n    workers: {{ max: 2 }}\n    target: 1s\n    idle_exit: {idle_exit}\n    \
              slurm: {{ cpus: 1 }}\n",
             binary().display()
@@ -57,6 +81,7 @@ impl Site {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = bitloop(self.folder.path(), arguments);
         command.args(["--coordinator", &self.url]);
+        command.envs(self.identity.map(|identity| ("BITLOOP_IDENTITY", identity)));
         let slurm = self.folder.path().join("slurm");
         command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", slurm.display()));
         command
@@ -100,6 +125,66 @@ fn an_experiment_gets_its_workers_from_the_engine_and_they_leave_when_it_is_done
     // Results do not depend on who starts workers.
     let results = ["reference", "data"].map(|data_dir| results_file(&site.folder.path().join(data_dir)));
     assert!(results[0].is_some() && results[0] == results[1], "the results are not those of one process");
+}
+
+/// Goal: over TLS the engine's workers need one folder and no secret in anything that is submitted.
+#[test]
+fn workers_of_an_engine_prove_who_they_are_by_a_folder_alone() {
+    let site = Site::secured();
+    fs::write(site.state("starts"), "").unwrap();
+    let identity = site.folder.path().join("worker");
+    let file = site.autoscale_file_with(&format!("identity: {}\n", identity.display()), "3s");
+    let mut command = site.command(&["autoscale", &file]);
+    // It reads what work there is, and may do no more.
+    command.env("BITLOOP_IDENTITY", "reader");
+    let autoscale = Process::start(command);
+    let experiment = Experiment::new(site.folder.path(), "scaled", "all", 500);
+
+    let id = site.ask(&["submit", &experiment.path()]).ok().out.trim().to_owned();
+    site.ask(&["watch", &id]).ok();
+    await_that("the workers leave", || !site.states(".exit").is_empty() && site.states(".state").is_empty());
+    autoscale.signal("TERM");
+    let said = autoscale.end().ok();
+
+    for exit in site.states(".exit") {
+        assert_eq!(read(&exit).trim(), "0", "{}", read(&exit.with_extension("log")));
+    }
+    let own = read(&identity.join("identity.pem"));
+    let (key, token) =
+        (own.lines().nth(1).expect("PEM has lines"), read(&site.folder.path().join("worker.token")));
+    let shown = [".script", ".name", ".log"].into_iter().flat_map(|ending| site.states(ending));
+    let shown: Vec<String> =
+        shown.map(|path| read(&path)).chain([read(&site.state("calls")), said.err]).collect();
+    assert!(shown.iter().any(|text| text.contains(&format!(" --identity {} ", identity.display()))));
+    assert!(
+        !shown.iter().any(|text| text.contains(key) || text.contains(token.trim())),
+        "a secret is submitted"
+    );
+}
+
+#[test]
+fn workers_get_no_identity_that_may_do_more_or_that_is_not_there() {
+    let site = Site::secured();
+    let look = |line: &str| site.ask(&["autoscale", &site.autoscale_file_with(line, "3s"), "--dry-run"]);
+    let folder = |name: &str| format!("identity: {}\n", site.folder.path().join(name).display());
+
+    let admin = look(&folder("data/security/admin"));
+    let missing = look(&folder("nowhere"));
+    let none = look("").ok();
+    fs::set_permissions(site.folder.path().join("worker/identity.pem"), fs::Permissions::from_mode(0o640))
+        .unwrap();
+    let open = look(&folder("worker"));
+    let plain = Site::new();
+    let plain =
+        plain.ask(&["autoscale", &plain.autoscale_file_with("identity: /worker\n", "3s"), "--dry-run"]);
+
+    let code = |said: &Said| said.status.code();
+    assert_eq!([&admin, &missing, &open, &plain].map(code), [Some(2); 4]);
+    assert!(admin.err.contains("no more than the role worker"), "{}", admin.err);
+    assert!(missing.err.contains("bitloop join --coordinator https://"), "{}", missing.err);
+    assert!(none.err.contains("warning: workers are given no identity"), "{}", none.err);
+    assert!(open.err.contains("others may read"), "{}", open.err);
+    assert!(plain.err.contains("without TLS"), "{}", plain.err);
 }
 
 #[test]

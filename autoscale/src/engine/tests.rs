@@ -32,6 +32,25 @@ fn slurm_is_told_everything_and_a_worker_takes_the_place_of_the_script() {
 }
 
 #[test]
+fn workers_are_told_where_their_identity_lies_and_nothing_of_it() {
+    let text = "version: 1\nname: lab\nengine: slurm\nidentity: '/home/ana/my worker'\nclasses:\n  \
+                all: { offers: { device: cpu }, workers: { max: 4 }, slurm: {} }\n";
+    let spec = AutoscaleSpec::parse(text).unwrap();
+    let engine = engine_of(&spec, "https://head:7717", None).unwrap();
+
+    let Submission { command, script } = engine.submission(&spec.classes[0], 1);
+
+    assert!(
+        script.contains(" --coordinator https://head:7717 --identity '/home/ana/my worker' --device "),
+        "{script}"
+    );
+    assert!(
+        !command.join(" ").contains("identity"),
+        "names and options of submissions are for everyone's eyes"
+    );
+}
+
+#[test]
 fn several_workers_are_started_by_srun_and_by_pbsdsh() {
     let slurm = submission(
         "slurm",

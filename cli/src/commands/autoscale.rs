@@ -6,7 +6,6 @@ use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Other, Turn,
 use bitloop_core::device::{DeviceKind, Offer};
 use bitloop_core::spec::{AUTOSCALE_LABEL, AutoscaleSpec, Offers};
 use bitloop_core::state::WorkerInfo;
-use bitloop_proto::transport::Endpoint;
 use bitloop_proto::v1::{BacklogClass, WorkerSummary};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -16,6 +15,7 @@ use crate::args::{AutoscaleArguments, Output, Remote};
 use crate::client::Client;
 use crate::clock::Stopwatch;
 use crate::failure::{Exit, Failure, Outcome};
+use crate::identity::{self, SharedIdentity};
 use crate::inputs;
 use crate::show;
 
@@ -27,15 +27,17 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let url = &arguments.remote.coordinator;
     let spec = AutoscaleSpec::parse(&inputs::read_text(&arguments.file)?)
         .map_err(|error| Failure::in_file(&arguments.file, &error))?;
-    for url in [Some(url), spec.coordinator.as_ref()].into_iter().flatten() {
-        Endpoint::parse(url).map_err(|error| Failure::usage(error.to_string()))?;
-    }
+    identity::endpoint(&arguments.remote)?;
+    let workers_identity = workers_identity(&spec, url)?;
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let engine = engine_of(&spec, url, user)?;
     let mut autoscaler = Autoscaler::new(spec, engine);
     let stopwatch = Stopwatch::start();
     if arguments.once || arguments.dry_run {
         let work = work(&arguments.remote, &autoscaler.spec().name).await?;
+        if let (Some(identity), false) = (&workers_identity, arguments.dry_run) {
+            identity.keep_young(&arguments.remote).await.into_iter().for_each(|line| show::note(&line));
+        }
         let (autoscaler, turn) = turn(autoscaler, Some(work), arguments.dry_run, &stopwatch).await?;
         return conclude(&autoscaler, &turn, (arguments.dry_run, output));
     }
@@ -43,13 +45,17 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let mut said = Said::default();
     loop {
         let look = async {
+            let aged = match &workers_identity {
+                Some(identity) => identity.keep_young(&arguments.remote).await,
+                None => None,
+            };
             let answer = work(&arguments.remote, &autoscaler.spec().name).await;
             let away =
                 |failure: Failure| format!("{:#}; nothing is submitted until it answers", failure.error);
-            answer.map_err(away)
+            (aged, answer.map_err(away))
         };
-        let work = tokio::select! {
-            work = look => work,
+        let (aged, work) = tokio::select! {
+            looked = look => looked,
             () = stop.received() => return Ok(()),
         };
         let (work, away) = match work {
@@ -59,7 +65,7 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
         // What has begun is ended, so that no submission goes unnoted.
         let (next, turn) = turn(autoscaler, work, false, &stopwatch).await?;
         autoscaler = next;
-        said.say(away.into_iter().chain(lines(&turn)));
+        said.say(aged.into_iter().chain(away).chain(lines(&turn)));
         if output == Output::Json {
             show::json(&turn_json(&autoscaler, &turn))?;
         }
@@ -83,6 +89,26 @@ async fn turn(
         (autoscaler, turn)
     });
     Ok(turned.await?)
+}
+
+/// What workers show to the coordinator, over https; none over http.
+fn workers_identity(spec: &AutoscaleSpec, url: &str) -> Result<Option<SharedIdentity>, Failure> {
+    let urls = spec.coordinator.as_deref().unwrap_or(url);
+    let is_secured = identity::endpoints(urls)?.iter().any(|endpoint| endpoint.is_secured());
+    match (&spec.identity, is_secured) {
+        (Some(folder), true) => SharedIdentity::open(folder.as_ref(), urls).map(Some),
+        (Some(_), false) => Err(Failure::usage(format!(
+            "`identity:` is for https://HOST:PORT, and workers reach {urls} without TLS; take it out"
+        ))),
+        (None, true) => {
+            show::note(
+                "warning: workers are given no identity for https; name the folder of one with `identity:`, unless \
+                 `program` brings one",
+            );
+            Ok(None)
+        }
+        (None, false) => Ok(None),
+    }
 }
 
 /// Looks at the coordinator: open work, and the workers that are not of the file with this name.

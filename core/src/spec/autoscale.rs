@@ -13,6 +13,8 @@ pub struct AutoscaleSpec {
     pub name: String,
     /// The coordinator as workers reach it; as the command reaches it if none.
     pub coordinator: Option<String>,
+    /// Folder of the identity that all workers show to a coordinator that speaks https; they are given none if none.
+    pub identity: Option<String>,
     /// The program on the machines of the workers.
     pub program: String,
     /// Folder of the engine's commands; those on `PATH` if none.

@@ -73,6 +73,7 @@ impl AutoscaleSpec {
             "name",
             "engine",
             "coordinator",
+            "identity",
             "program",
             "commands",
             "log_dir",
@@ -88,6 +89,7 @@ fn autoscale(fields: &Fields<'_>) -> Option<AutoscaleSpec> {
     let name = fields.required("name", "name: lab", name);
     let engine = fields.required("engine", "engine: slurm", |place| place.word(&ENGINES));
     let coordinator = fields.optional("coordinator", None, |place| word(place).map(Some));
+    let identity = fields.optional("identity", None, |place| folder(place).map(Some));
     let program = fields.optional("program", "bitloop".to_owned(), program);
     let commands = fields.optional("commands", None, |place| folder(place).map(Some));
     let log_dir = fields.optional("log_dir", None, |place| folder(place).map(Some));
@@ -103,6 +105,7 @@ fn autoscale(fields: &Fields<'_>) -> Option<AutoscaleSpec> {
     Some(AutoscaleSpec {
         name: name?,
         coordinator: coordinator?,
+        identity: identity?,
         program: program?,
         commands: commands?,
         log_dir: log_dir?,

@@ -81,11 +81,18 @@ impl Membership {
         self.member().renewal_due() <= clock::unix_seconds()
     }
 
-    /// Asks for another certificate, with a new key, and keeps it in the folder.
+    /// Whether half of the certificate's time is over: when one that many machines share is renewed, so that none of them
+    /// has to.
+    pub fn is_half_over(&self) -> bool {
+        let Member { issued, expires, .. } = self.member();
+        issued + expires.saturating_sub(issued) / 2 <= clock::unix_seconds()
+    }
+
+    /// Asks whichever coordinator works for another certificate, with a new key, and keeps it in the folder.
     ///
     /// Errors: [`RenewError`]; the one before stays in use.
-    pub async fn renew(&self, endpoint: &Endpoint) -> Result<(), RenewError> {
-        // Workers of one machine may share a folder: what another one has renewed is taken over.
+    pub async fn renew(&self, endpoints: &[Endpoint]) -> Result<(), RenewError> {
+        // Workers may share a folder: what another one has renewed is taken over.
         let stored = Identity::load(&self.folder)?;
         if stored.member().renewal_due() > clock::unix_seconds() && *stored.member() != self.member() {
             return Ok(self.replace(stored)?);

@@ -3,6 +3,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use bitloop_core::digest::Digest;
+
 /// What only the owner may read and write.
 const FILE_MODE: u32 = 0o600;
 
@@ -23,9 +25,10 @@ pub fn create_private_folder(folder: &Path) -> io::Result<()> {
 /// Errors: what the system says.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut part = path.as_os_str().to_owned();
-    part.push(format!(".{}.part", std::process::id()));
+    // Machines that share the folder have processes of the same number; what they write differs.
+    part.push(format!(".{}.{}.part", std::process::id(), Digest::of(bytes).short()));
     let part = Path::new(&part);
-    // What an ended process of the same number left is in the way.
+    // What an ended process left of the same is in the way.
     match fs::remove_file(part) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
         Ok(()) | Err(_) => {}

@@ -8,6 +8,7 @@ version: 1
 name: lab
 engine: slurm
 coordinator: http://head:7717
+identity: /home/ana/worker identity
 program: /opt/bitloop/bin/bitloop
 commands: /opt/slurm/bin
 log_dir: /scratch/logs
@@ -40,6 +41,7 @@ fn every_key_is_read() {
     let spec = AutoscaleSpec::parse(SLURM).unwrap();
 
     assert_eq!((spec.name.as_str(), spec.every), ("lab", Duration::from_secs(20)));
+    assert_eq!(spec.identity.as_deref(), Some("/home/ana/worker identity"));
     assert_eq!((spec.pause.after, spec.pause.longest), (4, Duration::from_secs(1_800)));
     let [gpu, cpu] = spec.classes.as_slice() else { panic!("{:?}", spec.classes) };
     assert_eq!((gpu.name.as_str(), cpu.name.as_str()), ("gpu", "cpu"), "the order of the file is kept");
@@ -61,6 +63,7 @@ fn every_key_is_read() {
 fn every_mistake_is_said_at_once_with_its_place() {
     let text = SLURM
         .replace("name: lab", "name: 'a b'")
+        .replace("identity: /home/ana/worker identity", "identity: worker")
         .replace("site: lab", "autoscale: lab")
         .replace("[--exclude=node7, --constraint=a100]", "[script.sh, --job-name=x, -n4, -t60]")
         .replace("time: 4h", "time: 5m")
@@ -71,6 +74,7 @@ fn every_mistake_is_said_at_once_with_its_place() {
 
     for expected in [
         "name: `a b` is no name",
+        "identity: `worker` is not absolute",
         "classes.gpu.offers.labels: `autoscale` is a label that bitloop adds itself, beside 15 at most",
         "classes.gpu.slurm.arguments[0]: `script.sh` is no option",
         "classes.gpu.slurm.arguments[1]: `--job-name` is set by bitloop",
