@@ -23,7 +23,7 @@ pub(crate) use bench::{
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 pub(crate) use security::{
-    IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, TokenArguments, TokenUse,
+    IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, RevokeArguments, TokenArguments, TokenUse,
 };
 pub(crate) use store::{StoreArguments, StoreCommand};
 
@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Join(JoinArguments),
     /// Make a join token.
     Token(TokenArguments),
+    /// Shut a member out before its certificate ends, as when its key is in the wrong hands.
+    Revoke(RevokeArguments),
     /// Serve experiments to workers.
     Coordinator(CoordinatorArguments),
     /// Measure for a coordinator.

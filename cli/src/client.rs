@@ -13,8 +13,8 @@ use bitloop_proto::v1::membership_client::MembershipClient;
 use bitloop_proto::v1::{
     ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary,
     ExplainRequest, ExplainResponse, FetchArtifactRequest, IssueTokenRequest, ListExperimentsRequest,
-    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, Role, ShowExperimentRequest,
-    ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
+    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, RevokeRequest, RevokeResponse, Role,
+    ShowExperimentRequest, ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -231,6 +231,14 @@ impl Client {
         let request = self.within(request);
         let answer = self.members.issue_token(request).await.map_err(|status| self.failure(status))?;
         Ok(answer.into_inner().token)
+    }
+
+    /// Shuts a member out; returns its name, and whether it was in before.
+    pub(crate) async fn revoke(&mut self, name: &str) -> Result<(String, bool), Failure> {
+        let request = self.within(RevokeRequest { name: name.to_owned() });
+        let answer = self.members.revoke(request).await.map_err(|status| self.failure(status))?;
+        let RevokeResponse { member, is_new } = answer.into_inner();
+        Ok((member, is_new))
     }
 
     /// Turns a refusal into a failure; a coordinator that is gone has its own exit code.

@@ -35,6 +35,7 @@ use crate::security::Security;
 use accept::{Door, Limits, WAITING_MAX};
 use gate::GateLayer;
 use membership::Members;
+use owners::Owners;
 pub(crate) use peer::{Link, Peer};
 use service::Service;
 
@@ -112,10 +113,11 @@ async fn router(
     security: Option<Arc<Security>>,
     shutdown: CancellationToken,
 ) -> Result<Router<Stack<GateLayer, Identity>>, RpcError> {
-    let service = CoordinatorServer::new(Service::new(handle, shutdown))
+    let owners = Arc::new(Owners::default());
+    let service = CoordinatorServer::new(Service::new(handle, Arc::clone(&owners), shutdown))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let members = MembershipServer::new(Members::new(security))
+    let members = MembershipServer::new(Members::new(security.clone(), owners))
         .max_decoding_message_size(membership::REQUEST_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<CoordinatorServer<Service>>().await;
@@ -130,7 +132,7 @@ async fn router(
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .tcp_nodelay(true)
-        .layer(GateLayer::default())
+        .layer(GateLayer::new(security))
         .add_service(service)
         .add_service(members)
         .add_service(health)

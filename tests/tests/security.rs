@@ -23,13 +23,22 @@ impl Lab {
         let token = said.out.trim().to_owned();
         assert!(!said.err.contains(&token), "the token is data, and shown once");
         let coordinator = Process::start(Self::coordinator_in(folder.path()));
-        let mut lab = Self { folder, coordinator, url: String::new(), token };
-        await_that("the coordinator listens", || {
-            lab.coordinator.out().contains("listening on https://0.0.0.0:")
-        });
-        let port = lab.coordinator.out().trim().rsplit_once(':').expect("a port").1.to_owned();
-        lab.url = format!("https://127.0.0.1:{port}");
-        lab
+        let url = Self::url_of(&coordinator);
+        Self { folder, coordinator, url, token }
+    }
+
+    /// Waits until it listens.
+    fn url_of(coordinator: &Process) -> String {
+        await_that("the coordinator listens", || coordinator.out().contains("listening on https://0.0.0.0:"));
+        let port = coordinator.out().trim().rsplit_once(':').expect("a port").1.to_owned();
+        format!("https://127.0.0.1:{port}")
+    }
+
+    /// Ends the coordinator without a word, and starts another one.
+    fn restart(&mut self) {
+        self.coordinator.kill();
+        self.coordinator = Process::start(Self::coordinator_in(self.folder.path()));
+        self.url = Self::url_of(&self.coordinator);
     }
 
     fn coordinator_in(folder: &Path) -> std::process::Command {
@@ -183,6 +192,45 @@ fn users_do_what_their_role_allows() {
     let twice = lab.ask("reader", &["join", "--token-file", &file]);
     assert_eq!(twice.status.code(), Some(2));
     assert!(twice.err.contains("holds the identity read"), "{}", twice.err);
+}
+
+#[test]
+fn who_is_shut_out_stays_out_also_after_a_restart() {
+    let mut lab = Lab::new();
+    let token = lab.admin(&["token", "--role", "read"]).ok().out;
+    let file = lab.token_file("read.token", token.trim());
+    let joined = lab.ask("reader", &["join", "--token-file", &file, "--output", "json"]).ok().out;
+    let joined: serde_json::Value = serde_json::from_str(&joined).expect("JSON");
+    let name = joined["name"].as_str().expect("a name").to_owned();
+    lab.ask("reader", &["list"]).ok();
+    let file = lab.token_file("worker.token", &lab.token);
+    let worker = lab.worker(&["--join-token-file", &file]);
+    let workers = || lab.admin(&["workers", "--output", "json"]).ok().out;
+    await_that("the worker is there", || workers().trim() != "[]");
+    let workers: serde_json::Value = serde_json::from_str(&workers()).expect("JSON");
+    let of_worker = workers[0]["id"].as_str().expect("a worker has a name").to_owned();
+
+    let refused = lab.ask("reader", &["revoke", &name]);
+    assert!(refused.err.contains("Revoke needs the role admin"), "{}", refused.err);
+    let revoked = lab.admin(&["revoke", &name, "--output", "json"]).ok().out;
+    let unknown = lab.admin(&["revoke", "somebody-else"]);
+    lab.admin(&["revoke", &of_worker]).ok();
+
+    let revoked: serde_json::Value = serde_json::from_str(&revoked).expect("JSON");
+    assert_eq!((&revoked["member"], &revoked["is_new"]), (&name.as_str().into(), &true.into()));
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(unknown.err.contains("neither a member's name"), "{}", unknown.err);
+    let ended = worker.end();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(ended.err.contains("is revoked"), "{}", ended.err);
+    lab.restart();
+    let refused = lab.ask("reader", &["list"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.err.contains("is revoked") && refused.err.contains("another folder"), "{}", refused.err);
+    let again = lab.worker(&[]).end();
+    assert!(again.err.contains("is revoked"), "{}", again.err);
+    let said = lab.admin(&["revoke", &name]).ok().err;
+    assert!(said.contains("as it was before"), "{said}");
 }
 
 #[test]

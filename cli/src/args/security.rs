@@ -64,6 +64,16 @@ pub(crate) struct JoinArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RevokeArguments {
+    /// Who is to be shut out: the name that `bitloop join` said, or that of one of its workers.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct TokenArguments {
     /// What those may do who join with it: admin, submit, read or worker.
     #[arg(long)]

@@ -18,7 +18,7 @@ pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
     let root = &arguments.data.data_dir;
     let mut listening = listeners(arguments).await?;
     let data_dir = DataDir::open(root)?;
-    let security = Security::open(root)?.map(Arc::new);
+    let mut security = Security::open(root)?.map(Arc::new);
     let artifacts = artifacts(arguments)?;
     let mut stop = StopSignal::listen()?;
     let store: Option<Box<dyn Store>> = match &arguments.store {
@@ -27,6 +27,8 @@ pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
             // Whoever connects meanwhile is to be refused, and to find the other coordinator.
             drop(listening);
             let Some(store) = stand_by(url, &mut stop).await? else { return Ok(()) };
+            // The other coordinator has let members in and shut some out meanwhile.
+            security = Security::open(root)?.map(Arc::new);
             listening = listeners(arguments).await?;
             Some(Box::new(store))
         }

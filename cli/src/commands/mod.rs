@@ -49,6 +49,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Init(init) => security::init(init, output),
         Command::Join(join) => block_on(security::join(join, output)),
         Command::Token(token) => block_on(security::token(token, output)),
+        Command::Revoke(revoke) => block_on(security::revoke(revoke, output)),
         Command::Coordinator(coordinator) => block_on(coordinator::execute(coordinator)),
         Command::Worker(worker) => block_on(worker::execute(worker)),
         Command::Autoscale(autoscale) => block_on(autoscale::execute(autoscale, output)),

@@ -1,4 +1,4 @@
-//! `bitloop init`, `join` and `token`: who may use a coordinator that other machines reach.
+//! `bitloop init`, `join`, `token` and `revoke`: who may use a coordinator that other machines reach.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bitloop_coordinator::security::{Security, TokenTerms, VALID_MAX};
 use bitloop_proto::identity::{IdentityError, Membership, Role};
 use serde_json::json;
 
-use crate::args::{InitArguments, JoinArguments, Output, TokenArguments, TokenUse};
+use crate::args::{InitArguments, JoinArguments, Output, RevokeArguments, TokenArguments, TokenUse};
 use crate::client::Client;
 use crate::failure::{Failure, Outcome};
 use crate::identity;
@@ -103,5 +103,18 @@ pub(super) async fn token(arguments: &TokenArguments, output: Output) -> Outcome
     match output {
         Output::Json => show::json(&json!({ "token": token, "role": arguments.role.word(), "uses": uses })),
         Output::Text => show::data(&token),
+    }
+}
+
+pub(super) async fn revoke(arguments: &RevokeArguments, output: Output) -> Outcome {
+    let mut client = Client::connect(&arguments.remote).await?;
+    let (member, is_new) = client.revoke(&arguments.name).await?;
+    match output {
+        Output::Json => show::json(&json!({ "member": member, "is_new": is_new })),
+        Output::Text => {
+            let before = if is_new { "" } else { ", as it was before" };
+            show::note(&format!("{member} is shut out{before}: its connections end, and it gets no others"));
+            Ok(())
+        }
     }
 }

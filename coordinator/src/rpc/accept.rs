@@ -100,7 +100,7 @@ impl Door {
             let arrival = Arrival { stream, address, place, strangers, limits };
             let (security, links) = (Arc::clone(security), links.clone());
             greetings.spawn(async move {
-                if let Some(link) = arrival.greet(&security).await {
+                if let Some(link) = arrival.greet(security).await {
                     // The server has ended if nobody takes it.
                     let _ = links.send(Ok(link)).await;
                 }
@@ -120,7 +120,7 @@ struct Arrival {
 
 impl Arrival {
     /// Does the handshake; none if it fails, takes too long, or the certificate is nobody's.
-    async fn greet(self, security: &Security) -> Option<Link> {
+    async fn greet(self, security: Arc<Security>) -> Option<Link> {
         let Self { stream, address, place, strangers, limits } = self;
         let config = match security.server_config() {
             Ok(config) => config,
@@ -144,18 +144,21 @@ impl Arrival {
             }
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let (peer, time, stranger) = match shown {
-            Some(certificate) => {
-                let member = Member::of_certificate(certificate)?;
-                let time = security.time_left(&member);
-                (Peer::Member(member), time, None)
-            }
-            None => {
-                let permit = strangers.try_acquire_owned().ok()?;
-                (Peer::Stranger { address: address.ip() }, limits.stranger_patience, Some(permit))
-            }
+        let peer = match shown {
+            Some(certificate) => Peer::Member(Member::of_certificate(certificate)?),
+            None => Peer::Stranger { address: address.ip() },
         };
-        let link = Link::new(stream, peer).holding((place, stranger));
-        Some(link.greeted_within(limits.greeting_patience).ending_after(time))
+        let link = Link::new(stream, peer.clone()).greeted_within(limits.greeting_patience);
+        match peer {
+            Peer::Member(member) if !security.is_revoked(&member) => {
+                Some(link.holding(place).ending_with(async move { security.end_of(&member).await }))
+            }
+            // Who is shut out is told so, and takes no other place than who never was in.
+            Peer::Member(_) | Peer::Stranger { .. } | Peer::Open { .. } | Peer::InProcess => {
+                let permit = strangers.try_acquire_owned().ok()?;
+                let patience = tokio::time::sleep(limits.stranger_patience);
+                Some(link.holding((place, permit)).ending_with(patience))
+            }
+        }
     }
 }

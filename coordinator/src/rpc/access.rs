@@ -43,6 +43,7 @@ pub(super) fn access(path: &str) -> Option<Access> {
         "/bitloop.v1.Membership/Join" => Anyone,
         "/bitloop.v1.Membership/Renew" => Members,
         "/bitloop.v1.Membership/IssueToken" => Roles(&[Admin]),
+        "/bitloop.v1.Membership/Revoke" => Roles(&[Admin]),
         "/grpc.health.v1.Health/Check" => Members,
         "/grpc.health.v1.Health/List" => Members,
         "/grpc.health.v1.Health/Watch" => Members,

@@ -14,6 +14,7 @@ use super::access;
 use super::peer::Peer;
 use super::rates::Rates;
 use crate::clock;
+use crate::security::{Refusal, Security};
 
 /// How long a call may take until its answer begins; longer than any long poll and any commit.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,16 +23,23 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const UPLOAD: &str = "/bitloop.v1.Coordinator/StoreArtifact";
 
 /// Puts a [`Gate`] before every service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct GateLayer {
     rates: Arc<Rates>,
+    security: Option<Arc<Security>>,
+}
+
+impl GateLayer {
+    pub(super) fn new(security: Option<Arc<Security>>) -> Self {
+        Self { rates: Arc::default(), security }
+    }
 }
 
 impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, rates: Arc::clone(&self.rates) }
+        Gate { inner, rates: Arc::clone(&self.rates), security: self.security.clone() }
     }
 }
 
@@ -40,6 +48,7 @@ impl<S> Layer<S> for GateLayer {
 pub(super) struct Gate<S> {
     inner: S,
     rates: Arc<Rates>,
+    security: Option<Arc<Security>>,
 }
 
 impl<S> Gate<S> {
@@ -50,6 +59,11 @@ impl<S> Gate<S> {
         };
         if !self.rates.allow(peer, clock::instant()) {
             return Err(Status::resource_exhausted("too many calls in a short time; wait a second"));
+        }
+        if let (Some(security), Peer::Member(member)) = (&self.security, peer)
+            && security.is_revoked(member)
+        {
+            return Err(Status::unauthenticated(Refusal::Revoked.to_string()));
         }
         access::check(peer, request.uri().path())
     }

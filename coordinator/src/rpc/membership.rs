@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitloop_proto::convert::ConvertError;
+use bitloop_proto::convert::{self, ConvertError};
 use bitloop_proto::identity::{Member, Role};
 use bitloop_proto::v1;
 use bitloop_proto::v1::membership_server::Membership;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
+use super::owners::Owners;
 use super::peer::Peer;
 use super::status;
 use crate::security::{Issued, Refusal, Security, TokenTerms, USES_MAX, VALID_MAX};
@@ -19,13 +20,14 @@ pub(super) const REQUEST_BYTES_MAX: usize = 4_096;
 
 pub(super) struct Members {
     security: Option<Arc<Security>>,
+    owners: Arc<Owners>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Members {
-    pub(super) fn new(security: Option<Arc<Security>>) -> Self {
-        Self { security }
+    pub(super) fn new(security: Option<Arc<Security>>, owners: Arc<Owners>) -> Self {
+        Self { security, owners }
     }
 
     fn security(&self) -> Result<Arc<Security>, Status> {
@@ -54,7 +56,9 @@ fn certificate(issued: Issued) -> Response<v1::Certificate> {
 fn refused(refusal: Refusal) -> Status {
     let text = refusal.to_string();
     match refusal {
-        Refusal::UnknownToken | Refusal::ExpiredToken | Refusal::UsedToken => Status::unauthenticated(text),
+        Refusal::UnknownToken | Refusal::ExpiredToken | Refusal::UsedToken | Refusal::Revoked => {
+            Status::unauthenticated(text)
+        }
         Refusal::PublicKey => Status::invalid_argument(text),
         Refusal::Storage => Status::unavailable(text),
     }
@@ -108,5 +112,24 @@ impl Membership for Members {
         let token = blocking(issue).await?;
         info!(role = %terms.role, uses = terms.uses, "token made");
         Ok(Response::new(v1::IssueTokenResponse { token: token.reveal() }))
+    }
+
+    async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Answer<v1::RevokeResponse> {
+        let security = self.security()?;
+        let named = convert::name("name", request.into_inner().name);
+        let named = named.map_err(|error| status::unreadable(&error))?;
+        // Names of workers have a `-`, those of members have none.
+        let member = self.owners.owner(&named).unwrap_or(named);
+        if !Member::is_name(&member) {
+            return Err(Status::not_found(format!(
+                "{member} is neither a member's name, as `joined` in the coordinator's log has it, nor a worker that has \
+                 registered since the coordinator's start"
+            )));
+        }
+        let name = member.clone();
+        let revoke = move || security.revoke(&name).map_err(|error| Status::internal(error.to_string()));
+        let is_new = blocking(revoke).await?;
+        info!(member, "revoked");
+        Ok(Response::new(v1::RevokeResponse { member, is_new }))
     }
 }

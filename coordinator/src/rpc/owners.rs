@@ -78,6 +78,11 @@ impl Owners {
         Ok(())
     }
 
+    /// The member that a worker is of, by the names of both.
+    pub(super) fn owner(&self, worker: &str) -> Option<String> {
+        self.lock().get(worker).cloned()
+    }
+
     /// Forgets a worker that has left.
     pub(super) fn forget(&self, worker: &str) {
         self.lock().remove(worker);

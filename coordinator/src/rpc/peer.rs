@@ -38,8 +38,9 @@ pub(crate) struct Link {
     peer: Peer,
     /// Bytes of the preface that are still to come, and until when.
     preface: Option<(usize, Pin<Box<Sleep>>)>,
-    /// When it ends, whatever happens.
-    end: Option<Pin<Box<Sleep>>>,
+    /// Ends when it is to end, whatever happens.
+    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    is_over: bool,
     /// What it keeps others from having, such as its place.
     _held: Option<Box<dyn Send>>,
 }
@@ -47,7 +48,7 @@ pub(crate) struct Link {
 impl Link {
     /// A connection that lasts as long as both ends like.
     pub(crate) fn new(bytes: impl Bytes, peer: Peer) -> Self {
-        Self { bytes: Box::new(bytes), peer, preface: None, end: None, _held: None }
+        Self { bytes: Box::new(bytes), peer, preface: None, end: None, is_over: false, _held: None }
     }
 
     /// Lets go of something when it ends.
@@ -60,15 +61,17 @@ impl Link {
         Self { preface: Some((PREFACE_BYTES, Box::pin(tokio::time::sleep(patience)))), ..self }
     }
 
-    /// Ends it after `time`; a client with a newer certificate connects again.
-    pub(crate) fn ending_after(self, time: Duration) -> Self {
-        Self { end: Some(Box::pin(tokio::time::sleep(time))), ..self }
+    /// Ends it with `end`; a client with a newer certificate connects again.
+    pub(crate) fn ending_with(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { end: Some(Box::pin(end)), ..self }
     }
 
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        let mut over = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(context).is_ready();
-        self.preface.as_mut().is_some_and(|(_, patience)| over(patience))
-            || self.end.as_mut().is_some_and(over)
+        let preface = self.preface.as_mut();
+        self.is_over = self.is_over
+            || preface.is_some_and(|(_, patience)| patience.as_mut().poll(context).is_ready())
+            || self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready());
+        self.is_over
     }
 }
 

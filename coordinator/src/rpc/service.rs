@@ -1,5 +1,7 @@
 //! The service of `coordinator.proto`: reads a request, asks the driver, writes the answer.
 
+use std::sync::Arc;
+
 use bitloop_core::plan::Plan;
 use bitloop_core::state::{Backlog, Explanation, LeaseId, Status as ExperimentStatus, WorkerId, WorkerInfo};
 use bitloop_core::trial::Numerics;
@@ -22,15 +24,15 @@ const HEARTBEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
 
 pub(super) struct Service {
     handle: Handle,
-    owners: Owners,
+    owners: Arc<Owners>,
     shutdown: CancellationToken,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
-    pub(super) fn new(handle: Handle, shutdown: CancellationToken) -> Self {
-        Self { handle, owners: Owners::default(), shutdown }
+    pub(super) fn new(handle: Handle, owners: Arc<Owners>, shutdown: CancellationToken) -> Self {
+        Self { handle, owners, shutdown }
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Status> {

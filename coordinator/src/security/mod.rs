@@ -6,6 +6,7 @@
 
 mod authority;
 mod names;
+mod revoked;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -25,6 +26,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use crate::clock::Clock;
 use authority::{Authority, Served};
 pub use names::{HostName, NotAHost};
+use revoked::Revoked;
 use tokens::Tokens;
 pub use tokens::{TokenTerms, USES_MAX, VALID_MAX};
 
@@ -36,6 +38,9 @@ const ADMIN_FOLDER: &str = "admin";
 
 /// What `/metrics` asks for beyond loopback.
 const METRICS_TOKEN_FILE: &str = "metrics.token";
+
+/// How long a connection outlives the right to it, for answers under way: who shuts out itself learns that it has.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Why the security of a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +65,8 @@ pub(crate) enum Refusal {
     ExpiredToken,
     #[error("this join token has been used up; make one with `bitloop token`")]
     UsedToken,
+    #[error("this identity is revoked; join with a new token, into another folder")]
+    Revoked,
     #[error("the public key is none of P-256")]
     PublicKey,
     #[error("the coordinator cannot write down that the token is used; its log says why")]
@@ -78,6 +85,7 @@ pub struct Security {
     authority: Authority,
     clock: Clock,
     tokens: Mutex<Tokens>,
+    revoked: Revoked,
     served: Mutex<Served>,
     metrics_token: Digest,
 }
@@ -124,7 +132,7 @@ impl Security {
         create_private_folder(&folder).map_err(broken(&folder))?;
         let authority = Authority::load(&folder)?;
         let served = authority.served(&folder)?;
-        let tokens = Tokens::load(&folder)?;
+        let (tokens, revoked) = (Tokens::load(&folder)?, Revoked::load(&folder)?);
         let token = folder.join(METRICS_TOKEN_FILE);
         let secret = fs::read_to_string(&token).map_err(broken(&token))?;
         if secret.trim().is_empty() {
@@ -132,7 +140,7 @@ impl Security {
         }
         let metrics_token = Digest::of(secret.trim().as_bytes());
         let (tokens, served) = (Mutex::new(tokens), Mutex::new(served));
-        let security = Self { folder, authority, clock, tokens, served, metrics_token };
+        let security = Self { folder, authority, clock, tokens, revoked, served, metrics_token };
         security.renew_own()?;
         Ok(security)
     }
@@ -174,14 +182,44 @@ impl Security {
         let now = self.clock.unix_seconds();
         // Whom the certificate is for is durable before it exists, so no token gives one more than it should.
         let (role, name) = lock(&self.tokens).take(secret, public_key, now)?;
-        self.issue(role, &name, public_key)
+        // Who joined with it before may have been shut out since.
+        match self.revoked.contains(&name) {
+            true => Err(Refusal::Revoked),
+            false => self.issue(role, &name, public_key),
+        }
     }
 
     /// Gives a member another certificate.
     pub(crate) fn renew(&self, member: &Member, public_key: &[u8]) -> Result<Issued, Refusal> {
+        if self.is_revoked(member) {
+            return Err(Refusal::Revoked);
+        }
         match authority::has_form_of_public_key(public_key) {
             true => self.issue(member.role, &member.name, public_key),
             false => Err(Refusal::PublicKey),
+        }
+    }
+
+    /// Shuts a member out, whatever certificate it shows; false if it was before. An administrator of this machine gets
+    /// another identity.
+    ///
+    /// Errors: [`SecurityError`].
+    pub(crate) fn revoke(&self, name: &str) -> Result<bool, SecurityError> {
+        let is_new = self.revoked.add(name)?;
+        self.renew_own()?;
+        Ok(is_new)
+    }
+
+    /// Whether a member is shut out.
+    pub(crate) fn is_revoked(&self, member: &Member) -> bool {
+        self.revoked.contains(&member.name)
+    }
+
+    /// Ends when a member is to be here no more: with its certificate, or when it is shut out.
+    pub(crate) async fn end_of(&self, member: &Member) {
+        tokio::select! {
+            () = tokio::time::sleep(self.time_left(member)) => {}
+            () = self.revoked.of(&member.name) => tokio::time::sleep(LAST_ANSWERS).await,
         }
     }
 
@@ -231,7 +269,9 @@ impl Security {
     /// Makes the administrator's identity, or a new one in time.
     fn renew_own(&self) -> Result<(), SecurityError> {
         let (folder, now) = (self.admin_folder(), self.clock.unix_seconds());
-        let is_current = |identity: &Identity| identity.member().renewal_due() > now;
+        let is_current = |identity: &Identity| {
+            identity.member().renewal_due() > now && !self.is_revoked(identity.member())
+        };
         if Identity::load(&folder).is_ok_and(|identity| is_current(&identity)) {
             return Ok(());
         }

@@ -169,6 +169,53 @@ fn a_renewed_certificate_has_the_same_name_and_role_and_a_later_end() {
 }
 
 #[test]
+fn who_is_shut_out_stays_out_after_a_restart_and_at_a_standby_that_takes_over() {
+    let mut secured = Secured::new();
+    let token = secured.token(2);
+    let (member, other) = (secured.admit(&token, 1).unwrap(), secured.admit(&token, 2).unwrap());
+    let folder = secured.folder.path().join("security/revoked");
+
+    assert!(secured.security.revoke(&member.name).unwrap());
+
+    assert!(!secured.security.revoke(&member.name).unwrap(), "once is enough");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    // What a crash has left half written shuts nobody out, and harms nothing.
+    fs::write(folder.join(format!("{}.7.part", other.name)), "").unwrap();
+    // A standby opens the same folder when it takes over, as a restart does.
+    for _ in 0..2 {
+        assert!(secured.security.is_revoked(&member) && !secured.security.is_revoked(&other));
+        assert_eq!(secured.security.renew(&member, &public_key(3)).err(), Some(Refusal::Revoked));
+        assert_eq!(secured.admit(&token, 1), Err(Refusal::Revoked));
+        assert_eq!(secured.admit(&token, 2).unwrap().name, other.name);
+        secured.restart();
+    }
+}
+
+#[test]
+fn nobody_is_shut_out_when_that_cannot_be_written_down() {
+    let secured = Secured::new();
+    let member = secured.admit(&secured.token(1), 1).unwrap();
+    let hidden = secured.folder.path().join("hidden");
+    fs::rename(secured.folder.path().join("security"), &hidden).unwrap();
+
+    let refused = secured.security.revoke(&member.name).unwrap_err().to_string();
+
+    assert!(refused.contains(&member.name), "{refused}");
+    assert!(!secured.security.is_revoked(&member), "whoever asked was told that it came to nothing");
+}
+
+#[test]
+fn an_administrators_identity_that_was_shut_out_is_made_anew() {
+    let secured = Secured::new();
+    let admin = || Identity::load(&secured.security.admin_folder()).unwrap().member().name.clone();
+    let before = admin();
+
+    secured.security.revoke(&before).unwrap();
+
+    assert_ne!(admin(), before);
+}
+
+#[test]
 fn the_servers_certificate_and_the_administrators_identity_are_renewed_in_time() {
     let mut secured = Secured::new();
     let admin = || Identity::load(&secured.folder.path().join("security/admin")).unwrap().member().clone();

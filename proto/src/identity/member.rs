@@ -8,6 +8,9 @@ use super::role::Role;
 /// How the alternative name of a client's certificate begins.
 const SCHEME: &str = "bitloop://";
 
+/// Longest name of a member.
+const NAME_BYTES_MAX: usize = 64;
+
 /// Whom a certificate names. Its signature is not looked at here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -31,11 +34,15 @@ impl Member {
         let mut parts = uri.strip_prefix(SCHEME)?.split('/');
         let (role, name) = (parts.next()?.parse().ok()?, parts.next()?);
         let (issued, expires) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if parts.next().is_some() || !is_name {
+        if parts.next().is_some() || !Self::is_name(name) {
             return None;
         }
         Some(Self { role, name: name.to_owned(), issued, expires })
+    }
+
+    /// Whether a text may be a member's name: letters and digits.
+    pub fn is_name(text: &str) -> bool {
+        (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
     }
 
     /// From when on it should be renewed: with a third of its time left.

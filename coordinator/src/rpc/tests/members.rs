@@ -1,10 +1,87 @@
-//! Members whose coordinator was taken over from, over real connections.
+//! Members that are shut out, and those whose coordinator was taken over from, over real connections.
 
-use bitloop_proto::identity::{Joining, Membership, Role};
+use bitloop_proto::identity::{Identity, JoinError, Joining, Membership, RenewError, Role};
 use bitloop_proto::transport::{Connection, Endpoint};
+use bitloop_proto::v1::membership_client::MembershipClient;
 
-use super::security::{Secured, list};
+use super::security::{PATIENCE, Secured, list};
 use super::*;
+
+/// Revokes as the administrator of this machine; returns the member's name and whether it was in before.
+async fn revoke(secured: &Secured, name: &str) -> Result<(String, bool), Code> {
+    let admin = secured.connect(&secured.security.admin_folder()).await.unwrap();
+    let request = v1::RevokeRequest { name: name.to_owned() };
+    let answer = MembershipClient::new(admin).revoke(request).await.map_err(|status| status.code())?;
+    let v1::RevokeResponse { member, is_new } = answer.into_inner();
+    Ok((member, is_new))
+}
+
+#[tokio::test]
+async fn a_member_that_is_shut_out_loses_its_connections_and_gets_no_others() {
+    let secured = Secured::start().await;
+    let admin = secured.connect(&secured.security.admin_folder()).await.unwrap();
+    store_all(&mut Client::new(admin.clone())).await;
+    let experiment = submit_plan(&mut Client::new(admin), "watched").await;
+    let token = secured.token(Role::Read);
+    let joining = Joining::new(vec![secured.endpoint.clone()], token).unwrap();
+    let identity = joining.attempt().await.unwrap();
+    let (name, folder) = (identity.member().name.clone(), secured.folder.path().join("own"));
+    identity.save(&folder).unwrap();
+    let open = secured.connect(&folder).await.unwrap();
+    let watched = v1::WatchExperimentRequest { experiment };
+    let mut watched = Client::new(open).watch_experiment(watched).await.unwrap().into_inner();
+    assert!(watched.message().await.unwrap().is_some());
+    let other = secured.join(Role::Read).await;
+
+    assert_eq!(revoke(&secured, &name).await, Ok((name.clone(), true)));
+
+    // Nothing more happens to the experiment, so that only the end of the connection ends this.
+    let cut = tokio::time::timeout(PATIENCE, watched.message()).await.expect("the connection is cut");
+    assert!(cut.is_err(), "{cut:?}");
+    let refused = Client::new(secured.connect(&folder).await.unwrap())
+        .list_experiments(v1::ListExperimentsRequest {})
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert!(refused.message().contains("is revoked"), "{refused}");
+    let renewed = Membership::open(&folder).unwrap().renew(&[secured.endpoint.clone()]).await.unwrap_err();
+    assert!(matches!(&renewed, RenewError::Join(JoinError::Refused(_))), "{renewed}");
+    // Nor does the token that it came with let the same key in again, as it does when an answer was lost.
+    let again = joining.attempt().await.unwrap_err();
+    assert!(matches!(&again, JoinError::Refused(text) if text.contains("is revoked")), "{again}");
+    assert_eq!(revoke(&secured, &name).await, Ok((name, false)));
+    assert_eq!(list(other).await, Ok(1), "others stay");
+}
+
+#[tokio::test]
+async fn a_worker_is_shut_out_by_its_own_name_too() {
+    let secured = Secured::start().await;
+    let mut worker = Client::new(secured.join(Role::Worker).await);
+    worker.register(registration("host-1-a-0")).await.unwrap();
+
+    let (member, is_new) = revoke(&secured, "host-1-a-0").await.unwrap();
+    let unknown = revoke(&secured, "host-1-b-0").await;
+
+    assert!(is_new && secured.folder.path().join(&member).exists(), "the member's own name");
+    assert_eq!(unknown, Err(Code::NotFound));
+    // The connection may just be cut, or the next one be refused.
+    assert!(worker.register(registration("host-1-a-0")).await.is_err());
+}
+
+#[tokio::test]
+async fn an_administrator_who_shuts_out_the_own_identity_finds_a_new_one() {
+    let secured = Secured::start().await;
+    let folder = secured.security.admin_folder();
+    let stolen = secured.folder.path().join("stolen");
+    let before = Membership::open(&folder).unwrap().member();
+    Identity::load(&folder).unwrap().save(&stolen).unwrap();
+
+    assert_eq!(revoke(&secured, &before.name).await, Ok((before.name.clone(), true)));
+
+    assert_eq!(list(secured.connect(&stolen).await.unwrap()).await, Err(Code::Unauthenticated));
+    assert_eq!(list(secured.connect(&folder).await.unwrap()).await, Ok(0));
+    assert_ne!(Membership::open(&folder).unwrap().member().name, before.name);
+}
 
 #[tokio::test]
 async fn joining_and_renewing_find_the_coordinator_that_works() {

@@ -166,6 +166,7 @@ fn every_method_has_its_roles() {
         Membership/IssueToken admin
         Membership/Join admin submit read worker stranger
         Membership/Renew admin submit read worker
+        Membership/Revoke admin
     "#]]
     .assert_eq(&table);
 }
