@@ -1,11 +1,17 @@
-//! Members that are shut out, and those whose coordinator was taken over from, over real connections.
+//! Members that are shut out, that call too often, and whose coordinator was taken over from, over real connections.
 
 use bitloop_proto::identity::{Identity, JoinError, Joining, Membership, RenewError, Role};
 use bitloop_proto::transport::{Connection, Endpoint};
 use bitloop_proto::v1::membership_client::MembershipClient;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tonic::transport::Uri;
 
-use super::security::{PATIENCE, Secured, list};
+use super::security::{PATIENCE, Secured, list, tls};
 use super::*;
+use crate::security::TokenTerms;
 
 /// Revokes as the administrator of this machine; returns the member's name and whether it was in before.
 async fn revoke(secured: &Secured, name: &str) -> Result<(String, bool), Code> {
@@ -14,6 +20,20 @@ async fn revoke(secured: &Secured, name: &str) -> Result<(String, bool), Code> {
     let answer = MembershipClient::new(admin).revoke(request).await.map_err(|status| status.code())?;
     let v1::RevokeResponse { member, is_new } = answer.into_inner();
     Ok((member, is_new))
+}
+
+/// A channel that shows no certificate.
+async fn stranger(secured: &Secured) -> Channel {
+    let (config, address) = (tls(&secured.folder.path().join("security/ca.pem"), None), secured.address);
+    let connector = tower::service_fn(move |_: Uri| {
+        let connector = TlsConnector::from(Arc::clone(&config));
+        async move {
+            let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+            connector.connect(name, TcpStream::connect(address).await?).await.map(TokioIo::new)
+        }
+    });
+    let settings = tonic::transport::Endpoint::from_static("http://coordinator");
+    settings.connect_with_connector(connector).await.unwrap()
 }
 
 #[tokio::test]
@@ -102,4 +122,36 @@ async fn joining_and_renewing_find_the_coordinator_that_works() {
     assert_ne!(std::fs::read(folder.join("identity.pem")).unwrap(), before);
     let connection = Connection::Secured(endpoints, membership);
     assert_eq!(list(connection.connect().await.unwrap()).await, Ok(0));
+}
+
+/// Goal: whoever has no certificate cannot try tokens without end, and is in no member's way.
+#[tokio::test]
+async fn who_calls_too_often_is_refused_over_the_wire() {
+    const BURST: usize = 200;
+    // Ten calls a second come back: a machine that is slower than that never gets there, one in use is a thousand times faster.
+    const CALLS_MAX: usize = 100 * BURST;
+    let secured = Secured::start().await;
+    let member = secured.join(Role::Read).await;
+    let mut stranger = MembershipClient::new(stranger(&secured).await);
+    let guess = v1::JoinRequest { secret: vec![7; 32], public_key: [&[4][..], &[1; 64]].concat() };
+
+    let mut answered = 0;
+    let refused = loop {
+        assert!(answered < CALLS_MAX, "nothing was refused");
+        let status = stranger.join(guess.clone()).await.unwrap_err();
+        match status.code() {
+            Code::Unauthenticated => answered += 1,
+            _ => break status,
+        }
+    };
+
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(refused.message().contains("too many calls"), "{refused}");
+    // The member's own joining took one.
+    assert!(answered >= BURST - 1, "{answered}");
+    assert_eq!(list(member).await, Ok(0), "a member has a bucket of its own");
+    let token =
+        secured.security.issue_token(TokenTerms { role: Role::Read, uses: 1, valid: PATIENCE }).unwrap();
+    let late = Joining::new(vec![secured.endpoint.clone()], token).unwrap().attempt().await;
+    assert!(late.is_ok() || late.is_err_and(|error| error.is_retryable()), "it may try again");
 }
