@@ -225,6 +225,11 @@ pub struct ArtifactReader {
 }
 
 impl ArtifactReader {
+    /// Which artifact it is.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Reads everything for its digest alone.
     fn check(mut self) -> Result<(), ArtifactError> {
         while self.next(CHECK_BYTES)?.is_some() {}

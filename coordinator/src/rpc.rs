@@ -10,6 +10,7 @@ mod rates;
 mod service;
 mod status;
 mod streams;
+mod transfers;
 #[cfg(test)]
 mod tests;
 

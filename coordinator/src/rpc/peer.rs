@@ -27,6 +27,26 @@ pub(crate) enum Peer {
     Member(Member),
 }
 
+/// Who is counted as one, where each has its share of something: a member may have many connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    Connection(u64),
+    Address(IpAddr),
+    Member(String),
+}
+
+impl Peer {
+    /// Whose share it has; none for this process, as that is this program.
+    pub(crate) fn client(&self) -> Option<Client> {
+        match self {
+            Self::InProcess => None,
+            Self::Open { connection } => Some(Client::Connection(*connection)),
+            Self::Stranger { address } => Some(Client::Address(*address)),
+            Self::Member(member) => Some(Client::Member(member.name.clone())),
+        }
+    }
+}
+
 /// What carries bytes.
 pub(crate) trait Bytes: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 

@@ -1,11 +1,10 @@
 //! How often a client may call: a bucket of calls per client, which fills steadily.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::peer::Peer;
+use super::peer::{Client, Peer};
 
 /// Buckets that are kept; beyond that, full ones are forgotten.
 const BUCKETS_MAX: usize = 8_192;
@@ -22,13 +21,6 @@ const KNOWN: Rate = Rate { per_second: 5_000.0, burst: 20_000.0 };
 
 /// Of an address without a certificate: enough for a cluster behind one address to join.
 const STRANGER: Rate = Rate { per_second: 10.0, burst: 200.0 };
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    Connection(u64),
-    Address(IpAddr),
-    Member(String),
-}
 
 #[derive(Debug)]
 struct Bucket {
@@ -52,12 +44,10 @@ pub(super) struct Rates(Mutex<HashMap<Client, Bucket>>);
 impl Rates {
     /// Takes a call out of a client's bucket; false if it is empty.
     pub(super) fn allow(&self, peer: &Peer, now: Instant) -> bool {
-        let (client, rate) = match peer {
-            // What runs in this process is this program.
-            Peer::InProcess => return true,
-            Peer::Open { connection } => (Client::Connection(*connection), KNOWN),
-            Peer::Stranger { address } => (Client::Address(*address), STRANGER),
-            Peer::Member(member) => (Client::Member(member.name.clone()), KNOWN),
+        let Some(client) = peer.client() else { return true };
+        let rate = match client {
+            Client::Connection(_) | Client::Member(_) => KNOWN,
+            Client::Address(_) => STRANGER,
         };
         // A bucket is changed without anything between that could panic.
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);

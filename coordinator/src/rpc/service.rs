@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::owners::{OfWorker, Owners};
+use super::peer::Peer;
 use super::status;
 use super::streams::{self, Answers};
+use super::transfers::Transfers;
 use crate::driver::{Handle, RequestError, Summary, WorkerSummary};
 
 /// This program's version; workers of another one are refused.
@@ -25,6 +27,7 @@ const HEARTBEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
 pub(super) struct Service {
     handle: Handle,
     owners: Arc<Owners>,
+    transfers: Transfers,
     shutdown: CancellationToken,
 }
 
@@ -32,7 +35,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
     pub(super) fn new(handle: Handle, owners: Arc<Owners>, shutdown: CancellationToken) -> Self {
-        Self { handle, owners, shutdown }
+        Self { handle, owners, transfers: Transfers::default(), shutdown }
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Status> {
@@ -77,7 +80,8 @@ impl Coordinator for Service {
         request: Request<Streaming<v1::ArtifactChunk>>,
     ) -> Answer<v1::StoreArtifactResponse> {
         let artifacts = self.handle.artifacts().clone();
-        let size = streams::receive(artifacts, request.into_inner()).await?;
+        let transfer = self.transfers.begin(request.extensions().get::<Peer>()).await?;
+        let size = streams::receive(artifacts, request.into_inner(), transfer).await?;
         self.handle.metrics().artifact_stored(size);
         Ok(Response::new(v1::StoreArtifactResponse { size }))
     }
@@ -88,9 +92,11 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::FetchArtifactRequest>,
     ) -> Answer<Self::FetchArtifactStream> {
-        let digest = digest("digest", &request.into_inner().digest).map_err(unreadable)?;
-        let artifacts = self.handle.artifacts().clone();
-        Ok(Response::new(streams::send(artifacts, digest, self.handle.metrics().clone()).await?))
+        let digest = digest("digest", &request.get_ref().digest).map_err(unreadable)?;
+        let transfer = self.transfers.begin(request.extensions().get::<Peer>()).await?;
+        let (artifacts, metrics) = (self.handle.artifacts().clone(), self.handle.metrics().clone());
+        let reader = streams::blocking(move || artifacts.reader(digest)).await?;
+        Ok(Response::new(streams::send(reader, transfer, metrics)))
     }
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitResponse> {

@@ -2,14 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
-use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_proto::convert::digest;
 use bitloop_proto::transport::CHUNK_BYTES;
 use bitloop_proto::v1;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use tonic::{Status, Streaming};
 
 use super::service::summary_to_wire;
 use super::status;
+use super::transfers::Transfer;
 use crate::artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
 use crate::driver::{Overview, Summary};
 use crate::metrics::Metrics;
@@ -24,44 +24,31 @@ use crate::metrics::Metrics;
 /// A stream of answers.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// How long a chunk may take: 256 KiB are 4 KiB a second then.
-const CHUNK_PATIENCE: Duration = Duration::from_secs(60);
-
 /// Chunks that wait between disk and network.
-const CHUNKS_WAITING: usize = 4;
+const CHUNKS_WAITING: usize = 2;
 
 /// Receives an artifact; returns its size.
 pub(super) async fn receive(
     artifacts: Artifacts,
     mut chunks: Streaming<v1::ArtifactChunk>,
+    mut transfer: Transfer,
 ) -> Result<u64, Status> {
-    let Some(first) = next(&mut chunks).await? else {
+    let Some(first) = transfer.step(chunks.message()).await?? else {
         return Err(Status::invalid_argument("an artifact begins with a chunk, which may be empty"));
     };
     let named = digest("digest", &first.digest).map_err(|error| status::unreadable(&error))?;
-    let mut writer = blocking(move || {
-        let mut writer = artifacts.writer(named)?;
-        writer.write(&first.data)?;
-        Ok(writer)
-    })
-    .await?;
-    while let Some(chunk) = next(&mut chunks).await? {
+    transfer.moved(first.data.len());
+    let mut writer = blocking(move || append(artifacts.writer(named)?, &first.data)).await?;
+    while let Some(chunk) = transfer.step(chunks.message()).await?? {
         if chunk.digest != named.as_bytes() {
             return Err(Status::invalid_argument(format!(
                 "a chunk of artifact {named} names another digest"
             )));
         }
+        transfer.moved(chunk.data.len());
         writer = blocking(move || append(writer, &chunk.data)).await?;
     }
     blocking(move || writer.finish()).await
-}
-
-/// The next chunk, if it comes in time: whoever sends slowly on purpose holds nothing open.
-async fn next(chunks: &mut Streaming<v1::ArtifactChunk>) -> Result<Option<v1::ArtifactChunk>, Status> {
-    match tokio::time::timeout(CHUNK_PATIENCE, chunks.message()).await {
-        Ok(chunk) => chunk,
-        Err(_) => Err(Status::deadline_exceeded("the next chunk of the artifact did not come in time")),
-    }
 }
 
 fn append(mut writer: ArtifactWriter, bytes: &[u8]) -> Result<ArtifactWriter, ArtifactError> {
@@ -70,44 +57,73 @@ fn append(mut writer: ArtifactWriter, bytes: &[u8]) -> Result<ArtifactWriter, Ar
 }
 
 /// Sends an artifact in chunks; there is at least one, so that an empty artifact arrives too.
-pub(super) async fn send(
-    artifacts: Artifacts,
-    digest: Digest,
+pub(super) fn send(
+    reader: ArtifactReader,
+    mut transfer: Transfer,
     metrics: Arc<Metrics>,
-) -> Result<Answers<v1::ArtifactChunk>, Status> {
-    let reader = blocking(move || artifacts.reader(digest)).await?;
-    let (sender, receiver) = mpsc::channel(CHUNKS_WAITING);
-    // The task ends with the artifact, or when the peer has gone and takes no more chunks.
-    tokio::task::spawn_blocking(move || send_chunks(reader, digest, &sender, &metrics));
-    Ok(Box::pin(ReceiverStream::new(receiver)))
+) -> Answers<v1::ArtifactChunk> {
+    let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
+    let (end, ended) = oneshot::channel();
+    let own = transfer.take_own();
+    // The task ends with the artifact, when the peer has gone, or when it takes no more chunks.
+    tokio::spawn(async move {
+        if let Err(status) = send_chunks(reader, &sender, transfer, &metrics).await {
+            // A peer that has gone needs no error.
+            let _ = end.send(status);
+        }
+    });
+    Box::pin(Chunks { chunks, ended, _own: own })
 }
 
-fn send_chunks(
+async fn send_chunks(
     mut reader: ArtifactReader,
-    digest: Digest,
-    sender: &mpsc::Sender<Result<v1::ArtifactChunk, Status>>,
+    sender: &mpsc::Sender<v1::ArtifactChunk>,
+    mut transfer: Transfer,
     metrics: &Metrics,
-) {
+) -> Result<(), Status> {
+    let digest = reader.digest().as_bytes().to_vec();
     let mut is_first = true;
     loop {
-        let data = match reader.next(CHUNK_BYTES) {
-            Ok(Some(data)) => data,
-            Ok(None) if is_first => Vec::new(),
-            Ok(None) => return,
-            Err(error) => {
-                // A peer that has gone needs no error.
-                let _ = sender.blocking_send(Err(status::artifact(&error)));
-                return;
-            }
+        // A thread reads one chunk; none waits for the peer.
+        let (read, chunk) = blocking(move || {
+            let chunk = reader.next(CHUNK_BYTES)?;
+            Ok((reader, chunk))
+        })
+        .await?;
+        reader = read;
+        let data = match chunk {
+            Some(data) => data,
+            None if is_first => Vec::new(),
+            None => return Ok(()),
         };
-        let (is_last, bytes) = (data.is_empty(), data.len() as u64);
         is_first = false;
-        let digest = digest.as_bytes().to_vec();
-        let sent = sender.blocking_send(Ok(v1::ArtifactChunk { digest, data }));
-        if sent.is_err() || is_last {
-            return;
+        let bytes = data.len();
+        let sent = transfer.step(sender.send(v1::ArtifactChunk { digest: digest.clone(), data })).await?;
+        if sent.is_err() || bytes == 0 {
+            return Ok(());
         }
-        metrics.artifact_fetched(bytes);
+        transfer.moved(bytes);
+        metrics.artifact_fetched(bytes as u64);
+    }
+}
+
+/// The chunks of an artifact, and then why they end too early, if they do.
+struct Chunks {
+    chunks: mpsc::Receiver<v1::ArtifactChunk>,
+    ended: oneshot::Receiver<Status>,
+    /// Held until the peer lets go of the stream, which has chunks in memory for as long.
+    _own: Option<OwnedSemaphorePermit>,
+}
+
+impl Stream for Chunks {
+    type Item = Result<v1::ArtifactChunk, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match ready!(self.chunks.poll_recv(context)) {
+            Some(chunk) => Poll::Ready(Some(Ok(chunk))),
+            // The reason was given before the last sender went; there is none at the end of an artifact.
+            None => Poll::Ready(self.ended.try_recv().ok().map(Err)),
+        }
     }
 }
 

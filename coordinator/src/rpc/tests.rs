@@ -1,12 +1,13 @@
 mod members;
 mod security;
+mod transfers;
 
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::report::Report;
 use bitloop_core::state::Shard;
-use bitloop_proto::transport::in_process;
+use bitloop_proto::transport::{InProcess, in_process};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use tempfile::TempDir;
@@ -24,6 +25,8 @@ type Client = CoordinatorClient<Channel>;
 struct Served {
     client: Client,
     channel: Channel,
+    /// For further connections.
+    connector: InProcess,
     coordinator: Arc<Coordinator>,
     shutdown: CancellationToken,
     serving: JoinHandle<Result<(), ServeError>>,
@@ -44,7 +47,7 @@ impl Served {
         let serving = tokio::spawn(async move { serving.serve_incoming(incoming, token).await });
         let channel = connector.connect().await.unwrap();
         let client = CoordinatorClient::new(channel.clone());
-        Self { client, channel, coordinator, shutdown, serving, _folder: folder }
+        Self { client, channel, connector, coordinator, shutdown, serving, _folder: folder }
     }
 
     async fn stop(self) {

@@ -1,0 +1,73 @@
+//! Artifacts on their way, with those who would rather hold them up.
+
+use tokio::runtime;
+use tokio_stream::StreamExt;
+
+use super::super::transfers::{Limits, Transfers};
+use super::*;
+
+/// Nothing takes longer unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// More than the windows and buffers of a connection take.
+const BIG_BYTES: usize = 8 << 20;
+
+fn chunk(digest: &Digest, data: &[u8]) -> v1::ArtifactChunk {
+    v1::ArtifactChunk { digest: digest.as_bytes().to_vec(), data: data.to_vec() }
+}
+
+#[test]
+fn readers_that_read_nothing_keep_no_thread_from_others() {
+    const THREADS: usize = 8;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(THREADS)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let served = Served::start().await;
+        let big = vec![7; BIG_BYTES];
+        store(served.coordinator.handle().artifacts(), &big);
+        let digest = Digest::of(&big).as_bytes().to_vec();
+        let mut unread = Vec::new();
+        for _ in 0..THREADS {
+            let mut client = Client::new(served.connector.connect().await.unwrap());
+            let request = v1::FetchArtifactRequest { digest: digest.clone() };
+            unread.push(client.fetch_artifact(request).await.unwrap());
+        }
+
+        let mut client = served.client.clone();
+        let stored = tokio::time::timeout(PATIENCE, store_all(&mut client)).await;
+
+        assert!(stored.is_ok(), "no thread is left to store anything");
+        drop(unread);
+    });
+}
+
+#[tokio::test]
+async fn an_artifact_that_nobody_reads_gives_its_turn_to_others_and_says_why() {
+    let served = Served::start().await;
+    let handle = served.coordinator.handle();
+    let big = vec![7; BIG_BYTES];
+    store(handle.artifacts(), &big);
+    let moment = Duration::from_millis(100);
+    let transfers = Transfers::new(Limits { at_once: 1, chunk_patience: moment, ..Limits::default() });
+    let reader = || handle.artifacts().reader(Digest::of(&big)).unwrap();
+
+    let turn = transfers.begin(None).await.unwrap();
+    let mut unread = streams::send(reader(), turn, handle.metrics().clone());
+    let next = transfers.begin(None).await.unwrap();
+
+    let late = loop {
+        match unread.next().await.expect("an artifact that is cut off says so") {
+            Ok(_) => {}
+            Err(late) => break late,
+        }
+    };
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    assert!(unread.next().await.is_none());
+    let read: Vec<_> = streams::send(reader(), next, handle.metrics().clone()).collect().await;
+    let bytes: usize = read.into_iter().map(|chunk| chunk.unwrap().data.len()).sum();
+    assert_eq!(bytes, BIG_BYTES);
+}
