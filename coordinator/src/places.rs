@@ -13,6 +13,8 @@ pub(crate) struct Places {
     taken: Arc<Mutex<Taken>>,
     total_max: usize,
     address_max: usize,
+    /// Whether this machine's own addresses may have all.
+    spares_this_machine: bool,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +32,12 @@ pub(crate) struct Place {
 
 impl Places {
     pub(crate) fn new(total_max: usize, address_max: usize) -> Self {
-        Self { taken: Arc::default(), total_max, address_max }
+        Self { taken: Arc::default(), total_max, address_max, spares_this_machine: true }
+    }
+
+    /// The same for this machine's own addresses as for others.
+    pub(crate) fn sparing_nobody(self) -> Self {
+        Self { spares_this_machine: false, ..self }
     }
 
     /// As many as `total_max`, or fewer where the system gives this process fewer descriptors.
@@ -47,12 +54,13 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place; none is left for an address that has its share. This machine's own share is everything, as
-    /// whole clusters are simulated on one.
+    /// Takes a place; none is left for an address that has its share. This machine's own share is everything unless
+    /// somebody says otherwise, as whole clusters are simulated on one.
     pub(crate) fn take(&self, address: IpAddr) -> Option<Place> {
         let mut taken = self.lock();
         let own = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.total >= self.total_max || (own >= self.address_max && !address.is_loopback()) {
+        let is_spared = self.spares_this_machine && address.is_loopback();
+        if taken.total >= self.total_max || (own >= self.address_max && !is_spared) {
             return None;
         }
         taken.total += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bitloop_proto::identity::Member;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
@@ -25,6 +25,8 @@ pub(crate) struct Limits {
     pub(crate) per_address: usize,
     /// Connections without a certificate, which are only good for joining.
     pub(crate) strangers: usize,
+    /// Those of them from one address, whichever it is.
+    pub(crate) strangers_per_address: usize,
     /// How long such a connection may last.
     pub(crate) stranger_patience: Duration,
     /// How long a client may take for the handshake, and again for the first words of HTTP/2.
@@ -37,6 +39,7 @@ impl Default for Limits {
             connections: 4_096,
             per_address: 512,
             strangers: 64,
+            strangers_per_address: 8,
             stranger_patience: Duration::from_secs(30),
             greeting_patience: Duration::from_secs(5),
         }
@@ -55,14 +58,15 @@ pub(crate) struct Door {
     /// None where everyone who reaches the port may do everything.
     security: Option<Arc<Security>>,
     places: Places,
-    strangers: Arc<Semaphore>,
+    strangers: Places,
     limits: Limits,
 }
 
 impl Door {
     pub(crate) fn new(listener: TcpListener, security: Option<Arc<Security>>, limits: Limits) -> Self {
         let places = Places::as_the_system_allows(limits.connections, limits.per_address);
-        Self { listener, security, places, strangers: Arc::new(Semaphore::new(limits.strangers)), limits }
+        let strangers = Places::new(limits.strangers, limits.strangers_per_address).sparing_nobody();
+        Self { listener, security, places, strangers, limits }
     }
 
     /// Hands connections over until nobody takes them any more.
@@ -96,7 +100,7 @@ impl Door {
                 }
                 continue;
             };
-            let (strangers, limits) = (Arc::clone(&self.strangers), self.limits);
+            let (strangers, limits) = (self.strangers.clone(), self.limits);
             let arrival = Arrival { stream, address, place, strangers, limits };
             let (security, links) = (Arc::clone(security), links.clone());
             greetings.spawn(async move {
@@ -114,7 +118,7 @@ struct Arrival {
     stream: TcpStream,
     address: SocketAddr,
     place: Place,
-    strangers: Arc<Semaphore>,
+    strangers: Places,
     limits: Limits,
 }
 
@@ -155,9 +159,9 @@ impl Arrival {
             }
             // Who is shut out is told so, and takes no other place than who never was in.
             Peer::Member(_) | Peer::Stranger { .. } | Peer::Open { .. } | Peer::InProcess => {
-                let permit = strangers.try_acquire_owned().ok()?;
+                let place_of_strangers = strangers.take(address.ip())?;
                 let patience = tokio::time::sleep(limits.stranger_patience);
-                Some(link.holding((place, permit)).ending_with(patience))
+                Some(link.holding((place, place_of_strangers)).ending_with(patience))
             }
         }
     }

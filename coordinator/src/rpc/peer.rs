@@ -93,6 +93,15 @@ impl Link {
             || self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready());
         self.is_over
     }
+
+    /// Asked before every step in either direction: a peer that does not read keeps the server writing, which then reads
+    /// nothing any more.
+    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.is_over(context) {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(()),
+        }
+    }
 }
 
 impl AsyncRead for Link {
@@ -102,9 +111,7 @@ impl AsyncRead for Link {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let link = &mut *self;
-        if link.is_over(context) {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
+        link.check(context)?;
         let before = buffer.filled().len();
         let polled = Pin::new(&mut *link.bytes).poll_read(context, buffer);
         if let Some((left, _)) = &mut link.preface {
@@ -123,14 +130,17 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
         Pin::new(&mut *self.bytes).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
         Pin::new(&mut *self.bytes).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check(context)?;
         Pin::new(&mut *self.bytes).poll_shutdown(context)
     }
 
@@ -139,6 +149,7 @@ impl AsyncWrite for Link {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check(context)?;
         Pin::new(&mut *self.bytes).poll_write_vectored(context, slices)
     }
 

@@ -1,5 +1,7 @@
 //! What a coordinator that other machines reach lets in, over real connections; and the table of who may call what.
 
+mod wire;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::SocketAddr;

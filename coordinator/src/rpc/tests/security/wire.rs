@@ -1,0 +1,65 @@
+//! The same over real connections where `security.rs` asks a table: strangers, wrong roles, and clients that do not read.
+
+use super::*;
+
+#[tokio::test]
+async fn a_stranger_who_pings_and_never_reads_is_cut_off() {
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    // Long enough to fill the connection before its end.
+    let patience = Duration::from_secs(2);
+    let secured = Secured::start_with(Limits { stranger_patience: patience, ..hasty() }).await;
+    let config = tls(&secured.folder.path().join("security/ca.pem"), None);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let raw = socket.connect(secured.address).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = TlsConnector::from(config).connect(name, raw).await.unwrap();
+    stream.write_all(&[HTTP2_PREFACE, SETTINGS].concat()).await.unwrap();
+
+    // The answers to the pings fill the connection, then the server takes no more: nothing but its end ends this.
+    let pings = PING.repeat(512);
+    let flood = async { while stream.write_all(&pings).await.is_ok() {} };
+    let flooded = tokio::time::timeout(PATIENCE, flood).await;
+
+    assert!(flooded.is_ok(), "a client without a certificate stays as long as it does not read");
+    secured.join(Role::Read).await;
+}
+
+/// Shakes hands without a certificate and begins to speak HTTP/2, from one of this machine's addresses.
+async fn stranger_at(secured: &Secured, host: [u8; 4]) -> impl tokio::io::AsyncRead + Unpin {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((host, 0).into()).unwrap();
+    let raw = socket.connect(secured.address).await.unwrap();
+    let config = tls(&secured.folder.path().join("security/ca.pem"), None);
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = TlsConnector::from(config).connect(name, raw).await.unwrap();
+    stream.write_all(HTTP2_PREFACE).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn one_address_leaves_strangers_of_others_their_places() {
+    let limits = Limits { stranger_patience: PATIENCE, greeting_patience: PATIENCE, ..hasty() };
+    let limits = Limits { strangers: 2, strangers_per_address: 1, ..limits };
+    let secured = Secured::start_with(limits).await;
+
+    let mut first = stranger_at(&secured, [127, 0, 0, 1]).await;
+    assert!(first.read(&mut [0; 64]).await.unwrap() > 0);
+    assert!(is_cut_off(stranger_at(&secured, [127, 0, 0, 1]).await).await);
+
+    let mut other = stranger_at(&secured, [127, 0, 0, 2]).await;
+    assert!(other.read(&mut [0; 64]).await.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_connection_ends_in_time_though_its_peer_does_not_read() {
+    let (near, _far) = tokio::io::duplex(64);
+    let mut link = Link::new(near, Peer::InProcess).ending_after(Duration::from_millis(100));
+
+    // Nobody reads what is more than the pipe takes, and nothing asks the connection for bytes to read.
+    let written = tokio::time::timeout(PATIENCE, link.write_all(&[0; 1_024])).await;
+
+    assert!(written.expect("it does not end while it is written to").is_err());
+    assert!(link.flush().await.is_err());
+}
