@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -106,14 +106,14 @@ struct Site {
 }
 
 impl Site {
-    async fn serve_connection(self, stream: TcpStream) {
+    async fn serve_connection(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         match tokio::time::timeout(self.patience.connection, self.exchange(stream)).await {
             Ok(()) => {}
             Err(_) => debug!("a connection for metrics took too long"),
         }
     }
 
-    async fn exchange(self, stream: TcpStream) {
+    async fn exchange(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let Some(security) = self.security.clone() else {
             return self.converse(stream).await;
         };

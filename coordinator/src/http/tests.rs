@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -207,4 +208,23 @@ async fn slow_clients_are_cut_off() {
         let _ = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await.unwrap();
         assert!(!String::from_utf8_lossy(&answer).contains("200 OK"));
     }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let served = served().await;
+    let moment = Duration::from_millis(100);
+    let patience = Patience { head: moment, connection: 3 * moment };
+    let site = Site { handle: served.coordinator.handle(), security: None, patience };
+    // Far less than the answer.
+    let (near, mut far) = tokio::io::duplex(256);
+
+    let asked = far.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\n\r\n");
+    let exchange = async { tokio::join!(site.serve_connection(near), asked) };
+    let (_, asked) = tokio::time::timeout(Duration::from_secs(30), exchange).await.unwrap();
+
+    asked.unwrap();
+    let mut answer = Vec::new();
+    far.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK") && answer.len() <= 256, "{}", answer.len());
 }

@@ -27,7 +27,23 @@ fn read_all(bytes: &[u8]) {
         let _ = sources(&request.sources);
     }
     if let Ok(request) = v1::HeartbeatRequest::decode(bytes) {
-        let _ = trial_keys("running", &request.running);
+        let _ = (worker_id("worker", request.worker), trial_keys("running", &request.running));
+    }
+    if let Ok(request) = v1::ReleaseRequest::decode(bytes) {
+        let _ = (worker_id("worker", request.worker), trial_keys("trials", &request.trials));
+    }
+    if let Ok(request) = v1::RegisterRequest::decode(bytes) {
+        let _ = (request.info.map(WorkerInfo::try_from), trial_keys("held", &request.held));
+        let _ = name("version", request.version);
+    }
+    if let Ok(request) = v1::MissingArtifactsRequest::decode(bytes) {
+        let _ = digests("digests", &request.digests);
+    }
+    if let Ok(chunk) = v1::ArtifactChunk::decode(bytes) {
+        let _ = digest("digest", &chunk.digest);
+    }
+    if let Ok(request) = v1::ExplainRequest::decode(bytes) {
+        let _ = name("subject", request.subject);
     }
     if let Ok(request) = v1::ActOnExperimentRequest::decode(bytes) {
         let _ = (action(request.action), name("experiment", request.experiment));
@@ -137,4 +153,40 @@ fn a_digest_from_the_wire_names_no_other_folder() {
     let path: [u8; 32] = *b"../../../../../../../etc/passwd\0";
     let hex = digest("digest", &path).unwrap().hex();
     assert!(hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()), "{hex}");
+}
+
+/// Requests that have no field but what others have too, a name or a digest, or bytes that nothing here reads.
+const LIKE_OTHERS: [&str; 12] = [
+    "FetchArtifactRequest",
+    "ListExperimentsRequest",
+    "ShowExperimentRequest",
+    "WatchExperimentRequest",
+    "ResultsRequest",
+    "ListWorkersRequest",
+    "BacklogRequest",
+    "RequestShardRequest",
+    "FetchContextRequest",
+    "LeaveRequest",
+    "JoinRequest",
+    "RenewRequest",
+];
+
+#[test]
+fn every_request_is_fuzzed() {
+    let proto = include_str!("../../../bitloop/v1/coordinator.proto");
+    let target = include_str!("../../../../fuzz/targets/wire.rs");
+    let here = include_str!("malformed.rs");
+    let requests =
+        proto.lines().filter_map(|line| line.trim().strip_prefix("rpc ")?.split(['(', ')']).nth(1));
+    let requests: Vec<&str> = requests.map(|name| name.trim_start_matches("stream ")).collect();
+    assert!(requests.len() >= 20, "{requests:?}");
+
+    for name in requests {
+        let decoded = format!("v1::{name}");
+        assert!(target.contains(&decoded), "fuzz/targets/wire.rs does not read {name}");
+        assert!(
+            LIKE_OTHERS.contains(&name) || here.contains(&format!("{decoded}::decode")),
+            "{name} is not read here"
+        );
+    }
 }

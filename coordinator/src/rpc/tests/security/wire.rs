@@ -1,6 +1,62 @@
 //! The same over real connections where `security.rs` asks a table: strangers, wrong roles, and clients that do not read.
 
+use bitloop_proto::transport::CONNECT_TIMEOUT;
+use hyper_util::rt::TokioIo;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http;
+use tonic::transport::Uri;
+
 use super::*;
+
+/// A channel of somebody who shows no certificate.
+async fn stranger(secured: &Secured) -> Channel {
+    let (config, address) = (tls(&secured.folder.path().join("security/ca.pem"), None), secured.address);
+    let connector = tower::service_fn(move |_: Uri| {
+        let connector = TlsConnector::from(Arc::clone(&config));
+        async move {
+            let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
+            connector.connect(name, TcpStream::connect(address).await?).await.map(TokioIo::new)
+        }
+    });
+    let settings = tonic::transport::Endpoint::from_static("http://coordinator");
+    settings.connect_timeout(CONNECT_TIMEOUT).connect_with_connector(connector).await.unwrap()
+}
+
+/// What a method answers to a request without a message.
+async fn called(channel: &Channel, path: &str) -> Code {
+    let mut channel = channel.clone();
+    std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+    let request = http::Request::post(format!("http://coordinator{path}"));
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    let answer = channel.call(request.body(Body::empty()).unwrap()).await.unwrap();
+    // Refusals come at once, in the head; what is worked on has its status at the end.
+    answer.headers().get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+}
+
+#[tokio::test]
+async fn over_the_wire_a_stranger_may_call_nothing_but_join() {
+    let secured = Secured::start().await;
+    let stranger = stranger(&secured).await;
+
+    for path in methods() {
+        let refused = called(&stranger, &path).await == Code::Unauthenticated;
+        assert_eq!(refused, path != "/bitloop.v1.Membership/Join", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn over_the_wire_a_role_may_call_what_the_table_gives_it() {
+    let secured = Secured::start().await;
+
+    for role in Role::ALL {
+        let channel = secured.join(role).await;
+        for path in methods() {
+            let is_denied = called(&channel, &path).await == Code::PermissionDenied;
+            assert_eq!(is_denied, access::check(&member(role), &path).is_err(), "{path} for {role}");
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_stranger_who_pings_and_never_reads_is_cut_off() {
