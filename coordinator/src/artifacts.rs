@@ -7,6 +7,7 @@ mod folder;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -140,10 +141,10 @@ impl Artifacts {
     /// Those of `digests` that are not here, each once, in their order.
     pub fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ArtifactError> {
         let mut missing = Vec::new();
-        for digest in digests {
-            let has = || self.blobs.has(&digest.hex()).map_err(|cause| self.unusable(*digest, cause));
-            if !missing.contains(digest) && !has()? {
-                missing.push(*digest);
+        for digest in each_once(digests) {
+            let has = self.blobs.has(&digest.hex());
+            if !has.map_err(|cause| self.unusable(digest, cause))? {
+                missing.push(digest);
             }
         }
         Ok(missing)
@@ -151,8 +152,20 @@ impl Artifacts {
 
     /// Like [`Artifacts::missing`], but reads the others too, and removes damaged ones, so that they are sent again.
     pub fn missing_or_damaged(&self, digests: &[Digest]) -> Result<Vec<Digest>, ArtifactError> {
-        for digest in digests {
-            match self.reader(*digest).and_then(ArtifactReader::check) {
+        self.missing_or_damaged_while(digests, || true)
+    }
+
+    /// The same, but stops to read, and finds nothing more, when the answer is not wanted any more.
+    pub(crate) fn missing_or_damaged_while(
+        &self,
+        digests: &[Digest],
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Vec<Digest>, ArtifactError> {
+        for digest in each_once(digests) {
+            if !is_wanted() {
+                return Ok(Vec::new());
+            }
+            match self.reader(digest).and_then(ArtifactReader::check) {
                 Ok(()) | Err(ArtifactError::Missing(_) | ArtifactError::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -176,6 +189,12 @@ impl Artifacts {
     fn unusable(&self, digest: Digest, cause: io::Error) -> ArtifactError {
         ArtifactError::Unusable { digest, place: self.blobs.place(), cause }
     }
+}
+
+/// Digests without repetitions, in their order.
+fn each_once(digests: &[Digest]) -> impl Iterator<Item = Digest> {
+    let mut seen = HashSet::with_capacity(digests.len());
+    digests.iter().copied().filter(move |digest| seen.insert(*digest))
 }
 
 /// An artifact that is being stored. Dropped before [`ArtifactWriter::finish`], it leaves nothing.

@@ -1,4 +1,5 @@
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::testing::moto::Moto;
@@ -170,4 +171,59 @@ fn a_bucket_that_nobody_made_is_named() {
     let refused = Artifacts::in_bucket("s3://nobodys", moto.settings()).unwrap_err().to_string();
 
     assert!(refused.contains("s3://nobodys") && refused.contains("NoSuchBucket"), "{refused}");
+}
+
+/// A folder that counts how often a blob of it is read.
+#[derive(Debug)]
+struct Counting {
+    folder: Folder,
+    opened: Arc<AtomicUsize>,
+}
+
+impl Blobs for Counting {
+    fn place(&self) -> String {
+        self.folder.place()
+    }
+
+    fn has(&self, name: &str) -> io::Result<bool> {
+        self.folder.has(name)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn BlobWriter>> {
+        self.folder.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Option<Box<dyn io::Read + Send>>> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        self.folder.open(name)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.folder.remove(name)
+    }
+}
+
+#[test]
+fn an_artifact_that_is_asked_for_many_times_is_read_once() {
+    let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
+    let artifacts = Artifacts { blobs: Arc::new(blobs), folder: None };
+    let (here, missing) = (store(&artifacts, b"weights"), Digest::of(b"missing"));
+
+    let asked = [here, missing, here, here, missing, here];
+
+    assert_eq!(artifacts.missing_or_damaged(&asked).unwrap(), [missing]);
+    assert_eq!(opened.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn nothing_is_read_for_an_answer_that_nobody_waits_for() {
+    let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
+    let artifacts = Artifacts { blobs: Arc::new(blobs), folder: None };
+    let asked = [&b"weights"[..], b"images", b"labels"].map(|bytes| store(&artifacts, bytes));
+
+    artifacts.missing_or_damaged_while(&asked, || opened.load(Ordering::SeqCst) < 2).unwrap();
+
+    assert_eq!(opened.load(Ordering::SeqCst), 2);
 }

@@ -67,9 +67,18 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::MissingArtifactsRequest>,
     ) -> Answer<v1::MissingArtifactsResponse> {
-        let asked = convert::digests("digests", &request.into_inner().digests).map_err(unreadable)?;
+        let asked = convert::digests("digests", &request.get_ref().digests).map_err(unreadable)?;
+        let transfer = self.transfers.begin(request.extensions().get::<Peer>()).await?;
         let artifacts = self.handle.artifacts().clone();
-        let missing = streams::blocking(move || artifacts.missing_or_damaged(&asked)).await?;
+        // Reading stops when the answer is given up; until then it is somebody's turn.
+        let gone = CancellationToken::new();
+        let _gone = gone.clone().drop_guard();
+        let missing = streams::blocking(move || {
+            let missing = artifacts.missing_or_damaged_while(&asked, || !gone.is_cancelled());
+            drop(transfer);
+            missing
+        })
+        .await?;
         Ok(Response::new(v1::MissingArtifactsResponse {
             digests: missing.iter().map(digest_to_wire).collect(),
         }))

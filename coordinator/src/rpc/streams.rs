@@ -45,6 +45,12 @@ pub(super) async fn receive(
                 "a chunk of artifact {named} names another digest"
             )));
         }
+        // Only bytes move an upload on.
+        if chunk.data.is_empty() {
+            return Err(Status::invalid_argument(format!(
+                "a chunk of artifact {named} is empty; only the first one may be"
+            )));
+        }
         transfer.moved(chunk.data.len());
         writer = blocking(move || append(writer, &chunk.data)).await?;
     }

@@ -46,6 +46,24 @@ fn readers_that_read_nothing_keep_no_thread_from_others() {
 }
 
 #[tokio::test]
+async fn an_upload_is_not_kept_open_by_empty_chunks() {
+    let served = Served::start().await;
+    let mut client = served.client.clone();
+    let (empty, some) = (Digest::of(b""), Digest::of(b"bytes"));
+
+    let stored = client.store_artifact(tokio_stream::iter([chunk(&empty, b"")])).await.unwrap();
+    assert_eq!(stored.into_inner().size, 0);
+    let chunks = [chunk(&some, b""), chunk(&some, b"bytes")];
+    client.store_artifact(tokio_stream::iter(chunks)).await.unwrap();
+
+    let other = Digest::of(b"other bytes");
+    let chunks = [chunk(&other, b"other "), chunk(&other, b""), chunk(&other, b"bytes")];
+    let refused = client.store_artifact(tokio_stream::iter(chunks)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("empty"), "{refused}");
+}
+
+#[tokio::test]
 async fn an_artifact_that_nobody_reads_gives_its_turn_to_others_and_says_why() {
     let served = Served::start().await;
     let handle = served.coordinator.handle();
