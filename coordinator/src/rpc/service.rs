@@ -16,6 +16,7 @@ use super::peer::Peer;
 use super::status;
 use super::streams::{self, Answers};
 use super::transfers::Transfers;
+use crate::clock;
 use crate::driver::{Handle, RequestError, Summary, WorkerSummary};
 
 /// This program's version; workers of another one are refused.
@@ -211,7 +212,9 @@ impl Coordinator for Service {
         let info = message.info.clone().ok_or(ConvertError::Missing { field: "info" });
         let info: WorkerInfo = info.and_then(TryInto::try_into).map_err(unreadable)?;
         let held = convert::trial_keys("held", &message.held).map_err(unreadable)?;
-        self.owners.note(&request, &info.id.0)?;
+        let overview = self.handle.overview();
+        let known = || overview.borrow().workers.iter().map(|worker| worker.info.id.0.clone()).collect();
+        self.owners.note(&request, &info.id.0, clock::instant(), known)?;
         let adopted = self.handle.register(info, held).await.map_err(refused)?;
         Ok(Response::new(v1::RegisterResponse {
             epoch: self.handle.epoch(),

@@ -119,3 +119,21 @@ async fn a_connection_ends_in_time_though_its_peer_does_not_read() {
     assert!(written.expect("it does not end while it is written to").is_err());
     assert!(link.flush().await.is_err());
 }
+
+#[tokio::test]
+async fn a_member_has_so_many_workers_and_the_next_one_when_one_leaves() {
+    let secured = Secured::start().await;
+    let mut own = Client::new(secured.join(Role::Worker).await);
+    let mut other = Client::new(secured.join(Role::Worker).await);
+    for number in 0..owners::OF_A_MEMBER_MAX {
+        own.register(registration(&format!("w{number}"))).await.unwrap();
+    }
+
+    let refused = own.register(registration("one more")).await.unwrap_err();
+
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    own.register(registration("w0")).await.unwrap();
+    other.register(registration("other")).await.unwrap();
+    own.leave(v1::LeaveRequest { worker: "w0".to_owned() }).await.unwrap();
+    own.register(registration("one more")).await.unwrap();
+}
