@@ -2,24 +2,26 @@
 
 mod accept;
 mod access;
+mod budget;
 mod gate;
 mod membership;
 mod owners;
 mod peer;
 mod rates;
 mod service;
+mod sizes;
 mod status;
 mod streams;
-mod transfers;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitloop_proto::DESCRIPTOR;
-use bitloop_proto::transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES};
+use bitloop_proto::transport::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use bitloop_proto::v1::coordinator_server::CoordinatorServer;
 use bitloop_proto::v1::membership_server::MembershipServer;
 use tokio::net::TcpListener;
@@ -39,6 +41,7 @@ use membership::Members;
 use owners::Owners;
 pub(crate) use peer::{Link, Peer};
 use service::Service;
+use sizes::ByMethod;
 
 /// Requests of one connection that are worked on at once. A worker has few; a command line has one.
 const REQUESTS_PER_CONNECTION: usize = 64;
@@ -115,9 +118,7 @@ async fn router(
     shutdown: CancellationToken,
 ) -> Result<Router<Stack<GateLayer, Identity>>, RpcError> {
     let owners = Arc::new(Owners::default());
-    let service = CoordinatorServer::new(Service::new(handle, Arc::clone(&owners), shutdown))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let service = ByMethod::new(Service::new(handle, Arc::clone(&owners), shutdown));
     let members = MembershipServer::new(Members::new(security.clone(), owners))
         .max_decoding_message_size(membership::REQUEST_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -11,6 +11,7 @@ use tonic::codegen::{BoxFuture, Service};
 use tower::Layer;
 
 use super::access;
+use super::budget::Budget;
 use super::peer::Peer;
 use super::rates::Rates;
 use crate::clock;
@@ -26,12 +27,13 @@ const UPLOAD: &str = "/bitloop.v1.Coordinator/StoreArtifact";
 #[derive(Clone, Debug)]
 pub(super) struct GateLayer {
     rates: Arc<Rates>,
+    budget: Budget,
     security: Option<Arc<Security>>,
 }
 
 impl GateLayer {
     pub(super) fn new(security: Option<Arc<Security>>) -> Self {
-        Self { rates: Arc::default(), security }
+        Self { rates: Arc::default(), budget: Budget::default(), security }
     }
 }
 
@@ -39,7 +41,8 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, rates: Arc::clone(&self.rates), security: self.security.clone() }
+        let (rates, budget) = (Arc::clone(&self.rates), self.budget.clone());
+        Gate { inner, rates, budget, security: self.security.clone() }
     }
 }
 
@@ -48,6 +51,7 @@ impl<S> Layer<S> for GateLayer {
 pub(super) struct Gate<S> {
     inner: S,
     rates: Arc<Rates>,
+    budget: Budget,
     security: Option<Arc<Security>>,
 }
 
@@ -87,12 +91,20 @@ where
         if let Err(refusal) = self.check(&request) {
             return Box::pin(async move { Ok(refusal.into_http()) });
         }
-        let is_upload = request.uri().path() == UPLOAD;
-        let answer = self.inner.call(request);
-        if is_upload {
-            return Box::pin(answer);
+        if request.uri().path() == UPLOAD {
+            return Box::pin(self.inner.call(request));
         }
+        let peer = request.extensions().get::<Peer>().cloned();
+        let mut held = None;
+        let request = request.map(|body| {
+            let (body, bytes) = self.budget.meter(peer.as_ref(), body);
+            held = bytes;
+            body
+        });
+        let answer = self.inner.call(request);
         Box::pin(async move {
+            // What the request brought is in memory until it is answered.
+            let _held = held;
             match tokio::time::timeout(PATIENCE, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),

@@ -320,7 +320,7 @@ async fn messages_that_are_too_large_are_refused() {
     let refused =
         MembershipClient::new(channel.clone()).renew(v1::RenewRequest { public_key }).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);
-    let digests = vec![vec![0; 1 << 20]; MAX_MESSAGE_BYTES >> 20];
+    let digests = vec![vec![0; 1 << 20]; bitloop_proto::transport::MAX_MESSAGE_BYTES >> 20];
     let refused =
         Client::new(channel.clone()).missing_artifacts(v1::MissingArtifactsRequest { digests }).await;
     assert_eq!(refused.unwrap_err().code(), Code::OutOfRange);

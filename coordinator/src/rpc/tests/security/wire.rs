@@ -137,3 +137,25 @@ async fn a_member_has_so_many_workers_and_the_next_one_when_one_leaves() {
     own.leave(v1::LeaveRequest { worker: "w0".to_owned() }).await.unwrap();
     own.register(registration("one more")).await.unwrap();
 }
+
+#[tokio::test]
+async fn each_method_takes_messages_of_its_own_size() {
+    let secured = Secured::start().await;
+    let mut client = Client::new(secured.join(Role::Admin).await);
+    let long = || "x".repeat(100 * 1024);
+
+    let refused = client.show_experiment(v1::ShowExperimentRequest { experiment: long() }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    let digests = vec![vec![0; 1024]; 4 * 1024];
+    let refused = client.missing_artifacts(v1::MissingArtifactsRequest { digests }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    let chunk = v1::ArtifactChunk { digest: vec![0; 32], data: vec![0; 2 << 20] };
+    let refused = client.store_artifact(tokio_stream::iter([chunk])).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+
+    // These are read: as many digests as there may be, and a plan that is none.
+    let digests = vec![vec![0; 32]; bitloop_proto::convert::DIGESTS_MAX];
+    client.missing_artifacts(v1::MissingArtifactsRequest { digests }).await.unwrap();
+    let request = v1::SubmitRequest { plan: vec![b' '; 15 << 20], ..v1::SubmitRequest::default() };
+    assert_eq!(client.submit(request).await.unwrap_err().code(), Code::InvalidArgument);
+}
