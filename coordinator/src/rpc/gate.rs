@@ -61,7 +61,7 @@ impl<S> Gate<S> {
         let Some(peer) = request.extensions().get::<Peer>() else {
             return Err(Status::unauthenticated("nobody is known to be at the other end"));
         };
-        if !self.rates.allow(peer, clock::instant()) {
+        if !self.rates.allow(peer, request.uri().path(), clock::instant()) {
             return Err(Status::resource_exhausted("too many calls in a short time; wait a second"));
         }
         if let (Some(security), Peer::Member(member)) = (&self.security, peer)

@@ -190,7 +190,8 @@ impl Coordinator for Service {
     }
 
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answer<v1::ExplainResponse> {
-        let explanation = self.handle.explain(&request.into_inner().subject).await.map_err(refused)?;
+        let subject = convert::name("subject", request.into_inner().subject).map_err(unreadable)?;
+        let explanation = self.handle.explain(&subject).await.map_err(refused)?;
         let Explanation { subject, standing, reasons } = explanation;
         Ok(Response::new(v1::ExplainResponse { subject, standing, reasons }))
     }

@@ -159,3 +159,27 @@ async fn each_method_takes_messages_of_its_own_size() {
     let request = v1::SubmitRequest { plan: vec![b' '; 15 << 20], ..v1::SubmitRequest::default() };
     assert_eq!(client.submit(request).await.unwrap_err().code(), Code::InvalidArgument);
 }
+
+#[tokio::test]
+async fn what_shall_be_explained_is_a_name_and_not_asked_without_end() {
+    let secured = Secured::start().await;
+    let channel = secured.join(Role::Read).await;
+    let mut client = Client::new(channel.clone());
+    let mut explain = async |subject: &str| {
+        let refused = client.explain(v1::ExplainRequest { subject: subject.to_owned() }).await.unwrap_err();
+        (refused.code(), refused.message().to_owned())
+    };
+
+    for subject in ["x".repeat(1_000).as_str(), "\u{1b}[2J"] {
+        let (code, message) = explain(subject).await;
+        assert_eq!(code, Code::InvalidArgument, "{message}");
+        assert!(!message.contains(subject), "{message}");
+    }
+    // Far fewer than the calls that anyone may make.
+    let mut refused = 0;
+    for _ in 0..1_000 {
+        refused += usize::from(explain("nothing").await.0 == Code::ResourceExhausted);
+    }
+    assert!(refused > 0);
+    assert_eq!(list(channel).await, Ok(0), "what costs little goes on");
+}
