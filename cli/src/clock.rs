@@ -25,9 +25,14 @@ pub(crate) fn nonce() -> u32 {
 
 /// Processor time of this process so far in seconds, all threads together, where the system tells.
 pub(crate) fn cpu_seconds() -> Option<f64> {
+    cpu_seconds_of("self")
+}
+
+/// The same of a process by its number.
+pub(crate) fn cpu_seconds_of(process: impl std::fmt::Display) -> Option<f64> {
     /// What `/proc` counts in on Linux, whatever the kernel does inside.
     const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The program's name may hold anything, so fields are counted behind its closing bracket.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;

@@ -237,6 +237,7 @@ impl Driver {
         self.publish();
         let released = self.send_replies();
         self.answer_queries();
+        self.metrics.round_took(self.clock.elapsed().saturating_sub(self.round.began));
         Ok(self.is_searching || released)
     }
 

@@ -83,6 +83,9 @@ pub(crate) struct Metrics {
     commit_seconds: Histogram,
     batch_facts: Histogram,
     lag_seconds: Histogram,
+    round_seconds: Histogram,
+    /// In microseconds.
+    longest_round: AtomicU64,
     lease_seconds: Histogram,
     /// Milliseconds that workers were busy with accepted trials, by class of device.
     busy_ms: Mutex<BTreeMap<String, f64>>,
@@ -110,6 +113,8 @@ impl Metrics {
             commit_seconds: Histogram::new(SECONDS),
             batch_facts: Histogram::new(FACTS),
             lag_seconds: Histogram::new(SECONDS),
+            round_seconds: Histogram::new(SECONDS),
+            longest_round: AtomicU64::default(),
             lease_seconds: Histogram::new(LEASE_SECONDS),
             busy_ms: Mutex::default(),
             predicted_us: Counter::default(),
@@ -219,6 +224,13 @@ impl Metrics {
     pub(crate) fn ticked(&self, late_ms: u64, stalled_ms: u64) {
         self.lag_seconds.observe(late_ms as f64 / 1e3);
         self.stalled_ms.add(stalled_ms);
+    }
+
+    /// Counts a round: meanwhile nobody else was served.
+    pub(crate) fn round_took(&self, took: Duration) {
+        self.round_seconds.observe(took.as_secs_f64());
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.longest_round.fetch_max(micros, Ordering::Relaxed);
     }
 
     pub(crate) fn lease_ended(&self, lasted_ms: u64) {

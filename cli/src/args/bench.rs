@@ -1,14 +1,16 @@
 //! The command line of `bitloop bench`.
 
+use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use tempfile::TempDir;
 
 use super::DatasetFolder;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Time a trial costs the coordinator: workers that evaluate nothing, every outcome committed durably.
+    /// Processor time that a trial costs the coordinator: workers that evaluate nothing, every outcome committed durably.
     Dispatch(DispatchArguments),
     /// Images per second of a model file, in float and quantized, with either arithmetic.
     Eval(EvalArguments),
@@ -22,15 +24,36 @@ pub(crate) enum BenchCommand {
     Train(StepsArguments),
 }
 
+/// Where a benchmark makes its files.
+#[derive(Debug, Args)]
+pub(crate) struct BenchFolder {
+    /// Folder on the disk to measure; what is written there is removed. By default the system's folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+impl BenchFolder {
+    /// A new folder there, which goes with the value.
+    pub(crate) fn create(&self) -> io::Result<TempDir> {
+        match &self.folder {
+            Some(folder) => tempfile::tempdir_in(folder),
+            None => tempfile::tempdir(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct DispatchArguments {
-    /// Trials to dispatch, about.
+    /// Trials to dispatch, at least.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) trials: u32,
 
     /// Workers.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
+
+    #[command(flatten)]
+    pub(crate) folder: BenchFolder,
 }
 
 #[derive(Debug, Args)]

@@ -4,8 +4,10 @@ mod dispatch;
 mod encodings;
 mod eval;
 mod kernels;
+mod process;
 mod sweep;
 mod train;
+mod trials;
 
 pub(super) use dispatch::execute as dispatch;
 pub(super) use encodings::execute as encodings;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use bitloop_core::device::DeviceKind;
 use bitloop_core::state::Backlog;
@@ -75,11 +76,22 @@ pub(super) fn write(metrics: &Metrics, overview: &Overview) -> String {
         ("bitloop_commit_seconds", "From taking up a commit to its durable answer.", &metrics.commit_seconds),
         ("bitloop_batch_facts", "Facts made durable together.", &metrics.batch_facts),
         ("bitloop_loop_lag_seconds", "How late the driver's ticks were.", &metrics.lag_seconds),
+        (
+            "bitloop_round_seconds",
+            "How long the driver's rounds took, which serve nobody else.",
+            &metrics.round_seconds,
+        ),
         ("bitloop_lease_seconds", "How long ended leases lasted.", &metrics.lease_seconds),
     ];
     for (name, help, histogram) in histograms {
         text.histogram(name, help, histogram);
     }
+    let longest = metrics.longest_round.load(Ordering::Relaxed) as f64 / 1e6;
+    text.single(
+        "bitloop_longest_round_seconds",
+        "gauge",
+        ("The longest of these rounds since the start.", longest),
+    );
     text.0
 }
 

@@ -1,140 +1,117 @@
-//! `bitloop bench dispatch`: a sweep whose evaluations cost nothing, so that everything else shows.
+//! `bitloop bench dispatch`: a sweep whose evaluations cost nothing, so that what the coordinator costs shows.
+//!
+//! Coordinator and workers are processes of their own and speak over loopback; every outcome is committed durably.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::sync::Arc;
-
-use bitloop_core::bits::{Bits, PointIndex};
-use bitloop_core::digest::Digest;
-use bitloop_core::evaluation::EvaluationMode;
-use bitloop_core::graph::{Graph, INPUT, Input, Linear, Op, Shape};
-use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
-use bitloop_core::state::Sources;
-use bitloop_core::trial::{Candidates, Guard, ImageRange, Numerics};
-use bitloop_worker::EmptyExecutor;
+use bitloop_worker::{EmptyExecutor, work};
 use serde_json::json;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use super::process::{CoordinatorProcess, Usage};
+use super::trials::Trials;
 use crate::args::{DispatchArguments, Output};
 use crate::clock::{self, Stopwatch};
-use crate::commands::local::Local;
 use crate::commands::{watch, worker};
-use crate::failure::{Failure, Outcome};
-use crate::inputs::Prepared;
+use crate::failure::Outcome;
 use crate::show;
 
-/// Candidate widths of every point.
-const WIDTHS: [u8; 6] = [2, 3, 4, 5, 6, 7];
+/// Shares of the commits whose times are told.
+const QUANTILES: [f64; 3] = [0.5, 0.99, 1.0];
 
 pub(in crate::commands) async fn execute(arguments: &DispatchArguments, output: Output) -> Outcome {
-    let folder = tempfile::tempdir()?;
-    let prepared = prepared(arguments.trials)?;
-    let mut local = Local::open(folder.path())?;
-    let mut client = local.client().await?;
+    let folder = arguments.folder.create()?;
+    let trials = Trials::at_least(u64::from(arguments.trials)).pairs("bench")?;
+    let coordinator = CoordinatorProcess::start(&folder.path().join("data"))?;
+    let mut client = coordinator.client().await?;
+    let (mut workers, stop) = (JoinSet::new(), CancellationToken::new());
     for _ in 0..arguments.workers {
-        local.add_worker(Box::new(EmptyExecutor), worker::options(1));
+        let (connection, options) = (coordinator.connection()?, worker::options(1));
+        workers.spawn(work(connection, Box::new(EmptyExecutor), options, stop.clone()));
     }
-    let before = peak_memory_bytes();
+    let before = coordinator.usage()?;
     let (watch, cpu) = (Stopwatch::start(), clock::cpu_seconds());
-    let summary = client.submit(&prepared).await?.summary;
-    let submitted = watch.seconds();
+    let summary = client.submit(&trials).await?.summary;
     let last = watch::follow(&mut client, &summary.id).await?;
-    let (wall, cpu) = (watch.seconds(), clock::cpu_seconds().zip(cpu).map(|(end, start)| end - start));
+    let (wall, after) = (watch.seconds(), coordinator.usage()?);
+    let cpu_of_workers = clock::cpu_seconds().zip(cpu).map(|(end, start)| end - start);
     watch::verdict(&mut client, &last).await?;
-    drop(client);
-    local.close().await?;
-    let trials = last.settled as f64;
-    let stored = ["journal", "store"].map(|part| bytes_below(&folder.path().join(part)));
-    let store_bytes: u64 = stored.iter().sum();
-    let memory =
-        peak_memory_bytes().zip(before).map(|(peak, before)| peak.saturating_sub(before) as f64 / trials);
-    let micros = |seconds: f64| seconds / trials * 1e6;
-    match output {
-        Output::Json => show::json(&json!({
-            "trials": last.settled,
-            "workers": arguments.workers,
-            "wall_seconds": wall,
-            "submit_seconds": submitted,
-            "trials_per_second": trials / wall,
-            "wall_us_per_trial": micros(wall),
-            "cpu_us_per_trial": cpu.map(micros),
-            "store_bytes_per_trial": store_bytes as f64 / trials,
-            "memory_bytes_per_trial": memory,
-        })),
-        Output::Text => {
-            let cpu = cpu.map_or("unknown".to_owned(), |cpu| {
-                format!("{:.1} us a trial, of the whole process", micros(cpu))
-            });
-            show::data(&show::fields(&[
+    let measured = Measured {
+        trials: last.settled,
+        workers: arguments.workers,
+        wall,
+        used: [before, after],
+        cpu_of_workers: cpu_of_workers.unwrap_or(f64::NAN),
+        stored_bytes: coordinator.stored_bytes(),
+        metrics: coordinator.metrics()?,
+    };
+    stop.cancel();
+    while let Some(ended) = workers.join_next().await {
+        ended??;
+    }
+    measured.show(output)
+}
+
+struct Measured {
+    trials: u64,
+    workers: u16,
+    wall: f64,
+    /// By the coordinator, before and after.
+    used: [Usage; 2],
+    cpu_of_workers: f64,
+    stored_bytes: u64,
+    metrics: super::process::Metrics,
+}
+
+impl Measured {
+    fn per_trial(&self, value: f64) -> f64 {
+        value / self.trials as f64
+    }
+
+    fn show(&self, output: Output) -> Outcome {
+        let [before, after] = self.used;
+        let micros = |seconds: f64| self.per_trial(seconds * 1e6);
+        let cpu = micros(after.cpu_seconds - before.cpu_seconds);
+        let memory = self.per_trial(after.memory_max_bytes.saturating_sub(before.memory_max_bytes) as f64);
+        let stored = self.per_trial(self.stored_bytes as f64);
+        let commits = self.metrics.value("bitloop_commit_seconds_count");
+        let appends = self.metrics.value("bitloop_batch_facts_count");
+        let times = QUANTILES.map(|share| self.metrics.quantile("bitloop_commit_seconds", share));
+        let [half, most, all] = times.map(|time| time.unwrap_or(0.0));
+        let round = self.metrics.value("bitloop_longest_round_seconds");
+        match output {
+            Output::Json => show::json(&json!({
+                "trials": self.trials,
+                "workers": self.workers,
+                "wall_seconds": self.wall,
+                "trials_per_second": self.trials as f64 / self.wall,
+                "coordinator_cpu_us_per_trial": cpu,
+                "workers_cpu_us_per_trial": micros(self.cpu_of_workers),
+                "coordinator_memory_bytes_per_trial": memory,
+                "stored_bytes_per_trial": stored,
+                "commits": commits,
+                "appends": appends,
+                "commit_seconds_below": { "p50": half, "p99": most, "max": all },
+                "longest_round_seconds": round,
+            })),
+            Output::Text => show::data(&show::fields(&[
+                ("trials", format!("{} by {} workers that evaluate nothing", self.trials, self.workers)),
+                ("wall", format!("{:.2} s, {:.0} trials/s", self.wall, self.trials as f64 / self.wall)),
+                ("coordinator", format!("{cpu:.1} us of processor time a trial")),
+                ("workers", format!("{:.1} us of processor time a trial", micros(self.cpu_of_workers))),
+                ("memory", format!("{memory:.0} bytes a trial at most, of the coordinator")),
+                ("store", format!("{stored:.0} bytes a trial, journal and index")),
                 (
-                    "trials",
-                    format!("{} by {} workers that evaluate nothing", last.settled, arguments.workers),
+                    "commits",
+                    format!(
+                        "{commits:.0}, half of them below {} ms, 99% below {} ms, all below {} ms",
+                        half * 1e3,
+                        most * 1e3,
+                        all * 1e3
+                    ),
                 ),
-                (
-                    "wall",
-                    format!("{wall:.2} s, {:.1} us a trial, {:.0} trials/s", micros(wall), trials / wall),
-                ),
-                ("cpu", cpu),
-                ("submit", format!("{submitted:.2} s")),
-                ("store", format!("{:.0} bytes a trial, journal and index", store_bytes as f64 / trials)),
-                (
-                    "memory",
-                    memory.map_or("unknown".to_owned(), |bytes| {
-                        format!("{bytes:.0} bytes a trial at most, of the whole process")
-                    }),
-                ),
-            ]))
+                ("appends", format!("{appends:.0}, each synced in the journal and in the index")),
+                ("driver", format!("{:.0} ms in its longest round", round * 1e3)),
+            ])),
         }
     }
-}
-
-/// A plan of about `trials` trials whose artifacts are empty.
-fn prepared(trials: u32) -> Result<Prepared, Failure> {
-    let layers = (trials as usize).div_ceil(2 * WIDTHS.len());
-    let input = Input { shape: Shape(vec![1]), mean: vec![0.0], std: vec![1.0] };
-    let mut graph = Graph::new("bench", input);
-    let mut last = INPUT.to_owned();
-    for layer in 0..layers {
-        let op = Op::Linear(Linear { out_features: 1, bias: false });
-        last = graph.push(format!("dense_{layer}"), op, &[&last]);
-    }
-    let bits = WIDTHS.iter().map(|width| Bits::new(*width)).collect::<Result<Vec<_>, _>>()?;
-    let empty = Digest::of(b"");
-    let part = DataPart { digest: empty, images: 1 };
-    let single = (0..graph.points()?.len() as u32).map(PointIndex).collect();
-    let plan = Plan {
-        format: PLAN_FORMAT,
-        name: "bench".to_owned(),
-        numerics: Numerics::Float,
-        model: empty,
-        points: graph.points()?,
-        graph,
-        data: DataParts { calibration: part, selection: part, report: part, training: None },
-        transforms: Vec::new(),
-        guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
-        candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),
-        evaluation: EvaluationMode::default(),
-        requirements: Vec::new(),
-        stages: vec![StagePlan::Prepare, StagePlan::singles(single)],
-    };
-    let artifacts = BTreeMap::from([(empty, Arc::new(Vec::new()))]);
-    Ok(Prepared { plan, sources: Sources::new(), priority: 0, artifacts })
-}
-
-/// The most memory that this process has had at a time.
-fn peak_memory_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
-}
-
-fn bytes_below(folder: &std::path::Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }
