@@ -53,9 +53,14 @@ impl WorkerInfo {
         requirements.unmet(&Offer { device: &self.device, share: self.share, labels: &self.labels })
     }
 
+    /// The device it measures on: host and device.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (&self.host, &self.device.id)
+    }
+
     /// Whether both measure on the same device.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
-        self.host == other.host && self.device.id == other.device.id
+        self.place() == other.place()
     }
 }
 

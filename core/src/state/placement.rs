@@ -1,6 +1,7 @@
 //! Which workers can take which trials, and why not.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::device::{Requirements, Share, Unmet};
@@ -125,15 +126,27 @@ fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane))
     let alone = dispatch
         .lanes()
         .filter(|(other, _)| ledger.requirements(other.claim).exclusive && priority(other) >= priority(lane));
+    // A look at all leases, which most requests need not take.
+    let holders = LazyCell::new(|| holders(dispatch));
     alone.into_iter().any(|(other, group)| {
         let requirements: &Requirements = ledger.requirements(other.claim);
         let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, other)).is_none();
         let mut devices: BTreeSet<(u32, &str, &str)> = BTreeSet::new();
         for fitting in dispatch.workers().filter(fits) {
-            let taken = dispatch.taken(&fitting.info, None);
-            devices.insert((taken.holders, fitting.info.host.as_str(), fitting.info.device.id.as_str()));
+            let (host, id) = fitting.info.place();
+            let measuring = holders.get(&(host, id)).map_or(0, |workers| workers.len() as u32);
+            devices.insert((measuring, host, id));
         }
         let mut resting = devices.into_iter().take(group.len());
         resting.any(|(_, host, id)| worker.info.host == host && worker.info.device.id == id)
     })
+}
+
+/// The workers that hold leases, by their devices.
+fn holders(dispatch: &Dispatch) -> BTreeMap<(&str, &str), BTreeSet<&WorkerId>> {
+    let mut holders: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for holder in dispatch.leases().filter_map(|(_, lease)| dispatch.worker(&lease.worker)) {
+        holders.entry(holder.info.place()).or_default().insert(&holder.info.id);
+    }
+    holders
 }
