@@ -1,3 +1,5 @@
+use std::fmt::{self, Write};
+
 use super::{CONFIDENCE, CSV_FORMAT, ConfigRow, Measured, Report, RowState};
 use crate::bits::Bits;
 use crate::digest::Digest;
@@ -29,21 +31,20 @@ struct Named<'a> {
 }
 
 pub(super) fn render(report: &Report) -> String {
-    let mut table = Table { report, data: report.data, writer: csv::Writer::from_writer(Vec::new()) };
-    table.write(&CSV_COLUMNS.map(str::to_owned));
+    let mut table = Table::new(report);
     let width = report.baseline_bits.to_string();
     table.references(&report.float, &report.baseline, &width);
     for row in &report.rows {
         let bits = row.bits.to_string();
         let point = [row.point.as_str(), row.kind.as_str(), &bits];
         let named = Named { stage: "sensitivity", changes: change(&row.point, row.bits), point };
-        table.row(named, &row.result, [row.size_saved_bits, row.bops_saved]);
+        table.row(&named, &row.result, [row.size_saved_bits, row.bops_saved]);
     }
     for row in &report.configs {
         table.config(row);
     }
     if let Some(verified) = &report.verified {
-        table.data = report.report_data;
+        table.first = first(report, report.report_data);
         table.references(&verified.float, &verified.baseline, &width);
         for row in verified.found.iter().chain(&verified.uniform) {
             table.config(row);
@@ -59,20 +60,42 @@ fn change(point: &str, bits: Bits) -> String {
 
 struct Table<'a> {
     report: &'a Report,
-    /// The images that the rows are measured on.
-    data: Digest,
+    /// The first columns of every row on the images at hand, up to `baseline_bits`.
+    first: [String; 6],
     writer: csv::Writer<Vec<u8>>,
+    /// The field at hand: a table may have a million rows.
+    field: String,
 }
 
-impl Table<'_> {
-    fn write(&mut self, record: &[String]) {
-        self.writer.write_record(record).expect("memory takes every record of one length");
+impl<'a> Table<'a> {
+    fn new(report: &'a Report) -> Self {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(CSV_COLUMNS).expect("memory takes every record of one length");
+        Self { report, first: first(report, report.data), writer, field: String::new() }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.writer.write_field(text).expect("memory takes every field");
+    }
+
+    fn number(&mut self, number: u64) {
+        self.written(|field| write!(field, "{number}"));
+    }
+
+    fn real(&mut self, value: f64) {
+        self.written(|field| write_real(field, value));
+    }
+
+    fn written(&mut self, write: impl FnOnce(&mut String) -> fmt::Result) {
+        self.field.clear();
+        write(&mut self.field).expect("a string takes everything");
+        self.writer.write_field(&self.field).expect("memory takes every field");
     }
 
     fn references(&mut self, float: &RowState, baseline: &RowState, width: &str) {
         for (kind, width, result) in [("float", "", float), ("baseline", width, baseline)] {
             let named = Named { stage: "", changes: String::new(), point: ["", kind, width] };
-            self.row(named, result, [0, 0]);
+            self.row(&named, result, [0, 0]);
         }
     }
 
@@ -92,32 +115,55 @@ impl Table<'_> {
             changes: changes.join(BETWEEN_CHANGES),
             point: [point, &kinds, &bits],
         };
-        self.row(named, &row.result, saved);
+        self.row(&named, &row.result, saved);
     }
 
-    fn row(&mut self, named: Named<'_>, result: &RowState, saved: [u64; 2]) {
-        let report = self.report;
-        let mut record = vec![
-            CSV_FORMAT.to_string(),
-            report.experiment.clone(),
-            report.model.to_string(),
-            self.data.to_string(),
-            report.numerics.clone(),
-            report.baseline_bits.to_string(),
-            named.stage.to_owned(),
-            named.changes,
-        ];
-        record.extend(named.point.map(str::to_owned));
-        record.push(result.as_str().to_owned());
-        record.push(result.extent().to_owned());
-        record.push(confidence(report, result));
-        match result.measured() {
-            Some(measured) => record.extend(numbers(measured)),
-            None => record.extend(vec![String::new(); MEASURED_COLUMNS]),
+    fn row(&mut self, named: &Named<'_>, result: &RowState, saved: [u64; 2]) {
+        for column in &self.first {
+            self.writer.write_field(column).expect("memory takes every field");
         }
-        record.extend(saved.map(|saved| saved.to_string()));
-        self.write(&record);
+        self.text(named.stage);
+        self.text(&named.changes);
+        for column in named.point {
+            self.text(column);
+        }
+        self.text(result.as_str());
+        self.text(result.extent());
+        self.text(&confidence(self.report, result));
+        match result.measured() {
+            Some(measured) => self.numbers(measured),
+            None => (0..MEASURED_COLUMNS).for_each(|_| self.text("")),
+        }
+        for saved in saved {
+            self.number(saved);
+        }
+        self.writer.write_record(None::<&[u8]>).expect("memory takes every record of one length");
     }
+
+    fn numbers(&mut self, m: &Measured) {
+        for count in [m.n, m.correct, m.correct_top5, m.lost, m.gained] {
+            self.number(count);
+        }
+        let [drop, loss] = [&m.top1_drop, &m.loss_increase];
+        for real in [m.top1, drop.value, drop.low, drop.high, m.loss, loss.value, loss.low, loss.high, m.kl] {
+            self.real(real);
+        }
+        match m.sqnr_db {
+            Some(sqnr_db) => self.real(sqnr_db),
+            None => self.text(""),
+        }
+    }
+}
+
+fn first(report: &Report, data: Digest) -> [String; 6] {
+    [
+        CSV_FORMAT.to_string(),
+        report.experiment.clone(),
+        report.model.to_string(),
+        data.to_string(),
+        report.numerics.clone(),
+        report.baseline_bits.to_string(),
+    ]
 }
 
 /// Confidence of the interval of the drop.
@@ -131,25 +177,63 @@ fn confidence(report: &Report, result: &RowState) -> String {
     }
 }
 
-fn numbers(m: &Measured) -> [String; MEASURED_COLUMNS] {
-    // A fixed number of digits, so that a table can be compared line by line.
-    let real = |value: f64| format!("{value:.6}");
-    let [drop, loss] = [&m.top1_drop, &m.loss_increase];
-    [
-        m.n.to_string(),
-        m.correct.to_string(),
-        m.correct_top5.to_string(),
-        m.lost.to_string(),
-        m.gained.to_string(),
-        real(m.top1),
-        real(drop.value),
-        real(drop.low),
-        real(drop.high),
-        real(m.loss),
-        real(loss.value),
-        real(loss.low),
-        real(loss.high),
-        real(m.kl),
-        m.sqnr_db.map(real).unwrap_or_default(),
-    ]
+/// Parts of one, as a power of two, whose multiples have no more than [`DIGITS`] digits behind the point.
+const EXACT_PARTS: f64 = 64.0;
+
+/// What such a part is in millionths.
+const MILLIONTHS_PER_PART: i64 = 15_625;
+
+/// Digits behind the point: a fixed number, so that a table can be compared line by line.
+const DIGITS: usize = 6;
+
+/// Writes a number with six digits behind the point, rounded to the nearest.
+///
+/// The standard library takes 20 times as long for a number that ends within these digits, such as a whole one, as for
+/// others; these are told from the whole number of their millionths.
+fn write_real(field: &mut String, value: f64) -> fmt::Result {
+    let parts = value * EXACT_PARTS;
+    let is_negative_zero = value == 0.0 && value.is_sign_negative();
+    if parts.fract() != 0.0 || parts.abs() > f64::from(i32::MAX) || is_negative_zero {
+        return write!(field, "{value:.DIGITS$}");
+    }
+    let millionths = parts as i64 * MILLIONTHS_PER_PART;
+    let (whole, behind) = (millionths.abs() / 1_000_000, millionths.abs() % 1_000_000);
+    let sign = if millionths < 0 { "-" } else { "" };
+    write!(field, "{sign}{whole}.{behind:06}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(value: f64) -> String {
+        let mut field = String::new();
+        write_real(&mut field, value).unwrap();
+        field
+    }
+
+    #[test]
+    fn numbers_that_end_soon_are_written_as_the_standard_library_writes_them() {
+        for value in [0.0, -0.0, 1.0, -1.0, 0.5, -0.25, 0.015625, -37.984375, 0.0078125, 2e9, -3e12, 1e300] {
+            assert_eq!(written(value), format!("{value:.6}"));
+        }
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE] {
+            assert_eq!(written(value), format!("{value:.6}"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn multiples_of_a_part_are_written_as_the_standard_library_writes_them(parts in any::<i32>(), power in 0..10) {
+            let value = f64::from(parts) / f64::from(1 << power);
+            prop_assert_eq!(written(value), format!("{:.6}", value));
+        }
+
+        #[test]
+        fn so_are_all_others(value in any::<f64>()) {
+            prop_assert_eq!(written(value), format!("{:.6}", value));
+        }
+    }
 }
