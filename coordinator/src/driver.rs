@@ -123,6 +123,7 @@ struct Pending {
 enum Wake {
     Command(Command),
     Concluded(Concluded),
+    Written,
     Time,
     Stop,
 }
@@ -194,6 +195,10 @@ impl Driver {
                     self.conclude(concluded);
                     None
                 }
+                Wake::Written => {
+                    self.round.urgent = true;
+                    None
+                }
                 Wake::Time => None,
                 Wake::Stop => return Ok(()),
             };
@@ -216,6 +221,7 @@ impl Driver {
             command = self.commands.recv() => command.map_or(Wake::Stop, Wake::Command),
             // The driver has a sender too, so that the channel never closes.
             Some(concluded) = self.concluded.recv() => Wake::Concluded(concluded),
+            () = self.results.next_written() => Wake::Written,
             () = tokio::time::sleep(Duration::from_millis(due)) => Wake::Time,
         }
     }
@@ -224,6 +230,7 @@ impl Driver {
     fn round(&mut self, first: Option<Command>) -> Result<bool, StoreError> {
         self.round.began = self.clock.elapsed();
         self.tick();
+        self.hear_threads();
         let (mut next, mut taken) = (first, 0);
         while let Some(command) = next {
             self.take(command);
@@ -325,6 +332,14 @@ impl Driver {
         self.is_searching = true;
     }
 
+    /// Hears what came of threads while rounds follow each other without a wait.
+    fn hear_threads(&mut self) {
+        while let Ok(concluded) = self.concluded.try_recv() {
+            self.conclude(concluded);
+        }
+        self.round.urgent |= self.results.take_written();
+    }
+
     fn serve_parked(&mut self) {
         let now = self.clock.now();
         // With an empty queue there may be trials that others are late with, or have not begun.
@@ -350,10 +365,8 @@ impl Driver {
         self.metrics.note_stored(&self.round.facts);
         // Whoever sees that an experiment is finished finds its results file.
         for fact in std::mem::take(&mut self.round.facts) {
-            if let Fact::ExperimentFinished { experiment } = fact
-                && let Some(experiment) = self.state.ledger.experiment(&experiment)
-            {
-                self.results.write(&self.state, experiment);
+            if let Fact::ExperimentFinished { experiment } = fact {
+                self.results.begin(&self.state, &experiment);
             }
         }
         Ok(())
@@ -400,7 +413,8 @@ impl Driver {
     }
 
     fn view(&self, now: UnixMillis) -> View<'_> {
-        View { state: &self.state, sizes: &self.sizes, leases: &self.leases, now }
+        let Self { state, sizes, leases, results, .. } = self;
+        View { state, sizes, leases, results, now }
     }
 
     fn tick(&mut self) {

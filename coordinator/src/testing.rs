@@ -22,7 +22,7 @@ use bitloop_core::trial::{
 use crate::artifacts::Artifacts;
 use crate::coordinator::{Coordinator, Elsewhere};
 use crate::data_dir::DataDir;
-use crate::driver::{Committed, Handle};
+use crate::driver::{Committed, Handle, Overview};
 use crate::store::{Loaded, MemoryStore, Store, StoreError};
 
 /// A coordinator with its facts in `store`, and everything else in `folder`.
@@ -167,11 +167,28 @@ pub(crate) async fn work_once(handle: &Handle, worker: &WorkerId) -> Committed {
     handle.commit(worker, reports(&shard), 500.0).await.unwrap()
 }
 
+/// Takes a shard and commits it; `false` if the experiment ended first. A request for work would wait for ever then, as
+/// the tests' clock stands still.
+pub(crate) async fn work(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> bool {
+    let mut overview = handle.overview();
+    let is_over = |overview: &Arc<Overview>| {
+        overview.experiment(id).is_some_and(|experiment| experiment.status.is_over())
+    };
+    tokio::select! {
+        over = overview.wait_for(is_over) => {
+            over.unwrap();
+            false
+        }
+        shard = handle.request_shard(worker) => {
+            handle.commit(worker, reports(&shard.unwrap().unwrap()), 500.0).await.unwrap();
+            true
+        }
+    }
+}
+
 /// Works until an experiment is over.
 pub(crate) async fn work_off(handle: &Handle, worker: &WorkerId, id: &ExperimentId) {
-    while !handle.summary(id).await.unwrap().status.is_over() {
-        work_once(handle, worker).await;
-    }
+    while work(handle, worker, id).await {}
 }
 
 /// A history as a store would hold it: one experiment, `trials` proposed evaluations, each with an outcome.

@@ -6,7 +6,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{
-    self, Action, Explanation, Input, LeaseId, Reply, Shard, Sources, WorkerId, WorkerInfo,
+    self, Action, Explanation, Input, LeaseId, Rejection, Reply, Shard, Sources, WorkerId, WorkerInfo,
 };
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -266,7 +266,15 @@ impl Handle {
     /// The results so far, and what they took.
     pub async fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
         let id = id.clone();
-        self.ask(move |view| view.report(&id)).await?
+        let asked = id.clone();
+        // A report of many trials takes long, and the driver is not to wait for it.
+        let ledger = self.ask(move |view| view.only(&asked)).await??;
+        let made = tokio::task::spawn_blocking(move || {
+            let unknown = || Rejection::UnknownExperiment(id.clone());
+            let experiment = ledger.experiment(&id).ok_or_else(unknown)?;
+            Ok((Report::new(&ledger, experiment)?, Effort::new(&ledger, experiment)))
+        });
+        made.await.map_err(|_| RequestError::Stopped)?
     }
 
     /// What the evaluations of a shard share.

@@ -112,7 +112,7 @@ async fn a_coordinator_that_was_killed_goes_on_where_it_was() {
         }
         let committed = work_once(&handle, &worker).await;
         // A lease that the kill takes away.
-        let shard = match handle.summary(&id).await.unwrap().status.is_over() {
+        let shard = match before.settled + u64::from(committed.accepted) == PLAN_TRIALS {
             true => None,
             false => handle.request_shard(&worker).await.unwrap(),
         };
@@ -258,6 +258,27 @@ async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start
 
     assert_eq!(fs::read(fixture.results(&id)).unwrap(), csv);
     drop(coordinator);
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_an_end_before_the_results_file_is_there() {
+    let fixture = Fixture::new();
+    let (mut driver, handle) = Driver::open(fixture.parts()).unwrap();
+    let facts = facts(2);
+    let Fact::ExperimentSubmitted { plan, .. } = &facts[0] else { panic!("it is submitted first") };
+    let id = plan.id();
+    driver.round.facts.clone_from(&facts);
+    driver.round.facts.push(Fact::ExperimentFinished { experiment: id.clone() });
+    driver.round.facts.clone().into_iter().for_each(|fact| driver.state.apply(&fact.into()));
+
+    driver.store_facts().unwrap();
+
+    let now = driver.clock.now();
+    assert_eq!(driver.view(now).summary_of(&id).unwrap().status, Status::Active);
+    driver.results.next_written().await;
+    assert_eq!(driver.view(now).summary_of(&id).unwrap().status, Status::Finished);
+    assert!(fixture.results(&id).exists());
+    drop(handle);
 }
 
 #[tokio::test]

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
-use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{
-    Backlog, Experiment, Explanation, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId,
-    WorkerInfo,
+    Backlog, Experiment, Explanation, Ledger, Queued, Rejection, Sources, State, Status, UnixMillis,
+    WorkerId, WorkerInfo,
 };
 use bitloop_core::trial::EvaluateContext;
 
 use super::command::RequestError;
 use super::lease_times::LeaseTimes;
+use super::results::Results;
 
 /// Fewest digits of a trial's key that someone may mean it by.
 const KEY_DIGITS_MIN: usize = 6;
@@ -100,6 +100,7 @@ pub(crate) struct View<'a> {
     pub(crate) state: &'a State,
     pub(crate) sizes: &'a Sizes,
     pub(crate) leases: &'a LeaseTimes,
+    pub(crate) results: &'a Results,
     pub(crate) now: UnixMillis,
 }
 
@@ -129,9 +130,10 @@ impl View<'_> {
         })
     }
 
-    pub(crate) fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
-        let (ledger, experiment) = (&self.state.ledger, self.experiment(id)?);
-        Ok((Report::new(ledger, experiment)?, Effort::new(ledger, experiment)))
+    /// What is known of one experiment, to be read elsewhere.
+    pub(crate) fn only(&self, id: &ExperimentId) -> Result<Ledger, RequestError> {
+        let only = self.state.ledger.only(id);
+        only.ok_or_else(|| Rejection::UnknownExperiment(id.clone()).into())
     }
 
     /// What no connected worker can do of an experiment; nothing while there are no workers.
@@ -244,7 +246,10 @@ impl View<'_> {
         Summary {
             id: experiment.id.clone(),
             name: experiment.plan.name.clone(),
-            status: experiment.status.clone(),
+            status: match self.results.is_writing(&experiment.id) {
+                true => Status::Active,
+                false => experiment.status.clone(),
+            },
             stage: stage.map(|stage| stage.as_str()),
             total: planned.max(proposed as u64),
             settled: experiment.settled(),

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::autoqkeras::Asked;
 use crate::device::Requirements;
@@ -51,8 +52,8 @@ impl Status {
 pub enum TrialState {
     /// Not measured yet.
     Open,
-    /// Measured. Boxed, as of most trials of a large sweep nothing is known yet.
-    Done(Box<Outcome>),
+    /// Measured. Behind a pointer, as of most trials of a large sweep nothing is known yet, and for cheap clones.
+    Done(Arc<Outcome>),
     /// It was running on this many workers when they were lost.
     Quarantined {
         /// How many.
@@ -177,7 +178,7 @@ impl Ledger {
             }
             Fact::StepProposed { experiment, stage, batch } => self.propose(experiment, *stage, batch),
             Fact::OutcomeCommitted { key, outcome } => {
-                self.settle(key, TrialState::Done(Box::new(outcome.clone())))
+                self.settle(key, TrialState::Done(Arc::new(outcome.clone())))
             }
             Fact::TrialQuarantined { key, losses } => {
                 self.settle(key, TrialState::Quarantined { losses: *losses });
@@ -271,6 +272,36 @@ impl Ledger {
     /// Finds an experiment.
     pub fn experiment(&self, id: &ExperimentId) -> Option<&Experiment> {
         self.by_id.get(id).map(|index| &self.experiments[*index])
+    }
+
+    /// A ledger of this experiment alone, for whoever reads all of it without holding up others; none if it is unknown.
+    ///
+    /// Outcomes are shared with this one. Conflicts are left out.
+    pub fn only(&self, id: &ExperimentId) -> Option<Self> {
+        let experiment = self.experiment(id)?.clone();
+        let keys = experiment.stages.iter().enumerate().flat_map(|(stage, progress)| {
+            let claim = Claim { experiment: 0, stage: stage as u32 };
+            progress.trials.iter().map(move |key| (claim, key))
+        });
+        let mut trials = Trials::with_room(keys.clone().count());
+        for (claim, key) in keys {
+            match trials.get_mut(key) {
+                Some(known) => known.more_claims.get_or_insert_default().push(claim),
+                None => {
+                    let Some(known) = self.trial(key) else { continue };
+                    let (sequence, first_claim) = (trials.len() as u32, claim);
+                    let (key, spec, state) = (known.key, known.spec.clone(), known.state.clone());
+                    trials.push(Trial { key, spec, state, sequence, first_claim, more_claims: None });
+                }
+            }
+        }
+        Some(Self {
+            by_id: BTreeMap::from([(id.clone(), 0)]),
+            experiments: vec![experiment],
+            contexts: self.contexts.clone(),
+            trials,
+            conflicts: Vec::new(),
+        })
     }
 
     /// Finds a trial.

@@ -20,25 +20,6 @@ fn searching(name: &str, at_most: Amount) -> Plan {
     plan
 }
 
-/// Takes a shard and commits it; `false` if the experiment ended first. A request for work would wait for ever then, as
-/// the tests' clock stands still.
-async fn work(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> bool {
-    let mut overview = handle.overview();
-    let is_over = |overview: &Arc<Overview>| {
-        overview.experiment(id).is_some_and(|experiment| experiment.status.is_over())
-    };
-    tokio::select! {
-        over = overview.wait_for(is_over) => {
-            over.unwrap();
-            false
-        }
-        shard = handle.request_shard(worker) => {
-            handle.commit(worker, reports(&shard.unwrap().unwrap()), 500.0).await.unwrap();
-            true
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_search_thinks_beside_the_driver_and_its_selection_survives_a_restart() {
     let fixture = Fixture::new();
