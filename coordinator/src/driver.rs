@@ -66,8 +66,9 @@ const COMMANDS_PER_ROUND: usize = 257;
 /// Facts after which a round takes no more commands, so that an answer never waits for a long write.
 const FACTS_PER_ROUND: usize = 8_192;
 
-/// How often the searchers are asked within a round; what is left comes in the next.
-const STEPS_PER_ROUND: usize = 16;
+/// How often the searchers are asked within a round; what is left comes in the next. Each may propose a thousand trials, of
+/// which a round takes some tens of milliseconds at most.
+const STEPS_PER_ROUND: usize = 4;
 
 /// Shortest time between two overviews, in milliseconds, unless something urgent happens.
 const OVERVIEW_MS: u64 = 100;

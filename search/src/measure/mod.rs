@@ -14,8 +14,9 @@ use bitloop_core::trial::TrialSpec;
 /// Trials proposed at once.
 pub(crate) const STEP_TRIALS: u64 = 1024;
 
-/// More are proposed while fewer than this are open, so that workers never wait for the searcher.
-pub(crate) const OPEN_TRIALS: u64 = 4 * STEP_TRIALS;
+/// More are proposed while fewer than this are open: so many that the backlog tells how many workers a sweep could use, and
+/// no more than memory bears, of which an open trial takes a few hundred bytes.
+pub(crate) const OPEN_TRIALS: u64 = 1 << 20;
 
 /// Bit configs by index; they are made when asked for, so that millions of them take no memory.
 pub(crate) trait Configs: Send {
