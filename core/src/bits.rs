@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Width of a quantizer's codes: 2 to 8, or 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,19 +82,19 @@ pub struct PointIndex(pub u32);
 /// In its canonical form no entry equals the baseline's, so that one configuration has one form.
 ///
 /// Clones are cheap: a large sweep has a million of them, each in several places.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(from = "BTreeMap<PointIndex, Choice>", into = "BTreeMap<PointIndex, Choice>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(from = "BTreeMap<PointIndex, Choice>")]
 pub struct BitConfig(Arc<[(PointIndex, Choice)]>);
+
+impl Serialize for BitConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.changes())
+    }
+}
 
 impl From<BTreeMap<PointIndex, Choice>> for BitConfig {
     fn from(choices: BTreeMap<PointIndex, Choice>) -> Self {
         Self(choices.into_iter().collect())
-    }
-}
-
-impl From<BitConfig> for BTreeMap<PointIndex, Choice> {
-    fn from(config: BitConfig) -> Self {
-        config.changes().collect()
     }
 }
 
