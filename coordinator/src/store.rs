@@ -25,8 +25,11 @@ pub use self::memory::MemoryStore;
 pub use self::postgres::{Address, DatabaseError, PostgresStore, Standby, VerifiedDatabase, verify_database};
 pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, bytes_below, compact, rebuild, verify};
 
-/// Version of the layout on disk.
-pub const STORE_FORMAT: u32 = 2;
+/// Version of the layout on disk, and of facts.
+pub const STORE_FORMAT: u32 = 3;
+
+/// The oldest version that this one reads. The next start raises it, and only then are facts written as this one does.
+const OLDEST_FORMAT: u32 = 2;
 
 /// What a store holds when it is opened.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -142,7 +142,8 @@ impl Journal {
     }
 
     fn try_write(&mut self, entries: &[Entry<'_>]) -> io::Result<()> {
-        if self.tail.bytes >= self.segment_bytes {
+        // What is written by another format never follows in one segment.
+        if self.tail.bytes >= self.segment_bytes || self.tail.format != STORE_FORMAT {
             self.start_segment(&[])?;
         }
         // Put back only when all is well: a file is not to be trusted after an error of its disk.
@@ -187,7 +188,7 @@ impl Journal {
         part.finish()?;
         self.file = None;
         self.position = lines.position;
-        self.tail = Tail { number, path, bytes: lines.bytes, torn: None };
+        self.tail = Tail { number, format: STORE_FORMAT, path, bytes: lines.bytes, torn: None };
         Ok(())
     }
 

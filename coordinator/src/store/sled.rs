@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::ReplayCheck;
 use super::witness::Witness;
-use super::{Loaded, STORE_FORMAT, StoreError};
+use super::{Loaded, OLDEST_FORMAT, STORE_FORMAT, StoreError};
 
 /// Memory that sled may use for pages; the ledger holds everything anyway, so the cache serves only the open.
 const CACHE_BYTES: u64 = 64 << 20;
@@ -49,16 +49,18 @@ pub(super) struct SledStore {
     opened: Option<Loaded>,
 }
 
+/// What stands under a trial's key; an owned outcome when read, a borrowed one when written.
 #[derive(Serialize, Deserialize)]
-struct OutcomeRecord {
+struct OutcomeRecord<O> {
     sequence: u64,
-    outcome: Outcome,
+    outcome: O,
 }
 
+/// The same of a conflict.
 #[derive(Serialize, Deserialize)]
-struct ConflictRecord {
+struct ConflictRecord<O> {
     key: TrialKey,
-    outcome: Outcome,
+    outcome: O,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,6 +139,11 @@ impl SledStore {
         store.database.flush().unwrap();
     }
 
+    #[cfg(test)]
+    pub(super) fn format(folder: &Path) -> Vec<u8> {
+        Self::open_patiently(folder).unwrap().meta.get(FORMAT_KEY).unwrap().unwrap().to_vec()
+    }
+
     fn check_format(&mut self) -> Result<(), StoreError> {
         let found = guarded(|| self.meta.get(FORMAT_KEY)).map_err(|reason| self.damaged(reason))?;
         let Some(found) = found else {
@@ -152,7 +159,8 @@ impl SledStore {
             Ok(found) if found > STORE_FORMAT => {
                 Err(StoreError::Newer { folder: self.folder.clone(), found })
             }
-            Ok(STORE_FORMAT) => Ok(()),
+            // The next start says so; the keys are those of this format.
+            Ok(OLDEST_FORMAT..=STORE_FORMAT) => Ok(()),
             // Nothing of it could be used: trials of another format have other keys.
             Ok(found) if found > 0 => Err(StoreError::Older { folder: self.folder.clone(), found }),
             Ok(found) => Err(self.damaged(format!("there never was a format {found}"))),
@@ -192,6 +200,7 @@ impl SledStore {
         // The facts that opening has read are the same.
         let opened = self.opened.take();
         self.write(|store| {
+            store.meta.insert(FORMAT_KEY, &STORE_FORMAT.to_be_bytes())?;
             store.meta.insert(EPOCH_KEY, &epoch.to_be_bytes())?;
             store.database.flush()?;
             let witness = Witness { format: STORE_FORMAT, epoch, facts: store.next_sequence };
@@ -216,13 +225,13 @@ impl SledStore {
         for entry in &self.outcomes {
             let (key, value) = entry?;
             let key = Digest::from_slice(&key).map_err(|_| ReadError::Key(key.len()))?;
-            let OutcomeRecord { sequence, outcome } = serde_json::from_slice(&value)?;
+            let OutcomeRecord::<Outcome> { sequence, outcome } = serde_json::from_slice(&value)?;
             let key = TrialKey(key);
             records.push((sequence, Fact::OutcomeCommitted { key, outcome }));
         }
         for entry in &self.conflicts {
             let (sequence, value) = entry?;
-            let ConflictRecord { key, outcome } = serde_json::from_slice(&value)?;
+            let ConflictRecord::<Outcome> { key, outcome } = serde_json::from_slice(&value)?;
             records.push((number(&sequence)?, Fact::ConflictSeen { key, outcome }));
         }
         records.sort_by_key(|(sequence, _)| *sequence);
@@ -324,11 +333,10 @@ fn tree_of(fact: &Fact) -> TreeName {
 fn put(batch: &mut sled::Batch, sequence: u64, fact: &Fact) {
     match fact {
         Fact::OutcomeCommitted { key, outcome } => {
-            let outcome = outcome.clone();
             batch.insert(key.0.as_bytes(), json(&OutcomeRecord { sequence, outcome }));
         }
         Fact::ConflictSeen { key, outcome } => {
-            let (key, outcome) = (*key, outcome.clone());
+            let key = *key;
             batch.insert(&sequence.to_be_bytes(), json(&ConflictRecord { key, outcome }));
         }
         other => {

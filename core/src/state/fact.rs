@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::runs::{self, Written};
 use crate::autoqkeras::Asked;
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
@@ -13,13 +14,15 @@ pub type Sources = BTreeMap<String, Digest>;
 
 /// What a stage's searcher wants measured next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Batch {
     /// What its evaluations share, the first time it is used.
     pub context: Option<EvaluateContext>,
     /// The trials, in canonical order.
+    #[serde(rename = "runs", serialize_with = "runs::write")]
     pub trials: Vec<TrialSpec>,
     /// What each of them is for, where a search trains; empty elsewhere.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
 }
 

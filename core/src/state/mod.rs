@@ -14,6 +14,7 @@ mod ledger;
 mod pace;
 mod placement;
 mod queue;
+mod runs;
 mod shard;
 mod trials;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bitloop_core::state::Fact;
 
-use super::super::{STORE_FORMAT, StoreError};
+use super::super::{OLDEST_FORMAT, STORE_FORMAT, StoreError};
 use super::line::{self, Kind, Line, SegmentStart};
 
 /// How the names of segments end.
@@ -49,6 +49,7 @@ impl Position {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tail {
     pub(super) number: u32,
+    pub(super) format: u32,
     pub(super) path: PathBuf,
     /// Bytes of whole lines.
     pub(super) bytes: u64,
@@ -167,19 +168,22 @@ impl Reader {
         let opened = File::open(&path).map_err(|cause| self.unreadable(&cause))?;
         self.input = Some(BufReader::with_capacity(1 << 16, opened));
         self.line = 0;
-        self.tail = Tail { number, path, bytes: 0, torn: None };
+        self.tail = Tail { number, format: STORE_FORMAT, path, bytes: 0, torn: None };
         match self.read_raw()? {
             Raw::Line => {}
             Raw::Cut | Raw::Zero | Raw::End => {
                 return Err(self.damaged(1, "the line that begins a segment is not whole".to_owned()));
             }
         }
-        if let Some(found) = line::named_format(&self.buffer).filter(|found| *found != STORE_FORMAT) {
-            let folder = self.folder.clone();
-            return Err(match found > STORE_FORMAT {
-                true => StoreError::Newer { folder, found },
-                false => StoreError::Older { folder, found },
-            });
+        match line::named_format(&self.buffer) {
+            Some(found) if found > STORE_FORMAT => {
+                return Err(StoreError::Newer { folder: self.folder.clone(), found });
+            }
+            Some(found) if found < OLDEST_FORMAT => {
+                return Err(StoreError::Older { folder: self.folder.clone(), found });
+            }
+            Some(found) => self.tail.format = found,
+            None => {}
         }
         match self.take_line() {
             Ok((Kind::Segment, _)) => Ok(()),
@@ -207,7 +211,8 @@ impl Reader {
             Kind::Segment => {
                 let found: SegmentStart = parse(body)?;
                 let Position { facts, epoch, .. } = self.position;
-                let expected = SegmentStart { format: STORE_FORMAT, number: self.tail.number, facts, epoch };
+                let expected =
+                    SegmentStart { format: self.tail.format, number: self.tail.number, facts, epoch };
                 // The first line of a journal that was written from a store says where that one stood.
                 if place.sequence == 0 && (SegmentStart { epoch, ..found }) == expected {
                     self.position.epoch = found.epoch;

@@ -3,6 +3,7 @@ use std::fs;
 use expect_test::expect_file;
 use tempfile::TempDir;
 
+use super::super::OLDEST_FORMAT;
 use super::*;
 use crate::testing::facts;
 
@@ -194,8 +195,26 @@ fn no_folder_and_an_empty_one_have_no_journal() {
 }
 
 #[test]
+fn a_journal_of_format_2_goes_on_in_a_segment_of_this_format() {
+    let written = Written::small();
+    fs::write(written.segment(1), include_bytes!("format_2.jsonl")).unwrap();
+    let more = facts(4);
+
+    let mut journal = written.open().unwrap();
+
+    assert_eq!((read_all(&journal), journal.epoch()), (facts(2), 1));
+    journal.append(&[&more[5]]).unwrap();
+    let format = |number| {
+        let bytes = fs::read(written.segment(number)).unwrap();
+        line::named_format(bytes.split(|byte| *byte == b'\n').next().unwrap())
+    };
+    assert_eq!((format(1), format(2)), (Some(2), Some(STORE_FORMAT)), "what is there stays as it is");
+    assert_eq!(read_all(&written.open().unwrap()), [&facts(2)[..], &more[5..6]].concat());
+}
+
+#[test]
 fn a_journal_of_another_format_is_refused_by_name() {
-    for (found, lines) in [(STORE_FORMAT + 1, "{\"other\":[]}\n"), (STORE_FORMAT - 1, "")] {
+    for (found, lines) in [(STORE_FORMAT + 1, "{\"other\":[]}\n"), (OLDEST_FORMAT - 1, "")] {
         let folder = tempfile::tempdir().unwrap();
         let header = format!("{{\"segment\":{{\"format\":{found},\"more\":true}}}}\n{lines}");
         fs::write(folder.path().join("000001.jsonl"), header).unwrap();
@@ -213,7 +232,7 @@ fn a_journal_of_another_format_is_refused_by_name() {
 #[test]
 fn a_journal_of_this_format_reads_and_is_written_byte_for_byte() {
     let written = Written::new(2, 3, SEGMENT_BYTES);
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/journal/format_2.jsonl");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/journal/format_3.jsonl");
 
     expect_file![golden].assert_eq(&String::from_utf8(written.bytes()).unwrap());
 

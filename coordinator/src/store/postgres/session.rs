@@ -19,7 +19,7 @@ use super::error::DatabaseError;
 use super::tables;
 use super::tls::Tls;
 use crate::background::Background;
-use crate::store::STORE_FORMAT;
+use crate::store::{OLDEST_FORMAT, STORE_FORMAT};
 
 /// How long connecting and short questions may take.
 const QUESTION_LIMIT: Duration = Duration::from_secs(15);
@@ -159,7 +159,7 @@ impl Session {
         let row = row().ok_or_else(|| self.access.damaged("a number is missing".to_owned()))?;
         let place = self.access.place();
         match (row.tables_format, row.facts_format) {
-            (tables::TABLES_FORMAT, STORE_FORMAT) => Ok(row),
+            (tables::TABLES_FORMAT, OLDEST_FORMAT..=STORE_FORMAT) => Ok(row),
             (found, _) if found > tables::TABLES_FORMAT => Err(DatabaseError::Newer { place, found }),
             (_, found) if found > STORE_FORMAT => Err(DatabaseError::Newer { place, found }),
             // Nothing of it could be used: trials of another format have other keys.
@@ -175,7 +175,7 @@ impl Session {
         let epoch = epoch.cast_signed();
         let raised = self.ask(QUESTION_LIMIT, async move |client: Arc<Client>| {
             client
-                .query_opt(tables::RAISE_EPOCH, &[&epoch])
+                .query_opt(tables::RAISE_EPOCH, &[&epoch, &STORE_FORMAT.cast_signed()])
                 .await?
                 .map(|row| row.try_get::<_, i64>(0))
                 .transpose()

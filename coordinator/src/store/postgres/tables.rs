@@ -64,8 +64,9 @@ pub(super) const TAKE_BACK: &str = "
     )
     DELETE FROM bitloop_facts USING mine WHERE sequence >= $2";
 
+/// `$1` the epoch so far, `$2` the format of the facts from now on.
 pub(super) const RAISE_EPOCH: &str =
-    "UPDATE bitloop_store SET epoch = epoch + 1 WHERE epoch = $1 RETURNING epoch, facts";
+    "UPDATE bitloop_store SET epoch = epoch + 1, facts_format = $2 WHERE epoch = $1 RETURNING epoch, facts";
 
 /// Which of the trials `$1` have an outcome among the first `$2` facts.
 pub(super) const KNOWN_OUTCOMES: &str =

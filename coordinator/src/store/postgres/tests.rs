@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::store::STORE_FORMAT;
 use crate::store::tests as contract;
 use crate::testing::facts;
 use crate::testing::postgres::Database;
@@ -210,6 +211,7 @@ fn a_store_of_format_1_opens_and_goes_on() {
     let Fact::ExperimentSubmitted { plan, .. } = &facts[0] else { panic!("{:?}", facts[0]) };
     let more = Fact::ExperimentPaused { experiment: plan.id() };
     assert_eq!(store.raise_epoch().unwrap(), 4);
+    assert_eq!(database.number("SELECT facts_format::bigint FROM bitloop_store"), i64::from(STORE_FORMAT));
     store.append(std::slice::from_ref(&more)).unwrap();
     facts.push(more);
     assert_eq!(store.load().unwrap(), Loaded { epoch: 4, facts });

@@ -167,7 +167,8 @@ fn a_damaged_journal_stops_the_start_and_can_be_written_anew_from_sled() {
     stored(root.path(), &history);
     let segment = root.path().join("journal/000001.jsonl");
     let mut journal = fs::read(&segment).unwrap();
-    journal[3_000] ^= 1;
+    let fourth = journal.split(|byte| *byte == b'\n').take(3).map(|line| line.len() + 1).sum::<usize>();
+    journal[fourth + 100] ^= 1;
     fs::write(&segment, journal).unwrap();
 
     let refused = DiskStore::open(root.path()).map(drop).unwrap_err().to_string();

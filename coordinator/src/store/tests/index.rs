@@ -64,23 +64,23 @@ fn a_folder_that_sled_cannot_read_is_named() {
 #[test]
 fn a_witness_of_a_newer_format_is_enough_to_refuse() {
     let root = tempfile::tempdir().unwrap();
-    super::super::witness::Witness { format: 3, epoch: 1, facts: 0 }.write(root.path()).unwrap();
+    super::super::witness::Witness { format: 4, epoch: 1, facts: 0 }.write(root.path()).unwrap();
 
     let refused = SledStore::open(root.path()).map(drop).unwrap_err();
 
-    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 3 });
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 4 });
 }
 
 #[test]
 fn a_newer_store_is_refused_with_both_formats() {
     let root = tempfile::tempdir().unwrap();
     drop(SledStore::open(root.path()).unwrap());
-    SledStore::set_format(root.path(), &3_u32.to_be_bytes());
+    SledStore::set_format(root.path(), &4_u32.to_be_bytes());
 
     let refused = SledStore::open(root.path()).map(drop).unwrap_err();
 
-    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 3 });
-    assert!(refused.to_string().contains("(format 3, this one reads 2); use that version"), "{refused}");
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 4 });
+    assert!(refused.to_string().contains("(format 4, this one reads 3); use that version"), "{refused}");
 }
 
 #[test]
@@ -93,6 +93,20 @@ fn an_older_store_is_refused_and_not_called_damaged() {
 
     assert_eq!(refused, StoreError::Older { folder: root.path().to_owned(), found: 1 });
     assert!(refused.to_string().contains("use another data directory"), "{refused}");
+}
+
+#[test]
+fn a_store_of_format_2_is_raised_by_the_next_start_alone() {
+    let root = tempfile::tempdir().unwrap();
+    drop(SledStore::open(root.path()).unwrap());
+    SledStore::set_format(root.path(), &2_u32.to_be_bytes());
+    let format = || SledStore::format(root.path());
+
+    drop(SledStore::open(root.path()).unwrap());
+    assert_eq!(format(), 2_u32.to_be_bytes());
+    SledStore::open(root.path()).unwrap().set_epoch(1).unwrap();
+
+    assert_eq!(format(), STORE_FORMAT.to_be_bytes());
 }
 
 #[test]
