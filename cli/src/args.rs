@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use autoscale::AutoscaleArguments;
 pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
-    StepsArguments, SweepArguments,
+    StepsArguments, SubmissionArguments, SweepArguments,
 };
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};

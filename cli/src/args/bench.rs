@@ -12,6 +12,8 @@ use super::DatasetFolder;
 pub(crate) enum BenchCommand {
     /// Processor time that a trial costs the coordinator: workers that evaluate nothing, every outcome committed durably.
     Dispatch(DispatchArguments),
+    /// Time until all trials of a large sweep wait for workers, and the coordinator's memory for each.
+    Submit(SubmissionArguments),
     /// Images per second of a model file, in float and quantized, with either arithmetic.
     Eval(EvalArguments),
     /// Time of a sensitivity sweep whose configs share what they agree in, beside configs evaluated one by one.
@@ -51,6 +53,16 @@ pub(crate) struct DispatchArguments {
     /// Workers.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
+
+    #[command(flatten)]
+    pub(crate) folder: BenchFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmissionArguments {
+    /// Trials to submit, at least.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) trials: u32,
 
     #[command(flatten)]
     pub(crate) folder: BenchFolder,

@@ -5,6 +5,7 @@ mod encodings;
 mod eval;
 mod kernels;
 mod process;
+mod submit;
 mod sweep;
 mod train;
 mod trials;
@@ -13,6 +14,7 @@ pub(super) use dispatch::execute as dispatch;
 pub(super) use encodings::execute as encodings;
 pub(super) use eval::execute as eval;
 pub(super) use kernels::execute as kernels;
+pub(super) use submit::execute as submit;
 pub(super) use sweep::execute as sweep;
 pub(super) use train::execute as train;
 

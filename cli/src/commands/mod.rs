@@ -44,6 +44,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Bench(BenchCommand::Kernels(kernels)) => bench::kernels(kernels, output),
         Command::Bench(BenchCommand::Train(steps)) => bench::train(steps, output),
         Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
+        Command::Bench(BenchCommand::Submit(submission)) => block_on(bench::submit(submission, output)),
         Command::Export(export) => block_on(export::execute(export)),
         Command::Run(run) => block_on(run::execute(run, output)),
         Command::Init(init) => security::init(init, output),

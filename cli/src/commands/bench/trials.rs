@@ -35,6 +35,11 @@ impl Trials {
         Self { points }
     }
 
+    /// Each point alone.
+    pub(super) fn singles(&self, name: &str) -> Result<Prepared, Failure> {
+        self.prepared(name, None)
+    }
+
     /// Each point alone, and then each pair of points.
     pub(super) fn pairs(&self, name: &str) -> Result<Prepared, Failure> {
         self.prepared(name, Some(Pairs::Below { quantile_ppm: None }))
