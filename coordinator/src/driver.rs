@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::state::{
-    Event, Fact, Input, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
+    Event, Fact, Input, LEASE_TERM_MS, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,6 +35,7 @@ use crate::store::{Store, StoreError};
 
 pub use self::command::RequestError;
 pub use self::handle::{Beat, Committed, Handle, Submitted};
+pub(crate) use self::view::LEASE_AGES_MS;
 pub use self::view::{LeaseSummary, Overview, Shown, Summary, WorkerSummary};
 
 use self::command::{Answer, Command, Query};
@@ -50,6 +51,9 @@ pub(crate) const LONG_POLL_MS: u64 = 15_000;
 
 /// How often time passes for leases, in milliseconds.
 const TICK_MS: u64 = 500;
+
+/// How often a worker sends a heartbeat, in milliseconds: five times in a lease's term.
+pub(crate) const HEARTBEAT_MS: u64 = LEASE_TERM_MS / 5;
 
 /// A tick this late, in milliseconds, means that the coordinator itself was held up and nobody else is to blame.
 const STALL_MS: u64 = 2_000;
@@ -434,6 +438,8 @@ impl Driver {
         if let Err(rejection) = self.step(&Input::Tick { stalled_ms }) {
             warn!(%rejection, "a tick was refused");
         }
+        // By now the workers are excused for as long as the coordinator itself was held up.
+        self.metrics.listened(&self.state, (now, since_ms - stalled_ms));
     }
 }
 

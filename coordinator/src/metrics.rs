@@ -4,14 +4,14 @@
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bitloop_core::state::{Change, Decision, Event, Fact, Input, Reply, State, Worker};
+use bitloop_core::state::{Change, Decision, Event, Fact, Input, Reply, State, UnixMillis, Worker};
 use bitloop_core::trial::TrialResult;
 
-use crate::driver::{Overview, RequestError};
+use crate::driver::{HEARTBEAT_MS, Overview, RequestError};
 
 /// Bounds of times, in seconds: from a round in memory to a disk that hardly answers.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -76,7 +76,10 @@ pub(crate) struct Metrics {
     conflicts: Counter,
     leases_expired: Counter,
     workers_lost: Counter,
+    heartbeats_missed: Counter,
     store_failures: Counter,
+    /// Whether the last write to the store failed.
+    is_store_failing: AtomicBool,
     stored_bytes: Counter,
     fetched_bytes: Counter,
     stalled_ms: Counter,
@@ -106,7 +109,9 @@ impl Metrics {
             conflicts: Counter::default(),
             leases_expired: Counter::default(),
             workers_lost: Counter::default(),
+            heartbeats_missed: Counter::default(),
             store_failures: Counter::default(),
+            is_store_failing: AtomicBool::new(false),
             stored_bytes: Counter::default(),
             fetched_bytes: Counter::default(),
             stalled_ms: Counter::default(),
@@ -185,6 +190,7 @@ impl Metrics {
 
     /// Counts facts that have become durable together.
     pub(crate) fn note_stored(&self, facts: &[Fact]) {
+        self.is_store_failing.store(false, Ordering::Relaxed);
         self.batch_facts.observe(facts.len() as f64);
         for fact in facts {
             match fact {
@@ -219,6 +225,14 @@ impl Metrics {
 
     pub(crate) fn store_failed(&self) {
         self.store_failures.add(1);
+        self.is_store_failing.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts the heartbeats that have become overdue in the last `since_ms`.
+    pub(crate) fn listened(&self, state: &State, (now, since_ms): (UnixMillis, u64)) {
+        let workers = state.dispatch.workers();
+        let silences = workers.map(|worker| now.0.saturating_sub(worker.last_seen.0));
+        self.heartbeats_missed.add(silences.map(|silent_ms| missed(silent_ms, since_ms)).sum());
     }
 
     pub(crate) fn ticked(&self, late_ms: u64, stalled_ms: u64) {
@@ -243,5 +257,32 @@ impl Metrics {
 
     pub(crate) fn artifact_fetched(&self, bytes: u64) {
         self.fetched_bytes.add(bytes);
+    }
+}
+
+/// Heartbeats of one worker that have become overdue in the last `since_ms`. One is overdue half a period after it should
+/// have come, as it travels.
+fn missed(silent_ms: u64, since_ms: u64) -> u64 {
+    let overdue = |silent_ms: u64| (silent_ms + HEARTBEAT_MS / 2) / HEARTBEAT_MS;
+    let by = |silent_ms: u64| overdue(silent_ms).saturating_sub(1);
+    by(silent_ms) - by(silent_ms.saturating_sub(since_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_heartbeat_that_stays_away_is_counted_once_however_often_one_looks() {
+        for since_ms in [100, 500, 700, 3 * HEARTBEAT_MS] {
+            let mut counted = 0;
+            let mut silent_ms = 0;
+            while silent_ms < 5 * HEARTBEAT_MS {
+                silent_ms += since_ms;
+                counted += missed(silent_ms, since_ms);
+            }
+            assert_eq!(counted, (silent_ms - HEARTBEAT_MS / 2) / HEARTBEAT_MS, "every {since_ms} ms");
+        }
+        assert_eq!(missed(HEARTBEAT_MS + HEARTBEAT_MS / 4, 500), 0, "it is on its way");
     }
 }

@@ -1,12 +1,15 @@
 //! The files in `deploy/` are well formed, and the program knows the options that they give it.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bitloop_core::spec::AutoscaleSpec;
-use bitloop_tests::process::{Process, await_that, binary, say};
+use bitloop_tests::process::{Process, await_that, binary, bitloop, say};
 use bitloop_tests::{files, root};
 
 /// Files of `deploy/` whose names end so; there must be some.
@@ -128,4 +131,62 @@ fn every_option_given_to_bitloop_exists() {
         }
     }
     assert!(seen >= 30, "only {seen} options were found");
+}
+
+/// Names of metrics in a text, as far as they are written whole.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    words.filter(|word| word.starts_with("bitloop_")).map(str::to_owned).collect()
+}
+
+/// The samples of a coordinator that has just started.
+fn served_metrics() -> BTreeSet<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let arguments = ["coordinator", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    let coordinator = Process::start(bitloop(folder.path(), arguments));
+    await_that("the coordinator listens", || coordinator.out().contains("listening on "));
+    let told = coordinator.err();
+    let address = told.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+    let mut stream =
+        TcpStream::connect(address.expect("it says where its metrics are")).expect("a connection");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\n\r\n").expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    let samples = body.lines().filter(|line| !line.starts_with('#'));
+    // Those that come with their first event have no sample yet.
+    let families = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    samples.filter_map(|line| line.split(['{', ' ']).next()).chain(families).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_metric_that_a_dashboard_a_trigger_or_an_alert_names_exists() {
+    let served = served_metrics();
+    let mut seen = 0;
+    let read = |path: &Path| fs::read_to_string(path).expect("it is text");
+    let files = [".json", ".yaml"].into_iter().flat_map(deployed);
+    let mut texts: Vec<(PathBuf, String)> = files.map(|path| (path.clone(), read(&path))).collect();
+    // Of the page about them, what are tables and alerts.
+    let page = root().join("docs/operations.md");
+    let is_of_metrics = |line: &&str| line.starts_with("| `bitloop_") || line.contains("expr:");
+    let told: Vec<String> = read(&page).lines().filter(is_of_metrics).map(str::to_owned).collect();
+    texts.push((page, told.join("\n")));
+    for (path, text) in &texts {
+        for name in metrics_in(text) {
+            assert!(served.contains(&name), "{}: there is no metric {name}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 40, "only {seen} metrics were found");
+
+    let told = metrics_in(&texts[texts.len() - 1].1);
+    let bare = |name: &str| {
+        let ends = ["_bucket", "_sum", "_count"];
+        let family =
+            ends.iter().find_map(|end| name.strip_suffix(end)).filter(|family| served.contains(*family));
+        family.unwrap_or(name).to_owned()
+    };
+    for name in served.iter().map(|name| bare(name)) {
+        assert!(told.contains(&name), "docs/operations.md does not tell of {name}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bitloop_core::state::{Change, Event, LeaseId, State, UnixMillis};
 
-use super::view::LeaseSummary;
+use super::view::{LEASE_AGES_MS, LeaseSummary};
 
 /// Times of leases in force; one that has ended is forgotten at the next [`LeaseTimes::forget_ended`].
 #[derive(Default)]
@@ -26,7 +26,10 @@ impl LeaseTimes {
     pub(super) fn summary(&self, state: &State, now: UnixMillis) -> LeaseSummary {
         let in_force = state.dispatch.leases();
         let granted = self.0.values().min().copied().unwrap_or(now);
+        let older =
+            |than_ms: u64| self.0.values().filter(|granted| granted.after(than_ms) < now).count() as u64;
         LeaseSummary {
+            older_than: LEASE_AGES_MS.map(older),
             count: in_force.len() as u64,
             trials: in_force.map(|(_, lease)| lease.trials.len() as u64).sum(),
             oldest_ms: now.0.saturating_sub(granted.0),

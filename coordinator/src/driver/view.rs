@@ -54,6 +54,9 @@ pub struct WorkerSummary {
     pub silent_ms: u64,
 }
 
+/// Ages of leases that people look at, in milliseconds: a shard is made to take about two seconds.
+pub(crate) const LEASE_AGES_MS: [u64; 4] = [5_000, 30_000, 300_000, 3_600_000];
+
 /// The leases in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeaseSummary {
@@ -62,6 +65,8 @@ pub struct LeaseSummary {
     pub trials: u64,
     /// Since the oldest of them was granted.
     pub oldest_ms: u64,
+    /// How many are older than 5 s, 30 s, 5 min and 1 h.
+    pub older_than: [u64; 4],
 }
 
 /// All experiments in order of submission, all workers by name, and what they have to do: what readers get who must not

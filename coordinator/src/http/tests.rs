@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+mod load;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,7 +13,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::*;
 use crate::coordinator::Coordinator;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Store};
 use crate::testing::*;
 
 struct Served {
@@ -21,8 +23,12 @@ struct Served {
 }
 
 async fn served() -> Served {
+    served_with(Box::new(MemoryStore::default())).await
+}
+
+async fn served_with(store: Box<dyn Store>) -> Served {
     let folder = tempfile::tempdir().unwrap();
-    let coordinator = open_on(folder.path(), Box::new(MemoryStore::default()));
+    let coordinator = open_on(folder.path(), store);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(coordinator.handle(), None, listener, CancellationToken::new()));
@@ -46,23 +52,40 @@ async fn metrics(served: &Served) -> BTreeMap<String, f64> {
     parse(body)
 }
 
-/// Reads the text format strictly: each sample belongs to the family above it, and each histogram only rises.
+/// Reads the text format strictly: each family has one HELP and one TYPE, its name ends as its type and unit want it,
+/// each sample belongs to the family above it, and each histogram only rises.
 fn parse(body: &str) -> BTreeMap<String, f64> {
-    let (mut samples, mut family, mut last) = (BTreeMap::new(), String::new(), 0.0);
+    let (mut samples, mut last) = (BTreeMap::new(), 0.0);
+    let (mut families, mut family, mut kind) = (BTreeSet::new(), String::new(), String::new());
     for line in body.lines() {
-        if let Some(comment) = line.strip_prefix("# ") {
-            let (word, rest) = comment.split_once(' ').unwrap();
-            assert!(["HELP", "TYPE"].contains(&word), "{line}");
-            family = rest.split_once(' ').unwrap().0.to_owned();
-            last = 0.0;
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, text) = help.split_once(' ').unwrap();
+            assert!(families.insert(name.to_owned()), "{name} comes twice");
+            assert!(name.starts_with("bitloop_") && text.ends_with('.'), "{line}");
+            (family, kind, last) = (name.to_owned(), String::new(), 0.0);
+            continue;
+        }
+        if let Some(declared) = line.strip_prefix("# TYPE ") {
+            kind = declared.strip_prefix(&format!("{family} ")).unwrap().to_owned();
+            assert_eq!(kind == "counter", family.ends_with("_total"), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind.as_str()), "{line}");
+            let has_base_unit =
+                !["_ms", "_millis", "_minutes", "_kib", "_mib"].iter().any(|it| family.contains(it));
+            assert!(has_base_unit, "{line}");
             continue;
         }
         let (name, value) = line.rsplit_once(' ').unwrap();
         let value: f64 = value.parse().unwrap();
-        let bare = name.split('{').next().unwrap();
+        let (bare, labels) = name.split_once('{').unwrap_or((name, "}"));
         assert!(bare.chars().all(|char| char.is_ascii_lowercase() || char == '_'), "{line}");
+        let plain = labels.replace(r"\\", "").replace(r#"\""#, "");
+        assert!(
+            plain.ends_with('}') && plain.matches("=\"").count() * 2 == plain.matches('"').count(),
+            "{line}"
+        );
         let suffix = bare.strip_prefix(&family).unwrap_or_else(|| panic!("{line} follows {family}"));
-        assert!(["", "_bucket", "_sum", "_count"].contains(&suffix), "{line}");
+        let suffixes = if kind == "histogram" { &["_bucket", "_sum", "_count"][..] } else { &[""] };
+        assert!(suffixes.contains(&suffix), "{line} is in a {kind}");
         if suffix == "_bucket" {
             assert!(value >= last, "{line} is less than the bucket before");
             last = value;
@@ -102,10 +125,14 @@ async fn a_finished_sweep_is_seen_in_the_metrics() {
         ("bitloop_queued_trials{kind=\"evaluate\"}", 0.0),
         ("bitloop_leases", 0.0),
         ("bitloop_backlog_trials{device=\"any\",exact=\"false\"}", 0.0),
+        ("bitloop_waiting_trials{device=\"any\",exact=\"false\"}", 0.0),
         ("bitloop_backlog_seconds{device=\"cpu\",exact=\"true\"}", 0.0),
         ("bitloop_workers{device=\"cpu\"}", 1.0),
         ("bitloop_busy_seconds_total{device=\"cpu\"}", 0.5 * PLAN_TRIALS as f64),
         ("bitloop_store_failures_total", 0.0),
+        ("bitloop_store_writable", 1.0),
+        ("bitloop_heartbeats_missed_total", 0.0),
+        ("bitloop_leases_older_than{seconds=\"5\"}", 0.0),
     ] {
         assert_eq!(metrics.get(name), Some(&value), "{name}");
     }

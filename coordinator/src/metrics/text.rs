@@ -10,7 +10,7 @@ use bitloop_core::state::Backlog;
 use bitloop_core::trial::Numerics;
 
 use super::{Counter, DEVICES_MAX, Histogram, Metrics, OTHER_DEVICE};
-use crate::driver::Overview;
+use crate::driver::{LEASE_AGES_MS, Overview};
 
 /// The words of all statuses, so that each is there before it first occurs.
 const STATUSES: [&str; 5] = ["active", "paused", "cancelled", "finished", "failed"];
@@ -69,6 +69,11 @@ pub(super) fn write(metrics: &Metrics, overview: &Overview) -> String {
         "gauge",
         ("Starts of the coordinator on this data directory.", metrics.epoch),
     );
+    text.family("bitloop_build_info", "gauge", "Always 1; the label says which version this is.");
+    text.labelled("bitloop_build_info", "version", [(env!("CARGO_PKG_VERSION").to_owned(), 1)]);
+    let is_writable = u8::from(!metrics.is_store_failing.load(Ordering::Relaxed));
+    let writable = ("1, or 0 while the store refuses writes and nothing is acknowledged.", is_writable);
+    text.single("bitloop_store_writable", "gauge", writable);
     state(&mut text, overview);
     counters(&mut text, metrics);
     busy(&mut text, metrics);
@@ -127,29 +132,56 @@ fn state(text: &mut Text, overview: &Overview) {
     text.single("bitloop_leased_trials", "gauge", ("Trials under a lease.", leases.trials));
     let oldest = ("Age of the oldest lease in force.", leases.oldest_ms as f64 / 1e3);
     text.single("bitloop_oldest_lease_seconds", "gauge", oldest);
+    let name = "bitloop_leases_older_than";
+    text.family(name, "gauge", "Leases in force that were granted longer ago than so many seconds.");
+    let older = LEASE_AGES_MS.iter().zip(leases.older_than);
+    text.labelled(name, "seconds", older.map(|(age_ms, count)| ((age_ms / 1_000).to_string(), count)));
 }
+
+/// What is open of one class.
+#[derive(Default)]
+struct Open {
+    queued: u64,
+    leased: u64,
+    seconds: f64,
+}
+
+/// One number of it.
+type Sum = fn(&Open) -> f64;
 
 /// By what workers must have; labels that stages ask for are left out, as there may be any number of them.
 fn backlog(text: &mut Text, classes: &[Backlog]) {
-    let mut trials: BTreeMap<(&str, bool), (u64, f64)> =
-        BTreeMap::from([(("any", false), (0, 0.0)), (("cpu", true), (0, 0.0))]);
+    let mut trials: BTreeMap<(&str, bool), Open> =
+        BTreeMap::from([(("any", false), Open::default()), (("cpu", true), Open::default())]);
     for class in classes {
         let device = class.device().map_or("any", DeviceKind::as_str);
         let sums = trials.entry((device, class.numerics == Numerics::Exact)).or_default();
-        sums.0 += class.queued + class.leased;
-        sums.1 += class.predicted_ms / 1e3;
+        sums.queued += class.queued;
+        sums.leased += class.leased;
+        sums.seconds += class.predicted_ms / 1e3;
     }
     let labels =
         |(device, exact): &(&str, bool)| format!("{{device=\"{}\",exact=\"{exact}\"}}", escaped(device));
-    let help = "Open trials, waiting or leased, by the device and arithmetic that they need.";
-    text.family("bitloop_backlog_trials", "gauge", help);
-    for (class, (count, _)) in &trials {
-        text.line(format_args!("bitloop_backlog_trials{} {count}", labels(class)));
-    }
-    let help = "Estimated work of the open trials for one worker, likewise.";
-    text.family("bitloop_backlog_seconds", "gauge", help);
-    for (class, (_, seconds)) in &trials {
-        text.line(format_args!("bitloop_backlog_seconds{} {seconds}", labels(class)));
+    let families: [(&str, &str, Sum); 3] = [
+        (
+            "bitloop_waiting_trials",
+            "Open trials that no worker has, by the device and arithmetic that they need.",
+            |open| open.queued as f64,
+        ),
+        (
+            "bitloop_backlog_trials",
+            "Open trials, waiting or leased, by the device and arithmetic that they need.",
+            |open| (open.queued + open.leased) as f64,
+        ),
+        ("bitloop_backlog_seconds", "Estimated work of the open trials for one worker, likewise.", |open| {
+            open.seconds
+        }),
+    ];
+    for (name, help, value) in families {
+        text.family(name, "gauge", help);
+        for (class, open) in &trials {
+            text.line(format_args!("{name}{} {}", labels(class), value(open)));
+        }
     }
 }
 
@@ -174,6 +206,7 @@ fn counters(text: &mut Text, metrics: &Metrics) {
         ("conflicts", "Outcomes that were there already and differ.", &metrics.conflicts),
         ("leases_expired", "Leases that ended because nobody renewed them.", &metrics.leases_expired),
         ("workers_lost", "Workers given up because their heartbeats stayed away.", &metrics.workers_lost),
+        ("heartbeats_missed", "Heartbeats that did not come in time.", &metrics.heartbeats_missed),
         ("store_failures", "Writes that the store refused, as on a full disk.", &metrics.store_failures),
         ("artifact_stored_bytes", "Bytes of artifacts received.", &metrics.stored_bytes),
         ("artifact_fetched_bytes", "Bytes of artifacts sent.", &metrics.fetched_bytes),

@@ -17,13 +17,10 @@ use super::status;
 use super::streams::{self, Answers};
 use super::transfers::Transfers;
 use crate::clock;
-use crate::driver::{Handle, RequestError, Summary, WorkerSummary};
+use crate::driver::{HEARTBEAT_MS, Handle, RequestError, Summary, WorkerSummary};
 
 /// This program's version; workers of another one are refused.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// How often a worker sends a heartbeat, in milliseconds: five times in a lease's term.
-const HEARTBEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub(super) struct Service {
     handle: Handle,
