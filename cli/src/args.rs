@@ -6,6 +6,7 @@ mod inspect;
 mod search;
 mod security;
 mod store;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(crate) use security::{
     IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, RevokeArguments, TokenArguments, TokenUse,
 };
 pub(crate) use store::{StoreArguments, StoreCommand};
+pub(crate) use telemetry::{LogFormat, Telemetry as TelemetryArguments};
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
 #[derive(Debug, Parser)]
@@ -38,9 +40,8 @@ pub(crate) struct Arguments {
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
 
-    /// Log more to standard error (finer: the variable BITLOOP_LOG).
-    #[arg(long, short, global = true)]
-    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

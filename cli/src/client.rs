@@ -7,6 +7,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::Plan;
 use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
+use bitloop_proto::trace;
 use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::membership_client::MembershipClient;
@@ -18,6 +19,7 @@ use bitloop_proto::v1::{
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use tracing::{Instrument, Span, info_span};
 
 use crate::args::Remote;
 use crate::clock::Stopwatch;
@@ -89,6 +91,11 @@ impl Client {
 
     /// Sends what the coordinator lacks and submits the plan.
     pub(crate) async fn submit(&mut self, prepared: &Prepared) -> Result<Submitted, Failure> {
+        let span = info_span!(target: trace::TARGET, "submit", experiment = prepared.plan.name);
+        self.submit_now(prepared).instrument(span).await
+    }
+
+    async fn submit_now(&mut self, prepared: &Prepared) -> Result<Submitted, Failure> {
         let digests = prepared.artifacts.keys().map(|digest| digest.as_bytes().to_vec()).collect();
         let request = self.within(MissingArtifactsRequest { digests });
         let missing = self.inner.missing_artifacts(request).await.map_err(|status| self.failure(status))?;
@@ -266,6 +273,7 @@ impl Client {
     fn within<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         request.set_timeout(ANSWER_TIMEOUT);
+        trace::write(&mut request, &Span::current());
         request
     }
 

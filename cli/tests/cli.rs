@@ -33,6 +33,64 @@ fn usage_errors() {
     expect_file!["snapshots/wrong_number.txt"].assert_eq(&say(&["run", "--workers", "0"]));
 }
 
+/// With the feature, `traces.rs` says what becomes of it.
+#[cfg(not(feature = "otel"))]
+#[test]
+fn traces_need_another_build() {
+    let said = say(&["list", "--otlp-endpoint", "http://127.0.0.1:4317"]);
+    assert!(said.contains("--features otel") && said.ends_with("exit code 2\n"), "{said}");
+}
+
+#[test]
+fn logs_are_json_where_that_is_wanted() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
+    command.env_clear().current_dir(root()).envs([("BITLOOP_LOG_FORMAT", "json"), ("BITLOOP_LOG", "debug")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let arguments = ["run", "configs/sensitivity_weights.yaml", "--workers", "1", "--data-dir"];
+    let done = command.args(arguments).arg(&data).output().expect("the program starts");
+    let log = String::from_utf8(done.stderr).expect("text");
+    assert!(done.status.success(), "{log}");
+
+    let lines: Vec<serde_json::Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    for line in &lines {
+        assert!(["timestamp", "level", "target"].iter().all(|field| line[field].is_string()), "{line}");
+        assert!(line["fields"].is_object(), "{line}");
+    }
+    let said = |message: &str| {
+        let line = lines.iter().find(|line| line["fields"]["message"] == message);
+        line.unwrap_or_else(|| panic!("nothing says `{message}`:\n{log}"))
+    };
+    for (message, fields) in [
+        ("store loaded", &["epoch", "facts"][..]),
+        ("worker joined", &["worker", "host", "device"]),
+        ("lease granted", &["lease", "worker", "trials"]),
+        ("outcome committed", &["trial"]),
+        ("registered", &["epoch", "worker"]),
+        ("shard measured", &["trials"]),
+        ("experiment finished", &["experiment"]),
+    ] {
+        let line = said(message);
+        for field in fields {
+            assert!(!line["fields"][field].is_null(), "`{message}` has no {field}: {line}");
+        }
+    }
+    let spans = said("shard measured")["spans"].as_array().expect("a list of spans").clone();
+    assert!(spans.iter().any(|span| span["name"] == "shard" && span["worker"].is_string()), "{spans:?}");
+    let failed = Command::new(env!("CARGO_BIN_EXE_bitloop"))
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["check", "nowhere.yaml", "--log-format", "json"])
+        .output()
+        .expect("the program starts");
+    let error: serde_json::Value =
+        serde_json::from_slice(&failed.stderr).expect("errors are lines of the log, too");
+    assert_eq!((error["level"].as_str(), failed.status.code()), (Some("ERROR"), Some(2)));
+}
+
 #[test]
 fn inspect_and_check() {
     let model = "configs/quickstart/convblock.safetensors";

@@ -5,6 +5,7 @@ mod access;
 mod budget;
 mod gate;
 mod membership;
+mod origins;
 mod owners;
 mod peer;
 mod rates;

@@ -9,6 +9,7 @@ pub mod convert;
 mod failover;
 pub mod identity;
 pub mod status;
+pub mod trace;
 pub mod transport;
 
 /// Messages, client and server.

@@ -54,6 +54,11 @@ fn allowed_users() -> Vec<(&'static str, &'static [&'static str])> {
         ("rustls-webpki", &["bitloop-proto"]),
         ("tokio-rustls", &["bitloop-proto", "bitloop-coordinator"]),
         ("anyhow", &["bitloop", "bitloop-tests"]),
+        ("opentelemetry", &["bitloop"]),
+        ("opentelemetry-otlp", &["bitloop"]),
+        ("opentelemetry_sdk", &["bitloop"]),
+        ("tracing-opentelemetry", &["bitloop"]),
+        ("tracing-subscriber", &["bitloop"]),
     ]
 }
 

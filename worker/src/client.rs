@@ -3,7 +3,7 @@
 //! Each call is one attempt with a deadline; whether to try again is the caller's decision ([`ClientError`]).
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bitloop_core::digest::Digest;
@@ -12,12 +12,14 @@ use bitloop_core::trial::{EvaluateContext, TrialKey};
 use bitloop_core::worker::{Beat, DURABLE_MS, Epoch, Failure, FailureKind, LONG_POLL_MS, QUICK_MS};
 use bitloop_proto::convert::{self, ConvertError};
 use bitloop_proto::status::is_retryable;
+use bitloop_proto::trace;
 use bitloop_proto::transport::{CHUNK_BYTES, ConnectError, Connection, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use tokio::io::AsyncWriteExt;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
+use tracing::{Instrument, info_span};
 
 /// For calls that only touch the coordinator's memory.
 const QUICK: Duration = Duration::from_millis(QUICK_MS);
@@ -201,6 +203,8 @@ pub(crate) struct Pulse {
 pub(crate) struct Client {
     worker: WorkerId,
     inner: CoordinatorClient<Channel>,
+    /// Where in its trace the last lease stands.
+    lease: Arc<Mutex<Option<String>>>,
 }
 
 impl Client {
@@ -209,12 +213,17 @@ impl Client {
         let inner = CoordinatorClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self { worker: worker.clone(), inner })
+        Ok(Self { worker: worker.clone(), inner, lease: Arc::default() })
     }
 
     /// In whose name it calls.
     pub(crate) fn worker(&self) -> &WorkerId {
         &self.worker
+    }
+
+    /// Where in its trace the last lease stands, for once.
+    pub(crate) fn take_lease_context(&self) -> Option<String> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Says who is there and which trials it still holds.
@@ -239,8 +248,11 @@ impl Client {
     /// Waits for work; the coordinator decides how long.
     pub(crate) async fn request_shard(&self, epoch: Epoch) -> Result<Option<Shard>, ClientError> {
         let request = v1::RequestShardRequest { worker: self.worker.0.clone(), epoch: epoch.0 };
-        let answer = once("request_shard", LONG_POLL, self.inner.clone().request_shard(request)).await?;
-        shard("request_shard", answer.shard)
+        let mut inner = self.inner.clone();
+        let answer = Box::pin(inner.request_shard(request));
+        let answer = in_time("request_shard", LONG_POLL, answer).await?;
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = trace::read(answer.metadata());
+        shard("request_shard", answer.into_inner().shard)
     }
 
     /// Fetches what evaluations share; the answer is only believed if it has the digest asked for.
@@ -271,20 +283,24 @@ impl Client {
         Ok(Pulse { lease_valid: answer.lease_valid, recalled })
     }
 
-    /// Reports outcomes; when this returns they are durable.
+    /// Reports outcomes; when this returns they are durable. `context` is where the trace of their shard stands.
     pub(crate) async fn commit(
         &self,
         epoch: Epoch,
-        reports: &[Report],
-        trial_ms: f64,
+        (reports, trial_ms): (&[Report], f64),
+        context: Option<&str>,
     ) -> Result<(), ClientError> {
-        let request = v1::CommitRequest {
+        let span =
+            info_span!(target: trace::TARGET, "commit", worker = self.worker.0, outcomes = reports.len());
+        let span = trace::below(span, context);
+        let mut request = tonic::Request::new(v1::CommitRequest {
             worker: self.worker.0.clone(),
             epoch: epoch.0,
             reports: reports.iter().map(Into::into).collect(),
             trial_ms,
-        };
-        once("commit", DURABLE, self.inner.clone().commit(request)).await.map(|_| ())
+        });
+        trace::write(&mut request, &span);
+        once("commit", DURABLE, self.inner.clone().commit(request)).instrument(span).await.map(|_| ())
     }
 
     /// Gives a lease back, or only these of its trials.

@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use bitloop_core::state::Report;
 use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
 use bitloop_core::worker::{self, End, Measured};
+use bitloop_proto::trace;
 use tokio::sync::mpsc;
+use tracing::{Span, debug, info_span};
 
 use crate::artifacts::Artifacts;
 use crate::clock;
@@ -24,6 +26,8 @@ pub(crate) struct Order {
     pub(crate) shard: worker::Order,
     /// Ends the work between two blocks of images.
     pub(crate) stop: Arc<AtomicBool>,
+    /// What is said while it is measured belongs to this.
+    pub(crate) span: Span,
 }
 
 /// What the thread says.
@@ -70,7 +74,13 @@ struct Bench {
 impl Bench {
     fn serve(mut self, mut orders: mpsc::Receiver<Order>) {
         while let Some(order) = orders.blocking_recv() {
-            let end = self.measure(&order);
+            let end = order.span.in_scope(|| {
+                let end = self.measure(&order);
+                debug!(trials = order.shard.trials.len(), ?end, "shard measured");
+                end
+            });
+            // It ends with the work, not with the next order.
+            drop(order);
             self.presence.ordered([]);
             self.presence.running(Vec::new());
             if self.progress.blocking_send(Progress::Ended(end)).is_err() {
@@ -102,7 +112,10 @@ impl Bench {
             return Err(End::Stopped);
         }
         self.presence.running(trials.iter().map(|(key, _)| *key).collect());
-        let (given, attempt) = self.attempt(trials, order);
+        let measuring =
+            info_span!(target: trace::TARGET, "measure", trial = %trials[0].0, trials = trials.len());
+        let (given, attempt) = measuring.in_scope(|| self.attempt(trials, order));
+        drop(measuring);
         let rest = &trials[given..];
         match attempt {
             Ok(Ok(())) if rest.is_empty() => Ok(()),

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use bitloop_core::worker::{
     Answer, Call, Effect, End, Finish, Input, Measured, Millis, Notice, Protocol, Settings,
 };
+use bitloop_proto::trace;
 use bitloop_proto::transport::Connection;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Span, debug, error, info, info_span, warn};
 
 use crate::client::{Client, ClientError, Registration};
 use crate::clock;
@@ -70,6 +71,8 @@ pub(crate) struct Session {
     beats: mpsc::Receiver<Input>,
     beats_sender: mpsc::Sender<Input>,
     started: Instant,
+    /// Where in its trace the last shard stands.
+    shard_context: Option<String>,
     /// What the last call failed with.
     refusal: Option<ClientError>,
     /// Why the worker cannot go on, whatever the coordinator says.
@@ -89,6 +92,7 @@ impl Session {
             beats,
             beats_sender,
             started: clock::now(),
+            shard_context: None,
             refusal: None,
             broken: None,
         }
@@ -115,7 +119,12 @@ impl Session {
         let done = self.protocol.summary();
         let (spooled, lost) = self.protocol.unacknowledged();
         if spooled > 0 {
-            warn!(outcomes = spooled, "the next worker with this cache folder sends what could not be sent");
+            let worker = &self.parts.client.worker().0;
+            warn!(
+                worker,
+                outcomes = spooled,
+                "the next worker with this cache folder sends what could not be sent"
+            );
         }
         WorkSummary { shards: done.shards, committed: done.committed, lost: done.dropped + lost as u64 }
     }
@@ -160,7 +169,7 @@ impl Session {
             }
             Event::Called(Err(error)) => {
                 self.calling = None;
-                debug!(%error, "a call came to nothing");
+                debug!(worker = self.parts.client.worker().0, %error, "a call came to nothing");
                 let failure = error.failure();
                 self.refusal = Some(error);
                 self.feed(Input::Failed(failure)).await
@@ -217,22 +226,36 @@ impl Session {
         let mut finish = None;
         for effect in self.protocol.step(input, self.now()) {
             match effect {
-                Effect::Call(call) => self.calling = Some(make(self.parts.client.clone(), call)),
+                Effect::Call(call) => {
+                    self.calling = Some(make(self.parts.client.clone(), call, self.shard_context.clone()));
+                }
                 Effect::Abandon => self.calling = None,
                 Effect::Measure(shard) => {
                     self.stop = Arc::default();
-                    let order = Order { shard, stop: Arc::clone(&self.stop) };
+                    let span = self.shard_span(shard.trials.len());
+                    let order = Order { shard, stop: Arc::clone(&self.stop), span };
                     // The thread has room, as it has no other order; without it nothing comes of its progress either.
                     let _ = self.parts.compute.orders.send(order).await;
                 }
                 Effect::Stop => self.stop.store(true, Ordering::Relaxed),
                 Effect::Spool(outcomes) => self.write_down(outcomes).await,
                 Effect::ClearSpool => with_spool(self.spool.clone(), Spool::clear).await,
-                Effect::Tell(notice) => tell(&notice),
+                Effect::Tell(notice) => tell(&self.parts.client.worker().0, &notice),
                 Effect::Finish(end) => finish = Some(end),
             }
         }
         finish
+    }
+
+    /// A span for a shard, below its lease's; the log says by it what its lines are about.
+    fn shard_span(&mut self, trials: usize) -> Span {
+        let (worker, lease) =
+            (&self.parts.client.worker().0, self.protocol.beat().and_then(|beat| beat.lease));
+        let lease = lease.map(|lease| lease.0);
+        let span = info_span!(target: trace::TARGET, "shard", worker, lease, trials);
+        let span = trace::below(span, self.parts.client.take_lease_context().as_deref());
+        self.shard_context = trace::context(&span);
+        span
     }
 
     async fn write_down(&mut self, outcomes: Vec<Measured>) {
@@ -272,7 +295,7 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-fn make(client: Client, call: Call) -> Calling {
+fn make(client: Client, call: Call, context: Option<String>) -> Calling {
     Box::pin(async move {
         Ok(match call {
             Call::Register { info, held } => {
@@ -284,7 +307,7 @@ fn make(client: Client, call: Call) -> Calling {
                 Answer::Context(Arc::new(client.fetch_context(&digest).await?)).into()
             }
             Call::Commit { epoch, reports, trial_ms } => {
-                client.commit(epoch, &reports, trial_ms).await?;
+                client.commit(epoch, (&reports, trial_ms), context.as_deref()).await?;
                 Answer::Committed.into()
             }
             Call::Release { epoch, lease } => {
@@ -299,21 +322,22 @@ fn make(client: Client, call: Call) -> Calling {
     })
 }
 
-fn tell(notice: &Notice) {
+/// Several workers may be in one process.
+fn tell(worker: &str, notice: &Notice) {
     match notice {
-        Notice::Registered { epoch } => info!(epoch = epoch.0, "registered"),
+        Notice::Registered { epoch } => info!(worker, epoch = epoch.0, "registered"),
         Notice::Adopted { lease, trials } => {
-            info!(lease = lease.0, trials, "held trials are under a new lease");
+            info!(worker, lease = lease.0, trials, "held trials are under a new lease");
         }
-        Notice::Dropped { reason } => warn!(reason, "an outcome is dropped"),
+        Notice::Dropped { reason } => warn!(worker, reason, "an outcome is dropped"),
         Notice::CannotMeasure { reason } => {
-            warn!(reason, "trials cannot be measured; tried again for as long as they are owed");
+            warn!(worker, reason, "trials cannot be measured; tried again for as long as they are owed");
         }
-        Notice::LeaseEnded => debug!("a lease ended before its shard was done"),
+        Notice::LeaseEnded => debug!(worker, "a lease ended before its shard was done"),
         Notice::Idle { limit_ms } => {
-            info!(idle_s = *limit_ms as f64 / 1e3, "no work has come; the worker leaves");
+            info!(worker, idle_s = *limit_ms as f64 / 1e3, "no work has come; the worker leaves");
         }
-        Notice::DidNotStop => warn!("the running trial did not stop in time"),
-        Notice::NoGoodbye => debug!("the coordinator was not told that the worker leaves"),
+        Notice::DidNotStop => warn!(worker, "the running trial did not stop in time"),
+        Notice::NoGoodbye => debug!(worker, "the coordinator was not told that the worker leaves"),
     }
 }

@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::telemetry;
 
 pub(crate) use answer::answer;
 pub(crate) use energy::energy;
@@ -42,7 +43,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
 
 /// Writes a remark to standard error.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    telemetry::remark(text);
 }
 
 /// Writes why a command failed to standard error, without repeating what an outer message says already.
@@ -56,5 +57,5 @@ pub(crate) fn error(failure: &Failure) {
             text = format!("{text}: {cause}");
         }
     }
-    note(&format!("error: {text}"));
+    telemetry::remark_error(&text);
 }

@@ -282,6 +282,16 @@ impl Handle {
         self.ask(move |view| view.context(&digest)).await?
     }
 
+    /// An experiment that asked for a trial.
+    pub(crate) async fn claimant(&self, key: TrialKey) -> Result<Option<ExperimentId>, RequestError> {
+        self.ask(move |view| {
+            let ledger = &view.state.ledger;
+            let trial = ledger.trial(&key)?;
+            ledger.experiments_of(trial).next().map(|experiment| experiment.id.clone())
+        })
+        .await
+    }
+
     async fn require(&self, digests: Vec<Digest>) -> Result<(), RequestError> {
         if digests.is_empty() {
             return Ok(());

@@ -34,7 +34,9 @@ fn note_fact(fact: &Fact) {
         Fact::StageFinished { experiment, stage, .. } => info!(%experiment, stage, "stage finished"),
         Fact::ExperimentFinished { experiment } => info!(%experiment, "experiment finished"),
         Fact::ExperimentFailed { experiment, reason } => warn!(%experiment, reason, "experiment failed"),
-        Fact::OutcomeCommitted { key, .. } => debug!(trial = %key, "outcome committed"),
+        Fact::OutcomeCommitted { key, outcome } => {
+            debug!(trial = %key, device = outcome.provenance.device, "outcome committed");
+        }
         Fact::ConflictSeen { key, outcome } => {
             warn!(trial = %key, device = outcome.provenance.device, "a repeated measurement differs");
         }

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bitloop_proto::trace;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Service};
+use tonic::metadata::MetadataMap;
 use tower::Layer;
+use tracing::{Instrument, Span, info_span};
 
 use super::access;
 use super::budget::Budget;
@@ -73,6 +76,17 @@ impl<S> Gate<S> {
     }
 }
 
+/// The part of a trace that a request takes here; none for a request that is part of no trace.
+fn span(request: &Request<Body>) -> Span {
+    if !trace::is_carried() {
+        return Span::none();
+    }
+    let metadata = MetadataMap::from_headers(request.headers().clone());
+    let Some(context) = trace::read(&metadata) else { return Span::none() };
+    let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+    trace::below(info_span!(target: trace::TARGET, "call", method), Some(&context))
+}
+
 impl<S> Service<Request<Body>> for Gate<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
@@ -91,8 +105,9 @@ where
         if let Err(refusal) = self.check(&request) {
             return Box::pin(async move { Ok(refusal.into_http()) });
         }
+        let span = span(&request);
         if request.uri().path() == UPLOAD {
-            return Box::pin(self.inner.call(request));
+            return Box::pin(span.in_scope(|| self.inner.call(request)).instrument(span));
         }
         let peer = request.extensions().get::<Peer>().cloned();
         let mut held = None;
@@ -101,7 +116,7 @@ where
             held = bytes;
             body
         });
-        let answer = self.inner.call(request);
+        let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
         Box::pin(async move {
             // What the request brought is in memory until it is answered.
             let _held = held;

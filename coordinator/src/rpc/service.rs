@@ -11,6 +11,7 @@ use bitloop_proto::v1::coordinator_server::Coordinator;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::origins::Origins;
 use super::owners::{OfWorker, Owners};
 use super::peer::Peer;
 use super::status;
@@ -25,6 +26,7 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) struct Service {
     handle: Handle,
     owners: Arc<Owners>,
+    origins: Origins,
     transfers: Transfers,
     shutdown: CancellationToken,
 }
@@ -33,7 +35,8 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
     pub(super) fn new(handle: Handle, owners: Arc<Owners>, shutdown: CancellationToken) -> Self {
-        Self { handle, owners, transfers: Transfers::default(), shutdown }
+        let (origins, transfers) = (Origins::default(), Transfers::default());
+        Self { handle, owners, origins, transfers, shutdown }
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Status> {
@@ -110,6 +113,8 @@ impl Coordinator for Service {
         let request = request.into_inner();
         let plan = Plan::from_document(&request.plan).map_err(|error| status::no_plan(&error))?;
         let sources = convert::sources(&request.sources).map_err(unreadable)?;
+        // Before the first lease, which may be granted with the answer.
+        self.origins.note(&plan);
         let submitted = self.handle.submit(plan, sources, request.priority).await.map_err(refused)?;
         let summary = self.handle.summary(&submitted.experiment).await;
         let summary = summary.map_err(refused)?;
@@ -231,7 +236,11 @@ impl Coordinator for Service {
             shard = self.handle.request_shard(&worker) => shard.map_err(refused)?,
             () = self.shutdown.cancelled() => return Err(status::stopping()),
         };
-        Ok(Response::new(v1::RequestShardResponse { shard: shard.as_ref().map(Into::into) }))
+        let mut answer = Response::new(v1::RequestShardResponse { shard: shard.as_ref().map(Into::into) });
+        if let Some(shard) = &shard {
+            self.origins.lease(&self.handle, (&worker, shard), answer.metadata_mut()).await;
+        }
+        Ok(answer)
     }
 
     async fn fetch_context(&self, request: Request<v1::FetchContextRequest>) -> Answer<v1::EvaluateContext> {
