@@ -2,6 +2,7 @@
 
 mod autoscale;
 mod bench;
+mod doctor;
 mod inspect;
 mod search;
 mod security;
@@ -21,6 +22,7 @@ pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
     StepsArguments, SubmissionArguments, SweepArguments,
 };
+pub(crate) use doctor::DoctorArguments;
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 pub(crate) use security::{
@@ -104,6 +106,8 @@ pub(crate) enum Command {
     Fit(FitArguments),
     /// Find the best bit config by measurements or indicators within limits, without a coordinator.
     Solve(Box<SolveArguments>),
+    /// Look for what is wrong with this machine, a data directory, an identity or the way to a coordinator.
+    Doctor(DoctorArguments),
     /// Check or mend a data directory that no coordinator has open.
     #[command(subcommand)]
     Store(StoreCommand),

@@ -8,7 +8,7 @@ use bitloop_core::plan::Plan;
 use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
 use bitloop_proto::trace;
-use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES};
+use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES, VERSION_HEADER};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::membership_client::MembershipClient;
 use bitloop_proto::v1::{
@@ -19,6 +19,8 @@ use bitloop_proto::v1::{
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use tracing::{Instrument, Span, info_span};
 
 use crate::args::Remote;
@@ -44,8 +46,20 @@ const PROTOCOL_ERROR: &str = "h2 protocol error";
 pub(crate) struct Client {
     inner: CoordinatorClient<Channel>,
     members: MembershipClient<Channel>,
+    channel: Channel,
     /// How the coordinator is called in messages.
     name: String,
+}
+
+/// The service whose health a coordinator tells.
+const SERVICE: &str = "bitloop.v1.Coordinator";
+
+/// What a coordinator says of itself with every answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Introduction {
+    pub(crate) version: Option<String>,
+    /// Its date, in seconds since 1970.
+    pub(crate) unix_seconds: Option<u64>,
 }
 
 /// What became of a submission.
@@ -86,7 +100,7 @@ impl Client {
         let inner = CoordinatorClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { inner, members: MembershipClient::new(channel), name: name.to_owned() }
+        Self { inner, members: MembershipClient::new(channel.clone()), channel, name: name.to_owned() }
     }
 
     /// Sends what the coordinator lacks and submits the plan.
@@ -117,6 +131,17 @@ impl Client {
         let answer = self.inner.submit(request).await.map_err(|status| self.failure(status))?.into_inner();
         let summary = answer.summary.ok_or_else(|| self.malformed("submit"))?;
         Ok(Submitted { fresh: answer.fresh, summary, warnings: answer.warnings })
+    }
+
+    /// Asks who answers; every member may.
+    pub(crate) async fn introduction(&self) -> Result<Introduction, Failure> {
+        let request = self.within(HealthCheckRequest { service: SERVICE.to_owned() });
+        let answer = HealthClient::new(self.channel.clone()).check(request).await;
+        let answer = answer.map_err(|status| self.failure(status))?;
+        let text = |name: &str| answer.metadata().get(name)?.to_str().ok().map(str::to_owned);
+        let date = text("date").and_then(|date| httpdate::parse_http_date(&date).ok());
+        let since = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
+        Ok(Introduction { version: text(VERSION_HEADER), unix_seconds: since.map(|since| since.as_secs()) })
     }
 
     /// Says why an experiment or a trial is measured or not.

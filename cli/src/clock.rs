@@ -23,6 +23,12 @@ pub(crate) fn nonce() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos())
 }
 
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "this is the clock of this crate")]
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Processor time of this process so far in seconds, all threads together, where the system tells.
 pub(crate) fn cpu_seconds() -> Option<f64> {
     cpu_seconds_of("self")

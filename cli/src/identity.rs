@@ -19,7 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::show;
 
 /// What group and others may do with a file.
-const OTHERS: u32 = 0o077;
+pub(crate) const OTHERS: u32 = 0o077;
 
 /// Holds a token itself.
 const TOKEN_VARIABLE: &str = "BITLOOP_JOIN_TOKEN";

@@ -32,6 +32,9 @@ trait Blobs: fmt::Debug + Send + Sync {
     /// How people call the place.
     fn place(&self) -> String;
 
+    /// Whether blobs can be listed; changes nothing.
+    fn look(&self) -> io::Result<()>;
+
     /// Whether a blob is there.
     fn has(&self, name: &str) -> io::Result<bool>;
 
@@ -87,6 +90,17 @@ pub enum ArtifactError {
     Unusable { digest: Digest, place: String, cause: io::Error },
 }
 
+const FOLDER_ADVICE: &str = "name a folder that can be written";
+
+const BUCKET_ADVICE: &str =
+    "check the URL, and the variables that say where it is and who may use it: see docs/stores.md";
+
+/// The environment, as far as it is text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    let variables = std::env::vars_os();
+    variables.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+}
+
 impl Artifacts {
     /// Artifacts in a folder that is there.
     pub(crate) fn in_folder(folder: PathBuf) -> Self {
@@ -97,19 +111,28 @@ impl Artifacts {
     ///
     /// Errors: when it cannot be written.
     pub fn at(place: &str) -> Result<Self, PlaceError> {
-        let variables = || {
-            std::env::vars_os()
-                .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        };
         match is_bucket(place) {
             true => Self::in_bucket(place, variables()),
             false => Self::in_shared_folder(Path::new(place)),
         }
     }
 
+    /// Whether the place that a user names can be read, as far as one can tell without writing to it.
+    ///
+    /// Errors: why not.
+    pub fn look_at(place: &str) -> Result<(), PlaceError> {
+        let unusable = |cause, advice| PlaceError { place: place.to_owned(), cause, advice };
+        match is_bucket(place) {
+            true => Bucket::open(place, variables())
+                .and_then(|bucket| bucket.look())
+                .map_err(|cause| unusable(cause, BUCKET_ADVICE)),
+            false => Folder::new(PathBuf::from(place)).look().map_err(|cause| unusable(cause, FOLDER_ADVICE)),
+        }
+    }
+
     fn in_shared_folder(folder: &Path) -> Result<Self, PlaceError> {
-        let advice = "name a folder that can be written";
-        let unusable = |cause| PlaceError { place: folder.display().to_string(), cause, advice };
+        let unusable =
+            |cause| PlaceError { place: folder.display().to_string(), cause, advice: FOLDER_ADVICE };
         std::fs::create_dir_all(folder).map_err(unusable)?;
         let artifacts = Self::in_folder(folder.to_owned());
         artifacts.probe().map_err(unusable)?;
@@ -118,9 +141,7 @@ impl Artifacts {
 
     /// Artifacts in a bucket; `settings` are named like the environment variables of its provider's tools.
     fn in_bucket(url: &str, settings: impl Iterator<Item = (String, String)>) -> Result<Self, PlaceError> {
-        let advice =
-            "check the URL, and the variables that say where it is and who may use it: see docs/stores.md";
-        let unusable = |cause| PlaceError { place: url.to_owned(), cause, advice };
+        let unusable = |cause| PlaceError { place: url.to_owned(), cause, advice: BUCKET_ADVICE };
         let artifacts =
             Self { blobs: Arc::new(Bucket::open(url, settings).map_err(unusable)?), folder: None };
         artifacts.probe().map_err(unusable)?;

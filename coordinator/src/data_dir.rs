@@ -41,12 +41,27 @@ impl DataDir {
         Ok(directory)
     }
 
+    /// Whether a coordinator uses a directory; changes nothing in it, and keeps nobody from it.
+    ///
+    /// Errors: `InUse` if so, or that it is none.
+    pub fn look_at(root: &Path) -> Result<(), DataDirError> {
+        is_there(root)?;
+        let unusable = |cause| DataDirError::Unusable { root: root.to_owned(), cause };
+        let mut file = match File::open(root.join(LOCK)) {
+            Ok(file) => file,
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(cause) => return Err(unusable(cause)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(in_use(root, &mut file)),
+            Err(TryLockError::Error(cause)) => Err(unusable(cause)),
+        }
+    }
+
     /// Takes a directory that a coordinator has used before; makes nothing new.
     pub fn open_existing(root: &Path) -> Result<Self, DataDirError> {
-        let parts = [root.join("journal"), root.join("store")];
-        if !parts.iter().any(|part| part.is_dir()) {
-            return Err(DataDirError::NotThere(root.to_owned()));
-        }
+        is_there(root)?;
         let lock = take_lock(root)?;
         Ok(Self { root: root.to_owned(), _lock: lock })
     }
@@ -88,8 +103,31 @@ fn prepare(folder: &Path) -> io::Result<()> {
     PartFile::create(&folder.join("probe")).map(drop)
 }
 
+/// What a process holds that uses a directory.
+const LOCK: &str = "lock";
+
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const LOCK_RETRIES: u32 = 10;
+
+/// Whether facts lie in a directory.
+fn is_there(root: &Path) -> Result<(), DataDirError> {
+    let parts = [root.join("journal"), root.join("store")];
+    match parts.iter().any(|part| part.is_dir()) {
+        true => Ok(()),
+        false => Err(DataDirError::NotThere(root.to_owned())),
+    }
+}
+
+fn in_use(root: &Path, lock: &mut File) -> DataDirError {
+    let mut process = String::new();
+    // Whoever holds the lock may be just about to write its number; then it goes unnamed.
+    let _ = lock.read_to_string(&mut process);
+    let holder = match process.trim().parse::<u32>() {
+        Ok(process) => format!(" (process {process})"),
+        Err(_) => String::new(),
+    };
+    DataDirError::InUse { root: root.to_owned(), holder }
+}
 
 fn take_lock(root: &Path) -> Result<File, DataDirError> {
     let unusable = |cause| DataDirError::Unusable { root: root.to_owned(), cause };
@@ -98,19 +136,12 @@ fn take_lock(root: &Path) -> Result<File, DataDirError> {
         .write(true)
         .create(true)
         .truncate(false)
-        .open(root.join("lock"))
+        .open(root.join(LOCK))
         .map_err(unusable)?;
     match lock_patiently(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut process = String::new();
-            // Whoever holds the lock may be just about to write its number; then it goes unnamed.
-            let _ = file.read_to_string(&mut process);
-            let holder = match process.trim().parse::<u32>() {
-                Ok(process) => format!(" (process {process})"),
-                Err(_) => String::new(),
-            };
-            return Err(DataDirError::InUse { root: root.to_owned(), holder });
+            return Err(in_use(root, &mut file));
         }
         Err(TryLockError::Error(cause)) => return Err(unusable(cause)),
     }
@@ -148,6 +179,25 @@ mod tests {
         assert!(refused.contains(&format!("(process {})", std::process::id())), "{refused}");
         assert!(refused.contains("--data-dir"), "{refused}");
         drop(first);
+        DataDir::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_look_tells_who_uses_a_directory_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let names =
+            || -> Vec<_> { fs::read_dir(folder.path()).unwrap().flatten().map(|it| it.path()).collect() };
+        assert!(matches!(DataDir::look_at(folder.path()), Err(DataDirError::NotThere(_))));
+        assert!(names().is_empty());
+        let first = DataDir::open(folder.path()).unwrap();
+        let before = names();
+
+        let used = DataDir::look_at(folder.path()).unwrap_err().to_string();
+
+        assert!(used.contains(&format!("(process {})", std::process::id())), "{used}");
+        drop(first);
+        DataDir::look_at(folder.path()).unwrap();
+        assert_eq!(names(), before);
         DataDir::open(folder.path()).unwrap();
     }
 

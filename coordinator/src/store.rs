@@ -7,6 +7,7 @@
 mod check;
 mod disk;
 mod journal;
+mod look;
 mod memory;
 mod postgres;
 mod sled;
@@ -21,8 +22,11 @@ use std::path::{Path, PathBuf};
 use bitloop_core::state::Fact;
 
 pub use self::disk::DiskStore;
+pub use self::look::{Looked, look_at_journal};
 pub use self::memory::MemoryStore;
-pub use self::postgres::{Address, DatabaseError, PostgresStore, Standby, VerifiedDatabase, verify_database};
+pub use self::postgres::{
+    Address, DatabaseError, PostgresStore, Standby, VerifiedDatabase, look_at_database, verify_database,
+};
 pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, bytes_below, compact, rebuild, verify};
 
 /// Version of the layout on disk, and of facts.

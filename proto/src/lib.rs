@@ -8,6 +8,7 @@ mod clock;
 pub mod convert;
 mod failover;
 pub mod identity;
+pub mod reach;
 pub mod status;
 pub mod trace;
 pub mod transport;

@@ -38,6 +38,9 @@ const PENDING_CONNECTIONS: usize = 64;
 /// Buffer of a connection within the process, per direction.
 const DUPLEX_BYTES: usize = 2 * CHUNK_BYTES;
 
+/// The header of every answer that names the coordinator's version.
+pub const VERSION_HEADER: &str = "bitloop-version";
+
 /// What HTTP/2 needs for an address, where the connector has none or several.
 pub(crate) const UNNAMED_URL: &str = "http://coordinator";
 

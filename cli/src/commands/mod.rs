@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod completions;
 mod coordinator;
+mod doctor;
 mod export;
 mod fit;
 mod import;
@@ -37,6 +38,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Solve(solve) => solve::execute(solve, output),
         Command::Train(train) => train::execute(train, output),
         Command::Store(store) => store::execute(store, output),
+        Command::Doctor(doctor) => doctor::execute(doctor, output),
         Command::Completions { shell } => completions::execute(*shell),
         Command::Bench(BenchCommand::Eval(eval)) => bench::eval(eval, output),
         Command::Bench(BenchCommand::Sweep(sweep)) => bench::sweep(sweep, output),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use object_store::path::Path;
 use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use tokio_stream::StreamExt;
 use tracing::warn;
 use url::Url;
 
@@ -95,6 +96,12 @@ impl Bucket {
 impl Blobs for Bucket {
     fn place(&self) -> String {
         self.url.clone()
+    }
+
+    fn look(&self) -> io::Result<()> {
+        let (store, prefix) = (self.store.clone(), self.prefix.clone());
+        let first = async move { store.list(Some(&prefix)).next().await.transpose() };
+        self.wait(QUESTION_LIMIT, first).map(drop)
     }
 
     fn has(&self, name: &str) -> io::Result<bool> {

@@ -23,6 +23,10 @@ impl Blobs for Folder {
         self.path.display().to_string()
     }
 
+    fn look(&self) -> io::Result<()> {
+        fs::read_dir(&self.path).map(drop)
+    }
+
     fn has(&self, name: &str) -> io::Result<bool> {
         match fs::metadata(self.path.join(name)) {
             Ok(found) => Ok(found.is_file()),

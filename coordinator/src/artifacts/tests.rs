@@ -148,6 +148,8 @@ fn a_bucket_keeps_the_contract() {
     assert_eq!(store(&bare, b"weights and more"), digest);
     assert_eq!(moto.unfinished_uploads(), 0);
     assert_eq!(prefixed.folder(), None);
+    Bucket::open("s3://artifacts/some/prefix", moto.settings()).unwrap().look().unwrap();
+    Bucket::open("s3://artifacts/nothing/here", moto.settings()).unwrap().look().unwrap();
 }
 
 #[test]
@@ -171,6 +173,8 @@ fn a_bucket_that_nobody_made_is_named() {
     let refused = Artifacts::in_bucket("s3://nobodys", moto.settings()).unwrap_err().to_string();
 
     assert!(refused.contains("s3://nobodys") && refused.contains("NoSuchBucket"), "{refused}");
+    let looked = Bucket::open("s3://nobodys", moto.settings()).unwrap().look().unwrap_err().to_string();
+    assert!(looked.contains("NoSuchBucket"), "{looked}");
 }
 
 /// A folder that counts how often a blob of it is read.

@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bitloop_proto::trace;
+use bitloop_proto::transport::VERSION_HEADER;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderValue, Request, Response};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::metadata::MetadataMap;
 use tower::Layer;
@@ -17,6 +18,7 @@ use super::access;
 use super::budget::Budget;
 use super::peer::Peer;
 use super::rates::Rates;
+use super::service::VERSION;
 use crate::clock;
 use crate::security::{Refusal, Security};
 
@@ -87,6 +89,12 @@ fn span(request: &Request<Body>) -> Span {
     trace::below(info_span!(target: trace::TARGET, "call", method), Some(&context))
 }
 
+/// Says which version answers, so that one who cannot make sense of the answer knows why.
+fn introduced(mut answer: Response<Body>) -> Response<Body> {
+    answer.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(VERSION));
+    answer
+}
+
 impl<S> Service<Request<Body>> for Gate<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
@@ -107,7 +115,8 @@ where
         }
         let span = span(&request);
         if request.uri().path() == UPLOAD {
-            return Box::pin(span.in_scope(|| self.inner.call(request)).instrument(span));
+            let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
+            return Box::pin(async move { answer.await.map(introduced) });
         }
         let peer = request.extensions().get::<Peer>().cloned();
         let mut held = None;
@@ -120,10 +129,11 @@ where
         Box::pin(async move {
             // What the request brought is in memory until it is answered.
             let _held = held;
-            match tokio::time::timeout(PATIENCE, answer).await {
+            let answer = match tokio::time::timeout(PATIENCE, answer).await {
                 Ok(answer) => answer,
                 Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
-            }
+            };
+            answer.map(introduced)
         })
     }
 }

@@ -21,7 +21,8 @@ impl ReplayCheck {
         facts.iter().try_for_each(|fact| check.next(fact))
     }
 
-    fn next(&mut self, fact: &Fact) -> Result<(), String> {
+    /// Returns why a fact cannot follow those before it.
+    pub(super) fn next(&mut self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::ExperimentSubmitted { plan, .. } => {
                 self.stages.insert(plan.id(), plan.stages.len());

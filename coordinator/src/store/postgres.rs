@@ -28,7 +28,7 @@ use super::{Loaded, Store, StoreError};
 pub use self::address::Address;
 pub use self::error::DatabaseError;
 use self::session::{Access, Refusal, Session};
-pub use self::verify::{VerifiedDatabase, verify_database};
+pub use self::verify::{VerifiedDatabase, look_at_database, verify_database};
 
 /// How often a standby looks whether the lock is free. It does not wait within the database, which would keep old
 /// versions of rows alive there.

@@ -108,6 +108,12 @@ impl Identity {
         &self.member
     }
 
+    /// Whether the authority beside it signed its certificate; when that was made and when it ends is not asked here.
+    pub fn is_of_its_authority(&self) -> bool {
+        let within = self.member.issued.midpoint(self.member.expires);
+        tls::is_signed(&self.certificate, &self.authority, within)
+    }
+
     pub(super) fn client_config(&self) -> Result<Arc<ClientConfig>, tokio_rustls::rustls::Error> {
         tls::client_config(self)
     }

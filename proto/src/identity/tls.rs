@@ -1,5 +1,6 @@
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitloop_core::digest::Digest;
 use tokio::net::TcpStream;
@@ -12,6 +13,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
+use webpki::{EndEntityCert, KeyUsage};
 
 use super::folder::Identity;
 
@@ -36,6 +38,22 @@ pub(super) fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Er
         .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())?;
     config.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Whether an authority signed a client's certificate, as seen so many seconds after 1970.
+pub(super) fn is_signed(
+    certificate: &CertificateDer<'_>,
+    authority: &CertificateDer<'_>,
+    unix_seconds: u64,
+) -> bool {
+    let (Ok(anchor), Ok(certificate)) =
+        (webpki::anchor_from_trusted_cert(authority), EndEntityCert::try_from(certificate))
+    else {
+        return false;
+    };
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(unix_seconds));
+    let (algorithms, usage) = (webpki::ALL_VERIFICATION_ALGS, KeyUsage::client_auth());
+    certificate.verify_for_usage(algorithms, &[anchor], &[], now, usage, None, None).is_ok()
 }
 
 /// For the first connection, when only the authority's fingerprint is known.

@@ -235,6 +235,11 @@ fn damage_is_found_by_number() {
             Ok(VerifiedDatabase { facts: 6, epoch: 0 }),
             "beside it"
         );
+        assert_eq!(
+            look_at_database(&database.address()),
+            Ok(VerifiedDatabase { facts: 6, epoch: 0 }),
+            "without reading the facts"
+        );
         drop(store);
         database.execute(damage);
 
@@ -252,9 +257,11 @@ fn a_look_at_an_empty_database_makes_nothing() {
     let Some(database) = Database::create() else { return };
     let place = database.address().to_string();
 
+    let looked = look_at_database(&database.address());
     let found = verify_database(&database.address());
 
     assert_eq!(found, Err(DatabaseError::NoStore { place }));
+    assert_eq!(looked, found);
     assert_eq!(database.number("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), 0);
 }
 
