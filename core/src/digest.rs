@@ -40,6 +40,15 @@ impl Digest {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }
 
+    /// Whether its hexadecimal digits, in lower case, begin so.
+    pub fn begins_with(&self, digits: &str) -> bool {
+        let digit = |place: usize| {
+            let byte = self.0.get(place / 2)?;
+            char::from_digit(u32::from(if place % 2 == 0 { byte >> 4 } else { byte & 15 }), 16)
+        };
+        digits.chars().enumerate().all(|(place, wanted)| digit(place) == Some(wanted))
+    }
+
     /// The first 12 hexadecimal digits, for people.
     pub fn short(&self) -> String {
         self.hex()[..12].to_owned()
@@ -105,6 +114,21 @@ mod tests {
 
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert_eq!(digest.hex().parse::<Digest>().unwrap(), digest);
+    }
+
+    #[test]
+    fn a_digest_begins_with_its_own_digits_and_no_others() {
+        let digest = Digest::of(b"bitloop");
+        let hex = digest.hex();
+
+        for len in 0..=hex.len() {
+            assert!(digest.begins_with(&hex[..len]), "{len} digits");
+        }
+
+        let other = if hex.ends_with('0') { '1' } else { '0' };
+        assert!(!digest.begins_with(&format!("{}{other}", &hex[..63])));
+        assert!(!digest.begins_with(&format!("{hex}0")), "it has no more than 64");
+        assert!(!digest.begins_with("xyz"));
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl View<'_> {
         Ok(Shown {
             summary: self.summary(experiment, &self.leased()),
             plan: experiment.plan.to_document(),
-            sources: experiment.sources.clone(),
+            sources: experiment.sources.as_ref().clone(),
         })
     }
 
@@ -172,7 +172,8 @@ impl View<'_> {
         if !is_key {
             return Err(unknown);
         }
-        let found = self.state.ledger.trials_called(&subject.to_ascii_lowercase(), 2);
+        let (ledger, digits) = (&self.state.ledger, subject.to_ascii_lowercase());
+        let found: Vec<_> = ledger.trials_called(&digits, 0..ledger.proposed()).take(2).collect();
         match found.as_slice() {
             [trial] => self.state.explain_trial(&trial.key, self.now).ok_or(unknown),
             [] => Err(RequestError::UnknownSubject(subject.to_owned())),

@@ -233,7 +233,7 @@ fn submit(state: &State, plan: &Plan, (sources, priority): (&Sources, i32)) -> D
         Fact::ExperimentSubmitted { plan: Box::new(plan.clone()), sources: sources.clone(), priority };
     let known = state.ledger.experiment(&experiment);
     let mut events = Vec::new();
-    if known.is_none_or(|known| known.sources != *sources || known.priority != priority) {
+    if known.is_none_or(|known| *known.sources != *sources || known.priority != priority) {
         events.push(submitted.into());
     }
     if known.is_some_and(|known| known.status == Status::Cancelled) {

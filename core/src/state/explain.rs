@@ -15,6 +15,9 @@ use super::{State, UnixMillis};
 /// Workers that are named in one sentence.
 const NAMED_MAX: usize = 3;
 
+/// Trials before another one that are counted: whoever asks must not hold up everyone else.
+const AHEAD_MAX: usize = 10_000;
+
 /// What a trial counts for in a backlog while nobody has measured anything like it, in milliseconds.
 const UNKNOWN_TRIAL_MS: f64 = 1_000.0;
 
@@ -94,11 +97,13 @@ impl State {
             return ("unwanted", why.collect());
         };
         let lane = Lane { claim, company: trial.spec.company() };
-        let ahead = self.dispatch.lanes().flat_map(|(_, group)| group.trials());
-        let ahead = ahead.filter(|sequence| *sequence < trial.sequence).count();
+        let ahead = self.dispatch.queue(&self.ledger).take_while(|queued| *queued != key);
+        let ahead = ahead.take(AHEAD_MAX + 1).count();
         let mut reasons = vec![format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane))];
-        if ahead > 0 {
-            reasons.push(format!("{ahead} trials were proposed before it"));
+        match ahead {
+            0 => {}
+            1..=AHEAD_MAX => reasons.push(format!("{ahead} trials were proposed before it")),
+            _ => reasons.push(format!("more than {AHEAD_MAX} trials were proposed before it")),
         }
         reasons.extend(self.hindrances(&lane));
         ("waiting", reasons)

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::autoqkeras::Asked;
@@ -117,10 +118,10 @@ pub struct StageProgress {
 pub struct Experiment {
     /// Its id.
     pub id: ExperimentId,
-    /// What it is.
-    pub plan: Plan,
+    /// What it is; shared with whoever reads it beside the one who changes the ledger.
+    pub plan: Arc<Plan>,
     /// Where its inputs were found.
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// Experiments with a higher one go first.
     pub priority: i32,
     /// Where it stands.
@@ -191,15 +192,15 @@ impl Ledger {
         let id = plan.id();
         if let Some(index) = self.by_id.get(&id) {
             // The same plan may be submitted from another place; the newest place is the one to name.
-            self.experiments[*index].sources = sources.clone();
+            self.experiments[*index].sources = Arc::new(sources.clone());
             self.experiments[*index].priority = priority;
             return;
         }
         self.by_id.insert(id.clone(), self.experiments.len());
         self.experiments.push(Experiment {
             id,
-            plan: plan.clone(),
-            sources: sources.clone(),
+            plan: Arc::new(plan.clone()),
+            sources: Arc::new(sources.clone()),
             priority,
             status: Status::Active,
             stages: vec![StageProgress::default(); plan.stages.len()],
@@ -361,9 +362,16 @@ impl Ledger {
         self.trials.at(sequence)
     }
 
-    /// Trials whose keys begin with these hexadecimal digits, at most `limit` of them, in order of proposal.
-    pub fn trials_called(&self, start: &str, limit: usize) -> Vec<&Trial> {
-        self.trials.iter().filter(|trial| trial.key.0.hex().starts_with(start)).take(limit).collect()
+    /// How many trials were ever proposed.
+    pub fn proposed(&self) -> usize {
+        self.trials.len()
+    }
+
+    /// Of the trials that were proposed at these places, those whose keys begin with these hexadecimal digits, in order of
+    /// proposal. Whoever looks for one among a million asks for some places at a time.
+    pub fn trials_called(&self, start: &str, places: Range<usize>) -> impl Iterator<Item = &Trial> {
+        let among = self.trials.iter().skip(places.start).take(places.len());
+        among.filter(move |trial| trial.key.0.begins_with(start))
     }
 
     /// The experiments that want a trial, once for each time that one of their stages proposed it.
