@@ -3,12 +3,17 @@
 //! A round takes the commands that have come, asks the searchers, serves waiting workers, stores all facts at
 //! once and sends the answers. Start at [`Driver::run`]; the rest of the program talks to it through [`Handle`].
 
+mod board;
 mod command;
+mod excerpt;
+mod failures;
 mod handle;
 mod lease_times;
 mod notes;
+mod observe;
 mod outage;
 mod parked;
+mod rates;
 mod results;
 mod searchers;
 #[cfg(test)]
@@ -23,7 +28,7 @@ use bitloop_core::state::{
     Event, Fact, Input, LEASE_TERM_MS, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -34,16 +39,20 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
 
 pub use self::command::RequestError;
+pub(crate) use self::failures::TrialFailure;
 pub use self::handle::{Beat, Committed, Handle, Submitted};
+pub(crate) use self::observe::Observed;
 pub(crate) use self::view::LEASE_AGES_MS;
 pub use self::view::{LeaseSummary, Overview, Shown, Summary, WorkerSummary};
 
+use self::board::Board;
 use self::command::{Answer, Command, Query};
+use self::handle::Source;
 use self::lease_times::LeaseTimes;
 use self::parked::{Parked, Waiting};
 use self::results::Results;
 use self::searchers::{Concluded, Searchers};
-use self::view::{Sizes, View};
+use self::view::Sizes;
 
 /// How long a request for a shard waits for work, in milliseconds: long beside a round trip, short beside the
 /// time after which proxies and clients give up.
@@ -74,9 +83,6 @@ const FACTS_PER_ROUND: usize = 8_192;
 /// which a round takes some tens of milliseconds at most.
 const STEPS_PER_ROUND: usize = 4;
 
-/// Shortest time between two overviews, in milliseconds, unless something urgent happens.
-const OVERVIEW_MS: u64 = 100;
-
 /// What a driver is made of.
 pub(crate) struct Parts {
     pub(crate) store: Box<dyn Store>,
@@ -97,13 +103,12 @@ pub(crate) struct Driver {
     leases: LeaseTimes,
     metrics: Arc<Metrics>,
     clock: Clock,
-    overview: watch::Sender<Arc<Overview>>,
+    board: Board,
     commands: mpsc::Receiver<Command>,
     round: Round,
     /// Whether the searchers may have more to say although nothing has happened since they were asked.
     is_searching: bool,
     ticked: UnixMillis,
-    published: UnixMillis,
     // Dropped last: while the store is open, nobody else may use the directory.
     _data_dir: DataDir,
 }
@@ -115,7 +120,6 @@ struct Round {
     facts: Vec<Fact>,
     replies: Vec<Pending>,
     queries: Vec<Query>,
-    urgent: bool,
 }
 
 /// An answer that waits for the store.
@@ -142,7 +146,7 @@ impl Driver {
         let now = parts.clock.now();
         let (sender, commands) = mpsc::channel(COMMANDS_WAITING);
         let (concluding, concluded) = mpsc::channel(CONCLUSIONS_WAITING);
-        let (overview, watched) = watch::channel(Arc::new(Overview::default()));
+        let (board, watched) = Board::new();
         let artifacts = parts.artifacts;
         let metrics = Arc::new(Metrics::new(epoch));
         let mut driver = Self {
@@ -155,13 +159,12 @@ impl Driver {
             sizes: Sizes::default(),
             leases: LeaseTimes::default(),
             metrics: metrics.clone(),
-            clock: parts.clock,
-            overview,
+            clock: parts.clock.clone(),
+            board,
             commands,
             round: Round::default(),
             is_searching: true,
             ticked: now,
-            published: now,
             _data_dir: parts.data_dir,
         };
         info!(epoch, facts = loaded.facts.len(), "store loaded");
@@ -177,9 +180,9 @@ impl Driver {
         driver.results.write_missing(&driver.state);
         driver.advance();
         driver.store_facts()?;
-        driver.round.urgent = true;
         driver.publish();
-        Ok((driver, Handle::new(sender, watched, artifacts, metrics)))
+        let source = Source { overview: watched, metrics, clock: parts.clock, opened: now };
+        Ok((driver, Handle::new(sender, source, artifacts)))
     }
 
     /// Works until `stop` is cancelled or every handle is gone. While the store cannot be written it waits for better
@@ -201,7 +204,7 @@ impl Driver {
                     None
                 }
                 Wake::Written => {
-                    self.round.urgent = true;
+                    self.board.hurry();
                     None
                 }
                 Wake::Time => None,
@@ -219,7 +222,9 @@ impl Driver {
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Wake {
-        let due = self.ticked.after(TICK_MS).0.saturating_sub(self.clock.now().0);
+        let ticks = self.ticked.after(TICK_MS);
+        let due = self.board.due().map_or(ticks, |overview| overview.min(ticks));
+        let due = due.0.saturating_sub(self.clock.now().0);
         tokio::select! {
             biased;
             () = stop.cancelled() => Wake::Stop,
@@ -234,6 +239,7 @@ impl Driver {
     /// One round; returns whether there is more to do at once.
     fn round(&mut self, first: Option<Command>) -> Result<bool, StoreError> {
         self.round.began = self.clock.elapsed();
+        self.metrics.is_alive(self.clock.now());
         self.tick();
         self.hear_threads();
         let (mut next, mut taken) = (first, 0);
@@ -293,7 +299,7 @@ impl Driver {
             self.state.apply(&event);
             notes::note(&event);
             self.leases.note(&event, now);
-            self.round.urgent |= notes::is_urgent(&event);
+            self.board.note(&self.state, (input, &event), now);
             if let Event::Fact(fact) = event {
                 self.measure(&fact);
                 self.round.facts.push(fact);
@@ -342,7 +348,9 @@ impl Driver {
         while let Ok(concluded) = self.concluded.try_recv() {
             self.conclude(concluded);
         }
-        self.round.urgent |= self.results.take_written();
+        if self.results.take_written() {
+            self.board.hurry();
+        }
     }
 
     fn serve_parked(&mut self) {
@@ -377,20 +385,6 @@ impl Driver {
         Ok(())
     }
 
-    fn publish(&mut self) {
-        let now = self.clock.now();
-        if !self.round.urgent && now < self.published.after(OVERVIEW_MS) {
-            return;
-        }
-        for lasted_ms in self.leases.forget_ended(&self.state, now) {
-            self.metrics.lease_ended(lasted_ms);
-        }
-        let overview = self.view(now).overview();
-        self.overview.send_replace(Arc::new(overview));
-        self.round.urgent = false;
-        self.published = now;
-    }
-
     /// Sends the round's answers; returns whether a lease came back because its worker had gone.
     fn send_replies(&mut self) -> bool {
         let mut released = false;
@@ -417,11 +411,6 @@ impl Driver {
         }
     }
 
-    fn view(&self, now: UnixMillis) -> View<'_> {
-        let Self { state, sizes, leases, results, .. } = self;
-        View { state, sizes, leases, results, now }
-    }
-
     fn tick(&mut self) {
         let now = self.clock.now();
         let since_ms = now.0.saturating_sub(self.ticked.0);
@@ -440,6 +429,7 @@ impl Driver {
         }
         // By now the workers are excused for as long as the coordinator itself was held up.
         self.metrics.listened(&self.state, (now, since_ms - stalled_ms));
+        self.board.note_tick(&self.state);
     }
 }
 

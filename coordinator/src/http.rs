@@ -174,7 +174,7 @@ impl Site {
 
     /// Whether all is well. Why not is for this machine's eyes: it may name files.
     async fn health(&self) -> Response<String> {
-        let answered = tokio::time::timeout(HEALTHY_WITHIN, self.handle.workers()).await;
+        let answered = tokio::time::timeout(HEALTHY_WITHIN, self.handle.answers()).await;
         let reason = match answered {
             Ok(Ok(_)) => return text(StatusCode::OK, "ok\n"),
             Ok(Err(cause)) => format!("{cause}\n"),

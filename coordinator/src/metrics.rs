@@ -1,6 +1,7 @@
 //! What the coordinator counts about itself. The driver adds to atomic numbers; whoever reads them, and the driver's
 //! latest overview, sends the driver nothing. Start at [`Metrics`]; `text` writes them as Prometheus reads them.
 
+mod now;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use bitloop_core::state::{Change, Decision, Event, Fact, Input, Reply, State, UnixMillis, Worker};
 use bitloop_core::trial::TrialResult;
 
+use self::now::Now;
 use crate::driver::{HEARTBEAT_MS, Overview, RequestError};
+
+pub(crate) use self::now::Counts;
 
 /// Bounds of times, in seconds: from a round in memory to a disk that hardly answers.
 const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -96,6 +100,7 @@ pub(crate) struct Metrics {
     predicted_us: Counter,
     /// Microseconds that these took.
     measured_us: Counter,
+    now: Now,
 }
 
 impl Metrics {
@@ -124,6 +129,7 @@ impl Metrics {
             busy_ms: Mutex::default(),
             predicted_us: Counter::default(),
             measured_us: Counter::default(),
+            now: Now::default(),
         }
     }
 
@@ -218,6 +224,7 @@ impl Metrics {
     pub(crate) fn note_answer(&self, answer: &Result<Reply, RequestError>, took: Duration) {
         if let Ok(Reply::Committed { duplicates, conflicts, .. }) = answer {
             self.commit_seconds.observe(took.as_secs_f64());
+            self.note_commit(took);
             self.duplicates.add(u64::from(*duplicates));
             self.conflicts.add(u64::from(*conflicts));
         }

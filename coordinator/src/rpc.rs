@@ -6,6 +6,7 @@ mod budget;
 mod gate;
 mod membership;
 mod origins;
+mod overview;
 mod owners;
 mod peer;
 mod rates;
@@ -43,6 +44,9 @@ use owners::Owners;
 pub(crate) use peer::{Link, Peer};
 use service::Service;
 use sizes::ByMethod;
+
+/// This program's version; workers of another one are refused.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Requests of one connection that are worked on at once. A worker has few; a command line has one.
 const REQUESTS_PER_CONNECTION: usize = 64;

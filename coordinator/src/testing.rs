@@ -5,7 +5,7 @@ pub(crate) mod postgres;
 pub(crate) mod services;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::device::Device;
@@ -22,7 +22,7 @@ use bitloop_core::trial::{
 use crate::artifacts::Artifacts;
 use crate::coordinator::{Coordinator, Elsewhere};
 use crate::data_dir::DataDir;
-use crate::driver::{Committed, Handle, Overview};
+use crate::driver::{Committed, Handle, Overview, Summary, WorkerSummary};
 use crate::store::{Loaded, MemoryStore, Store, StoreError};
 
 /// A coordinator with its facts in `store`, and everything else in `folder`.
@@ -161,6 +161,21 @@ pub(crate) async fn register(handle: &Handle, name: &str) -> WorkerId {
     id
 }
 
+/// What the driver itself says at this moment, whatever it has published.
+pub(crate) async fn overview_now(handle: &Handle) -> Overview {
+    handle.ask(|view| view.overview()).await.unwrap()
+}
+
+/// An experiment in [`overview_now`].
+pub(crate) async fn summary_now(handle: &Handle, id: &ExperimentId) -> Summary {
+    overview_now(handle).await.experiment(id).unwrap().clone()
+}
+
+/// The workers in [`overview_now`].
+pub(crate) async fn workers_now(handle: &Handle) -> Vec<WorkerSummary> {
+    overview_now(handle).await.workers
+}
+
 /// Takes one shard and commits all of it.
 pub(crate) async fn work_once(handle: &Handle, worker: &WorkerId) -> Committed {
     let shard = handle.request_shard(worker).await.unwrap().unwrap();
@@ -256,6 +271,63 @@ impl Store for FailingStore {
             Some(failure) => Err(failure),
             None => self.inner.append(facts),
         }
+    }
+
+    fn raise_epoch(&mut self) -> Result<u64, StoreError> {
+        self.inner.raise_epoch()
+    }
+}
+
+/// A store that waits, in the middle of storing, until a test lets it go on.
+pub(crate) struct HeldStore {
+    pub(crate) inner: MemoryStore,
+    pub(crate) hold: Hold,
+}
+
+/// Where a [`HeldStore`] waits; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Hold(Arc<(Mutex<Held>, Condvar)>);
+
+#[derive(Default)]
+struct Held {
+    is_closed: bool,
+    waits: bool,
+}
+
+impl Hold {
+    /// From now on whatever is stored waits.
+    pub(crate) fn close(&self) {
+        self.0.0.lock().unwrap().is_closed = true;
+    }
+
+    /// Returns when the store waits.
+    pub(crate) fn await_held(&self) {
+        let held = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(held, |held| !held.waits).unwrap());
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.0.lock().unwrap().is_closed = false;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut held = self.0.0.lock().unwrap();
+        held.waits = held.is_closed;
+        self.0.1.notify_all();
+        held = self.0.1.wait_while(held, |held| held.is_closed).unwrap();
+        held.waits = false;
+    }
+}
+
+impl Store for HeldStore {
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        self.inner.load()
+    }
+
+    fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError> {
+        self.hold.pass();
+        self.inner.append(facts)
     }
 
     fn raise_epoch(&mut self) -> Result<u64, StoreError> {

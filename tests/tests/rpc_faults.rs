@@ -119,7 +119,7 @@ async fn results(faults: [Faults; 2]) -> Vec<String> {
         let over = overview
             .wait_for(|overview| overview.experiment(&id).is_some_and(|known| known.status.is_over()));
         tokio::time::timeout(PATIENCE, over).await.expect("it ends").expect("the driver goes on");
-        assert_eq!(handle.summary(&id).await.expect("it is known").conflicts, 0);
+        assert_eq!(handle.summary(&id).expect("it is known").conflicts, 0);
         results.push(handle.report(&id).await.expect("it is known").0.to_csv());
     }
     end.cancel();

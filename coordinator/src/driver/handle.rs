@@ -1,31 +1,46 @@
 //! The way to the driver, for the RPC service and for a coordinator in the same process.
+//!
+//! What only looks is answered from the latest overview, see `observe.rs`; the driver hears of it only where that says so.
 
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
-use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::{
-    self, Action, Explanation, Input, LeaseId, Rejection, Reply, Shard, Sources, WorkerId, WorkerInfo,
+    self, Action, Input, LeaseId, Reply, Shard, Sources, UnixMillis, WorkerId, WorkerInfo,
 };
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::command::{Command, RequestError};
-use super::view::{Overview, Shown, Summary, View, WorkerSummary};
+use super::view::{Overview, Summary, View};
 use crate::artifacts::Artifacts;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 /// Longest name of an experiment, as in experiment files.
 const NAME_BYTES_MAX: usize = 64;
 
+/// Reports that are gathered at once, so that whoever asks for many waits for himself.
+const REPORTS_AT_ONCE: usize = 2;
+
 /// A way to the driver; clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    overview: watch::Receiver<Arc<Overview>>,
+    pub(super) source: Source,
     artifacts: Artifacts,
-    metrics: Arc<Metrics>,
+    pub(super) reports: Arc<Semaphore>,
+}
+
+/// What there is to look at without the driver.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) overview: watch::Receiver<Arc<Overview>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    /// When the coordinator started.
+    pub(super) opened: UnixMillis,
 }
 
 /// What became of a submission.
@@ -54,23 +69,18 @@ pub struct Beat {
 }
 
 impl Handle {
-    pub(super) fn new(
-        commands: mpsc::Sender<Command>,
-        overview: watch::Receiver<Arc<Overview>>,
-        artifacts: Artifacts,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { commands, overview, artifacts, metrics }
+    pub(super) fn new(commands: mpsc::Sender<Command>, source: Source, artifacts: Artifacts) -> Self {
+        Self { commands, source, artifacts, reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)) }
     }
 
     /// The number of this start of the coordinator.
     pub fn epoch(&self) -> u64 {
-        self.metrics.epoch()
+        self.metrics().epoch()
     }
 
     /// What the coordinator counts about itself.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
+        &self.source.metrics
     }
 
     /// The artifacts that trials read and write.
@@ -80,7 +90,7 @@ impl Handle {
 
     /// How far everything is, now and whenever it changes.
     pub fn overview(&self) -> watch::Receiver<Arc<Overview>> {
-        self.overview.clone()
+        self.source.overview.clone()
     }
 
     /// Submits a plan whose artifacts are here; a plan that is known already goes on where it is.
@@ -123,7 +133,8 @@ impl Handle {
     pub async fn act(&self, experiment: &ExperimentId, action: Action) -> Result<Summary, RequestError> {
         let experiment = experiment.clone();
         self.send(Input::Act { experiment: experiment.clone(), action }).await?;
-        self.summary(&experiment).await
+        // The overview with it comes before the answer.
+        self.summary(&experiment)
     }
 
     /// Registers a worker; returns the lease of those trials that it holds and that are still owed.
@@ -223,58 +234,10 @@ impl Handle {
         self.send(Input::Leave { worker }).await.map(|_| ())
     }
 
-    /// Finds the experiment that a user means by an id, a name or the start of an id.
-    pub async fn resolve(&self, text: &str) -> Result<ExperimentId, RequestError> {
-        let text = text.to_owned();
-        self.ask(move |view| view.resolve(&text)).await?
-    }
-
-    /// All experiments, in order of submission.
-    pub async fn experiments(&self) -> Result<Vec<Summary>, RequestError> {
-        self.ask(|view| view.overview().experiments).await
-    }
-
-    /// All workers, by name.
-    pub async fn workers(&self) -> Result<Vec<WorkerSummary>, RequestError> {
-        self.ask(|view| view.workers()).await
-    }
-
     /// What no connected worker can do of an experiment.
     pub async fn warnings(&self, id: &ExperimentId) -> Result<Vec<String>, RequestError> {
         let id = id.clone();
         self.ask(move |view| view.warnings(&id)).await
-    }
-
-    /// Why an experiment, or a trial by the first digits of its key, is measured or not.
-    pub async fn explain(&self, subject: &str) -> Result<Explanation, RequestError> {
-        let subject = subject.to_owned();
-        self.ask(move |view| view.explain(&subject)).await?
-    }
-
-    /// How far an experiment is.
-    pub async fn summary(&self, id: &ExperimentId) -> Result<Summary, RequestError> {
-        let id = id.clone();
-        self.ask(move |view| view.summary_of(&id)).await?
-    }
-
-    /// An experiment with its plan.
-    pub async fn show(&self, id: &ExperimentId) -> Result<Shown, RequestError> {
-        let id = id.clone();
-        self.ask(move |view| view.shown(&id)).await?
-    }
-
-    /// The results so far, and what they took.
-    pub async fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
-        let id = id.clone();
-        let asked = id.clone();
-        // A report of many trials takes long, and the driver is not to wait for it.
-        let ledger = self.ask(move |view| view.only(&asked)).await??;
-        let made = tokio::task::spawn_blocking(move || {
-            let unknown = || Rejection::UnknownExperiment(id.clone());
-            let experiment = ledger.experiment(&id).ok_or_else(unknown)?;
-            Ok((Report::new(&ledger, experiment)?, Effort::new(&ledger, experiment)))
-        });
-        made.await.map_err(|_| RequestError::Stopped)?
     }
 
     /// What the evaluations of a shard share.
@@ -290,6 +253,11 @@ impl Handle {
             ledger.experiments_of(trial).next().map(|experiment| experiment.id.clone())
         })
         .await
+    }
+
+    /// Waits until the driver has answered, which says that it is at work and can store what comes.
+    pub(crate) async fn answers(&self) -> Result<(), RequestError> {
+        self.ask(|_| ()).await
     }
 
     async fn require(&self, digests: Vec<Digest>) -> Result<(), RequestError> {
@@ -313,7 +281,7 @@ impl Handle {
         answer.await.map_err(|_| RequestError::Stopped)?
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&View<'_>) -> T + Send + 'static,
     ) -> Result<T, RequestError> {

@@ -36,10 +36,12 @@ impl Driver {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         error!(%cause, "nothing is acknowledged until the store can be written again");
+        self.metrics.cannot_store(&cause);
         self.refuse_round(&cause);
         runtime.block_on(self.retry(cause, stop))?;
         info!("the store can be written again");
-        self.round.urgent = true;
+        self.metrics.can_store();
+        self.board.hurry();
         Ok(())
     }
 
@@ -55,12 +57,16 @@ impl Driver {
                 _ = retries.tick() => Wake::Retry,
                 command = self.commands.recv() => command.map_or(Wake::Stop, Wake::Command),
             };
+            self.metrics.is_alive(self.clock.now());
             match wake {
                 Wake::Command(command) => refuse(command, &cause),
                 Wake::Stop => return Err(cause),
                 Wake::Retry => match self.store_facts() {
                     Ok(()) => return Ok(()),
-                    Err(again) if again.is_retryable() => cause = again,
+                    Err(again) if again.is_retryable() => {
+                        self.metrics.cannot_store(&again);
+                        cause = again;
+                    }
                     Err(fatal) => return Err(fatal),
                 },
             }

@@ -1,4 +1,5 @@
 mod backlog;
+mod observe;
 mod outage;
 mod search;
 mod takeover;
@@ -62,7 +63,7 @@ impl Fixture {
 
 /// Lets everything sent before be worked on: the driver takes commands in order.
 async fn settle(handle: &Handle) {
-    handle.workers().await.unwrap();
+    handle.answers().await.unwrap();
 }
 
 #[tokio::test]
@@ -84,10 +85,10 @@ async fn a_sweep_runs_to_its_results_file() {
 
     assert_eq!(csv, handle.report(&id).await.unwrap().0.to_csv());
     assert_eq!(csv.lines().count() as u64, PLAN_TRIALS, "a header, and all trials but the prepare");
-    let summary = handle.summary(&id).await.unwrap();
+    let summary = summary_now(&handle, &id).await;
     assert_eq!((summary.settled, summary.total, summary.leased), (PLAN_TRIALS, PLAN_TRIALS, 0));
     assert_eq!((summary.failed, summary.reused, summary.stage), (0, 0, None));
-    assert_eq!(handle.workers().await.unwrap()[0].committed, PLAN_TRIALS);
+    assert_eq!(workers_now(&handle).await[0].committed, PLAN_TRIALS);
     coordinator.close().await.unwrap();
 }
 
@@ -106,7 +107,7 @@ async fn a_coordinator_that_was_killed_goes_on_where_it_was() {
         assert_eq!(handle.epoch(), shards + 1);
         assert_eq!(submit(&handle, "sweep").await, id);
         let worker = register(&handle, "w1").await;
-        let before = handle.summary(&id).await.unwrap();
+        let before = summary_now(&handle, &id).await;
         if before.status.is_over() {
             break;
         }
@@ -116,7 +117,7 @@ async fn a_coordinator_that_was_killed_goes_on_where_it_was() {
             true => None,
             false => handle.request_shard(&worker).await.unwrap(),
         };
-        let after = handle.summary(&id).await.unwrap();
+        let after = summary_now(&handle, &id).await;
         assert_eq!(after.settled, before.settled + u64::from(committed.accepted));
         assert_eq!(after.leased, shard.map_or(0, |shard| shard.trials.len() as u64));
         drop(coordinator);
@@ -145,7 +146,7 @@ async fn a_repeated_outcome_is_a_duplicate_and_another_one_a_conflict() {
     assert_eq!(first, Committed { accepted: 1, duplicates: 0, conflicts: 0 });
     assert_eq!(again, Committed { accepted: 0, duplicates: 1, conflicts: 0 });
     assert_eq!(other, Committed { accepted: 0, duplicates: 0, conflicts: 1 });
-    let summary = handle.summary(&id).await.unwrap();
+    let summary = summary_now(&handle, &id).await;
     assert_eq!((summary.settled, summary.failed, summary.conflicts), (1, 0, 1));
 }
 
@@ -159,7 +160,7 @@ async fn a_waiting_worker_gets_work_as_soon_as_there_is_some() {
     let (shard, id) = tokio::join!(handle.request_shard(&worker), submit(&handle, "sweep"));
 
     assert_eq!(shard.unwrap().unwrap().trials.len(), 1);
-    assert_eq!(handle.summary(&id).await.unwrap().leased, 1);
+    assert_eq!(summary_now(&handle, &id).await.leased, 1);
 }
 
 #[tokio::test]
@@ -178,7 +179,7 @@ async fn a_waiting_worker_is_answered_when_its_time_is_up() {
 
     assert_eq!(shard.unwrap(), None);
     // The jump was the coordinator's own, so the silent worker is still there.
-    assert_eq!(handle.workers().await.unwrap().len(), 1);
+    assert_eq!(workers_now(&handle).await.len(), 1);
 }
 
 #[tokio::test]
@@ -213,7 +214,7 @@ async fn a_dead_client_that_waits_gets_no_lease() {
 
     let id = submit(&handle, "sweep").await;
 
-    assert_eq!(handle.summary(&id).await.unwrap().leased, 0);
+    assert_eq!(summary_now(&handle, &id).await.leased, 0);
     assert!(handle.request_shard(&alive).await.unwrap().is_some());
 }
 
@@ -305,7 +306,7 @@ async fn a_prepared_model_that_was_lost_is_made_again() {
 
         let coordinator = fixture.open();
         let handle = coordinator.handle();
-        assert_eq!(handle.summary(&id).await.unwrap().status, Status::Active);
+        assert_eq!(summary_now(&handle, &id).await.status, Status::Active);
         let worker = register(&handle, "w1").await;
         let shard = handle.request_shard(&worker).await.unwrap().unwrap();
         assert!(matches!(shard.trials[0].1, TrialSpec::Prepare(_)), "it comes first");
@@ -356,16 +357,16 @@ async fn users_name_experiments_as_they_like() {
     let twin = plan_on("quicker", Digest::of(b"other images"));
     let twin = handle.submit(twin, Sources::new(), 0).await.unwrap().experiment;
 
-    assert_eq!(handle.resolve(&quicker.0).await, Ok(quicker.clone()));
-    assert_eq!(handle.resolve("quick").await, Ok(quick.clone()));
-    assert_eq!(handle.resolve("quick-").await, Ok(quick));
-    assert_eq!(handle.resolve(&twin.0[..twin.0.len() - 1]).await, Ok(twin.clone()));
+    assert_eq!(handle.resolve(&quicker.0), Ok(quicker.clone()));
+    assert_eq!(handle.resolve("quick"), Ok(quick.clone()));
+    assert_eq!(handle.resolve("quick-"), Ok(quick));
+    assert_eq!(handle.resolve(&twin.0[..twin.0.len() - 1]), Ok(twin.clone()));
     let candidates = vec![quicker, twin];
     let ambiguous = RequestError::Ambiguous { text: "quicker".to_owned(), candidates };
-    assert_eq!(handle.resolve("quicker").await, Err(ambiguous));
+    assert_eq!(handle.resolve("quicker"), Err(ambiguous));
     for text in ["slow", ""] {
         let unknown = Rejection::UnknownExperiment(ExperimentId(text.to_owned()));
-        assert_eq!(handle.resolve(text).await, Err(unknown.into()));
+        assert_eq!(handle.resolve(text), Err(unknown.into()));
     }
 }
 
@@ -381,7 +382,7 @@ async fn a_paused_experiment_gives_no_work_until_it_is_resumed() {
 
     let resume = async {
         settle(&handle).await;
-        assert_eq!(handle.summary(&id).await.unwrap().leased, 0);
+        assert_eq!(summary_now(&handle, &id).await.leased, 0);
         handle.act(&id, Action::Resume).await.unwrap()
     };
     let (shard, resumed) = tokio::join!(handle.request_shard(&worker), resume);
@@ -408,7 +409,7 @@ async fn every_acknowledged_outcome_is_on_disk_after_a_stop_at_any_point() {
             handle.commit(&worker, reports(&shard), 500.0).await.unwrap();
             acknowledged.extend(reports(&shard));
         }
-        assert_eq!(handle.summary(&id).await.unwrap().settled, acknowledged.len() as u64);
+        assert_eq!(summary_now(&handle, &id).await.settled, acknowledged.len() as u64);
         drop(coordinator);
 
         let stored = DiskStore::open(folder.path()).unwrap().load().unwrap().facts;
@@ -447,13 +448,13 @@ async fn a_silent_worker_is_given_up_and_its_trials_come_back() {
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
 
     for _ in 0..=bitloop_core::state::LEASE_TERM_MS / 1_000 {
-        assert_eq!(handle.summary(&id).await.unwrap().leased, 1);
+        assert_eq!(summary_now(&handle, &id).await.leased, 1);
         fixture.clock_ms.fetch_add(1_000, Ordering::SeqCst);
         settle(&handle).await;
     }
 
-    assert_eq!(handle.workers().await.unwrap(), []);
-    assert_eq!(handle.summary(&id).await.unwrap().leased, 0);
+    assert_eq!(workers_now(&handle).await, []);
+    assert_eq!(summary_now(&handle, &id).await.leased, 0);
     let late = handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
     assert_eq!(late.accepted, 1, "what it measured is welcome all the same");
 }

@@ -1,21 +1,22 @@
-//! What users see of the state: counts, cheap enough to be taken after every round.
+//! What users see of the state: counts, cheap enough to be taken a few times a second.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use bitloop_core::device::Requirements;
 use bitloop_core::digest::Digest;
-use bitloop_core::plan::ExperimentId;
+use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::state::{
-    Backlog, Experiment, Explanation, Ledger, Queued, Rejection, Sources, State, Status, UnixMillis,
-    WorkerId, WorkerInfo,
+    Backlog, Experiment, Explanation, Lease, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId,
+    WorkerInfo,
 };
-use bitloop_core::trial::EvaluateContext;
+use bitloop_core::trial::{EvaluateContext, Numerics, TrialKey};
 
+use super::board::Board;
 use super::command::RequestError;
+use super::failures::TrialFailure;
 use super::lease_times::LeaseTimes;
 use super::results::Results;
-
-/// Fewest digits of a trial's key that someone may mean it by.
-const KEY_DIGITS_MIN: usize = 6;
 
 /// How far an experiment is.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,10 @@ pub struct Summary {
     pub workers: u64,
     /// Repeated measurements that differed, over all experiments.
     pub conflicts: u64,
+    /// Experiments with a higher one go first.
+    pub priority: i32,
+    /// Trials measured per second, smoothed over about a minute.
+    pub per_second: f64,
 }
 
 /// What a worker has done and holds.
@@ -52,6 +57,16 @@ pub struct WorkerSummary {
     pub trial_ms: Option<f64>,
     /// Since it was last heard from.
     pub silent_ms: u64,
+    /// Of what it committed, trials that failed.
+    pub failed: u64,
+    /// Trials committed per second, smoothed over about a minute.
+    pub per_second: f64,
+    /// Share of about the last minute in which it held trials.
+    pub busy: f64,
+    /// The experiment that its trials are of.
+    pub experiment: Option<ExperimentId>,
+    /// A trial that it said it was busy with.
+    pub running: Option<TrialKey>,
 }
 
 /// Ages of leases that people look at, in milliseconds: a shard is made to take about two seconds.
@@ -73,18 +88,60 @@ pub struct LeaseSummary {
 /// hold up the driver.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overview {
+    /// When it was taken.
+    pub taken: UnixMillis,
     pub experiments: Vec<Summary>,
+    /// What was submitted, in the order of `experiments`.
+    pub submissions: Vec<Submission>,
     pub workers: Vec<WorkerSummary>,
     pub queued: Queued,
     /// The same by what is asked of workers, with what is leased; nothing for what nobody waits for.
     pub backlog: Vec<Backlog>,
     pub leases: LeaseSummary,
+    /// The latest of this start, newest first.
+    pub failures: Vec<Arc<TrialFailure>>,
+    /// Repeated measurements that differed.
+    pub conflicts: u64,
+}
+
+/// What a user handed in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    pub plan: Arc<Plan>,
+    pub sources: Arc<Sources>,
 }
 
 impl Overview {
     /// Finds an experiment.
     pub fn experiment(&self, id: &ExperimentId) -> Option<&Summary> {
         self.experiments.iter().find(|summary| summary.id == *id)
+    }
+
+    /// Finds an experiment with what was submitted.
+    pub(crate) fn submission(&self, id: &ExperimentId) -> Option<(&Summary, &Submission)> {
+        let mut all = self.experiments.iter().zip(&self.submissions);
+        all.find(|(summary, _)| summary.id == *id)
+    }
+
+    /// Finds the experiment that a user means: by id, else by its whole name, else by the start of its id.
+    pub(crate) fn resolve(&self, text: &str) -> Result<ExperimentId, RequestError> {
+        let exact = ExperimentId(text.to_owned());
+        if self.experiment(&exact).is_some() {
+            return Ok(exact);
+        }
+        let ids = |fits: &dyn Fn(&Summary) -> bool| -> Vec<ExperimentId> {
+            let fitting = self.experiments.iter().filter(|summary| fits(summary));
+            fitting.map(|summary| summary.id.clone()).collect()
+        };
+        let mut candidates = ids(&|summary| summary.name == text);
+        if candidates.is_empty() {
+            candidates = ids(&|summary| !text.is_empty() && summary.id.0.starts_with(text));
+        }
+        match candidates.len() {
+            0 => Err(Rejection::UnknownExperiment(exact).into()),
+            1 => Ok(candidates.remove(0)),
+            _ => Err(RequestError::Ambiguous { text: text.to_owned(), candidates }),
+        }
     }
 }
 
@@ -106,39 +163,33 @@ pub(crate) struct View<'a> {
     pub(crate) sizes: &'a Sizes,
     pub(crate) leases: &'a LeaseTimes,
     pub(crate) results: &'a Results,
+    pub(super) board: &'a Board,
     pub(crate) now: UnixMillis,
 }
 
+/// How many workers can measure what, asked once for all experiments that ask for the same.
+type Able<'a> = Vec<((&'a Requirements, Numerics), u64)>;
+
 impl View<'_> {
     pub(crate) fn overview(&self) -> Overview {
-        let leased = self.leased();
-        let experiments = self.state.ledger.experiments().iter();
+        let (leased, mut able) = (self.leased(), Able::new());
+        let experiments = self.state.ledger.experiments();
+        let summaries = experiments.iter().map(|experiment| self.summary(experiment, (&leased, &mut able)));
+        let submission = |experiment: &Experiment| {
+            let (plan, sources) = (experiment.plan.clone(), experiment.sources.clone());
+            Submission { plan, sources }
+        };
         Overview {
-            experiments: experiments.map(|experiment| self.summary(experiment, &leased)).collect(),
+            taken: self.now,
+            experiments: summaries.collect(),
+            submissions: experiments.iter().map(submission).collect(),
             workers: self.workers(),
             queued: self.state.dispatch.queued(),
             backlog: self.state.backlog(),
             leases: self.leases.summary(self.state, self.now),
+            failures: self.board.failures.latest(),
+            conflicts: self.state.ledger.conflicts(),
         }
-    }
-
-    pub(crate) fn summary_of(&self, id: &ExperimentId) -> Result<Summary, RequestError> {
-        Ok(self.summary(self.experiment(id)?, &self.leased()))
-    }
-
-    pub(crate) fn shown(&self, id: &ExperimentId) -> Result<Shown, RequestError> {
-        let experiment = self.experiment(id)?;
-        Ok(Shown {
-            summary: self.summary(experiment, &self.leased()),
-            plan: experiment.plan.to_document(),
-            sources: experiment.sources.as_ref().clone(),
-        })
-    }
-
-    /// What is known of one experiment, to be read elsewhere.
-    pub(crate) fn only(&self, id: &ExperimentId) -> Result<Ledger, RequestError> {
-        let only = self.state.ledger.only(id);
-        only.ok_or_else(|| Rejection::UnknownExperiment(id.clone()).into())
     }
 
     /// What no connected worker can do of an experiment; nothing while there are no workers.
@@ -159,26 +210,12 @@ impl View<'_> {
         unmet.collect()
     }
 
-    pub(crate) fn explain(&self, subject: &str) -> Result<Explanation, RequestError> {
-        let unknown = match self.resolve(subject) {
-            Ok(id) => {
-                let explanation = self.state.explain_experiment(&id);
-                return explanation.ok_or_else(|| Rejection::UnknownExperiment(id).into());
-            }
-            Err(error @ RequestError::Ambiguous { .. }) => return Err(error),
-            Err(error) => error,
-        };
-        let is_key = subject.len() >= KEY_DIGITS_MIN && subject.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !is_key {
-            return Err(unknown);
-        }
-        let (ledger, digits) = (&self.state.ledger, subject.to_ascii_lowercase());
-        let found: Vec<_> = ledger.trials_called(&digits, 0..ledger.proposed()).take(2).collect();
-        match found.as_slice() {
-            [trial] => self.state.explain_trial(&trial.key, self.now).ok_or(unknown),
-            [] => Err(RequestError::UnknownSubject(subject.to_owned())),
-            _ => Err(RequestError::AmbiguousTrial(subject.to_owned())),
-        }
+    pub(crate) fn explain_experiment(&self, id: &ExperimentId) -> Option<Explanation> {
+        self.state.explain_experiment(id)
+    }
+
+    pub(crate) fn explain_trial(&self, key: &TrialKey) -> Option<Explanation> {
+        self.state.explain_trial(key, self.now)
     }
 
     pub(crate) fn context(&self, digest: &Digest) -> Result<EvaluateContext, RequestError> {
@@ -186,48 +223,39 @@ impl View<'_> {
         context.ok_or(RequestError::UnknownContext(*digest))
     }
 
-    /// Finds the experiment that a user means: by id, else by its whole name, else by the start of its id.
-    pub(crate) fn resolve(&self, text: &str) -> Result<ExperimentId, RequestError> {
-        let exact = ExperimentId(text.to_owned());
-        let experiments = self.state.ledger.experiments();
-        if self.state.ledger.experiment(&exact).is_some() {
-            return Ok(exact);
-        }
-        let ids = |fits: &dyn Fn(&Experiment) -> bool| -> Vec<ExperimentId> {
-            let fitting = experiments.iter().filter(|experiment| fits(experiment));
-            fitting.map(|experiment| experiment.id.clone()).collect()
-        };
-        let mut candidates = ids(&|experiment| experiment.plan.name == text);
-        if candidates.is_empty() {
-            candidates = ids(&|experiment| !text.is_empty() && experiment.id.0.starts_with(text));
-        }
-        match candidates.len() {
-            0 => Err(Rejection::UnknownExperiment(exact).into()),
-            1 => Ok(candidates.remove(0)),
-            _ => Err(RequestError::Ambiguous { text: text.to_owned(), candidates }),
-        }
-    }
-
-    pub(crate) fn workers(&self) -> Vec<WorkerSummary> {
-        let mut leased: HashMap<&WorkerId, u64> = HashMap::new();
+    fn workers(&self) -> Vec<WorkerSummary> {
+        let mut leases: HashMap<&WorkerId, Vec<&Lease>> = HashMap::new();
         for (_, lease) in self.state.dispatch.leases() {
-            *leased.entry(&lease.worker).or_default() += lease.trials.len() as u64;
+            leases.entry(&lease.worker).or_default().push(lease);
         }
         let workers = self.state.dispatch.workers();
         workers
-            .map(|worker| WorkerSummary {
-                info: worker.info.clone(),
-                committed: worker.committed,
-                leased: leased.get(&worker.info.id).copied().unwrap_or(0),
-                trial_ms: worker.trial_ms,
-                silent_ms: self.now.0.saturating_sub(worker.last_seen.0),
+            .map(|worker| {
+                let id = &worker.info.id;
+                let held = leases.get(id).map(Vec::as_slice).unwrap_or_default();
+                let (per_second, busy) = self.board.rates.of_worker(id);
+                WorkerSummary {
+                    info: worker.info.clone(),
+                    committed: worker.committed,
+                    leased: held.iter().map(|lease| lease.trials.len() as u64).sum(),
+                    trial_ms: worker.trial_ms,
+                    silent_ms: self.now.0.saturating_sub(worker.last_seen.0),
+                    failed: self.board.failures.of(id),
+                    per_second,
+                    busy,
+                    experiment: held.iter().find_map(|lease| self.experiment_of(lease)),
+                    running: held.iter().find_map(|lease| lease.running.first().copied()),
+                }
             })
             .collect()
     }
 
-    fn experiment(&self, id: &ExperimentId) -> Result<&Experiment, RequestError> {
-        let known = self.state.ledger.experiment(id);
-        known.ok_or_else(|| Rejection::UnknownExperiment(id.clone()).into())
+    /// The experiment that a lease's trials are of; the first of several.
+    fn experiment_of(&self, lease: &Lease) -> Option<ExperimentId> {
+        let trial = self.state.ledger.trial(lease.trials.first()?)?;
+        let mut experiments = self.state.ledger.experiments_of(trial);
+        let active = experiments.find(|experiment| experiment.status == Status::Active);
+        active.map(|experiment| experiment.id.clone())
     }
 
     /// Leased trials of each experiment.
@@ -243,10 +271,15 @@ impl View<'_> {
         counts
     }
 
-    fn summary(&self, experiment: &Experiment, leased: &HashMap<&ExperimentId, u64>) -> Summary {
+    fn summary<'s>(
+        &'s self,
+        experiment: &'s Experiment,
+        (leased, able): (&HashMap<&ExperimentId, u64>, &mut Able<'s>),
+    ) -> Summary {
         let current = experiment.current_stage();
         let stage = current.and_then(|stage| experiment.plan.stages.get(stage as usize));
-        let requirements = experiment.plan.requires(current.unwrap_or(0));
+        let current = current.unwrap_or(0);
+        let asked = (experiment.plan.requires(current), experiment.plan.numerics_of(current));
         let proposed: usize = experiment.stages.iter().map(|stage| stage.trials.len()).sum();
         let planned = self.sizes.get(&experiment.id).copied().unwrap_or(0);
         Summary {
@@ -262,8 +295,19 @@ impl View<'_> {
             failed: experiment.failed,
             reused: experiment.reused,
             leased: leased.get(&experiment.id).copied().unwrap_or(0),
-            workers: self.state.able(requirements, experiment.plan.numerics_of(current.unwrap_or(0))),
+            workers: self.able(asked, able),
             conflicts: self.state.ledger.conflicts(),
+            priority: experiment.priority,
+            per_second: self.board.rates.of_experiment(&experiment.id),
         }
+    }
+
+    fn able<'s>(&'s self, asked: (&'s Requirements, Numerics), known: &mut Able<'s>) -> u64 {
+        if let Some((_, able)) = known.iter().find(|(known, _)| *known == asked) {
+            return *able;
+        }
+        let able = self.state.able(asked.0, asked.1);
+        known.push((asked, able));
+        able
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn access(path: &str) -> Option<Access> {
         "/bitloop.v1.Coordinator/ListWorkers" => Roles(&[Read]),
         "/bitloop.v1.Coordinator/Explain" => Roles(&[Read]),
         "/bitloop.v1.Coordinator/Backlog" => Roles(&[Read]),
+        "/bitloop.v1.Coordinator/Overview" => Roles(&[Read]),
         "/bitloop.v1.Coordinator/Register" => Roles(&[Worker]),
         "/bitloop.v1.Coordinator/RequestShard" => Roles(&[Worker]),
         "/bitloop.v1.Coordinator/FetchContext" => Roles(&[Worker]),

@@ -18,7 +18,7 @@ use super::access;
 use super::budget::Budget;
 use super::peer::Peer;
 use super::rates::Rates;
-use super::service::VERSION;
+use super::VERSION;
 use crate::clock;
 use crate::security::{Refusal, Security};
 

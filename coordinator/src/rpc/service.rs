@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 
-use bitloop_core::plan::Plan;
-use bitloop_core::state::{Backlog, Explanation, LeaseId, Status as ExperimentStatus, WorkerId, WorkerInfo};
-use bitloop_core::trial::Numerics;
+use bitloop_core::plan::{ExperimentId, Plan};
+use bitloop_core::state::{Explanation, LeaseId, WorkerId, WorkerInfo};
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_server::Coordinator;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::VERSION;
 use super::origins::Origins;
+use super::overview::{self, backlog_to_wire, summary_to_wire, worker_to_wire};
 use super::owners::{OfWorker, Owners};
 use super::peer::Peer;
 use super::status;
 use super::streams::{self, Answers};
 use super::transfers::Transfers;
 use crate::clock;
-use crate::driver::{HEARTBEAT_MS, Handle, RequestError, Summary, WorkerSummary};
-
-/// This program's version; workers of another one are refused.
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::driver::{HEARTBEAT_MS, Handle, RequestError};
 
 pub(super) struct Service {
     handle: Handle,
@@ -48,9 +46,9 @@ impl Service {
     }
 
     /// Finds the experiment that a text means.
-    async fn resolve(&self, text: String) -> Result<bitloop_core::plan::ExperimentId, Status> {
+    fn resolve(&self, text: String) -> Result<ExperimentId, Status> {
         let text = convert::name("experiment", text).map_err(unreadable)?;
-        self.handle.resolve(&text).await.map_err(refused)
+        self.handle.resolve(&text).map_err(refused)
     }
 
     /// Reads which worker a request is of, and makes sure that it comes from there.
@@ -116,8 +114,7 @@ impl Coordinator for Service {
         // Before the first lease, which may be granted with the answer.
         self.origins.note(&plan);
         let submitted = self.handle.submit(plan, sources, request.priority).await.map_err(refused)?;
-        let summary = self.handle.summary(&submitted.experiment).await;
-        let summary = summary.map_err(refused)?;
+        let summary = self.handle.summary(&submitted.experiment).map_err(refused)?;
         let warnings = self.handle.warnings(&submitted.experiment).await.map_err(refused)?;
         Ok(Response::new(v1::SubmitResponse {
             warnings,
@@ -131,7 +128,7 @@ impl Coordinator for Service {
         &self,
         _: Request<v1::ListExperimentsRequest>,
     ) -> Answer<v1::ListExperimentsResponse> {
-        let experiments = self.handle.experiments().await.map_err(refused)?;
+        let experiments = self.handle.experiments().map_err(refused)?;
         Ok(Response::new(v1::ListExperimentsResponse {
             experiments: experiments.iter().map(summary_to_wire).collect(),
         }))
@@ -141,8 +138,8 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::ShowExperimentRequest>,
     ) -> Answer<v1::ShowExperimentResponse> {
-        let id = self.resolve(request.into_inner().experiment).await?;
-        let shown = self.handle.show(&id).await.map_err(refused)?;
+        let id = self.resolve(request.into_inner().experiment)?;
+        let shown = self.handle.show(&id).map_err(refused)?;
         Ok(Response::new(v1::ShowExperimentResponse {
             summary: Some(summary_to_wire(&shown.summary)),
             plan: shown.plan,
@@ -156,12 +153,8 @@ impl Coordinator for Service {
         &self,
         request: Request<v1::WatchExperimentRequest>,
     ) -> Answer<Self::WatchExperimentStream> {
-        let id = self.resolve(request.into_inner().experiment).await?;
-        let first = self.handle.summary(&id).await.map_err(refused)?;
-        // Overviews from before the first summary would turn progress back; the next one comes within a tick.
-        let mut overview = self.handle.overview();
-        overview.mark_unchanged();
-        let summaries = streams::watch(first, overview, self.shutdown.clone());
+        let id = self.resolve(request.into_inner().experiment)?;
+        let summaries = streams::watch(id, self.handle.overview(), self.shutdown.clone());
         Ok(Response::new(summaries))
     }
 
@@ -171,23 +164,26 @@ impl Coordinator for Service {
     ) -> Answer<v1::ExperimentSummary> {
         let request = request.into_inner();
         let action = convert::action(request.action).map_err(unreadable)?;
-        let id = self.resolve(request.experiment).await?;
+        let id = self.resolve(request.experiment)?;
         let summary = self.handle.act(&id, action).await.map_err(refused)?;
         Ok(Response::new(summary_to_wire(&summary)))
     }
 
     async fn results(&self, request: Request<v1::ResultsRequest>) -> Answer<v1::ResultsResponse> {
-        let id = self.resolve(request.into_inner().experiment).await?;
+        let id = self.resolve(request.into_inner().experiment)?;
         let (report, effort) = self.handle.report(&id).await.map_err(refused)?;
-        let document =
-            |bytes: serde_json::Result<Vec<u8>>| bytes.map_err(|error| Status::internal(error.to_string()));
-        let report = document(serde_json::to_vec(&report))?;
-        let effort = document(serde_json::to_vec(&effort))?;
+        // A report of a million trials takes a second to write.
+        let written = tokio::task::spawn_blocking(move || {
+            Ok((serde_json::to_vec(&report)?, serde_json::to_vec(&effort)?))
+        });
+        let written = written.await.map_err(|_| status::lost_task())?;
+        let (report, effort) =
+            written.map_err(|error: serde_json::Error| Status::internal(error.to_string()))?;
         Ok(Response::new(v1::ResultsResponse { report, effort }))
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
-        let workers = self.handle.workers().await.map_err(refused)?;
+        let workers = self.handle.workers().map_err(refused)?;
         Ok(Response::new(v1::ListWorkersResponse { workers: workers.iter().map(worker_to_wire).collect() }))
     }
 
@@ -202,6 +198,11 @@ impl Coordinator for Service {
         let overview = self.handle.overview();
         let classes = overview.borrow().backlog.iter().map(backlog_to_wire).collect();
         Ok(Response::new(v1::BacklogResponse { classes }))
+    }
+
+    async fn overview(&self, _: Request<v1::OverviewRequest>) -> Answer<v1::OverviewResponse> {
+        let observed = self.handle.observe().map_err(refused)?;
+        Ok(Response::new(overview::overview(&observed)))
     }
 
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
@@ -298,55 +299,4 @@ fn unreadable(error: ConvertError) -> Status {
 
 fn refused(error: RequestError) -> Status {
     status::refused(&error)
-}
-
-/// The message of a summary.
-pub(super) fn summary_to_wire(summary: &Summary) -> v1::ExperimentSummary {
-    let reason = match &summary.status {
-        ExperimentStatus::Failed { reason } => reason.clone(),
-        ExperimentStatus::Active
-        | ExperimentStatus::Paused
-        | ExperimentStatus::Cancelled
-        | ExperimentStatus::Finished => String::new(),
-    };
-    v1::ExperimentSummary {
-        id: summary.id.0.clone(),
-        name: summary.name.clone(),
-        status: v1::ExperimentStatus::from(&summary.status).into(),
-        reason,
-        stage: summary.stage.unwrap_or_default().to_owned(),
-        total: summary.total,
-        settled: summary.settled,
-        failed: summary.failed,
-        reused: summary.reused,
-        leased: summary.leased,
-        workers: summary.workers,
-        conflicts: summary.conflicts,
-    }
-}
-
-fn worker_to_wire(worker: &WorkerSummary) -> v1::WorkerSummary {
-    v1::WorkerSummary {
-        info: Some((&worker.info).into()),
-        committed: worker.committed,
-        leased: worker.leased,
-        trial_ms: worker.trial_ms.unwrap_or(0.0),
-        silent_ms: worker.silent_ms,
-    }
-}
-
-fn backlog_to_wire(class: &Backlog) -> v1::BacklogClass {
-    let requires = &class.requirements;
-    v1::BacklogClass {
-        requires: Some(v1::Requirements {
-            device: class.device().map_or_else(String::new, |kind| kind.as_str().to_owned()),
-            gpu_memory_bytes: requires.gpu_memory_bytes.unwrap_or(0),
-            labels: requires.labels.clone().into_iter().collect(),
-            exact: class.numerics == Numerics::Exact,
-        }),
-        queued: class.queued,
-        leased: class.leased,
-        seconds: class.predicted_ms / 1e3,
-        workers_that_fit: class.workers,
-    }
 }

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::service::summary_to_wire;
+use super::overview::summary_to_wire;
 use super::status;
 use super::transfers::Transfer;
 use crate::artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
@@ -143,7 +143,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Sends an experiment's summary now and whenever it changes, until the experiment is over.
 pub(super) fn watch(
-    first: Summary,
+    id: ExperimentId,
     overview: watch::Receiver<Arc<Overview>>,
     shutdown: CancellationToken,
 ) -> Answers<v1::ExperimentSummary> {
@@ -156,7 +156,7 @@ pub(super) fn watch(
                 // A reader that has gone needs no reason.
                 let _ = sender.try_send(Err(status::stopping()));
             }
-            () = send_summaries(first, overview, &sender) => {}
+            () = send_summaries(&id, overview, &sender) => {}
             () = sender.closed() => {}
         }
     });
@@ -164,28 +164,24 @@ pub(super) fn watch(
 }
 
 async fn send_summaries(
-    first: Summary,
+    id: &ExperimentId,
     mut overview: watch::Receiver<Arc<Overview>>,
     sender: &mpsc::Sender<Result<v1::ExperimentSummary, Status>>,
 ) {
-    let id: ExperimentId = first.id.clone();
-    let mut current = first;
+    let mut sent: Option<Summary> = None;
     loop {
-        let is_over = current.status.is_over();
-        if sender.send(Ok(summary_to_wire(&current))).await.is_err() || is_over {
-            return;
-        }
-        loop {
-            if overview.changed().await.is_err() {
-                // The driver has stopped; its error is for the log, the reader learns that there is no more.
-                let _ = sender.send(Err(status::stopping())).await;
+        let newest = overview.borrow_and_update().experiment(id).cloned();
+        if let Some(newest) = newest.filter(|newest| sent.as_ref() != Some(newest)) {
+            let is_over = newest.status.is_over();
+            if sender.send(Ok(summary_to_wire(&newest))).await.is_err() || is_over {
                 return;
             }
-            let newest = overview.borrow_and_update().experiment(&id).cloned();
-            if let Some(newest) = newest.filter(|newest| *newest != current) {
-                current = newest;
-                break;
-            }
+            sent = Some(newest);
+        }
+        if overview.changed().await.is_err() {
+            // The driver has stopped; its error is for the log, the reader learns that there is no more.
+            let _ = sender.send(Err(status::stopping())).await;
+            return;
         }
     }
 }

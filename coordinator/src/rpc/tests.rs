@@ -1,4 +1,5 @@
 mod members;
+mod readers;
 mod security;
 mod transfers;
 

@@ -42,7 +42,7 @@ pub struct SubmitRequest {
     #[prost(sint32, tag = "3")]
     pub priority: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitResponse {
     #[prost(string, tag = "1")]
     pub experiment: ::prost::alloc::string::String,
@@ -55,7 +55,7 @@ pub struct SubmitResponse {
     #[prost(string, repeated, tag = "4")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ExperimentSummary {
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
@@ -90,6 +90,12 @@ pub struct ExperimentSummary {
     /// Repeated measurements that differed, over all experiments.
     #[prost(uint64, tag = "12")]
     pub conflicts: u64,
+    /// Experiments with a higher one go first.
+    #[prost(sint32, tag = "13")]
+    pub priority: i32,
+    /// Trials measured per second, smoothed over about a minute.
+    #[prost(double, tag = "14")]
+    pub per_second: f64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListExperimentsRequest {}
@@ -225,6 +231,21 @@ pub struct WorkerSummary {
     /// Since it was last heard from.
     #[prost(uint64, tag = "5")]
     pub silent_ms: u64,
+    /// Of what it committed, trials that failed.
+    #[prost(uint64, tag = "6")]
+    pub failed: u64,
+    /// Trials committed per second, smoothed over about a minute.
+    #[prost(double, tag = "7")]
+    pub per_second: f64,
+    /// Share of about the last minute in which it held trials, 0 to 1.
+    #[prost(double, tag = "8")]
+    pub busy: f64,
+    /// The experiment that its trials are of; empty while it holds none.
+    #[prost(string, tag = "9")]
+    pub experiment: ::prost::alloc::string::String,
+    /// Key of a trial that it said it was busy with; empty if it said so of none.
+    #[prost(bytes = "vec", tag = "10")]
+    pub running: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListWorkersRequest {}
@@ -277,6 +298,90 @@ pub struct BacklogClass {
     /// Workers heard from lately that meet the requirements.
     #[prost(uint64, tag = "5")]
     pub workers_that_fit: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OverviewRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OverviewResponse {
+    #[prost(message, optional, tag = "1")]
+    pub coordinator: ::core::option::Option<CoordinatorSummary>,
+    /// In order of submission.
+    #[prost(message, repeated, tag = "2")]
+    pub experiments: ::prost::alloc::vec::Vec<ExperimentSummary>,
+    /// By name.
+    #[prost(message, repeated, tag = "3")]
+    pub workers: ::prost::alloc::vec::Vec<WorkerSummary>,
+    /// The latest of this start, newest first.
+    #[prost(message, repeated, tag = "4")]
+    pub failures: ::prost::alloc::vec::Vec<TrialFailure>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CoordinatorSummary {
+    /// Its program version.
+    #[prost(string, tag = "1")]
+    pub version: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
+    /// Since its start.
+    #[prost(uint64, tag = "3")]
+    pub uptime_ms: u64,
+    /// Since what is said here was taken from the state; it is taken again when something has changed.
+    #[prost(uint64, tag = "4")]
+    pub age_ms: u64,
+    /// Since the thread that owns the state was last at work, which it is twice a second with nothing to do.
+    #[prost(uint64, tag = "5")]
+    pub silent_ms: u64,
+    /// Why facts cannot be stored; empty while they can.
+    #[prost(string, tag = "6")]
+    pub store_error: ::prost::alloc::string::String,
+    /// Trials that wait for a worker.
+    #[prost(uint64, tag = "7")]
+    pub queued: u64,
+    #[prost(uint64, tag = "8")]
+    pub leases: u64,
+    /// Trials under them.
+    #[prost(uint64, tag = "9")]
+    pub leased: u64,
+    /// From taking up a commit to its durable answer, smoothed over the latest commits; 0 before the first.
+    #[prost(double, tag = "10")]
+    pub commit_ms: f64,
+    /// 99 of 100 commits since the start took no longer than this; infinite beyond what is told apart.
+    #[prost(double, tag = "11")]
+    pub commit_p99_ms: f64,
+    /// Since the start: outcomes made durable, and those of failed trials.
+    #[prost(uint64, tag = "12")]
+    pub succeeded: u64,
+    #[prost(uint64, tag = "13")]
+    pub failed: u64,
+    /// Repeated outcomes that agreed.
+    #[prost(uint64, tag = "14")]
+    pub duplicates: u64,
+    /// Repeated outcomes that differed, in all starts.
+    #[prost(uint64, tag = "15")]
+    pub conflicts: u64,
+    /// Leases that ended without a word of their worker, and workers given up.
+    #[prost(uint64, tag = "16")]
+    pub leases_expired: u64,
+    #[prost(uint64, tag = "17")]
+    pub workers_lost: u64,
+}
+/// A trial that failed, or was quarantined.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrialFailure {
+    /// Its key.
+    #[prost(bytes = "vec", tag = "1")]
+    pub trial: ::prost::alloc::vec::Vec<u8>,
+    /// The first experiment that wants it.
+    #[prost(string, tag = "2")]
+    pub experiment: ::prost::alloc::string::String,
+    /// Who reported it; empty for a quarantine.
+    #[prost(string, tag = "3")]
+    pub worker: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// Since then.
+    #[prost(uint64, tag = "5")]
+    pub age_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RegisterRequest {
@@ -1166,6 +1271,31 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Backlog"));
             self.inner.unary(req, path, codec).await
         }
+        /// Everything that a person watches, as of one moment.
+        pub async fn overview(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OverviewRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OverviewResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bitloop.v1.Coordinator/Overview",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Overview"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A worker comes, or comes back; it names the trials that it still holds.
         pub async fn register(
             &mut self,
@@ -1440,6 +1570,14 @@ pub mod coordinator_server {
             &self,
             request: tonic::Request<super::BacklogRequest>,
         ) -> std::result::Result<tonic::Response<super::BacklogResponse>, tonic::Status>;
+        /// Everything that a person watches, as of one moment.
+        async fn overview(
+            &self,
+            request: tonic::Request<super::OverviewRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OverviewResponse>,
+            tonic::Status,
+        >;
         /// A worker comes, or comes back; it names the trials that it still holds.
         async fn register(
             &self,
@@ -2092,6 +2230,51 @@ pub mod coordinator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BacklogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bitloop.v1.Coordinator/Overview" => {
+                    #[allow(non_camel_case_types)]
+                    struct OverviewSvc<T: Coordinator>(pub Arc<T>);
+                    impl<
+                        T: Coordinator,
+                    > tonic::server::UnaryService<super::OverviewRequest>
+                    for OverviewSvc<T> {
+                        type Response = super::OverviewResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OverviewRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coordinator>::overview(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OverviewSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -341,4 +341,8 @@ impl Coordinator for Fake {
     async fn backlog(&self, _: Request<BacklogRequest>) -> Answer<BacklogResponse> {
         Err(Status::unimplemented("no worker asks"))
     }
+
+    async fn overview(&self, _: Request<OverviewRequest>) -> Answer<OverviewResponse> {
+        Err(Status::unimplemented("no worker asks"))
+    }
 }

@@ -54,11 +54,15 @@ async fn nothing_is_acknowledged_while_the_store_cannot_be_written() {
         handle.heartbeat(&worker, None, Vec::new()).await.map(|_| ()),
         handle.request_shard(&worker).await.map(|_| ()),
         handle.report(&id).await.map(|_| ()),
-        handle.experiments().await.map(|_| ()),
+        handle.explain(&id.0).await.map(|_| ()),
     ] {
         assert_eq!(answer, Err(refused.clone()));
     }
-    assert_eq!(handle.overview().borrow().experiments[0].settled, 1, "nobody sees what is not stored");
+    // What is published is there to be read all the same, and says what is wrong.
+    let observed = handle.observe().unwrap();
+    assert_eq!(observed.overview.experiments[0].settled, 1, "nobody sees what is not stored");
+    assert!(observed.counts.store_error.is_some_and(|error| error.contains("no space left")));
+    assert_eq!(handle.experiments().unwrap().len(), 1);
     assert_eq!(fixture.facts(), stored);
 }
 
@@ -72,6 +76,7 @@ async fn work_goes_on_without_a_restart_as_soon_as_there_is_space() {
 
     let committed = commit_at_last(&handle, &worker, &shard).await;
 
+    assert_eq!(handle.observe().unwrap().counts.store_error, None);
     let reported = shard.trials.len() as u32;
     assert_eq!(committed.accepted + committed.duplicates, reported, "each is there once");
     assert!(handle.heartbeat(&worker, None, Vec::new()).await.is_ok(), "workers stay registered");
@@ -126,5 +131,5 @@ async fn a_stop_during_an_outage_loses_nothing_that_was_acknowledged() {
 
     assert!(matches!(cause, ServeError::Store(StoreError::Write { .. })), "{cause}");
     let reopened = fixture.open();
-    assert_eq!(reopened.handle().summary(&id).await.unwrap().settled, 1);
+    assert_eq!(reopened.handle().summary(&id).unwrap().settled, 1);
 }

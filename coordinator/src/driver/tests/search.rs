@@ -59,7 +59,7 @@ async fn a_search_that_is_killed_while_it_thinks_or_measures_ends_the_same() {
         store_inputs(handle.artifacts());
         handle.submit(plan(), Sources::new(), 0).await.unwrap();
         let worker = register(&handle, "w1").await;
-        if handle.summary(&id).await.unwrap().status.is_over() {
+        if summary_now(&handle, &id).await.status.is_over() {
             break;
         }
         // When this returns, the next thought may have begun.

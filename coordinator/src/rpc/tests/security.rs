@@ -157,6 +157,7 @@ fn every_method_has_its_roles() {
         Coordinator/ListExperiments admin submit read
         Coordinator/ListWorkers admin submit read
         Coordinator/MissingArtifacts admin submit
+        Coordinator/Overview admin submit read
         Coordinator/Register admin worker
         Coordinator/Release admin worker
         Coordinator/RequestShard admin worker
@@ -473,5 +474,5 @@ async fn those_without_certificates_take_no_more_than_their_places() {
 
     let admin = secured.connect(&secured.security.admin_folder()).await.unwrap();
     assert_eq!(list(admin).await, Ok(0));
-    assert_eq!(secured.coordinator.handle().experiments().await.unwrap(), []);
+    assert_eq!(secured.coordinator.handle().experiments().unwrap(), []);
 }

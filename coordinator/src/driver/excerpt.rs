@@ -1,0 +1,155 @@
+//! One experiment's share of the ledger, copied a page at a time, so that nobody waits for a report but whoever asked.
+//!
+//! An outcome that is there stays as it is. So what is put together from pages is what the ledger said at the outline's
+//! time, with some of the outcomes that came while it was copied.
+
+use std::sync::Arc;
+
+use bitloop_core::autoqkeras::Asked;
+use bitloop_core::plan::{ExperimentId, Plan};
+use bitloop_core::report::{Effort, Report};
+use bitloop_core::selection::Selection;
+use bitloop_core::state::{Batch, Experiment, Fact, Rejection, Sources, State, Status, TrialState};
+use bitloop_core::trial::{EvaluateContext, TrialKey, TrialSpec};
+
+use super::command::RequestError;
+use super::view::View;
+
+/// Trials on a page: about a tenth of a millisecond of the driver's time. Tests have small sweeps, which are to fill several.
+const PAGE_TRIALS: usize = if cfg!(test) { 3 } else { 512 };
+
+/// What an experiment has beside trials.
+pub(super) struct Outline {
+    plan: Arc<Plan>,
+    sources: Arc<Sources>,
+    status: Status,
+    stages: Vec<StageOutline>,
+}
+
+struct StageOutline {
+    trials: usize,
+    is_finished: bool,
+    selection: Option<Box<Selection>>,
+}
+
+/// Some trials of a stage.
+pub(super) struct Page {
+    contexts: Vec<EvaluateContext>,
+    specs: Vec<TrialSpec>,
+    asked: Vec<Asked>,
+    states: Vec<(TrialKey, TrialState)>,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy)]
+pub(super) struct PageStart {
+    pub(super) stage: u32,
+    pub(super) trial: usize,
+}
+
+impl Outline {
+    /// The pages that there are to ask for.
+    pub(super) fn pages(&self) -> Vec<PageStart> {
+        let stages = (0..).zip(&self.stages);
+        let pages = stages.flat_map(|(stage, outline)| {
+            (0..outline.trials).step_by(PAGE_TRIALS).map(move |trial| PageStart { stage, trial })
+        });
+        pages.collect()
+    }
+
+    /// Puts the pages together and makes the report.
+    pub(super) fn report(self, pages: Vec<(PageStart, Page)>) -> Result<(Report, Effort), RequestError> {
+        let state = self.replayed(pages);
+        let experiment = &state.ledger.experiments()[0];
+        Ok((Report::new(&state.ledger, experiment)?, Effort::new(&state.ledger, experiment)))
+    }
+
+    /// The experiment alone, as if nothing else had ever been submitted.
+    fn replayed(self, pages: Vec<(PageStart, Page)>) -> State {
+        let experiment = self.plan.id();
+        let mut state = State::default();
+        let mut apply = |fact: Fact| state.apply(&fact.into());
+        let plan = Box::new(Plan::clone(&self.plan));
+        apply(Fact::ExperimentSubmitted { plan, sources: Sources::clone(&self.sources), priority: 0 });
+        // Nothing is handed out from here, so nothing need be queued.
+        apply(Fact::ExperimentPaused { experiment: experiment.clone() });
+        let mut settled = Vec::new();
+        for (start, page) in pages {
+            let room = self.stages[start.stage as usize].trials - start.trial;
+            let mut propose = |batch| {
+                let (experiment, stage) = (experiment.clone(), start.stage);
+                apply(Fact::StepProposed { experiment, stage, batch });
+            };
+            for context in page.contexts {
+                propose(Batch { context: Some(context), ..Batch::default() });
+            }
+            let (mut trials, mut asked) = (page.specs, page.asked);
+            trials.truncate(room);
+            asked.truncate(room);
+            propose(Batch { context: None, trials, asked });
+            settled.extend(page.states.into_iter().take(room));
+        }
+        for (key, state) in settled {
+            match state {
+                TrialState::Open => {}
+                TrialState::Done(outcome) => apply(Fact::OutcomeCommitted { key, outcome: *outcome }),
+                TrialState::Quarantined { losses } => apply(Fact::TrialQuarantined { key, losses }),
+            }
+        }
+        for (stage, outline) in (0..).zip(self.stages).filter(|(_, outline)| outline.is_finished) {
+            let (experiment, selection) = (experiment.clone(), outline.selection);
+            apply(Fact::StageFinished { experiment, stage, selection });
+        }
+        apply(match self.status {
+            Status::Active => Fact::ExperimentResumed { experiment },
+            Status::Paused => Fact::ExperimentPaused { experiment },
+            Status::Cancelled => Fact::ExperimentCancelled { experiment },
+            Status::Finished => Fact::ExperimentFinished { experiment },
+            Status::Failed { reason } => Fact::ExperimentFailed { experiment, reason },
+        });
+        state
+    }
+}
+
+impl View<'_> {
+    pub(super) fn outline(&self, id: &ExperimentId) -> Result<Outline, RequestError> {
+        let experiment = self.experiment(id)?;
+        let stages = experiment.stages.iter().map(|stage| StageOutline {
+            trials: stage.trials.len(),
+            is_finished: stage.finished,
+            selection: stage.selection.clone(),
+        });
+        Ok(Outline {
+            plan: experiment.plan.clone(),
+            sources: experiment.sources.clone(),
+            status: experiment.status.clone(),
+            stages: stages.collect(),
+        })
+    }
+
+    pub(super) fn page(&self, id: &ExperimentId, start: PageStart) -> Result<Page, RequestError> {
+        let ledger = &self.state.ledger;
+        let stage = &self.experiment(id)?.stages[start.stage as usize];
+        let keys = stage.trials.iter().skip(start.trial).take(PAGE_TRIALS);
+        let mut page =
+            Page { contexts: Vec::new(), specs: Vec::new(), asked: Vec::new(), states: Vec::new() };
+        page.asked.extend(stage.asked.iter().skip(start.trial).take(PAGE_TRIALS).cloned());
+        let mut digests = Vec::new();
+        for trial in keys.filter_map(|key| ledger.trial(key)) {
+            if let TrialSpec::Evaluate { context, .. } = &trial.spec
+                && !digests.contains(context)
+            {
+                digests.push(*context);
+                page.contexts.extend(ledger.context(context).cloned());
+            }
+            page.specs.push(trial.spec.clone());
+            page.states.push((trial.key, trial.state.clone()));
+        }
+        Ok(page)
+    }
+
+    fn experiment(&self, id: &ExperimentId) -> Result<&Experiment, RequestError> {
+        let known = self.state.ledger.experiment(id);
+        known.ok_or_else(|| Rejection::UnknownExperiment(id.clone()).into())
+    }
+}
