@@ -8,6 +8,7 @@ mod search;
 mod security;
 mod store;
 mod telemetry;
+mod top;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub(crate) use security::{
 };
 pub(crate) use store::{StoreArguments, StoreCommand};
 pub(crate) use telemetry::{LogFormat, Telemetry as TelemetryArguments};
+pub(crate) use top::TopArguments;
 
 /// Finds how few bits each layer of a network can do with, measured on your data and machines.
 #[derive(Debug, Parser)]
@@ -86,6 +88,8 @@ pub(crate) enum Command {
     Results(ResultsArguments),
     /// List a coordinator's workers.
     Workers(Remote),
+    /// Watch a coordinator: experiments, workers, rates, failures.
+    Top(TopArguments),
     /// Say why an experiment or a trial is measured or not.
     Explain(ExplainArguments),
     /// Stop handing out an experiment's trials.

@@ -14,8 +14,9 @@ use bitloop_proto::v1::membership_client::MembershipClient;
 use bitloop_proto::v1::{
     ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary,
     ExplainRequest, ExplainResponse, FetchArtifactRequest, IssueTokenRequest, ListExperimentsRequest,
-    ListWorkersRequest, MissingArtifactsRequest, ResultsRequest, RevokeRequest, RevokeResponse, Role,
-    ShowExperimentRequest, ShowExperimentResponse, SubmitRequest, WatchExperimentRequest, WorkerSummary,
+    ListWorkersRequest, MissingArtifactsRequest, OverviewRequest, OverviewResponse, ResultsRequest,
+    RevokeRequest, RevokeResponse, Role, ShowExperimentRequest, ShowExperimentResponse, SubmitRequest,
+    WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
@@ -253,6 +254,13 @@ impl Client {
         let request = self.within(BacklogRequest {});
         let answer = self.inner.backlog(request).await.map_err(|status| self.failure(status))?;
         Ok(answer.into_inner().classes)
+    }
+
+    /// Everything that a person watches.
+    pub(crate) async fn overview(&mut self) -> Result<OverviewResponse, Failure> {
+        let request = self.within(OverviewRequest {});
+        let answer = self.inner.overview(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner())
     }
 
     /// Makes a join token.

@@ -138,3 +138,54 @@ fn a_worker_without_work_exits_0_after_a_while() {
     let workers = cluster.ask(&["workers", "--output", "json"]).ok();
     assert_eq!(workers.out.trim(), "[]", "it has taken its leave");
 }
+
+/// Goal: what `top` shows on a terminal is text for whoever has none, and the same in JSON.
+#[test]
+fn top_prints_everything_once_where_nobody_can_look() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "watched", "['*.weight']", 50);
+    let cluster = Cluster::new(None);
+    let empty = cluster.ask(&["top"]).ok();
+    assert!(
+        empty.out.contains("no experiments; `bitloop submit") && empty.out.contains("no workers"),
+        "{}",
+        empty.out
+    );
+    let _worker = cluster.worker(1);
+    let id = cluster.submit(&experiment);
+    cluster.ask(&["watch", &id]).ok();
+
+    let text = cluster.ask(&["top", "--once"]).ok();
+    let json = cluster.ask(&["top", "--output", "json"]).ok();
+
+    for part in [
+        "Coordinator (bitloop ",
+        "epoch 1, up ",
+        "Experiments (1)",
+        &id,
+        "finished",
+        "Workers (1)",
+        "Failures (0)",
+    ] {
+        assert!(text.out.contains(part), "{part} is missing in {}", text.out);
+    }
+    assert!(!text.out.contains('\u{1b}'), "no terminal, no escape sequences");
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let total = cluster.summary(&id)["total"].as_u64();
+    assert_eq!(
+        (json["experiments"][0]["id"].as_str(), json["experiments"][0]["settled"].as_u64()),
+        (Some(id.as_str()), total)
+    );
+    assert_eq!(
+        (json["workers"][0]["committed"].as_u64(), json["coordinator"]["succeeded"].as_u64()),
+        (total, total)
+    );
+    assert_eq!(
+        (&json["coordinator"]["store_error"], &json["failures"]),
+        (&serde_json::Value::Null, &serde_json::json!([]))
+    );
+    assert!(json["coordinator"]["commit_ms"].as_f64() > Some(0.0), "{json}");
+    let often = cluster.ask(&["top", "--every", "1ms"]);
+    assert_eq!(often.status.code(), Some(2));
+    assert!(often.err.contains("write 100ms to 1h"), "{}", often.err);
+}

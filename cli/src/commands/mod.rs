@@ -18,6 +18,7 @@ mod security;
 mod solve;
 mod store;
 mod submit;
+mod top;
 mod train;
 mod watch;
 mod worker;
@@ -60,6 +61,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::List(remote) => block_on(query::list(remote, output)),
         Command::Show(on) => block_on(query::show(on, output)),
         Command::Workers(remote) => block_on(query::workers(remote, output)),
+        Command::Top(top) => block_on(top::execute(top, output)),
         Command::Explain(arguments) => block_on(query::explain(arguments, output)),
         Command::Results(results) => block_on(query::results(results, output)),
         Command::Watch(on) => block_on(watch::execute(on, output)),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod energy;
+mod overview;
 mod pareto;
 mod progress;
 mod results;
@@ -19,6 +20,7 @@ use crate::telemetry;
 
 pub(crate) use answer::answer;
 pub(crate) use energy::energy;
+pub(crate) use overview::{Column, Mood, Row, Section, overview_json, overview_text, phrases, sections};
 pub(crate) use pareto::pareto_table;
 pub(crate) use progress::Progress;
 pub(crate) use results::results_table;

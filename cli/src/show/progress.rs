@@ -79,9 +79,10 @@ fn message(summary: &ExperimentSummary) -> String {
     format!("{what}{workers}")
 }
 
-struct Pace {
-    per_second: f64,
-    left: u64,
+/// How fast trials are measured, and how many are left.
+pub(crate) struct Pace {
+    pub(crate) per_second: f64,
+    pub(crate) left: u64,
 }
 
 impl Pace {
@@ -90,7 +91,7 @@ impl Pace {
         Self { per_second: done / started.seconds().max(1e-3), left: total.saturating_sub(settled) }
     }
 
-    fn rate(&self) -> String {
+    pub(crate) fn rate(&self) -> String {
         if self.per_second >= 0.1 {
             format!("{:.1}/s", self.per_second)
         } else {
@@ -99,14 +100,23 @@ impl Pace {
     }
 
     fn eta(&self) -> String {
-        if self.per_second <= 0.0 {
-            return "ETA unknown".to_owned();
-        }
-        let seconds = (self.left as f64 / self.per_second).ceil() as u64;
-        match seconds {
-            0..=119 => format!("ETA {seconds} s"),
-            120..=7199 => format!("ETA {} min", seconds / 60),
-            _ => format!("ETA {:.1} h", seconds as f64 / 3600.0),
-        }
+        let seconds = self.seconds_left();
+        format!("ETA {}", seconds.map_or_else(|| "unknown".to_owned(), span))
+    }
+
+    /// When nothing is left at this pace; none while nothing happens.
+    pub(crate) fn seconds_left(&self) -> Option<f64> {
+        (self.per_second > 0.0).then(|| self.left as f64 / self.per_second)
+    }
+}
+
+/// A time as people say it.
+pub(crate) fn span(seconds: f64) -> String {
+    let seconds = seconds.ceil() as u64;
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{:.1} h", seconds as f64 / 3600.0),
+        _ => format!("{:.1} d", seconds as f64 / 86_400.0),
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn workers_table(workers: &[WorkerSummary]) -> String {
 }
 
 /// The device's class, a part of it if that is all the worker has, and the worker's labels.
-fn device_text(info: &WorkerInfo) -> String {
+pub(super) fn device_text(info: &WorkerInfo) -> String {
     let mut text = info.device.as_ref().map(|device| device.class.clone()).unwrap_or_default();
     if (1..10_000).contains(&info.share) {
         text.push_str(&format!(" ({} of 10000)", info.share));

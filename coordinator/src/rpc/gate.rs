@@ -14,11 +14,11 @@ use tonic::metadata::MetadataMap;
 use tower::Layer;
 use tracing::{Instrument, Span, info_span};
 
+use super::VERSION;
 use super::access;
 use super::budget::Budget;
 use super::peer::Peer;
 use super::rates::Rates;
-use super::VERSION;
 use crate::clock;
 use crate::security::{Refusal, Security};
 

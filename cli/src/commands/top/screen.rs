@@ -1,0 +1,104 @@
+//! The terminal: taken for as long as a [`Screen`] lives, and given back as it was, also after an error or a panic.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::draw::{Inks, draw};
+use super::look::{Look, Pressed};
+
+/// How long the thread that reads keys waits before it looks whether it is still wanted.
+const KEY_WAIT: Duration = Duration::from_millis(100);
+
+/// Keys that may wait for the screen.
+const KEYS_WAITING: usize = 64;
+
+pub(super) struct Screen {
+    terminal: DefaultTerminal,
+    is_over: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Screen {
+    /// Takes the terminal; the keys that are pressed come over the channel, which ends when they cannot be read.
+    pub(super) fn open() -> io::Result<(Self, mpsc::Receiver<Pressed>)> {
+        // From now on a panic gives the terminal back before it says anything.
+        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (sender, keys) = mpsc::channel(KEYS_WAITING);
+        let over = is_over.clone();
+        let reader = thread::Builder::new().name("bitloop-keys".to_owned());
+        let mut screen = Self { terminal, is_over, reader: None };
+        screen.reader = Some(reader.spawn(move || read_keys(&sender, &over))?);
+        Ok((screen, keys))
+    }
+
+    pub(super) fn draw(&mut self, look: &mut Look, inks: Inks) -> io::Result<()> {
+        self.terminal.draw(|frame| draw(frame.buffer_mut(), look, inks)).map(|_| ())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(reader) = self.reader.take() {
+            // It reads keys; whatever happened to it, the terminal is given back.
+            let _ = reader.join();
+        }
+        ratatui::restore();
+    }
+}
+
+fn read_keys(keys: &mpsc::Sender<Pressed>, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Relaxed) {
+        let pressed = match event::poll(KEY_WAIT) {
+            Ok(false) => continue,
+            Ok(true) => event::read(),
+            Err(_) => return,
+        };
+        let pressed = match pressed {
+            Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => {
+                Pressed { code: key.code, modifiers: key.modifiers }
+            }
+            // What changes the window's size has it drawn anew.
+            Ok(_) => Pressed::NOTHING,
+            Err(_) => return,
+        };
+        // Nobody presses so many keys that some of them would be missed.
+        if matches!(keys.try_send(pressed), Err(mpsc::error::TrySendError::Closed(_))) {
+            return;
+        }
+    }
+}
+
+/// Requests to leave that come from elsewhere than the keyboard.
+pub(super) struct Terminated {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+pub(super) fn terminated() -> io::Result<Terminated> {
+    Ok(Terminated {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        hang_up: signal(SignalKind::hangup())?,
+    })
+}
+
+impl Terminated {
+    pub(super) async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}
