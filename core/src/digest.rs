@@ -44,7 +44,7 @@ impl Digest {
     pub fn begins_with(&self, digits: &str) -> bool {
         let digit = |place: usize| {
             let byte = self.0.get(place / 2)?;
-            char::from_digit(u32::from(if place % 2 == 0 { byte >> 4 } else { byte & 15 }), 16)
+            char::from_digit(u32::from(if place.is_multiple_of(2) { byte >> 4 } else { byte & 15 }), 16)
         };
         digits.chars().enumerate().all(|(place, wanted)| digit(place) == Some(wanted))
     }

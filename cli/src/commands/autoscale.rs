@@ -35,8 +35,10 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let stopwatch = Stopwatch::start();
     if arguments.once || arguments.dry_run {
         let work = work(&arguments.remote, &autoscaler.spec().name).await?;
-        if let (Some(identity), false) = (&workers_identity, arguments.dry_run) {
-            identity.keep_young(&arguments.remote).await.into_iter().for_each(|line| show::note(&line));
+        if let (Some(identity), false) = (&workers_identity, arguments.dry_run)
+            && let Some(line) = identity.keep_young(&arguments.remote).await
+        {
+            show::note(&line);
         }
         let (autoscaler, turn) = turn(autoscaler, Some(work), arguments.dry_run, &stopwatch).await?;
         return conclude(&autoscaler, &turn, (arguments.dry_run, output));
