@@ -37,6 +37,8 @@ pub struct Coordinator {
 pub struct Elsewhere {
     pub store: Option<Box<dyn Store>>,
     pub artifacts: Option<Artifacts>,
+    /// Whether another coordinator worked on the store until now.
+    pub took_over: bool,
 }
 
 /// Why a coordinator cannot start.
@@ -76,7 +78,8 @@ impl Coordinator {
             None => Box::new(DiskStore::open(data_dir.root())?),
         };
         let artifacts = elsewhere.artifacts.unwrap_or_else(|| Artifacts::in_folder(data_dir.artifacts()));
-        Self::start(Parts { store, data_dir, artifacts, clock: Clock::system() })
+        let (clock, took_over) = (Clock::system(), elsewhere.took_over);
+        Self::start(Parts { store, data_dir, artifacts, clock, took_over })
     }
 
     pub(crate) fn start(parts: Parts) -> Result<Self, OpenError> {

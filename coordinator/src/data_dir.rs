@@ -90,6 +90,11 @@ impl DataDir {
         self.root.join("artifacts")
     }
 
+    /// What happened, for people; made when there is something to write, and may be deleted.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
     /// Where `<experiment>.csv` files are written.
     pub fn results(&self) -> PathBuf {
         self.root.join("results")

@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::artifacts::Artifacts;
+use crate::chronicle::{self, Chronicle, Happened, Keeper};
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
 use crate::metrics::Metrics;
@@ -89,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) data_dir: DataDir,
     pub(crate) artifacts: Artifacts,
     pub(crate) clock: Clock,
+    /// Whether another coordinator worked on the store until now.
+    pub(crate) took_over: bool,
 }
 
 /// State, store and searchers; see the module.
@@ -102,6 +105,7 @@ pub(crate) struct Driver {
     sizes: Sizes,
     leases: LeaseTimes,
     metrics: Arc<Metrics>,
+    chronicle: Chronicle,
     clock: Clock,
     board: Board,
     commands: mpsc::Receiver<Command>,
@@ -109,6 +113,7 @@ pub(crate) struct Driver {
     /// Whether the searchers may have more to say although nothing has happened since they were asked.
     is_searching: bool,
     ticked: UnixMillis,
+    _keeper: Keeper,
     // Dropped last: while the store is open, nobody else may use the directory.
     _data_dir: DataDir,
 }
@@ -120,6 +125,7 @@ struct Round {
     facts: Vec<Fact>,
     replies: Vec<Pending>,
     queries: Vec<Query>,
+    happened: Happened,
 }
 
 /// An answer that waits for the store.
@@ -149,6 +155,8 @@ impl Driver {
         let (board, watched) = Board::new();
         let artifacts = parts.artifacts;
         let metrics = Arc::new(Metrics::new(epoch));
+        let (chronicle, keeper) = Chronicle::open(&parts.data_dir.logs(), epoch, parts.clock.clone());
+        let is_blank = chronicle.is_blank();
         let mut driver = Self {
             state: State::default(),
             store: parts.store,
@@ -159,12 +167,14 @@ impl Driver {
             sizes: Sizes::default(),
             leases: LeaseTimes::default(),
             metrics: metrics.clone(),
+            chronicle: chronicle.clone(),
             clock: parts.clock.clone(),
             board,
             commands,
             round: Round::default(),
             is_searching: true,
             ticked: now,
+            _keeper: keeper,
             _data_dir: parts.data_dir,
         };
         info!(epoch, facts = loaded.facts.len(), "store loaded");
@@ -174,14 +184,18 @@ impl Driver {
                 continue;
             }
             driver.measure(&fact);
+            if is_blank {
+                chronicle.remember(&driver.state, &fact);
+            }
             driver.state.apply(&fact.into());
         }
+        chronicle.started(parts.took_over);
         warn_of_missing_artifacts(&driver.state, &artifacts);
         driver.results.write_missing(&driver.state);
         driver.advance();
         driver.store_facts()?;
         driver.publish();
-        let source = Source { overview: watched, metrics, clock: parts.clock, opened: now };
+        let source = Source { overview: watched, metrics, chronicle, clock: parts.clock, opened: now };
         Ok((driver, Handle::new(sender, source, artifacts)))
     }
 
@@ -252,6 +266,7 @@ impl Driver {
         self.advance();
         self.serve_parked();
         self.store_facts()?;
+        self.chronicle.tell(&mut self.round.happened);
         self.publish();
         let released = self.send_replies();
         self.answer_queries();
@@ -295,6 +310,7 @@ impl Driver {
         let now = self.clock.now();
         let decision = decide(&self.state, input, now)?;
         self.metrics.note_decision(&self.state, input, &decision);
+        chronicle::note(&self.state, (input, &decision), now, &mut self.round.happened);
         for event in decision.events {
             self.state.apply(&event);
             notes::note(&event);

@@ -1,10 +1,11 @@
 //! The coordinator: one owner of the state, a durable store of facts, and the gRPC service in front of them.
 //!
-//! Start at [`Coordinator`]; `driver` is the heart, `store` the disk, `rpc` the wire, `security` who may use it, `metrics` what operators see over `http`. This crate knows nothing of
+//! Start at [`Coordinator`]; `driver` is the heart, `store` the disk, `rpc` the wire, `security` who may use it, `metrics` what operators see over `http`, `chronicle` what happened. This crate knows nothing of
 //! tensors: all it knows of a trial is its name and what came of it.
 
 mod artifacts;
 mod background;
+mod chronicle;
 mod clock;
 mod coordinator;
 mod data_dir;

@@ -3,6 +3,7 @@
 mod accept;
 mod access;
 mod budget;
+mod chronicle;
 mod gate;
 mod membership;
 mod origins;

@@ -28,7 +28,7 @@ use crate::store::{Loaded, MemoryStore, Store, StoreError};
 /// A coordinator with its facts in `store`, and everything else in `folder`.
 pub(crate) fn open_on(folder: &Path, store: Box<dyn Store>) -> Coordinator {
     let data_dir = DataDir::open(folder).unwrap();
-    Coordinator::open_with(data_dir, Elsewhere { store: Some(store), artifacts: None }).unwrap()
+    Coordinator::open_with(data_dir, Elsewhere { store: Some(store), ..Elsewhere::default() }).unwrap()
 }
 
 /// Trials of [`plan`]: prepare, float, baseline, two weights at two widths, three activations at one.

@@ -82,6 +82,12 @@ const OF_WORKERS: &[Reader] = &[
         })
     },
     |bytes| read(bytes, |request: v1::LeaveRequest| worker(request.worker)),
+    |bytes| {
+        read(bytes, |request: v1::WriteLinesRequest| {
+            worker(request.worker);
+            let _ = convert::log_lines(request.lines);
+        })
+    },
 ];
 
 /// What the coordinator reads from users and those who want to become some.
@@ -120,6 +126,9 @@ const OF_USERS: &[Reader] = &[
     |bytes| read(bytes, |_: v1::ListWorkersRequest| {}),
     |bytes| read(bytes, |request: v1::ExplainRequest| name(request.subject)),
     |bytes| read(bytes, |_: v1::BacklogRequest| {}),
+    |bytes| read(bytes, |_: v1::OverviewRequest| {}),
+    |bytes| read(bytes, |request: v1::TrialLogRequest| name(request.trial)),
+    |bytes| read(bytes, |request: v1::EventsRequest| name(request.experiment)),
     |bytes| read(bytes, |_: v1::JoinRequest| {}),
     |bytes| read(bytes, |_: v1::RenewRequest| {}),
     |bytes| {
@@ -127,6 +136,7 @@ const OF_USERS: &[Reader] = &[
             let _ = Role::from_wire(request.role);
         })
     },
+    |bytes| read(bytes, |request: v1::RevokeRequest| name(request.name)),
 ];
 
 fuzz_target!(|input: &[u8]| {

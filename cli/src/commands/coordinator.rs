@@ -34,7 +34,8 @@ pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
         }
         Some(url) => Some(Box::new(database(PostgresStore::open(&address(url)?))?)),
     };
-    let coordinator = Coordinator::open_with(data_dir, Elsewhere { store, artifacts })?;
+    let coordinator =
+        Coordinator::open_with(data_dir, Elsewhere { store, artifacts, took_over: arguments.standby })?;
     let (listener, monitored) = listening;
     // Loopback is for this machine's own monitoring.
     let http_security =

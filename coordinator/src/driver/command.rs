@@ -37,6 +37,10 @@ pub enum RequestError {
     Ambiguous { text: String, candidates: Vec<ExperimentId> },
     #[error("nothing here is called `{0}`: no experiment, and no trial's key begins so")]
     UnknownSubject(String),
+    #[error(
+        "`{0}` names no trial: write at least six of its key's hexadecimal digits, as `bitloop events` shows them"
+    )]
+    NoTrial(String),
     #[error("several trials' keys begin with `{0}`; write more digits")]
     AmbiguousTrial(String),
     #[error(

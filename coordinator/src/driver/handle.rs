@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use super::command::{Command, RequestError};
 use super::view::{Overview, Summary, View};
 use crate::artifacts::Artifacts;
+use crate::chronicle::Chronicle;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
@@ -38,6 +39,7 @@ pub struct Handle {
 pub(super) struct Source {
     pub(super) overview: watch::Receiver<Arc<Overview>>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) chronicle: Chronicle,
     pub(super) clock: Clock,
     /// When the coordinator started.
     pub(super) opened: UnixMillis,
@@ -83,9 +85,14 @@ impl Handle {
         &self.source.metrics
     }
 
+    /// What happened, for people.
+    pub(crate) fn chronicle(&self) -> &Chronicle {
+        &self.source.chronicle
+    }
+
     /// The artifacts that trials read and write.
     pub fn artifacts(&self) -> &Artifacts {
-        &self.artifacts
+        &self.shared.artifacts
     }
 
     /// How far everything is, now and whenever it changes.
@@ -264,7 +271,7 @@ impl Handle {
         if digests.is_empty() {
             return Ok(());
         }
-        let artifacts = self.artifacts.clone();
+        let artifacts = self.shared.artifacts.clone();
         let looked = tokio::task::spawn_blocking(move || artifacts.missing(&digests)).await;
         let missing = looked.map_err(|_| RequestError::Stopped)?;
         let missing = missing.map_err(|error| RequestError::Artifacts { reason: error.to_string() })?;

@@ -129,6 +129,13 @@ impl Handle {
         }
     }
 
+    /// Where a trial stands, by the first digits of its key: its key and a word.
+    pub(crate) async fn standing(&self, digits: &str) -> Result<(TrialKey, String), RequestError> {
+        let key = self.trial_called(digits, RequestError::NoTrial(digits.to_owned())).await?;
+        let explained = self.ask(move |view| view.explain_trial(&key)).await?;
+        Ok((key, explained.ok_or(Rejection::UnknownTrial(key))?.standing))
+    }
+
     /// Finds the trial whose key begins with some digits; `unknown` if these are no digits of a key. The driver looks
     /// through some trials at a time, between other things.
     async fn trial_called(&self, digits: &str, unknown: RequestError) -> Result<TrialKey, RequestError> {

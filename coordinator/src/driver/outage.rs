@@ -13,6 +13,7 @@ use tracing::{error, info};
 
 use super::command::{Command, RequestError};
 use super::{Driver, Pending};
+use crate::chronicle::EventKind;
 use crate::store::StoreError;
 
 /// How often the store is tried again.
@@ -37,9 +38,11 @@ impl Driver {
     ) -> Result<(), StoreError> {
         error!(%cause, "nothing is acknowledged until the store can be written again");
         self.metrics.cannot_store(&cause);
+        self.chronicle.tell_now(EventKind::StoreUnwritable, cause.to_string());
         self.refuse_round(&cause);
         runtime.block_on(self.retry(cause, stop))?;
         info!("the store can be written again");
+        self.chronicle.tell_now(EventKind::StoreWritable, "what had waited is stored");
         self.metrics.can_store();
         self.board.hurry();
         Ok(())

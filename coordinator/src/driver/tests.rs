@@ -1,4 +1,5 @@
 mod backlog;
+mod chronicle;
 mod observe;
 mod outage;
 mod search;
@@ -41,6 +42,7 @@ impl Fixture {
             artifacts: Artifacts::in_folder(data_dir.artifacts()),
             data_dir,
             clock: Clock::manual(self.clock_ms.clone()),
+            took_over: false,
         }
     }
 

@@ -52,6 +52,12 @@ impl OfWorker for v1::ReleaseRequest {
     }
 }
 
+impl OfWorker for v1::WriteLinesRequest {
+    fn worker(&self) -> &str {
+        &self.worker
+    }
+}
+
 impl OfWorker for v1::LeaveRequest {
     fn worker(&self) -> &str {
         &self.worker

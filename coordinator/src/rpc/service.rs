@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitloop_core::plan::{ExperimentId, Plan};
-use bitloop_core::state::{Explanation, LeaseId, WorkerId, WorkerInfo};
+use bitloop_core::state::{Explanation, LeaseId, UnixMillis, WorkerId, WorkerInfo};
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_server::Coordinator;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::VERSION;
+use super::chronicle::{self, Wanted};
 use super::origins::Origins;
 use super::overview::{self, backlog_to_wire, summary_to_wire, worker_to_wire};
 use super::owners::{OfWorker, Owners};
@@ -18,6 +19,7 @@ use super::peer::Peer;
 use super::status;
 use super::streams::{self, Answers};
 use super::transfers::Transfers;
+use crate::chronicle::UnknownWorker;
 use crate::clock;
 use crate::driver::{HEARTBEAT_MS, Handle, RequestError};
 
@@ -205,6 +207,33 @@ impl Coordinator for Service {
         Ok(Response::new(overview::overview(&observed)))
     }
 
+    type TrialLogStream = Answers<v1::TrialLogResponse>;
+
+    async fn trial_log(&self, request: Request<v1::TrialLogRequest>) -> Answer<Self::TrialLogStream> {
+        let request = request.into_inner();
+        let trial = convert::name("trial", request.trial).map_err(unreadable)?;
+        let trial = self.handle.standing(&trial).await.map_err(refused)?;
+        let entries = chronicle::trial_log(&self.handle, trial, request.follow, self.shutdown.clone());
+        Ok(Response::new(entries))
+    }
+
+    type EventsStream = Answers<v1::EventsResponse>;
+
+    async fn events(&self, request: Request<v1::EventsRequest>) -> Answer<Self::EventsStream> {
+        let v1::EventsRequest { experiment, after, since_ms, follow } = request.into_inner();
+        let chronicle = self.handle.chronicle().clone();
+        let experiment = match experiment.is_empty() {
+            true => None,
+            false => Some(self.resolve(experiment)?),
+        };
+        let since = match since_ms {
+            0 => UnixMillis(0),
+            ago => UnixMillis(chronicle.now().0.saturating_sub(ago)),
+        };
+        let wanted = Wanted { experiment, after: chronicle::cursor(&after)?, since, follow };
+        Ok(Response::new(chronicle::events(chronicle, wanted, self.shutdown.clone())))
+    }
+
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Answer<v1::RegisterResponse> {
         let message = request.get_ref();
         let version = convert::name("version", message.version.clone()).map_err(unreadable)?;
@@ -283,6 +312,14 @@ impl Coordinator for Service {
         let trials = (!trials.is_empty()).then_some(trials);
         self.handle.release(&worker, LeaseId(request.lease), trials).await.map_err(refused)?;
         Ok(Response::new(v1::ReleaseResponse {}))
+    }
+
+    async fn write_lines(&self, request: Request<v1::WriteLinesRequest>) -> Answer<v1::WriteLinesResponse> {
+        let (worker, request) = self.sender(request)?;
+        let lines = convert::log_lines(request.lines).map_err(unreadable)?;
+        let written = self.handle.chronicle().write_lines(&worker, lines, request.left_out);
+        let refused = written.map_err(|UnknownWorker| status::no_lease())?;
+        Ok(Response::new(v1::WriteLinesResponse { refused }))
     }
 
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Answer<v1::LeaveResponse> {

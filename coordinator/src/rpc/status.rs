@@ -31,6 +31,7 @@ pub(super) fn refused(error: &RequestError) -> Status {
         RequestError::MissingArtifacts(_)
         | RequestError::Ambiguous { .. }
         | RequestError::AmbiguousTrial(_)
+        | RequestError::NoTrial(_)
         | RequestError::Name(_)
         | RequestError::NoStages(_)
         | RequestError::Plan(_)
@@ -55,6 +56,18 @@ pub(super) fn artifact(error: &ArtifactError) -> Status {
 /// A request of a worker that knew an earlier start of the coordinator.
 pub(super) fn other_epoch(found: u64, current: u64) -> Status {
     Status::failed_precondition(format!("epoch {found} is over, this is epoch {current}; register again"))
+}
+
+/// Lines of a worker that has had no lease since the coordinator's start; it registers again by itself, and then they are taken.
+pub(super) fn no_lease() -> Status {
+    Status::failed_precondition("the worker has had no lease since the coordinator started")
+}
+
+/// A text that stands for no event.
+pub(super) fn no_cursor() -> Status {
+    Status::invalid_argument(
+        "that is no cursor of an event; `bitloop events --output json` shows them, such as 3-141",
+    )
 }
 
 /// The server is about to end.

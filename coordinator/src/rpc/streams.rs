@@ -1,4 +1,4 @@
-//! Artifacts in chunks, and an experiment's progress.
+//! Artifacts in chunks, an experiment's progress, and streams in general.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -147,16 +147,23 @@ pub(super) fn watch(
     overview: watch::Receiver<Arc<Overview>>,
     shutdown: CancellationToken,
 ) -> Answers<v1::ExperimentSummary> {
-    // One summary waits at most: a slow reader gets the newest, not all of them.
+    stream(shutdown, |sender| send_summaries(id, overview, sender))
+}
+
+/// A stream of what `body` sends, until that ends, the reader has gone or the server stops.
+pub(super) fn stream<T: Send + 'static, F: Future<Output = ()> + Send>(
+    shutdown: CancellationToken,
+    body: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F + Send + 'static,
+) -> Answers<T> {
+    // One answer waits at most: whoever reads slowly holds up nobody else.
     let (sender, receiver) = mpsc::channel(1);
-    // The task ends with the experiment, the reader or the server.
     tokio::spawn(async move {
         tokio::select! {
             () = shutdown.cancelled() => {
                 // A reader that has gone needs no reason.
                 let _ = sender.try_send(Err(status::stopping()));
             }
-            () = send_summaries(&id, overview, &sender) => {}
+            () = body(sender.clone()) => {}
             () = sender.closed() => {}
         }
     });
@@ -164,13 +171,13 @@ pub(super) fn watch(
 }
 
 async fn send_summaries(
-    id: &ExperimentId,
+    id: ExperimentId,
     mut overview: watch::Receiver<Arc<Overview>>,
-    sender: &mpsc::Sender<Result<v1::ExperimentSummary, Status>>,
+    sender: mpsc::Sender<Result<v1::ExperimentSummary, Status>>,
 ) {
     let mut sent: Option<Summary> = None;
     loop {
-        let newest = overview.borrow_and_update().experiment(id).cloned();
+        let newest = overview.borrow_and_update().experiment(&id).cloned();
         if let Some(newest) = newest.filter(|newest| sent.as_ref() != Some(newest)) {
             let is_over = newest.status.is_over();
             if sender.send(Ok(summary_to_wire(&newest))).await.is_err() || is_over {

@@ -1,3 +1,4 @@
+mod chronicle;
 mod members;
 mod readers;
 mod security;

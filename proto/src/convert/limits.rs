@@ -28,6 +28,12 @@ pub const REPORTS_MAX: usize = 4_096;
 /// Trials in one shard; coordinators hand out a few hundred.
 pub const SHARD_TRIALS_MAX: usize = 65_536;
 
+/// Bytes of one line of a worker's log.
+pub const LINE_BYTES_MAX: usize = 1_024;
+
+/// Lines of logs in one request.
+pub const LINES_MAX: usize = 256;
+
 /// Checks a list's length before it is looked at.
 ///
 /// Errors: `TooMany`.
@@ -51,6 +57,23 @@ pub(super) fn line(field: &'static str, text: String, max: usize) -> Result<Stri
         true => Err(ConvertError::Control { field }),
         false => Ok(text),
     }
+}
+
+/// Reads one line of a log.
+///
+/// Errors: `TooLong`, `Control`.
+pub fn log_line(field: &'static str, text: String) -> Result<String, ConvertError> {
+    line(field, text, LINE_BYTES_MAX)
+}
+
+/// Makes any text one that [`log_line`] reads: what breaks it becomes a space.
+pub fn to_log_line(text: &str) -> String {
+    let shown = |char: char| match char {
+        layout if is_layout(layout) => ' ',
+        control if is_control(control) => char::REPLACEMENT_CHARACTER,
+        char => char,
+    };
+    cut(text.chars().map(shown).collect(), LINE_BYTES_MAX)
 }
 
 /// Reads a text that may have several lines.

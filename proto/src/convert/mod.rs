@@ -3,6 +3,7 @@
 
 mod experiment;
 mod limits;
+mod log;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -14,9 +15,11 @@ use bitloop_core::spec::{LABEL_BYTES_MAX, LABELS_MAX};
 
 pub use experiment::{action, sources, sources_to_wire, status};
 pub use limits::{
-    DIGESTS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROSE_BYTES_MAX, REPORTS_MAX, SHARD_TRIALS_MAX, SOURCES_MAX,
-    digests, finite, millis, name, reports, trial_keys, worker_id,
+    DIGESTS_MAX, LINE_BYTES_MAX, LINES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROSE_BYTES_MAX, REPORTS_MAX,
+    SHARD_TRIALS_MAX, SOURCES_MAX, digests, finite, log_line, millis, name, reports, to_log_line, trial_keys,
+    worker_id,
 };
+pub use log::{LogLevel, LogLine, log_lines};
 pub use trial::{check_config, check_part};
 
 /// Why a message does not stand for a value; `field` is the name in the `.proto` file.

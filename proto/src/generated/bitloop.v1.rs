@@ -148,6 +148,119 @@ pub struct ResultsResponse {
     pub effort: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrialLogRequest {
+    /// The first hexadecimal digits of a trial's key.
+    #[prost(string, tag = "1")]
+    pub trial: ::prost::alloc::string::String,
+    /// Whether to go on until the trial is settled.
+    #[prost(bool, tag = "2")]
+    pub follow: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TrialLogResponse {
+    /// The trial's key and where it stands, in the first answer.
+    #[prost(string, tag = "1")]
+    pub trial: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub standing: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub entries: ::prost::alloc::vec::Vec<TrialLogEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrialLogEntry {
+    #[prost(uint64, tag = "1")]
+    pub unix_ms: u64,
+    /// One word, such as `leased`, `failed` or `line`.
+    #[prost(string, tag = "2")]
+    pub what: ::prost::alloc::string::String,
+    /// Counted from 1; 0 where it belongs to no attempt.
+    #[prost(uint32, tag = "3")]
+    pub attempt: u32,
+    #[prost(string, tag = "4")]
+    pub worker: ::prost::alloc::string::String,
+    /// Of a line.
+    #[prost(string, tag = "5")]
+    pub level: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventsRequest {
+    /// Events of this experiment only: its id or name.
+    #[prost(string, tag = "1")]
+    pub experiment: ::prost::alloc::string::String,
+    /// The cursor of the last event that the caller has seen.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// Events of so long ago and later; 0 for all that are kept.
+    #[prost(uint64, tag = "3")]
+    pub since_ms: u64,
+    /// Whether to go on with what happens from now on.
+    #[prost(bool, tag = "4")]
+    pub follow: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct EventsResponse {
+    /// Events that the caller has not seen and that are not kept any more.
+    #[prost(uint64, tag = "1")]
+    pub missed: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub events: ::prost::alloc::vec::Vec<ClusterEvent>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClusterEvent {
+    /// Names its place; a caller that comes back says it as `after`.
+    #[prost(string, tag = "1")]
+    pub cursor: ::prost::alloc::string::String,
+    /// 0 if it was not noted when it happened.
+    #[prost(uint64, tag = "2")]
+    pub unix_ms: u64,
+    /// One word, such as `worker_lost`.
+    #[prost(string, tag = "3")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "4")]
+    pub experiments: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub worker: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub trial: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WriteLinesRequest {
+    #[prost(string, tag = "1")]
+    pub worker: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub lines: ::prost::alloc::vec::Vec<LogLine>,
+    /// Lines before them that the worker did not keep.
+    #[prost(uint64, tag = "3")]
+    pub left_out: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogLine {
+    /// A trial of the lease that the line belongs to.
+    #[prost(bytes = "vec", tag = "1")]
+    pub trial: ::prost::alloc::vec::Vec<u8>,
+    /// Whether it is about that trial alone; else about all that are measured together with it.
+    #[prost(bool, tag = "2")]
+    pub alone: bool,
+    /// How long ago it was written; clocks of machines differ.
+    #[prost(uint64, tag = "3")]
+    pub ago_ms: u64,
+    /// `error`, `warn`, `info` or `debug`.
+    #[prost(string, tag = "4")]
+    pub level: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteLinesResponse {
+    /// Lines that were not taken: the worker has no such lease, or has written enough for it.
+    #[prost(uint32, tag = "1")]
+    pub refused: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExplainRequest {
     /// An experiment's id or name, or the first hexadecimal digits of a trial's key.
     #[prost(string, tag = "1")]
@@ -1296,6 +1409,56 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Overview"));
             self.inner.unary(req, path, codec).await
         }
+        /// A trial's attempts and what workers wrote down while they worked on it.
+        pub async fn trial_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TrialLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::TrialLogResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bitloop.v1.Coordinator/TrialLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bitloop.v1.Coordinator", "TrialLog"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What happened on the cluster, from the oldest event that is kept.
+        pub async fn events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::EventsResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bitloop.v1.Coordinator/Events",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Events"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         /// A worker comes, or comes back; it names the trials that it still holds.
         pub async fn register(
             &mut self,
@@ -1442,6 +1605,31 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Release"));
             self.inner.unary(req, path, codec).await
         }
+        /// Hands over log lines of trials that the worker has a lease on, or had one lately. Nothing depends on them.
+        pub async fn write_lines(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WriteLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WriteLinesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/bitloop.v1.Coordinator/WriteLines",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("bitloop.v1.Coordinator", "WriteLines"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A worker goes in good order.
         pub async fn leave(
             &mut self,
@@ -1578,6 +1766,28 @@ pub mod coordinator_server {
             tonic::Response<super::OverviewResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the TrialLog method.
+        type TrialLogStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::TrialLogResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A trial's attempts and what workers wrote down while they worked on it.
+        async fn trial_log(
+            &self,
+            request: tonic::Request<super::TrialLogRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TrialLogStream>, tonic::Status>;
+        /// Server streaming response type for the Events method.
+        type EventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::EventsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// What happened on the cluster, from the oldest event that is kept.
+        async fn events(
+            &self,
+            request: tonic::Request<super::EventsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::EventsStream>, tonic::Status>;
         /// A worker comes, or comes back; it names the trials that it still holds.
         async fn register(
             &self,
@@ -1616,6 +1826,14 @@ pub mod coordinator_server {
             &self,
             request: tonic::Request<super::ReleaseRequest>,
         ) -> std::result::Result<tonic::Response<super::ReleaseResponse>, tonic::Status>;
+        /// Hands over log lines of trials that the worker has a lease on, or had one lately. Nothing depends on them.
+        async fn write_lines(
+            &self,
+            request: tonic::Request<super::WriteLinesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WriteLinesResponse>,
+            tonic::Status,
+        >;
         /// A worker goes in good order.
         async fn leave(
             &self,
@@ -2290,6 +2508,98 @@ pub mod coordinator_server {
                     };
                     Box::pin(fut)
                 }
+                "/bitloop.v1.Coordinator/TrialLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct TrialLogSvc<T: Coordinator>(pub Arc<T>);
+                    impl<
+                        T: Coordinator,
+                    > tonic::server::ServerStreamingService<super::TrialLogRequest>
+                    for TrialLogSvc<T> {
+                        type Response = super::TrialLogResponse;
+                        type ResponseStream = T::TrialLogStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TrialLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coordinator>::trial_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TrialLogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bitloop.v1.Coordinator/Events" => {
+                    #[allow(non_camel_case_types)]
+                    struct EventsSvc<T: Coordinator>(pub Arc<T>);
+                    impl<
+                        T: Coordinator,
+                    > tonic::server::ServerStreamingService<super::EventsRequest>
+                    for EventsSvc<T> {
+                        type Response = super::EventsResponse;
+                        type ResponseStream = T::EventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coordinator>::events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/bitloop.v1.Coordinator/Register" => {
                     #[allow(non_camel_case_types)]
                     struct RegisterSvc<T: Coordinator>(pub Arc<T>);
@@ -2545,6 +2855,51 @@ pub mod coordinator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReleaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/bitloop.v1.Coordinator/WriteLines" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteLinesSvc<T: Coordinator>(pub Arc<T>);
+                    impl<
+                        T: Coordinator,
+                    > tonic::server::UnaryService<super::WriteLinesRequest>
+                    for WriteLinesSvc<T> {
+                        type Response = super::WriteLinesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WriteLinesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Coordinator>::write_lines(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteLinesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -178,6 +178,20 @@ type Chunks<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl Coordinator for Fake {
     type FetchArtifactStream = Chunks<ArtifactChunk>;
     type WatchExperimentStream = Chunks<ExperimentSummary>;
+    type TrialLogStream = Chunks<TrialLogResponse>;
+    type EventsStream = Chunks<EventsResponse>;
+
+    async fn trial_log(&self, _: Request<TrialLogRequest>) -> Answer<Self::TrialLogStream> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn events(&self, _: Request<EventsRequest>) -> Answer<Self::EventsStream> {
+        Err(Status::unimplemented("no worker asks"))
+    }
+
+    async fn write_lines(&self, _: Request<WriteLinesRequest>) -> Answer<WriteLinesResponse> {
+        Err(Status::unimplemented("no worker writes"))
+    }
 
     async fn register(&self, request: Request<RegisterRequest>) -> Answer<RegisterResponse> {
         let mut held = keys(&request.into_inner().held);

@@ -24,7 +24,8 @@ impl Site {
 
     fn coordinator(&self, machine: usize, store: PostgresStore) -> Coordinator {
         let artifacts = Artifacts::at(&self.shared.path().display().to_string()).unwrap();
-        let elsewhere = Elsewhere { store: Some(Box::new(store)), artifacts: Some(artifacts) };
+        let elsewhere =
+            Elsewhere { store: Some(Box::new(store)), artifacts: Some(artifacts), took_over: machine > 0 };
         Coordinator::open_with(DataDir::open(self.own[machine].path()).unwrap(), elsewhere).unwrap()
     }
 

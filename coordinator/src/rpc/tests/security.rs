@@ -149,6 +149,7 @@ fn every_method_has_its_roles() {
         Coordinator/ActOnExperiment admin submit
         Coordinator/Backlog admin submit read
         Coordinator/Commit admin worker
+        Coordinator/Events admin submit read
         Coordinator/Explain admin submit read
         Coordinator/FetchArtifact admin submit read worker
         Coordinator/FetchContext admin worker
@@ -165,7 +166,9 @@ fn every_method_has_its_roles() {
         Coordinator/ShowExperiment admin submit read
         Coordinator/StoreArtifact admin submit worker
         Coordinator/Submit admin submit
+        Coordinator/TrialLog admin submit read
         Coordinator/WatchExperiment admin submit read
+        Coordinator/WriteLines admin worker
         Membership/IssueToken admin
         Membership/Join admin submit read worker stranger
         Membership/Renew admin submit read worker
@@ -208,6 +211,13 @@ async fn each_role_reaches_what_is_its_own_and_nothing_else() {
         assert_eq!(!is_denied(client.act_on_experiment(action).await.unwrap_err().code()), acts, "{role}");
         let registered = client.register(registration(role.word())).await;
         assert_eq!(!registered.is_err_and(|status| is_denied(status.code())), registers, "{role}");
+        let events = client.events(v1::EventsRequest::default()).await;
+        assert_eq!(!events.is_err_and(|status| is_denied(status.code())), lists, "{role}");
+        let logs = client.trial_log(v1::TrialLogRequest::default()).await;
+        assert_eq!(!logs.is_err_and(|status| is_denied(status.code())), lists, "{role}");
+        let lines = v1::WriteLinesRequest { worker: role.word().to_owned(), ..Default::default() };
+        let written = client.write_lines(lines).await;
+        assert_eq!(!written.is_err_and(|status| is_denied(status.code())), registers, "{role}");
         let token = v1::IssueTokenRequest { role: 1, uses: 1, valid_seconds: 60 };
         let made = MembershipClient::new(channel).issue_token(token).await;
         assert_eq!(!made.is_err_and(|status| is_denied(status.code())), role == Role::Admin, "{role}");

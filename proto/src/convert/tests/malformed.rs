@@ -45,6 +45,9 @@ fn read_all(bytes: &[u8]) {
     if let Ok(request) = v1::ExplainRequest::decode(bytes) {
         let _ = name("subject", request.subject);
     }
+    if let Ok(request) = v1::WriteLinesRequest::decode(bytes) {
+        let _ = (worker_id("worker", request.worker), log_lines(request.lines));
+    }
     if let Ok(request) = v1::ActOnExperimentRequest::decode(bytes) {
         let _ = (action(request.action), name("experiment", request.experiment));
     }
@@ -156,7 +159,7 @@ fn a_digest_from_the_wire_names_no_other_folder() {
 }
 
 /// Requests that have no field but what others have too, a name or a digest, or bytes that nothing here reads.
-const LIKE_OTHERS: [&str; 12] = [
+const LIKE_OTHERS: [&str; 16] = [
     "FetchArtifactRequest",
     "ListExperimentsRequest",
     "ShowExperimentRequest",
@@ -164,11 +167,15 @@ const LIKE_OTHERS: [&str; 12] = [
     "ResultsRequest",
     "ListWorkersRequest",
     "BacklogRequest",
+    "OverviewRequest",
+    "TrialLogRequest",
+    "EventsRequest",
     "RequestShardRequest",
     "FetchContextRequest",
     "LeaveRequest",
     "JoinRequest",
     "RenewRequest",
+    "RevokeRequest",
 ];
 
 #[test]
@@ -189,4 +196,27 @@ fn every_request_is_fuzzed() {
             "{name} is not read here"
         );
     }
+}
+
+#[test]
+fn lines_of_a_log_are_short_and_move_no_cursor() {
+    let line = |text: &str| v1::LogLine {
+        trial: vec![7; 32],
+        level: "info".to_owned(),
+        text: text.to_owned(),
+        ..v1::LogLine::default()
+    };
+    let read = |text: &str| LogLine::try_from(line(text)).map(|line| line.text);
+
+    assert_eq!(read("top-1 93 %, \u{3bb}"), Ok("top-1 93 %, \u{3bb}".to_owned()));
+    for control in ["\u{1b}[2J", "two\nlines", "\u{202e}turned", "\r"] {
+        assert_eq!(read(control), Err(ConvertError::Control { field: "text" }), "{control:?}");
+        assert!(read(&to_log_line(control)).is_ok(), "what is sent can be read");
+    }
+    let long = "x".repeat(LINE_BYTES_MAX + 1);
+    let too_long = ConvertError::TooLong { field: "text", len: long.len(), max: LINE_BYTES_MAX };
+    assert_eq!(read(&long), Err(too_long));
+    assert!(read(&to_log_line(&long)).is_ok());
+    assert!(log_lines(vec![line(""); LINES_MAX]).is_ok());
+    assert!(log_lines(vec![line(""); LINES_MAX + 1]).is_err());
 }

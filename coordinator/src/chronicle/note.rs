@@ -1,0 +1,312 @@
+//! What a decision means for people: records of the trials it is about, and events.
+
+use std::collections::BTreeSet;
+
+use bitloop_core::state::{
+    Change, Decision, Event, Fact, Input, LEASE_TERM_MS, Lease, LeaseId, Report, State, UnixMillis, WorkerId,
+};
+use bitloop_core::trial::{TrialKey, TrialResult};
+
+use super::board::{EventKind, Happening};
+use super::record::{End, Record, Short, key_digits, short_reason};
+
+/// Failed or differing trials of one commit that get an event of their own.
+const NAMED_MAX: usize = 8;
+
+/// What has happened and is not told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Happened {
+    pub(super) records: Vec<Record>,
+    pub(super) happenings: Vec<Happening>,
+}
+
+impl Happened {
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.happenings.is_empty()
+    }
+}
+
+/// Notes what a decision means, before it is applied.
+pub(crate) fn note(
+    state: &State,
+    (input, decision): (&Input, &Decision),
+    now: UnixMillis,
+    happened: &mut Happened,
+) {
+    let mut notes = Notes { state, now, happened };
+    match input {
+        Input::Commit { worker, reports, .. } => notes.reported(worker, reports, decision),
+        Input::Heartbeat { .. } => notes.begun(decision),
+        Input::Tick { .. } => {
+            notes.lost(decision);
+            notes.facts(decision);
+        }
+        Input::Leave { worker } => {
+            notes.ended(decision, |_| End::Left);
+            if !decision.events.is_empty() {
+                let text = "it left in good order; what it held goes to others".to_owned();
+                notes.of_worker(EventKind::WorkerLeft, worker, text);
+            }
+        }
+        Input::Register { .. } => {
+            notes.ended(decision, |_| End::Registered);
+            notes.joined(decision);
+            notes.granted(decision, Some(input));
+        }
+        Input::Request { .. } => notes.granted(decision, None),
+        Input::Release { .. } => {
+            notes.ended(decision, |_| End::GivenBack);
+        }
+        Input::Submit { .. } | Input::Act { .. } | Input::Advance { .. } => notes.facts(decision),
+    }
+}
+
+/// What a stored fact means; nobody knows any more when it happened.
+pub(super) fn of_the_past(state: &State, fact: &Fact) -> Vec<Happening> {
+    let mut happened = Happened::default();
+    let mut notes = Notes { state, now: UnixMillis(0), happened: &mut happened };
+    match fact {
+        Fact::OutcomeCommitted { key, outcome } => {
+            if let TrialResult::Failed { reason } = &outcome.result {
+                notes.of_trial(EventKind::TrialFailed, key, short_reason(reason));
+            }
+        }
+        Fact::ConflictSeen { key, outcome } => {
+            let text = format!("measured again on {} it differs", outcome.provenance.device);
+            notes.of_trial(EventKind::Conflict, key, text);
+        }
+        fact => notes.fact(fact),
+    }
+    happened.happenings
+}
+
+struct Notes<'a> {
+    state: &'a State,
+    now: UnixMillis,
+    happened: &'a mut Happened,
+}
+
+impl Notes<'_> {
+    fn record(&mut self, record: Record) {
+        self.happened.records.push(record);
+    }
+
+    fn happening(&mut self, kind: EventKind, text: String) -> &mut Happening {
+        self.happened.happenings.push(Happening::new(self.now, kind, text));
+        self.happened.happenings.last_mut().expect("it was pushed just now")
+    }
+
+    fn of_worker(&mut self, kind: EventKind, worker: &WorkerId, text: String) {
+        self.happening(kind, text).worker = Some(worker.0.clone());
+    }
+
+    fn of_trial(&mut self, kind: EventKind, key: &TrialKey, text: String) -> &mut Happening {
+        let trial = self.state.ledger.trial(key);
+        let experiments = trial.into_iter().flat_map(|trial| self.state.ledger.experiments_of(trial));
+        let experiments: BTreeSet<String> = experiments.map(|experiment| experiment.id.0.clone()).collect();
+        let happening = self.happening(kind, text);
+        happening.trial = Some(key_digits(key));
+        happening.experiments = experiments.into_iter().collect();
+        happening
+    }
+
+    fn facts(&mut self, decision: &Decision) {
+        for event in &decision.events {
+            if let Event::Fact(fact) = event {
+                self.fact(fact);
+            }
+        }
+    }
+
+    /// Facts about experiments and quarantined trials; outcomes are told of with the commit that they came with.
+    fn fact(&mut self, fact: &Fact) {
+        use EventKind as Kind;
+        let (kind, experiment, text) = match fact {
+            Fact::ExperimentSubmitted { plan, priority, .. } => {
+                let text = match priority {
+                    0 => "it was submitted".to_owned(),
+                    priority => format!("it was submitted with priority {priority}"),
+                };
+                (Kind::ExperimentSubmitted, plan.id(), text)
+            }
+            Fact::ExperimentPaused { experiment } => {
+                (Kind::ExperimentPaused, experiment.clone(), "it was paused".to_owned())
+            }
+            Fact::ExperimentResumed { experiment } => {
+                (Kind::ExperimentResumed, experiment.clone(), "it goes on".to_owned())
+            }
+            Fact::ExperimentCancelled { experiment } => {
+                (Kind::ExperimentCancelled, experiment.clone(), "it was cancelled".to_owned())
+            }
+            Fact::StageFinished { experiment, stage, .. } => {
+                let known = self.state.ledger.experiment(experiment);
+                let word = known.and_then(|known| known.plan.stages.get(*stage as usize));
+                let word = word.map_or("", |stage| stage.as_str());
+                let text = format!("stage {} (`{word}`) is finished", stage + 1);
+                (Kind::StageFinished, experiment.clone(), text)
+            }
+            Fact::ExperimentFinished { experiment } => {
+                (Kind::ExperimentFinished, experiment.clone(), "it is finished".to_owned())
+            }
+            Fact::ExperimentFailed { experiment, reason } => {
+                (Kind::ExperimentFailed, experiment.clone(), short_reason(reason))
+            }
+            Fact::TrialQuarantined { key, losses } => return self.quarantined(key, *losses),
+            Fact::StepProposed { .. } | Fact::OutcomeCommitted { .. } | Fact::ConflictSeen { .. } => return,
+        };
+        self.happening(kind, text).experiments = vec![experiment.0];
+    }
+
+    fn quarantined(&mut self, key: &TrialKey, losses: u32) {
+        self.record(Record::Quarantined { at: self.now.0, trial: key.into(), losses });
+        let text = format!("{losses} workers were lost while they ran it; it is not tried again");
+        self.of_trial(EventKind::TrialQuarantined, key, text);
+    }
+
+    fn joined(&mut self, decision: &Decision) {
+        let mut is_back = false;
+        for event in &decision.events {
+            match event {
+                Event::Change(Change::WorkerLeft { .. }) => is_back = true,
+                Event::Change(Change::WorkerJoined { info, .. }) => {
+                    let again = if is_back { "again, " } else { "" };
+                    let text = format!("{again}on {} at {}", info.device.class, info.host);
+                    self.of_worker(EventKind::WorkerJoined, &info.id, text);
+                }
+                Event::Change(_) | Event::Fact(_) => {}
+            }
+        }
+    }
+
+    fn granted(&mut self, decision: &Decision, registering: Option<&Input>) {
+        for event in &decision.events {
+            let Event::Change(Change::LeaseGranted { lease, terms }) = event else { continue };
+            let device = match registering {
+                // It is no worker of the state yet.
+                Some(Input::Register { info, .. }) => Some(&info.device),
+                Some(_) | None => self.state.dispatch.worker(&terms.worker).map(|worker| &worker.info.device),
+            };
+            let record = Record::Leased {
+                at: self.now.0,
+                lease: lease.0,
+                worker: terms.worker.0.clone(),
+                device: device.map(|device| device.class.clone()).unwrap_or_default(),
+                second: terms.second,
+                trials: terms.trials.iter().map(Short::from).collect(),
+            };
+            self.record(record);
+        }
+    }
+
+    fn begun(&mut self, decision: &Decision) {
+        for event in &decision.events {
+            let Event::Change(Change::LeaseRenewed { lease, running, .. }) = event else { continue };
+            let Some(terms) = self.state.dispatch.lease(*lease) else { continue };
+            let is_new = |key: &&TrialKey| !terms.running.contains(key) && terms.trials.contains(key);
+            let trials: Vec<Short> = running.iter().filter(is_new).map(Short::from).collect();
+            if !trials.is_empty() {
+                self.record(Record::Begun { at: self.now.0, lease: lease.0, trials });
+            }
+        }
+    }
+
+    /// Records what came back of leases that end; `why` by the lease's terms.
+    fn ended(&mut self, decision: &Decision, why: impl Fn(&Lease) -> End) -> Vec<(LeaseId, End)> {
+        let mut ended = Vec::new();
+        for event in &decision.events {
+            let (lease, trials) = match event {
+                Event::Change(Change::LeaseEnded { lease }) => (*lease, None),
+                Event::Change(Change::TrialsReturned { lease, trials }) => (*lease, Some(trials)),
+                Event::Change(_) | Event::Fact(_) => continue,
+            };
+            let Some(terms) = self.state.dispatch.lease(lease) else { continue };
+            let trials: Vec<Short> = match trials {
+                Some(trials) => trials.iter().map(Short::from).collect(),
+                None => terms.trials.iter().map(Short::from).collect(),
+            };
+            let end = why(terms);
+            self.record(Record::Ended { at: self.now.0, lease: lease.0, end, trials });
+            ended.push((lease, end));
+        }
+        ended
+    }
+
+    /// Workers that were given up, and leases that nobody renewed.
+    fn lost(&mut self, decision: &Decision) {
+        let lost = |event: &Event| match event {
+            Event::Change(Change::WorkerLeft { worker }) => Some(worker.clone()),
+            Event::Change(_) | Event::Fact(_) => None,
+        };
+        let lost: BTreeSet<WorkerId> = decision.events.iter().filter_map(lost).collect();
+        for worker in &lost {
+            let text = format!("nothing was heard of it for {} s", LEASE_TERM_MS / 1_000);
+            self.of_worker(EventKind::WorkerLost, worker, text);
+        }
+        let why = |terms: &Lease| if lost.contains(&terms.worker) { End::Lost } else { End::Expired };
+        for (lease, end) in self.ended(decision, why) {
+            let Some(terms) = self.state.dispatch.lease(lease) else { continue };
+            let (left, running) = (terms.trials.len(), terms.running.len());
+            let why = if end == End::Lost { "its worker was lost" } else { "nobody renewed it" };
+            let text = format!("lease {}: {why}; {left} trials go to others, {running} had begun", lease.0);
+            self.of_worker(EventKind::LeaseTakenBack, &terms.worker, text);
+        }
+    }
+
+    fn reported(&mut self, worker: &WorkerId, reports: &[Report], decision: &Decision) {
+        let mut facts = decision.events.iter().filter_map(|event| match event {
+            Event::Fact(Fact::OutcomeCommitted { key, .. }) => Some((key, true)),
+            Event::Fact(Fact::ConflictSeen { key, .. }) => Some((key, false)),
+            Event::Fact(_) | Event::Change(_) => None,
+        });
+        let mut next = facts.next();
+        let (mut measured, mut failed) = (Vec::new(), Vec::new());
+        let (mut duplicates, mut conflicts) = (Vec::new(), Vec::new());
+        // Facts stand in the order of the reports that they come from.
+        for report in reports {
+            let fact = next.filter(|(key, _)| **key == report.key).map(|(_, is_new)| is_new);
+            if fact.is_some() {
+                next = facts.next();
+            }
+            match (fact, &report.outcome.result) {
+                (Some(true), TrialResult::Failed { reason }) => {
+                    failed.push((report.key, short_reason(reason)))
+                }
+                (Some(true), _) => measured.push(Short::from(&report.key)),
+                (Some(false), _) => conflicts.push(report.key),
+                (None, _) => duplicates.push(Short::from(&report.key)),
+            }
+        }
+        self.announce_reported(worker, (&failed, &conflicts, duplicates.len()));
+        let failed = failed.into_iter().map(|(key, reason)| (Short::from(&key), reason)).collect();
+        let conflicts = conflicts.iter().map(Short::from).collect();
+        let (at, worker) = (self.now.0, worker.0.clone());
+        self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
+    }
+
+    fn announce_reported(
+        &mut self,
+        worker: &WorkerId,
+        (failed, conflicts, duplicates): (&[(TrialKey, String)], &[TrialKey], usize),
+    ) {
+        let name = || Some(worker.0.clone());
+        for (key, reason) in failed.iter().take(NAMED_MAX) {
+            self.of_trial(EventKind::TrialFailed, key, reason.clone()).worker = name();
+        }
+        if failed.len() > NAMED_MAX {
+            let text = format!("{} more trials of the same report failed", failed.len() - NAMED_MAX);
+            self.of_worker(EventKind::TrialFailed, worker, text);
+        }
+        for key in conflicts.iter().take(NAMED_MAX) {
+            let text = "measured again it differs; the first outcome stays".to_owned();
+            self.of_trial(EventKind::Conflict, key, text).worker = name();
+        }
+        if conflicts.len() > NAMED_MAX {
+            let text = format!("{} more outcomes of the same report differ", conflicts.len() - NAMED_MAX);
+            self.of_worker(EventKind::Conflict, worker, text);
+        }
+        if duplicates > 0 {
+            let text = format!("{duplicates} outcomes that it reported were there already");
+            self.of_worker(EventKind::Duplicates, worker, text);
+        }
+    }
+}

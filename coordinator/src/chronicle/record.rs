@@ -1,0 +1,137 @@
+//! The lines of the files that tell of trials: JSON, in the order of what happened.
+
+use bitloop_core::state::UnixMillis;
+use bitloop_core::trial::TrialKey;
+use bitloop_proto::convert::LogLine;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Bytes that are kept of why a trial failed; all of it stands with its outcome.
+const REASON_BYTES_MAX: usize = 2_048;
+
+/// A trial by the first 64 bits of its key: files hold four times as much, and millions of trials still differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Short(u64);
+
+impl From<&TrialKey> for Short {
+    fn from(key: &TrialKey) -> Self {
+        let mut first = [0; 8];
+        first.copy_from_slice(&key.0.as_bytes()[..8]);
+        Self(u64::from_be_bytes(first))
+    }
+}
+
+impl Short {
+    pub(super) fn digits(self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+impl Serialize for Short {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:016x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Short {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        u64::from_str_radix(&digits, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The digits by which events name a trial, enough for every command that asks for one.
+pub(super) fn key_digits(key: &TrialKey) -> String {
+    Short::from(key).digits()
+}
+
+/// How the trials that were left of a lease came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    /// Its worker gave them back.
+    GivenBack,
+    /// Its worker left.
+    Left,
+    /// Its worker registered again; what it still holds is under another lease.
+    Registered,
+    /// Its worker was not heard from for a lease's term.
+    Lost,
+    /// The lease was not renewed for its term, though its worker was heard from.
+    Expired,
+}
+
+/// A line that a worker wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(super) at: u64,
+    pub(super) level: String,
+    pub(super) text: String,
+    /// The trial that it is about; none if about all that its lease has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trial: Option<Short>,
+}
+
+impl Line {
+    pub(super) fn new(line: LogLine, now: UnixMillis) -> Self {
+        Self {
+            at: now.0.saturating_sub(line.ago_ms),
+            level: line.level.as_str().to_owned(),
+            trial: line.alone.then(|| Short::from(&line.trial)),
+            text: line.text,
+        }
+    }
+}
+
+/// Something that happened to trials. Leases are numbered anew with each start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The coordinator started: no lease is in force.
+    Started { at: u64, epoch: u64 },
+    /// Trials were handed out.
+    Leased { at: u64, lease: u64, worker: String, device: String, second: bool, trials: Vec<Short> },
+    /// A heartbeat said that the worker is busy with these.
+    Begun { at: u64, lease: u64, trials: Vec<Short> },
+    /// A worker reported.
+    Reported {
+        at: u64,
+        worker: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        measured: Vec<Short>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<(Short, String)>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        duplicates: Vec<Short>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        conflicts: Vec<Short>,
+    },
+    /// Trials came back without an outcome.
+    Ended { at: u64, lease: u64, end: End, trials: Vec<Short> },
+    /// A trial is not tried again.
+    Quarantined { at: u64, trial: Short, losses: u32 },
+    /// A worker wrote lines; before them it had left some out.
+    Lines { at: u64, lease: u64, worker: String, left_out: u64, lines: Vec<Line> },
+    /// So many records could not be written.
+    LeftOut { at: u64, records: u64 },
+}
+
+impl Record {
+    /// When it happened.
+    pub(super) fn at(&self) -> u64 {
+        match self {
+            Self::Started { at, .. }
+            | Self::Leased { at, .. }
+            | Self::Begun { at, .. }
+            | Self::Reported { at, .. }
+            | Self::Ended { at, .. }
+            | Self::Quarantined { at, .. }
+            | Self::Lines { at, .. }
+            | Self::LeftOut { at, .. } => *at,
+        }
+    }
+}
+
+/// Cuts a reason for the files.
+pub(super) fn short_reason(reason: &str) -> String {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].to_owned()
+}
