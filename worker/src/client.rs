@@ -21,6 +21,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, info_span};
 
+use crate::lines::Batch;
+
 /// For calls that only touch the coordinator's memory.
 const QUICK: Duration = Duration::from_millis(QUICK_MS);
 
@@ -314,6 +316,17 @@ impl Client {
         let request =
             v1::ReleaseRequest { worker: self.worker.0.clone(), epoch: epoch.0, lease: lease.0, trials };
         once("release", QUICK, self.inner.clone().release(request)).await.map(|_| ())
+    }
+
+    /// Hands over log lines; returns how many the coordinator does not keep.
+    pub(crate) async fn write_lines(&self, batch: &Batch) -> Result<u32, ClientError> {
+        let request = v1::WriteLinesRequest {
+            worker: self.worker.0.clone(),
+            lines: batch.lines.iter().map(Into::into).collect(),
+            left_out: batch.left_out,
+        };
+        let answer = once("write_lines", QUICK, self.inner.clone().write_lines(request)).await?;
+        Ok(answer.refused)
     }
 
     /// Says goodbye.

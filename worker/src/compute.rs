@@ -11,11 +11,12 @@ use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
 use bitloop_core::worker::{self, End, Measured};
 use bitloop_proto::trace;
 use tokio::sync::mpsc;
-use tracing::{Span, debug, info_span};
+use tracing::{Span, debug, info, info_span, warn};
 
 use crate::artifacts::Artifacts;
 use crate::clock;
 use crate::executor::{ExecuteError, Executor, Setting};
+use crate::lines::{self, Ring};
 use crate::presence::Presence;
 
 /// More than a shard has trials: while the coordinator is away, compute never waits for a commit.
@@ -48,11 +49,11 @@ impl Compute {
     pub(crate) fn start(
         executor: Box<dyn Executor>,
         artifacts: Box<dyn Artifacts + Send>,
-        presence: Arc<Presence>,
+        (presence, lines): (Arc<Presence>, Arc<Ring>),
     ) -> std::io::Result<Self> {
         let (orders, receiver) = mpsc::channel(1);
         let (sender, progress) = mpsc::channel(PROGRESS_CAPACITY);
-        let bench = Bench { executor, artifacts, presence, progress: sender };
+        let bench = Bench { executor, artifacts, presence, lines, progress: sender };
         let thread =
             std::thread::Builder::new().name("compute".to_owned()).spawn(move || bench.serve(receiver))?;
         Ok(Self { orders, progress, thread })
@@ -68,17 +69,20 @@ struct Bench {
     executor: Box<dyn Executor>,
     artifacts: Box<dyn Artifacts + Send>,
     presence: Arc<Presence>,
+    lines: Arc<Ring>,
     progress: mpsc::Sender<Progress>,
 }
 
 impl Bench {
     fn serve(mut self, mut orders: mpsc::Receiver<Order>) {
+        lines::keep_lines_of_this_thread(Arc::clone(&self.lines));
         while let Some(order) = orders.blocking_recv() {
             let end = order.span.in_scope(|| {
                 let end = self.measure(&order);
                 debug!(trials = order.shard.trials.len(), ?end, "shard measured");
                 end
             });
+            self.lines.about([]);
             // It ends with the work, not with the next order.
             drop(order);
             self.presence.ordered([]);
@@ -112,11 +116,23 @@ impl Bench {
             return Err(End::Stopped);
         }
         self.presence.running(trials.iter().map(|(key, _)| *key).collect());
-        let measuring =
-            info_span!(target: trace::TARGET, "measure", trial = %trials[0].0, trials = trials.len());
-        let (given, attempt) = measuring.in_scope(|| self.attempt(trials, order));
+        self.lines.about(trials.iter().map(|(key, _)| key));
+        let [(first, spec), ..] = trials else { return Ok(()) };
+        let measuring = info_span!(target: trace::TARGET, "measure", trial = %first, trials = trials.len());
+        let (millis, given, attempt) = measuring.in_scope(|| {
+            info!(kind = kind(spec), trials = trials.len(), "measuring");
+            let started = clock::now();
+            let (given, attempt) = self.attempt(trials, order);
+            (clock::elapsed(started).as_millis() as u64, given, attempt)
+        });
         drop(measuring);
         let rest = &trials[given..];
+        match &attempt {
+            Ok(Ok(())) if rest.is_empty() => info!(millis, "done"),
+            Ok(Ok(())) => info!(millis, given, "stopped before the end, as the work is not wanted any more"),
+            Ok(Err(error)) => warn!(millis, given, %error, "trials are given back"),
+            Err(reason) => warn!(millis, given, reason, "measuring broke off"),
+        }
         match attempt {
             Ok(Ok(())) if rest.is_empty() => Ok(()),
             Ok(Ok(())) => Err(End::Stopped),
@@ -150,6 +166,11 @@ impl Bench {
         let mut give = |outcome: Outcome| {
             let Some((key, _)) = trials.get(given) else { return };
             given += 1;
+            if let TrialResult::Failed { reason } = &outcome.result {
+                self.lines.about([key]);
+                warn!(reason, "the trial fails");
+                self.lines.about(trials.iter().map(|(key, _)| key));
+            }
             // Outcomes of trials that go together come together, behind the last block of images.
             let compute_ms = clock::elapsed(started).as_secs_f64() * 1e3 / trials.len() as f64;
             if send(&self.progress, (*key, outcome), compute_ms).is_err() {
@@ -173,6 +194,14 @@ fn send(
 ) -> Result<(), End> {
     let measured = Measured { report: Report { key, outcome }, compute_ms };
     progress.blocking_send(Progress::Measured(measured)).map_err(|_| End::Stopped)
+}
+
+fn kind(spec: &TrialSpec) -> &'static str {
+    match spec {
+        TrialSpec::Prepare(_) => "prepare",
+        TrialSpec::Evaluate { .. } => "evaluate",
+        TrialSpec::Train(_) => "train",
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

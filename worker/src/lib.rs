@@ -10,6 +10,7 @@ mod compute;
 mod executor;
 mod heartbeat;
 mod inventory;
+mod lines;
 mod presence;
 mod quant_executor;
 mod session;
@@ -21,5 +22,6 @@ pub use bitloop_proto::transport::{Connection, Endpoint, EndpointError, InProces
 pub use client::ClientError;
 pub use executor::{EmptyExecutor, ExecuteError, Executor, Setting};
 pub use inventory::{ALL_GPUS, Inventory, InventoryError, Machine, executors};
+pub use lines::{LineLayer, log_lines};
 pub use quant_executor::QuantExecutor;
 pub use worker::{WorkSummary, WorkerError, WorkerOptions, work};

@@ -20,6 +20,7 @@ use bitloop_quant::model::Model;
 use bitloop_quant::prepare::{self, PrepareError, Prepared};
 use bitloop_quant::train::{self, TrainError};
 use bitloop_quant::transforms::TransformError;
+use tracing::{debug, info};
 
 use crate::artifacts::Artifacts;
 use crate::executor::{ExecuteError, Executor, Setting};
@@ -96,6 +97,7 @@ impl QuantExecutor {
             return Ok(model);
         }
         let bytes = artifacts.fetch(digest)?;
+        debug!(artifact = digest.short(), bytes = bytes.len(), "the model is here");
         let model = Model::from_bytes(&bytes).map_err(|error| Obstacle::Failed(error.to_string()))?;
         Ok(self.models.insert(*digest, model))
     }
@@ -105,6 +107,7 @@ impl QuantExecutor {
             return Ok(images);
         }
         let bytes = artifacts.fetch(digest)?;
+        debug!(artifact = digest.short(), bytes = bytes.len(), "the images are here");
         let images = Images::from_bytes(&bytes).map_err(|error| Obstacle::Failed(error.to_string()))?;
         Ok(self.images.insert(*digest, images))
     }
@@ -127,6 +130,7 @@ impl QuantExecutor {
             return Ok(None);
         };
         let bytes = prepared.to_bytes().map_err(|error| self.prepare_obstacle(error))?;
+        info!(steps = steps.len(), bytes = bytes.len(), "the model is prepared");
         // Stored before the outcome is committed: whoever reads the outcome finds the artifact.
         let artifact = artifacts.store(bytes)?;
         Ok(Some(TrialResult::Prepared { artifact, steps }))
@@ -144,6 +148,7 @@ impl QuantExecutor {
             train::Materials { model: &model, training: &learned, validation: &validation, spec: training };
         let fitted = train::fit_quantized(&materials, self.threads, setting.stop);
         let Some((mut trained, model)) = fitted.map_err(train_obstacle)? else { return Ok(None) };
+        info!(epochs = trained.epochs, best_epoch = trained.best_epoch, "the network is trained");
         if let Some(model) = model {
             let bytes = model.to_bytes().map_err(|error| Obstacle::Failed(error.to_string()))?;
             // Stored before the outcome is committed: whoever reads the outcome finds the artifact.
@@ -168,6 +173,12 @@ impl QuantExecutor {
         let Opened { device, kernels, .. } = &self.device;
         let evaluator = Evaluator::with_kernels(materials, self.threads, device, *kernels);
         let evaluator = evaluator.map_err(|error| self.evaluate_obstacle(error))?;
+        debug!(
+            context = digest.short(),
+            threads = self.threads,
+            kernels = kernels.name(),
+            "ready to evaluate"
+        );
         Ok(self.evaluators.insert(*digest, evaluator))
     }
 

@@ -18,6 +18,7 @@ use crate::client::{Client, ClientError};
 use crate::clock;
 use crate::compute::Compute;
 use crate::executor::Executor;
+use crate::lines::{Courier, Ring};
 use crate::presence::Presence;
 use crate::session::{Parts, Session};
 use crate::spool::Spool;
@@ -136,7 +137,9 @@ pub async fn work(
         runtime: Handle::current(),
         shutdown: transfers.clone(),
     };
-    let compute = Compute::start(executor, Box::new(artifacts), Arc::clone(&presence))?;
+    let lines = Arc::new(Ring::default());
+    let compute = Compute::start(executor, Box::new(artifacts), (Arc::clone(&presence), Arc::clone(&lines)))?;
+    let courier = Courier::start(lines, client.clone());
     // A folder that goes with the process keeps nothing beyond it.
     let (spool, left) = match &options.cache_dir {
         Some(folder) => {
@@ -148,7 +151,9 @@ pub async fn work(
     let idle_exit_ms = options.idle_exit.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
     let settings = Settings { info, max_give_backs: options.max_give_backs, idle_exit_ms, spool: left };
     let parts = Parts { connection, client, compute, presence, spool, transfers };
-    Session::new(parts, settings).work(shutdown).await
+    let worked = Session::new(parts, settings).work(shutdown).await;
+    courier.finish().await;
+    worked
 }
 
 /// Nothing shares out a GPU's memory among programs.

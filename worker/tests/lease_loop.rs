@@ -20,6 +20,7 @@ use fake::{ADOPTED, Call, Fake};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
+use tracing_subscriber::layer::SubscriberExt;
 
 fn options() -> WorkerOptions {
     WorkerOptions {
@@ -408,4 +409,44 @@ async fn of_trials_measured_together_only_the_one_that_panics_fails() {
     });
     assert_eq!(failed, [false, true, false]);
     assert_eq!(fake.with(|script| script.committed()), keys);
+}
+
+/// Lets the lines of this process's workers be kept, once for all tests here.
+fn keep_lines() {
+    static LISTENING: std::sync::Once = std::sync::Once::new();
+    LISTENING.call_once(|| {
+        let listening = tracing_subscriber::registry().with(bitloop_worker::log_lines());
+        tracing::subscriber::set_global_default(listening).unwrap();
+    });
+}
+
+#[tokio::test]
+async fn what_a_worker_writes_while_it_measures_reaches_the_coordinator() {
+    keep_lines();
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..2);
+    let worker = Running::start(connection, Explosive(keys[1]));
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    worker.finish().await;
+
+    let lines = fake.with(|script| script.lines.join("\n"));
+    for text in ["measuring kind=evaluate trials=2", "measuring broke off", "this one blows up"] {
+        assert!(lines.contains(text), "`{text}` is missing in\n{lines}");
+    }
+}
+
+#[tokio::test]
+async fn lines_that_nobody_takes_cost_no_trial() {
+    keep_lines();
+    let (fake, connection) = Fake::start();
+    fake.with(|script| script.line_failures.extend([Code::Unimplemented, Code::Unavailable].repeat(50)));
+    let keys = fake.hand_out(7, 0..5);
+    let worker = Running::start(connection, EmptyExecutor);
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    let summary = worker.finish().await;
+
+    assert_eq!(summary, WorkSummary { shards: 1, committed: 5, lost: 0 });
+    assert_eq!(fake.with(|script| script.lines.len()), 0);
 }

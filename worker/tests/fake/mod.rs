@@ -59,6 +59,10 @@ pub(crate) struct Script {
     pub(crate) calls: Vec<Call>,
     given: Vec<(TrialKey, TrialSpec)>,
     pub(crate) reports: Vec<Report>,
+    /// What workers wrote, as text.
+    pub(crate) lines: Vec<String>,
+    /// What the next calls with lines are answered with.
+    pub(crate) line_failures: VecDeque<Code>,
 }
 
 impl Script {
@@ -189,10 +193,6 @@ impl Coordinator for Fake {
         Err(Status::unimplemented("no worker asks"))
     }
 
-    async fn write_lines(&self, _: Request<WriteLinesRequest>) -> Answer<WriteLinesResponse> {
-        Err(Status::unimplemented("no worker writes"))
-    }
-
     async fn register(&self, request: Request<RegisterRequest>) -> Answer<RegisterResponse> {
         let mut held = keys(&request.into_inner().held);
         held.sort();
@@ -266,6 +266,18 @@ impl Coordinator for Fake {
         let lease = request.into_inner().lease;
         self.with(|script| script.calls.push(Call::Release { lease }));
         Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn write_lines(&self, request: Request<WriteLinesRequest>) -> Answer<WriteLinesResponse> {
+        let request = request.into_inner();
+        assert_eq!(request.worker, "w1");
+        self.with(|script| {
+            if let Some(code) = script.line_failures.pop_front() {
+                return Err(Status::new(code, "by the script"));
+            }
+            script.lines.extend(request.lines.into_iter().map(|line| line.text));
+            Ok(Response::new(WriteLinesResponse::default()))
+        })
     }
 
     async fn leave(&self, _: Request<LeaveRequest>) -> Answer<LeaveResponse> {
