@@ -4,6 +4,7 @@ mod autoscale;
 mod bench;
 mod doctor;
 mod inspect;
+mod logs;
 mod search;
 mod security;
 mod store;
@@ -25,6 +26,7 @@ pub(crate) use bench::{
 };
 pub(crate) use doctor::DoctorArguments;
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
+pub(crate) use logs::{EventsArguments, LogsArguments, Since};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 pub(crate) use security::{
     IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, RevokeArguments, TokenArguments, TokenUse,
@@ -92,6 +94,10 @@ pub(crate) enum Command {
     Top(TopArguments),
     /// Say why an experiment or a trial is measured or not.
     Explain(ExplainArguments),
+    /// Print a trial's attempts, and what workers wrote while they worked on it.
+    Logs(LogsArguments),
+    /// Print what happened on the cluster.
+    Events(EventsArguments),
     /// Stop handing out an experiment's trials.
     Pause(OnExperiment),
     /// Go on with a paused or cancelled experiment.

@@ -12,10 +12,11 @@ use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES, VERSION_HEADER};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::membership_client::MembershipClient;
 use bitloop_proto::v1::{
-    ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, ExperimentAction, ExperimentSummary,
-    ExplainRequest, ExplainResponse, FetchArtifactRequest, IssueTokenRequest, ListExperimentsRequest,
-    ListWorkersRequest, MissingArtifactsRequest, OverviewRequest, OverviewResponse, ResultsRequest,
-    RevokeRequest, RevokeResponse, Role, ShowExperimentRequest, ShowExperimentResponse, SubmitRequest,
+    ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, EventsRequest, EventsResponse,
+    ExperimentAction, ExperimentSummary, ExplainRequest, ExplainResponse, FetchArtifactRequest,
+    IssueTokenRequest, ListExperimentsRequest, ListWorkersRequest, MissingArtifactsRequest, OverviewRequest,
+    OverviewResponse, ResultsRequest, RevokeRequest, RevokeResponse, Role, ShowExperimentRequest,
+    ShowExperimentResponse, SubmitRequest, TrialLogRequest, TrialLogResponse,
     WatchExperimentRequest, WorkerSummary,
 };
 use tonic::transport::Channel;
@@ -263,6 +264,28 @@ impl Client {
         Ok(answer.into_inner())
     }
 
+    /// A trial's attempts, and what workers wrote meanwhile.
+    pub(crate) async fn trial_log(
+        &mut self,
+        trial: &str,
+        follow: bool,
+    ) -> Result<Streaming<TrialLogResponse>, Failure> {
+        // A stream lasts as long as the trial: no deadline.
+        let request = TrialLogRequest { trial: trial.to_owned(), follow };
+        let answer = self.inner.trial_log(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner())
+    }
+
+    /// What happened on the cluster.
+    pub(crate) async fn events(
+        &mut self,
+        request: EventsRequest,
+    ) -> Result<Streaming<EventsResponse>, Failure> {
+        // A stream lasts as long as anybody looks: no deadline.
+        let answer = self.inner.events(request).await.map_err(|status| self.failure(status))?;
+        Ok(answer.into_inner())
+    }
+
     /// Makes a join token.
     pub(crate) async fn issue_token(&mut self, terms: TokenTerms) -> Result<String, Failure> {
         let TokenTerms { role, uses, valid } = terms;
@@ -287,7 +310,7 @@ impl Client {
         // HTTP/2's own complaint. Speaking to TLS without TLS gives any of them.
         let is_broken = match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled => true,
-            Code::Internal => status.message().starts_with(PROTOCOL_ERROR),
+            Code::Internal | Code::ResourceExhausted => status.message().starts_with(PROTOCOL_ERROR),
             _ => false,
         };
         match is_broken {

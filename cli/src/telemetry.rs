@@ -36,7 +36,8 @@ impl Telemetry {
     ///
     /// Errors: an endpoint that cannot be sent to, as far as its text tells.
     pub(crate) fn start(arguments: &TelemetryArguments) -> Result<Self, Failure> {
-        let mut parts = vec![log(arguments)];
+        // What workers write is for `bitloop logs`, whatever this terminal shows.
+        let mut parts = vec![log(arguments), bitloop_worker::log_lines().boxed()];
         let telemetry = Self::traced(arguments, &mut parts)?;
         tracing_subscriber::registry().with(parts).init();
         IS_JSON.store(arguments.log_format == LogFormat::Json, Ordering::Relaxed);

@@ -92,8 +92,13 @@ impl Cluster {
 
     /// A user's command, with the coordinator's URL.
     pub fn ask(&self, arguments: &[&str]) -> Said {
+        self.start(arguments).end()
+    }
+
+    /// Starts such a command.
+    pub fn start(&self, arguments: &[&str]) -> Process {
         let arguments = [arguments, &["--coordinator", &self.url]].concat();
-        Process::start(self.command(USER, &arguments)).end()
+        Process::start(self.command(USER, &arguments))
     }
 
     /// Submits an experiment; returns its id.

@@ -7,11 +7,13 @@ mod check;
 mod completions;
 mod coordinator;
 mod doctor;
+mod events;
 mod export;
 mod fit;
 mod import;
 mod inspect;
 mod local;
+mod logs;
 mod query;
 mod run;
 mod security;
@@ -63,6 +65,8 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Workers(remote) => block_on(query::workers(remote, output)),
         Command::Top(top) => block_on(top::execute(top, output)),
         Command::Explain(arguments) => block_on(query::explain(arguments, output)),
+        Command::Logs(arguments) => block_on(logs::execute(arguments, output)),
+        Command::Events(arguments) => block_on(events::execute(arguments, output)),
         Command::Results(results) => block_on(query::results(results, output)),
         Command::Watch(on) => block_on(watch::execute(on, output)),
         Command::Pause(on) => block_on(act::execute(on, ExperimentAction::Pause, output)),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod energy;
+mod moment;
 mod overview;
 mod pareto;
 mod progress;
@@ -20,6 +21,7 @@ use crate::telemetry;
 
 pub(crate) use answer::answer;
 pub(crate) use energy::energy;
+pub(crate) use moment::{indented, moment};
 pub(crate) use overview::{Column, Mood, Row, Section, overview_json, overview_text, phrases, sections};
 pub(crate) use pareto::pareto_table;
 pub(crate) use progress::Progress;
@@ -30,11 +32,16 @@ pub(crate) use table::{table, with_thousands};
 
 /// Writes data to standard output. A closed pipe ends the program quietly, as `head` expects.
 pub(crate) fn data(text: &str) -> Result<(), Failure> {
+    has_taken(text).map(|_| ())
+}
+
+/// Writes data to standard output; returns whether anybody reads there.
+pub(crate) fn has_taken(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     let end = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
     match write!(out, "{text}{end}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        other => Ok(other.map(|()| true)?),
     }
 }
 
