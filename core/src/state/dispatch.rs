@@ -9,6 +9,7 @@ use crate::trial::{Company, Numerics, TrialKey};
 use super::UnixMillis;
 use super::fairness::Served;
 use super::ledger::Ledger;
+use super::occupancy::{Occupancy, Taken};
 use super::pace::{Pace, Subject, WorkerClass};
 use super::queue::{Group, Lane, Queue, Queued};
 
@@ -51,16 +52,6 @@ impl WorkerInfo {
             return Some(Unmet::ExactArithmetic);
         }
         requirements.unmet(&Offer { device: &self.device, share: self.share, labels: &self.labels })
-    }
-
-    /// The device it measures on: host and device.
-    pub(super) fn place(&self) -> (&str, &str) {
-        (&self.host, &self.device.id)
-    }
-
-    /// Whether both measure on the same device.
-    pub(super) fn is_beside(&self, other: &Self) -> bool {
-        self.place() == other.place()
     }
 }
 
@@ -190,6 +181,7 @@ pub struct Dispatch {
     /// Leases that hold a trial beside the one in `leased`.
     seconds: HashMap<TrialKey, LeaseId>,
     leases: BTreeMap<LeaseId, Lease>,
+    occupancy: Occupancy,
     workers: BTreeMap<WorkerId, Worker>,
     losses: HashMap<TrialKey, u32>,
     granted: u64,
@@ -265,11 +257,20 @@ impl Dispatch {
             self.served.charge(experiment, terms.predicted_ms, waiting);
         }
         self.granted = self.granted.max(id.0 + 1);
+        if let Some(holder) = self.workers.get(&terms.worker) {
+            self.occupancy.begin(id, terms, &holder.info);
+        }
         self.leases.insert(id, terms.clone());
     }
 
+    fn remove(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.leases.remove(&id)?;
+        self.occupancy.end(id, &lease.worker);
+        Some(lease)
+    }
+
     fn end(&mut self, id: LeaseId, ledger: &Ledger) {
-        let Some(lease) = self.leases.remove(&id) else { return };
+        let Some(lease) = self.remove(id) else { return };
         for key in &lease.trials {
             self.let_go(key, id, ledger);
         }
@@ -280,7 +281,7 @@ impl Dispatch {
         lease.recalled.clear();
         let returned: Vec<_> = trials.iter().filter(|key| lease.trials.remove(key)).copied().collect();
         if lease.trials.is_empty() {
-            self.leases.remove(&id);
+            self.remove(id);
         }
         for key in returned {
             self.let_go(&key, id, ledger);
@@ -337,7 +338,7 @@ impl Dispatch {
             lease.trials.remove(key);
             lease.recalled.remove(key);
             if lease.trials.is_empty() {
-                self.leases.remove(&id);
+                self.remove(id);
             }
         }
     }
@@ -445,8 +446,17 @@ impl Dispatch {
         self.check_devices()
     }
 
-    /// No device is given out more than once.
+    /// No device is given out more than once, and what is kept of the devices is what the leases say.
     fn check_devices(&self) -> Result<(), String> {
+        let mut occupancy = Occupancy::default();
+        for (id, lease) in &self.leases {
+            if let Some(holder) = self.workers.get(&lease.worker) {
+                occupancy.begin(*id, lease, &holder.info);
+            }
+        }
+        if occupancy != self.occupancy {
+            return Err("what is known to be taken of devices is not what leases take".to_owned());
+        }
         for lease in self.leases.values() {
             let Some(holder) = self.workers.get(&lease.worker) else { continue };
             let taken = self.taken(&holder.info, None);
@@ -469,29 +479,6 @@ impl Dispatch {
 
     /// What leases take of a worker's device, those of `but` left out.
     pub(super) fn taken(&self, info: &WorkerInfo, but: Option<&WorkerId>) -> Taken<'_> {
-        let (mut taken, mut counted) = (Taken::default(), BTreeSet::new());
-        for lease in self.leases.values().filter(|lease| Some(&lease.worker) != but) {
-            let Some(holder) = self.workers.get(&lease.worker) else { continue };
-            if holder.info.is_beside(info) {
-                // A worker whose request arrived twice may hold a lease that it never heard of; it works on one.
-                if counted.insert(&lease.worker) {
-                    taken.holders += 1;
-                    taken.share += holder.info.share.ten_thousandths();
-                }
-                taken.exclusive = taken.exclusive.or(lease.exclusive.then_some(&lease.worker));
-            }
-        }
-        taken
+        self.occupancy.taken(info, but)
     }
-}
-
-/// What leases take of a device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Taken<'a> {
-    /// How many workers hold them.
-    pub(super) holders: u32,
-    /// Sum of those workers' shares, in ten-thousandths.
-    pub(super) share: u32,
-    /// Who has it to itself.
-    pub(super) exclusive: Option<&'a WorkerId>,
 }

@@ -11,6 +11,7 @@ mod fact;
 mod fairness;
 mod history;
 mod ledger;
+mod occupancy;
 mod pace;
 mod placement;
 mod queue;

@@ -1,14 +1,14 @@
 //! Which workers can take which trials, and why not.
 
-use std::cell::LazyCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::device::{Requirements, Share, Unmet};
 use crate::trial::Numerics;
 
-use super::dispatch::{Dispatch, Taken, Worker, WorkerId};
+use super::dispatch::{Dispatch, Worker, WorkerId};
 use super::ledger::Ledger;
+use super::occupancy::Taken;
 use super::queue::{Group, Lane};
 
 /// Why a worker does not take trials of a lane now.
@@ -64,7 +64,7 @@ pub(super) struct Fitting<'a> {
 impl<'a> Fitting<'a> {
     /// Finds the lanes of the highest priority that has any for the worker, in the order of experiments.
     pub(super) fn find(ledger: &Ledger, dispatch: &'a Dispatch, worker: &Worker) -> Self {
-        // The same for every lane, and a look at all leases.
+        // The same for every lane.
         let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
         let fits =
             |(lane, _): &(&Lane, &Group)| hindrance_beside(ledger, dispatch, (worker, lane, taken)).is_none();
@@ -126,27 +126,15 @@ fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane))
     let alone = dispatch
         .lanes()
         .filter(|(other, _)| ledger.requirements(other.claim).exclusive && priority(other) >= priority(lane));
-    // A look at all leases, which most requests need not take.
-    let holders = LazyCell::new(|| holders(dispatch));
     alone.into_iter().any(|(other, group)| {
         let requirements: &Requirements = ledger.requirements(other.claim);
         let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, other)).is_none();
         let mut devices: BTreeSet<(u32, &str, &str)> = BTreeSet::new();
         for fitting in dispatch.workers().filter(fits) {
-            let (host, id) = fitting.info.place();
-            let measuring = holders.get(&(host, id)).map_or(0, |workers| workers.len() as u32);
-            devices.insert((measuring, host, id));
+            let measuring = dispatch.taken(&fitting.info, None).holders;
+            devices.insert((measuring, &fitting.info.host, &fitting.info.device.id));
         }
         let mut resting = devices.into_iter().take(group.len());
         resting.any(|(_, host, id)| worker.info.host == host && worker.info.device.id == id)
     })
-}
-
-/// The workers that hold leases, by their devices.
-fn holders(dispatch: &Dispatch) -> BTreeMap<(&str, &str), BTreeSet<&WorkerId>> {
-    let mut holders: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
-    for holder in dispatch.leases().filter_map(|(_, lease)| dispatch.worker(&lease.worker)) {
-        holders.entry(holder.info.place()).or_default().insert(&holder.info.id);
-    }
-    holders
 }
