@@ -372,7 +372,8 @@ impl Driver {
     fn serve_parked(&mut self) {
         let now = self.clock.now();
         // With an empty queue there may be trials that others are late with, or have not begun.
-        let is_work = self.state.dispatch.waiting() > 0 || self.ticked == now;
+        let is_work =
+            self.state.dispatch.waiting() > 0 || (self.ticked == now && self.state.has_spare_trials(now));
         for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
             let answer = self.step(&Input::Request { worker: request.worker.clone() });
             if answer == Ok(Reply::Shard(None)) && now < request.deadline {

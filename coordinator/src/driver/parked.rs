@@ -1,5 +1,7 @@
 //! Requests for a shard that wait for work.
 
+use std::collections::{BTreeMap, HashMap};
+
 use bitloop_core::state::{UnixMillis, WorkerId};
 use tokio::sync::oneshot;
 
@@ -15,24 +17,29 @@ pub(super) struct Waiting {
 /// Waiting requests in order of arrival: at most one of each registered worker.
 #[derive(Default)]
 pub(super) struct Parked {
-    waiting: Vec<Waiting>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Where each worker's is.
+    arrivals: HashMap<WorkerId, u64>,
+    arrived: u64,
 }
 
 impl Parked {
     /// Parks a request and returns the worker's older one, which is to be answered without work.
     pub(super) fn park(&mut self, request: Waiting) -> Option<Waiting> {
-        let older = self
-            .waiting
-            .iter()
-            .position(|older| older.worker == request.worker)
-            .map(|index| self.waiting.remove(index));
-        self.waiting.push(request);
+        let older = self.arrivals.insert(request.worker.clone(), self.arrived);
+        let older = older.and_then(|arrival| self.waiting.remove(&arrival));
+        self.waiting.insert(self.arrived, request);
+        self.arrived += 1;
         older
     }
 
     /// Takes out the requests for which `is_due` holds; those that nobody waits for any more are forgotten.
     pub(super) fn take_due(&mut self, is_due: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        self.waiting.retain(|request| !request.reply.is_closed());
-        self.waiting.extract_if(.., |request| is_due(request)).collect()
+        let taken = self.waiting.extract_if(.., |_, request| request.reply.is_closed() || is_due(request));
+        let taken: Vec<Waiting> = taken.map(|(_, request)| request).collect();
+        for request in &taken {
+            self.arrivals.remove(&request.worker);
+        }
+        taken.into_iter().filter(|request| !request.reply.is_closed()).collect()
     }
 }

@@ -130,6 +130,11 @@ impl State {
         Some(StageHistory::new(&self.ledger, known, stage))
     }
 
+    /// Whether a worker that waits with an empty queue may get trials that others are late with or have not begun.
+    pub fn has_spare_trials(&self, now: UnixMillis) -> bool {
+        shard::is_spare(&self.ledger, &self.dispatch, now)
+    }
+
     /// Checks what must always hold; for tests and simulation.
     ///
     /// Errors: a sentence naming the first breach.

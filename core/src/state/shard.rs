@@ -1,6 +1,6 @@
 //! Cutting the queue into shards, and finding work for those who would have none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bits::BitConfig;
 use crate::digest::Digest;
@@ -8,7 +8,7 @@ use crate::trial::{Company, TrialKey, TrialSpec};
 
 use super::UnixMillis;
 use super::dispatch::{Dispatch, Lease, LeaseId, Worker};
-use super::ledger::{Claim, Ledger};
+use super::ledger::{Claim, Ledger, Trial};
 use super::placement::{Fitting, hindrance};
 use super::queue::{Group, Lane};
 
@@ -122,35 +122,56 @@ fn choose_lane<'a>(
     let own = fitting.iter().filter(|(lane, _)| lane.claim.experiment == experiment);
     let first = own.clone().min_by_key(|(_, group)| group.first())?;
     let Some(company) = &first.0.company else { return Some(*first) };
+    let parts = own.filter_map(|(lane, group)| Some((lane.company.as_ref()?, lane, group)));
+    let mut parts: Vec<_> = parts.filter(|(part, _, _)| part.context == company.context).collect();
+    if parts.iter().any(|(part, _, _)| worker.company.as_ref() == Some(*part)) {
+        parts.retain(|(part, _, _)| worker.company.as_ref() == Some(*part));
+    }
+    // Nobody looks at all workers without a choice to make.
+    let others = if parts.len() > 1 { others_at(dispatch, worker) } else { BTreeMap::new() };
+    let best =
+        parts.iter().min_by_key(|(part, _, group)| (others.get(part).copied().unwrap_or(0), group.first()));
+    best.map(|(_, lane, group)| (**lane, **group))
+}
+
+/// How many other workers are at which part.
+fn others_at<'a>(dispatch: &'a Dispatch, worker: &Worker) -> BTreeMap<&'a Company, usize> {
     let mut others: BTreeMap<&Company, usize> = BTreeMap::new();
     for other in dispatch.workers().filter(|other| other.info.id != worker.info.id) {
         if let Some(company) = &other.company {
             *others.entry(company).or_default() += 1;
         }
     }
-    let parts = own.filter_map(|(lane, group)| Some((lane.company.as_ref()?, lane, group)));
-    let parts = parts.filter(|(part, _, _)| part.context == company.context);
-    let best = parts.min_by_key(|(part, _, group)| {
-        let is_others = worker.company.as_ref() != Some(*part);
-        (is_others, others.get(part).copied().unwrap_or(0), group.first())
-    });
-    best.map(|(_, lane, group)| (*lane, *group))
+    others
+}
+
+/// Whether there is anything for workers that would wait otherwise: trials that others are late with, or have not begun.
+pub(super) fn is_spare(ledger: &Ledger, dispatch: &Dispatch, now: UnixMillis) -> bool {
+    dispatch.leases().any(|(_, lease)| {
+        let is_single = |lease: &Lease| lease.trials.iter().any(|key| !dispatch.has_second(key));
+        (is_late(lease, now) && is_single(lease)) || unbegun(ledger, dispatch, lease).is_some()
+    })
+}
+
+/// Whether another worker may measure a lease's trials too, as they take too long where they are.
+///
+/// Nothing that must have a device to itself is measured twice.
+fn is_late(lease: &Lease, now: UnixMillis) -> bool {
+    let taken_ms = now.0.saturating_sub(lease.since.0) as f64;
+    let is_late = |ms: f64| taken_ms > LATE_FACTOR * ms.max(TARGET_SHARD_MS);
+    !lease.exclusive && !lease.second && lease.predicted_ms.is_some_and(is_late)
 }
 
 /// Chooses trials that another worker is late with, for a worker that would wait otherwise; the first result wins.
 ///
-/// Nothing that must have a device to itself is measured twice, and nothing by three.
+/// Nothing is measured by three.
 pub(super) fn late_trials<'a>(
     ledger: &'a Ledger,
     dispatch: &'a Dispatch,
     (worker, now): (&Worker, UnixMillis),
 ) -> Option<Portion<'a>> {
-    let is_late = |lease: &&Lease| {
-        let taken_ms = now.0.saturating_sub(lease.since.0) as f64;
-        let may_be = !lease.exclusive && !lease.second && lease.worker != worker.info.id;
-        may_be && lease.predicted_ms.is_some_and(|ms| taken_ms > LATE_FACTOR * ms.max(TARGET_SHARD_MS))
-    };
-    let mut late: Vec<&Lease> = dispatch.leases().map(|(_, lease)| lease).filter(is_late).collect();
+    let may_be = |lease: &&Lease| is_late(lease, now) && lease.worker != worker.info.id;
+    let mut late: Vec<&Lease> = dispatch.leases().map(|(_, lease)| lease).filter(may_be).collect();
     late.sort_by_key(|lease| lease.since);
     let trials = late.into_iter().find_map(|lease| {
         let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
@@ -166,30 +187,45 @@ pub(super) fn late_trials<'a>(
 
 /// Chooses trials that another worker holds and has not begun, to be asked back for a worker that would wait otherwise:
 /// half of those of the lease that has most of them.
-///
-/// A lease is asked once at a time, and only if what is left would keep its worker busy for longer than a shard should.
 pub(super) fn unbegun_trials(
     ledger: &Ledger,
     dispatch: &Dispatch,
     worker: &Worker,
 ) -> Option<(LeaseId, Vec<TrialKey>)> {
     let of_lease = |(id, lease): (&LeaseId, &Lease)| {
-        let may_be = !lease.second && lease.worker != worker.info.id && lease.recalled.is_empty();
-        let holder = dispatch.worker(&lease.worker).filter(|_| may_be && !lease.running.is_empty())?;
-        let unbegun = lease.trials.iter().filter(|key| !lease.running.contains(key));
-        let unbegun: Vec<_> = unbegun.filter_map(|key| ledger.trial(key)).collect();
-        let fits = unbegun.iter().all(|trial| {
+        let trials = unbegun(ledger, dispatch, lease).filter(|_| lease.worker != worker.info.id)?;
+        let fits = trials.iter().all(|trial| {
             let claim = ledger.claim(trial);
             claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
         });
-        let entries: Vec<_> = unbegun.iter().map(|trial| (&trial.key, &trial.spec)).collect();
-        let left_ms = predicted(dispatch, holder, &entries);
-        let is_long = left_ms.is_none_or(|ms| ms > TARGET_SHARD_MS);
-        let half = entries.len().div_ceil(2);
-        let keys: Vec<TrialKey> = entries.iter().take(half).map(|(key, _)| **key).collect();
-        (fits && is_long && !keys.is_empty()).then_some((*id, keys))
+        let half = trials.len().div_ceil(2);
+        let keys: Vec<TrialKey> = trials.iter().take(half).map(|trial| trial.key).collect();
+        fits.then_some((*id, keys))
     };
     dispatch.leases().filter_map(of_lease).max_by_key(|(_, keys)| keys.len())
+}
+
+/// The trials of a lease that its worker has not begun, if they would keep it busy for longer than a shard should.
+///
+/// A lease is asked once at a time.
+fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option<Vec<&'a Trial>> {
+    if lease.second || !lease.recalled.is_empty() || lease.running.is_empty() {
+        return None;
+    }
+    // Trials that were chosen together take equally long. So most leases need no closer look; there may be as many of
+    // them as workers, and each worker that waits looks at all.
+    let first = ledger.trial(lease.trials.first()?)?;
+    let all_ms = dispatch.pace().predict_slowest(&first.spec).map(|ms| ms * lease.trials.len() as f64);
+    if lease.predicted_ms.is_some() && all_ms.is_some_and(|ms| ms <= TARGET_SHARD_MS) {
+        return None;
+    }
+    let holder = dispatch.worker(&lease.worker)?;
+    let running: BTreeSet<&TrialKey> = lease.running.iter().collect();
+    let unbegun = lease.trials.iter().filter(|key| !running.contains(key));
+    let trials: Vec<&Trial> = unbegun.filter_map(|key| ledger.trial(key)).collect();
+    let entries: Vec<_> = trials.iter().map(|trial| (&trial.key, &trial.spec)).collect();
+    let is_long = predicted(dispatch, holder, &entries).is_none_or(|ms| ms > TARGET_SHARD_MS);
+    (is_long && !trials.is_empty()).then_some(trials)
 }
 
 fn can_measure(

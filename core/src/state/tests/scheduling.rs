@@ -58,6 +58,10 @@ impl Engine {
         self.feed(Input::Commit { worker: worker.clone(), reports, trial_ms }).unwrap();
     }
 
+    fn has_spare_trials(&self) -> bool {
+        self.state.has_spare_trials(self.now)
+    }
+
     fn reasons(&self, key: &TrialKey) -> String {
         self.state.explain_trial(key, self.now).unwrap().reasons.join("\n")
     }
@@ -220,11 +224,14 @@ fn at_the_tail_a_late_trial_is_measured_by_a_second_worker_and_the_first_result_
     engine.commit_after(&fast, &shard, 100.0);
     let late = engine.request(&slow).unwrap();
     assert_eq!(engine.request(&fast), None, "it is not late yet");
+    assert!(!engine.has_spare_trials());
 
     engine.now = engine.now.after(4_001);
+    assert!(engine.has_spare_trials());
     let second = engine.request(&fast).unwrap();
     assert_eq!(second.trials, late.trials);
     assert_eq!(engine.request(&fast), None, "nothing is measured by three");
+    assert!(!engine.has_spare_trials());
     engine.commit_after(&fast, &second, 100.0);
 
     assert_eq!(engine.state.dispatch.leases().len(), 0);
@@ -270,9 +277,11 @@ fn an_idle_worker_gets_trials_that_another_gives_back_unbegun() {
 
     // The queue is empty for a worker that takes everything that is left.
     let other = engine.join_as(cpu("other"));
+    assert!(!engine.has_spare_trials(), "as far as anyone knows the shard takes no longer than it should");
     while let Some(rest) = engine.request(&other) {
         engine.commit_after(&other, &rest, 10_000.0);
     }
+    assert!(!engine.has_spare_trials(), "a lease is asked once at a time");
     let recalled = engine.recalled(&busy, &shard, &running);
     assert_eq!(recalled.len(), (shard.trials.len() - 1).div_ceil(2));
     assert!(!recalled.contains(&running[0]));
