@@ -349,7 +349,7 @@ fn grant(state: &State, worker: &WorkerId, portion: Portion<'_>, now: UnixMillis
     let terms = Lease {
         worker: worker.clone(),
         trials: trials.iter().map(|(key, _)| **key).collect(),
-        running: Vec::new(),
+        running: BTreeSet::new(),
         deadline: now.after(LEASE_TERM_MS),
         since: now,
         predicted_ms,
@@ -375,7 +375,7 @@ fn heartbeat(
     let recalled = held.and_then(|id| state.dispatch.lease(id)).map(|lease| &lease.recalled);
     let recalled = recalled.into_iter().flatten().filter(|key| !running.contains(key)).copied().collect();
     if let Some(lease) = held {
-        let (running, deadline) = (running.to_vec(), now.after(LEASE_TERM_MS));
+        let (running, deadline) = (running.iter().copied().collect(), now.after(LEASE_TERM_MS));
         events.push(Change::LeaseRenewed { lease, running, deadline }.into());
     }
     let lease_valid = held.is_some() || lease.is_none();

@@ -80,7 +80,7 @@ pub struct Lease {
     /// What is still to be reported.
     pub trials: BTreeSet<TrialKey>,
     /// The trials that the worker said it was busy with.
-    pub running: Vec<TrialKey>,
+    pub running: BTreeSet<TrialKey>,
     /// When it ends unless renewed.
     pub deadline: UnixMillis,
     /// When it was granted.
@@ -140,7 +140,7 @@ pub enum Change {
         /// Which.
         lease: LeaseId,
         /// What the worker is busy with.
-        running: Vec<TrialKey>,
+        running: BTreeSet<TrialKey>,
         /// Until when.
         deadline: UnixMillis,
     },

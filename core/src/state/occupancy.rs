@@ -124,7 +124,7 @@ mod tests {
         Lease {
             worker: worker.id.clone(),
             trials: BTreeSet::new(),
-            running: Vec::new(),
+            running: BTreeSet::new(),
             deadline: UnixMillis(0),
             since: UnixMillis(0),
             predicted_ms: None,

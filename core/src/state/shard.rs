@@ -1,6 +1,6 @@
 //! Cutting the queue into shards, and finding work for those who would have none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::bits::BitConfig;
 use crate::digest::Digest;
@@ -212,16 +212,12 @@ fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option
     if lease.second || !lease.recalled.is_empty() || lease.running.is_empty() {
         return None;
     }
-    // Trials that were chosen together take equally long. So most leases need no closer look; there may be as many of
-    // them as workers, and each worker that waits looks at all.
-    let first = ledger.trial(lease.trials.first()?)?;
-    let all_ms = dispatch.pace().predict_slowest(&first.spec).map(|ms| ms * lease.trials.len() as f64);
-    if lease.predicted_ms.is_some() && all_ms.is_some_and(|ms| ms <= TARGET_SHARD_MS) {
+    // What most leases come to: there may be as many of them as workers, and each worker that waits looks at all.
+    if lease.trials.is_subset(&lease.running) {
         return None;
     }
     let holder = dispatch.worker(&lease.worker)?;
-    let running: BTreeSet<&TrialKey> = lease.running.iter().collect();
-    let unbegun = lease.trials.iter().filter(|key| !running.contains(key));
+    let unbegun = lease.trials.difference(&lease.running);
     let trials: Vec<&Trial> = unbegun.filter_map(|key| ledger.trial(key)).collect();
     let entries: Vec<_> = trials.iter().map(|trial| (&trial.key, &trial.spec)).collect();
     let is_long = predicted(dispatch, holder, &entries).is_none_or(|ms| ms > TARGET_SHARD_MS);
