@@ -2,7 +2,8 @@
 //!
 //! `args` is what can be typed, `commands` has a file per command, `client` speaks to a coordinator, `identity` is
 //! what it proves itself with, `inputs` turns
-//! an experiment file into a plan, `telemetry` is what is said meanwhile, `show` turns answers into tables and JSON. Standard output is data; everything
+//! an experiment file into a plan, `open_files` is the system's limit of them, `telemetry` is what is said meanwhile, `show` turns
+//! answers into tables and JSON. Standard output is data; everything
 //! else goes to standard error.
 
 mod args;
@@ -12,6 +13,7 @@ mod commands;
 mod failure;
 mod identity;
 mod inputs;
+mod open_files;
 mod show;
 mod telemetry;
 

@@ -12,10 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::run::StopSignal;
 use crate::args::CoordinatorArguments;
 use crate::failure::{Failure, Outcome};
+use crate::open_files;
 use crate::show;
 
 pub(super) async fn execute(arguments: &CoordinatorArguments) -> Outcome {
     let root = &arguments.data.data_dir;
+    // A worker has two connections, and many systems start programs with 1024 files; whatever is left is made do with.
+    open_files::raise_limit()?;
     let mut listening = listeners(arguments).await?;
     let data_dir = DataDir::open(root)?;
     let mut security = Security::open(root)?.map(Arc::new);
