@@ -1,6 +1,8 @@
 //! What a worker does with a trial, behind a trait: the real thing, or an empty one to measure the rest of the system.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
@@ -103,6 +105,37 @@ impl Executor for EmptyExecutor {
             give(Outcome { result, provenance: self.provenance(), work: Work::default() });
         }
         Ok(())
+    }
+}
+
+/// Measures nothing and takes its time: a worker of a benchmark that is as slow as wanted and costs no processor time.
+///
+/// Outcomes are those of [`EmptyExecutor`]. Trials that go together sleep one after another and give their outcomes together
+/// behind the last one, as an evaluation does behind its last block of images.
+#[derive(Clone, Copy, Debug)]
+pub struct SleepingExecutor {
+    /// How long a trial takes.
+    pub trial_time: Duration,
+}
+
+impl Executor for SleepingExecutor {
+    fn device(&self) -> Device {
+        EmptyExecutor.device()
+    }
+
+    fn run(
+        &mut self,
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        for _ in trials {
+            if setting.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            thread::sleep(self.trial_time);
+        }
+        EmptyExecutor.run(trials, setting, give)
     }
 }
 
