@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use autoscale::AutoscaleArguments;
 pub(crate) use bench::{
     BenchCommand, DispatchArguments, EncodingsArguments, EvalArguments, KernelsArguments, Network,
-    StepsArguments, SubmissionArguments, SweepArguments,
+    StepsArguments, SubmissionArguments, SweepArguments, WorkersArguments,
 };
 pub(crate) use doctor::DoctorArguments;
 pub(crate) use inspect::{EnergyArguments, InspectArguments};

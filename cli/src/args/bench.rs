@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use bitloop_core::duration;
 use clap::{Args, Subcommand, ValueEnum};
 use tempfile::TempDir;
 
@@ -14,6 +16,8 @@ pub(crate) enum BenchCommand {
     Dispatch(DispatchArguments),
     /// Time until all trials of a large sweep wait for workers, and the coordinator's memory for each.
     Submit(SubmissionArguments),
+    /// How busy the coordinator keeps workers that sleep for every trial, a thousand of them if wanted, and what they cost it.
+    Workers(WorkersArguments),
     /// Images per second of a model file, in float and quantized, with either arithmetic.
     Eval(EvalArguments),
     /// Time of a sensitivity sweep whose configs share what they agree in, beside configs evaluated one by one.
@@ -63,6 +67,24 @@ pub(crate) struct SubmissionArguments {
     /// Trials to submit, at least.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) trials: u32,
+
+    #[command(flatten)]
+    pub(crate) folder: BenchFolder,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkersArguments {
+    /// Workers, each with connections and threads of its own.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    pub(crate) workers: u16,
+
+    /// How long a worker sleeps for a trial, such as 100ms or 1s; 0ms for not at all.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
+    pub(crate) trial_time: Duration,
+
+    /// Trials, at least; by default as many as keep every worker busy for half a minute.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) trials: Option<u32>,
 
     #[command(flatten)]
     pub(crate) folder: BenchFolder,

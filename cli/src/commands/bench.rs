@@ -3,12 +3,14 @@
 mod dispatch;
 mod encodings;
 mod eval;
+mod farm;
 mod kernels;
 mod process;
 mod submit;
 mod sweep;
 mod train;
 mod trials;
+mod workers;
 
 pub(super) use dispatch::execute as dispatch;
 pub(super) use encodings::execute as encodings;
@@ -17,6 +19,7 @@ pub(super) use kernels::execute as kernels;
 pub(super) use submit::execute as submit;
 pub(super) use sweep::execute as sweep;
 pub(super) use train::execute as train;
+pub(super) use workers::execute as workers;
 
 /// Middle value; the mean of the two middle ones of an even number.
 fn median(mut values: Vec<f64>) -> f64 {

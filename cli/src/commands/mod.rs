@@ -50,6 +50,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Bench(BenchCommand::Train(steps)) => bench::train(steps, output),
         Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
         Command::Bench(BenchCommand::Submit(submission)) => block_on(bench::submit(submission, output)),
+        Command::Bench(BenchCommand::Workers(workers)) => block_on(bench::workers(workers, output)),
         Command::Export(export) => block_on(export::execute(export)),
         Command::Run(run) => block_on(run::execute(run, output)),
         Command::Init(init) => security::init(init, output),

@@ -35,6 +35,12 @@ impl Trials {
         Self { points }
     }
 
+    /// With as few points as give so many trials when each is lowered alone, at every width.
+    pub(super) fn at_least_alone(trials: u64) -> Self {
+        // A chain of layers has an odd number of points.
+        Self { points: trials.div_ceil(WIDTHS.len() as u64).max(3) | 1 }
+    }
+
     /// Each point alone.
     pub(super) fn singles(&self, name: &str) -> Result<Prepared, Failure> {
         self.prepared(name, None)
@@ -95,6 +101,16 @@ mod tests {
 
             let size = bitloop_search::plan_size(&prepared.plan);
             assert!((trials..=trials + trials / 5 + 100).contains(&size), "{size} for {trials}");
+        }
+    }
+
+    #[test]
+    fn so_has_one_without_pairs() {
+        for trials in [1, 100, 5_000] {
+            let prepared = Trials::at_least_alone(trials).singles("bench").unwrap();
+
+            let size = bitloop_search::plan_size(&prepared.plan);
+            assert!((trials..=trials + 20).contains(&size), "{size} for {trials}");
         }
     }
 }
