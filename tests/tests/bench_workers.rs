@@ -5,7 +5,7 @@ use std::process::Command;
 use bitloop_tests::process::{bitloop, say};
 
 #[test]
-fn sleeping_workers_measure_everything_once_and_lose_no_lease() {
+fn sleeping_workers_measure_everything_and_lose_no_lease() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["bench", "workers", "--workers", "20", "--trials", "200", "--trial-time", "5ms"];
     let here = folder.path().to_str().unwrap();
