@@ -8,7 +8,7 @@ use crate::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::{Change, Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
-use super::ledger::{Experiment, Status, TrialState};
+use super::ledger::{Claim, Experiment, Status, TrialState};
 use super::pace::{self, Subject};
 use super::shard::{Portion, Shard, late_trials, next_shard, unbegun_trials};
 use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
@@ -309,13 +309,13 @@ fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis
     if owed.is_empty() {
         return Decision::new(events, Reply::Registered { adopted: None });
     }
-    let mut claims = owed.iter().filter_map(|trial| state.ledger.claim(trial));
-    let exclusive = claims.any(|claim| state.ledger.requirements(claim).exclusive);
-    if !state.dispatch.has_room(info, exclusive) {
+    let claims: Vec<Claim> = owed.iter().flat_map(|trial| state.ledger.claims(trial)).collect();
+    let exclusive = claims.iter().any(|claim| state.ledger.requirements(*claim).exclusive);
+    let Some(claim) = claims.first().copied().filter(|_| state.dispatch.has_room(info, exclusive)) else {
         return Decision::new(events, Reply::Registered { adopted: None });
-    }
+    };
     let trials = owed.iter().map(|trial| (&trial.key, &trial.spec)).collect();
-    let portion = Portion { trials, predicted_ms: None, exclusive };
+    let portion = Portion { claim, trials, predicted_ms: None, exclusive };
     let (grant, shard) = grant(state, &info.id, portion, now);
     events.push(grant.into());
     Decision::new(events, Reply::Registered { adopted: Some(shard) })
@@ -344,10 +344,11 @@ fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision
 }
 
 fn grant(state: &State, worker: &WorkerId, portion: Portion<'_>, now: UnixMillis) -> (Change, Shard) {
-    let Portion { trials, predicted_ms, exclusive } = portion;
+    let Portion { claim, trials, predicted_ms, exclusive } = portion;
     let lease = state.dispatch.next_lease();
     let terms = Lease {
         worker: worker.clone(),
+        claim,
         trials: trials.iter().map(|(key, _)| **key).collect(),
         running: BTreeSet::new(),
         deadline: now.after(LEASE_TERM_MS),

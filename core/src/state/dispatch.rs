@@ -8,7 +8,7 @@ use crate::trial::{Company, Numerics, TrialKey};
 
 use super::UnixMillis;
 use super::fairness::Served;
-use super::ledger::Ledger;
+use super::ledger::{Claim, Ledger, Trial};
 use super::occupancy::{Occupancy, Taken};
 use super::pace::{Pace, Subject, WorkerClass};
 use super::queue::{Group, Lane, Queue, Queued};
@@ -77,6 +77,8 @@ pub struct Worker {
 pub struct Lease {
     /// Who holds it.
     pub worker: WorkerId,
+    /// Whom its trials are measured for: under whose requirements, and out of whose share of the workers.
+    pub(super) claim: Claim,
     /// What is still to be reported.
     pub trials: BTreeSet<TrialKey>,
     /// The trials that the worker said it was busy with.
@@ -236,23 +238,23 @@ impl Dispatch {
     }
 
     fn grant(&mut self, id: LeaseId, terms: &Lease, ledger: &Ledger) {
-        let (mut company, mut claim) = (None, None);
+        let mut company = None;
         for key in &terms.trials {
             if let Some(trial) = ledger.trial(key) {
                 self.queue.remove(trial);
-                (company, claim) = (trial.spec.company(), ledger.claim(trial));
+                company = trial.spec.company();
             }
             match self.leased.get(key) {
                 Some(_) if terms.second => self.seconds.insert(*key, id),
                 Some(_) | None => self.leased.insert(*key, id),
             };
         }
-        let experiment = claim.map(|claim| claim.experiment);
+        let experiment = terms.claim.experiment;
         if let Some(worker) = self.workers.get_mut(&terms.worker) {
             worker.company = company;
-            worker.experiment = experiment;
+            worker.experiment = Some(experiment);
         }
-        if let Some(experiment) = experiment.filter(|_| !terms.second) {
+        if !terms.second {
             let waiting = self.queue.groups().map(|(lane, _)| lane.claim.experiment);
             self.served.charge(experiment, terms.predicted_ms, waiting);
         }
@@ -311,9 +313,9 @@ impl Dispatch {
     /// Puts a trial into the queue if it is owed and nobody holds it; takes it out if it is owed no more.
     pub(super) fn enqueue(&mut self, key: &TrialKey, ledger: &Ledger) {
         let Some(trial) = ledger.trial(key) else { return };
-        match ledger.claim(trial) {
-            Some(claim) if !self.leased.contains_key(key) => self.queue.insert(trial, claim),
-            Some(_) | None => self.queue.remove(trial),
+        match self.leased.contains_key(key) {
+            true => self.queue.remove(trial),
+            false => self.queue.set(trial, &ledger.claims(trial)),
         }
     }
 
@@ -345,17 +347,22 @@ impl Dispatch {
 
     /// How many trials wait for a worker.
     pub fn waiting(&self) -> usize {
-        self.queue.trials().len()
+        self.queue.len()
     }
 
     /// Trials that wait for a worker, in order of proposal.
     pub fn queue<'a>(&'a self, ledger: &'a Ledger) -> impl Iterator<Item = &'a TrialKey> {
-        self.queue.trials().map(|(sequence, _)| &ledger.proposed_at(sequence).key)
+        self.queue.trials().map(|sequence| &ledger.proposed_at(sequence).key)
     }
 
     /// How many trials wait for a worker, by kind.
     pub fn queued(&self) -> Queued {
         self.queue.queued()
+    }
+
+    /// Whether a trial waits for a worker.
+    pub(super) fn is_queued(&self, trial: &Trial) -> bool {
+        self.queue.contains(trial)
     }
 
     /// The same by what is measured together, for whom.
@@ -416,10 +423,11 @@ impl Dispatch {
     /// Checks what must always hold; returns the first breach.
     pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
         self.queue.check()?;
-        for (sequence, claim) in self.queue.trials() {
+        for sequence in self.queue.trials() {
             let trial = ledger.proposed_at(sequence);
             let key = &trial.key;
-            if self.leased.contains_key(key) || ledger.claim(trial) != Some(claim) {
+            let wanted: BTreeSet<Claim> = ledger.claims(trial).into_iter().collect();
+            if self.leased.contains_key(key) || !self.queue.claims_of(trial).eq(wanted) {
                 return Err(format!("trial {key} is queued but leased, settled or not wanted so"));
             }
         }

@@ -7,7 +7,7 @@ use crate::plan::ExperimentId;
 use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::Worker;
-use super::ledger::{Experiment, Status, Trial, TrialState};
+use super::ledger::{Claim, Experiment, Status, Trial, TrialState};
 use super::placement::{hindrance, numerics};
 use super::queue::{Group, Lane};
 use super::{State, UnixMillis};
@@ -91,21 +91,25 @@ impl State {
         if !held.is_empty() {
             return ("measuring", held);
         }
-        let Some(claim) = self.ledger.claim(trial) else {
+        let claims = self.ledger.claims(trial);
+        if claims.is_empty() {
             let wanted = self.ledger.experiments_of(trial);
             let why = wanted.map(|one| format!("experiment `{}` is {}", one.id, one.status.as_str()));
             return ("unwanted", why.collect());
-        };
-        let lane = Lane { claim, company: trial.spec.company() };
+        }
         let ahead = self.dispatch.queue(&self.ledger).take_while(|queued| *queued != key);
         let ahead = ahead.take(AHEAD_MAX + 1).count();
-        let mut reasons = vec![format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane))];
+        let mut reasons = Vec::new();
+        for claim in claims {
+            let lane = Lane { claim, company: trial.spec.company() };
+            reasons.push(format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane)));
+            reasons.extend(self.hindrances(&lane));
+        }
         match ahead {
             0 => {}
             1..=AHEAD_MAX => reasons.push(format!("{ahead} trials were proposed before it")),
             _ => reasons.push(format!("more than {AHEAD_MAX} trials were proposed before it")),
         }
-        reasons.extend(self.hindrances(&lane));
         ("waiting", reasons)
     }
 
@@ -123,12 +127,8 @@ impl State {
     }
 
     fn explain_active(&self, experiment: &Experiment) -> (&'static str, Vec<String>) {
-        let is_own = |lane: &Lane| self.ledger.claimant(lane.claim).id == experiment.id;
         let leased = self.leased_of(|known| known.id == experiment.id);
-        let mut stages: BTreeMap<u32, (Lane, usize)> = BTreeMap::new();
-        for (lane, group) in self.dispatch.lanes().filter(|(lane, _)| is_own(lane)) {
-            stages.entry(lane.claim.stage).or_insert((*lane, 0)).1 += group.len();
-        }
+        let stages = self.waiting_of(experiment, leased);
         let mut reasons = Vec::new();
         if leased > 0 {
             reasons.push(format!("{leased} trials are leased"));
@@ -143,6 +143,34 @@ impl State {
             (0, false) => ("waiting", reasons),
             (_, _) => ("measuring", reasons),
         }
+    }
+
+    /// The stages that an experiment's trials wait for, each with one of its lanes and their number: its own, or those of
+    /// another experiment that asks for the same.
+    fn waiting_of(&self, experiment: &Experiment, leased: u64) -> BTreeMap<Claim, (Lane, usize)> {
+        let is_own = |lane: &Lane| self.ledger.claimant(lane.claim).id == experiment.id;
+        let mut stages: BTreeMap<Claim, (Lane, usize)> = BTreeMap::new();
+        for (lane, group) in self.dispatch.lanes().filter(|(lane, _)| is_own(lane)) {
+            stages.entry(lane.claim).or_insert((*lane, 0)).1 += group.len();
+        }
+        let own: usize = stages.values().map(|(_, count)| count).sum();
+        let open =
+            experiment.stages.iter().map(|stage| stage.trials.len() as u64 - stage.settled).sum::<u64>();
+        // A look at every trial, which there is no need for where lanes say it all.
+        if own as u64 + leased < open {
+            let keys = experiment.stages.iter().flat_map(|stage| &stage.trials);
+            let trials = keys.filter_map(|key| self.ledger.trial(key));
+            for trial in trials.filter(|trial| self.dispatch.is_queued(trial)) {
+                let lane = |claim: &Claim| Lane { claim: *claim, company: trial.spec.company() };
+                let claims = self.ledger.claims(trial);
+                if let Some(first) =
+                    claims.first().filter(|_| !claims.iter().map(lane).any(|lane| is_own(&lane)))
+                {
+                    stages.entry(*first).or_insert((lane(first), 0)).1 += 1;
+                }
+            }
+        }
+        stages
     }
 
     /// Whom trials of a lane wait for, worker by worker, those with the same reason together.
@@ -215,9 +243,10 @@ impl State {
                 backlog.predicted_ms += predicted_ms;
             });
         }
-        for key in self.dispatch.leases().flat_map(|(_, lease)| &lease.trials) {
+        let leased = self.dispatch.leases();
+        let leased = leased.flat_map(|(_, lease)| lease.trials.iter().map(|key| (lease.claim, key)));
+        for (claim, key) in leased {
             let Some(trial) = self.ledger.trial(key) else { continue };
-            let Some(claim) = self.ledger.claim(trial) else { continue };
             let predicted_ms = self.predicted(&trial.spec);
             class(&Lane { claim, company: trial.spec.company() }, &|backlog| {
                 backlog.leased += 1;

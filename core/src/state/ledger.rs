@@ -71,6 +71,11 @@ pub struct Claim {
     pub(super) stage: u32,
 }
 
+impl Claim {
+    pub(super) const FIRST: Self = Self { experiment: 0, stage: 0 };
+    pub(super) const LAST: Self = Self { experiment: u32::MAX, stage: u32::MAX };
+}
+
 /// A trial that some experiment wants.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
@@ -92,7 +97,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    fn claims(&self) -> impl Iterator<Item = Claim> {
+    fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
         std::iter::once(self.first_claim)
             .chain(self.more_claims.iter().flat_map(|claims| claims.iter().copied()))
     }
@@ -335,16 +340,27 @@ impl Ledger {
 
     /// Whether some active experiment waits for this trial.
     pub fn is_owed(&self, trial: &Trial) -> bool {
-        self.claim(trial).is_some()
+        self.active_claims(trial).next().is_some()
     }
 
-    /// The stage that an open trial is measured for: of the active experiment with the highest priority, of equals the
-    /// first that proposed it; none if it is not owed.
-    pub(super) fn claim(&self, trial: &Trial) -> Option<Claim> {
+    /// The stages that an open trial may be measured for: those of active experiments, the highest priority first, of equals
+    /// the first that proposed it. One that asks workers for the same as an earlier one is left out; none if it is not owed.
+    pub(super) fn claims(&self, trial: &Trial) -> Vec<Claim> {
+        let mut claims: Vec<Claim> = self.active_claims(trial).collect();
+        claims.sort_by_key(|claim| std::cmp::Reverse(self.claimant(*claim).priority));
+        let mut asked: Vec<&Requirements> = Vec::with_capacity(claims.len());
+        claims.retain(|claim| {
+            let requirements = self.requirements(*claim);
+            let is_new = !asked.contains(&requirements);
+            asked.push(requirements);
+            is_new
+        });
+        claims
+    }
+
+    fn active_claims(&self, trial: &Trial) -> impl Iterator<Item = Claim> {
         let is_open = matches!(trial.state, TrialState::Open);
-        let active = |claim: &Claim| is_open && self.claimant(*claim).status == Status::Active;
-        let claims = trial.claims().filter(active);
-        claims.min_by_key(|claim| std::cmp::Reverse(self.claimant(*claim).priority))
+        trial.claims().filter(move |claim| is_open && self.claimant(*claim).status == Status::Active)
     }
 
     /// What the stage of a claim asks of workers.

@@ -85,38 +85,49 @@ impl Queued {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
     queued: Queued,
-    claims: BTreeMap<u32, Claim>,
+    claims: BTreeSet<(u32, Claim)>,
     groups: BTreeMap<Lane, Group>,
 }
 
 impl Queue {
-    /// Puts a trial into the lane of a claim, out of any other.
-    pub(super) fn insert(&mut self, trial: &Trial, claim: Claim) {
-        if self.claims.get(&trial.sequence) == Some(&claim) {
+    /// Puts a trial into the lanes of these claims, out of all others: whoever can measure it for one of them takes it.
+    pub(super) fn set(&mut self, trial: &Trial, claims: &[Claim]) {
+        if self.claims_of(trial).eq(claims.iter().copied().collect::<BTreeSet<_>>()) {
             return;
         }
         self.remove(trial);
-        self.claims.insert(trial.sequence, claim);
-        *self.queued.of_mut(&trial.spec) += 1;
-        let group = self.groups.entry(Lane { claim, company: trial.spec.company() }).or_default();
-        group.sequences.insert(trial.sequence);
-        group.places.insert(place(trial));
-    }
-
-    pub(super) fn remove(&mut self, trial: &Trial) {
-        let Some(claim) = self.claims.remove(&trial.sequence) else { return };
-        *self.queued.of_mut(&trial.spec) -= 1;
-        let lane = Lane { claim, company: trial.spec.company() };
-        let Some(group) = self.groups.get_mut(&lane) else { return };
-        group.sequences.remove(&trial.sequence);
-        group.places.remove(&place(trial));
-        if group.places.is_empty() {
-            self.groups.remove(&lane);
+        *self.queued.of_mut(&trial.spec) += u64::from(!claims.is_empty());
+        for claim in claims.iter().copied() {
+            self.claims.insert((trial.sequence, claim));
+            let group = self.groups.entry(Lane { claim, company: trial.spec.company() }).or_default();
+            group.sequences.insert(trial.sequence);
+            group.places.insert(place(trial));
         }
     }
 
+    pub(super) fn remove(&mut self, trial: &Trial) {
+        let claims: Vec<Claim> = self.claims_of(trial).collect();
+        *self.queued.of_mut(&trial.spec) -= u64::from(!claims.is_empty());
+        for claim in claims {
+            self.claims.remove(&(trial.sequence, claim));
+            let lane = Lane { claim, company: trial.spec.company() };
+            let Some(group) = self.groups.get_mut(&lane) else { continue };
+            group.sequences.remove(&trial.sequence);
+            group.places.remove(&place(trial));
+            if group.places.is_empty() {
+                self.groups.remove(&lane);
+            }
+        }
+    }
+
+    /// Whom a trial waits for, in their order.
+    pub(super) fn claims_of(&self, trial: &Trial) -> impl Iterator<Item = Claim> {
+        let of = |claim: Claim| (trial.sequence, claim);
+        self.claims.range(of(Claim::FIRST)..=of(Claim::LAST)).map(|(_, claim)| *claim)
+    }
+
     pub(super) fn contains(&self, trial: &Trial) -> bool {
-        self.claims.contains_key(&trial.sequence)
+        self.claims_of(trial).next().is_some()
     }
 
     /// How many they are, by kind.
@@ -124,9 +135,17 @@ impl Queue {
         self.queued
     }
 
-    /// The trials in order of proposal, with whom they are measured for.
-    pub(super) fn trials(&self) -> impl ExactSizeIterator<Item = (u32, Claim)> {
-        self.claims.iter().map(|(sequence, claim)| (*sequence, *claim))
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        let Queued { prepare, evaluate, train } = self.queued;
+        (prepare + evaluate + train) as usize
+    }
+
+    /// The trials in order of proposal.
+    pub(super) fn trials(&self) -> impl Iterator<Item = u32> {
+        let mut before = None;
+        let sequences = self.claims.iter().map(|(sequence, _)| *sequence);
+        sequences.filter(move |sequence| before.replace(*sequence) != Some(*sequence))
     }
 
     /// The lanes, ordered by experiment, stage, context and then by part of its images.
@@ -136,7 +155,7 @@ impl Queue {
 
     /// Checks that both orders hold the same trials; returns the first breach.
     pub(super) fn check(&self) -> Result<(), String> {
-        let in_groups: BTreeMap<u32, Claim> = self
+        let in_groups: BTreeSet<(u32, Claim)> = self
             .groups
             .iter()
             .flat_map(|(lane, group)| group.sequences.iter().map(|sequence| (*sequence, lane.claim)))
@@ -145,8 +164,7 @@ impl Queue {
             let places = group.trials().collect::<BTreeSet<u32>>();
             !places.is_empty() && places == group.sequences
         });
-        let Queued { prepare, evaluate, train } = self.queued;
-        let counted = prepare + evaluate + train == self.claims.len() as u64;
+        let counted = self.len() == self.trials().count();
         match whole && counted && in_groups == self.claims {
             true => Ok(()),
             false => Err("the queue's lanes do not hold or count the queue's trials".to_owned()),

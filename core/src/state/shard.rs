@@ -40,6 +40,8 @@ pub struct Shard {
 
 /// Trials for one worker.
 pub(super) struct Portion<'a> {
+    /// Whom they are measured for.
+    pub(super) claim: Claim,
     pub(super) trials: Vec<(&'a TrialKey, &'a TrialSpec)>,
     /// How long they take it, if anyone knows.
     pub(super) predicted_ms: Option<f64>,
@@ -59,11 +61,13 @@ pub(super) fn next_shard<'a>(
     let fitting = Fitting::find(ledger, dispatch, worker);
     let (lane, group) = choose_lane(dispatch, worker, &fitting.lanes)?;
     let workers = dispatch.workers().len().max(1);
-    let waiting: usize = fitting.lanes.iter().map(|(_, group)| group.len()).sum();
+    // A trial may wait in several lanes.
+    let waiting = fitting.lanes.iter().map(|(_, group)| group.len()).sum::<usize>().min(dispatch.waiting());
     let most = waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS);
     let trials = take(ledger, dispatch, (worker, group, most));
     let exclusive = ledger.requirements(lane.claim).exclusive;
-    Some(Portion { predicted_ms: predicted(dispatch, worker, &trials), trials, exclusive })
+    let predicted_ms = predicted(dispatch, worker, &trials);
+    Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive })
 }
 
 /// Takes the first trials of a group: as many as fill a shard, at most `most`, cut where it costs least.
@@ -173,16 +177,17 @@ pub(super) fn late_trials<'a>(
     let may_be = |lease: &&Lease| is_late(lease, now) && lease.worker != worker.info.id;
     let mut late: Vec<&Lease> = dispatch.leases().map(|(_, lease)| lease).filter(may_be).collect();
     late.sort_by_key(|lease| lease.since);
-    let trials = late.into_iter().find_map(|lease| {
+    let (claim, trials) = late.into_iter().find_map(|lease| {
         let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
-        let entries = single.filter_map(|key| ledger.trial(key)).filter(|trial| {
-            let claim = ledger.claim(trial);
-            claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
+        let claimed = single.filter_map(|key| {
+            let trial = ledger.trial(key)?;
+            Some((claim_for(ledger, dispatch, (worker, trial))?, (&trial.key, &trial.spec)))
         });
-        let trials: Vec<_> = entries.map(|trial| (&trial.key, &trial.spec)).collect();
-        (!trials.is_empty()).then_some(trials)
+        let (claims, trials): (Vec<Claim>, Vec<_>) = claimed.unzip();
+        Some((*claims.first()?, trials))
     })?;
-    Some(Portion { predicted_ms: predicted(dispatch, worker, &trials), trials, exclusive: false })
+    let predicted_ms = predicted(dispatch, worker, &trials);
+    Some(Portion { claim, trials, predicted_ms, exclusive: false })
 }
 
 /// Chooses trials that another worker holds and has not begun, to be asked back for a worker that would wait otherwise:
@@ -194,10 +199,7 @@ pub(super) fn unbegun_trials(
 ) -> Option<(LeaseId, Vec<TrialKey>)> {
     let of_lease = |(id, lease): (&LeaseId, &Lease)| {
         let trials = unbegun(ledger, dispatch, lease).filter(|_| lease.worker != worker.info.id)?;
-        let fits = trials.iter().all(|trial| {
-            let claim = ledger.claim(trial);
-            claim.is_some_and(|claim| can_measure(ledger, dispatch, (worker, claim, &trial.spec)))
-        });
+        let fits = trials.iter().all(|trial| claim_for(ledger, dispatch, (worker, trial)).is_some());
         let half = trials.len().div_ceil(2);
         let keys: Vec<TrialKey> = trials.iter().take(half).map(|trial| trial.key).collect();
         fits.then_some((*id, keys))
@@ -224,12 +226,11 @@ fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option
     (is_long && !trials.is_empty()).then_some(trials)
 }
 
-fn can_measure(
-    ledger: &Ledger,
-    dispatch: &Dispatch,
-    (worker, claim, spec): (&Worker, Claim, &TrialSpec),
-) -> bool {
-    hindrance(ledger, dispatch, (worker, &Lane { claim, company: spec.company() })).is_none()
+/// Whom a worker can measure a trial for now.
+fn claim_for(ledger: &Ledger, dispatch: &Dispatch, (worker, trial): (&Worker, &Trial)) -> Option<Claim> {
+    let lane = |claim: &Claim| Lane { claim: *claim, company: trial.spec.company() };
+    let claims = ledger.claims(trial).into_iter();
+    claims.into_iter().find(|claim| hindrance(ledger, dispatch, (worker, &lane(claim))).is_none())
 }
 
 /// Where to end a shard of at most `size` trials: where neighbours have fewest changes in common, since what they have in

@@ -335,3 +335,42 @@ fn an_experiment_says_why_it_does_not_go_on() {
     engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Pause }).unwrap();
     assert_eq!(standing(&engine).standing, "paused");
 }
+
+#[test]
+fn a_trial_that_one_experiment_wants_on_a_gpu_is_measured_for_another_that_takes_any_worker() {
+    let mut engine = Engine::new();
+    let (picky, any) = (engine.submit_with("picky", 0, on_gpu(8)), engine.submit("any"));
+    let keys = engine.propose_points(&picky, 0..2);
+    engine.propose_points(&any, 0..2);
+    let processor = engine.join_as(cpu("p"));
+    assert_eq!(engine.state.dispatch.waiting(), 2, "a trial waits once, for whomever it is measured");
+    assert_eq!(engine.state.explain_experiment(&any).unwrap().standing, "waiting");
+    let reasons = engine.reasons(&keys[0]);
+    assert!(
+        reasons.contains("requires device cuda") && reasons.contains("takes trials of it next"),
+        "{reasons}"
+    );
+
+    assert_eq!(engine.request(&processor).unwrap().trials[0].0, keys[0]);
+
+    assert_eq!(engine.state.dispatch.waiting(), 1);
+    let large = engine.join_as(WorkerInfo { host: "other".into(), ..gpu("large", 16) });
+    assert_eq!(engine.request(&large).unwrap().trials[0].0, keys[1]);
+    assert_eq!(engine.state.dispatch.waiting(), 0);
+}
+
+#[test]
+fn an_experiment_whose_trials_another_one_wants_too_waits_and_does_not_think() {
+    let mut engine = Engine::new();
+    let (first, second) = (engine.submit("first"), engine.submit("second"));
+    engine.propose_points(&first, 0..3);
+    engine.propose_points(&second, 0..3);
+
+    let waiting = engine.state.explain_experiment(&second).unwrap();
+
+    assert_eq!(waiting.standing, "waiting");
+    let counted = format!("3 trials of stage `sensitivity` of `{first}` wait and ask for");
+    assert!(waiting.reasons[0].starts_with(&counted), "{:?}", waiting.reasons);
+    let queued: u64 = engine.state.backlog().iter().map(|class| class.queued).sum();
+    assert_eq!(queued, 3);
+}
