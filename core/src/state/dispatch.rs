@@ -255,8 +255,7 @@ impl Dispatch {
             worker.experiment = Some(experiment);
         }
         if !terms.second {
-            let waiting = self.queue.groups().map(|(lane, _)| lane.claim.experiment);
-            self.served.charge(experiment, terms.predicted_ms, waiting);
+            self.served.charge(experiment, terms.predicted_ms);
         }
         self.granted = self.granted.max(id.0 + 1);
         if let Some(holder) = self.workers.get(&terms.worker) {

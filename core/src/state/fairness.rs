@@ -11,24 +11,21 @@ const AHEAD_MS: f64 = 5.0 * super::shard::TARGET_SHARD_MS;
 
 /// Milliseconds of workers' time that experiments have been given, on a common clock.
 ///
-/// Who was away for a while, or is new, is not owed all that others got meanwhile: nobody is further behind than a worker
-/// stays with one experiment.
+/// The clock stands where the shard began that was charged to whoever has had most. Who was away for a while, is new, or found
+/// no worker is not owed all that others got meanwhile: when its turn comes, it is charged as if it were no further behind the
+/// clock than a worker stays with one experiment. Only then: whose turn it is follows from what experiments really had, so
+/// that two which are both far behind take turns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Served {
     ms: BTreeMap<u32, f64>,
+    clock_ms: f64,
 }
 
 impl Served {
-    /// Charges an experiment for a shard; `waiting` are the experiments with trials in the queue.
-    pub(super) fn charge(
-        &mut self,
-        experiment: u32,
-        predicted_ms: Option<f64>,
-        waiting: impl Iterator<Item = u32>,
-    ) {
-        let before = self.of(experiment);
-        let behind = waiting.filter(|other| *other != experiment).map(|other| self.of(other));
-        let start = behind.min_by(f64::total_cmp).map_or(before, |behind| before.max(behind - AHEAD_MS));
+    /// Charges an experiment for a shard.
+    pub(super) fn charge(&mut self, experiment: u32, predicted_ms: Option<f64>) {
+        let start = self.of(experiment).max(self.clock_ms - AHEAD_MS);
+        self.clock_ms = self.clock_ms.max(start);
         self.ms.insert(experiment, start + predicted_ms.unwrap_or(UNKNOWN_MS));
     }
 
@@ -59,7 +56,7 @@ mod tests {
 
         for _ in 0..40 {
             let chosen = served.choose(&[0, 1], last).unwrap();
-            served.charge(chosen, Some(2_000.0), [0, 1].into_iter());
+            served.charge(chosen, Some(2_000.0));
             shards[chosen as usize] += 1;
             last = Some(chosen);
         }
@@ -72,15 +69,48 @@ mod tests {
     fn who_comes_late_gets_an_equal_share_from_then_on_and_no_more() {
         let mut served = Served::default();
         for _ in 0..100 {
-            served.charge(0, Some(2_000.0), [0].into_iter());
+            served.charge(0, Some(2_000.0));
         }
 
         let mut of_late = 0;
         while served.choose(&[0, 1], None) == Some(1) {
-            served.charge(1, Some(2_000.0), [0, 1].into_iter());
+            served.charge(1, Some(2_000.0));
             of_late += 1;
         }
 
         assert!((1..=6).contains(&of_late), "{of_late}");
+    }
+
+    #[test]
+    fn two_who_come_late_do_not_keep_the_first_waiting_for_what_it_has_had() {
+        let mut served = Served::default();
+        for _ in 0..100 {
+            served.charge(0, Some(2_000.0));
+        }
+
+        let (mut last, mut of_late) = (None, 0);
+        while let Some(chosen) = served.choose(&[0, 1, 2], last).filter(|chosen| *chosen != 0) {
+            served.charge(chosen, Some(2_000.0));
+            (last, of_late) = (Some(chosen), of_late + 1);
+        }
+
+        assert!((2..=20).contains(&of_late), "{of_late}");
+    }
+
+    #[test]
+    fn who_shares_few_workers_with_one_that_has_many_starves_none_of_its_equals() {
+        let mut served = Served::default();
+        let (mut last, mut shards) = (None, [0_u32; 3]);
+
+        for _ in 0..100 {
+            // The first one has a hundred workers of its own.
+            (0..100).for_each(|_| served.charge(0, Some(2_000.0)));
+            let chosen = served.choose(&[0, 1, 2], last).unwrap();
+            served.charge(chosen, Some(2_000.0));
+            shards[chosen as usize] += 1;
+            last = Some(chosen);
+        }
+
+        assert!(shards[1].abs_diff(shards[2]) <= 6, "{shards:?}");
     }
 }
