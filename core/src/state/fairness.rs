@@ -29,6 +29,11 @@ impl Served {
         self.ms.insert(experiment, start + predicted_ms.unwrap_or(UNKNOWN_MS));
     }
 
+    /// Whether it is rather the turn of the one experiment than of the other.
+    pub(super) fn is_before(&self, one: u32, other: u32) -> bool {
+        self.of(one) < self.of(other)
+    }
+
     /// Chooses whom a worker serves next among experiments that it can serve: the one that is furthest behind, of equals
     /// the first; or the one that it served last while that is not far ahead.
     pub(super) fn choose(&self, fitting: &[u32], last: Option<u32>) -> Option<u32> {

@@ -1,11 +1,13 @@
 //! Which workers can take which trials, and why not.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::device::{Requirements, Share, Unmet};
 use crate::trial::Numerics;
 
+use super::UnixMillis;
 use super::dispatch::{Dispatch, Worker, WorkerId};
 use super::ledger::Ledger;
 use super::occupancy::Taken;
@@ -117,24 +119,60 @@ pub(super) fn numerics(ledger: &Ledger, lane: &Lane) -> Numerics {
     context.map_or(Numerics::Float, |context| context.numerics)
 }
 
-/// Whether the worker's device takes no more other trials, so that one that needs it alone gets its turn.
+/// Whether the worker's device takes no more trials of a lane, so that one that needs it alone gets its turn.
 ///
-/// As many devices rest as there are such trials, those first on which fewest workers measure. Trials of a lower priority
-/// do not make a device rest.
+/// As many devices rest as there are such trials, those first that are free soonest. Only for a trial whose turn it is: of a
+/// higher priority, or of an experiment that has had less than the lane's.
 fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane)) -> bool {
     let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
-    let alone = dispatch
-        .lanes()
-        .filter(|(other, _)| ledger.requirements(other.claim).exclusive && priority(other) >= priority(lane));
+    let is_next = |other: &Lane| match priority(other).cmp(&priority(lane)) {
+        Ordering::Greater => true,
+        Ordering::Equal => {
+            other.claim.experiment == lane.claim.experiment
+                || dispatch.served().is_before(other.claim.experiment, lane.claim.experiment)
+        }
+        Ordering::Less => false,
+    };
+    let alone =
+        dispatch.lanes().filter(|(other, _)| ledger.requirements(other.claim).exclusive && is_next(other));
     alone.into_iter().any(|(other, group)| {
         let requirements: &Requirements = ledger.requirements(other.claim);
         let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, other)).is_none();
-        let mut devices: BTreeSet<(u32, &str, &str)> = BTreeSet::new();
+        let mut devices: BTreeSet<(Busy, &str, &str)> = BTreeSet::new();
         for fitting in dispatch.workers().filter(fits) {
-            let measuring = dispatch.taken(&fitting.info, None).holders;
-            devices.insert((measuring, &fitting.info.host, &fitting.info.device.id));
+            let busy = Busy::of(dispatch, fitting);
+            devices.insert((busy, fitting.info.host.as_str(), fitting.info.device.id.as_str()));
         }
         let mut resting = devices.into_iter().take(group.len());
         resting.any(|(_, host, id)| worker.info.host == host && worker.info.device.id == id)
     })
+}
+
+/// For how long a device is taken: in the order in which devices become free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Busy {
+    Free,
+    /// Until then, by so many workers.
+    Until(UnixMillis, u32),
+    /// Of a lease nobody knows how long it takes.
+    Unknown(u32),
+}
+
+impl Busy {
+    fn of(dispatch: &Dispatch, worker: &Worker) -> Self {
+        let mut ends: BTreeMap<&WorkerId, Option<UnixMillis>> = BTreeMap::new();
+        for (_, lease) in dispatch.leases() {
+            let holder = dispatch.worker(&lease.worker).filter(|holder| holder.info.is_beside(&worker.info));
+            if holder.is_some() {
+                let end = lease.predicted_ms.map(|predicted_ms| lease.since.after(predicted_ms as u64));
+                let known = ends.entry(&lease.worker).or_insert(end);
+                *known = known.zip(end).map(|(one, other)| one.max(other));
+            }
+        }
+        let holders = ends.len() as u32;
+        match ends.into_values().collect::<Option<Vec<UnixMillis>>>() {
+            Some(ends) => ends.into_iter().max().map_or(Self::Free, |end| Self::Until(end, holders)),
+            None => Self::Unknown(holders),
+        }
+    }
 }

@@ -374,3 +374,46 @@ fn an_experiment_whose_trials_another_one_wants_too_waits_and_does_not_think() {
     let queued: u64 = engine.state.backlog().iter().map(|class| class.queued).sum();
     assert_eq!(queued, 3);
 }
+
+#[test]
+fn an_exclusive_experiment_takes_turns_with_its_equals() {
+    let mut engine = Engine::new();
+    let (probe, shared) = (engine.submit_with("probe", 0, exclusive()), engine.submit("shared"));
+    let alone = engine.propose_points(&probe, 0..30);
+    engine.propose_points(&shared, 30..60);
+    let worker = engine.join_as(cpu("w"));
+
+    let mut of_probe = 0_u32;
+    for _ in 0..30 {
+        let shard = engine.request(&worker).unwrap();
+        of_probe += u32::from(alone.contains(&shard.trials[0].0));
+        engine.commit_after(&worker, &shard, 2_000.0);
+    }
+
+    assert!((9..=21).contains(&of_probe), "{of_probe} of 30 shards");
+}
+
+#[test]
+fn an_exclusive_trial_waits_for_the_device_that_is_free_soonest() {
+    let mut engine = Engine::new();
+    let shared = engine.submit("shared");
+    engine.propose_points(&shared, 0..40);
+    let at = |id: &str, host: &str| WorkerInfo { host: host.into(), ..cpu(id) };
+    let long = engine.join_as(WorkerInfo { threads: 9, ..at("long", "one") });
+    let (p, q) = (engine.join_as(at("p", "two")), engine.join_as(at("q", "two")));
+    // Both classes are known: one takes an hour for what the other does in two seconds.
+    for (worker, trial_ms) in [(&long, 3_600_000.0), (&p, 2_000.0)] {
+        let shard = engine.request(worker).unwrap();
+        engine.commit_after(worker, &shard, trial_ms);
+    }
+    let _busy = [&long, &q].map(|worker| engine.request(worker).unwrap());
+    let of_p = engine.request(&p).unwrap();
+    let probe = engine.submit_with("probe", 0, exclusive());
+    let keys = engine.propose_points(&probe, 40..41);
+
+    engine.commit_after(&p, &of_p, 2_000.0);
+    assert_eq!(engine.request(&p), None, "its device is to be free soon");
+    engine.commit_after(&q, &_busy[1], 2_000.0);
+
+    assert_eq!(engine.request(&q).unwrap().trials[0].0, keys[0]);
+}
