@@ -63,6 +63,8 @@ fn note_change(change: &Change) {
             debug!(lease = lease.0, trials = trials.len(), "unbegun trials came back");
         }
         Change::LeaseEnded { lease } => debug!(lease = lease.0, "lease ended"),
-        Change::TrialLost { key } => warn!(trial = %key, "a worker was lost while it ran a trial"),
+        Change::TrialLost { key, worker } => {
+            warn!(trial = %key, worker = worker.0, "a worker was lost while it ran a trial")
+        }
     }
 }

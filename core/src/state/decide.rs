@@ -6,12 +6,13 @@ use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
 use crate::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
 
-use super::dispatch::{Change, Lease, LeaseId, WorkerId, WorkerInfo};
+use super::change::Change;
+use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
-use super::ledger::{Claim, Experiment, Status, TrialState};
+use super::ledger::{Experiment, Status, TrialState};
 use super::pace::{self, Subject};
 use super::shard::{Portion, Shard, late_trials, next_shard, unbegun_trials};
-use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
+use super::{Event, LEASE_TERM_MS, State, UnixMillis, presence};
 
 /// What a user does to an experiment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +199,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    fn new(events: Vec<Event>, reply: Reply) -> Self {
+    pub(super) fn new(events: Vec<Event>, reply: Reply) -> Self {
         Self { events, reply }
     }
 
@@ -215,15 +216,15 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
         Input::Submit { plan, sources, priority } => Ok(submit(state, plan, (sources, *priority))),
         Input::Act { experiment, action } => act(state, experiment, *action),
         Input::Advance { experiment, stage, proposal } => Ok(advance(state, experiment, *stage, proposal)),
-        Input::Register { info, held } => Ok(register(state, info, held, now)),
-        Input::Leave { worker } => Ok(Decision::quiet(lose(state, worker, false))),
+        Input::Register { info, held } => Ok(presence::register(state, info, held, now)),
+        Input::Leave { worker } => Ok(Decision::quiet(presence::leave(state, worker))),
         Input::Request { worker } => request(state, worker, now),
         Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, running, now),
         Input::Commit { worker, reports, trial_ms } => commit(state, worker, reports, *trial_ms),
         Input::Release { worker, lease, trials } => {
             Ok(Decision::quiet(release(state, worker, (*lease, trials.as_deref()))))
         }
-        Input::Tick { stalled_ms } => Ok(Decision::quiet(tick(state, *stalled_ms, now))),
+        Input::Tick { stalled_ms } => Ok(Decision::quiet(presence::tick(state, *stalled_ms, now))),
     }
 }
 
@@ -298,53 +299,28 @@ fn finish(known: &Experiment, stage: u32, selection: Option<Box<Selection>>) -> 
     events
 }
 
-fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis) -> Decision {
-    // What the worker does not hold any more is free for others at once.
-    let mut events = lose(state, &info.id, false);
-    events.push(Change::WorkerJoined { info: info.clone(), now }.into());
-    let own = |lease: LeaseId| state.dispatch.lease(lease).is_some_and(|lease| lease.worker == info.id);
-    let is_free = |key: &TrialKey| state.dispatch.lease_of(key).is_none_or(own);
-    let held = held.iter().filter(|key| is_free(key)).filter_map(|key| state.ledger.trial(key));
-    let owed: Vec<_> = held.filter(|trial| state.ledger.is_owed(trial)).collect();
-    if owed.is_empty() {
-        return Decision::new(events, Reply::Registered { adopted: None });
-    }
-    let claims: Vec<Claim> = owed.iter().flat_map(|trial| state.ledger.claims(trial)).collect();
-    let exclusive = claims.iter().any(|claim| state.ledger.requirements(*claim).exclusive);
-    let Some(claim) = claims.first().copied().filter(|_| state.dispatch.has_room(info, exclusive)) else {
-        return Decision::new(events, Reply::Registered { adopted: None });
-    };
-    let trials = owed.iter().map(|trial| (&trial.key, &trial.spec)).collect();
-    let portion = Portion { claim, trials, predicted_ms: None, exclusive };
-    let (grant, shard) = grant(state, &info.id, portion, now);
-    events.push(grant.into());
-    Decision::new(events, Reply::Registered { adopted: Some(shard) })
-}
-
 fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision, Rejection> {
     let known = state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
     let (ledger, dispatch) = (&state.ledger, &state.dispatch);
-    let mut events = vec![Change::WorkerSeen { worker: worker.clone(), now }.into()];
-    if let Some(portion) = next_shard(ledger, dispatch, known) {
+    let seen: Event = Change::WorkerSeen { worker: worker.clone(), now }.into();
+    let portion = next_shard(ledger, dispatch, known).or_else(|| late_trials(ledger, dispatch, (known, now)));
+    if let Some(portion) = portion {
         let (grant, shard) = grant(state, worker, portion, now);
-        events.push(grant.into());
-        return Ok(Decision::new(events, Reply::Shard(Some(shard))));
+        return Ok(Decision::new(vec![seen, grant.into()], Reply::Shard(Some(shard))));
     }
-    if let Some(portion) = late_trials(ledger, dispatch, (known, now)) {
-        let (grant, shard) = grant(state, worker, portion, now);
-        let Change::LeaseGranted { lease, terms } = grant else { unreachable!("a grant is a grant") };
-        let terms = Lease { second: true, ..terms };
-        events.push(Change::LeaseGranted { lease, terms }.into());
-        return Ok(Decision::new(events, Reply::Shard(Some(shard))));
-    }
-    if let Some((lease, trials)) = unbegun_trials(ledger, dispatch, known) {
-        events.push(Change::TrialsRecalled { lease, trials: trials.into_iter().collect() }.into());
-    }
-    Ok(Decision::new(events, Reply::Shard(None)))
+    let recalled = unbegun_trials(ledger, dispatch, known)
+        .map(|(lease, trials)| Change::TrialsRecalled { lease, trials: trials.into_iter().collect() }.into());
+    Ok(Decision::new(std::iter::once(seen).chain(recalled).collect(), Reply::Shard(None)))
 }
 
-fn grant(state: &State, worker: &WorkerId, portion: Portion<'_>, now: UnixMillis) -> (Change, Shard) {
-    let Portion { claim, trials, predicted_ms, exclusive } = portion;
+/// The lease that a worker gets, and what it is told of it.
+pub(super) fn grant(
+    state: &State,
+    worker: &WorkerId,
+    portion: Portion<'_>,
+    now: UnixMillis,
+) -> (Change, Shard) {
+    let Portion { claim, trials, predicted_ms, exclusive, second } = portion;
     let lease = state.dispatch.next_lease();
     let terms = Lease {
         worker: worker.clone(),
@@ -355,7 +331,7 @@ fn grant(state: &State, worker: &WorkerId, portion: Portion<'_>, now: UnixMillis
         since: now,
         predicted_ms,
         exclusive,
-        second: false,
+        second,
         recalled: BTreeSet::new(),
     };
     let context = trials.first().and_then(|(_, spec)| spec.company()).map(|company| company.context);
@@ -444,58 +420,4 @@ fn release(state: &State, worker: &WorkerId, (lease, trials): (LeaseId, Option<&
         Some(trials) => Change::TrialsReturned { lease, trials: trials.to_vec() }.into(),
         None => Change::LeaseEnded { lease }.into(),
     }]
-}
-
-fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
-    if stalled_ms > 0 {
-        // Heartbeats could not get through while the coordinator itself was held up: nobody is late.
-        return state
-            .dispatch
-            .leases()
-            .map(|(lease, terms)| Change::LeaseRenewed {
-                lease: *lease,
-                running: terms.running.clone(),
-                deadline: terms.deadline.after(stalled_ms),
-            })
-            .map(Event::from)
-            .chain(
-                state
-                    .dispatch
-                    .workers()
-                    .map(|worker| Change::WorkerSeen { worker: worker.info.id.clone(), now }.into()),
-            )
-            .collect();
-    }
-    let late = state.dispatch.workers().filter(|worker| worker.last_seen.after(LEASE_TERM_MS) < now);
-    let mut events: Vec<Event> = late.flat_map(|worker| lose(state, &worker.info.id, true)).collect();
-    let already_ended = |id: &LeaseId| events.contains(&Change::LeaseEnded { lease: *id }.into());
-    let expired: Vec<LeaseId> = state
-        .dispatch
-        .leases()
-        .filter(|(id, lease)| lease.deadline < now && !already_ended(id))
-        .map(|(id, _)| *id)
-        .collect();
-    events.extend(expired.into_iter().map(|lease| Change::LeaseEnded { lease }.into()));
-    events.extend(state.ledger.ends_cut_off().map(Event::from));
-    events
-}
-
-/// Ends what a worker holds and forgets it; when it was `lost`, that is held against the trials that it was running.
-fn lose(state: &State, worker: &WorkerId, lost: bool) -> Vec<Event> {
-    let mut events = Vec::new();
-    for (id, lease) in state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker) {
-        events.push(Change::LeaseEnded { lease: *id }.into());
-        let suspects = lease.running.iter().filter(|key| lost && lease.trials.contains(key));
-        for key in suspects.copied() {
-            events.push(Change::TrialLost { key }.into());
-            let losses = state.dispatch.losses(&key) + 1;
-            if losses >= QUARANTINE_LOSSES {
-                events.push(Fact::TrialQuarantined { key, losses }.into());
-            }
-        }
-    }
-    if state.dispatch.worker(worker).is_some() {
-        events.push(Change::WorkerLeft { worker: worker.clone() }.into());
-    }
-    events
 }

@@ -7,10 +7,11 @@ use crate::device::{Device, Offer, Requirements, Share, Unmet};
 use crate::trial::{Company, Numerics, TrialKey};
 
 use super::UnixMillis;
+use super::change::Change;
 use super::fairness::Served;
 use super::ledger::{Claim, Ledger, Trial};
 use super::occupancy::{Occupancy, Taken};
-use super::pace::{Pace, Subject, WorkerClass};
+use super::pace::{Pace, WorkerClass};
 use super::queue::{Group, Lane, Queue, Queued};
 
 /// A worker's name: stable while its process lives.
@@ -91,85 +92,10 @@ pub struct Lease {
     pub predicted_ms: Option<f64>,
     /// Whether nobody else may measure on the device meanwhile.
     pub exclusive: bool,
-    /// Whether another worker has these trials too and is late with them; the first result wins.
+    /// Whether another worker has all of these trials too; the first result wins.
     pub second: bool,
     /// Trials that the worker is asked to give back unless it has begun them.
     pub recalled: BTreeSet<TrialKey>,
-}
-
-/// A change to who works on what.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// A worker came, or came back.
-    WorkerJoined {
-        /// The worker.
-        info: WorkerInfo,
-        /// When.
-        now: UnixMillis,
-    },
-    /// A worker left or was given up.
-    WorkerLeft {
-        /// Which.
-        worker: WorkerId,
-    },
-    /// A worker was heard from.
-    WorkerSeen {
-        /// Which.
-        worker: WorkerId,
-        /// When.
-        now: UnixMillis,
-    },
-    /// A worker reported trials.
-    WorkerCommitted {
-        /// Which.
-        worker: WorkerId,
-        /// How many trials were new.
-        trials: u64,
-        /// Time of one trial in milliseconds.
-        trial_ms: f64,
-        /// What they were about and how much there was to do in one of them, if that is one thing.
-        subject: Option<(Subject, f64)>,
-    },
-    /// Trials were handed to a worker.
-    LeaseGranted {
-        /// Under which number.
-        lease: LeaseId,
-        /// To whom, what and until when.
-        terms: Lease,
-    },
-    /// A lease was prolonged.
-    LeaseRenewed {
-        /// Which.
-        lease: LeaseId,
-        /// What the worker is busy with.
-        running: BTreeSet<TrialKey>,
-        /// Until when.
-        deadline: UnixMillis,
-    },
-    /// A worker is to give trials back that it has not begun.
-    TrialsRecalled {
-        /// Of which lease.
-        lease: LeaseId,
-        /// Which.
-        trials: BTreeSet<TrialKey>,
-    },
-    /// A worker gave some trials of a lease back, and keeps the others.
-    TrialsReturned {
-        /// Of which lease.
-        lease: LeaseId,
-        /// Which.
-        trials: Vec<TrialKey>,
-    },
-    /// What is left of a lease goes back to the queue.
-    LeaseEnded {
-        /// Which.
-        lease: LeaseId,
-    },
-    /// A worker was lost while it ran this trial, maybe together with others.
-    TrialLost {
-        /// Which.
-        key: TrialKey,
-    },
 }
 
 /// Weight of the newest measurement in a worker's smoothed trial time.
@@ -185,7 +111,8 @@ pub struct Dispatch {
     leases: BTreeMap<LeaseId, Lease>,
     occupancy: Occupancy,
     workers: BTreeMap<WorkerId, Worker>,
-    losses: HashMap<TrialKey, u32>,
+    /// The workers that were lost while they ran a trial.
+    losses: HashMap<TrialKey, BTreeSet<WorkerId>>,
     granted: u64,
     pace: Pace,
     served: Served,
@@ -233,7 +160,9 @@ impl Dispatch {
             }
             Change::TrialsReturned { lease, trials } => self.take_back(*lease, trials, ledger),
             Change::LeaseEnded { lease } => self.end(*lease, ledger),
-            Change::TrialLost { key } => *self.losses.entry(*key).or_default() += 1,
+            Change::TrialLost { key, worker } => {
+                self.losses.entry(*key).or_default().insert(worker.clone());
+            }
         }
     }
 
@@ -244,10 +173,14 @@ impl Dispatch {
                 self.queue.remove(trial);
                 company = trial.spec.company();
             }
-            match self.leased.get(key) {
-                Some(_) if terms.second => self.seconds.insert(*key, id),
-                Some(_) | None => self.leased.insert(*key, id),
+            match self.leased.contains_key(key) {
+                true => self.seconds.insert(*key, id),
+                false => self.leased.insert(*key, id),
             };
+            // A worker that gets a trial lives; no other process ever has its name.
+            if let Some(losers) = self.losses.get_mut(key) {
+                losers.remove(&terms.worker);
+            }
         }
         let experiment = terms.claim.experiment;
         if let Some(worker) = self.workers.get_mut(&terms.worker) {
@@ -394,6 +327,12 @@ impl Dispatch {
         self.leased.get(key).copied()
     }
 
+    /// The leases that a trial is under.
+    pub(super) fn holders(&self, key: &TrialKey) -> impl Iterator<Item = &Lease> {
+        let held = [self.leased.get(key), self.seconds.get(key)].into_iter().flatten();
+        held.filter_map(|id| self.leases.get(id))
+    }
+
     /// Whether two workers have this trial.
     pub(super) fn has_second(&self, key: &TrialKey) -> bool {
         self.seconds.contains_key(key)
@@ -409,9 +348,14 @@ impl Dispatch {
         self.workers.get(id)
     }
 
-    /// How many workers were lost while they ran this trial.
+    /// How many workers were lost while they ran this trial, and have not come back with it.
     pub fn losses(&self, key: &TrialKey) -> u32 {
-        self.losses.get(key).copied().unwrap_or(0)
+        self.losers(key).count() as u32
+    }
+
+    /// Which they are.
+    pub(super) fn losers(&self, key: &TrialKey) -> impl Iterator<Item = &WorkerId> {
+        self.losses.get(key).into_iter().flatten()
     }
 
     /// A number no lease has had.

@@ -4,6 +4,7 @@
 //! replay. The [`Ledger`] holds what facts say and is durable; [`Dispatch`] holds queue, leases and workers and is
 //! not. The caller stores the facts among the events before it sends the reply.
 
+mod change;
 mod decide;
 mod dispatch;
 mod explain;
@@ -14,13 +15,15 @@ mod ledger;
 mod occupancy;
 mod pace;
 mod placement;
+mod presence;
 mod queue;
 mod runs;
 mod shard;
 mod trials;
 
+pub use change::Change;
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
-pub use dispatch::{Change, Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
+pub use dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
 pub use explain::{Backlog, Explanation};
 pub use fact::{Batch, Fact, Sources};
 pub use history::StageHistory;

@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::trial::{Company, TrialKey, TrialSpec};
 
 use super::UnixMillis;
-use super::dispatch::{Dispatch, Lease, LeaseId, Worker};
+use super::dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerInfo};
 use super::ledger::{Claim, Ledger, Trial};
 use super::placement::{Fitting, hindrance};
 use super::queue::{Group, Lane};
@@ -47,6 +47,8 @@ pub(super) struct Portion<'a> {
     pub(super) predicted_ms: Option<f64>,
     /// Whether it must have its device to itself.
     pub(super) exclusive: bool,
+    /// Whether another worker has all of them too.
+    pub(super) second: bool,
 }
 
 /// Chooses the trials of the next shard for `worker`: some that are measured together, in the order of their trie.
@@ -66,8 +68,8 @@ pub(super) fn next_shard<'a>(
     let most = waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS);
     let trials = take(ledger, dispatch, (worker, group, most));
     let exclusive = ledger.requirements(lane.claim).exclusive;
-    let predicted_ms = predicted(dispatch, worker, &trials);
-    Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive })
+    let predicted_ms = predicted(dispatch, &worker.info, &trials);
+    Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive, second: false })
 }
 
 /// Takes the first trials of a group: as many as fill a shard, at most `most`, cut where it costs least.
@@ -105,8 +107,13 @@ fn take<'a>(
     trials
 }
 
-fn predicted(dispatch: &Dispatch, worker: &Worker, trials: &[(&TrialKey, &TrialSpec)]) -> Option<f64> {
-    let class = worker.info.class();
+/// How long trials take a worker, if anyone knows.
+pub(super) fn predicted(
+    dispatch: &Dispatch,
+    info: &WorkerInfo,
+    trials: &[(&TrialKey, &TrialSpec)],
+) -> Option<f64> {
+    let class = info.class();
     trials.iter().map(|(_, spec)| dispatch.pace().predict(&class, spec)).sum()
 }
 
@@ -181,13 +188,14 @@ pub(super) fn late_trials<'a>(
         let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
         let claimed = single.filter_map(|key| {
             let trial = ledger.trial(key)?;
-            Some((claim_for(ledger, dispatch, (worker, trial))?, (&trial.key, &trial.spec)))
+            let claim = claims_met(ledger, dispatch, (worker, trial)).next()?;
+            Some((claim, (&trial.key, &trial.spec)))
         });
         let (claims, trials): (Vec<Claim>, Vec<_>) = claimed.unzip();
         Some((*claims.first()?, trials))
     })?;
-    let predicted_ms = predicted(dispatch, worker, &trials);
-    Some(Portion { claim, trials, predicted_ms, exclusive: false })
+    let predicted_ms = predicted(dispatch, &worker.info, &trials);
+    Some(Portion { claim, trials, predicted_ms, exclusive: false, second: true })
 }
 
 /// Chooses trials that another worker holds and has not begun, to be asked back for a worker that would wait otherwise:
@@ -199,7 +207,7 @@ pub(super) fn unbegun_trials(
 ) -> Option<(LeaseId, Vec<TrialKey>)> {
     let of_lease = |(id, lease): (&LeaseId, &Lease)| {
         let trials = unbegun(ledger, dispatch, lease).filter(|_| lease.worker != worker.info.id)?;
-        let fits = trials.iter().all(|trial| claim_for(ledger, dispatch, (worker, trial)).is_some());
+        let fits = trials.iter().all(|trial| claims_met(ledger, dispatch, (worker, trial)).next().is_some());
         let half = trials.len().div_ceil(2);
         let keys: Vec<TrialKey> = trials.iter().take(half).map(|trial| trial.key).collect();
         fits.then_some((*id, keys))
@@ -222,15 +230,19 @@ fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option
     let unbegun = lease.trials.difference(&lease.running);
     let trials: Vec<&Trial> = unbegun.filter_map(|key| ledger.trial(key)).collect();
     let entries: Vec<_> = trials.iter().map(|trial| (&trial.key, &trial.spec)).collect();
-    let is_long = predicted(dispatch, holder, &entries).is_none_or(|ms| ms > TARGET_SHARD_MS);
+    let is_long = predicted(dispatch, &holder.info, &entries).is_none_or(|ms| ms > TARGET_SHARD_MS);
     (is_long && !trials.is_empty()).then_some(trials)
 }
 
-/// Whom a worker can measure a trial for now.
-fn claim_for(ledger: &Ledger, dispatch: &Dispatch, (worker, trial): (&Worker, &Trial)) -> Option<Claim> {
+/// Whom a worker can measure a trial for now, the first that it is for first.
+fn claims_met(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (worker, trial): (&Worker, &Trial),
+) -> impl Iterator<Item = Claim> {
     let lane = |claim: &Claim| Lane { claim: *claim, company: trial.spec.company() };
     let claims = ledger.claims(trial).into_iter();
-    claims.into_iter().find(|claim| hindrance(ledger, dispatch, (worker, &lane(claim))).is_none())
+    claims.filter(move |claim| hindrance(ledger, dispatch, (worker, &lane(claim))).is_none())
 }
 
 /// Where to end a shard of at most `size` trials: where neighbours have fewest changes in common, since what they have in

@@ -103,7 +103,7 @@ impl Oracle {
                         format!("{worker:?} was given up {since} ms after it was heard")
                     });
                 }
-                Event::Change(Change::TrialLost { key }) => *self.losses.entry(*key).or_default() += 1,
+                Event::Change(Change::TrialLost { key, .. }) => *self.losses.entry(*key).or_default() += 1,
                 Event::Fact(Fact::TrialQuarantined { key, .. }) => {
                     self.quarantined += 1;
                     let losses = self.losses.get(key).copied().unwrap_or(0);

@@ -124,3 +124,63 @@ fn an_experiment_whose_end_a_crash_cut_off_ends_after_the_restart() {
     let ends = engine.facts.iter().filter(|fact| matches!(fact, Fact::ExperimentFinished { .. })).count();
     assert_eq!(ends, 1);
 }
+
+#[test]
+fn a_worker_that_was_only_cut_off_is_held_against_no_trial() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let worker = engine.join("w");
+    let mut shard = engine.request(&worker).unwrap();
+
+    for _ in 0..=QUARANTINE_LOSSES {
+        engine.beat(&worker, &shard);
+        engine.wait(LEASE_TERM_MS + 1);
+        assert_eq!(engine.state.dispatch.losses(&keys[0]), 1);
+        shard = engine.rejoin("w", &keys).expect("it goes on");
+        assert_eq!(engine.state.dispatch.losses(&keys[0]), 0);
+    }
+
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90))]), (1, 0, 0));
+}
+
+#[test]
+fn one_process_is_held_against_a_trial_once() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+
+    for _ in 0..=QUARANTINE_LOSSES {
+        let worker = engine.join("w");
+        let shard = engine.request(&worker).unwrap();
+        engine.beat(&worker, &shard);
+        engine.wait(LEASE_TERM_MS + 1);
+    }
+
+    assert_eq!(engine.state.dispatch.losses(&keys[0]), 1);
+}
+
+#[test]
+fn two_workers_that_are_lost_at_once_both_count() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    let first = engine.join("first");
+    let shard = engine.request(&first).unwrap();
+    engine.beat(&first, &shard);
+    engine.wait(LEASE_TERM_MS + 1);
+    let both = ["one", "two"].map(|name| {
+        let shard = engine.rejoin(name, &keys[..1]).unwrap();
+        let worker = WorkerId(name.to_owned());
+        engine.beat(&worker, &shard);
+        worker
+    });
+
+    engine.wait(LEASE_TERM_MS + 1);
+
+    assert!(both.iter().all(|worker| engine.state.dispatch.worker(worker).is_none()));
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
+    let facts = engine.facts.iter().filter(|fact| matches!(fact, Fact::TrialQuarantined { .. })).count();
+    assert_eq!(facts, 1);
+}

@@ -1,0 +1,86 @@
+//! What happens to who works on what.
+
+use std::collections::BTreeSet;
+
+use crate::trial::TrialKey;
+
+use super::UnixMillis;
+use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
+use super::pace::Subject;
+
+/// A change to who works on what.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A worker came, or came back.
+    WorkerJoined {
+        /// The worker.
+        info: WorkerInfo,
+        /// When.
+        now: UnixMillis,
+    },
+    /// A worker left or was given up.
+    WorkerLeft {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// A worker was heard from.
+    WorkerSeen {
+        /// Which.
+        worker: WorkerId,
+        /// When.
+        now: UnixMillis,
+    },
+    /// A worker reported trials.
+    WorkerCommitted {
+        /// Which.
+        worker: WorkerId,
+        /// How many trials were new.
+        trials: u64,
+        /// Time of one trial in milliseconds.
+        trial_ms: f64,
+        /// What they were about and how much there was to do in one of them, if that is one thing.
+        subject: Option<(Subject, f64)>,
+    },
+    /// Trials were handed to a worker.
+    LeaseGranted {
+        /// Under which number.
+        lease: LeaseId,
+        /// To whom, what and until when.
+        terms: Lease,
+    },
+    /// A lease was prolonged.
+    LeaseRenewed {
+        /// Which.
+        lease: LeaseId,
+        /// What the worker is busy with.
+        running: BTreeSet<TrialKey>,
+        /// Until when.
+        deadline: UnixMillis,
+    },
+    /// A worker is to give trials back that it has not begun.
+    TrialsRecalled {
+        /// Of which lease.
+        lease: LeaseId,
+        /// Which.
+        trials: BTreeSet<TrialKey>,
+    },
+    /// A worker gave some trials of a lease back, and keeps the others.
+    TrialsReturned {
+        /// Of which lease.
+        lease: LeaseId,
+        /// Which.
+        trials: Vec<TrialKey>,
+    },
+    /// What is left of a lease goes back to the queue.
+    LeaseEnded {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// A worker was lost while it ran this trial, maybe together with others.
+    TrialLost {
+        /// Which trial.
+        key: TrialKey,
+        /// Which worker.
+        worker: WorkerId,
+    },
+}

@@ -1,0 +1,122 @@
+//! Workers that come, come back with trials they still hold, go, and are given up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::trial::{Company, TrialKey};
+
+use super::change::Change;
+use super::decide::{Decision, Reply, grant};
+use super::dispatch::{Lease, WorkerId, WorkerInfo};
+use super::fact::Fact;
+use super::ledger::{Claim, Trial};
+use super::placement::numerics;
+use super::queue::Lane;
+use super::shard::{Portion, predicted};
+use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
+
+/// The most workers that have a trial at a time.
+const HOLDERS_MAX: usize = 2;
+
+pub(super) fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis) -> Decision {
+    // What the worker does not hold any more is free for others at once.
+    let mut events = leave(state, &info.id);
+    events.push(Change::WorkerJoined { info: info.clone(), now }.into());
+    let adopted = still_held(state, info, held).map(|portion| {
+        let (grant, shard) = grant(state, &info.id, portion, now);
+        events.push(grant.into());
+        shard
+    });
+    Decision::new(events, Reply::Registered { adopted })
+}
+
+/// The trials that a worker goes on with: it may, beside one other that has got them meanwhile.
+///
+/// A shard has one context. It is that of the last trial, which is one that is still to be measured; results of others, which
+/// an earlier process may have left, are welcome without a lease.
+fn still_held<'a>(state: &'a State, info: &WorkerInfo, held: &[TrialKey]) -> Option<Portion<'a>> {
+    let others =
+        |key: &TrialKey| state.dispatch.holders(key).filter(|lease: &&Lease| lease.worker != info.id).count();
+    let mut named = BTreeSet::new();
+    let free = held.iter().filter(|key| named.insert(**key) && others(key) < HOLDERS_MAX);
+    let trials = free.filter_map(|key| state.ledger.trial(key));
+    let claimed: Vec<(&Trial, Claim)> =
+        trials.filter_map(|trial| Some((trial, claim_met(state, info, trial)?))).collect();
+    let (last, claim) = *claimed.last()?;
+    let context = |trial: &Trial| trial.spec.company().map(|Company { context, .. }| context);
+    let together = || claimed.iter().filter(|(trial, _)| context(trial) == context(last));
+    let exclusive = together().any(|(_, claim)| state.ledger.requirements(*claim).exclusive);
+    let second = together().all(|(trial, _)| others(&trial.key) > 0);
+    let trials: Vec<_> = together().map(|(trial, _)| (&trial.key, &trial.spec)).collect();
+    let predicted_ms = predicted(&state.dispatch, info, &trials);
+    Some(Portion { claim, trials, predicted_ms, exclusive, second })
+}
+
+/// Whom a worker measures a trial for that it holds already.
+fn claim_met(state: &State, info: &WorkerInfo, trial: &Trial) -> Option<Claim> {
+    state.ledger.claims(trial).into_iter().find(|claim| {
+        let requirements = state.ledger.requirements(*claim);
+        let numerics = numerics(&state.ledger, &Lane { claim: *claim, company: trial.spec.company() });
+        let is_met = info.unmet(requirements, numerics).is_none();
+        is_met && state.dispatch.has_room(info, requirements.exclusive)
+    })
+}
+
+/// Ends what a worker holds and forgets it; nothing is held against anyone.
+pub(super) fn leave(state: &State, worker: &WorkerId) -> Vec<Event> {
+    let own = state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker);
+    let mut events: Vec<Event> = own.map(|(id, _)| Change::LeaseEnded { lease: *id }.into()).collect();
+    if state.dispatch.worker(worker).is_some() {
+        events.push(Change::WorkerLeft { worker: worker.clone() }.into());
+    }
+    events
+}
+
+pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
+    if stalled_ms > 0 {
+        return put_off(state, stalled_ms, now);
+    }
+    let late = state.dispatch.workers().filter(|worker| worker.last_seen.after(LEASE_TERM_MS) < now);
+    let silent: BTreeSet<&WorkerId> = late.map(|worker| &worker.info.id).collect();
+    let (mut events, mut lost) = (Vec::new(), Vec::new());
+    for (id, lease) in state.dispatch.leases() {
+        let is_lost = silent.contains(&lease.worker);
+        if is_lost || lease.deadline < now {
+            events.push(Change::LeaseEnded { lease: *id }.into());
+        }
+        if is_lost {
+            lost.push(lease);
+        }
+    }
+    events.extend(silent.into_iter().map(|worker| Change::WorkerLeft { worker: worker.clone() }.into()));
+    events.extend(blamed(state, &lost));
+    events.extend(state.ledger.ends_cut_off().map(Event::from));
+    events
+}
+
+/// Heartbeats could not get through while the coordinator itself was held up: nobody is late.
+fn put_off(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
+    let leases = state.dispatch.leases().map(|(lease, terms)| Change::LeaseRenewed {
+        lease: *lease,
+        running: terms.running.clone(),
+        deadline: terms.deadline.after(stalled_ms),
+    });
+    let workers = state.dispatch.workers();
+    let workers = workers.map(|worker| Change::WorkerSeen { worker: worker.info.id.clone(), now });
+    leases.chain(workers).map(Event::from).collect()
+}
+
+/// Holds the loss of workers against the trials that they ran; one that ran on too many of them is not tried again.
+fn blamed(state: &State, lost: &[&Lease]) -> Vec<Event> {
+    let (mut events, mut losers) = (Vec::new(), BTreeMap::<TrialKey, BTreeSet<&WorkerId>>::new());
+    for lease in lost {
+        for key in lease.running.iter().copied().filter(|key| lease.trials.contains(key)) {
+            let known = losers.entry(key).or_insert_with(|| state.dispatch.losers(&key).collect());
+            known.insert(&lease.worker);
+            events.push(Change::TrialLost { key, worker: lease.worker.clone() }.into());
+        }
+    }
+    let losses = losers.into_iter().map(|(key, losers)| (key, losers.len() as u32));
+    let too_many = losses.filter(|(_, losses)| *losses >= QUARANTINE_LOSSES);
+    events.extend(too_many.map(|(key, losses)| Fact::TrialQuarantined { key, losses }.into()));
+    events
+}
