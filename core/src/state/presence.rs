@@ -11,7 +11,7 @@ use super::fact::Fact;
 use super::ledger::{Claim, Trial};
 use super::placement::numerics;
 use super::queue::Lane;
-use super::shard::{Portion, predicted};
+use super::shard::{Portion, is_hung, predicted};
 use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
 
 /// The most workers that have a trial at a time.
@@ -79,7 +79,7 @@ pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event
     let silent: BTreeSet<&WorkerId> = late.map(|worker| &worker.info.id).collect();
     let (mut events, mut lost) = (Vec::new(), Vec::new());
     for (id, lease) in state.dispatch.leases() {
-        let is_lost = silent.contains(&lease.worker);
+        let is_lost = silent.contains(&lease.worker) || is_hung(lease, now);
         if is_lost || lease.deadline < now {
             events.push(Change::LeaseEnded { lease: *id }.into());
         }

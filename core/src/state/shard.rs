@@ -27,6 +27,18 @@ const CUT_SHARE: usize = 2;
 /// A shard is late when it has taken so many times as long as it should.
 const LATE_FACTOR: f64 = 2.0;
 
+/// A shard of which nobody knew how long it takes is late after so long, in milliseconds: preparing a model takes minutes.
+const LATE_UNKNOWN_MS: f64 = 600_000.0;
+
+/// A worker hangs when its shard has taken so many times as long as it should.
+const HUNG_FACTOR: f64 = 20.0;
+
+/// No worker hangs before so long, in milliseconds: it may have something to fetch or to wait for.
+const HUNG_MS_MIN: f64 = 3_600_000.0;
+
+/// A worker hangs after so long, in milliseconds, when nobody knew how long its shard takes: a first training may take a day.
+const HUNG_UNKNOWN_MS: f64 = 3.0 * 86_400_000.0;
+
 /// Trials leased together, in the order in which they should be done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shard {
@@ -173,6 +185,24 @@ fn is_late(lease: &Lease, now: UnixMillis) -> bool {
     !lease.exclusive && !lease.second && lease.predicted_ms.is_some_and(is_late)
 }
 
+/// Whether another worker may measure a lease's trials too, as they take too long where they are.
+///
+/// Nothing that must have a device to itself is measured twice.
+fn is_late(lease: &Lease, now: UnixMillis) -> bool {
+    let limit_ms = lease.predicted_ms.map_or(LATE_UNKNOWN_MS, |ms| LATE_FACTOR * ms.max(TARGET_SHARD_MS));
+    !lease.exclusive && !lease.second && taken_ms(lease, now) > limit_ms
+}
+
+/// Whether a worker holds a lease for so long that it gets nowhere, though it says that it is alive.
+pub(super) fn is_hung(lease: &Lease, now: UnixMillis) -> bool {
+    let limit_ms = lease.predicted_ms.map_or(HUNG_UNKNOWN_MS, |ms| HUNG_MS_MIN.max(HUNG_FACTOR * ms));
+    taken_ms(lease, now) > limit_ms
+}
+
+fn taken_ms(lease: &Lease, now: UnixMillis) -> f64 {
+    now.0.saturating_sub(lease.since.0) as f64
+}
+
 /// Chooses trials that another worker is late with, for a worker that would wait otherwise; the first result wins.
 ///
 /// Nothing is measured by three.
@@ -188,7 +218,9 @@ pub(super) fn late_trials<'a>(
         let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
         let claimed = single.filter_map(|key| {
             let trial = ledger.trial(key)?;
-            let claim = claims_met(ledger, dispatch, (worker, trial)).next()?;
+            // Since it was leased, whom it is measured for may have come to need a device alone.
+            let mut claims = claims_met(ledger, dispatch, (worker, trial));
+            let claim = claims.find(|claim| !ledger.requirements(*claim).exclusive)?;
             Some((claim, (&trial.key, &trial.spec)))
         });
         let (claims, trials): (Vec<Claim>, Vec<_>) = claimed.unzip();

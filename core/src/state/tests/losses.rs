@@ -184,3 +184,56 @@ fn two_workers_that_are_lost_at_once_both_count() {
     let facts = engine.facts.iter().filter(|fact| matches!(fact, Fact::TrialQuarantined { .. })).count();
     assert_eq!(facts, 1);
 }
+
+#[test]
+fn a_trial_of_which_nobody_knows_how_long_it_takes_is_late_in_the_end() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let (hung, idle) = (engine.join("hung"), engine.join("idle"));
+    engine.request(&hung).unwrap();
+    engine.now = engine.now.after(60_000);
+    assert_eq!(engine.request(&idle), None, "first trials may take long");
+
+    engine.now = engine.now.after(10 * 60_000);
+
+    assert_eq!(engine.request(&idle).unwrap().trials[0].0, keys[0]);
+}
+
+#[test]
+fn a_worker_that_beats_and_gets_nowhere_is_given_up_as_if_it_were_silent() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 2);
+    let worker = engine.join("w");
+    let shard = engine.request(&worker).unwrap();
+    engine.commit(&worker, &[(shard.trials[0].0, evaluated(90))]);
+    let shard = engine.request(&worker).unwrap();
+    let key = shard.trials[0].0;
+
+    let mut beats = 0;
+    while engine.beat(&worker, &shard) && beats < 10_000 {
+        engine.wait(LEASE_TERM_MS / 2);
+        beats += 1;
+    }
+
+    let hours = beats * LEASE_TERM_MS / 2 / 3_600_000;
+    assert!((1..=2).contains(&hours), "{hours}");
+    assert_eq!((engine.state.dispatch.losses(&key), engine.state.dispatch.waiting()), (1, 1));
+}
+
+#[test]
+fn an_adopted_lease_is_late_as_any_other() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 2);
+    let (slow, fast) = (engine.join("slow"), engine.join("fast"));
+    let shard = engine.request(&fast).unwrap();
+    engine.commit(&fast, &[(shard.trials[0].0, evaluated(90))]);
+    let late = engine.request(&slow).unwrap().trials[0].0;
+    engine.rejoin("slow", &[late]).unwrap();
+
+    engine.now = engine.now.after(4_001);
+
+    assert_eq!(engine.request(&fast).unwrap().trials[0].0, late);
+}

@@ -417,3 +417,25 @@ fn an_exclusive_trial_waits_for_the_device_that_is_free_soonest() {
 
     assert_eq!(engine.request(&q).unwrap().trials[0].0, keys[0]);
 }
+
+#[test]
+fn what_has_come_to_need_a_device_alone_is_not_measured_twice() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose_points(&experiment, 0..2);
+    let away = |id: &str| WorkerInfo { host: "away".into(), ..cpu(id) };
+    let (slow, fast) = (engine.join_as(cpu("slow")), engine.join_as(away("fast")));
+    let shard = engine.request(&fast).unwrap();
+    engine.commit_after(&fast, &shard, 100.0);
+    engine.request(&slow).unwrap();
+    engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Pause }).ok();
+    engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Resume }).ok();
+    let slow_shard = engine.request(&slow).unwrap();
+    let probe = engine.submit_with("probe", 5, exclusive());
+    engine.propose_points(&probe, 0..2);
+    engine.feed(Input::Act { experiment, action: Action::Pause }).unwrap();
+    engine.now = engine.now.after(4_001);
+
+    assert_eq!(engine.request(&fast), None);
+    assert_eq!(engine.state.dispatch.lease_of(&slow_shard.trials[0].0), Some(slow_shard.lease));
+}
