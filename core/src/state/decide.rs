@@ -302,15 +302,15 @@ fn finish(known: &Experiment, stage: u32, selection: Option<Box<Selection>>) -> 
 fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision, Rejection> {
     let known = state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
     let (ledger, dispatch) = (&state.ledger, &state.dispatch);
-    let seen: Event = Change::WorkerSeen { worker: worker.clone(), now }.into();
+    // A request is no sign of life: it may have waited here for long, and be decided again and again.
     let portion = next_shard(ledger, dispatch, known).or_else(|| late_trials(ledger, dispatch, (known, now)));
     if let Some(portion) = portion {
         let (grant, shard) = grant(state, worker, portion, now);
-        return Ok(Decision::new(vec![seen, grant.into()], Reply::Shard(Some(shard))));
+        return Ok(Decision::new(vec![grant.into()], Reply::Shard(Some(shard))));
     }
     let recalled = unbegun_trials(ledger, dispatch, known)
         .map(|(lease, trials)| Change::TrialsRecalled { lease, trials: trials.into_iter().collect() }.into());
-    Ok(Decision::new(std::iter::once(seen).chain(recalled).collect(), Reply::Shard(None)))
+    Ok(Decision::new(recalled.into_iter().collect(), Reply::Shard(None)))
 }
 
 /// The lease that a worker gets, and what it is told of it.

@@ -112,16 +112,19 @@ impl State {
             Fact::ExperimentPaused { experiment }
             | Fact::ExperimentResumed { experiment }
             | Fact::ExperimentCancelled { experiment }
+            | Fact::ExperimentFinished { experiment }
             | Fact::ExperimentFailed { experiment, .. } => {
                 self.reconsider(experiment);
             }
-            Fact::StageFinished { .. } | Fact::ExperimentFinished { .. } | Fact::ConflictSeen { .. } => {}
+            Fact::StageFinished { .. } | Fact::ConflictSeen { .. } => {}
         }
     }
 
     fn reconsider(&mut self, experiment: &ExperimentId) {
         let stages = self.ledger.experiment(experiment).map(|known| &known.stages);
-        for key in stages.into_iter().flatten().flat_map(|stage| &stage.trials) {
+        // Of a stage that is settled nothing waits or is leased.
+        let open = stages.into_iter().flatten().filter(|stage| stage.settled < stage.trials.len() as u64);
+        for key in open.flat_map(|stage| &stage.trials) {
             self.dispatch.reconsider(key, &self.ledger);
         }
     }

@@ -145,9 +145,6 @@ impl Oracle {
             Input::Register { info, .. } => {
                 self.heard.insert(info.id.clone(), awake);
             }
-            Input::Request { worker } => {
-                self.heard.insert(worker.clone(), awake);
-            }
             Input::Heartbeat { worker, lease, .. } => {
                 self.heard.insert(worker.clone(), awake);
                 if let (Some(lease), Reply::Heartbeat { lease_valid: true, .. }) = (lease, reply) {
@@ -158,6 +155,7 @@ impl Oracle {
             | Input::Act { .. }
             | Input::Advance { .. }
             | Input::Leave { .. }
+            | Input::Request { .. }
             | Input::Commit { .. }
             | Input::Release { .. }
             | Input::Tick { .. } => {}

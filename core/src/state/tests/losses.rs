@@ -186,6 +186,20 @@ fn two_workers_that_are_lost_at_once_both_count() {
 }
 
 #[test]
+fn an_experiment_that_ends_with_open_trials_wants_them_no_more() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 2);
+    let worker = engine.join("w");
+    engine.request(&worker).unwrap();
+
+    engine.feed(Input::Advance { experiment, stage: 0, proposal: Proposal::Finished }).unwrap();
+
+    assert_eq!((engine.state.dispatch.waiting(), engine.state.dispatch.leases().len()), (0, 0));
+    assert_eq!(engine.request(&worker), None);
+}
+
+#[test]
 fn a_trial_of_which_nobody_knows_how_long_it_takes_is_late_in_the_end() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
@@ -236,4 +250,20 @@ fn an_adopted_lease_is_late_as_any_other() {
     engine.now = engine.now.after(4_001);
 
     assert_eq!(engine.request(&fast).unwrap().trials[0].0, late);
+}
+
+#[test]
+fn a_request_that_waits_keeps_nobody_alive() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let dead = engine.join("dead");
+    let request = Input::Request { worker: dead.clone() };
+
+    for _ in 0..=LEASE_TERM_MS / 500 {
+        engine.request(&dead);
+        engine.wait(500);
+    }
+    engine.propose(&experiment, 1);
+
+    assert_eq!(engine.feed(request), Err(Rejection::UnknownWorker(dead)));
 }
