@@ -54,6 +54,11 @@ impl WorkerInfo {
         }
         requirements.unmet(&Offer { device: &self.device, share: self.share, labels: &self.labels })
     }
+
+    /// The device it measures on: host and device.
+    pub(super) fn place(&self) -> (&str, &str) {
+        (&self.host, &self.device.id)
+    }
 }
 
 /// A worker that has been heard from lately.

@@ -1,5 +1,6 @@
 //! Which workers can take which trials, and why not.
 
+use std::cell::LazyCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -135,16 +136,19 @@ fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane))
     };
     let alone =
         dispatch.lanes().filter(|(other, _)| ledger.requirements(other.claim).exclusive && is_next(other));
+    // A look at all leases, which most requests need not take.
+    let busy = LazyCell::new(|| busy(dispatch));
     alone.into_iter().any(|(other, group)| {
         let requirements: &Requirements = ledger.requirements(other.claim);
         let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, other)).is_none();
-        let mut devices: BTreeSet<(Busy, &str, &str)> = BTreeSet::new();
-        for fitting in dispatch.workers().filter(fits) {
-            let busy = Busy::of(dispatch, fitting);
-            devices.insert((busy, fitting.info.host.as_str(), fitting.info.device.id.as_str()));
-        }
+        let devices: BTreeSet<(Busy, (&str, &str))> = dispatch
+            .workers()
+            .filter(fits)
+            .map(|fitting| fitting.info.place())
+            .map(|place| (busy.get(&place).copied().unwrap_or(Busy::Free), place))
+            .collect();
         let mut resting = devices.into_iter().take(group.len());
-        resting.any(|(_, host, id)| worker.info.host == host && worker.info.device.id == id)
+        resting.any(|(_, place)| place == worker.info.place())
     })
 }
 
@@ -152,27 +156,21 @@ fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane))
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Busy {
     Free,
-    /// Until then, by so many workers.
-    Until(UnixMillis, u32),
-    /// Of a lease nobody knows how long it takes.
-    Unknown(u32),
+    /// Until then.
+    Until(UnixMillis),
+    /// Nobody knows how long one of its leases takes.
+    Unknown,
 }
 
-impl Busy {
-    fn of(dispatch: &Dispatch, worker: &Worker) -> Self {
-        let mut ends: BTreeMap<&WorkerId, Option<UnixMillis>> = BTreeMap::new();
-        for (_, lease) in dispatch.leases() {
-            let holder = dispatch.worker(&lease.worker).filter(|holder| holder.info.is_beside(&worker.info));
-            if holder.is_some() {
-                let end = lease.predicted_ms.map(|predicted_ms| lease.since.after(predicted_ms as u64));
-                let known = ends.entry(&lease.worker).or_insert(end);
-                *known = known.zip(end).map(|(one, other)| one.max(other));
-            }
-        }
-        let holders = ends.len() as u32;
-        match ends.into_values().collect::<Option<Vec<UnixMillis>>>() {
-            Some(ends) => ends.into_iter().max().map_or(Self::Free, |end| Self::Until(end, holders)),
-            None => Self::Unknown(holders),
-        }
+/// The devices that leases take.
+fn busy(dispatch: &Dispatch) -> BTreeMap<(&str, &str), Busy> {
+    let mut busy = BTreeMap::new();
+    for (_, lease) in dispatch.leases() {
+        let Some(holder) = dispatch.worker(&lease.worker) else { continue };
+        let end = lease.predicted_ms.map(|predicted_ms| lease.since.after(predicted_ms as u64));
+        let end = end.map_or(Busy::Unknown, Busy::Until);
+        let known = busy.entry(holder.info.place()).or_insert(end);
+        *known = end.max(*known);
     }
+    busy
 }
