@@ -8,7 +8,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::state::{
     Backlog, Experiment, Explanation, Lease, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId,
-    WorkerInfo,
+    WorkerInfo, asked_text,
 };
 use bitloop_core::trial::{EvaluateContext, Numerics, TrialKey};
 
@@ -199,14 +199,16 @@ impl View<'_> {
             return Vec::new();
         };
         let stages = experiment.plan.stages.iter().zip(&experiment.stages).enumerate();
-        let unmet = stages.filter(|(_, (_, progress))| !progress.finished).filter_map(|(index, (stage, _))| {
-            let requirements = experiment.plan.requires(index as u32);
-            let is_unmet = self.state.able(requirements, experiment.plan.numerics_of(index as u32)) == 0;
-            is_unmet.then(|| {
-                let stage = stage.as_str();
-                format!("none of the {connected} connected workers can measure stage `{stage}` ({requirements})")
-            })
-        });
+        let unmet =
+            stages.filter(|(_, (_, progress))| !progress.finished).filter_map(|(index, (stage, _))| {
+                let requirements = experiment.plan.requires(index as u32);
+                let numerics = experiment.plan.numerics_of(index as u32);
+                let is_unmet = self.state.able(requirements, numerics) == 0;
+                is_unmet.then(|| {
+                    let (stage, asked) = (stage.as_str(), asked_text(requirements, numerics));
+                    format!("none of the {connected} connected workers can measure stage `{stage}` ({asked})")
+                })
+            });
         unmet.collect()
     }
 

@@ -205,12 +205,7 @@ impl State {
     }
 
     fn asked(&self, lane: &Lane) -> String {
-        let requirements = self.ledger.requirements(lane.claim);
-        match numerics(&self.ledger, lane) {
-            Numerics::Exact if requirements.is_none() => "exact arithmetic".to_owned(),
-            Numerics::Exact => format!("{requirements}, exact arithmetic"),
-            Numerics::Float => requirements.to_string(),
-        }
+        asked_text(self.ledger.requirements(lane.claim), numerics(&self.ledger, lane))
     }
 
     fn leased_of(&self, is_meant: impl Fn(&Experiment) -> bool) -> u64 {
@@ -270,6 +265,15 @@ impl State {
     pub fn able(&self, requirements: &Requirements, numerics: Numerics) -> u64 {
         let able = |worker: &&Worker| worker.info.unmet(requirements, numerics).is_none();
         self.dispatch.workers().filter(able).count() as u64
+    }
+}
+
+/// What workers must have, in words.
+pub fn asked_text(requirements: &Requirements, numerics: Numerics) -> String {
+    match numerics {
+        Numerics::Exact if requirements.is_none() => "exact arithmetic".to_owned(),
+        Numerics::Exact => format!("{requirements}, exact arithmetic"),
+        Numerics::Float => requirements.to_string(),
     }
 }
 

@@ -48,3 +48,22 @@ async fn open_trials_are_counted_by_what_workers_must_have() {
     assert_eq!(exact.device(), Some(DeviceKind::Cpu));
     coordinator.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn that_nobody_has_exact_arithmetic_is_said_in_so_many_words() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    store_inputs(handle.artifacts());
+    let floating = WorkerInfo { float_only: true, ..worker("floating") };
+    handle.register(floating, Vec::new()).await.unwrap();
+    let exact = Plan { numerics: Numerics::Exact, ..plan("exact") };
+
+    let id = handle.submit(exact, Sources::new(), 0).await.unwrap().experiment;
+
+    let warnings = handle.warnings(&id).await.unwrap();
+    assert_eq!(
+        warnings,
+        ["none of the 1 connected workers can measure stage `sensitivity` (exact arithmetic)"]
+    );
+}
