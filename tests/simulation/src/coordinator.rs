@@ -1,16 +1,18 @@
 //! A coordinator: the real rules and searchers, in rounds as the driver makes them, over a disk that may fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::Reply as Decided;
 use bitloop_core::state::{
-    Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Proposal, Rejection, State, Status,
-    UnixMillis, WorkerId, decide,
+    Change, Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Proposal, QUARANTINE_LOSSES,
+    Rejection, State, Status, UnixMillis, WorkerId, decide,
 };
+use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
 use bitloop_search::{Searcher, Step, searcher};
 
+use crate::faults::Sabotage;
 use crate::message::{Body, Instant, Pulse, Reply, Request, Returned};
 use crate::oracle::Oracle;
 
@@ -61,6 +63,13 @@ impl Clock {
     }
 }
 
+/// What a process finds when it starts.
+pub(crate) struct Calendar {
+    /// What the calendar says, which may be anything.
+    pub(crate) date: u64,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
 /// What a searcher goes away to think about, and what comes of it.
 pub(crate) struct Thought {
     pub(crate) experiment: ExperimentId,
@@ -96,11 +105,13 @@ pub(crate) struct Coordinator {
     /// Whether the disk could not be written: everything is refused until it can.
     pub(crate) is_out: bool,
     is_searching: bool,
+    sabotage: Option<Sabotage>,
 }
 
 impl Coordinator {
-    /// Loads the disk and raises the epoch. `date` is what the calendar says, which may be anything.
-    pub(crate) fn start(disk: &mut Disk, start: u64, now: Instant, date: u64) -> Self {
+    /// Loads the disk and raises the epoch.
+    pub(crate) fn start(disk: &mut Disk, start: u64, now: Instant, calendar: Calendar) -> Self {
+        let Calendar { date, sabotage } = calendar;
         let mut state = State::default();
         for fact in &disk.facts {
             state.apply(&StateEvent::Fact(fact.clone()));
@@ -122,6 +133,7 @@ impl Coordinator {
             is_storing: false,
             is_out: false,
             is_searching: true,
+            sabotage,
         }
     }
 
@@ -177,7 +189,10 @@ impl Coordinator {
             return self.refuse_round(now, oracle);
         }
         self.is_out = false;
-        let facts = std::mem::take(&mut self.facts);
+        let mut facts = std::mem::take(&mut self.facts);
+        if self.sabotage == Some(Sabotage::ForgetsOutcomes) {
+            facts.retain(|fact| !matches!(fact, Fact::OutcomeCommitted { .. }));
+        }
         oracle.stored(&facts);
         disk.facts.extend(facts);
         oracle.compare_with_replay(&self.state, disk);
@@ -199,7 +214,8 @@ impl Coordinator {
 
     fn step(&mut self, input: &Input, now: Instant, oracle: &mut Oracle) -> Result<Decided, Rejection> {
         let now_unix = self.clock.now(now);
-        let Decision { events, reply } = decide(&self.state, input, now_unix)?;
+        let Decision { mut events, reply } = decide(&self.state, input, now_unix)?;
+        self.spoil(&mut events);
         oracle.before(&self.state, input, &events, now);
         for event in events {
             self.state.apply(&event);
@@ -209,6 +225,25 @@ impl Coordinator {
         }
         oracle.after(&self.state, input, &reply, now);
         Ok(reply)
+    }
+
+    /// Breaks a rule, if the simulation is to notice it.
+    fn spoil(&self, events: &mut Vec<StateEvent>) {
+        match self.sabotage {
+            Some(Sabotage::TakesSilenceForDeath) => {
+                let lost = events.iter().filter_map(|event| match event {
+                    StateEvent::Change(Change::TrialLost { key, .. }) => Some(*key),
+                    StateEvent::Change(_) | StateEvent::Fact(_) => None,
+                });
+                let quarantined: BTreeSet<TrialKey> = lost.collect();
+                let fact = |key| Fact::TrialQuarantined { key, losses: QUARANTINE_LOSSES }.into();
+                events.extend(quarantined.into_iter().map(fact));
+            }
+            Some(Sabotage::KeepsLeases) => {
+                events.retain(|event| !matches!(event, StateEvent::Change(Change::LeaseEnded { .. })))
+            }
+            Some(Sabotage::ForgetsOutcomes) | None => {}
+        }
     }
 
     fn tick(&mut self, now: Instant, oracle: &mut Oracle) {

@@ -1,7 +1,7 @@
 //! The experiments of the simulation, and what their trials give.
 
 use bitloop_core::bits::{Bits, PointIndex};
-use bitloop_core::device::Requirements;
+use bitloop_core::device::{DeviceKind, Requirements};
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
@@ -61,6 +61,37 @@ pub fn plans() -> [Plan; 2] {
             ..plan("sharing", vec![StagePlan::Prepare, some])
         },
     ]
+}
+
+/// A plan and how it comes.
+pub(crate) struct Submission {
+    pub(crate) plan: Plan,
+    pub(crate) priority: i32,
+    /// When, in milliseconds after the beginning.
+    pub(crate) after_ms: u64,
+}
+
+/// What users submit: the [`plans`], after one that wants some of their trials on devices that nobody has, and later one with a
+/// context of its own that is more urgent.
+pub(crate) fn submissions() -> Vec<Submission> {
+    let some = || StagePlan::singles((0..5).map(PointIndex).collect());
+    let on_gpu = Requirements { device: Some(DeviceKind::Cuda), ..Requirements::NONE };
+    let picky = Plan { requirements: vec![on_gpu; 2], ..plan("picky", vec![StagePlan::Prepare, some()]) };
+    let exact = Plan { numerics: Numerics::Exact, ..plan("exact", vec![StagePlan::Prepare, some()]) };
+    let [searching, sharing] = plans();
+    let at_once = [picky, searching, sharing].map(|plan| Submission { plan, priority: 0, after_ms: 0 });
+    at_once.into_iter().chain([Submission { plan: exact, priority: 1, after_ms: 3_000 }]).collect()
+}
+
+/// Whether a trial ends every process that measures it, where trials do such things.
+pub(crate) fn is_poisonous(spec: &TrialSpec) -> bool {
+    match spec {
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) => false,
+        TrialSpec::Evaluate { config, .. } => {
+            let mut changes = config.changes();
+            changes.len() == 1 && changes.all(|(point, _)| point == PointIndex(6))
+        }
+    }
 }
 
 fn plan(name: &str, stages: Vec<StagePlan>) -> Plan {

@@ -85,3 +85,14 @@ impl Climate {
         }
     }
 }
+
+/// A rule that is broken on purpose, to see that the simulation notices it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A trial whose worker is not heard is given up.
+    TakesSilenceForDeath,
+    /// Leases go on whatever becomes of their workers.
+    KeepsLeases,
+    /// Outcomes are acknowledged and not stored.
+    ForgetsOutcomes,
+}

@@ -8,7 +8,7 @@ use bitloop_core::worker::{
     Settings, read_spool, spool_head, spool_line,
 };
 
-use crate::experiment::outcome;
+use crate::experiment::{is_poisonous, outcome};
 use crate::message::{Body, Instant, Process, Pulse, Returned};
 
 /// Milliseconds between two heartbeats, as the coordinator asks for.
@@ -37,7 +37,7 @@ struct Computing {
 pub(crate) struct Program {
     pub(crate) process: Process,
     pub(crate) id: WorkerId,
-    started: Instant,
+    pub(crate) started: Instant,
     pace_ms: u64,
     protocol: Protocol,
     /// The call that is waited for.
@@ -268,6 +268,12 @@ impl Program {
             said.push(Input::Ended(End::Finished));
         }
         said
+    }
+
+    /// Whether it dies of what it measures now.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        let at_hand = self.computing.as_ref().map(Computing::at_hand).unwrap_or_default();
+        at_hand.iter().any(|(_, spec)| is_poisonous(spec))
     }
 
     /// Whether an order is under way.

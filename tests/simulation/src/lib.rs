@@ -13,4 +13,5 @@ mod message;
 mod oracle;
 mod world;
 
+pub use faults::Sabotage;
 pub use world::{Report, Settings, simulate};

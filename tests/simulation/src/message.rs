@@ -106,6 +106,8 @@ pub(crate) enum Event {
     Heal { host: usize },
     /// A disk that was full has space.
     Space { host: Option<usize> },
+    /// A user submits one of the experiments, or looks whether it is there.
+    Submit { number: usize },
     /// A paused experiment goes on.
     Resume(ExperimentId),
 }

@@ -31,8 +31,10 @@ pub(crate) struct Oracle {
     /// The facts stored so far, replayed one by one.
     replay: State,
     writes: u64,
-    /// How often a worker was given up while it ran a trial, since the coordinator's start.
-    losses: HashMap<TrialKey, u32>,
+    /// The workers that were given up while they ran a trial, since the coordinator's start.
+    losses: HashMap<TrialKey, BTreeSet<WorkerId>>,
+    /// Processes that ended without a word.
+    dead: BTreeSet<WorkerId>,
     pub(crate) steps: u64,
     pub(crate) quarantined: u64,
 }
@@ -73,6 +75,11 @@ impl Oracle {
         self.require(checked.is_ok(), || format!("{checked:?} after a restart"));
     }
 
+    /// A process ended without a word.
+    pub(crate) fn died(&mut self, worker: WorkerId) {
+        self.dead.insert(worker);
+    }
+
     /// The coordinator notices that it was held up itself.
     pub(crate) fn stalled(&mut self, stalled_ms: u64) {
         self.stalled_ms += stalled_ms;
@@ -103,12 +110,14 @@ impl Oracle {
                         format!("{worker:?} was given up {since} ms after it was heard")
                     });
                 }
-                Event::Change(Change::TrialLost { key, .. }) => *self.losses.entry(*key).or_default() += 1,
+                Event::Change(Change::TrialLost { key, worker }) => {
+                    self.losses.entry(*key).or_default().insert(worker.clone());
+                }
                 Event::Fact(Fact::TrialQuarantined { key, .. }) => {
                     self.quarantined += 1;
-                    let losses = self.losses.get(key).copied().unwrap_or(0);
-                    self.require(losses >= QUARANTINE_LOSSES, || {
-                        format!("{key} is quarantined after {losses} losses")
+                    let dead = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.dead).count());
+                    self.require(dead >= QUARANTINE_LOSSES as usize, || {
+                        format!("{key} is quarantined though only {dead} processes died while they ran it")
                     });
                 }
                 Event::Fact(_)

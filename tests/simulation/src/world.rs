@@ -11,9 +11,9 @@ use bitloop_core::rng::{Rng, rng};
 use bitloop_core::state::{Action, Input as CoordinatorInput, Sources, Status};
 use bitloop_core::worker::{Call, FailureKind, Input, QUICK_MS};
 
-use crate::coordinator::{After, Coordinator, Disk, Thought};
-use crate::experiment::plans;
-use crate::faults::{Climate, Fault, draw_pace};
+use crate::coordinator::{After, Calendar, Coordinator, Disk, Thought};
+use crate::experiment::{Submission, submissions};
+use crate::faults::{Climate, Fault, Sabotage, draw_pace};
 use crate::host::{BEAT_MS, Beaten, Host, Program, Wish};
 use crate::message::{Body, Event, Instant, Process, Reply, Request, Returned};
 use crate::oracle::Oracle;
@@ -31,6 +31,20 @@ pub struct Settings {
     pub seed: u64,
     /// Whether what happens is printed.
     pub is_told: bool,
+    /// A rule that is broken on purpose.
+    pub sabotage: Option<Sabotage>,
+}
+
+impl Settings {
+    /// A simulation that tells nothing and breaks no rule.
+    pub fn of_seed(seed: u64) -> Self {
+        Self { seed, is_told: false, sabotage: None }
+    }
+
+    /// Whether a trial ends every process that measures it.
+    fn has_poison(self) -> bool {
+        self.seed % 4 == 1
+    }
 }
 
 /// What a simulation came to.
@@ -40,7 +54,7 @@ pub struct Report {
     pub steps: u64,
     /// Things that broke.
     pub faults: u64,
-    /// Trials given up with workers that ran them; such seeds' results cannot be those of a calm cluster.
+    /// Trials given up, each with three processes that died while they ran it.
     pub quarantined: u64,
     /// The results of every experiment.
     pub results: Vec<String>,
@@ -54,14 +68,14 @@ pub struct Report {
 ///
 /// Errors: the first breach of an invariant, or what the results differ in.
 pub fn simulate(settings: Settings) -> Result<Report, String> {
-    static CALM: OnceLock<Vec<String>> = OnceLock::new();
-    let calm = CALM.get_or_init(|| {
-        let calm = World::new(Settings { seed: 0, is_told: false }, Climate::calm());
+    static CALM: [OnceLock<Vec<String>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let calm = CALM[usize::from(settings.has_poison())].get_or_init(|| {
+        let calm = World::new(Settings::of_seed(u64::from(settings.has_poison())), Climate::calm());
         calm.run().expect("a calm cluster measures everything").results
     });
     let climate = Climate::draw(&mut rng(settings.seed, 0));
     let report = World::new(settings, climate).run()?;
-    if report.quarantined == 0 && report.results != *calm {
+    if report.results != *calm {
         return Err("the results are not those of a calm cluster".to_owned());
     }
     Ok(report)
@@ -119,13 +133,8 @@ impl World {
 
     fn run(mut self) -> Result<Report, String> {
         self.start_coordinator();
-        for plan in plans() {
-            let input =
-                CoordinatorInput::Submit { plan: Box::new(plan), sources: Sources::new(), priority: 0 };
-            if let Some(coordinator) = &mut self.coordinator {
-                coordinator.act(&input, self.now, &mut self.oracle);
-                coordinator.stored(&mut self.disk, self.now, &mut self.oracle);
-            }
+        for (number, submission) in submissions().iter().enumerate() {
+            self.after(submission.after_ms, Event::Submit { number });
         }
         for host in 0..self.hosts.len() {
             self.after(1, Event::StartWorker { host });
@@ -159,7 +168,10 @@ impl World {
         if ledger.conflicts() > 0 {
             return Err("outcomes of one trial differ".to_owned());
         }
-        for experiment in ledger.experiments() {
+        let mut experiments: Vec<_> = ledger.experiments().iter().collect();
+        // A crash may undo a submission, which then comes after others.
+        experiments.sort_by_key(|experiment| &experiment.id);
+        for experiment in experiments {
             let done = report::Report::new(ledger, experiment).map_err(|error| error.to_string())?;
             self.report.results.push(done.to_csv());
         }
@@ -174,12 +186,8 @@ impl World {
     fn is_over(&self) -> bool {
         let is_over = |coordinator: &Coordinator| {
             let experiments = coordinator.state.ledger.experiments();
-            let over = experiments.iter().all(|experiment| match experiment.status {
-                Status::Finished => true,
-                Status::Failed { .. } => self.oracle.quarantined > 0,
-                Status::Active | Status::Paused | Status::Cancelled => false,
-            });
-            over && coordinator.unstored().is_empty()
+            let over = experiments.iter().all(|experiment| experiment.status == Status::Finished);
+            over && experiments.len() == submissions().len() && coordinator.unstored().is_empty()
         };
         let is_idle = |host: &Host| {
             let is_idle = host.program.as_ref().is_some_and(Program::is_idle);
@@ -207,7 +215,9 @@ impl World {
     fn check_everybody_is_back(&self) -> Result<(), String> {
         let Some(coordinator) = &self.coordinator else { return Err("there is no coordinator".to_owned()) };
         let is_known = |program: &&Program| coordinator.state.dispatch.worker(&program.id).is_some();
+        // One that died of a trial may have started just now.
         let programs = self.hosts.iter().flat_map(|host| &host.program);
+        let programs = programs.filter(|program| program.started + BACK_MS <= self.now);
         match programs.into_iter().find(|program| !is_known(program)) {
             Some(program) => Err(format!("{:?} is not back after {BACK_MS} ms", program.id)),
             None => Ok(()),
@@ -275,6 +285,7 @@ impl World {
                     spool.is_full = false;
                 }
             }
+            Event::Submit { number } => self.submit(number),
             Event::Resume(experiment) => self.resume(experiment),
         }
     }
@@ -288,7 +299,7 @@ impl World {
                 return Some(self.stalled_until).filter(|until| *until > self.now);
             }
             // The driver hears of conclusions and users between two writes.
-            Event::Concluded { .. } | Event::Resume(_) => {
+            Event::Concluded { .. } | Event::Submit { .. } | Event::Resume(_) => {
                 let busy = self.coordinator.as_ref().is_some_and(|now| now.is_storing || now.is_out);
                 let later = if busy { self.now + 10 } else { self.stalled_until };
                 return Some(later).filter(|until| *until > self.now);
@@ -326,5 +337,6 @@ fn kind_number(event: &Event) -> u64 {
         Event::Heal { .. } => 7,
         Event::Space { .. } => 8,
         Event::Resume(_) => 9,
+        Event::Submit { .. } => 10,
     }
 }

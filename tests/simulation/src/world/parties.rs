@@ -17,7 +17,8 @@ impl World {
         }
         self.starts += 1;
         let date = self.date + self.now;
-        let coordinator = Coordinator::start(&mut self.disk, self.starts, self.now, date);
+        let calendar = Calendar { date, sabotage: self.settings.sabotage };
+        let coordinator = Coordinator::start(&mut self.disk, self.starts, self.now, calendar);
         self.oracle.restarted(&coordinator.state);
         self.coordinator = Some(coordinator);
         self.schedule_round();
@@ -87,6 +88,22 @@ impl World {
             for wait in self.travel(reply.to.host, 1) {
                 self.after(wait, Event::Reply(reply.clone()));
             }
+        }
+    }
+
+    /// Submits an experiment until it is there: a crash may undo what was not stored.
+    pub(super) fn submit(&mut self, number: usize) {
+        let Some(Submission { plan, priority, .. }) = submissions().into_iter().nth(number) else { return };
+        let again = |world: &mut Self| world.after(1_000, Event::Submit { number });
+        let Some(coordinator) = &mut self.coordinator else { return again(self) };
+        if coordinator.state.ledger.experiment(&plan.id()).is_none() {
+            let (plan, sources) = (Box::new(plan), Sources::new());
+            let input = CoordinatorInput::Submit { plan, sources, priority };
+            coordinator.act(&input, self.now, &mut self.oracle);
+            self.schedule_round();
+            again(self);
+        } else if self.now < self.climate.ends {
+            again(self);
         }
     }
 
@@ -169,6 +186,11 @@ impl World {
 
     pub(super) fn compute(&mut self, process: Process, order: u64) {
         let gives_up = self.befalls(10);
+        let has_poison = self.settings.has_poison();
+        if self.program(process).is_some_and(|program| has_poison && program.is_poisoned()) {
+            let wait = 500 + self.draw(2_000);
+            return self.kill_worker(process.host, wait);
+        }
         let Some(program) = self.program_mut(process) else { return };
         for input in program.compute(order, gives_up) {
             self.feed(process, input);
@@ -181,7 +203,9 @@ impl World {
     fn schedule_compute(&mut self, process: Process, order: u64) {
         let hung = if self.befalls(20) { 20_000 } else { 0 };
         let whole = self.program(process).map_or(0, Program::compute_ms);
-        let wait = 1 + whole / 2 + self.draw(whole) + hung;
+        // What ends a process takes its time: heartbeats have told of it before.
+        let poison = if self.program(process).is_some_and(Program::is_poisoned) { 3 * BEAT_MS } else { 0 };
+        let wait = 1 + whole / 2 + self.draw(whole) + hung + poison;
         self.after(wait, Event::Compute { process, order });
     }
 
@@ -380,8 +404,13 @@ impl World {
     }
 
     fn crash_worker(&mut self, host: usize) {
-        if self.hosts[host].program.take().is_some() {
-            let wait = self.within(8_000);
+        let wait = self.within(8_000);
+        self.kill_worker(host, wait);
+    }
+
+    fn kill_worker(&mut self, host: usize, wait: u64) {
+        if let Some(program) = self.hosts[host].program.take() {
+            self.oracle.died(program.id);
             self.after(wait, Event::StartWorker { host });
         }
     }
