@@ -16,7 +16,7 @@ use super::service;
 /// For a few names and numbers.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 
-/// For as many digests or keys as a request may have, of 34 bytes each, and what is beside them.
+/// For as many digests or keys as a request may have, of 34 bytes each, and what is beside them; also for a worker's lines.
 const LIST_BYTES_MAX: usize = 3 << 20;
 
 /// For a chunk of an artifact, which clients make smaller.
@@ -54,6 +54,7 @@ impl ByMethod {
             "/bitloop.v1.Coordinator/Submit" | "/bitloop.v1.Coordinator/Commit" => &mut self.large,
             "/bitloop.v1.Coordinator/StoreArtifact" => &mut self.chunk,
             "/bitloop.v1.Coordinator/MissingArtifacts"
+            | "/bitloop.v1.Coordinator/WriteLines"
             | "/bitloop.v1.Coordinator/Register"
             | "/bitloop.v1.Coordinator/Heartbeat"
             | "/bitloop.v1.Coordinator/Release" => &mut self.list,
