@@ -131,7 +131,7 @@ fn what_workers_of_others_can_do_is_not_asked_for_again() {
     assert_eq!(shares(&two, &[work(150.0)]), (vec![0, 0], 0));
     assert_eq!(shares(&two, &[on_gpu(250.0)]), (vec![0, 3], 0), "a CPU is no GPU");
     assert_eq!(shares(&[gpu_of_others(4 << 30)], &[on_gpu(250.0)]), (vec![0, 3], 0), "too small");
-    assert_eq!(shares(&[gpu.clone()], &[Demand { exact: true, ..work(250.0) }]), (vec![3, 0], 0));
+    assert_eq!(shares(std::slice::from_ref(&gpu), &[Demand { exact: true, ..work(250.0) }]), (vec![3, 0], 0));
     let inexact = Other { exact: false, ..cpu.clone() };
     assert_eq!(shares(&[inexact], &[Demand { exact: true, ..work(250.0) }]), (vec![3, 0], 0));
     // The CPU takes what any device may do, whichever is named first, so that the GPU is there for what needs one.

@@ -16,8 +16,8 @@ use bitloop_proto::v1::{
     ExperimentAction, ExperimentSummary, ExplainRequest, ExplainResponse, FetchArtifactRequest,
     IssueTokenRequest, ListExperimentsRequest, ListWorkersRequest, MissingArtifactsRequest, OverviewRequest,
     OverviewResponse, ResultsRequest, RevokeRequest, RevokeResponse, Role, ShowExperimentRequest,
-    ShowExperimentResponse, SubmitRequest, TrialLogRequest, TrialLogResponse,
-    WatchExperimentRequest, WorkerSummary,
+    ShowExperimentResponse, SubmitRequest, TrialLogRequest, TrialLogResponse, WatchExperimentRequest,
+    WorkerSummary,
 };
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};

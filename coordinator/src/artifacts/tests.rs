@@ -189,6 +189,10 @@ impl Blobs for Counting {
         self.folder.place()
     }
 
+    fn look(&self) -> io::Result<()> {
+        self.folder.look()
+    }
+
     fn has(&self, name: &str) -> io::Result<bool> {
         self.folder.has(name)
     }

@@ -92,7 +92,9 @@ impl Outline {
         for (key, state) in settled {
             match state {
                 TrialState::Open => {}
-                TrialState::Done(outcome) => apply(Fact::OutcomeCommitted { key, outcome: *outcome }),
+                TrialState::Done(outcome) => {
+                    apply(Fact::OutcomeCommitted { key, outcome: outcome.as_ref().clone() })
+                }
                 TrialState::Quarantined { losses } => apply(Fact::TrialQuarantined { key, losses }),
             }
         }

@@ -92,7 +92,7 @@ impl Handle {
 
     /// The artifacts that trials read and write.
     pub fn artifacts(&self) -> &Artifacts {
-        &self.shared.artifacts
+        &self.artifacts
     }
 
     /// How far everything is, now and whenever it changes.
@@ -271,7 +271,7 @@ impl Handle {
         if digests.is_empty() {
             return Ok(());
         }
-        let artifacts = self.shared.artifacts.clone();
+        let artifacts = self.artifacts.clone();
         let looked = tokio::task::spawn_blocking(move || artifacts.missing(&digests)).await;
         let missing = looked.map_err(|_| RequestError::Stopped)?;
         let missing = missing.map_err(|error| RequestError::Artifacts { reason: error.to_string() })?;

@@ -277,9 +277,9 @@ async fn nobody_is_told_of_an_end_before_the_results_file_is_there() {
     driver.store_facts().unwrap();
 
     let now = driver.clock.now();
-    assert_eq!(driver.view(now).summary_of(&id).unwrap().status, Status::Active);
+    assert_eq!(driver.view(now).overview().experiment(&id).unwrap().status, Status::Active);
     driver.results.next_written().await;
-    assert_eq!(driver.view(now).summary_of(&id).unwrap().status, Status::Finished);
+    assert_eq!(driver.view(now).overview().experiment(&id).unwrap().status, Status::Finished);
     assert!(fixture.results(&id).exists());
     drop(handle);
 }

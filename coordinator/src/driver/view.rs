@@ -162,7 +162,7 @@ pub(crate) struct View<'a> {
     pub(crate) state: &'a State,
     pub(crate) sizes: &'a Sizes,
     pub(crate) leases: &'a LeaseTimes,
-    pub(crate) results: &'a Results,
+    pub(super) results: &'a Results,
     pub(super) board: &'a Board,
     pub(crate) now: UnixMillis,
 }

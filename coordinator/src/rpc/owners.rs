@@ -169,7 +169,7 @@ impl Owners {
 
     /// The member that a worker is of, by the names of both.
     pub(super) fn owner(&self, worker: &str) -> Option<String> {
-        self.lock().get(worker).cloned()
+        self.lock().workers.get(worker).map(|owner| owner.member.clone())
     }
 
     /// Forgets a worker that has left.

@@ -107,6 +107,7 @@ mod tests {
 
     use crate::device::{Device, Share};
     use crate::state::UnixMillis;
+    use crate::state::ledger::Claim;
 
     use super::*;
 
@@ -123,6 +124,7 @@ mod tests {
     fn lease(worker: &WorkerInfo, exclusive: bool) -> Lease {
         Lease {
             worker: worker.id.clone(),
+            claim: Claim { experiment: 0, stage: 0 },
             trials: BTreeSet::new(),
             running: BTreeSet::new(),
             deadline: UnixMillis(0),

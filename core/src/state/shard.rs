@@ -180,15 +180,6 @@ pub(super) fn is_spare(ledger: &Ledger, dispatch: &Dispatch, now: UnixMillis) ->
 ///
 /// Nothing that must have a device to itself is measured twice.
 fn is_late(lease: &Lease, now: UnixMillis) -> bool {
-    let taken_ms = now.0.saturating_sub(lease.since.0) as f64;
-    let is_late = |ms: f64| taken_ms > LATE_FACTOR * ms.max(TARGET_SHARD_MS);
-    !lease.exclusive && !lease.second && lease.predicted_ms.is_some_and(is_late)
-}
-
-/// Whether another worker may measure a lease's trials too, as they take too long where they are.
-///
-/// Nothing that must have a device to itself is measured twice.
-fn is_late(lease: &Lease, now: UnixMillis) -> bool {
     let limit_ms = lease.predicted_ms.map_or(LATE_UNKNOWN_MS, |ms| LATE_FACTOR * ms.max(TARGET_SHARD_MS));
     !lease.exclusive && !lease.second && taken_ms(lease, now) > limit_ms
 }

@@ -99,10 +99,10 @@ async fn a_searcher_that_breaks_off_ends_its_own_experiment_and_no_other() {
 
     while work(&handle, &worker, &sound).await {}
 
-    assert_eq!(handle.summary(&sound).await.unwrap().status, Status::Finished);
-    let status = handle.summary(&broken).await.unwrap().status;
+    assert_eq!(summary_now(&handle, &sound).await.status, Status::Finished);
+    let status = summary_now(&handle, &broken).await.status;
     assert!(matches!(&status, Status::Failed { reason } if reason.contains("broke off")), "{status:?}");
     coordinator.close().await.unwrap();
     let again = fixture.open();
-    assert_eq!(again.handle().summary(&broken).await.unwrap().status, status);
+    assert_eq!(summary_now(&again.handle(), &broken).await.status, status);
 }

@@ -64,7 +64,8 @@ async fn a_member_that_is_shut_out_loses_its_connections_and_gets_no_others() {
         .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(refused.message().contains("is revoked"), "{refused}");
-    let renewed = Membership::open(&folder).unwrap().renew(&[secured.endpoint.clone()]).await.unwrap_err();
+    let renewed =
+        Membership::open(&folder).unwrap().renew(std::slice::from_ref(&secured.endpoint)).await.unwrap_err();
     assert!(matches!(&renewed, RenewError::Join(JoinError::Refused(_))), "{renewed}");
     // Nor does the token that it came with let the same key in again, as it does when an answer was lost.
     let again = joining.attempt().await.unwrap_err();

@@ -349,7 +349,7 @@ async fn a_renewed_certificate_takes_over_without_a_new_token() {
     let membership = Membership::open(&folder).unwrap();
     let name = membership.member().name;
 
-    membership.renew(&[secured.endpoint.clone()]).await.unwrap();
+    membership.renew(std::slice::from_ref(&secured.endpoint)).await.unwrap();
 
     assert_ne!(std::fs::read(folder.join("identity.pem")).unwrap(), before);
     assert_eq!(Membership::open(&folder).unwrap().member().name, name);

@@ -111,7 +111,8 @@ async fn one_address_leaves_strangers_of_others_their_places() {
 #[tokio::test]
 async fn a_connection_ends_in_time_though_its_peer_does_not_read() {
     let (near, _far) = tokio::io::duplex(64);
-    let mut link = Link::new(near, Peer::InProcess).ending_after(Duration::from_millis(100));
+    let mut link =
+        Link::new(near, Peer::InProcess).ending_with(tokio::time::sleep(Duration::from_millis(100)));
 
     // Nobody reads what is more than the pipe takes, and nothing asks the connection for bytes to read.
     let written = tokio::time::timeout(PATIENCE, link.write_all(&[0; 1_024])).await;
