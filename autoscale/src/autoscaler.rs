@@ -45,6 +45,12 @@ impl Autoscaler {
         Self { spec, engine, memory: Memory::default() }
     }
 
+    /// Goes on with what an earlier start knew.
+    #[must_use]
+    pub fn remembering(self, memory: Memory) -> Self {
+        Self { memory, ..self }
+    }
+
     /// The file.
     pub fn spec(&self) -> &AutoscaleSpec {
         &self.spec

@@ -8,13 +8,14 @@ use std::fmt;
 use std::time::Duration;
 
 use bitloop_core::spec::{AUTOSCALE_LABEL, AutoscaleSpec, SubmissionSpec, WorkerClass};
+use serde::{Deserialize, Serialize};
 
 pub use command::EngineError;
 use pbs::Pbs;
 use slurm::Slurm;
 
 /// How an engine calls a submission.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubmissionId(pub String);
 
 impl fmt::Display for SubmissionId {

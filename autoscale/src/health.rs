@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bitloop_core::spec::PauseSpec;
+use serde::{Deserialize, Serialize};
 
 /// How submissions of a class have fared lately.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Health {
     /// Submissions that the engine refused since it took one.
     refusals: u32,
@@ -46,6 +47,11 @@ impl Health {
     pub(crate) fn lasted(&mut self) {
         self.early_ends = 0;
         self.pauses = 0;
+    }
+
+    /// A pause that was written down lasts no longer than pauses do, whatever became of the clock since.
+    pub(crate) fn resume(&mut self, spec: &PauseSpec, now: Duration) {
+        self.until = self.until.map(|until| until.min(now + spec.longest));
     }
 
     /// How many submissions may be tried now, when the fate of `unproven` ones is open.

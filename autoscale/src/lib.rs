@@ -11,6 +11,7 @@ mod decide;
 mod engine;
 mod health;
 mod memory;
+mod notes;
 mod notice;
 #[cfg(test)]
 mod tests;
@@ -20,4 +21,5 @@ pub use backlog::{Demand, Other, Share, Work, shares};
 pub use decide::{Action, Decision, Observation, decide};
 pub use engine::{Engine, EngineError, Phase, Seen, Submission, SubmissionId, WorkerCommand, engine_of};
 pub use memory::{Counts, Happened, Memory};
+pub use notes::NotesError;
 pub use notice::Notice;

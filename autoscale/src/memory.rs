@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bitloop_core::spec::{AutoscaleSpec, WorkerClass};
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Phase, Seen, SubmissionId, parse_name};
 use crate::health::{Health, Pause};
@@ -13,7 +14,7 @@ use crate::notice::Notice;
 pub(crate) const GONE_AFTER: u32 = 3;
 
 /// All that is remembered from one look at the engine to the next.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     classes: BTreeMap<String, ClassMemory>,
     strangers: BTreeSet<SubmissionId>,
@@ -21,7 +22,7 @@ pub struct Memory {
 }
 
 /// The submissions of one class.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClassMemory {
     pub(crate) known: BTreeMap<SubmissionId, Known>,
     pub(crate) unclear: Vec<Unclear>,
@@ -31,7 +32,7 @@ pub(crate) struct ClassMemory {
 }
 
 /// A submission.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Known {
     pub(crate) workers: u32,
     pub(crate) state: State,
@@ -42,7 +43,7 @@ pub(crate) struct Known {
     pub(crate) sequence: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum State {
     Waiting,
     /// Since a look at the engine.
@@ -52,7 +53,7 @@ pub(crate) enum State {
 }
 
 /// A submission that the engine may or may not have taken, as when it did not answer in time.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Unclear {
     pub(crate) workers: u32,
     /// Looks that it still counts for.
@@ -101,6 +102,13 @@ impl Memory {
     /// How long it is until a class may be submitted again, if that is paused.
     pub fn paused(&self, class: &str, now: Duration) -> Option<Duration> {
         self.classes.get(class)?.health.paused(now)
+    }
+
+    /// What was written down before, for another start.
+    pub(crate) fn resume(&mut self, spec: &AutoscaleSpec, now: Duration) {
+        for memory in self.classes.values_mut() {
+            memory.health.resume(&spec.pause, now);
+        }
     }
 
     pub(crate) fn class_mut(&mut self, class: &str) -> &mut ClassMemory {

@@ -367,3 +367,36 @@ fn an_old_submission_that_is_well_does_not_excuse_new_ones_that_end_at_once() {
     // Five minutes: two at once until three have failed, then one after pauses of a minute and two.
     assert!((3..=7).contains(&submissions), "{submissions}");
 }
+
+#[test]
+fn what_is_written_down_is_what_the_next_start_knows() {
+    let mut story = Story::new();
+    story.submitted(1, "cpu", 1);
+    story.submitted(2, "gpu", 1);
+    story.look(Some(vec![work(9.0)]), &[seen(1, "cpu", 1, Phase::Running)]);
+    for _ in 0..3 {
+        story.refused(true);
+    }
+    let notes = story.memory.to_notes(&story.spec);
+
+    let read = Memory::from_notes(&notes, &story.spec, story.now).unwrap();
+
+    assert_eq!(read, story.memory);
+    assert!(read.paused("cpu", story.now).is_some());
+    // A clock that was set back by days meanwhile.
+    let back = Memory::from_notes(&notes, &story.spec, Duration::ZERO).unwrap();
+    assert!(back.paused("cpu", Duration::ZERO).unwrap() <= story.spec.pause.longest);
+}
+
+#[test]
+fn notes_of_others_and_of_other_versions_are_refused() {
+    let (spec, notes) = (spec(), String::from_utf8(Memory::default().to_notes(&spec())).unwrap());
+    let refused =
+        |text: &str| Memory::from_notes(text.as_bytes(), &spec, Duration::ZERO).unwrap_err().to_string();
+
+    assert!(refused(&notes.replace("\"format\":1", "\"format\":2")).starts_with("has format 2"));
+    assert!(refused(&notes.replace("\"lab\"", "\"moon\"")).contains("of the autoscale file `moon`"));
+    for end in 0..notes.len() {
+        assert!(refused(&notes[..end]).contains("remove it"), "{end}");
+    }
+}

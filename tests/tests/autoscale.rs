@@ -255,3 +255,25 @@ fn a_worker_knows_all_that_it_is_told() {
         assert!(help.split_whitespace().any(|word| word == option), "`bitloop worker` has no {option}");
     }
 }
+
+#[test]
+fn a_pause_outlives_starts_that_look_once() {
+    let site = Site::new();
+    let experiment = Experiment::new(site.folder.path(), "paused", "all", 500);
+    site.ask(&["submit", &experiment.path()]).ok();
+    let (file, notes) = (site.autoscale_file("3s"), site.folder.path().join("autoscale.json"));
+    let look = ["autoscale", &file, "--once", "--state", notes.to_str().expect("a path is a text")];
+    let submissions = || read(&site.state("calls")).lines().filter(|call| call.starts_with("sbatch")).count();
+    fs::write(site.state("refuse"), "9").unwrap();
+    for _ in 0..3 {
+        assert_eq!(site.ask(&look).status.code(), Some(1), "the engine refuses");
+    }
+    assert_eq!(submissions(), 3);
+
+    site.ask(&look).ok();
+
+    assert_eq!(submissions(), 3, "the pause has begun at the start before");
+    fs::write(&notes, "{").unwrap();
+    let torn = site.ask(&look);
+    assert!(torn.status.code() == Some(1) && torn.err.contains("remove it"), "{}", torn.err);
+}

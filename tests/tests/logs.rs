@@ -10,7 +10,7 @@ fn json_lines(text: &str) -> Vec<Value> {
 }
 
 fn events(cluster: &Cluster, more: &[&str]) -> Vec<Value> {
-    json_lines(&cluster.ask(&[&["events", "--json"], more].concat()).ok().out)
+    json_lines(&cluster.ask(&[&["events", "--output", "json"], more].concat()).ok().out)
 }
 
 /// The first event of a kind, once it is there.
@@ -53,7 +53,7 @@ fn a_failed_trial_is_told_with_its_attempt_its_reason_and_its_workers_lines() {
 
     let mut lines = Vec::new();
     await_that("the worker's lines are there", || {
-        lines = json_lines(&cluster.ask(&["logs", trial, "--json"]).ok().out);
+        lines = json_lines(&cluster.ask(&["logs", trial, "--output", "json"]).ok().out);
         lines.iter().any(|line| line["what"] == "line" && text(&line["text"]).starts_with("done"))
     });
 
@@ -69,7 +69,7 @@ fn a_failed_trial_is_told_with_its_attempt_its_reason_and_its_workers_lines() {
     assert!(people.contains("attempt 1") && people.contains(reason), "{people}");
 
     cluster.restart_coordinator();
-    assert_eq!(json_lines(&cluster.ask(&["logs", trial, "--json"]).ok().out), lines);
+    assert_eq!(json_lines(&cluster.ask(&["logs", trial, "--output", "json"]).ok().out), lines);
 }
 
 /// Goal: who watches the events sees a worker die and its work go to others, and misses nothing when the coordinator is
@@ -79,7 +79,7 @@ fn a_killed_worker_and_a_restarted_coordinator_are_seen_in_the_events() {
     let inputs = tempfile::tempdir().unwrap();
     let experiment = Experiment::new(inputs.path(), "watched", "all", 6_000);
     let mut cluster = Cluster::new(None);
-    let watching = cluster.start(&["events", "--follow", "--json"]);
+    let watching = cluster.start(&["events", "--follow", "--output", "json"]);
     let mut worker = cluster.worker(1);
     let id = cluster.submit(&experiment);
     let is_leased = || cluster.summary(&id)["leased"].as_u64() > Some(0);

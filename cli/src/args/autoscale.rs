@@ -22,4 +22,8 @@ pub(crate) struct AutoscaleArguments {
     /// Look once, act, and end.
     #[arg(long)]
     pub(crate) once: bool,
+
+    /// File to keep what is known of submissions in, so that the next start goes on with its pauses and counts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
 }

@@ -18,10 +18,6 @@ pub(crate) struct LogsArguments {
     #[arg(long, short)]
     pub(crate) follow: bool,
 
-    /// Print lines of JSON; the same as `--output json`.
-    #[arg(long)]
-    pub(crate) json: bool,
-
     /// Data directory to look in, instead of asking a coordinator; none may be using it.
     #[arg(long, value_name = "DIR", conflicts_with = "follow")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -44,10 +40,6 @@ pub(crate) struct EventsArguments {
     #[arg(long, short)]
     pub(crate) follow: bool,
 
-    /// Print lines of JSON; the same as `--output json`.
-    #[arg(long)]
-    pub(crate) json: bool,
-
     #[command(flatten)]
     pub(crate) remote: Remote,
 }
@@ -65,7 +57,9 @@ fn since(text: &str) -> Result<Since, String> {
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match text.split_once('-') {
         Some((epoch, number)) if is_number(epoch) && is_number(number) => Ok(Since::Cursor(text.to_owned())),
-        Some(_) => Err("a cursor is two numbers, such as 3-141; `--json` shows those of events".to_owned()),
+        Some(_) => {
+            Err("a cursor is two numbers, such as 3-141; `--output json` shows those of events".to_owned())
+        }
         None => duration::parse(text).map(Since::Ago),
     }
 }

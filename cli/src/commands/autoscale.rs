@@ -1,6 +1,6 @@
 //! `bitloop autoscale`: workers by backlog, through a cluster's engine.
 
-use std::time::Duration;
+mod state_file;
 
 use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Other, Turn, Work, engine_of};
 use bitloop_core::device::{DeviceKind, Offer};
@@ -13,11 +13,12 @@ use tokio::task::spawn_blocking;
 use super::run::StopSignal;
 use crate::args::{AutoscaleArguments, Output, Remote};
 use crate::client::Client;
-use crate::clock::Stopwatch;
 use crate::failure::{Exit, Failure, Outcome};
 use crate::identity::{self, SharedIdentity};
 use crate::inputs;
 use crate::show;
+
+use state_file::StateFile;
 
 /// The lines that a turn gives people, so that the next one does not repeat them.
 #[derive(Default)]
@@ -31,8 +32,9 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let workers_identity = workers_identity(&spec, url)?;
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let engine = engine_of(&spec, url, user)?;
-    let mut autoscaler = Autoscaler::new(spec, engine);
-    let stopwatch = Stopwatch::start();
+    let state = StateFile::at(arguments.state.as_deref());
+    let memory = state.read(&spec)?;
+    let mut autoscaler = Autoscaler::new(spec, engine).remembering(memory);
     if arguments.once || arguments.dry_run {
         let work = work(&arguments.remote, &autoscaler.spec().name).await?;
         if let (Some(identity), false) = (&workers_identity, arguments.dry_run)
@@ -40,7 +42,7 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
         {
             show::note(&line);
         }
-        let (autoscaler, turn) = turn(autoscaler, Some(work), arguments.dry_run, &stopwatch).await?;
+        let (autoscaler, turn) = turn(autoscaler, Some(work), arguments.dry_run, &state).await?;
         return conclude(&autoscaler, &turn, (arguments.dry_run, output));
     }
     let mut stop = StopSignal::listen()?;
@@ -65,7 +67,7 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
             Err(away) => (None, Some(away)),
         };
         // What has begun is ended, so that no submission goes unnoted.
-        let (next, turn) = turn(autoscaler, work, false, &stopwatch).await?;
+        let (next, turn) = turn(autoscaler, work, false, &state).await?;
         autoscaler = next;
         said.say(aged.into_iter().chain(away).chain(lines(&turn)));
         if output == Output::Json {
@@ -78,19 +80,23 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     }
 }
 
-/// One turn, on a thread that may wait for the engine's commands.
+/// One turn, on a thread that may wait for the engine's commands, after which what is known is written down.
 async fn turn(
     mut autoscaler: Autoscaler,
     work: Option<Work>,
     is_dry: bool,
-    stopwatch: &Stopwatch,
+    state: &StateFile,
 ) -> Result<(Autoscaler, Turn), Failure> {
-    let now = Duration::from_secs_f64(stopwatch.seconds());
+    let now = state.now();
     let turned = spawn_blocking(move || {
         let turn = autoscaler.turn(work, is_dry, now);
         (autoscaler, turn)
     });
-    Ok(turned.await?)
+    let (autoscaler, turn) = turned.await?;
+    if !is_dry {
+        state.write(&autoscaler)?;
+    }
+    Ok((autoscaler, turn))
 }
 
 /// What workers show to the coordinator, over https; none over http.

@@ -15,7 +15,6 @@ use crate::show::{self, moment};
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn execute(arguments: &EventsArguments, output: Output) -> Outcome {
-    let output = if arguments.json { Output::Json } else { output };
     let mut request = EventsRequest {
         experiment: arguments.experiment.clone().unwrap_or_default(),
         follow: arguments.follow,

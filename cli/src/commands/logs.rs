@@ -10,7 +10,6 @@ use crate::failure::{Failure, Outcome};
 use crate::show::{self, moment};
 
 pub(super) async fn execute(arguments: &LogsArguments, output: Output) -> Outcome {
-    let output = if arguments.json { Output::Json } else { output };
     let ask = async |client: &mut Client| print(client, arguments, output).await;
     match &arguments.data_dir {
         None => ask(&mut Client::connect(&arguments.remote).await?).await,
