@@ -169,11 +169,36 @@ fn open_index(folders: &Folders, journal: &mut Journal) -> Result<SledStore, Sto
             "the store lacked the journal's last facts, as after a crash; they are added"
         );
     } else if held > due {
-        let facts = index.opened().map(|loaded| &loaded.facts[due as usize..]).unwrap_or_default();
-        journal.append(&facts.iter().collect::<Vec<_>>())?;
-        warn!(facts = held - due, "the journal had lost its last facts; they are restored from the store");
+        extend(journal, &index)?;
     }
     Ok(index)
+}
+
+/// Gives the journal back what only the index has; one that is empty, damaged or another journal's has nothing to give.
+pub(super) fn restore(folders: &Folders, journal: &mut Journal) -> Result<(), StoreError> {
+    if is_empty(&folders.index).map_err(|cause| StoreError::unwritten(&folders.index, &cause))? {
+        return Ok(());
+    }
+    let index = match SledStore::open(&folders.index) {
+        Ok(index) => index,
+        Err(StoreError::Open { .. } | StoreError::Damaged { .. }) => return Ok(()),
+        Err(other) => return Err(other),
+    };
+    let restored = match disagreement(&index, journal) {
+        Ok(None) if index.facts() > journal.facts() => extend(journal, &index),
+        compared => compared.map(drop),
+    };
+    close(Some(index));
+    restored
+}
+
+/// Appends to the journal what the index has beyond it.
+fn extend(journal: &mut Journal, index: &SledStore) -> Result<(), StoreError> {
+    let due = journal.facts() as usize;
+    let facts = index.opened().map(|loaded| &loaded.facts[due..]).unwrap_or_default();
+    journal.append(&facts.iter().collect::<Vec<_>>())?;
+    warn!(facts = facts.len(), "the journal had lost its last facts; they are restored from the store");
+    Ok(())
 }
 
 /// Why an index cannot be that of a journal, if it cannot.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bitloop_core::state::Fact;
 use serde::Serialize;
 
-use super::disk::{DiskStore, Folders, build, put_in_place};
+use super::disk::{DiskStore, Folders, build, put_in_place, restore};
 use super::journal::{Journal, Survey};
 use super::sled::SledStore;
 use super::{Loaded, StoreError};
@@ -93,14 +93,17 @@ pub fn verify(root: &Path) -> Result<Verified, ToolError> {
     compare(&Folders::of(root)).map_err(ToolError::from)
 }
 
-/// Makes sled anew from the journal; the folder that was there is moved aside.
+/// Makes sled anew from the journal; the folder that was there is moved aside. Facts that only sled has go into the journal
+/// first, as a start does it.
 ///
 /// Errors: when the directory cannot be used, the journal is damaged or missing, or the disk is full.
 pub fn rebuild(root: &Path) -> Result<Rebuilt, ToolError> {
     let _data_dir = DataDir::open_existing(root)?;
     let folders = Folders::of(root);
-    let (facts, aside) = renew(&folders)?;
-    Ok(Rebuilt { facts, aside })
+    let mut journal = journal_of(&folders)?;
+    restore(&folders, &mut journal)?;
+    let aside = renew(&folders, &journal)?;
+    Ok(Rebuilt { facts: journal.facts(), aside })
 }
 
 /// Writes sled anew, without what it keeps of the past, and removes the old files once the new ones stand.
@@ -117,21 +120,23 @@ pub fn compact(root: &Path) -> Result<Compacted, ToolError> {
     }
     let journal_bytes = journal.unwrap_or_default().bytes;
     let bytes_before = store.unwrap_or_default().bytes;
-    let (facts, aside) = renew(&folders)?;
+    let journal = journal_of(&folders)?;
+    let aside = renew(&folders, &journal)?;
     let removed = aside.map_or(Ok(()), fs::remove_dir_all);
     removed.map_err(|cause| StoreError::unwritten(&folders.index, &cause))?;
     let bytes_after = bytes_below(&folders.index);
-    Ok(Compacted { facts, bytes_before, bytes_after, journal_bytes })
+    Ok(Compacted { facts: journal.facts(), bytes_before, bytes_after, journal_bytes })
 }
 
-/// Makes sled anew from the journal; returns the number of its facts, and where what was there lies now.
-fn renew(folders: &Folders) -> Result<(u64, Option<PathBuf>), ToolError> {
-    let journal = Journal::open(&folders.journal)?;
-    let journal = journal.ok_or_else(|| ToolError::NoJournal(folders.journal.clone()))?;
-    let fresh = build(folders, &journal)?;
-    let aside =
-        put_in_place(folders, &fresh).map_err(|cause| StoreError::unwritten(&folders.index, &cause))?;
-    Ok((journal.facts(), aside))
+fn journal_of(folders: &Folders) -> Result<Journal, ToolError> {
+    Journal::open(&folders.journal)?.ok_or_else(|| ToolError::NoJournal(folders.journal.clone()))
+}
+
+/// Makes sled anew from the journal; returns where what was there lies now.
+fn renew(folders: &Folders, journal: &Journal) -> Result<Option<PathBuf>, ToolError> {
+    let fresh = build(folders, journal)?;
+    let aside = put_in_place(folders, &fresh);
+    Ok(aside.map_err(|cause| StoreError::unwritten(&folders.index, &cause))?)
 }
 
 fn compare(folders: &Folders) -> Result<Verified, StoreError> {

@@ -85,6 +85,21 @@ fn damage_of_either_part_is_found_and_left_as_it_is() {
 }
 
 #[test]
+fn a_rebuild_keeps_facts_that_only_sled_has() {
+    let history = facts(4);
+    let root = stored(&history);
+    let segment = root.path().join("journal/000001.jsonl");
+    let journal = fs::read(&segment).unwrap();
+    fs::write(&segment, &journal[..journal.len() - 300]).unwrap();
+
+    let rebuilt = rebuild(root.path()).unwrap();
+
+    assert_eq!(rebuilt.facts, history.len() as u64);
+    assert!(verify(root.path()).unwrap().is_whole());
+    assert_eq!(reopened(root.path()), history);
+}
+
+#[test]
 fn compacting_gives_space_back_and_loses_nothing() {
     let history = facts(300);
     let root = tempfile::tempdir().unwrap();
