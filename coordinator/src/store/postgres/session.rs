@@ -117,9 +117,7 @@ async fn prepare(client: Arc<Client>) -> Result<(), Error> {
     }
     let are_there: bool = client.query_one(tables::ARE_THERE, &[]).await?.try_get(0)?;
     if !are_there {
-        client.batch_execute(tables::MAKE_TABLES).await?;
-        let formats = [tables::TABLES_FORMAT.cast_signed(), STORE_FORMAT.cast_signed()];
-        client.execute(tables::MAKE_ROW, &[&formats[0], &formats[1]]).await?;
+        client.batch_execute(&tables::make_tables()).await?;
     }
     Ok(())
 }

@@ -5,6 +5,8 @@
 //! nothing, and neither does a statement of a broken connection that arrives late. `bitloop_facts` has a row for each
 //! fact, in order.
 
+use crate::store::STORE_FORMAT;
+
 /// Version of the tables.
 pub(super) const TABLES_FORMAT: u32 = 1;
 
@@ -13,8 +15,11 @@ pub(super) const TABLES_FORMAT: u32 = 1;
 pub(super) const TAKE_LOCK: &str = "
     SELECT pg_try_advisory_lock((1651075180::bigint << 32) | 'bitloop_store'::regclass::oid::bigint)";
 
-/// Two starts at once make the tables once.
-pub(super) const MAKE_TABLES: &str = "
+/// Makes the tables and the one row, all of it or nothing: statements that are sent together are one transaction. Two starts at
+/// once make them once.
+pub(super) fn make_tables() -> String {
+    format!(
+        "
     SELECT pg_advisory_xact_lock(1651075180);
     CREATE TABLE IF NOT EXISTS bitloop_store (
         only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -27,11 +32,11 @@ pub(super) const MAKE_TABLES: &str = "
         sequence bigint PRIMARY KEY,
         outcome_of bytea UNIQUE,
         fact json NOT NULL
-    );";
-
-pub(super) const MAKE_ROW: &str = "
-    INSERT INTO bitloop_store (tables_format, facts_format, epoch, facts) VALUES ($1, $2, 0, 0)
-    ON CONFLICT DO NOTHING";
+    );
+    INSERT INTO bitloop_store (tables_format, facts_format, epoch, facts)
+    VALUES ({TABLES_FORMAT}, {STORE_FORMAT}, 0, 0) ON CONFLICT DO NOTHING;"
+    )
+}
 
 pub(super) const ARE_THERE: &str = "SELECT to_regclass('bitloop_store') IS NOT NULL";
 

@@ -39,6 +39,27 @@ fn postgres_keeps_the_contract() {
 }
 
 #[test]
+fn a_first_start_that_ends_after_any_statement_leaves_tables_that_can_be_used_or_none() {
+    let Some(database) = Database::create() else { return };
+    database.execute(&tables::make_tables());
+
+    let mut store = opened(&database);
+
+    assert_eq!(store.load().unwrap(), Loaded::default());
+    store.append(&facts(1)).unwrap();
+    drop(store);
+    database.execute(&tables::make_tables());
+    assert_eq!(loaded(&database), facts(1), "a second time changes nothing");
+
+    let other = Database::create().unwrap();
+    let making = tables::make_tables();
+    other.execute(&format!(
+        "DO $$ BEGIN EXECUTE '{making} SELECT 1/0'; EXCEPTION WHEN division_by_zero THEN END $$"
+    ));
+    assert_eq!(other.number("SELECT count(*) FROM pg_tables WHERE tablename LIKE 'bitloop%'"), 0);
+}
+
+#[test]
 fn one_coordinator_at_a_time_works_on_a_store() {
     let Some(database) = Database::create() else { return };
     let first = opened(&database);
