@@ -4,7 +4,7 @@
 //!
 //! | it comes | the journal | sled | the next start |
 //! | --- | --- | --- | --- |
-//! | while the journal is written | a part of the batch, perhaps a torn line | without the batch | cuts the torn line off, takes the whole ones in |
+//! | while the journal is written | a part of the batch, perhaps a torn line or zeros within | without the batch | cuts it off from there, takes the whole lines before in |
 //! | before sled is written, or within | the batch | none or some of it | adds the rest to sled |
 //! | after both | the batch | the batch | finds them equal |
 //!

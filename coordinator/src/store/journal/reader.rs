@@ -87,6 +87,14 @@ enum Raw {
     End,
 }
 
+/// What stands where a line should.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    /// Blocks that were never written, or lost.
+    Zeros,
+    Other,
+}
+
 impl Reader {
     /// Opens the journal in a folder; none if there is none.
     pub(super) fn open(folder: &Path) -> Result<Option<Self>, StoreError> {
@@ -143,18 +151,18 @@ impl Reader {
                     continue;
                 }
                 Raw::Cut => {
-                    self.give_up("the line is cut off".to_owned())?;
+                    self.give_up("the line is cut off".to_owned(), Gap::Other)?;
                     continue;
                 }
                 Raw::Zero => {
-                    self.give_up("a block of zeros stands there".to_owned())?;
+                    self.give_up("a block of zeros stands there".to_owned(), Gap::Zeros)?;
                     continue;
                 }
             }
             match self.take_line() {
                 Ok((Kind::Fact, body)) => return Ok(Some(body)),
                 Ok((Kind::Epoch | Kind::Segment, _)) => {}
-                Err(reason) => self.give_up(reason)?,
+                Err(reason) => self.give_up(reason, Gap::Other)?,
             }
         }
     }
@@ -226,11 +234,12 @@ impl Reader {
         Ok((kind, body_range))
     }
 
-    /// Ends a segment before bytes that are no line: what a crash left if nothing whole follows, damage otherwise.
-    fn give_up(&mut self, reason: String) -> Result<(), StoreError> {
+    /// Ends a segment before bytes that are no line: what a crash left if nothing whole follows that was durable, damage
+    /// otherwise.
+    fn give_up(&mut self, reason: String, gap: Gap) -> Result<(), StoreError> {
         let line = self.line;
         let is_last = self.waiting.is_empty();
-        if !is_last || self.is_line_ahead()? {
+        if !is_last || self.is_durable_ahead(gap)? {
             return Err(self.damaged(line, reason));
         }
         self.input = None;
@@ -239,11 +248,19 @@ impl Reader {
         Ok(())
     }
 
-    fn is_line_ahead(&mut self) -> Result<bool, StoreError> {
+    /// Whether a whole line follows that must have been durable together with what should stand in the gap.
+    ///
+    /// A power failure within a write may leave zeros where its first blocks should be, and whole lines behind them: of
+    /// the same batch, which was never acknowledged. A batch begins at the number of its first line.
+    fn is_durable_ahead(&mut self, gap: Gap) -> Result<bool, StoreError> {
+        let due = self.position.lines;
         loop {
             match self.read_raw()? {
-                Raw::Line if line::read(&self.buffer).is_ok() => return Ok(true),
-                Raw::Line | Raw::Zero => {}
+                Raw::Line => match line::read(&self.buffer) {
+                    Ok(whole) if gap == Gap::Other || whole.place.batch > due => return Ok(true),
+                    Ok(_) | Err(_) => {}
+                },
+                Raw::Zero => {}
                 Raw::Cut | Raw::End => return Ok(false),
             }
         }

@@ -118,6 +118,63 @@ fn what_a_crash_left_behind_the_last_line_is_cut_off() {
     }
 }
 
+/// A file may be made longer before what was written first is on disk, so that a power failure leaves zeros before whole
+/// lines of the same batch.
+#[test]
+fn a_last_batch_with_zeros_in_it_is_cut_off_from_there_on() {
+    let mut written = Written::new(2, 1, SEGMENT_BYTES);
+    let before = written.facts.len();
+    let more = facts(202);
+    written.open().unwrap().append(&more[4..204].iter().collect::<Vec<_>>()).unwrap();
+    written.facts.extend_from_slice(&more[4..204]);
+    let whole = written.bytes();
+    let starts = line_starts(&whole);
+    // Behind the first line, its batch alone counts its 200 lines.
+    let batch = starts.len() - 1 - 200;
+    let pages = [starts[batch] / 4_096 * 4_096 + 4_096, whole.len() / 2 / 4_096 * 4_096];
+    assert!(pages.iter().all(|page| *page > starts[batch] && page + 8_192 < whole.len()), "{pages:?}");
+    for page in pages.into_iter().chain([starts[batch], starts[batch + 7]]) {
+        let mut torn = whole.clone();
+        torn[page..page + 4_096].fill(0);
+        fs::write(written.segment(1), &torn).unwrap();
+
+        let mut journal = written.open().unwrap();
+
+        let kept = starts.iter().filter(|start| **start <= page).count() - 1 - batch;
+        assert_eq!(read_all(&journal), written.facts[..before + kept], "zeros at {page}");
+        assert_eq!(written.bytes(), whole[..starts[batch + kept]]);
+        journal.append(&[&more[204]]).unwrap();
+        assert_eq!(written.open().unwrap().facts(), (before + kept + 1) as u64);
+    }
+}
+
+#[test]
+fn zeros_before_another_batch_or_before_another_segment_are_damage() {
+    let written = Written::new(60, 20, 9_000);
+    let segments = fs::read_dir(written.folder.path()).unwrap().count() as u32;
+    assert!(segments >= 2, "it is rotated");
+    for segment in 1..segments {
+        let whole = fs::read(written.segment(segment)).unwrap();
+        let mut torn = whole.clone();
+        let at = whole.len() / 2;
+        torn[at..at + 50].fill(0);
+        fs::write(written.segment(segment), &torn).unwrap();
+        let line = line_starts(&whole).iter().filter(|start| **start <= at).count() as u64;
+
+        written.assert_damaged(segment, line, "zeros");
+
+        fs::write(written.segment(segment), &whole).unwrap();
+    }
+    let written = Written::new(60, 20, SEGMENT_BYTES);
+    let mut torn = written.bytes();
+    // Within the last batch but one, of which the last line is whole too.
+    let at = line_starts(&torn)[50];
+    torn[at..at + 50].fill(0);
+    fs::write(written.segment(1), &torn).unwrap();
+
+    written.assert_damaged(1, 51, "zeros");
+}
+
 #[test]
 fn damage_before_the_end_is_named_with_file_and_line() {
     let written = Written::small();

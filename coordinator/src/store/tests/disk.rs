@@ -161,6 +161,35 @@ fn facts_that_only_sled_has_go_back_into_the_journal() {
 }
 
 #[test]
+fn zeros_within_the_last_batch_cost_no_fact_that_was_acknowledged() {
+    for sled_has_it in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        let history = facts(200);
+        stored(root.path(), &history[..4]);
+        let (store, before) = (root.path().join("store"), root.path().join("before"));
+        copy_folder(&store, &before);
+        DiskStore::open(root.path()).unwrap().append(&history[4..]).unwrap();
+        if !sled_has_it {
+            fs::remove_dir_all(&store).unwrap();
+            fs::rename(&before, &store).unwrap();
+        }
+        let segment = root.path().join("journal/000001.jsonl");
+        let mut journal = fs::read(&segment).unwrap();
+        let middle = journal.len() / 2;
+        journal[middle..middle + 4_096].fill(0);
+        fs::write(&segment, journal).unwrap();
+
+        let found = found(root.path()).facts;
+
+        // Without sled it never was.
+        let all = found == history;
+        let some = found.len() > 4 && found.len() < history.len() && history.starts_with(&found);
+        assert_eq!((all, some), (sled_has_it, !sled_has_it), "{}", found.len());
+        assert_eq!(asides(root.path()), 0, "sled was whole");
+    }
+}
+
+#[test]
 fn a_damaged_journal_stops_the_start_and_can_be_written_anew_from_sled() {
     let root = tempfile::tempdir().unwrap();
     let history = facts(6);
