@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,8 +66,14 @@ impl Address {
             return Err(DatabaseError::Address { reason: "it names no host or no database".to_owned() });
         }
         if !url.contains("sslmode=") {
-            let is_near = config.get_hosts().iter().all(is_on_this_machine);
+            let is_near = config.get_hosts().iter().all(is_on_this_machine)
+                && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
             config.ssl_mode(if is_near { SslMode::Disable } else { SslMode::Require });
+        } else if config.get_ssl_mode() == SslMode::Prefer {
+            // With it, whoever is in the middle decides whether anything is encrypted.
+            return Err(DatabaseError::Address {
+                reason: "name sslmode=require or sslmode=disable".to_owned(),
+            });
         }
         config.application_name("bitloop");
         config.connect_timeout(CONNECT_TIMEOUT);
@@ -94,7 +101,7 @@ fn is_on_this_machine(host: &Host) -> bool {
     match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => {
-            let address = name.parse::<std::net::IpAddr>();
+            let address = name.parse::<IpAddr>();
             name == "localhost" || address.is_ok_and(|address| address.is_loopback())
         }
     }
@@ -188,6 +195,25 @@ mod tests {
             ("postgres://lab@127.0.0.1/bitloop", SslMode::Disable),
             ("postgres://lab@%2Fvar%2Frun%2Fpostgresql/bitloop", SslMode::Disable),
             ("postgres://lab@localhost/bitloop?sslmode=require", SslMode::Require),
+        ] {
+            assert_eq!(Address::without_password(url).unwrap().config.get_ssl_mode(), mode, "{url}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_url_leaves_encryption_to_whoever_is_in_the_middle() {
+        for wrong in [
+            "postgres://lab@db.example/bitloop?sslmode=prefer",
+            "postgres://lab@localhost/bitloop?sslmode=prefer",
+            "postgres://lab@db.example/bitloop?application_name=sslmode=require",
+        ] {
+            let refused = Address::without_password(wrong).unwrap_err().to_string();
+            assert!(refused.contains("sslmode=require"), "{wrong}: {refused}");
+        }
+        for (url, mode) in [
+            ("postgres://lab@localhost/bitloop?hostaddr=10.0.0.7", SslMode::Require),
+            ("postgres://lab@localhost/bitloop?hostaddr=127.0.0.1", SslMode::Disable),
+            ("postgres://lab@db.example/bitloop?ssl%6dode=disable", SslMode::Require),
         ] {
             assert_eq!(Address::without_password(url).unwrap().config.get_ssl_mode(), mode, "{url}");
         }
