@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bitloop_core::digest::Digest;
 
@@ -62,6 +62,8 @@ trait BlobWriter: Send {
 pub struct Artifacts {
     blobs: Arc<dyn Blobs>,
     folder: Option<PathBuf>,
+    /// Held for writing while a damaged blob is looked at again and removed, for reading while a blob is put into its place.
+    places: Arc<RwLock<()>>,
 }
 
 /// Why artifacts cannot be kept in a place.
@@ -102,9 +104,13 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 }
 
 impl Artifacts {
+    fn new(blobs: Arc<dyn Blobs>, folder: Option<PathBuf>) -> Self {
+        Self { blobs, folder, places: Arc::default() }
+    }
+
     /// Artifacts in a folder that is there.
     pub(crate) fn in_folder(folder: PathBuf) -> Self {
-        Self { blobs: Arc::new(Folder::new(folder.clone())), folder: Some(folder) }
+        Self::new(Arc::new(Folder::new(folder.clone())), Some(folder))
     }
 
     /// Artifacts in the place that a user names: a folder, which is made if need be, or the URL of a bucket.
@@ -142,8 +148,7 @@ impl Artifacts {
     /// Artifacts in a bucket; `settings` are named like the environment variables of its provider's tools.
     fn in_bucket(url: &str, settings: impl Iterator<Item = (String, String)>) -> Result<Self, PlaceError> {
         let unusable = |cause| PlaceError { place: url.to_owned(), cause, advice: BUCKET_ADVICE };
-        let artifacts =
-            Self { blobs: Arc::new(Bucket::open(url, settings).map_err(unusable)?), folder: None };
+        let artifacts = Self::new(Arc::new(Bucket::open(url, settings).map_err(unusable)?), None);
         artifacts.probe().map_err(unusable)?;
         Ok(artifacts)
     }
@@ -207,6 +212,25 @@ impl Artifacts {
         Ok(ArtifactReader { artifacts: self.clone(), digest, blob, hasher: blake3::Hasher::new() })
     }
 
+    /// Removes a blob whose reader found other bytes than its digest says, unless it is another one by now: it may have been
+    /// sent again meanwhile.
+    fn remove_damaged(&self, digest: Digest) -> io::Result<()> {
+        let _alone = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut blob) = self.blobs.open(&digest.hex())? else { return Ok(()) };
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = vec![0; CHECK_BYTES];
+        loop {
+            match io::Read::read(&mut blob, &mut bytes)? {
+                0 => break,
+                len => hasher.update(&bytes[..len]),
+            };
+        }
+        match hasher.finalize().as_bytes() == digest.as_bytes() {
+            true => Ok(()),
+            false => self.blobs.remove(&digest.hex()),
+        }
+    }
+
     fn unusable(&self, digest: Digest, cause: io::Error) -> ArtifactError {
         ArtifactError::Unusable { digest, place: self.blobs.place(), cause }
     }
@@ -251,7 +275,9 @@ impl ArtifactWriter {
         if found != digest {
             return Err(ArtifactError::Mismatch { digest, found });
         }
+        let place = self.artifacts.places.read().unwrap_or_else(PoisonError::into_inner);
         self.blob.finish().map_err(|cause| self.artifacts.unusable(digest, cause))?;
+        drop(place);
         Ok(self.size)
     }
 }
@@ -291,7 +317,7 @@ impl ArtifactReader {
         if self.hasher.finalize().as_bytes() == digest.as_bytes() {
             return Ok(None);
         }
-        let removed = self.artifacts.blobs.remove(&digest.hex());
+        let removed = self.artifacts.remove_damaged(digest);
         removed.map_err(|cause| self.artifacts.unusable(digest, cause))?;
         Err(ArtifactError::Damaged(digest))
     }

@@ -103,6 +103,26 @@ fn a_folder_keeps_the_contract() {
 }
 
 #[test]
+fn the_end_of_a_damaged_artifact_does_not_remove_what_was_sent_again_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = Artifacts::in_folder(folder.path().to_owned());
+    let digest = Digest::of(b"weights");
+    damage(&artifacts, digest, b"weighty");
+    let mut reader = artifacts.reader(digest).unwrap();
+    let mut late = artifacts.reader(digest).unwrap();
+    assert_eq!(reader.next(100).unwrap(), Some(b"weighty".to_vec()));
+
+    store(&artifacts, b"weights");
+
+    assert!(matches!(reader.next(100), Err(ArtifactError::Damaged(_))), "what it read is damaged");
+    assert_eq!(read(&artifacts, digest).unwrap(), b"weights");
+    damage(&artifacts, digest, b"weighty");
+    artifacts.blobs.remove(&digest.hex()).unwrap();
+    assert_eq!(late.next(100).unwrap(), Some(b"weighty".to_vec()));
+    assert!(matches!(late.next(100), Err(ArtifactError::Damaged(_))), "somebody else removed it first");
+}
+
+#[test]
 fn a_folder_that_is_named_is_made_and_must_be_writable() {
     let root = tempfile::tempdir().unwrap();
     let named = root.path().join("shared/artifacts");
