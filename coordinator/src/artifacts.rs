@@ -17,6 +17,7 @@ use bitloop_core::digest::Digest;
 
 use self::bucket::{Bucket, is_bucket};
 use self::folder::Folder;
+use crate::files::make_folder;
 
 /// Largest artifact: more than any network or data set that a trial reads at once.
 pub const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
@@ -139,7 +140,7 @@ impl Artifacts {
     fn in_shared_folder(folder: &Path) -> Result<Self, PlaceError> {
         let unusable =
             |cause| PlaceError { place: folder.display().to_string(), cause, advice: FOLDER_ADVICE };
-        std::fs::create_dir_all(folder).map_err(unusable)?;
+        make_folder(folder).map_err(unusable)?;
         let artifacts = Self::in_folder(folder.to_owned());
         artifacts.probe().map_err(unusable)?;
         Ok(artifacts)

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::files::{PartFile, remove_parts};
+use crate::files::{PartFile, make_folder, remove_parts};
 
 /// A data directory that this process alone uses, until this value is dropped.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl DataDir {
             return Err(DataDirError::IsFile(root.to_owned()));
         }
         let unusable = |cause| DataDirError::Unusable { root: root.to_owned(), cause };
-        fs::create_dir_all(root).map_err(unusable)?;
+        make_folder(root).map_err(unusable)?;
         let lock = take_lock(root)?;
         let directory = Self { root: root.to_owned(), _lock: lock };
         directory.prepare()?;
@@ -102,7 +102,7 @@ impl DataDir {
 }
 
 fn prepare(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+    make_folder(folder)?;
     remove_parts(folder)?;
     // A folder that cannot be written is better found now than after hours of measuring.
     PartFile::create(&folder.join("probe")).map(drop)

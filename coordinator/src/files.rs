@@ -53,6 +53,25 @@ impl Drop for PartFile {
     }
 }
 
+/// Makes a folder and those above it if need be, durably: a file in it is worth nothing while its folder may be gone.
+pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
+    let is_missing = |above: &&Path| !above.as_os_str().is_empty() && !above.exists();
+    let missing = folder.ancestors().take_while(is_missing).count();
+    fs::create_dir_all(folder)?;
+    // Also where it was there: whoever made it may have been killed before it was durable.
+    folder.ancestors().skip(1).take(missing.max(1)).try_for_each(sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match File::open(folder) {
+        Ok(opened) => opened.sync_all(),
+        // Whoever may not look into a folder has made nothing there.
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(cause) => Err(cause),
+    }
+}
+
 /// Writes a whole file at once.
 pub(crate) fn write_atomically(target: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut part = PartFile::create(target)?;
@@ -69,4 +88,25 @@ pub(crate) fn remove_parts(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_made_with_those_above_it_and_may_be_there() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("some/deep/folder");
+
+        make_folder(&deep).unwrap();
+        make_folder(&deep).unwrap();
+
+        assert!(deep.is_dir());
+        // Its parent has an empty name.
+        make_folder(Path::new("src")).unwrap();
+        make_folder(Path::new("/")).unwrap();
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(make_folder(&root.path().join("file/below")).is_err());
+    }
 }

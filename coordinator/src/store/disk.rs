@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use super::journal::Journal;
 use super::sled::SledStore;
 use super::{Loaded, Store, StoreError};
+use crate::files::make_folder;
 
 /// Facts given to sled at once when it is made from a journal.
 const FACTS_AT_ONCE: usize = 1_024;
@@ -63,8 +64,7 @@ impl DiskStore {
         }
         let index = SledStore::open(&folders.index)?;
         let loaded = index.opened().cloned().unwrap_or_default();
-        fs::create_dir_all(&folders.journal)
-            .map_err(|cause| StoreError::unwritten(&folders.journal, &cause))?;
+        make_folder(&folders.journal).map_err(|cause| StoreError::unwritten(&folders.journal, &cause))?;
         let journal = Journal::create(&folders.journal, loaded.epoch, &loaded.facts)?;
         if journal.facts() > 0 {
             info!(facts = journal.facts(), "the store had no journal; it is written from the store");
