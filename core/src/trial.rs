@@ -157,6 +157,19 @@ impl TrialSpec {
         self.company().is_some() && self.company() == other.company()
     }
 
+    /// Whether a result can be this trial's: it is of its kind, and about as many images. Every trial may fail.
+    pub fn may_give(&self, result: &TrialResult) -> bool {
+        match (self, result) {
+            (Self::Prepare(_), TrialResult::Prepared { .. })
+            | (Self::Train(_), TrialResult::Trained(_))
+            | (Self::Prepare(_) | Self::Evaluate { .. } | Self::Train(_), TrialResult::Failed { .. }) => true,
+            (Self::Evaluate { part, .. }, TrialResult::Evaluated(sums)) => sums.n == part.len,
+            (Self::Prepare(_), TrialResult::Evaluated(_) | TrialResult::Trained(_))
+            | (Self::Evaluate { .. }, TrialResult::Prepared { .. } | TrialResult::Trained(_))
+            | (Self::Train(_), TrialResult::Prepared { .. } | TrialResult::Evaluated(_)) => false,
+        }
+    }
+
     /// The trial's content-addressed name.
     pub fn key(&self) -> TrialKey {
         let mut encoder = Encoder::new("bitloop.trial", KEY_SCHEMA);

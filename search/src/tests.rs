@@ -44,6 +44,11 @@ pub(crate) fn plan(layers: usize) -> Plan {
     }
 }
 
+fn outcome(result: TrialResult) -> Outcome {
+    let provenance = Provenance { engine: String::new(), device: String::new(), kernels: String::new() };
+    Outcome { result, provenance, work: Work::default() }
+}
+
 mod adaptive;
 mod autoqkeras;
 mod reports;
@@ -92,8 +97,7 @@ impl Driver {
     }
 
     fn commit(&mut self, key: TrialKey, result: TrialResult) {
-        let provenance = Provenance { engine: String::new(), device: String::new(), kernels: String::new() };
-        let reports = vec![Report { key, outcome: Outcome { result, provenance, work: Work::default() } }];
+        let reports = vec![Report { key, outcome: outcome(result) }];
         self.feed(Input::Commit { worker: WorkerId("w".into()), reports, trial_ms: 1.0 });
     }
 

@@ -235,7 +235,7 @@ impl Blobs for Counting {
 fn an_artifact_that_is_asked_for_many_times_is_read_once() {
     let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
     let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
-    let artifacts = Artifacts { blobs: Arc::new(blobs), folder: None };
+    let artifacts = Artifacts::new(Arc::new(blobs), None);
     let (here, missing) = (store(&artifacts, b"weights"), Digest::of(b"missing"));
 
     let asked = [here, missing, here, here, missing, here];
@@ -248,7 +248,7 @@ fn an_artifact_that_is_asked_for_many_times_is_read_once() {
 fn nothing_is_read_for_an_answer_that_nobody_waits_for() {
     let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
     let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
-    let artifacts = Artifacts { blobs: Arc::new(blobs), folder: None };
+    let artifacts = Artifacts::new(Arc::new(blobs), None);
     let asked = [&b"weights"[..], b"images", b"labels"].map(|bytes| store(&artifacts, bytes));
 
     artifacts.missing_or_damaged_while(&asked, || opened.load(Ordering::SeqCst) < 2).unwrap();

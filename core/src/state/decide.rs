@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
-use crate::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
+use crate::trial::{Outcome, TrialKey};
 
 use super::change::Change;
+use super::commit::commit;
 use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
-use super::ledger::{Experiment, Status, TrialState};
-use super::pace::{self, Subject};
+use super::ledger::{Experiment, Status};
 use super::shard::{Portion, Shard, late_trials, next_shard, unbegun_trials};
 use super::{Event, LEASE_TERM_MS, State, UnixMillis, presence};
 
@@ -174,6 +174,11 @@ pub enum Rejection {
     /// No experiment has proposed this trial.
     #[error("trial {0} belongs to no experiment here")]
     UnknownTrial(TrialKey),
+    /// A worker reports what this trial cannot give.
+    #[error(
+        "trial {0} cannot give such a result, of another kind or about other images; check the worker's version"
+    )]
+    WrongResult(TrialKey),
     /// The worker must register first.
     #[error("worker `{}` is not registered", .0.0)]
     UnknownWorker(WorkerId),
@@ -357,57 +362,6 @@ fn heartbeat(
     }
     let lease_valid = held.is_some() || lease.is_none();
     Ok(Decision::new(events, Reply::Heartbeat { lease_valid, recalled }))
-}
-
-fn commit(
-    state: &State,
-    worker: &WorkerId,
-    reports: &[Report],
-    trial_ms: f64,
-) -> Result<Decision, Rejection> {
-    let mut events = Vec::new();
-    let mut seen: BTreeSet<TrialKey> = BTreeSet::new();
-    let (mut accepted, mut duplicates, mut conflicts) = (0, 0, 0);
-    for report in reports {
-        let trial = state.ledger.trial(&report.key).ok_or(Rejection::UnknownTrial(report.key))?;
-        let (key, outcome) = (report.key, report.outcome.clone());
-        match &trial.state {
-            // A search that trains has gone on without it, and what came of that is to stay.
-            TrialState::Quarantined { .. } if matches!(trial.spec, TrialSpec::Train(_)) => duplicates += 1,
-            // A correct outcome is welcome from any attempt, also for a trial that was given up.
-            TrialState::Open | TrialState::Quarantined { .. } if seen.insert(key) => {
-                accepted += 1;
-                events.push(Fact::OutcomeCommitted { key, outcome }.into());
-            }
-            TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
-            TrialState::Done(first) if first.agrees_with(&outcome) => duplicates += 1,
-            // A worker that repeats a commit repeats its conflicts.
-            TrialState::Done(_) if state.ledger.has_conflict(&key, &outcome) => conflicts += 1,
-            TrialState::Done(_) => {
-                conflicts += 1;
-                events.push(Fact::ConflictSeen { key, outcome }.into());
-            }
-        }
-    }
-    if accepted > 0 && trial_ms.is_finite() && trial_ms > 0.0 {
-        let (worker, trials) = (worker.clone(), u64::from(accepted));
-        let subject = subject(state, reports);
-        events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject }.into());
-    }
-    Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
-}
-
-/// What reports are about and the units of one on average, if they are all about the same and none failed, perhaps early.
-fn subject(state: &State, reports: &[Report]) -> Option<(Subject, f64)> {
-    let failed = |report: &&Report| matches!(report.outcome.result, TrialResult::Failed { .. });
-    let specs =
-        || reports.iter().filter_map(|report| state.ledger.trial(&report.key)).map(|trial| &trial.spec);
-    let first = specs().next().map(Subject::of)?;
-    if reports.iter().any(|report| failed(&report)) || specs().any(|spec| Subject::of(spec) != first) {
-        return None;
-    }
-    let units: f64 = specs().map(|spec| pace::units(spec) as f64).sum();
-    Some((first, units / specs().count() as f64))
 }
 
 fn release(state: &State, worker: &WorkerId, (lease, trials): (LeaseId, Option<&[TrialKey]>)) -> Vec<Event> {

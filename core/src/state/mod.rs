@@ -5,6 +5,7 @@
 //! not. The caller stores the facts among the events before it sends the reply.
 
 mod change;
+mod commit;
 mod decide;
 mod dispatch;
 mod explain;

@@ -1,3 +1,4 @@
+mod commits;
 mod losses;
 mod reattach;
 mod scheduling;

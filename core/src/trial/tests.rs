@@ -26,6 +26,33 @@ fn evaluate(context: Digest, changes: &[(u32, Choice)]) -> TrialSpec {
     TrialSpec::Evaluate { context, config: BitConfig::against(bits(8), changes), part }
 }
 
+fn prepare() -> TrialSpec {
+    let whole = |len| ImageRange { start: 0, len };
+    TrialSpec::Prepare(Box::new(PrepareSpec {
+        model: Digest::of(b"model"),
+        data: Digest::of(b"images"),
+        images: whole(512),
+        transforms: vec![Transform::FoldBatchNorm, Transform::BiasCorrection(BiasCorrection::Empirical)],
+        guard: Guard { data: Digest::of(b"other"), images: whole(100), drop_max_ppm: 5000 },
+        candidates: Candidates {
+            weight_bits: vec![Bits::new(4).unwrap()],
+            activation_bits: [4, 8].map(|bits| Bits::new(bits).unwrap()).to_vec(),
+            weights: WeightRule {
+                scheme: Scheme::Symmetric,
+                granularity: Granularity::PerChannel,
+                calibration: Calibration::MinMax,
+            },
+            activations: ActivationRule {
+                scheme: Scheme::Asymmetric,
+                calibration: Calibration::Percentile(Percentile::new(999_000).unwrap()),
+            },
+            biases: Biases::Float,
+            baseline: Bits::new(8).unwrap(),
+        },
+        points: vec![],
+    }))
+}
+
 /// The vectors come from an independent program that writes the canonical form by hand and hashes it:
 ///
 /// ```python
@@ -55,30 +82,7 @@ fn keys_equal_those_of_an_independent_program() {
     let baseline = evaluate(context, &[]);
     assert_eq!(baseline.key().0.hex(), "30cc3485200235434c9044c2d526479347e4250555b98ef93178102ededc1509");
 
-    let whole = |len| ImageRange { start: 0, len };
-    let prepare = TrialSpec::Prepare(Box::new(PrepareSpec {
-        model: Digest::of(b"model"),
-        data: Digest::of(b"images"),
-        images: whole(512),
-        transforms: vec![Transform::FoldBatchNorm, Transform::BiasCorrection(BiasCorrection::Empirical)],
-        guard: Guard { data: Digest::of(b"other"), images: whole(100), drop_max_ppm: 5000 },
-        candidates: Candidates {
-            weight_bits: vec![Bits::new(4).unwrap()],
-            activation_bits: [4, 8].map(|bits| Bits::new(bits).unwrap()).to_vec(),
-            weights: WeightRule {
-                scheme: Scheme::Symmetric,
-                granularity: Granularity::PerChannel,
-                calibration: Calibration::MinMax,
-            },
-            activations: ActivationRule {
-                scheme: Scheme::Asymmetric,
-                calibration: Calibration::Percentile(Percentile::new(999_000).unwrap()),
-            },
-            biases: Biases::Float,
-            baseline: Bits::new(8).unwrap(),
-        },
-        points: vec![],
-    }));
+    let prepare = prepare();
     assert_eq!(prepare.key().0.hex(), "c728794e0304b88df0d15a9ebafa141fed9e012839296210e4ddd63de6c098c0");
 }
 
@@ -160,5 +164,26 @@ proptest! {
         let spec = evaluate(context().digest(), &changes);
         let text = serde_json::to_string(&spec).unwrap();
         prop_assert_eq!(serde_json::from_str::<TrialSpec>(&text).unwrap(), spec);
+    }
+}
+
+#[test]
+fn a_trial_gives_results_of_its_kind_about_its_images_or_fails() {
+    let sums = |n| TrialResult::Evaluated(Evaluation { n, ..Evaluation::default() });
+    let prepared = TrialResult::Prepared { artifact: Digest::of(b"any"), steps: Vec::new() };
+    let failed = TrialResult::Failed { reason: "NaN".to_owned() };
+    let evaluate = evaluate(context().digest(), &[]);
+
+    for (trial, result, may) in [
+        (prepare(), &prepared, true),
+        (prepare(), &sums(512), false),
+        (prepare(), &failed, true),
+        (evaluate.clone(), &sums(128), true),
+        (evaluate.clone(), &sums(127), false),
+        (evaluate.clone(), &sums(0), false),
+        (evaluate.clone(), &prepared, false),
+        (evaluate, &failed, true),
+    ] {
+        assert_eq!(trial.may_give(result), may, "{trial:?} {result:?}");
     }
 }

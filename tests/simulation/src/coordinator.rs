@@ -449,6 +449,8 @@ fn kind_of(rejection: &Rejection) -> FailureKind {
     match rejection {
         Rejection::UnknownExperiment(_) => FailureKind::NotFound,
         Rejection::UnknownWorker(_) => FailureKind::NotRegistered,
-        Rejection::UnknownTrial(_) | Rejection::WrongStatus { .. } => FailureKind::Invalid,
+        Rejection::UnknownTrial(_) | Rejection::WrongResult(_) | Rejection::WrongStatus { .. } => {
+            FailureKind::Invalid
+        }
     }
 }

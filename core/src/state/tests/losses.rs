@@ -101,7 +101,8 @@ fn what_a_quarantined_training_came_to_after_all_changes_nothing() {
         })
         .into();
 
-    assert_eq!(engine.commit(&workers[0], &[(key, evaluated(90))]), (0, 1, 0));
+    let result = TrialResult::Failed { reason: "the loss is NaN".to_owned() };
+    assert_eq!(engine.commit(&workers[0], &[(key, Outcome { result, ..evaluated(90) })]), (0, 1, 0));
 
     let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
     assert_eq!(engine.state.ledger.trial(&key).unwrap().state, quarantined);

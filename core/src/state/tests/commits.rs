@@ -1,0 +1,29 @@
+use super::*;
+
+fn outcome(result: TrialResult) -> Outcome {
+    Outcome { result, ..evaluated(0) }
+}
+
+#[test]
+fn a_result_that_the_trial_cannot_give_is_refused_with_its_whole_commit() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    let worker = engine.join("w1");
+    let prepared = TrialResult::Prepared { artifact: Digest::of(b"any"), steps: Vec::new() };
+    let fewer = TrialResult::Evaluated(Evaluation { n: 99, correct: 90, ..Evaluation::default() });
+    let none = TrialResult::Evaluated(Evaluation::default());
+
+    for wrong in [prepared, fewer, none] {
+        let reports = [(keys[0], evaluated(90)), (keys[1], outcome(wrong))];
+        let reports = reports.map(|(key, outcome)| Report { key, outcome }).to_vec();
+
+        let answer = engine.feed(Input::Commit { worker: worker.clone(), reports, trial_ms: 1.0 });
+
+        assert_eq!(answer, Err(Rejection::WrongResult(keys[1])));
+        assert_eq!(engine.state.ledger.outcome(&keys[0]), None);
+    }
+
+    let failed = outcome(TrialResult::Failed { reason: "logit 1 of image 7 is NaN".to_owned() });
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90)), (keys[1], failed)]), (2, 0, 0));
+}
