@@ -158,10 +158,13 @@ fn a_sweep_lowers_every_point_to_every_width_once_and_finishes() {
 fn a_large_sweep_is_proposed_in_steps() {
     let mut driver = Driver::new(plan(2_000));
     driver.prepare();
-    while driver.ask() != Some(Proposal::Wait) {}
+    let mut steps = Vec::new();
+    while let Some(Proposal::Trials(batch)) = driver.ask() {
+        steps.push(batch.trials.len());
+    }
 
-    let size = plan_size(&driver.plan);
-    assert!((driver.proposed.len() as u64) < size, "{} of {size}", driver.proposed.len());
+    assert!(steps.iter().all(|step| *step <= 1_024), "{steps:?}");
+    assert_eq!(driver.proposed.len() as u64, plan_size(&driver.plan), "all of it waits for workers");
 }
 
 #[test]
