@@ -182,9 +182,9 @@ pub(crate) async fn work_once(handle: &Handle, worker: &WorkerId) -> Committed {
     handle.commit(worker, reports(&shard), 500.0).await.unwrap()
 }
 
-/// Takes a shard and commits it; `false` if the experiment ended first. A request for work would wait for ever then, as
-/// the tests' clock stands still.
-pub(crate) async fn work(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> bool {
+/// The next shard; none if the experiment ends first. A request for work would wait for ever then, as the tests' clock
+/// stands still.
+pub(crate) async fn next_shard(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> Option<Shard> {
     let mut overview = handle.overview();
     let is_over = |overview: &Arc<Overview>| {
         overview.experiment(id).is_some_and(|experiment| experiment.status.is_over())
@@ -192,13 +192,17 @@ pub(crate) async fn work(handle: &Handle, worker: &WorkerId, id: &ExperimentId) 
     tokio::select! {
         over = overview.wait_for(is_over) => {
             over.unwrap();
-            false
+            None
         }
-        shard = handle.request_shard(worker) => {
-            handle.commit(worker, reports(&shard.unwrap().unwrap()), 500.0).await.unwrap();
-            true
-        }
+        shard = handle.request_shard(worker) => Some(shard.unwrap().unwrap()),
     }
+}
+
+/// Takes a shard and commits it; `false` if the experiment ended first.
+pub(crate) async fn work(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> bool {
+    let Some(shard) = next_shard(handle, worker, id).await else { return false };
+    handle.commit(worker, reports(&shard), 500.0).await.unwrap();
+    true
 }
 
 /// Works until an experiment is over.

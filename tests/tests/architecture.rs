@@ -58,7 +58,8 @@ fn allowed_users() -> Vec<(&'static str, &'static [&'static str])> {
         ("opentelemetry-otlp", &["bitloop"]),
         ("opentelemetry_sdk", &["bitloop"]),
         ("tracing-opentelemetry", &["bitloop"]),
-        ("tracing-subscriber", &["bitloop"]),
+        // The program says where its log goes; the worker keeps what is said of each trial.
+        ("tracing-subscriber", &["bitloop", "bitloop-worker"]),
     ]
 }
 

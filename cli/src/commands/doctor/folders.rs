@@ -180,6 +180,8 @@ pub(super) fn artifacts(place: &str) -> Finding {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use bitloop_coordinator::store::STORE_FORMAT;
+
     use super::super::Verdict;
     use super::*;
 
@@ -278,7 +280,11 @@ mod tests {
 
         assert!(stood.iter().all(|finding| finding.verdict != Verdict::Fail), "{stood:?}");
         assert_eq!(read.verdict, Verdict::Ok, "{}", read.line());
-        assert!(read.said.starts_with("format 2, 0 facts of 1 starts"), "{}", read.said);
+        assert!(
+            read.said.starts_with(&format!("format {STORE_FORMAT}, 0 facts of 1 starts")),
+            "{}",
+            read.said
+        );
         assert!(before == contents(folder.path()), "nothing has changed");
     }
 
@@ -307,7 +313,8 @@ mod tests {
             .unwrap();
         let damaged = journal(folder.path());
         assert!(damaged.verdict == Verdict::Fail && damaged.said.contains("line"), "{}", damaged.line());
-        fs::write(segment(folder.path()), whole.replacen("\"format\":2", "\"format\":3", 1)).unwrap();
+        let (this, next) = (format!("\"format\":{STORE_FORMAT}"), format!("\"format\":{}", STORE_FORMAT + 1));
+        fs::write(segment(folder.path()), whole.replacen(&this, &next, 1)).unwrap();
         let newer = journal(folder.path());
         assert!(newer.verdict == Verdict::Fail && newer.said.contains("newer bitloop"), "{}", newer.line());
         fs::remove_file(segment(folder.path())).unwrap();

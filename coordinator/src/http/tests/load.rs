@@ -6,7 +6,6 @@ use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::WorkerId;
 
 use super::*;
-use crate::driver::Overview;
 
 /// Who reads at once; each as fast as it can.
 const READERS: usize = 8;
@@ -31,15 +30,7 @@ async fn sweep(handle: &Handle, root: &Path) -> Vec<Vec<u8>> {
 }
 
 async fn one_by_one(handle: &Handle, worker: &WorkerId, id: &ExperimentId) {
-    let mut overview = handle.overview();
-    let is_over = |overview: &Arc<Overview>| {
-        overview.experiment(id).is_some_and(|experiment| experiment.status.is_over())
-    };
-    loop {
-        let shard = tokio::select! {
-            over = overview.wait_for(is_over) => return drop(over.unwrap()),
-            shard = handle.request_shard(worker) => shard.unwrap().unwrap(),
-        };
+    while let Some(shard) = next_shard(handle, worker, id).await {
         for report in reports(&shard) {
             handle.commit(worker, vec![report], 1.0).await.unwrap();
         }

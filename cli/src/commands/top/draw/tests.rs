@@ -1,87 +1,17 @@
 //! Screens of made-up overviews, letter by letter.
 
-use bitloop_proto::v1::{
-    CoordinatorSummary, Device, ExperimentStatus, ExperimentSummary, OverviewResponse, TrialFailure,
-    WorkerInfo, WorkerSummary,
-};
-use expect_test::{Expect, expect};
+mod made_up;
+
+use bitloop_proto::v1::OverviewResponse;
+use expect_test::{Expect, expect, expect_file};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyModifiers};
 
+use self::made_up::{many, overview};
 use super::super::look::{Flow, Pressed};
 use super::*;
 use crate::show::{overview_json, overview_text};
-
-fn experiment(name: &str, status: ExperimentStatus, settled: u64) -> ExperimentSummary {
-    let is_active = status == ExperimentStatus::Active;
-    ExperimentSummary {
-        id: format!("{name}-0123456789ab"),
-        name: name.to_owned(),
-        status: status.into(),
-        stage: if is_active { "sensitivity".to_owned() } else { String::new() },
-        total: 12_000,
-        settled,
-        leased: if is_active { 80 } else { 0 },
-        workers: 2,
-        per_second: if is_active { 8.25 } else { 0.0 },
-        ..ExperimentSummary::default()
-    }
-}
-
-fn worker(name: &str, committed: u64) -> WorkerSummary {
-    let device = Device { class: "AMD EPYC 7763".to_owned(), ..Device::default() };
-    let labels = [("board".to_owned(), "orin".to_owned())].into();
-    let info = WorkerInfo { id: name.to_owned(), device: Some(device), labels, ..WorkerInfo::default() };
-    WorkerSummary {
-        info: Some(info),
-        committed,
-        leased: 40,
-        trial_ms: 120.26,
-        silent_ms: 900,
-        per_second: 4.125,
-        busy: 0.985,
-        experiment: "first-0123456789ab".to_owned(),
-        ..WorkerSummary::default()
-    }
-}
-
-fn overview() -> OverviewResponse {
-    let coordinator = CoordinatorSummary {
-        version: "0.1.0".to_owned(),
-        epoch: 3,
-        uptime_ms: 7_500_000,
-        queued: 6_920,
-        leases: 2,
-        leased: 80,
-        commit_ms: 1.23,
-        commit_p99_ms: 5.0,
-        succeeded: 5_017,
-        failed: 1,
-        ..CoordinatorSummary::default()
-    };
-    let failure = TrialFailure {
-        trial: vec![0xab; 32],
-        experiment: "first-0123456789ab".to_owned(),
-        worker: "lab-7-w1".to_owned(),
-        reason: "the quantizer of `conv1.weight`\ngave no finite scale".to_owned(),
-        age_ms: 61_500,
-    };
-    OverviewResponse {
-        coordinator: Some(coordinator),
-        experiments: vec![
-            experiment("first", ExperimentStatus::Active, 5_000),
-            experiment("second", ExperimentStatus::Finished, 12_000),
-        ],
-        workers: vec![worker("lab-7-w1", 4_000), WorkerSummary { failed: 1, ..worker("lab-8-w1", 1_018) }],
-        failures: vec![failure],
-    }
-}
-
-fn many(count: u64) -> OverviewResponse {
-    let workers = (0..count).map(|index| worker(&format!("w{index:03}"), index * 7 % 100)).collect();
-    OverviewResponse { workers, ..overview() }
-}
 
 fn look(overview: OverviewResponse) -> Look {
     let mut look = Look::new("http://127.0.0.1:7717");
@@ -111,23 +41,155 @@ fn check(look: &mut Look, size: (u16, u16), expected: &Expect) {
 
 #[test]
 fn a_wide_terminal_shows_everything() {
-    check(&mut look(overview()), (140, 30), &expect![[]]);
+    check(
+        &mut look(overview()),
+        (140, 30),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
+        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)
+        experiment           status    stage        prio    done   open  leased  failed   rate    left  workers
+        first-0123456789ab   active    sensitivity     0   5 000  6 920      80       0  8.2/s  14 min        2
+        second-0123456789ab  finished  -               0  12 000      0       0       0      -       -        2
+
+
+
+
+
+
+
+
+
+         Workers (2)
+        worker    device                     measures            leased   rate  ms/trial  busy   done  failed  heard
+        lab-7-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  4 000       0  0.9 s
+        lab-8-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+         Failures (1)
+         ago  trial         experiment          worker    reason
+        62 s  abababababab  first-0123456789ab  lab-7-w1  the quantizer of `conv1.weight` gave no finite scale
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
 }
 
 #[test]
 fn a_terminal_of_80_columns_and_24_lines_shows_one_table_at_a_time() {
     let mut look = look(overview());
-    check(&mut look, (80, 24), &expect![[]]);
+    check(
+        &mut look,
+        (80, 24),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
+        1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
+        a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)
+        experiment           status    stage          done   open  failed   rate    left
+        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+        second-0123456789ab  finished  -            12 000      0       0      -       -
+
+
+
+
+         Workers (2)
+        worker    measures             rate  ms/trial  busy   done  failed  heard
+        lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
+        lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+         Failures (1)
+         ago  trial         reason
+        62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
     press(&mut look, KeyCode::Tab);
-    check(&mut look, (80, 24), &expect![[]]);
+    check(
+        &mut look,
+        (80, 24),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
+        1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
+        a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)
+        experiment           status    stage          done   open  failed   rate    left
+        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+        second-0123456789ab  finished  -            12 000      0       0      -       -
+
+         Workers (2)
+        worker    measures             rate  ms/trial  busy   done  failed  heard
+        lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
+        lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+
+
+
+         Failures (1)
+         ago  trial         reason
+        62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
     press(&mut look, KeyCode::Right);
-    check(&mut look, (80, 24), &expect![[]]);
+    check(
+        &mut look,
+        (80, 24),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
+        1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
+        a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)
+        experiment           status    stage          done   open  failed   rate    left
+        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+        second-0123456789ab  finished  -            12 000      0       0      -       -
+
+         Workers (2)
+        worker    measures             rate  ms/trial  busy   done  failed  heard
+        lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
+        lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+         Failures (1)
+         ago  trial         reason
+        62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
+
+
+
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
 }
 
 #[test]
 fn a_small_terminal_shows_what_matters_most() {
-    check(&mut look(overview()), (40, 12), &expect![[]]);
-    check(&mut look(overview()), (24, 5), &expect![[]]);
+    check(
+        &mut look(overview()),
+        (40, 12),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued
+        80 leased in 2 leases  5 017 succeeded
+        1 failed  0 repeated  0 conflicts
+         Experiments (2)  Workers (2)  Failures~
+        experiment             done   rate
+        first-0123456789ab    5 000  8.2/s
+        second-0123456789ab  12 000      -
+
+
+        q quit  Tab section  arrows scroll  s s~"#]],
+    );
+    check(
+        &mut look(overview()),
+        (24, 5),
+        &expect![[r#"
+        bitloop top  http://127~
+         Experiments (2)  Worke~
+        experiment
+        first-0123456789ab
+        second-0123456789ab"#]],
+    );
 }
 
 #[test]
@@ -145,7 +207,34 @@ fn no_size_is_too_small_to_be_drawn() {
 
 #[test]
 fn an_empty_coordinator_says_what_is_next() {
-    check(&mut look(OverviewResponse::default()), (80, 30), &expect![[]]);
+    check(
+        &mut look(OverviewResponse::default()),
+        (80, 30),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 0, up 0 s  0 trials queued  0 leased in 0 leases  0 succeeded  0 failed
+        0 repeated  0 conflicts  0 leases expired  0 workers lost  no commits yet
+         Experiments (0)
+        no experiments; `bitloop submit EXPERIMENT.yaml` adds one
+
+
+
+
+
+
+
+
+
+
+
+         Workers (0)
+        no workers; `bitloop worker --coordinator URL` adds one
+
+         Failures (0)
+        no trial has failed since the coordinator's start
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
 }
 
 #[test]
@@ -158,7 +247,31 @@ fn a_coordinator_that_is_gone_or_held_up_is_said_first() {
     look.lose("the coordinator at http://127.0.0.1:7717 is gone: connection refused");
     look.age(7.4);
 
-    check(&mut look, (80, 24), &expect![[]]);
+    check(
+        &mut look,
+        (80, 24),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        the coordinator at http://127.0.0.1:7717 is gone: connection refused; trying
+        again; what is shown is 7 s old
+        its driver has been held up for 12 s; this is from before
+        the store cannot be written: no space left in data  epoch 3, up 2.1 h
+        6 920 trials queued  80 leased in 2 leases  5 017 succeeded  1 failed
+        0 repeated  0 conflicts  0 leases expired  0 workers lost
+        a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)  Workers (2)  Failures (1)
+        experiment           status    stage          done   open  failed   rate    left
+        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+        second-0123456789ab  finished  -            12 000      0       0      -       -
+
+
+
+
+
+
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
 
     look.show(overview());
     look.age(0.2);
@@ -171,14 +284,68 @@ fn rows_are_scrolled_and_sorted_by_a_column() {
     press(&mut look, KeyCode::Tab);
     // Worker, device, measures, leased, rate, ms/trial, busy, done.
     (0..8).for_each(|_| assert_eq!(press(&mut look, KeyCode::Char('s')), Flow::Go));
-    check(&mut look, (70, 14), &expect![[]]);
+    check(
+        &mut look,
+        (70, 14),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases
+        5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
+        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)  Workers (40)  Failures (1)  by done
+        worker  measures             rate  ms/trial  busy  done  failed  heard
+        w014    first-0123456789ab  4.1/s     120.3  98 %    98       0  0.9 s
+        w028    first-0123456789ab  4.1/s     120.3  98 %    96       0  0.9 s
+        w013    first-0123456789ab  4.1/s     120.3  98 %    91       0  0.9 s
+        w027    first-0123456789ab  4.1/s     120.3  98 %    89       0  0.9 s
+        w012    first-0123456789ab  4.1/s     120.3  98 %    84       0  0.9 s
+        w026    first-0123456789ab  4.1/s     120.3  98 %    82       0  0.9 s
+        w011    first-0123456789ab  4.1/s     120.3  98 %    77       0  0.9 s
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
     press(&mut look, KeyCode::Char('r'));
     press(&mut look, KeyCode::End);
     press(&mut look, KeyCode::Down);
-    check(&mut look, (70, 14), &expect![[]]);
+    check(
+        &mut look,
+        (70, 14),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases
+        5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
+        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)  Workers (40)  Failures (1)  by done
+        worker  measures             rate  ms/trial  busy  done  failed  heard
+        w011    first-0123456789ab  4.1/s     120.3  98 %    77       0  0.9 s
+        w026    first-0123456789ab  4.1/s     120.3  98 %    82       0  0.9 s
+        w012    first-0123456789ab  4.1/s     120.3  98 %    84       0  0.9 s
+        w027    first-0123456789ab  4.1/s     120.3  98 %    89       0  0.9 s
+        w013    first-0123456789ab  4.1/s     120.3  98 %    91       0  0.9 s
+        w028    first-0123456789ab  4.1/s     120.3  98 %    96       0  0.9 s
+        w014    first-0123456789ab  4.1/s     120.3  98 %    98       0  0.9 s
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
     // From the end it goes back at once.
     press(&mut look, KeyCode::Up);
-    check(&mut look, (70, 14), &expect![[]]);
+    check(
+        &mut look,
+        (70, 14),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases
+        5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
+        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
+         Experiments (2)  Workers (40)  Failures (1)  by done
+        worker  measures             rate  ms/trial  busy  done  failed  heard
+        w025    first-0123456789ab  4.1/s     120.3  98 %    75       0  0.9 s
+        w011    first-0123456789ab  4.1/s     120.3  98 %    77       0  0.9 s
+        w026    first-0123456789ab  4.1/s     120.3  98 %    82       0  0.9 s
+        w012    first-0123456789ab  4.1/s     120.3  98 %    84       0  0.9 s
+        w027    first-0123456789ab  4.1/s     120.3  98 %    89       0  0.9 s
+        w013    first-0123456789ab  4.1/s     120.3  98 %    91       0  0.9 s
+        w028    first-0123456789ab  4.1/s     120.3  98 %    96       0  0.9 s
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+    );
 }
 
 #[test]
@@ -194,7 +361,33 @@ fn a_paused_display_stays_and_help_says_the_keys() {
     assert_ne!(screen(&mut look, (80, 24)), paused);
 
     press(&mut look, KeyCode::Char('?'));
-    check(&mut look, (60, 24), &expect![[]]);
+    check(
+        &mut look,
+        (60, 24),
+        &expect![[r#"
+        bitloop top  http://127.0.0.1:7717
+        epoch 0, up 0 s  0 trials queued  0 leased in 0 leases
+        0 succeeded  0 failed  0 repeated  0 conflicts
+        0 leases expired  0 workers lost  no commits yet
+        q, Esc, Ctrl-C   leave
+        Tab, left, right choose a section
+        up, down         scroll it; also PgUp, PgDn, Home, End
+        s                sort it by the next column; after the last~
+        r                reverse its order
+        p                pause the display; what happens goes on
+        ?, h             this help
+
+        open: trials that are neither done nor leased
+        rate, busy: smoothed over about a minute
+        left: time until all known trials are done at this rate
+        heard: since the worker's last heartbeat
+
+
+
+
+
+        q quit  Tab section  arrows scroll  s sort  r reverse  p pa~"#]],
+    );
     assert_eq!(press(&mut look, KeyCode::Char('q')), Flow::Go, "it leaves the help");
     assert_eq!(press(&mut look, KeyCode::Char('q')), Flow::Leave);
     let interrupt = Pressed { code: KeyCode::Char('c'), modifiers: KeyModifiers::CONTROL };
@@ -219,10 +412,36 @@ fn without_colours_nothing_is_coloured_and_warnings_still_stand_out() {
 
 #[test]
 fn the_same_is_printed_as_text() {
-    expect![[]].assert_eq(&overview_text(&overview()));
+    expect![[r#"
+        Coordinator (bitloop 0.1.0)
+          epoch 3, up 2.1 h
+          6 920 trials queued
+          80 leased in 2 leases
+          5 017 succeeded
+          1 failed
+          0 repeated
+          0 conflicts
+          0 leases expired
+          0 workers lost
+          a commit takes 1.2 ms, 99 % within 5 ms
+
+        Experiments (2)
+          experiment           status    stage        prio    done   open  leased  failed   rate    left  workers
+          first-0123456789ab   active    sensitivity     0   5 000  6 920      80       0  8.2/s  14 min        2
+          second-0123456789ab  finished  -               0  12 000      0       0       0      -       -        2
+
+        Workers (2)
+          worker    device                     measures            leased   rate  ms/trial  busy   done  failed  heard
+          lab-7-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  4 000       0  0.9 s
+          lab-8-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+        Failures (1)
+           ago  trial         experiment          worker    reason
+          62 s  abababababab  first-0123456789ab  lab-7-w1  the quantizer of `conv1.weight` gave no finite scale"#]].assert_eq(&overview_text(&overview()));
 }
 
 #[test]
 fn the_same_is_printed_as_json() {
-    expect![[]].assert_eq(&serde_json::to_string_pretty(&overview_json(&overview())).unwrap());
+    expect_file!["overview.json"]
+        .assert_eq(&serde_json::to_string_pretty(&overview_json(&overview())).unwrap());
 }
