@@ -1,6 +1,6 @@
 //! What a worker writes while it measures, kept for whoever asks the coordinator about a trial.
 //!
-//! A layer takes the events of tracing within the spans of the compute thread (`layer.rs`) and puts them into a ring; a
+//! A layer takes what the compute thread says (`layer.rs`) and puts it into a ring; a
 //! courier sends what is in it (`courier.rs`). Nothing waits for either: what does not fit is left out and counted, and no trial
 //! depends on it.
 

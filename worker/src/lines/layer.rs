@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bitloop_proto::convert::{LINE_BYTES_MAX, LogLevel};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -19,12 +18,12 @@ thread_local! {
     static RING: RefCell<Option<Arc<Ring>>> = const { RefCell::new(None) };
 }
 
-/// From now on, spans that this thread opens lead to a ring.
+/// From now on, what this thread says goes to a ring.
 pub(crate) fn keep_lines_of_this_thread(ring: Arc<Ring>) {
     RING.with_borrow_mut(|kept| *kept = Some(ring));
 }
 
-/// Takes events within spans that workers' compute threads have opened, and nothing else.
+/// Takes what workers' compute threads say, and nothing else.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineLayer;
 
@@ -34,18 +33,9 @@ pub fn log_lines<S: Subscriber + for<'a> LookupSpan<'a>>() -> impl Layer<S> {
     LineLayer.with_filter(Targets::new().with_targets(targets))
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
-    fn on_new_span(&self, _: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+impl<S: Subscriber> Layer<S> for LineLayer {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let Some(ring) = RING.with_borrow(Clone::clone) else { return };
-        if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(ring);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let Some(scope) = context.event_scope(event) else { return };
-        let ring = scope.into_iter().find_map(|span| span.extensions().get::<Arc<Ring>>().cloned());
-        let Some(ring) = ring else { return };
         let mut text = Text::default();
         event.record(&mut text);
         ring.push(level(*event.metadata().level()), &text.whole());
@@ -106,23 +96,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_within_a_span_of_the_compute_thread_are_kept_and_no_others() {
+    fn what_the_compute_thread_says_about_trials_is_kept_and_nothing_else() {
         let ring = Arc::new(Ring::default());
-        ring.about(&[TrialKey(Digest::of(b"trial"))]);
         let theirs = Arc::clone(&ring);
         let measure = move || {
             let _listening = subscriber::set_default(registry().with(log_lines()));
-            let before = info_span!("before");
-            keep_lines_of_this_thread(theirs);
-            info!("outside");
-            before.in_scope(|| info!("in a span of before"));
-            info_span!("shard").in_scope(|| {
+            info!("not yet a compute thread");
+            keep_lines_of_this_thread(Arc::clone(&theirs));
+            info!("about no trial");
+            theirs.about(&[TrialKey(Digest::of(b"trial"))]);
+            // Spans are of no account: those of traces, and those that another thread has opened, are unknown to the layer.
+            info_span!(target: "bitloop::trace", "shard").in_scope(|| {
                 info!(epoch = 3, loss = 0.5, "trained");
                 info_span!("inner").in_scope(|| warn!(reason = "too\u{1b}[31m hot\nby far", "it fails"));
                 debug!("a detail");
                 trace!("nobody wants this");
                 info!(target: "h2::codec", "a frame");
             });
+            theirs.about([]);
+            info!("about no trial any more");
         };
 
         std::thread::spawn(measure).join().unwrap();
