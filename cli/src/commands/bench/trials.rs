@@ -17,6 +17,10 @@ use crate::inputs::Prepared;
 /// Candidate widths of every point.
 const WIDTHS: [u8; 4] = [2, 3, 4, 6];
 
+/// Images that are said to be there, about as many as real sweeps have: an interval of a single image has no bounds, and a
+/// results file then has numbers of 300 digits.
+const IMAGES: u64 = 1_000;
+
 /// A network of linear layers and what a sweep of it lowers.
 pub(super) struct Trials {
     points: u64,
@@ -66,7 +70,7 @@ impl Trials {
     fn prepared(&self, name: &str, pairs: Option<Pairs>) -> Result<Prepared, Failure> {
         let bits = WIDTHS.iter().map(|width| Bits::new(*width)).collect::<Result<Vec<_>, _>>()?;
         let empty = Digest::of(b"");
-        let part = DataPart { digest: empty, images: 1 };
+        let part = DataPart { digest: empty, images: IMAGES };
         let graph = self.graph();
         let points = graph.points()?;
         let single = (0..points.len() as u32).map(PointIndex).collect();
@@ -79,7 +83,7 @@ impl Trials {
             graph,
             data: DataParts { calibration: part, selection: part, report: part, training: None },
             transforms: Vec::new(),
-            guard: Guard { data: empty, images: ImageRange { start: 0, len: 1 }, drop_max_ppm: 0 },
+            guard: Guard { data: empty, images: ImageRange { start: 0, len: IMAGES }, drop_max_ppm: 0 },
             candidates: Candidates::with_default_rules(bits.clone(), bits, Bits::new(8)?),
             evaluation: EvaluationMode::default(),
             requirements: Vec::new(),
