@@ -45,13 +45,13 @@ fn a_wide_terminal_shows_everything() {
         &mut look(overview()),
         (140, 30),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
-        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)
-        experiment           status    stage        prio    done   open  leased  failed   rate    left  workers
-        first-0123456789ab   active    sensitivity     0   5 000  6 920      80       0  8.2/s  14 min        2
-        second-0123456789ab  finished  -               0  12 000      0       0       0      -       -        2
+            bitloop top  http://127.0.0.1:7717
+            epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
+            0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
+             Experiments (2)
+            experiment           status    stage        prio    done   open  leased  failed   rate    left  workers
+            first-0123456789ab   active    sensitivity     0   5 000  6 920      80       0  8.2/s  14 min        2
+            second-0123456789ab  finished  -               0  12 000      0       0       0      -       -        2
 
 
 
@@ -61,16 +61,20 @@ fn a_wide_terminal_shows_everything() {
 
 
 
-         Workers (2)
-        worker    device                     measures            leased   rate  ms/trial  busy   done  failed  heard
-        lab-7-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  4 000       0  0.9 s
-        lab-8-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  1 018       1  0.9 s
 
-         Failures (1)
-         ago  trial         experiment          worker    reason
-        62 s  abababababab  first-0123456789ab  lab-7-w1  the quantizer of `conv1.weight` gave no finite scale
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+
+
+             Workers (2)
+            worker    device                     measures            leased   rate  ms/trial  busy   done  failed  heard
+            lab-7-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  4 000       0  0.9 s
+            lab-8-w1  AMD EPYC 7763, board=orin  first-0123456789ab      40  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+             Failures (1)
+             ago  trial         experiment          worker    reason
+            62 s  abababababab  first-0123456789ab  lab-7-w1  the quantizer of `conv1.weight` gave no finite scale
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
 }
 
@@ -81,84 +85,90 @@ fn a_terminal_of_80_columns_and_24_lines_shows_one_table_at_a_time() {
         &mut look,
         (80, 24),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
-        1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
-        a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)
-        experiment           status    stage          done   open  failed   rate    left
-        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
-        second-0123456789ab  finished  -            12 000      0       0      -       -
+            bitloop top  http://127.0.0.1:7717
+            epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
+            1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
+            a commit takes 1.2 ms, 99 % within 5 ms
+             Experiments (2)
+            experiment           status    stage          done   open  failed   rate    left
+            first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+            second-0123456789ab  finished  -            12 000      0       0      -       -
 
 
 
 
-         Workers (2)
-        worker    measures             rate  ms/trial  busy   done  failed  heard
-        lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
-        lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
 
-         Failures (1)
-         ago  trial         reason
-        62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+             Workers (2)
+            worker    measures             rate  ms/trial  busy   done  failed  heard
+            lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
+            lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
+
+             Failures (1)
+             ago  trial         reason
+            62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
     press(&mut look, KeyCode::Tab);
     check(
         &mut look,
         (80, 24),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
-        1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
-        a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)
-        experiment           status    stage          done   open  failed   rate    left
-        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
-        second-0123456789ab  finished  -            12 000      0       0      -       -
+            bitloop top  http://127.0.0.1:7717
+            epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
+            1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
+            a commit takes 1.2 ms, 99 % within 5 ms
+             Experiments (2)
+            experiment           status    stage          done   open  failed   rate    left
+            first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+            second-0123456789ab  finished  -            12 000      0       0      -       -
 
-         Workers (2)
-        worker    measures             rate  ms/trial  busy   done  failed  heard
-        lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
-        lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
-
-
+             Workers (2)
+            worker    measures             rate  ms/trial  busy   done  failed  heard
+            lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
+            lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
 
 
-         Failures (1)
-         ago  trial         reason
-        62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+
+
+
+             Failures (1)
+             ago  trial         reason
+            62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
     press(&mut look, KeyCode::Right);
     check(
         &mut look,
         (80, 24),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
-        1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
-        a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)
-        experiment           status    stage          done   open  failed   rate    left
-        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
-        second-0123456789ab  finished  -            12 000      0       0      -       -
+            bitloop top  http://127.0.0.1:7717
+            epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
+            1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
+            a commit takes 1.2 ms, 99 % within 5 ms
+             Experiments (2)
+            experiment           status    stage          done   open  failed   rate    left
+            first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+            second-0123456789ab  finished  -            12 000      0       0      -       -
 
-         Workers (2)
-        worker    measures             rate  ms/trial  busy   done  failed  heard
-        lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
-        lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
+             Workers (2)
+            worker    measures             rate  ms/trial  busy   done  failed  heard
+            lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
+            lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
 
-         Failures (1)
-         ago  trial         reason
-        62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
-
-
+             Failures (1)
+             ago  trial         reason
+            62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
 
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+
+
+
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
 }
 
@@ -168,17 +178,18 @@ fn a_small_terminal_shows_what_matters_most() {
         &mut look(overview()),
         (40, 12),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued
-        80 leased in 2 leases  5 017 succeeded
-        1 failed  0 repeated  0 conflicts
-         Experiments (2)  Workers (2)  Failures~
-        experiment             done   rate
-        first-0123456789ab    5 000  8.2/s
-        second-0123456789ab  12 000      -
+            bitloop top  http://127.0.0.1:7717
+            epoch 3, up 2.1 h  6 920 trials queued
+            80 leased in 2 leases  5 017 succeeded
+            1 failed  0 repeated  0 conflicts
+             Experiments (2)  Workers (2)  Failures~
+            experiment             done   rate
+            first-0123456789ab    5 000  8.2/s
+            second-0123456789ab  12 000      -
 
 
-        q quit  Tab section  arrows scroll  s s~"#]],
+
+            q quit  Tab section  arrows scroll  s s~"#]],
     );
     check(
         &mut look(overview()),
@@ -211,11 +222,11 @@ fn an_empty_coordinator_says_what_is_next() {
         &mut look(OverviewResponse::default()),
         (80, 30),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 0, up 0 s  0 trials queued  0 leased in 0 leases  0 succeeded  0 failed
-        0 repeated  0 conflicts  0 leases expired  0 workers lost  no commits yet
-         Experiments (0)
-        no experiments; `bitloop submit EXPERIMENT.yaml` adds one
+            bitloop top  http://127.0.0.1:7717
+            epoch 0, up 0 s  0 trials queued  0 leased in 0 leases  0 succeeded  0 failed
+            0 repeated  0 conflicts  0 leases expired  0 workers lost  no commits yet
+             Experiments (0)
+            no experiments; `bitloop submit EXPERIMENT.yaml` adds one
 
 
 
@@ -227,13 +238,20 @@ fn an_empty_coordinator_says_what_is_next() {
 
 
 
-         Workers (0)
-        no workers; `bitloop worker --coordinator URL` adds one
 
-         Failures (0)
-        no trial has failed since the coordinator's start
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+
+
+
+             Workers (0)
+            no workers; `bitloop worker --coordinator URL` adds one
+
+
+             Failures (0)
+            no trial has failed since the coordinator's start
+
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
 }
 
@@ -251,18 +269,18 @@ fn a_coordinator_that_is_gone_or_held_up_is_said_first() {
         &mut look,
         (80, 24),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        the coordinator at http://127.0.0.1:7717 is gone: connection refused; trying
-        again; what is shown is 7 s old
-        its driver has been held up for 12 s; this is from before
-        the store cannot be written: no space left in data  epoch 3, up 2.1 h
-        6 920 trials queued  80 leased in 2 leases  5 017 succeeded  1 failed
-        0 repeated  0 conflicts  0 leases expired  0 workers lost
-        a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)  Workers (2)  Failures (1)
-        experiment           status    stage          done   open  failed   rate    left
-        first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
-        second-0123456789ab  finished  -            12 000      0       0      -       -
+            bitloop top  http://127.0.0.1:7717
+            the coordinator at http://127.0.0.1:7717 is gone: connection refused; trying
+            again; what is shown is 7 s old
+            its driver has been held up for 12 s; this is from before
+            the store cannot be written: no space left in data  epoch 3, up 2.1 h
+            6 920 trials queued  80 leased in 2 leases  5 017 succeeded  1 failed
+            0 repeated  0 conflicts  0 leases expired  0 workers lost
+            a commit takes 1.2 ms, 99 % within 5 ms
+             Experiments (2)  Workers (2)  Failures (1)
+            experiment           status    stage          done   open  failed   rate    left
+            first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
+            second-0123456789ab  finished  -            12 000      0       0      -       -
 
 
 
@@ -270,7 +288,11 @@ fn a_coordinator_that_is_gone_or_held_up_is_said_first() {
 
 
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
+
+
+
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
 
     look.show(overview());
@@ -365,28 +387,30 @@ fn a_paused_display_stays_and_help_says_the_keys() {
         &mut look,
         (60, 24),
         &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 0, up 0 s  0 trials queued  0 leased in 0 leases
-        0 succeeded  0 failed  0 repeated  0 conflicts
-        0 leases expired  0 workers lost  no commits yet
-        q, Esc, Ctrl-C   leave
-        Tab, left, right choose a section
-        up, down         scroll it; also PgUp, PgDn, Home, End
-        s                sort it by the next column; after the last~
-        r                reverse its order
-        p                pause the display; what happens goes on
-        ?, h             this help
+            bitloop top  http://127.0.0.1:7717
+            epoch 0, up 0 s  0 trials queued  0 leased in 0 leases
+            0 succeeded  0 failed  0 repeated  0 conflicts
+            0 leases expired  0 workers lost  no commits yet
+            q, Esc, Ctrl-C   leave
+            Tab, left, right choose a section
+            up, down         scroll it; also PgUp, PgDn, Home, End
+            s                sort it by the next column; after the last~
+            r                reverse its order
+            p                pause the display; what happens goes on
+            ?, h             this help
 
-        open: trials that are neither done nor leased
-        rate, busy: smoothed over about a minute
-        left: time until all known trials are done at this rate
-        heard: since the worker's last heartbeat
-
-
+            open: trials that are neither done nor leased
+            rate, busy: smoothed over about a minute
+            left: time until all known trials are done at this rate
+            heard: since the worker's last heartbeat
 
 
 
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pa~"#]],
+
+
+
+
+            q quit  Tab section  arrows scroll  s sort  r reverse  p pa~"#]],
     );
     assert_eq!(press(&mut look, KeyCode::Char('q')), Flow::Go, "it leaves the help");
     assert_eq!(press(&mut look, KeyCode::Char('q')), Flow::Leave);
