@@ -3,13 +3,8 @@
 use bitloop_proto::identity::{Identity, JoinError, Joining, Membership, RenewError, Role};
 use bitloop_proto::transport::{Connection, Endpoint};
 use bitloop_proto::v1::membership_client::MembershipClient;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tonic::transport::Uri;
 
-use super::security::{PATIENCE, Secured, list, tls};
+use super::security::{PATIENCE, Secured, list, stranger};
 use super::*;
 use crate::security::TokenTerms;
 
@@ -20,20 +15,6 @@ async fn revoke(secured: &Secured, name: &str) -> Result<(String, bool), Code> {
     let answer = MembershipClient::new(admin).revoke(request).await.map_err(|status| status.code())?;
     let v1::RevokeResponse { member, is_new } = answer.into_inner();
     Ok((member, is_new))
-}
-
-/// A channel that shows no certificate.
-async fn stranger(secured: &Secured) -> Channel {
-    let (config, address) = (tls(&secured.folder.path().join("security/ca.pem"), None), secured.address);
-    let connector = tower::service_fn(move |_: Uri| {
-        let connector = TlsConnector::from(Arc::clone(&config));
-        async move {
-            let name = ServerName::try_from("127.0.0.1").map_err(io::Error::other)?;
-            connector.connect(name, TcpStream::connect(address).await?).await.map(TokioIo::new)
-        }
-    });
-    let settings = tonic::transport::Endpoint::from_static("http://coordinator");
-    settings.connect_with_connector(connector).await.unwrap()
 }
 
 #[tokio::test]

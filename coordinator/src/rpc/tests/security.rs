@@ -23,6 +23,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::security::TokenTerms;
 
+pub(super) use self::wire::stranger;
+
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Nothing takes longer unless it never comes.

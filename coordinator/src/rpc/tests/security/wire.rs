@@ -10,7 +10,7 @@ use tonic::transport::Uri;
 use super::*;
 
 /// A channel of somebody who shows no certificate.
-async fn stranger(secured: &Secured) -> Channel {
+pub(in crate::rpc::tests) async fn stranger(secured: &Secured) -> Channel {
     let (config, address) = (tls(&secured.folder.path().join("security/ca.pem"), None), secured.address);
     let connector = tower::service_fn(move |_: Uri| {
         let connector = TlsConnector::from(Arc::clone(&config));
