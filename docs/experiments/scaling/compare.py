@@ -98,8 +98,12 @@ def bench(settings, trials, ms):
 
 
 def said_by(command):
-    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True,
-                          timeout=TURN_SECONDS).stdout
+    """Its standard output. What it says beside that, such as HyperQueue's progress bars, is shown if it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=TURN_SECONDS)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+    done.check_returncode()
+    return done.stdout
 
 
 def table(rounds, settings):
