@@ -348,13 +348,13 @@ pub struct Outcome {
 const FLOAT_TOLERANCE: f64 = 1e-3;
 
 impl Outcome {
-    /// Whether two outcomes of one trial say the same.
+    /// Whether two outcomes of one trial with this arithmetic say the same.
     ///
-    /// On one class of device results must be equal. Between classes `float` results may differ by rounding:
-    /// sums by one part in a thousand, counts by as much of the images, and by one in any case.
-    pub fn agrees_with(&self, other: &Self) -> bool {
-        if self.result == other.result {
-            return true;
+    /// On one class of device results must be equal, with exact arithmetic on any. Between classes `float` results may differ
+    /// by rounding: sums by one part in a thousand, counts by as much of the images, and by one in any case.
+    pub fn agrees_with(&self, other: &Self, numerics: Numerics) -> bool {
+        if self.result == other.result || numerics == Numerics::Exact {
+            return self.result == other.result;
         }
         let (TrialResult::Evaluated(a), TrialResult::Evaluated(b)) = (&self.result, &other.result) else {
             return false;

@@ -51,7 +51,10 @@ fn note_change(change: &Change) {
             info!(worker, host, device, "worker joined");
         }
         Change::WorkerLeft { worker } => info!(worker = worker.0, "worker left"),
-        Change::WorkerSeen { .. } | Change::WorkerCommitted { .. } | Change::LeaseRenewed { .. } => {}
+        Change::WorkerSeen { .. }
+        | Change::WorkerCommitted { .. }
+        | Change::LeaseRenewed { .. }
+        | Change::HeldUp { .. } => {}
         Change::LeaseGranted { lease, terms } => {
             let (worker, trials, second) = (&terms.worker.0, terms.trials.len(), terms.second);
             debug!(lease = lease.0, worker, trials, second, "lease granted");

@@ -41,6 +41,13 @@ pub enum Change {
         /// What they were about and how much there was to do in one of them, if that is one thing.
         subject: Option<(Subject, f64)>,
     },
+    /// The coordinator itself was held up and heard nobody; so nobody is late for it.
+    HeldUp {
+        /// For how long, in milliseconds.
+        millis: u64,
+        /// Until when.
+        now: UnixMillis,
+    },
     /// Trials were handed to a worker.
     LeaseGranted {
         /// Under which number.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::trial::{TrialKey, TrialResult, TrialSpec};
+use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
 
 use super::State;
 use super::change::Change;
@@ -39,9 +39,13 @@ pub(super) fn commit(
                 events.push(Fact::OutcomeCommitted { key, outcome }.into());
             }
             TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
-            TrialState::Done(first) if first.agrees_with(&outcome) => duplicates += 1,
-            // A worker that repeats a commit repeats its conflicts.
-            TrialState::Done(_) if state.ledger.has_conflict(&key, &outcome) => conflicts += 1,
+            TrialState::Done(first) if first.agrees_with(&outcome, numerics(state, &trial.spec)) => {
+                duplicates += 1;
+            }
+            // A worker that repeats a commit repeats its conflicts; one commit adds one of a trial.
+            TrialState::Done(_) if state.ledger.has_conflict(&key, &outcome) || !seen.insert(key) => {
+                conflicts += 1;
+            }
             TrialState::Done(_) => {
                 conflicts += 1;
                 events.push(Fact::ConflictSeen { key, outcome }.into());
@@ -54,6 +58,12 @@ pub(super) fn commit(
         events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject }.into());
     }
     Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
+}
+
+/// The arithmetic that a trial's results are compared by. Only evaluations may differ by rounding.
+fn numerics(state: &State, spec: &TrialSpec) -> Numerics {
+    let context = spec.company().and_then(|company| state.ledger.context(&company.context));
+    context.map_or(Numerics::Exact, |context| context.numerics)
 }
 
 /// What reports are about and the units of one on average, if they are all about the same and none failed, perhaps early.

@@ -357,7 +357,9 @@ fn heartbeat(
     let recalled = held.and_then(|id| state.dispatch.lease(id)).map(|lease| &lease.recalled);
     let recalled = recalled.into_iter().flatten().filter(|key| !running.contains(key)).copied().collect();
     if let Some(lease) = held {
-        let (running, deadline) = (running.iter().copied().collect(), now.after(LEASE_TERM_MS));
+        let own =
+            |key: &&TrialKey| state.dispatch.lease(lease).is_some_and(|terms| terms.trials.contains(*key));
+        let (running, deadline) = (running.iter().filter(own).copied().collect(), now.after(LEASE_TERM_MS));
         events.push(Change::LeaseRenewed { lease, running, deadline }.into());
     }
     let lease_valid = held.is_some() || lease.is_none();

@@ -151,6 +151,7 @@ impl Dispatch {
                     }
                 }
             }
+            Change::HeldUp { millis, now } => self.put_off(*millis, *now),
             Change::LeaseGranted { lease, terms } => self.grant(*lease, terms, ledger),
             Change::LeaseRenewed { lease, running, deadline } => {
                 if let Some(lease) = self.leases.get_mut(lease) {
@@ -168,6 +169,17 @@ impl Dispatch {
             Change::TrialLost { key, worker } => {
                 self.losses.entry(*key).or_default().insert(worker.clone());
             }
+        }
+    }
+
+    /// Moves everything that is counted from the past: deadlines, but also since when leases are held.
+    fn put_off(&mut self, millis: u64, now: UnixMillis) {
+        for lease in self.leases.values_mut() {
+            lease.deadline = lease.deadline.after(millis);
+            lease.since = lease.since.after(millis).min(now);
+        }
+        for worker in self.workers.values_mut() {
+            worker.last_seen = now;
         }
     }
 

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 /// What a shard of unknown length is charged, in milliseconds: what one is meant to take.
 const UNKNOWN_MS: f64 = super::shard::TARGET_SHARD_MS;
 
+/// The most that a shard is charged, in milliseconds: a prediction may be wrong, and a clock that it set would be far ahead of
+/// everyone for good. A day.
+const MOST_MS: f64 = 24.0 * 3_600_000.0;
+
 /// A worker stays with its experiment until that is ahead of the others by so much, in milliseconds: going to another
 /// costs it the references and packed weights that it has.
 const AHEAD_MS: f64 = 5.0 * super::shard::TARGET_SHARD_MS;
@@ -26,7 +30,7 @@ impl Served {
     pub(super) fn charge(&mut self, experiment: u32, predicted_ms: Option<f64>) {
         let start = self.of(experiment).max(self.clock_ms - AHEAD_MS);
         self.clock_ms = self.clock_ms.max(start);
-        self.ms.insert(experiment, start + predicted_ms.unwrap_or(UNKNOWN_MS));
+        self.ms.insert(experiment, start + predicted_ms.unwrap_or(UNKNOWN_MS).min(MOST_MS));
     }
 
     /// Whether it is rather the turn of the one experiment than of the other.
@@ -100,6 +104,23 @@ mod tests {
         }
 
         assert!((2..=20).contains(&of_late), "{of_late}");
+    }
+
+    #[test]
+    fn a_prediction_out_of_all_bounds_does_not_end_fair_shares() {
+        let mut served = Served::default();
+        served.charge(0, Some(1e300));
+        served.charge(1, Some(1e300));
+        let (mut last, mut shards) = (None, [0_u32; 2]);
+
+        for _ in 0..100 {
+            let chosen = served.choose(&[0, 1], last).unwrap();
+            served.charge(chosen, Some(2_000.0));
+            shards[chosen as usize] += 1;
+            last = Some(chosen);
+        }
+
+        assert!(shards[0].abs_diff(shards[1]) <= 6, "{shards:?}");
     }
 
     #[test]

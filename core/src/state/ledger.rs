@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::fact::{Batch, Fact, Sources};
 use super::trials::Trials;
+
+/// The most results of one trial that are kept beside its first: a device that never gives the same twice is known by then.
+const CONFLICTS_OF_A_TRIAL: usize = 8;
 
 /// Where an experiment stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,8 +161,9 @@ pub struct Ledger {
     by_id: BTreeMap<ExperimentId, usize>,
     contexts: BTreeMap<Digest, EvaluateContext>,
     trials: Trials,
-    /// Later results that differed, each kept once.
-    conflicts: Vec<(TrialKey, TrialResult)>,
+    /// Later results that differed, each kept once, and so many of them.
+    conflicts: HashMap<TrialKey, Vec<TrialResult>>,
+    conflicts_kept: u64,
 }
 
 impl Ledger {
@@ -189,7 +193,10 @@ impl Ledger {
             Fact::TrialQuarantined { key, losses } => {
                 self.settle(key, TrialState::Quarantined { losses: *losses });
             }
-            Fact::ConflictSeen { key, outcome } => self.conflicts.push((*key, outcome.result.clone())),
+            Fact::ConflictSeen { key, outcome } => {
+                self.conflicts.entry(*key).or_default().push(outcome.result.clone());
+                self.conflicts_kept += 1;
+            }
         }
     }
 
@@ -306,7 +313,8 @@ impl Ledger {
             experiments: vec![experiment],
             contexts: self.contexts.clone(),
             trials,
-            conflicts: Vec::new(),
+            conflicts: HashMap::new(),
+            conflicts_kept: 0,
         })
     }
 
@@ -328,14 +336,15 @@ impl Ledger {
         self.contexts.get(digest)
     }
 
-    /// How many different results came for trials that had one already.
+    /// How many different results are kept of trials that had one already.
     pub fn conflicts(&self) -> u64 {
-        self.conflicts.len() as u64
+        self.conflicts_kept
     }
 
-    /// Whether this very conflict is known.
+    /// Whether a conflict says nothing new: it is known, or so many of this trial are that one more adds nothing.
     pub(super) fn has_conflict(&self, key: &TrialKey, outcome: &Outcome) -> bool {
-        self.conflicts.iter().any(|(known, result)| known == key && *result == outcome.result)
+        let known = self.conflicts.get(key).map(Vec::as_slice).unwrap_or_default();
+        known.len() >= CONFLICTS_OF_A_TRIAL || known.contains(&outcome.result)
     }
 
     /// Whether some active experiment waits for this trial.

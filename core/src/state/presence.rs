@@ -11,7 +11,7 @@ use super::fact::Fact;
 use super::ledger::{Claim, Trial};
 use super::placement::numerics;
 use super::queue::Lane;
-use super::shard::{Portion, is_hung, predicted};
+use super::shard::{MAX_SHARD_TRIALS, Portion, is_hung, predicted};
 use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
 
 /// The most workers that have a trial at a time.
@@ -31,17 +31,18 @@ pub(super) fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now:
 
 /// The trials that a worker goes on with: it may, beside one other that has got them meanwhile.
 ///
-/// A shard has one context. It is that of the last trial, which is one that is still to be measured; results of others, which
-/// an earlier process may have left, are welcome without a lease.
+/// A shard has one context, and no more trials than any. The context is that of the last trial, which is one that is still to be
+/// measured; results of others, which an earlier process may have left, are welcome without a lease.
 fn still_held<'a>(state: &'a State, info: &WorkerInfo, held: &[TrialKey]) -> Option<Portion<'a>> {
     let others =
         |key: &TrialKey| state.dispatch.holders(key).filter(|lease: &&Lease| lease.worker != info.id).count();
     let mut named = BTreeSet::new();
-    let free = held.iter().filter(|key| named.insert(**key) && others(key) < HOLDERS_MAX);
+    let free = held.iter().rev().filter(|key| named.insert(**key) && others(key) < HOLDERS_MAX);
     let trials = free.filter_map(|key| state.ledger.trial(key));
-    let claimed: Vec<(&Trial, Claim)> =
-        trials.filter_map(|trial| Some((trial, claim_met(state, info, trial)?))).collect();
-    let (last, claim) = *claimed.last()?;
+    let claims = trials.filter_map(|trial| Some((trial, claim_met(state, info, trial)?)));
+    let mut claimed: Vec<(&Trial, Claim)> = claims.take(MAX_SHARD_TRIALS).collect();
+    let (last, claim) = *claimed.first()?;
+    claimed.reverse();
     let context = |trial: &Trial| trial.spec.company().map(|Company { context, .. }| context);
     let together = || claimed.iter().filter(|(trial, _)| context(trial) == context(last));
     let exclusive = together().any(|(_, claim)| state.ledger.requirements(*claim).exclusive);
@@ -73,7 +74,8 @@ pub(super) fn leave(state: &State, worker: &WorkerId) -> Vec<Event> {
 
 pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
     if stalled_ms > 0 {
-        return put_off(state, stalled_ms, now);
+        // Heartbeats could not get through meanwhile.
+        return vec![Change::HeldUp { millis: stalled_ms, now }.into()];
     }
     let late = state.dispatch.workers().filter(|worker| worker.last_seen.after(LEASE_TERM_MS) < now);
     let silent: BTreeSet<&WorkerId> = late.map(|worker| &worker.info.id).collect();
@@ -91,18 +93,6 @@ pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event
     events.extend(blamed(state, &lost));
     events.extend(state.ledger.ends_cut_off().map(Event::from));
     events
-}
-
-/// Heartbeats could not get through while the coordinator itself was held up: nobody is late.
-fn put_off(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event> {
-    let leases = state.dispatch.leases().map(|(lease, terms)| Change::LeaseRenewed {
-        lease: *lease,
-        running: terms.running.clone(),
-        deadline: terms.deadline.after(stalled_ms),
-    });
-    let workers = state.dispatch.workers();
-    let workers = workers.map(|worker| Change::WorkerSeen { worker: worker.info.id.clone(), now });
-    leases.chain(workers).map(Event::from).collect()
 }
 
 /// Holds the loss of workers against the trials that they ran; one that ran on too many of them is not tried again.

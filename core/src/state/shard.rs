@@ -16,7 +16,7 @@ use super::queue::{Group, Lane};
 pub(super) const TARGET_SHARD_MS: f64 = 2_000.0;
 
 /// The most trials in a shard, so that one commit stays a small message.
-const MAX_SHARD_TRIALS: usize = 512;
+pub(super) const MAX_SHARD_TRIALS: usize = 512;
 
 /// The part of the queue that one worker takes at most; the rest is left for the others until the tail.
 const QUEUE_SHARE: usize = 2;

@@ -224,6 +224,30 @@ fn nobody_is_late_when_the_coordinator_itself_was_held_up() {
 }
 
 #[test]
+fn the_time_that_the_coordinator_was_held_up_makes_no_lease_late_and_none_hung() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 2);
+    let (worker, idle) = (engine.join("w1"), engine.join("idle"));
+    let first = engine.request(&worker).unwrap();
+    // From now on it is known how long trials take.
+    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let shard = engine.request(&worker).unwrap();
+    assert!(engine.state.dispatch.lease(shard.lease).unwrap().predicted_ms.is_some());
+    engine.beat(&worker, &shard);
+
+    for stalled_ms in [LEASE_TERM_MS, 48 * 3_600_000] {
+        engine.now = engine.now.after(stalled_ms);
+        engine.feed(Input::Tick { stalled_ms }).unwrap();
+        engine.wait(LEASE_TERM_MS / 20);
+
+        assert_eq!(engine.request(&idle), None, "nobody is late");
+        assert_eq!(engine.state.dispatch.losses(&keys[1]), 0);
+        assert!(engine.beat(&worker, &shard));
+    }
+}
+
+#[test]
 fn a_late_but_correct_outcome_is_welcome_and_withdraws_the_trial_from_its_new_holder() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
@@ -283,10 +307,14 @@ fn rounding_on_another_class_of_device_is_no_conflict() {
     let far = Evaluation { n: 100, correct: 92, loss_sum: 10.001, ..Evaluation::default() };
     let two_images_off = Outcome { result: TrialResult::Evaluated(far), ..elsewhere.clone() };
 
-    assert!(evaluated(90).agrees_with(&elsewhere));
-    assert!(evaluated(90).agrees_with(&one_image_off));
-    assert!(!evaluated(90).agrees_with(&two_images_off));
-    assert!(!evaluated(90).agrees_with(&here));
+    assert!(evaluated(90).agrees_with(&elsewhere, Numerics::Float));
+    assert!(evaluated(90).agrees_with(&one_image_off, Numerics::Float));
+    assert!(!evaluated(90).agrees_with(&two_images_off, Numerics::Float));
+    assert!(!evaluated(90).agrees_with(&here, Numerics::Float));
+    assert!(
+        !evaluated(90).agrees_with(&elsewhere, Numerics::Exact),
+        "exact arithmetic is the same everywhere"
+    );
 }
 
 #[test]

@@ -130,12 +130,16 @@ pub fn finite(field: &'static str, value: f64) -> Result<f64, ConvertError> {
     }
 }
 
-/// Reads a time.
+/// The longest time of a trial, in milliseconds: a month.
+pub const TRIAL_MS_MAX: f64 = 30.0 * 24.0 * 3_600_000.0;
+
+/// Reads a time of a trial.
 ///
-/// Errors: `NotFinite`, `Negative`.
+/// Errors: `NotFinite`, `Negative`, `Endless`.
 pub fn millis(field: &'static str, value: f64) -> Result<f64, ConvertError> {
     match finite(field, value)? {
         negative if negative < 0.0 => Err(ConvertError::Negative { field }),
+        endless if endless > TRIAL_MS_MAX => Err(ConvertError::Endless { field }),
         value => Ok(value),
     }
 }

@@ -161,6 +161,12 @@ pub enum ConvertError {
         /// Which.
         field: &'static str,
     },
+    /// A trial is said to have taken longer than any does.
+    #[error("field `{field}` is more than a month")]
+    Endless {
+        /// Which.
+        field: &'static str,
+    },
     /// An evaluation of a shard has another context than the shard.
     #[error("a shard's trial has a context that is not the shard's")]
     MixedContexts,

@@ -128,6 +128,7 @@ impl Oracle {
                     | Change::WorkerSeen { .. }
                     | Change::WorkerCommitted { .. }
                     | Change::LeaseRenewed { .. }
+                    | Change::HeldUp { .. }
                     | Change::TrialsRecalled { .. }
                     | Change::TrialsReturned { .. },
                 ) => {}

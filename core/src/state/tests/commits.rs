@@ -27,3 +27,35 @@ fn a_result_that_the_trial_cannot_give_is_refused_with_its_whole_commit() {
     let failed = outcome(TrialResult::Failed { reason: "logit 1 of image 7 is NaN".to_owned() });
     assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90)), (keys[1], failed)]), (2, 0, 0));
 }
+
+#[test]
+fn what_differs_each_time_is_counted_and_not_kept_for_ever() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let key = engine.propose(&experiment, 1)[0];
+    let worker = engine.join("w1");
+    let reports: Vec<_> = (0..100).map(|correct| (key, evaluated(correct))).collect();
+    engine.commit(&worker, &reports[..1]);
+
+    assert_eq!(engine.commit(&worker, &reports[1..]), (0, 0, 99));
+    for report in &reports[1..] {
+        assert_eq!(engine.commit(&worker, std::slice::from_ref(report)), (0, 0, 1));
+    }
+
+    assert_eq!(engine.state.ledger.conflicts(), 8);
+}
+
+#[test]
+fn a_worker_is_busy_only_with_what_it_holds() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+    let shard = engine.request(&worker).unwrap();
+    let own = shard.trials[0].0;
+
+    engine.beat_while(&worker, &shard, &[TrialKey(Digest::of(b"foreign")), own]);
+
+    let running = &engine.state.dispatch.lease(shard.lease).unwrap().running;
+    assert_eq!(running.iter().collect::<Vec<_>>(), [&own]);
+}

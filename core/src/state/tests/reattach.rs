@@ -79,3 +79,15 @@ fn who_holds_trials_of_two_contexts_goes_on_with_those_of_the_last() {
     assert_eq!(adopted.trials.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [keys[1]]);
     assert_eq!(engine.state.dispatch.waiting(), 1);
 }
+
+#[test]
+fn who_comes_back_with_very_much_goes_on_with_the_last_shard_of_it() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 600);
+
+    let adopted = engine.rejoin("w1", &keys).unwrap();
+
+    let adopted: Vec<TrialKey> = adopted.trials.iter().map(|(key, _)| *key).collect();
+    assert_eq!(adopted, keys[600 - 512..]);
+}

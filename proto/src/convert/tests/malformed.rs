@@ -143,6 +143,7 @@ fn numbers_that_are_none_are_refused() {
         assert_eq!(millis("trial_ms", wrong), Err(ConvertError::NotFinite { field: "trial_ms" }));
     }
     assert_eq!(millis("trial_ms", -1.0), Err(ConvertError::Negative { field: "trial_ms" }));
+    assert_eq!(millis("trial_ms", 1e300), Err(ConvertError::Endless { field: "trial_ms" }));
     assert_eq!(millis("trial_ms", 0.5), Ok(0.5));
 }
 
