@@ -242,11 +242,20 @@ impl Notes<'_> {
             let text = format!("nothing was heard of it for {} s", LEASE_TERM_MS / 1_000);
             self.of_worker(EventKind::WorkerLost, worker, text);
         }
-        let why = |terms: &Lease| if lost.contains(&terms.worker) { End::Lost } else { End::Expired };
+        let now = self.now;
+        let why = |terms: &Lease| match lost.contains(&terms.worker) {
+            true => End::Lost,
+            false if terms.deadline < now => End::Expired,
+            false => End::Hung,
+        };
         for (lease, end) in self.ended(decision, why) {
             let Some(terms) = self.state.dispatch.lease(lease) else { continue };
             let (left, running) = (terms.trials.len(), terms.running.len());
-            let why = if end == End::Lost { "its worker was lost" } else { "nobody renewed it" };
+            let why = match end {
+                End::Lost => "its worker was lost",
+                End::Hung => "its worker says that it lives but gets nowhere, restart it",
+                End::Expired | End::GivenBack | End::Left | End::Registered => "nobody renewed it",
+            };
             let text = format!("lease {}: {why}; {left} trials go to others, {running} had begun", lease.0);
             self.of_worker(EventKind::LeaseTakenBack, &terms.worker, text);
         }

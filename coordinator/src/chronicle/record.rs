@@ -58,6 +58,8 @@ pub(crate) enum End {
     Lost,
     /// The lease was not renewed for its term, though its worker was heard from.
     Expired,
+    /// Its worker renewed it for far longer than it should have taken.
+    Hung,
 }
 
 /// A line that a worker wrote.

@@ -270,5 +270,9 @@ fn ending(end: End) -> (What, &'static str) {
             (What::Lost, "nothing was heard of the worker for a lease's term; it goes to another one")
         }
         End::Expired => (What::Lost, "the lease was not renewed in time; it goes to another one"),
+        End::Hung => (
+            What::Lost,
+            "the worker lives but got nowhere with it; it goes to another one; restart that worker",
+        ),
     }
 }

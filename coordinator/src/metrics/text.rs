@@ -204,7 +204,11 @@ fn counters(text: &mut Text, metrics: &Metrics) {
     let counters = [
         ("duplicates", "Outcomes that were there already and are equal.", &metrics.duplicates),
         ("conflicts", "Outcomes that were there already and differ.", &metrics.conflicts),
-        ("leases_expired", "Leases that ended because nobody renewed them.", &metrics.leases_expired),
+        (
+            "leases_expired",
+            "Leases that ended because nobody renewed them, or because their worker got nowhere.",
+            &metrics.leases_expired,
+        ),
         ("workers_lost", "Workers given up because their heartbeats stayed away.", &metrics.workers_lost),
         ("heartbeats_missed", "Heartbeats that did not come in time.", &metrics.heartbeats_missed),
         ("store_failures", "Writes that the store refused, as on a full disk.", &metrics.store_failures),

@@ -82,6 +82,35 @@ async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
 }
 
 #[tokio::test]
+async fn a_worker_that_beats_and_gets_nowhere_is_told_of_as_such() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    submit(&handle, "sweep").await;
+    let worker = register(&handle, "w1").await;
+    // How long trials take is known from one of them.
+    work_once(&handle, &worker).await;
+    work_once(&handle, &worker).await;
+    let shard = handle.request_shard(&worker).await.unwrap().unwrap();
+    let key = shard.trials[0].0;
+
+    let mut beats = 0;
+    while handle.heartbeat(&worker, Some(shard.lease), vec![key]).await.unwrap().lease_valid {
+        fixture.clock_ms.fetch_add(1_900, Ordering::SeqCst);
+        settle(&handle).await;
+        beats += 1;
+        assert!(beats < 5_000, "its lease goes on for ever");
+    }
+
+    let taken = text_of(&handle, "lease_taken_back");
+    assert!(taken.contains("lives but gets nowhere, restart it"), "{taken}");
+    let entries = log_with(&handle, &key, |entry| entry.what == What::Lost).await;
+    assert!(entries.iter().any(|entry| entry.text.contains("restart that worker")), "{entries:?}");
+    assert!(!kinds(&handle).contains(&"worker_lost"));
+    coordinator.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn failures_duplicates_and_conflicts_are_told_of_and_measurements_are_not() {
     let fixture = Fixture::new();
     let coordinator = fixture.open();
