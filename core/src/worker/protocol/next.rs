@@ -9,6 +9,9 @@ use super::super::backoff::Backoff;
 use super::super::{Call, Effect, End, Finish, Millis, Notice, Order};
 use super::{Calling, Current, Phase, Progress, Protocol};
 
+/// The most measured trials that a registration names, so that it stays a small message whatever earlier processes left.
+const PENDING_NAMED: usize = 4_096;
+
 impl Protocol {
     /// Does what the situation asks for.
     pub(super) fn proceed(&mut self) {
@@ -163,9 +166,10 @@ impl Protocol {
         self.draining > 0 || self.pending.is_full() || !self.is_measuring()
     }
 
-    /// Trials that nobody else needs to measure.
+    /// Trials that nobody else needs to measure: those that it is at, and as many measured ones as a message takes. What others
+    /// measure meanwhile is a duplicate.
     fn held(&self) -> Vec<TrialKey> {
         let unfinished = self.current.iter().flat_map(|current| current.remaining.iter().copied());
-        self.pending.keys().chain(unfinished).collect()
+        self.pending.keys().take(PENDING_NAMED).chain(unfinished).collect()
     }
 }

@@ -69,6 +69,17 @@ fn what_an_earlier_process_left_is_committed_before_new_work_is_taken() {
 }
 
 #[test]
+fn however_much_earlier_processes_left_a_registration_is_a_small_message() {
+    let left: Vec<Measured> = (0..5_000).map(measured).collect();
+    let settings = Settings { info: info(), max_give_backs: None, idle_exit_ms: None, spool: Some(left) };
+    let mut bench = Bench::with(settings);
+
+    let Call::Register { held, .. } = bench.call() else { panic!("it registers") };
+
+    assert_eq!(held.len(), 4_096);
+}
+
+#[test]
 fn a_new_epoch_makes_the_worker_register_with_what_it_holds_and_go_on() {
     let (mut bench, keys) = Bench::measuring(3);
     bench.measure(keys[1]);
