@@ -48,9 +48,15 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Bench(BenchCommand::Encodings(encodings)) => bench::encodings(encodings, output),
         Command::Bench(BenchCommand::Kernels(kernels)) => bench::kernels(kernels, output),
         Command::Bench(BenchCommand::Train(steps)) => bench::train(steps, output),
-        Command::Bench(BenchCommand::Dispatch(dispatch)) => block_on(bench::dispatch(dispatch, output)),
-        Command::Bench(BenchCommand::Submit(submission)) => block_on(bench::submit(submission, output)),
-        Command::Bench(BenchCommand::Workers(workers)) => block_on(bench::workers(workers, output)),
+        Command::Bench(BenchCommand::Dispatch(dispatch)) => {
+            block_on(stoppable(bench::dispatch(dispatch, output)))
+        }
+        Command::Bench(BenchCommand::Submit(submission)) => {
+            block_on(stoppable(bench::submit(submission, output)))
+        }
+        Command::Bench(BenchCommand::Workers(workers)) => {
+            block_on(stoppable(bench::workers(workers, output)))
+        }
         Command::Export(export) => block_on(export::execute(export)),
         Command::Run(run) => block_on(run::execute(run, output)),
         Command::Init(init) => security::init(init, output),
@@ -73,6 +79,15 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Pause(on) => block_on(act::execute(on, ExperimentAction::Pause, output)),
         Command::Resume(on) => block_on(act::execute(on, ExperimentAction::Resume, output)),
         Command::Cancel(on) => block_on(act::execute(on, ExperimentAction::Cancel, output)),
+    }
+}
+
+/// Ends a benchmark that is told to stop, so that the coordinator that it started ends first.
+async fn stoppable(benchmark: impl Future<Output = Outcome>) -> Outcome {
+    let mut stop = run::StopSignal::listen()?;
+    tokio::select! {
+        outcome = benchmark => outcome,
+        () = stop.received() => Err(run::interrupted()),
     }
 }
 

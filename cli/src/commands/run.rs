@@ -241,7 +241,7 @@ impl StopSignal {
     }
 }
 
-fn interrupted() -> Failure {
+pub(super) fn interrupted() -> Failure {
     Failure::new(Exit::Failed, "interrupted")
 }
 
