@@ -14,7 +14,7 @@ use super::peer::Peer;
 const WORKERS_MAX: usize = 65_536;
 
 /// Workers of one member: those of a machine share its certificate, and those that an engine of a cluster starts.
-pub(super) const OF_A_MEMBER_MAX: usize = 4_096;
+pub(super) const OF_A_MEMBER_MAX: usize = if cfg!(test) { 64 } else { 4_096 };
 
 /// After which a worker that the coordinator does not know is taken for lost: it gives up on those that are silent for
 /// the term of a lease.
