@@ -8,6 +8,7 @@ mod command;
 mod excerpt;
 mod failures;
 mod handle;
+mod inspect;
 mod lease_times;
 mod notes;
 mod observe;
@@ -23,9 +24,8 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitloop_core::digest::Digest;
 use bitloop_core::state::{
-    Event, Fact, Input, LEASE_TERM_MS, LeaseId, Rejection, Reply, State, Status, UnixMillis, WorkerId, decide,
+    Event, Fact, Input, LEASE_TERM_MS, LeaseId, Rejection, Reply, State, UnixMillis, WorkerId, decide,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -179,10 +179,6 @@ impl Driver {
         };
         info!(epoch, facts = loaded.facts.len(), "store loaded");
         for fact in loaded.facts {
-            if let Some(artifact) = lost_artifact(&fact, &artifacts) {
-                warn!(%artifact, "a prepared model is gone or damaged; it is made again");
-                continue;
-            }
             driver.measure(&fact);
             if is_blank {
                 chronicle.remember(&driver.state, &fact);
@@ -190,7 +186,7 @@ impl Driver {
             driver.state.apply(&fact.into());
         }
         chronicle.started(parts.took_over);
-        warn_of_missing_artifacts(&driver.state, &artifacts);
+        driver.inspect(&artifacts);
         driver.results.write_missing(&driver.state);
         driver.advance();
         driver.store_facts()?;
@@ -352,11 +348,11 @@ impl Driver {
     }
 
     fn conclude(&mut self, concluded: Concluded) {
-        let answer = self.searchers.has_concluded(concluded);
+        self.is_searching = true;
+        let Some(answer) = self.searchers.has_concluded(&self.state, concluded) else { return };
         if let Err(rejection) = self.step(&answer) {
             warn!(%rejection, "a searcher's answer was refused");
         }
-        self.is_searching = true;
     }
 
     /// Hears what came of threads while rounds follow each other without a wait.
@@ -462,31 +458,5 @@ fn granted(answer: &Answer) -> Option<LeaseId> {
             | Reply::Committed { .. },
         )
         | Err(_) => None,
-    }
-}
-
-/// The artifact of an outcome that is worth nothing without it. Its trial stays open; the same artifact comes again.
-fn lost_artifact(fact: &Fact, artifacts: &Artifacts) -> Option<Digest> {
-    let Fact::OutcomeCommitted { outcome, .. } = fact else { return None };
-    let artifact = outcome.result.artifact()?;
-    // An error of the disk is not taken for a loss.
-    let lost = artifacts.missing_or_damaged(&[artifact]).unwrap_or_default();
-    lost.first().copied()
-}
-
-fn warn_of_missing_artifacts(state: &State, artifacts: &Artifacts) {
-    let experiments = state.ledger.experiments().iter();
-    for experiment in experiments.filter(|experiment| experiment.status == Status::Active) {
-        match artifacts.missing(&experiment.plan.artifacts()) {
-            Ok(missing) => missing.iter().for_each(|digest| {
-                warn!(
-                    experiment = %experiment.id, %digest,
-                    "an active experiment's artifact is gone; submit the experiment again to restore it"
-                );
-            }),
-            Err(cause) => {
-                warn!(experiment = %experiment.id, %cause, "an active experiment's artifacts are in doubt")
-            }
-        }
     }
 }

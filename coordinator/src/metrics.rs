@@ -170,7 +170,8 @@ impl Metrics {
             | Input::Leave { .. }
             | Input::Request { .. }
             | Input::Heartbeat { .. }
-            | Input::Release { .. } => {}
+            | Input::Release { .. }
+            | Input::Inspect { .. } => {}
         }
     }
 
@@ -178,7 +179,10 @@ impl Metrics {
     fn compare_costs(&self, state: &State, worker: &Worker, (decision, trial_ms): (&Decision, f64)) {
         let class = worker.info.class();
         for event in &decision.events {
-            let Event::Fact(Fact::OutcomeCommitted { key, .. }) = event else { continue };
+            let Event::Fact(Fact::OutcomeCommitted { key, .. } | Fact::OutcomeReplaced { key, .. }) = event
+            else {
+                continue;
+            };
             let Some(trial) = state.ledger.trial(key) else { continue };
             if let Some(predicted_ms) = state.dispatch.pace().predict(&class, &trial.spec) {
                 self.predicted_us.add((predicted_ms * 1e3) as u64);
@@ -200,12 +204,14 @@ impl Metrics {
         self.batch_facts.observe(facts.len() as f64);
         for fact in facts {
             match fact {
-                Fact::OutcomeCommitted { outcome, .. } => match outcome.result {
-                    TrialResult::Failed { .. } => self.failed.add(1),
-                    TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => {
-                        self.succeeded.add(1);
+                Fact::OutcomeCommitted { outcome, .. } | Fact::OutcomeReplaced { outcome, .. } => {
+                    match outcome.result {
+                        TrialResult::Failed { .. } => self.failed.add(1),
+                        TrialResult::Prepared { .. }
+                        | TrialResult::Evaluated(_)
+                        | TrialResult::Trained(_) => self.succeeded.add(1),
                     }
-                },
+                }
                 Fact::TrialQuarantined { .. } => self.quarantined.add(1),
                 Fact::ExperimentSubmitted { .. }
                 | Fact::ExperimentPaused { .. }
@@ -215,6 +221,7 @@ impl Metrics {
                 | Fact::ExperimentFailed { .. }
                 | Fact::StepProposed { .. }
                 | Fact::StageFinished { .. }
+                | Fact::OutcomeLost { .. }
                 | Fact::ConflictSeen { .. } => {}
             }
         }

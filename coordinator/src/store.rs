@@ -49,7 +49,7 @@ pub trait Store: Send {
     /// Reads everything.
     fn load(&mut self) -> Result<Loaded, StoreError>;
 
-    /// Appends facts; they are durable when this returns. A second outcome of one trial is dropped. After an error
+    /// Appends facts; they are durable when this returns. A second `OutcomeCommitted` of one trial is dropped. After an error
     /// none of them counts, and the same facts may be appended again.
     fn append(&mut self, facts: &[Fact]) -> Result<(), StoreError>;
 

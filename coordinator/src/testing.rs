@@ -240,6 +240,22 @@ pub(crate) fn facts(trials: u32) -> Vec<Fact> {
     facts
 }
 
+/// The same, and then an outcome that is lost and replaced, twice.
+pub(crate) fn facts_with_losses(trials: u32) -> Vec<Fact> {
+    let mut facts = facts(trials);
+    let committed = |fact: &Fact| match fact {
+        Fact::OutcomeCommitted { key, outcome } => Some((*key, outcome.clone())),
+        _ => None,
+    };
+    let (key, mut outcome) = facts.iter().find_map(committed).unwrap();
+    for again in ["once", "twice"] {
+        outcome.provenance.engine = again.to_owned();
+        facts.push(Fact::OutcomeLost { key });
+        facts.push(Fact::OutcomeReplaced { key, outcome: outcome.clone() });
+    }
+    facts
+}
+
 /// A store that fails while a test says so, with the error that it says.
 #[derive(Default)]
 pub(crate) struct FailingStore {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bitloop_core::state::{
     Change, Decision, Event, Fact, Input, LEASE_TERM_MS, Lease, LeaseId, Report, State, UnixMillis, WorkerId,
 };
-use bitloop_core::trial::{TrialKey, TrialResult};
+use bitloop_core::trial::{Outcome, TrialKey, TrialResult};
 
 use super::board::{EventKind, Happening};
 use super::record::{End, Record, Short, key_digits, short_reason};
@@ -57,7 +57,9 @@ pub(crate) fn note(
         Input::Release { .. } => {
             notes.ended(decision, |_| End::GivenBack);
         }
-        Input::Submit { .. } | Input::Act { .. } | Input::Advance { .. } => notes.facts(decision),
+        Input::Submit { .. } | Input::Act { .. } | Input::Advance { .. } | Input::Inspect { .. } => {
+            notes.facts(decision)
+        }
     }
 }
 
@@ -152,6 +154,12 @@ impl Notes<'_> {
                 (Kind::ExperimentFailed, experiment.clone(), short_reason(reason))
             }
             Fact::TrialQuarantined { key, losses } => return self.quarantined(key, *losses),
+            Fact::OutcomeLost { key } => {
+                let text = "its artifact is gone or damaged; it is measured again".to_owned();
+                self.of_trial(EventKind::OutcomeLost, key, text);
+                return;
+            }
+            Fact::OutcomeReplaced { key, outcome } => return self.replaced(key, outcome),
             Fact::StepProposed { .. } | Fact::OutcomeCommitted { .. } | Fact::ConflictSeen { .. } => return,
         };
         self.happening(kind, text).experiments = vec![experiment.0];
@@ -161,6 +169,17 @@ impl Notes<'_> {
         self.record(Record::Quarantined { at: self.now.0, trial: key.into(), losses });
         let text = format!("{losses} workers were lost while they ran it; it is not tried again");
         self.of_trial(EventKind::TrialQuarantined, key, text);
+    }
+
+    fn replaced(&mut self, key: &TrialKey, outcome: &Outcome) {
+        let lost = self.state.ledger.lost(key).and_then(|lost| lost.result.artifact());
+        let text = match lost == outcome.result.artifact() {
+            true => "its artifact is there again",
+            false => {
+                "measured again it gave another artifact; what experiments under way had measured after it is taken back"
+            }
+        };
+        self.of_trial(EventKind::OutcomeReplaced, key, text.to_owned());
     }
 
     fn joined(&mut self, decision: &Decision) {
@@ -263,7 +282,9 @@ impl Notes<'_> {
 
     fn reported(&mut self, worker: &WorkerId, reports: &[Report], decision: &Decision) {
         let mut facts = decision.events.iter().filter_map(|event| match event {
-            Event::Fact(Fact::OutcomeCommitted { key, .. }) => Some((key, true)),
+            Event::Fact(Fact::OutcomeCommitted { key, .. } | Fact::OutcomeReplaced { key, .. }) => {
+                Some((key, true))
+            }
             Event::Fact(Fact::ConflictSeen { key, .. }) => Some((key, false)),
             Event::Fact(_) | Event::Change(_) => None,
         });
@@ -283,6 +304,11 @@ impl Notes<'_> {
                 (Some(true), _) => measured.push(Short::from(&report.key)),
                 (Some(false), _) => conflicts.push(report.key),
                 (None, _) => duplicates.push(Short::from(&report.key)),
+            }
+        }
+        for event in &decision.events {
+            if let Event::Fact(Fact::OutcomeReplaced { key, outcome }) = event {
+                self.replaced(key, outcome);
             }
         }
         self.announce_reported(worker, (&failed, &conflicts, duplicates.len()));

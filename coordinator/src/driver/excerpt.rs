@@ -24,6 +24,7 @@ pub(super) struct Outline {
     sources: Arc<Sources>,
     status: Status,
     stages: Vec<StageOutline>,
+    restarts: u32,
 }
 
 struct StageOutline {
@@ -45,6 +46,8 @@ pub(super) struct Page {
 pub(super) struct PageStart {
     pub(super) stage: u32,
     pub(super) trial: usize,
+    /// The experiment's when the outline was made.
+    restarts: u32,
 }
 
 impl Outline {
@@ -52,7 +55,8 @@ impl Outline {
     pub(super) fn pages(&self) -> Vec<PageStart> {
         let stages = (0..).zip(&self.stages);
         let pages = stages.flat_map(|(stage, outline)| {
-            (0..outline.trials).step_by(PAGE_TRIALS).map(move |trial| PageStart { stage, trial })
+            let starts = (0..outline.trials).step_by(PAGE_TRIALS);
+            starts.map(move |trial| PageStart { stage, trial, restarts: self.restarts })
         });
         pages.collect()
     }
@@ -126,15 +130,21 @@ impl View<'_> {
             sources: experiment.sources.clone(),
             status: experiment.status.clone(),
             stages: stages.collect(),
+            restarts: experiment.restarts,
         })
     }
 
     pub(super) fn page(&self, id: &ExperimentId, start: PageStart) -> Result<Page, RequestError> {
         let ledger = &self.state.ledger;
-        let stage = &self.experiment(id)?.stages[start.stage as usize];
-        let keys = stage.trials.iter().skip(start.trial).take(PAGE_TRIALS);
+        let experiment = self.experiment(id)?;
         let mut page =
             Page { contexts: Vec::new(), specs: Vec::new(), asked: Vec::new(), states: Vec::new() };
+        // What has been proposed since some was taken back is of no use beside what was copied before.
+        if experiment.restarts != start.restarts {
+            return Ok(page);
+        }
+        let stage = &experiment.stages[start.stage as usize];
+        let keys = stage.trials.iter().skip(start.trial).take(PAGE_TRIALS);
         page.asked.extend(stage.asked.iter().skip(start.trial).take(PAGE_TRIALS).cloned());
         let mut digests = Vec::new();
         for trial in keys.filter_map(|key| ledger.trial(key)) {

@@ -78,7 +78,9 @@ fn failed(fact: &Fact) -> Option<(TrialKey, String)> {
     if let Fact::TrialQuarantined { key, losses } = fact {
         return Some((*key, format!("quarantined: {losses} workers were lost while they ran it")));
     }
-    let Fact::OutcomeCommitted { key, outcome } = fact else { return None };
+    let (Fact::OutcomeCommitted { key, outcome } | Fact::OutcomeReplaced { key, outcome }) = fact else {
+        return None;
+    };
     let TrialResult::Failed { reason } = &outcome.result else { return None };
     Some((*key, reason.chars().take(REASON_LETTERS_MAX).collect()))
 }

@@ -37,6 +37,12 @@ fn note_fact(fact: &Fact) {
         Fact::OutcomeCommitted { key, outcome } => {
             debug!(trial = %key, device = outcome.provenance.device, "outcome committed");
         }
+        Fact::OutcomeLost { key } => {
+            warn!(trial = %key, "an outcome's artifact is gone or damaged; it is measured again");
+        }
+        Fact::OutcomeReplaced { key, outcome } => {
+            info!(trial = %key, artifact = ?outcome.result.artifact(), "a lost outcome is replaced");
+        }
         Fact::ConflictSeen { key, outcome } => {
             warn!(trial = %key, device = outcome.provenance.device, "a repeated measurement differs");
         }

@@ -3,7 +3,7 @@
 //! What takes a searcher long, such as solving for the best config, runs on a thread of its own; meanwhile the searcher
 //! is not asked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
@@ -18,8 +18,15 @@ const BROKEN_OFF: &str = "the search broke off; the coordinator's log says where
 /// What a searcher came to after a while.
 pub(super) struct Concluded {
     pub(super) experiment: ExperimentId,
-    pub(super) stage: u32,
+    pub(super) turn: Turn,
     pub(super) proposal: Proposal,
+}
+
+/// What a searcher was made for: a stage, and how often the experiment had taken back what it proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    stage: u32,
+    restarts: u32,
 }
 
 /// How many trials a plan comes to, as far as known before; zero if its searchers cannot even be made, which its experiment
@@ -28,24 +35,26 @@ pub(super) fn trials_of(plan: &Plan) -> u64 {
     catch_unwind(|| plan_size(plan)).unwrap_or(0)
 }
 
-/// Searchers by experiment, each with the stage it drives.
+/// Searchers by experiment, each with what it was made for.
 pub(super) struct Searchers {
-    made: HashMap<ExperimentId, (u32, Box<dyn Searcher>)>,
-    /// Experiments whose searcher thinks, with the stage that it thinks about.
-    thinking: BTreeMap<ExperimentId, u32>,
+    made: HashMap<ExperimentId, (Turn, Box<dyn Searcher>)>,
+    /// Experiments whose searcher thinks.
+    thinking: BTreeSet<ExperimentId>,
     concluded: mpsc::Sender<Concluded>,
 }
 
 impl Searchers {
     /// No searchers yet; what they come to on threads of their own is sent to `concluded`.
     pub(super) fn new(concluded: mpsc::Sender<Concluded>) -> Self {
-        Self { made: HashMap::new(), thinking: BTreeMap::new(), concluded }
+        Self { made: HashMap::new(), thinking: BTreeSet::new(), concluded }
     }
 
-    /// Takes note that a searcher has thought.
-    pub(super) fn has_concluded(&mut self, Concluded { experiment, stage, proposal }: Concluded) -> Input {
+    /// Takes note that a searcher has thought. Nothing comes of it if what it thought about has been taken back meanwhile.
+    pub(super) fn has_concluded(&mut self, state: &State, concluded: Concluded) -> Option<Input> {
+        let Concluded { experiment, turn: Turn { stage, restarts }, proposal } = concluded;
         self.thinking.remove(&experiment);
-        Input::Advance { experiment, stage, proposal }
+        let known = state.ledger.experiment(&experiment)?;
+        (known.restarts == restarts).then_some(Input::Advance { experiment, stage, proposal })
     }
 
     /// Asks the searcher of every active experiment once, and returns the answers that are not "wait".
@@ -67,16 +76,17 @@ impl Searchers {
         if earlier.any(|stage| stage.settled < stage.trials.len() as u64) {
             return None;
         }
-        if self.thinking.contains_key(&experiment.id) {
+        if self.thinking.contains(&experiment.id) {
             return None;
         }
+        let turn = Turn { stage, restarts: experiment.restarts };
         // A searcher that breaks off ends its own experiment, not the coordinator, which would ask it again at every start.
-        let step = catch_unwind(AssertUnwindSafe(|| self.at(experiment, stage).propose(&history)));
+        let step = catch_unwind(AssertUnwindSafe(|| self.at(experiment, turn).propose(&history)));
         let proposal = match step {
             Ok(Step::Propose(Proposal::Wait)) => return None,
             Ok(Step::Propose(proposal)) => proposal,
             Ok(Step::Think(thought)) => {
-                self.think(experiment, stage, thought);
+                self.think(experiment, turn, thought);
                 return None;
             }
             Err(_) => {
@@ -87,21 +97,21 @@ impl Searchers {
         Some(Input::Advance { experiment: experiment.id.clone(), stage, proposal })
     }
 
-    fn think(&mut self, experiment: &Experiment, stage: u32, thought: Thought) {
+    fn think(&mut self, experiment: &Experiment, turn: Turn, thought: Thought) {
         let (id, concluded) = (experiment.id.clone(), self.concluded.clone());
-        self.thinking.insert(id.clone(), stage);
+        self.thinking.insert(id.clone());
         // Nobody joins it: it ends by itself, and what it says after the driver has gone is heard by nobody.
         thread::spawn(move || {
             let proposal = catch_unwind(AssertUnwindSafe(thought))
                 .unwrap_or_else(|_| Proposal::Failed(BROKEN_OFF.to_owned()));
-            let _ = concluded.blocking_send(Concluded { experiment: id, stage, proposal });
+            let _ = concluded.blocking_send(Concluded { experiment: id, turn, proposal });
         });
     }
 
-    fn at(&mut self, experiment: &Experiment, stage: u32) -> &mut dyn Searcher {
-        let make = || (stage, searcher(&experiment.plan, &experiment.plan.stages[stage as usize]));
+    fn at(&mut self, experiment: &Experiment, turn: Turn) -> &mut dyn Searcher {
+        let make = || (turn, searcher(&experiment.plan, &experiment.plan.stages[turn.stage as usize]));
         let made = self.made.entry(experiment.id.clone()).or_insert_with(make);
-        if made.0 != stage {
+        if made.0 != turn {
             *made = make();
         }
         made.1.as_mut()

@@ -1,5 +1,6 @@
 mod backlog;
 mod chronicle;
+mod lost;
 mod observe;
 mod outage;
 mod search;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
-use bitloop_core::state::{Action, Sources};
+use bitloop_core::state::{Action, Sources, Status};
 use bitloop_core::trial::TrialSpec;
 use tempfile::TempDir;
 
@@ -282,44 +283,6 @@ async fn nobody_is_told_of_an_end_before_the_results_file_is_there() {
     assert_eq!(driver.view(now).overview().experiment(&id).unwrap().status, Status::Finished);
     assert!(fixture.results(&id).exists());
     drop(handle);
-}
-
-#[tokio::test]
-async fn a_prepared_model_that_was_lost_is_made_again() {
-    let whole = Fixture::new();
-    let coordinator = whole.open();
-    let id = submit(&coordinator.handle(), "sweep").await;
-    let worker = register(&coordinator.handle(), "w1").await;
-    work_off(&coordinator.handle(), &worker, &id).await;
-    let facts = whole.facts();
-    let proposal = |stage| {
-        let is_proposal =
-            move |fact: &Fact| matches!(fact, Fact::StepProposed { stage: of, .. } if *of == stage);
-        facts.iter().position(is_proposal).unwrap()
-    };
-
-    // Before and after the sweep was proposed.
-    for known in [proposal(1), proposal(1) + 3] {
-        let fixture = Fixture::new();
-        fixture.store.clone().append(&facts[..known]).unwrap();
-        store_inputs(&fixture.parts().artifacts);
-        let prepared = fixture.folder.path().join("artifacts").join(Digest::of(PREPARED).hex());
-        fs::write(&prepared, "other").unwrap();
-
-        let coordinator = fixture.open();
-        let handle = coordinator.handle();
-        assert_eq!(summary_now(&handle, &id).await.status, Status::Active);
-        let worker = register(&handle, "w1").await;
-        let shard = handle.request_shard(&worker).await.unwrap().unwrap();
-        assert!(matches!(shard.trials[0].1, TrialSpec::Prepare(_)), "it comes first");
-        assert!(!prepared.exists());
-        store(handle.artifacts(), PREPARED);
-        let committed = handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
-        assert_eq!(committed.accepted, 1);
-        work_off(&handle, &worker, &id).await;
-
-        assert_eq!(fs::read(fixture.results(&id)).unwrap(), fs::read(whole.results(&id)).unwrap());
-    }
 }
 
 #[tokio::test]

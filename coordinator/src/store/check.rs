@@ -40,6 +40,8 @@ impl ReplayCheck {
                 Ok(())
             }
             Fact::OutcomeCommitted { key, .. }
+            | Fact::OutcomeLost { key }
+            | Fact::OutcomeReplaced { key, .. }
             | Fact::ConflictSeen { key, .. }
             | Fact::TrialQuarantined { key, .. } => match self.trials.contains(key) {
                 true => Ok(()),

@@ -326,6 +326,9 @@ fn tree_of(fact: &Fact) -> TreeName {
         | Fact::StageFinished { .. }
         | Fact::ExperimentFinished { .. }
         | Fact::ExperimentFailed { .. }
+        | Fact::OutcomeLost { .. }
+        // Under its trial's key stands the first one, which a load gives too.
+        | Fact::OutcomeReplaced { .. }
         | Fact::TrialQuarantined { .. } => TreeName::Facts,
     }
 }

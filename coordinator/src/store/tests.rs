@@ -11,7 +11,7 @@ use bitloop_core::state::State;
 use bitloop_core::trial::TrialResult;
 
 use super::*;
-use crate::testing::facts;
+use crate::testing::{facts, facts_with_losses};
 
 /// What every store must do. `open` opens the same store again after the last one was dropped.
 pub(in crate::store) fn keeps_the_contract(mut open: impl FnMut() -> Box<dyn Store>) {
@@ -50,6 +50,29 @@ pub(in crate::store) fn keeps_the_first_of_two_outcomes_in_one_batch(mut store: 
     store.append(&[&history[..3], &[second], &history[3..]].concat()).unwrap();
 
     assert_eq!(store.load().unwrap().facts, history);
+}
+
+/// Outcomes that were lost and replaced are facts like others: each is kept, in its place, and the first one of a trial stays
+/// the only one that was committed.
+pub(in crate::store) fn keeps_outcomes_that_were_replaced(mut open: impl FnMut() -> Box<dyn Store>) {
+    let history = facts_with_losses(3);
+    let [committed, .., replaced] = [&history[2], &history[history.len() - 1]];
+    assert!(
+        matches!(committed, Fact::OutcomeCommitted { .. })
+            && matches!(replaced, Fact::OutcomeReplaced { .. })
+    );
+    let mut store = open();
+    for batch in history.chunks(4) {
+        store.append(batch).unwrap();
+    }
+    drop(store);
+
+    let mut store = open();
+    store.append(&[committed.clone(), replaced.clone()]).unwrap();
+    drop(store);
+
+    let kept = [&history[..], std::slice::from_ref(replaced)].concat();
+    assert_eq!(open().load().unwrap().facts, kept);
 }
 
 pub(in crate::store) fn keeps_a_big_batch_in_order(mut store: impl Store) {
@@ -98,6 +121,8 @@ fn memory_keeps_the_contract() {
     let store = MemoryStore::default();
     keeps_the_contract(|| Box::new(store.clone()));
     keeps_the_first_of_two_outcomes_in_one_batch(MemoryStore::default());
+    let store = MemoryStore::default();
+    keeps_outcomes_that_were_replaced(|| Box::new(store.clone()));
     keeps_a_big_batch_in_order(MemoryStore::default());
     refuses_what_cannot_be_replayed(|| Box::new(MemoryStore::default()));
 }
@@ -109,6 +134,7 @@ fn disk_keeps_the_contract() {
     let fresh = |name: &str| DiskStore::open(&root.path().join(name)).unwrap();
     keeps_the_contract(|| Box::new(fresh("contract")));
     keeps_the_first_of_two_outcomes_in_one_batch(fresh("twice"));
+    keeps_outcomes_that_were_replaced(|| Box::new(fresh("replaced")));
     keeps_a_big_batch_in_order(fresh("big"));
     refuses_what_cannot_be_replayed(|| {
         opened += 1;

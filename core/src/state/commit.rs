@@ -36,7 +36,10 @@ pub(super) fn commit(
             // A correct outcome is welcome from any attempt, also for a trial that was given up.
             TrialState::Open | TrialState::Quarantined { .. } if seen.insert(key) => {
                 accepted += 1;
-                events.push(Fact::OutcomeCommitted { key, outcome }.into());
+                events.push(match state.ledger.lost(&key) {
+                    Some(_) => Fact::OutcomeReplaced { key, outcome }.into(),
+                    None => Fact::OutcomeCommitted { key, outcome }.into(),
+                });
             }
             TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
             TrialState::Done(first) if first.agrees_with(&outcome, numerics(state, &trial.spec)) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
 use crate::trial::{Outcome, TrialKey};
@@ -121,6 +122,11 @@ pub enum Input {
         /// Which of its trials; all that are left without a list.
         trials: Option<Vec<TrialKey>>,
     },
+    /// Somebody looked at the artifacts that outcomes name.
+    Inspect {
+        /// Those that are gone or damaged; all others are there.
+        missing: BTreeSet<Digest>,
+    },
     /// Time passed.
     Tick {
         /// How long the coordinator itself was held up, in milliseconds; deadlines move by as much.
@@ -229,6 +235,7 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
         Input::Release { worker, lease, trials } => {
             Ok(Decision::quiet(release(state, worker, (*lease, trials.as_deref()))))
         }
+        Input::Inspect { missing } => Ok(Decision::quiet(inspect(state, missing))),
         Input::Tick { stalled_ms } => Ok(Decision::quiet(presence::tick(state, *stalled_ms, now))),
     }
 }
@@ -364,6 +371,18 @@ fn heartbeat(
     }
     let lease_valid = held.is_some() || lease.is_none();
     Ok(Decision::new(events, Reply::Heartbeat { lease_valid, recalled }))
+}
+
+/// Outcomes whose artifact has gone count no more; those whose artifact has come back do again.
+fn inspect(state: &State, missing: &BTreeSet<Digest>) -> Vec<Event> {
+    let outcomes = state.ledger.artifacts().filter_map(|(key, artifact)| {
+        match (state.ledger.lost(key), missing.contains(&artifact)) {
+            (None, true) => Some(Fact::OutcomeLost { key: *key }.into()),
+            (Some(lost), false) => Some(Fact::OutcomeReplaced { key: *key, outcome: lost.clone() }.into()),
+            (None, false) | (Some(_), true) => None,
+        }
+    });
+    outcomes.collect()
 }
 
 fn release(state: &State, worker: &WorkerId, (lease, trials): (LeaseId, Option<&[TrialKey]>)) -> Vec<Event> {

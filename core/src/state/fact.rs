@@ -98,6 +98,18 @@ pub enum Fact {
         /// What it gave.
         outcome: Outcome,
     },
+    /// The artifact that a trial's outcome names is gone or damaged; the trial is open again.
+    OutcomeLost {
+        /// Which.
+        key: TrialKey,
+    },
+    /// A trial whose outcome was lost has one again: it was measured once more, or its artifact came back.
+    OutcomeReplaced {
+        /// Which.
+        key: TrialKey,
+        /// What it gave.
+        outcome: Outcome,
+    },
     /// A trial was measured again with another result; the first one stays.
     ConflictSeen {
         /// Which.

@@ -1,3 +1,5 @@
+mod outcomes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -90,7 +92,8 @@ pub struct Trial {
     pub state: TrialState,
     /// Order of proposal over all experiments; trials are handed out in this order.
     pub sequence: u32,
-    first_claim: Claim,
+    /// None if whoever proposed it took that back.
+    first_claim: Option<Claim>,
     /// Those of the experiments that proposed it later; most trials have none.
     #[expect(
         clippy::box_collection,
@@ -101,8 +104,25 @@ pub struct Trial {
 
 impl Trial {
     fn claims(&self) -> impl Iterator<Item = Claim> + '_ {
-        std::iter::once(self.first_claim)
-            .chain(self.more_claims.iter().flat_map(|claims| claims.iter().copied()))
+        let more = self.more_claims.iter().flat_map(|claims| claims.iter().copied());
+        self.first_claim.into_iter().chain(more)
+    }
+
+    fn add_claim(&mut self, claim: Claim) {
+        match self.first_claim {
+            Some(_) => self.more_claims.get_or_insert_default().push(claim),
+            None => self.first_claim = Some(claim),
+        }
+    }
+
+    /// Takes back one of the times that a stage proposed it.
+    fn remove_claim(&mut self, claim: Claim) {
+        let mut claims: Vec<Claim> = self.claims().collect();
+        if let Some(place) = claims.iter().position(|known| *known == claim) {
+            claims.remove(place);
+        }
+        self.first_claim = if claims.is_empty() { None } else { Some(claims.remove(0)) };
+        self.more_claims = (!claims.is_empty()).then(|| Box::new(claims));
     }
 }
 
@@ -140,6 +160,8 @@ pub struct Experiment {
     pub reused: u64,
     /// Of the settled trials, those that failed or were quarantined.
     pub failed: u64,
+    /// How often what it had proposed was taken back, as it followed from an artifact that is no more.
+    pub restarts: u32,
 }
 
 impl Experiment {
@@ -164,15 +186,18 @@ pub struct Ledger {
     /// Later results that differed, each kept once, and so many of them.
     conflicts: HashMap<TrialKey, Vec<TrialResult>>,
     conflicts_kept: u64,
+    /// Outcomes that count no more, as their artifacts are gone. Their trials are open, or were quarantined since.
+    lost: BTreeMap<TrialKey, Arc<Outcome>>,
 }
 
 impl Ledger {
-    /// Records a fact.
+    /// Records a fact; returns the trials that an experiment took back.
     ///
     /// Panics: when a fact speaks of an experiment or trial that no earlier fact introduced; `decide` never makes
     /// such a fact and the store keeps their order.
-    pub(super) fn apply(&mut self, fact: &Fact) {
+    pub(super) fn apply(&mut self, fact: &Fact) -> Vec<TrialKey> {
         match fact {
+            Fact::OutcomeReplaced { key, outcome } => return self.replace(key, outcome),
             Fact::ExperimentSubmitted { plan, sources, priority } => self.submit(plan, sources, *priority),
             Fact::ExperimentPaused { experiment } => self.known_mut(experiment).status = Status::Paused,
             Fact::ExperimentResumed { experiment } => self.known_mut(experiment).status = Status::Active,
@@ -190,6 +215,7 @@ impl Ledger {
             Fact::OutcomeCommitted { key, outcome } => {
                 self.settle(key, TrialState::Done(Arc::new(outcome.clone())))
             }
+            Fact::OutcomeLost { key } => self.settle(key, TrialState::Open),
             Fact::TrialQuarantined { key, losses } => {
                 self.settle(key, TrialState::Quarantined { losses: *losses });
             }
@@ -198,6 +224,7 @@ impl Ledger {
                 self.conflicts_kept += 1;
             }
         }
+        Vec::new()
     }
 
     fn submit(&mut self, plan: &Plan, sources: &Sources, priority: i32) {
@@ -218,6 +245,7 @@ impl Ledger {
             stages: vec![StageProgress::default(); plan.stages.len()],
             reused: 0,
             failed: 0,
+            restarts: 0,
         });
     }
 
@@ -231,37 +259,24 @@ impl Ledger {
             let key = spec.key();
             let claim = Claim { experiment: index as u32, stage };
             match self.trials.get_mut(&key) {
-                Some(known) => known.more_claims.get_or_insert_default().push(claim),
+                Some(known) => known.add_claim(claim),
                 None => self.trials.push(Trial {
                     key,
                     spec: spec.clone(),
                     state: TrialState::Open,
                     sequence: self.trials.len() as u32,
-                    first_claim: claim,
+                    first_claim: Some(claim),
                     more_claims: None,
                 }),
             }
             let trial = self.trials.get(&key).expect("it was put there");
-            let settled = !matches!(trial.state, TrialState::Open);
+            let settled = is_settled(&trial.state);
             let failed = has_failed(&trial.state);
             let owner = &mut self.experiments[index];
             owner.stages[stage as usize].trials.push(key);
             owner.stages[stage as usize].settled += u64::from(settled);
             owner.reused += u64::from(settled);
             owner.failed += u64::from(failed);
-        }
-    }
-
-    fn settle(&mut self, key: &TrialKey, state: TrialState) {
-        let trial = self.trials.get_mut(key).expect("an outcome is only stored for a proposed trial");
-        let was_open = matches!(trial.state, TrialState::Open);
-        let had_failed = has_failed(&trial.state);
-        let failed = has_failed(&state);
-        trial.state = state;
-        for claim in trial.claims() {
-            let owner = &mut self.experiments[claim.experiment as usize];
-            owner.stages[claim.stage as usize].settled += u64::from(was_open);
-            owner.failed = owner.failed + u64::from(failed) - u64::from(had_failed);
         }
     }
 
@@ -299,10 +314,10 @@ impl Ledger {
         let mut trials = Trials::with_room(keys.clone().count());
         for (claim, key) in keys {
             match trials.get_mut(key) {
-                Some(known) => known.more_claims.get_or_insert_default().push(claim),
+                Some(known) => known.add_claim(claim),
                 None => {
                     let Some(known) = self.trial(key) else { continue };
-                    let (sequence, first_claim) = (trials.len() as u32, claim);
+                    let (sequence, first_claim) = (trials.len() as u32, Some(claim));
                     let (key, spec, state) = (known.key, known.spec.clone(), known.state.clone());
                     trials.push(Trial { key, spec, state, sequence, first_claim, more_claims: None });
                 }
@@ -315,6 +330,7 @@ impl Ledger {
             trials,
             conflicts: HashMap::new(),
             conflicts_kept: 0,
+            lost: BTreeMap::new(),
         })
     }
 
@@ -408,6 +424,10 @@ impl Ledger {
     pub(super) fn trials(&self) -> impl Iterator<Item = &Trial> {
         self.trials.iter()
     }
+}
+
+fn is_settled(state: &TrialState) -> bool {
+    !matches!(state, TrialState::Open)
 }
 
 fn has_failed(state: &TrialState) -> bool {

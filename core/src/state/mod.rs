@@ -89,8 +89,11 @@ impl State {
         match event {
             Event::Change(change) => self.dispatch.apply(change, &self.ledger),
             Event::Fact(fact) => {
-                self.ledger.apply(fact);
+                let taken_back = self.ledger.apply(fact);
                 self.update_queue(fact);
+                for key in taken_back {
+                    self.dispatch.reconsider(&key, &self.ledger);
+                }
             }
         }
     }
@@ -105,9 +108,12 @@ impl State {
                     self.dispatch.enqueue(key, &self.ledger);
                 }
             }
-            Fact::OutcomeCommitted { key, .. } | Fact::TrialQuarantined { key, .. } => {
+            Fact::OutcomeCommitted { key, .. }
+            | Fact::OutcomeReplaced { key, .. }
+            | Fact::TrialQuarantined { key, .. } => {
                 self.dispatch.settle(key, &self.ledger);
             }
+            Fact::OutcomeLost { key } => self.dispatch.reconsider(key, &self.ledger),
             // Another priority may change whom a trial is measured for.
             Fact::ExperimentSubmitted { plan, .. } => self.reconsider(&plan.id()),
             Fact::ExperimentPaused { experiment }

@@ -1,3 +1,4 @@
+mod artifacts;
 mod commits;
 mod losses;
 mod reattach;

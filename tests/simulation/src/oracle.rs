@@ -168,6 +168,7 @@ impl Oracle {
             | Input::Request { .. }
             | Input::Commit { .. }
             | Input::Release { .. }
+            | Input::Inspect { .. }
             | Input::Tick { .. } => {}
         }
     }
@@ -237,6 +238,7 @@ fn is_stale(state: &State, input: &Input) -> bool {
         | Input::Leave { .. }
         | Input::Request { .. }
         | Input::Commit { .. }
+        | Input::Inspect { .. }
         | Input::Tick { .. } => false,
     }
 }

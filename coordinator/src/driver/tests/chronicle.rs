@@ -14,7 +14,7 @@ fn kinds(handle: &Handle) -> Vec<&'static str> {
     page.events.iter().map(|event| event.what.kind.as_str()).collect()
 }
 
-fn text_of(handle: &Handle, kind: &str) -> String {
+pub(super) fn text_of(handle: &Handle, kind: &str) -> String {
     let page = handle.chronicle().events(None);
     let event = page.events.iter().find(|event| event.what.kind.as_str() == kind);
     event.unwrap_or_else(|| panic!("no {kind}")).what.text.clone()

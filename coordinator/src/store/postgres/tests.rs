@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::store::STORE_FORMAT;
 use crate::store::tests as contract;
-use crate::testing::facts;
 use crate::testing::postgres::Database;
+use crate::testing::{facts, facts_with_losses};
 
 /// Opens a store as soon as the server has noticed that whoever had it open is gone.
 fn try_open(address: &Address) -> Result<PostgresStore, StoreError> {
@@ -30,6 +30,9 @@ fn postgres_keeps_the_contract() {
     let Some(database) = Database::create() else { return };
     contract::keeps_the_contract(|| Box::new(opened(&database)));
     contract::keeps_the_first_of_two_outcomes_in_one_batch(opened(&Database::create().unwrap()));
+    let database = Database::create().unwrap();
+    contract::keeps_outcomes_that_were_replaced(|| Box::new(opened(&database)));
+    assert!(verify_database(&database.address()).is_ok());
     contract::keeps_a_big_batch_in_order(opened(&Database::create().unwrap()));
     let mut databases = Vec::new();
     contract::refuses_what_cannot_be_replayed(|| {
@@ -118,9 +121,14 @@ fn connections_that_end_during_appends_lose_and_double_nothing() {
 
 #[test]
 fn an_append_whose_answer_was_lost_is_not_applied_twice() {
-    let Some(database) = Database::create() else { return };
+    for history in [facts(8), facts_with_losses(1)] {
+        let Some(database) = Database::create() else { return };
+        an_append_is_repeated(&database, &history);
+    }
+}
+
+fn an_append_is_repeated(database: &Database, history: &[Fact]) {
     let wire = database.wire();
-    let history = facts(8);
     let stored = || database.number("SELECT facts FROM bitloop_store");
     let mut store = open(&wire.address());
     store.append(&history[..2]).unwrap();
@@ -135,7 +143,7 @@ fn an_append_whose_answer_was_lost_is_not_applied_twice() {
     assert_eq!((after_loss, stored()), (5, 7), "the lost answer was that of a commit");
     store.append(&history[7..]).unwrap();
     drop(store);
-    assert_eq!(loaded(&database), history);
+    assert_eq!(loaded(database), history);
 }
 
 #[test]

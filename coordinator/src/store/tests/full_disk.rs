@@ -82,7 +82,12 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_loses_nothing_and_goes_on_when_there_is_space() {
-    let history = facts(1_500);
+    let mut history = facts(1_500);
+    // The disk is full among facts of every kind that goes to a tree of its own.
+    let losses = facts_with_losses(1_500).split_off(history.len());
+    for (index, fact) in losses.into_iter().cycle().take(60).enumerate() {
+        history.insert(history.len() - 1 - 20 * index, fact);
+    }
     // So that now the journal and now sled is the first to find no space.
     for left in [0, 64 << 10, 300 << 10] {
         let Some(disk) = SmallDisk::mount() else { return };

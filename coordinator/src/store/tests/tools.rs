@@ -33,6 +33,19 @@ fn a_whole_store_is_verified_with_its_counts() {
 }
 
 #[test]
+fn outcomes_that_were_replaced_are_verified_rebuilt_and_compacted() {
+    let history = facts_with_losses(3);
+    let root = stored(&history);
+
+    assert!(verify(root.path()).unwrap().is_whole());
+    assert_eq!(rebuild(root.path()).unwrap().facts, history.len() as u64);
+    assert_eq!(reopened(root.path()), history);
+    assert_eq!(compact(root.path()).unwrap().facts, history.len() as u64);
+    assert_eq!(reopened(root.path()), history);
+    assert!(verify(root.path()).unwrap().is_whole());
+}
+
+#[test]
 fn the_first_difference_is_named_and_mended_by_a_rebuild() {
     let history = facts(4);
     let root = stored(&history);

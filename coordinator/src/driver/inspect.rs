@@ -1,0 +1,49 @@
+//! Whether the artifacts are there that facts speak of, looked at when the coordinator starts.
+
+use bitloop_core::state::{Input, State, Status};
+use tracing::warn;
+
+use super::Driver;
+use crate::artifacts::Artifacts;
+
+impl Driver {
+    /// Takes note of the outcomes whose artifact has gone, or has come back, and warns of inputs that are missing.
+    ///
+    /// Only the last outcome of each trial is looked at; its artifact is read whole.
+    pub(super) fn inspect(&mut self, artifacts: &Artifacts) {
+        let ledger = &self.state.ledger;
+        let missing = ledger.artifacts().filter_map(|(key, artifact)| {
+            let is_missing = match artifacts.missing_or_damaged(&[artifact]) {
+                Ok(missing) => !missing.is_empty(),
+                Err(cause) => {
+                    warn!(trial = %key, %artifact, %cause, "whether an outcome's artifact is whole cannot be said");
+                    // An error of the disk is neither a loss nor a find.
+                    ledger.lost(key).is_some()
+                }
+            };
+            is_missing.then_some(artifact)
+        });
+        let missing = missing.collect();
+        if let Err(rejection) = self.step(&Input::Inspect { missing }) {
+            warn!(%rejection, "what was seen of artifacts was refused");
+        }
+        warn_of_missing_artifacts(&self.state, artifacts);
+    }
+}
+
+fn warn_of_missing_artifacts(state: &State, artifacts: &Artifacts) {
+    let experiments = state.ledger.experiments().iter();
+    for experiment in experiments.filter(|experiment| experiment.status == Status::Active) {
+        match artifacts.missing(&experiment.plan.artifacts()) {
+            Ok(missing) => missing.iter().for_each(|digest| {
+                warn!(
+                    experiment = %experiment.id, %digest,
+                    "an active experiment's artifact is gone; submit the experiment again to restore it"
+                );
+            }),
+            Err(cause) => {
+                warn!(experiment = %experiment.id, %cause, "an active experiment's artifacts are in doubt")
+            }
+        }
+    }
+}

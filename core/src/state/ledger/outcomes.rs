@@ -1,0 +1,85 @@
+//! What came of trials: outcomes that are there, that were lost with their artifact, and that were given again.
+
+use std::sync::Arc;
+
+use super::{Claim, Ledger, Status, Trial, TrialState, has_failed, is_settled};
+use crate::digest::Digest;
+use crate::trial::{Outcome, TrialKey};
+
+impl Ledger {
+    /// Records what came of a trial.
+    pub(super) fn settle(&mut self, key: &TrialKey, state: TrialState) {
+        let trial = self.trials.get_mut(key).expect("an outcome is only stored for a proposed trial");
+        let (settled, failed) = (is_settled(&state), has_failed(&state));
+        let before = std::mem::replace(&mut trial.state, state);
+        for claim in trial.claims() {
+            let owner = &mut self.experiments[claim.experiment as usize];
+            let stage = &mut owner.stages[claim.stage as usize];
+            stage.settled = stage.settled + u64::from(settled) - u64::from(is_settled(&before));
+            owner.failed = owner.failed + u64::from(failed) - u64::from(has_failed(&before));
+        }
+        match (before, &trial.state) {
+            (_, TrialState::Done(_)) => drop(self.lost.remove(key)),
+            (TrialState::Done(outcome), TrialState::Open | TrialState::Quarantined { .. }) => {
+                self.lost.insert(*key, outcome);
+            }
+            (TrialState::Open | TrialState::Quarantined { .. }, _) => {}
+        }
+    }
+
+    /// Gives a trial that lost its outcome another one. Whatever followed from an artifact that is another one now is taken
+    /// back, so that nothing rests on two.
+    pub(super) fn replace(&mut self, key: &TrialKey, outcome: &Outcome) -> Vec<TrialKey> {
+        let lost = self.lost.get(key).and_then(|lost| lost.result.artifact());
+        self.settle(key, TrialState::Done(Arc::new(outcome.clone())));
+        if lost == outcome.result.artifact() {
+            return Vec::new();
+        }
+        let mut claims: Vec<Claim> = self.trials.get(key).into_iter().flat_map(Trial::claims).collect();
+        claims.sort_unstable();
+        claims.into_iter().flat_map(|claim| self.take_back(claim, key)).collect()
+    }
+
+    /// Takes back what an experiment proposed after a trial, in its stage and in those behind. One that is over keeps all.
+    fn take_back(&mut self, claim: Claim, key: &TrialKey) -> Vec<TrialKey> {
+        let experiment = &mut self.experiments[claim.experiment as usize];
+        match experiment.status {
+            Status::Finished | Status::Failed { .. } => return Vec::new(),
+            // A cancelled one may be revived.
+            Status::Active | Status::Paused | Status::Cancelled => {}
+        }
+        let first = &experiment.stages[claim.stage as usize];
+        // It is there no more if an earlier stage wanted it too.
+        let Some(place) = first.trials.iter().position(|known| known == key) else { return Vec::new() };
+        let mut taken = Vec::new();
+        for (stage, progress) in (claim.stage..).zip(&mut experiment.stages[claim.stage as usize..]) {
+            let kept = if stage == claim.stage { place + 1 } else { 0 };
+            for key in progress.trials.drain(kept..) {
+                let Some(trial) = self.trials.get_mut(&key) else { continue };
+                trial.remove_claim(Claim { stage, ..claim });
+                progress.settled -= u64::from(is_settled(&trial.state));
+                experiment.failed -= u64::from(has_failed(&trial.state));
+                taken.push(key);
+            }
+            progress.asked.truncate(kept);
+            progress.finished = false;
+            progress.selection = None;
+        }
+        experiment.restarts += 1;
+        taken
+    }
+
+    /// The artifacts that outcomes are worth nothing without, each with its trial: those that count and those that were lost.
+    pub fn artifacts(&self) -> impl Iterator<Item = (&TrialKey, Digest)> {
+        let held = self.trials.iter().filter_map(|trial| match &trial.state {
+            TrialState::Done(outcome) => Some((&trial.key, outcome)),
+            TrialState::Open | TrialState::Quarantined { .. } => None,
+        });
+        held.chain(&self.lost).filter_map(|(key, outcome)| Some((key, outcome.result.artifact()?)))
+    }
+
+    /// The outcome that a trial has lost, if it has none since.
+    pub fn lost(&self, key: &TrialKey) -> Option<&Outcome> {
+        self.lost.get(key).map(Arc::as_ref)
+    }
+}
