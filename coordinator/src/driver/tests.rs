@@ -1,5 +1,6 @@
 mod backlog;
 mod chronicle;
+mod identity;
 mod lost;
 mod observe;
 mod outage;

@@ -25,9 +25,10 @@ pub(super) fn refused(error: &RequestError) -> Status {
         RequestError::Rejected(rejection) => match rejection {
             Rejection::UnknownExperiment(_) => Status::not_found(text),
             Rejection::UnknownWorker(_) => Status::failed_precondition(text),
-            Rejection::UnknownTrial(_) | Rejection::WrongResult(_) | Rejection::WrongStatus { .. } => {
-                Status::invalid_argument(text)
-            }
+            Rejection::IdTaken(_)
+            | Rejection::UnknownTrial(_)
+            | Rejection::WrongResult(_)
+            | Rejection::WrongStatus { .. } => Status::invalid_argument(text),
         },
         RequestError::UnknownSubject(_) | RequestError::UnknownContext(_) => Status::not_found(text),
         RequestError::MissingArtifacts(_)

@@ -25,7 +25,8 @@ impl ReplayCheck {
     pub(super) fn next(&mut self, fact: &Fact) -> Result<(), String> {
         match fact {
             Fact::ExperimentSubmitted { plan, .. } => {
-                self.stages.insert(plan.id(), plan.stages.len());
+                // Of two plans with one id, as earlier versions took them, the first one counts.
+                self.stages.entry(plan.id()).or_insert(plan.stages.len());
                 Ok(())
             }
             Fact::ExperimentPaused { experiment }

@@ -177,6 +177,11 @@ pub enum Rejection {
     /// No such experiment.
     #[error("no experiment is called `{0}`; `bitloop list` shows them")]
     UnknownExperiment(ExperimentId),
+    /// An experiment with another plan has the id of this one.
+    #[error(
+        "there is an experiment `{0}` already, with another plan; give this one another name and submit it again"
+    )]
+    IdTaken(ExperimentId),
     /// No experiment has proposed this trial.
     #[error("trial {0} belongs to no experiment here")]
     UnknownTrial(TrialKey),
@@ -224,7 +229,7 @@ impl Decision {
 /// Errors: a [`Rejection`] changes nothing.
 pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision, Rejection> {
     match input {
-        Input::Submit { plan, sources, priority } => Ok(submit(state, plan, (sources, *priority))),
+        Input::Submit { plan, sources, priority } => submit(state, plan, (sources, *priority)),
         Input::Act { experiment, action } => act(state, experiment, *action),
         Input::Advance { experiment, stage, proposal } => Ok(advance(state, experiment, *stage, proposal)),
         Input::Register { info, held } => Ok(presence::register(state, info, held, now)),
@@ -240,11 +245,15 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
     }
 }
 
-fn submit(state: &State, plan: &Plan, (sources, priority): (&Sources, i32)) -> Decision {
+fn submit(state: &State, plan: &Plan, (sources, priority): (&Sources, i32)) -> Result<Decision, Rejection> {
     let experiment = plan.id();
     let submitted =
         Fact::ExperimentSubmitted { plan: Box::new(plan.clone()), sources: sources.clone(), priority };
     let known = state.ledger.experiment(&experiment);
+    // An id has only some digits of the plan's digest.
+    if known.is_some_and(|known| *known.plan != *plan) {
+        return Err(Rejection::IdTaken(experiment));
+    }
     let mut events = Vec::new();
     if known.is_none_or(|known| *known.sources != *sources || known.priority != priority) {
         events.push(submitted.into());
@@ -252,7 +261,7 @@ fn submit(state: &State, plan: &Plan, (sources, priority): (&Sources, i32)) -> D
     if known.is_some_and(|known| known.status == Status::Cancelled) {
         events.push(Fact::ExperimentResumed { experiment: experiment.clone() }.into());
     }
-    Decision::new(events, Reply::Submitted { experiment, fresh: known.is_none() })
+    Ok(Decision::new(events, Reply::Submitted { experiment, fresh: known.is_none() }))
 }
 
 fn act(state: &State, id: &ExperimentId, action: Action) -> Result<Decision, Rejection> {
