@@ -95,7 +95,14 @@ impl State {
         if claims.is_empty() {
             let wanted = self.ledger.experiments_of(trial);
             let why = wanted.map(|one| format!("experiment `{}` is {}", one.id, one.status.as_str()));
-            return ("unwanted", why.collect());
+            let mut why: Vec<String> = why.collect();
+            if why.is_empty() {
+                why.push(
+                    "what it starts from was lost and made again otherwise; nobody wants it any more"
+                        .to_owned(),
+                );
+            }
+            return ("unwanted", why);
         }
         let ahead = self.dispatch.queue(&self.ledger).take_while(|queued| *queued != key);
         let ahead = ahead.take(AHEAD_MAX + 1).count();

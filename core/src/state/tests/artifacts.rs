@@ -126,6 +126,9 @@ fn another_artifact_takes_back_what_followed_from_the_one_before() {
     assert_eq!((site.engine.state.dispatch.leases().len(), site.engine.state.dispatch.waiting()), (0, 0));
     let kept = site.engine.state.ledger.outcome(&keys[0]);
     assert_eq!(kept, Some(&evaluated(90)), "an outcome stays its trial's, whoever asks for it");
+    let explained = site.engine.state.explain_trial(&keys[1], site.engine.now).unwrap();
+    assert_eq!(explained.standing, "unwanted");
+    assert!(explained.reasons[0].contains("made again"), "{explained:?}");
     // What was under way is still welcome, and counts for nobody.
     site.commit(keys[1], evaluated(80));
     assert_eq!(site.stages(&id), [(1, 1, false), (0, 0, false)]);

@@ -439,3 +439,22 @@ fn what_has_come_to_need_a_device_alone_is_not_measured_twice() {
     assert_eq!(engine.request(&fast), None);
     assert_eq!(engine.state.dispatch.lease_of(&slow_shard.trials[0].0), Some(slow_shard.lease));
 }
+
+#[test]
+fn what_is_before_a_trial_is_counted_only_as_far_as_it_matters() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 10_003);
+    let ahead = |place: usize| {
+        let explained = engine.state.explain_trial(&keys[place], engine.now).unwrap();
+        let last = explained.reasons.last().unwrap().clone();
+        (explained.standing, last)
+    };
+
+    let waiting = |text: &str| ("waiting".to_owned(), text.to_owned());
+    assert_eq!(ahead(1), waiting("1 trials were proposed before it"));
+    assert_eq!(ahead(10_000), waiting("10000 trials were proposed before it"));
+    assert_eq!(ahead(10_001), waiting("more than 10000 trials were proposed before it"));
+    assert_eq!(ahead(10_002), ahead(10_001));
+    assert!(!ahead(0).1.contains("before it"));
+}
