@@ -5,6 +5,9 @@
 //! leave this module once, as the text of a new token; none of its types shows one in a log.
 
 mod authority;
+mod document;
+#[cfg(test)]
+mod formats;
 mod names;
 mod revoked;
 #[cfg(test)]
@@ -52,6 +55,11 @@ pub enum SecurityError {
         .path.display()
     )]
     Damaged { path: PathBuf, reason: String },
+    #[error(
+        "{} was written by a newer bitloop (format {found}, this one reads {known}); use that version",
+        .path.display()
+    )]
+    Newer { path: PathBuf, found: u32, known: u32 },
     #[error("no key or certificate can be made: {0}")]
     Crypto(String),
 }

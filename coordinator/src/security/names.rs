@@ -9,13 +9,16 @@ use bitloop_proto::identity::write_private;
 use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::pki_types::DnsName;
 
-use super::{SecurityError, broken};
+use super::{SecurityError, broken, document};
 
 /// What the server's certificate was made from, so that it can be renewed.
-const NOTE_FILE: &str = "server.json";
+pub(super) const NOTE_FILE: &str = "server.json";
+
+/// The form of that file. Of format 0, which had no number, are those without.
+pub(super) const FORMAT: u32 = 1;
 
 /// The server's certificate in our own words.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) names: Vec<HostName>,
     /// In seconds since 1970.
@@ -25,6 +28,8 @@ pub(super) struct Note {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
+    format: u32,
     names: Vec<String>,
     issued: u64,
 }
@@ -80,7 +85,7 @@ pub(super) fn local() -> [HostName; 3] {
 pub(super) fn save(folder: &Path, note: &Note) -> Result<(), SecurityError> {
     let path = folder.join(NOTE_FILE);
     let names = note.names.iter().map(ToString::to_string).collect();
-    let text = serde_json::to_vec_pretty(&Document { names, issued: note.issued });
+    let text = serde_json::to_vec_pretty(&Document { format: FORMAT, names, issued: note.issued });
     text.map_err(io::Error::other).and_then(|text| write_private(&path, &text)).map_err(broken(&path))
 }
 
@@ -88,7 +93,7 @@ pub(super) fn load(folder: &Path) -> Result<Note, SecurityError> {
     let path = folder.join(NOTE_FILE);
     let bytes = fs::read(&path).map_err(broken(&path))?;
     let damaged = |reason: String| SecurityError::Damaged { path: path.clone(), reason };
-    let document: Document = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let document: Document = document::read(&path, &bytes, FORMAT)?;
     let names: Result<_, NotAHost> = document.names.iter().map(|name| name.parse()).collect();
     Ok(Note { names: names.map_err(|error| damaged(error.to_string()))?, issued: document.issued })
 }

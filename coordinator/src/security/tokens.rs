@@ -9,13 +9,13 @@ use bitloop_proto::identity::{Role, write_private};
 use serde::{Deserialize, Serialize};
 use tracing::error;
 
-use super::{Refusal, SecurityError, authority, broken};
+use super::{Refusal, SecurityError, authority, broken, document};
 
 /// The tokens that may still be used; their hashes, not they themselves.
-const TOKENS_FILE: &str = "tokens.json";
+pub(super) const TOKENS_FILE: &str = "tokens.json";
 
 /// The form of that file.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// Tokens at a time; beyond that somebody makes them without need.
 const TOKENS_MAX: usize = 10_000;
@@ -65,17 +65,13 @@ struct Token {
 impl Tokens {
     pub(super) fn load(folder: &Path) -> Result<Self, SecurityError> {
         let path = folder.join(TOKENS_FILE);
-        let damaged = |reason: String| SecurityError::Damaged { path: path.clone(), reason };
-        let held: Held = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?,
+        let held = match fs::read(&path) {
+            Ok(bytes) => document::read(&path, &bytes, FORMAT)?,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 Held { format: FORMAT, tokens: BTreeMap::new() }
             }
             Err(cause) => return Err(broken(&path)(cause)),
         };
-        if held.format != FORMAT {
-            return Err(damaged(format!("it has format {}, this program reads {FORMAT}", held.format)));
-        }
         Ok(Self { path, held })
     }
 
