@@ -144,6 +144,13 @@ impl SledStore {
         Self::open_patiently(folder).unwrap().meta.get(FORMAT_KEY).unwrap().unwrap().to_vec()
     }
 
+    /// What stands in the trees, without a look at what it says.
+    #[cfg(test)]
+    pub(super) fn raw(folder: &Path) -> [(&'static str, sled::Tree); 4] {
+        let Self { meta, facts, outcomes, conflicts, .. } = Self::open_patiently(folder).unwrap();
+        [("meta", meta), ("facts", facts), ("outcomes", outcomes), ("conflicts", conflicts)]
+    }
+
     fn check_format(&mut self) -> Result<(), StoreError> {
         let found = guarded(|| self.meta.get(FORMAT_KEY)).map_err(|reason| self.damaged(reason))?;
         let Some(found) = found else {

@@ -1,4 +1,5 @@
 mod disk;
+mod formats;
 mod full_disk;
 mod index;
 mod tools;
