@@ -10,6 +10,12 @@ use crate::memory::Memory;
 /// Version of the form.
 const FORMAT: u32 = 1;
 
+/// What other versions name in the same way.
+#[derive(Deserialize)]
+struct Header {
+    format: u32,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Notes<M> {
     format: u32,
@@ -49,10 +55,11 @@ impl Memory {
     ///
     /// Errors: what cannot be taken up, and what to do.
     pub fn from_notes(text: &[u8], spec: &AutoscaleSpec, now: Duration) -> Result<Self, NotesError> {
-        let notes: Notes<serde_json::Value> = serde_json::from_slice(text)?;
-        if notes.format != FORMAT {
-            return Err(NotesError::Format { found: notes.format });
+        let Header { format: found } = serde_json::from_slice(text)?;
+        if found != FORMAT {
+            return Err(NotesError::Format { found });
         }
+        let notes: Notes<serde_json::Value> = serde_json::from_slice(text)?;
         if notes.name != spec.name {
             return Err(NotesError::Other { found: notes.name, wanted: spec.name.clone() });
         }

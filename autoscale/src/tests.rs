@@ -378,6 +378,8 @@ fn what_is_written_down_is_what_the_next_start_knows() {
         story.refused(true);
     }
     let notes = story.memory.to_notes(&story.spec);
+    // What format 1 looks like: a change of this text is a new format.
+    assert_eq!(String::from_utf8(notes.clone()).unwrap(), include_str!("golden/notes_1.json"));
 
     let read = Memory::from_notes(&notes, &story.spec, story.now).unwrap();
 
@@ -395,6 +397,8 @@ fn notes_of_others_and_of_other_versions_are_refused() {
         |text: &str| Memory::from_notes(text.as_bytes(), &spec, Duration::ZERO).unwrap_err().to_string();
 
     assert!(refused(&notes.replace("\"format\":1", "\"format\":2")).starts_with("has format 2"));
+    let newer = refused("{\"format\":2,\"of\":\"another form\"}");
+    assert!(newer.starts_with("has format 2, and this bitloop knows 1"), "{newer}");
     assert!(refused(&notes.replace("\"lab\"", "\"moon\"")).contains("of the autoscale file `moon`"));
     for end in 0..notes.len() {
         assert!(refused(&notes[..end]).contains("remove it"), "{end}");
