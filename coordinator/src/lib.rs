@@ -7,6 +7,7 @@ mod artifacts;
 mod background;
 mod chronicle;
 mod clock;
+mod complaints;
 mod coordinator;
 mod data_dir;
 mod driver;

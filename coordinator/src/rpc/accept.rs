@@ -13,6 +13,8 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::peer::{Link, Peer};
+use crate::clock::Clock;
+use crate::complaints::Complaints;
 use crate::places::{Place, Places};
 use crate::security::Security;
 
@@ -60,13 +62,17 @@ pub(crate) struct Door {
     places: Places,
     strangers: Places,
     limits: Limits,
+    turned_away: Complaints,
+    strangers_turned_away: Arc<Complaints>,
 }
 
 impl Door {
     pub(crate) fn new(listener: TcpListener, security: Option<Arc<Security>>, limits: Limits) -> Self {
         let places = Places::as_the_system_allows(limits.connections, limits.per_address);
         let strangers = Places::new(limits.strangers, limits.strangers_per_address).sparing_nobody();
-        Self { listener, security, places, strangers, limits }
+        let complaints = || Complaints::new(Clock::system());
+        let (turned_away, strangers_turned_away) = (complaints(), Arc::new(complaints()));
+        Self { listener, security, places, strangers, limits, turned_away, strangers_turned_away }
     }
 
     /// Hands connections over until nobody takes them any more.
@@ -88,7 +94,13 @@ impl Door {
                 }
             };
             let Some(place) = self.places.take(address.ip()) else {
-                debug!(%address, "no place for another connection");
+                if let Some(times) = self.turned_away.add() {
+                    let Limits { connections, per_address, .. } = self.limits;
+                    warn!(
+                        %address, times, connections, per_address,
+                        "connections are turned away: all places, or all of this address, are taken"
+                    );
+                }
                 continue;
             };
             number += 1;
@@ -101,7 +113,8 @@ impl Door {
                 continue;
             };
             let (strangers, limits) = (self.strangers.clone(), self.limits);
-            let arrival = Arrival { stream, address, place, strangers, limits };
+            let turned_away = Arc::clone(&self.strangers_turned_away);
+            let arrival = Arrival { stream, address, place, strangers, turned_away, limits };
             let (security, links) = (Arc::clone(security), links.clone());
             greetings.spawn(async move {
                 if let Some(link) = arrival.greet(security).await {
@@ -119,13 +132,15 @@ struct Arrival {
     address: SocketAddr,
     place: Place,
     strangers: Places,
+    /// Of strangers.
+    turned_away: Arc<Complaints>,
     limits: Limits,
 }
 
 impl Arrival {
     /// Does the handshake; none if it fails, takes too long, or the certificate is nobody's.
     async fn greet(self, security: Arc<Security>) -> Option<Link> {
-        let Self { stream, address, place, strangers, limits } = self;
+        let Self { stream, address, place, strangers, turned_away, limits } = self;
         let config = match security.server_config() {
             Ok(config) => config,
             Err(error) => {
@@ -159,7 +174,17 @@ impl Arrival {
             }
             // Who is shut out is told so, and takes no other place than who never was in.
             Peer::Member(_) | Peer::Stranger { .. } | Peer::Open { .. } | Peer::InProcess => {
-                let place_of_strangers = strangers.take(address.ip())?;
+                let Some(place_of_strangers) = strangers.take(address.ip()) else {
+                    if let Some(times) = turned_away.add() {
+                        let Limits { strangers, strangers_per_address, .. } = limits;
+                        warn!(
+                            %address, times, strangers, strangers_per_address,
+                            "connections without a valid certificate are turned away: all places for them, or all of \
+                             this address, are taken, so that nobody may be able to join"
+                        );
+                    }
+                    return None;
+                };
                 let patience = tokio::time::sleep(limits.stranger_patience);
                 Some(link.holding((place, place_of_strangers)).ending_with(patience))
             }
