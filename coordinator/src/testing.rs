@@ -2,7 +2,6 @@
 
 pub(crate) mod moto;
 pub(crate) mod postgres;
-pub(crate) mod services;
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};

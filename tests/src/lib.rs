@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod experiment;
 pub mod network;
+pub mod postgres;
 pub mod process;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
-use super::services::is_required;
+use bitloop_tests::is_required;
 
 /// Names the `moto_server` to start.
 const PROGRAM: &str = "BITLOOP_TEST_MOTO";
