@@ -4,6 +4,7 @@ mod autoscale;
 mod bench;
 mod doctor;
 mod inspect;
+mod labels;
 mod logs;
 mod search;
 mod security;
@@ -16,7 +17,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bitloop_core::duration;
-use bitloop_core::spec::is_label;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use autoscale::AutoscaleArguments;
@@ -267,8 +267,12 @@ pub(crate) struct WorkerArguments {
     pub(crate) share: Option<u16>,
 
     /// A label that stages may ask for, such as `board=orin`; may be repeated.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = labels::label)]
     pub(crate) labels: Vec<(String, String)>,
+
+    /// Name of the machine, the same for all workers that share its processor; by default the kernel tells.
+    #[arg(long, value_name = "NAME", value_parser = labels::name)]
+    pub(crate) machine: Option<String>,
 
     /// Threads to evaluate with; by default all cores.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -470,15 +474,6 @@ pub(crate) enum ExportFormat {
     Checkpoint,
     /// The quantizers that a search that trains came to, as the JSON dictionary that QKeras's `model_quantize` takes.
     Qkeras,
-}
-
-/// Reads `KEY=VALUE`.
-fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if is_label(key) && is_label(value) => Ok((key.to_owned(), value.to_owned())),
-        Some(_) => Err("keys and values are 1 to 64 letters, digits, `-`, `_`, `.` and `/`".to_owned()),
-        None => Err("write KEY=VALUE, such as board=orin".to_owned()),
-    }
 }
 
 #[cfg(test)]

@@ -147,6 +147,7 @@ pub(crate) fn worker(name: &str) -> WorkerInfo {
     WorkerInfo {
         id: WorkerId(text(name)),
         host: text("here"),
+        machine: text("here"),
         device: Device { id: text("cpu"), class: text("cpu"), ..Device::default() },
         threads: 1,
         ..WorkerInfo::default()

@@ -67,6 +67,7 @@ impl GpuNode {
         let options = WorkerOptions {
             id: "gpu-node".to_owned(),
             host: "gpu-host".to_owned(),
+            machine: "gpu-machine".to_owned(),
             threads: 1,
             labels: BTreeMap::new(),
             share: None,

@@ -75,6 +75,7 @@ fn options(number: usize) -> WorkerOptions {
     WorkerOptions {
         id: format!("w{number}"),
         host: "here".to_owned(),
+        machine: "here".to_owned(),
         threads: 1,
         labels: BTreeMap::new(),
         share: None,

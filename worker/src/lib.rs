@@ -21,7 +21,7 @@ pub use artifacts::{ArtifactCache, ArtifactError, Artifacts};
 pub use bitloop_proto::transport::{Connection, Endpoint, EndpointError, InProcess, in_process};
 pub use client::ClientError;
 pub use executor::{EmptyExecutor, ExecuteError, Executor, Setting, SleepingExecutor};
-pub use inventory::{ALL_GPUS, Inventory, InventoryError, Machine, executors};
+pub use inventory::{ALL_GPUS, Inventory, InventoryError, Machine, executors, machine_name};
 pub use lines::{LineLayer, log_lines};
 pub use quant_executor::QuantExecutor;
 pub use worker::{WorkSummary, WorkerError, WorkerOptions, work};

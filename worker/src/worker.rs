@@ -30,6 +30,8 @@ pub struct WorkerOptions {
     pub id: String,
     /// The host it runs on, for people.
     pub host: String,
+    /// The machine it runs on, by which processors are told apart: [`machine_name`](crate::machine_name).
+    pub machine: String,
     /// Threads that its executor computes with.
     pub threads: u32,
     /// What its owner calls it; stages ask for such labels.
@@ -54,6 +56,7 @@ impl WorkerOptions {
         WorkerInfo {
             id: WorkerId(self.id.clone()),
             host: self.host.clone(),
+            machine: self.machine.clone(),
             share: self.share.unwrap_or_else(|| share_of(device.kind)),
             labels: self.labels.clone(),
             device,

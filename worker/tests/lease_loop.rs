@@ -26,6 +26,7 @@ fn options() -> WorkerOptions {
     WorkerOptions {
         id: "w1".to_owned(),
         host: "here".to_owned(),
+        machine: "here".to_owned(),
         threads: 1,
         labels: BTreeMap::new(),
         share: None,

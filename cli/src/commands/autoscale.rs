@@ -272,6 +272,7 @@ mod tests {
         let info = WorkerInfo {
             id: WorkerId("w1".to_owned()),
             host: "host".to_owned(),
+            machine: "machine".to_owned(),
             share: if device.kind == DeviceKind::Cuda { Share::new(2_500).unwrap() } else { Share::NONE },
             labels: label.into_iter().collect::<BTreeMap<_, _>>(),
             float_only: device.kind == DeviceKind::Cuda,

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use bitloop_core::device::Share;
 use bitloop_worker::{
     Connection, Endpoint, Executor, Inventory, Machine, WorkSummary, WorkerError, WorkerOptions, executors,
-    work,
+    machine_name, work,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -125,13 +125,15 @@ pub(super) fn executor(device: &str, threads: u16) -> Result<Box<dyn Executor>, 
 
 fn of_arguments(arguments: &WorkerArguments, threads: u16) -> Result<WorkerOptions, Failure> {
     let share = arguments.share.map(|share| Share::new(u32::from(share))).transpose();
+    let found = options(threads);
     Ok(WorkerOptions {
         cache_dir: arguments.cache_dir.clone(),
         connect_timeout: arguments.connect_timeout,
         idle_exit: arguments.idle_exit,
         labels: arguments.labels.iter().cloned().collect(),
         share: share.map_err(|error| Failure::usage(error.to_string()))?,
-        ..options(threads)
+        machine: arguments.machine.clone().unwrap_or(found.machine),
+        ..found
     })
 }
 
@@ -146,6 +148,7 @@ pub(super) fn options(threads: u16) -> WorkerOptions {
     WorkerOptions {
         id,
         host: host.to_owned(),
+        machine: machine_name(&Machine, host),
         threads: u32::from(threads),
         labels: BTreeMap::new(),
         share: None,

@@ -96,6 +96,7 @@ pub(crate) fn worker_json(worker: &WorkerSummary) -> Value {
     json!({
         "id": info.id,
         "host": info.host,
+        "machine": info.machine,
         "device": device.class,
         "kind": kind,
         "cores": device.cores,

@@ -29,6 +29,8 @@ pub struct WorkerInfo {
     pub id: WorkerId,
     /// Host it runs on, for people.
     pub host: String,
+    /// Its machine: the same for all workers on one kernel, whatever they call their host, and no other machine's.
+    pub machine: String,
     /// The device it measures on.
     pub device: Device,
     /// Its part of the device.

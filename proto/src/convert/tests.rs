@@ -227,7 +227,8 @@ proptest! {
         let device =
             Device { kind, id: host.clone(), class, cores, memory_bytes, features, compute_capability };
         let share = Share::new(share).unwrap();
-        let info = WorkerInfo { id: WorkerId(id), host, device, share, labels, threads, float_only };
+        let machine = device.class.clone();
+        let info = WorkerInfo { id: WorkerId(id), host, machine, device, share, labels, threads, float_only };
 
         prop_assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::from(&info)), Ok(info));
     }

@@ -20,6 +20,7 @@ impl From<&WorkerInfo> for v1::WorkerInfo {
             device: Some((&info.device).into()),
             share: info.share.ten_thousandths(),
             labels: info.labels.clone().into_iter().collect(),
+            machine: to_name(&info.machine),
         }
     }
 }
@@ -28,7 +29,7 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
     type Error = ConvertError;
 
     fn try_from(info: v1::WorkerInfo) -> Result<Self, ConvertError> {
-        let v1::WorkerInfo { id, host, threads, float_only, device, share, labels } = info;
+        let v1::WorkerInfo { id, host, threads, float_only, device, share, labels, machine } = info;
         if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| !is_label(key) || !is_label(value)) {
             return Err(ConvertError::Labels);
         }
@@ -38,6 +39,7 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
         Ok(Self {
             id: worker_id("id", id)?,
             host: name("host", host)?,
+            machine: name("machine", machine)?,
             device,
             share,
             labels,

@@ -328,6 +328,9 @@ pub struct WorkerInfo {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// Its machine: the same for all workers on one kernel, and no other machine's. Tells processors apart.
+    #[prost(string, tag = "9")]
+    pub machine: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerSummary {

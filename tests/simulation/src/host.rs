@@ -75,7 +75,7 @@ pub(crate) enum Beaten {
 
 /// What a program wants of the world.
 pub(crate) enum Wish {
-    Call(Call),
+    Call(Box<Call>),
     /// The compute thread begins to work.
     Compute {
         number: u64,
@@ -118,6 +118,7 @@ impl Host {
         let info = WorkerInfo {
             id: id.clone(),
             host: format!("host{}", self.device.0),
+            machine: format!("machine{}", self.device.0),
             share: self.device.1,
             threads: 1,
             ..WorkerInfo::default()
@@ -299,7 +300,7 @@ impl Program {
                     if self.call.is_some() {
                         wishes.push(Wish::Breach("two calls at a time".to_owned()));
                     }
-                    wishes.push(Wish::Call(call));
+                    wishes.push(Wish::Call(Box::new(call)));
                 }
                 Effect::Abandon => self.call = None,
                 Effect::Measure(order) => {

@@ -59,6 +59,7 @@ impl Farm {
         for number in 0..crew.workers {
             let options = WorkerOptions {
                 host: format!("host-{number}"),
+                machine: format!("machine-{number}"),
                 cache_dir: Some(folder.join(format!("worker-{number}"))),
                 ..worker::options(1)
             };

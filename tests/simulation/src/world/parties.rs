@@ -218,7 +218,7 @@ impl World {
         let wishes = program.feed(input, now, spool.as_mut(), tears);
         for wish in wishes {
             match wish {
-                Wish::Call(call) => self.call(process, call),
+                Wish::Call(call) => self.call(process, *call),
                 Wish::Compute { number } => self.schedule_compute(process, number),
                 Wish::TornSpool(outcomes) => {
                     let cut = self.draw(10_000) as usize;
