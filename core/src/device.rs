@@ -55,7 +55,7 @@ impl fmt::Display for ComputeCapability {
 pub struct Device {
     /// Its kind.
     pub kind: DeviceKind,
-    /// Its name on its host, the same for all workers there: `cpu`, or a GPU's number or UUID.
+    /// Its name, the same for all workers on it: `cpu` on every machine, or a GPU's UUID, which no other GPU has.
     pub id: String,
     /// Its class, such as the processor's model; results of one class are compared with each other.
     pub class: String,

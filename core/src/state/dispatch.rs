@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::device::{Device, Offer, Requirements, Share, Unmet};
+use crate::device::{Device, DeviceKind, Offer, Requirements, Share, Unmet};
 use crate::trial::{Company, Numerics, TrialKey};
 
 use super::UnixMillis;
@@ -57,9 +57,12 @@ impl WorkerInfo {
         requirements.unmet(&Offer { device: &self.device, share: self.share, labels: &self.labels })
     }
 
-    /// The device it measures on: host and device.
+    /// The device it measures on. A GPU has its id wherever it is seen; processors have theirs on one machine.
     pub(super) fn place(&self) -> (&str, &str) {
-        (&self.host, &self.device.id)
+        match self.device.kind {
+            DeviceKind::Cpu => (&self.machine, &self.device.id),
+            DeviceKind::Cuda => ("", &self.device.id),
+        }
     }
 }
 

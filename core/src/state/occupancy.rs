@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 
-/// A device, by its host and its own name.
+/// A device, by its machine where that matters, and its own name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
-    host: String,
+    machine: String,
     device: String,
 }
 
 impl Place {
     fn of(info: &WorkerInfo) -> Self {
-        Self { host: info.host.clone(), device: info.device.id.clone() }
+        let (machine, device) = info.place();
+        Self { machine: machine.to_owned(), device: device.to_owned() }
     }
 }
 
@@ -114,7 +115,7 @@ mod tests {
     fn worker(name: &str, device: &str, share: u32) -> WorkerInfo {
         WorkerInfo {
             id: WorkerId(name.to_owned()),
-            host: "here".to_owned(),
+            machine: "here".to_owned(),
             device: Device { id: device.to_owned(), ..Device::default() },
             share: Share::new(share).unwrap(),
             ..WorkerInfo::default()

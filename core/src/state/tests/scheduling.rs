@@ -6,14 +6,25 @@ use crate::device::{Device, DeviceKind, Requirements, Share};
 const GIB: u64 = 1 << 30;
 
 fn cpu(id: &str) -> WorkerInfo {
+    cpu_of("m", id)
+}
+
+fn cpu_of(machine: &str, id: &str) -> WorkerInfo {
     let device = Device { id: "cpu".into(), class: "cpu".into(), ..Device::default() };
-    WorkerInfo { id: WorkerId(id.into()), host: "h".into(), device, threads: 1, ..WorkerInfo::default() }
+    let (host, machine) = (format!("host-of-{id}"), machine.into());
+    WorkerInfo { id: WorkerId(id.into()), host, machine, device, threads: 1, ..WorkerInfo::default() }
 }
 
 fn gpu(id: &str, gib: u64) -> WorkerInfo {
     let (kind, memory_bytes) = (DeviceKind::Cuda, gib * GIB);
-    let device = Device { kind, id: "cuda:0".into(), class: "gpu".into(), memory_bytes, ..Device::default() };
+    let device = Device { kind, id: "gpu-1".into(), class: "gpu".into(), memory_bytes, ..Device::default() };
     WorkerInfo { device, float_only: true, share: Share::WHOLE, ..cpu(id) }
+}
+
+/// A GPU beside that of [`gpu`], in the same machine.
+fn other_gpu(id: &str, gib: u64) -> WorkerInfo {
+    let worker = gpu(id, gib);
+    WorkerInfo { device: Device { id: "gpu-2".into(), ..worker.device.clone() }, ..worker }
 }
 
 fn on_gpu(gib: u64) -> Requirements {
@@ -89,8 +100,7 @@ fn trials_that_require_a_gpu_wait_with_a_reason_until_a_large_enough_one_comes()
     assert!(reasons.contains("`p`: requires device cuda, has cpu"), "{reasons}");
     assert!(reasons.contains("`small`: requires 8 GiB of GPU memory, has 4 GiB"), "{reasons}");
 
-    let large = WorkerInfo { host: "other".into(), ..gpu("large", 16) };
-    let large = engine.join_as(large);
+    let large = engine.join_as(other_gpu("large", 16));
     assert!(engine.reasons(&keys[0]).contains("`large`: takes trials of it next"));
     assert_eq!(engine.request(&large).unwrap().trials[0].0, keys[0]);
 }
@@ -166,6 +176,31 @@ fn an_exclusive_trial_waits_for_its_device_and_then_has_it_alone() {
 
     assert!(engine.request(&a).is_some());
     assert!(engine.request(&b).is_some());
+}
+
+/// What `second` gets while `first` holds an exclusive trial.
+fn beside_an_exclusive_one(first: WorkerInfo, second: WorkerInfo) -> Option<Shard> {
+    let mut engine = Engine::new();
+    let (probe, shared) = (engine.submit_with("probe", 1, exclusive()), engine.submit("shared"));
+    let keys = engine.propose_points(&probe, 0..1);
+    engine.propose_points(&shared, 1..3);
+    let (first, second) = (engine.join_as(first), engine.join_as(second));
+    assert_eq!(engine.request(&first).unwrap().trials[0].0, keys[0]);
+    engine.request(&second)
+}
+
+#[test]
+fn a_processor_is_known_by_its_machine_and_a_gpu_by_its_own_name_whatever_the_host_is_called() {
+    let called = |host: &str, worker: WorkerInfo| WorkerInfo { host: host.into(), ..worker };
+    let board = |machine: &str| called("board", cpu_of(machine, machine));
+    let pod = |host: &str| called(host, cpu(host));
+
+    assert_eq!(beside_an_exclusive_one(pod("a"), pod("b")), None);
+    assert!(beside_an_exclusive_one(board("one"), board("two")).is_some());
+    let elsewhere = |worker: WorkerInfo| WorkerInfo { machine: "another".into(), ..worker };
+    assert_eq!(beside_an_exclusive_one(gpu("a", 8), elsewhere(gpu("b", 8))), None);
+    assert!(beside_an_exclusive_one(gpu("a", 8), other_gpu("b", 8)).is_some());
+    assert!(beside_an_exclusive_one(gpu("a", 8), cpu("b")).is_some());
 }
 
 #[test]
@@ -354,7 +389,7 @@ fn a_trial_that_one_experiment_wants_on_a_gpu_is_measured_for_another_that_takes
     assert_eq!(engine.request(&processor).unwrap().trials[0].0, keys[0]);
 
     assert_eq!(engine.state.dispatch.waiting(), 1);
-    let large = engine.join_as(WorkerInfo { host: "other".into(), ..gpu("large", 16) });
+    let large = engine.join_as(other_gpu("large", 16));
     assert_eq!(engine.request(&large).unwrap().trials[0].0, keys[1]);
     assert_eq!(engine.state.dispatch.waiting(), 0);
 }
@@ -398,9 +433,8 @@ fn an_exclusive_trial_waits_for_the_device_that_is_free_soonest() {
     let mut engine = Engine::new();
     let shared = engine.submit("shared");
     engine.propose_points(&shared, 0..40);
-    let at = |id: &str, host: &str| WorkerInfo { host: host.into(), ..cpu(id) };
-    let long = engine.join_as(WorkerInfo { threads: 9, ..at("long", "one") });
-    let (p, q) = (engine.join_as(at("p", "two")), engine.join_as(at("q", "two")));
+    let long = engine.join_as(WorkerInfo { threads: 9, ..cpu_of("one", "long") });
+    let (p, q) = (engine.join_as(cpu_of("two", "p")), engine.join_as(cpu_of("two", "q")));
     // Both classes are known: one takes an hour for what the other does in two seconds.
     for (worker, trial_ms) in [(&long, 3_600_000.0), (&p, 2_000.0)] {
         let shard = engine.request(worker).unwrap();
@@ -423,8 +457,7 @@ fn what_has_come_to_need_a_device_alone_is_not_measured_twice() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
     engine.propose_points(&experiment, 0..2);
-    let away = |id: &str| WorkerInfo { host: "away".into(), ..cpu(id) };
-    let (slow, fast) = (engine.join_as(cpu("slow")), engine.join_as(away("fast")));
+    let (slow, fast) = (engine.join_as(cpu("slow")), engine.join_as(cpu_of("away", "fast")));
     let shard = engine.request(&fast).unwrap();
     engine.commit_after(&fast, &shard, 100.0);
     engine.request(&slow).unwrap();
