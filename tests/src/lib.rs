@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod experiment;
+pub mod metrics;
 pub mod network;
 pub mod postgres;
 pub mod process;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bitloop_core::spec::AutoscaleSpec;
-use bitloop_tests::process::{Process, await_that, binary, bitloop, say};
+use bitloop_tests::metrics::Metrics;
+use bitloop_tests::process::{Process, await_that, binary, say};
 use bitloop_tests::{files, root};
 
 /// Files of `deploy/` whose names end so; there must be some.
@@ -142,17 +141,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 /// The samples of a coordinator that has just started.
 fn served_metrics() -> BTreeSet<String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let arguments = ["coordinator", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-    let coordinator = Process::start(bitloop(folder.path(), arguments));
-    await_that("the coordinator listens", || coordinator.out().contains("listening on "));
-    let told = coordinator.err();
-    let address = told.split("http://").nth(1).and_then(|rest| rest.split('/').next());
-    let mut stream =
-        TcpStream::connect(address.expect("it says where its metrics are")).expect("a connection");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: here\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    let body = Metrics::start(folder.path()).text();
     let samples = body.lines().filter(|line| !line.starts_with('#'));
     // Those that come with their first event have no sample yet.
     let families = body.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());

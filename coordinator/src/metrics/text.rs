@@ -1,13 +1,11 @@
 //! Prometheus's text format, version 0.0.4.
 
+mod backlog;
+
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-
-use bitloop_core::device::DeviceKind;
-use bitloop_core::state::Backlog;
-use bitloop_core::trial::Numerics;
 
 use super::{Counter, DEVICES_MAX, Histogram, Metrics, OTHER_DEVICE};
 use crate::driver::{LEASE_AGES_MS, Overview};
@@ -116,7 +114,7 @@ fn state(text: &mut Text, overview: &Overview) {
         let is_known = devices.contains_key(device) || devices.len() < DEVICES_MAX;
         *devices.entry(if is_known { device.clone() } else { OTHER_DEVICE.to_owned() }).or_default() += 1;
     }
-    backlog(text, &overview.backlog);
+    backlog::write(text, &overview.backlog);
     text.family("bitloop_experiments", "gauge", "Experiments, by status.");
     text.labelled("bitloop_experiments", "status", statuses);
     text.family("bitloop_workers", "gauge", "Workers heard from lately, by class of device.");
@@ -136,53 +134,6 @@ fn state(text: &mut Text, overview: &Overview) {
     text.family(name, "gauge", "Leases in force that were granted longer ago than so many seconds.");
     let older = LEASE_AGES_MS.iter().zip(leases.older_than);
     text.labelled(name, "seconds", older.map(|(age_ms, count)| ((age_ms / 1_000).to_string(), count)));
-}
-
-/// What is open of one class.
-#[derive(Default)]
-struct Open {
-    queued: u64,
-    leased: u64,
-    seconds: f64,
-}
-
-/// One number of it.
-type Sum = fn(&Open) -> f64;
-
-/// By what workers must have; labels that stages ask for are left out, as there may be any number of them.
-fn backlog(text: &mut Text, classes: &[Backlog]) {
-    let mut trials: BTreeMap<(&str, bool), Open> =
-        BTreeMap::from([(("any", false), Open::default()), (("cpu", true), Open::default())]);
-    for class in classes {
-        let device = class.device().map_or("any", DeviceKind::as_str);
-        let sums = trials.entry((device, class.numerics == Numerics::Exact)).or_default();
-        sums.queued += class.queued;
-        sums.leased += class.leased;
-        sums.seconds += class.predicted_ms / 1e3;
-    }
-    let labels =
-        |(device, exact): &(&str, bool)| format!("{{device=\"{}\",exact=\"{exact}\"}}", escaped(device));
-    let families: [(&str, &str, Sum); 3] = [
-        (
-            "bitloop_waiting_trials",
-            "Open trials that no worker has, by the device and arithmetic that they need.",
-            |open| open.queued as f64,
-        ),
-        (
-            "bitloop_backlog_trials",
-            "Open trials, waiting or leased, by the device and arithmetic that they need.",
-            |open| (open.queued + open.leased) as f64,
-        ),
-        ("bitloop_backlog_seconds", "Estimated work of the open trials for one worker, likewise.", |open| {
-            open.seconds
-        }),
-    ];
-    for (name, help, value) in families {
-        text.family(name, "gauge", help);
-        for (class, open) in &trials {
-            text.line(format_args!("{name}{} {}", labels(class), value(open)));
-        }
-    }
 }
 
 fn counters(text: &mut Text, metrics: &Metrics) {

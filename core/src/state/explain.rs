@@ -50,9 +50,11 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// The kind of device that they need: exact arithmetic is a processor's.
+    /// The kind of device that they need: exact arithmetic is a processor's, and its own memory a GPU's.
     pub fn device(&self) -> Option<DeviceKind> {
-        self.requirements.device.or((self.numerics == Numerics::Exact).then_some(DeviceKind::Cpu))
+        let of_arithmetic = (self.numerics == Numerics::Exact).then_some(DeviceKind::Cpu);
+        let of_memory = self.requirements.gpu_memory_bytes.map(|_| DeviceKind::Cuda);
+        self.requirements.device.or(of_arithmetic).or(of_memory)
     }
 }
 
