@@ -84,6 +84,8 @@ impl Engine for Pbs {
         Ok(entries.filter_map(|entry| self.of_this_user(entry)).collect())
     }
 
+    /// Unlike Slurm's, this also ends what has started since it was seen to wait: PBS knows no condition, and holding a
+    /// submission first would leave it held where this process is killed in between.
     fn cancellation(&self, id: &SubmissionId) -> Vec<String> {
         vec!["qdel".to_owned(), id.0.clone()]
     }
