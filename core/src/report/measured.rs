@@ -128,7 +128,8 @@ impl RowState {
 pub struct Evaluations<'a> {
     /// In the order in which each was first proposed.
     configs: Vec<&'a BitConfig>,
-    by_config: BTreeMap<&'a BitConfig, BTreeMap<(u64, u64), &'a Trial>>,
+    /// By config, then by first image and number of images: in one table, as most configs have one part.
+    parts: BTreeMap<(&'a BitConfig, u64, u64), &'a Trial>,
     judge: Judge,
     references: Judge,
 }
@@ -137,19 +138,19 @@ impl<'a> Evaluations<'a> {
     /// Gathers trials that are evaluations on `images` images in all; others are left out.
     pub fn new(ledger: &'a Ledger, keys: &[TrialKey], mode: EvaluationMode, images: u64) -> Self {
         let mut configs = Vec::new();
-        let mut by_config: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        let mut parts: BTreeMap<(&BitConfig, u64, u64), &Trial> = BTreeMap::new();
         for trial in keys.iter().filter_map(|key| ledger.trial(key)) {
             if let TrialSpec::Evaluate { config, part, .. } = &trial.spec {
-                let parts = by_config.entry(config).or_insert_with(|| {
+                let next = parts.range((config, 0, 0)..).next();
+                if next.is_none_or(|((known, ..), _)| *known != config) {
                     configs.push(config);
-                    BTreeMap::new()
-                });
-                parts.insert((part.start, part.len), trial);
+                }
+                parts.insert((config, part.start, part.len), trial);
             }
         }
         Self {
             configs,
-            by_config,
+            parts,
             judge: Judge::new(mode, images),
             references: Judge::new(mode.references(), images),
         }
@@ -189,9 +190,8 @@ impl<'a> Evaluations<'a> {
 
     fn judged(&self, config: &BitConfig, judge: &Judge) -> RowState {
         let mut progress = judge.start();
-        let parts = self.by_config.get(config);
         while let Some(ImageRange { start, len }) = judge.next_part(&progress) {
-            let trial = parts.and_then(|parts| parts.get(&(start, len)));
+            let trial = self.parts.get(&(config, start, len));
             match trial.map_or(Ok(None), |trial| sums(trial)) {
                 Ok(Some(part)) => {
                     if let Err(error) = judge.add(&mut progress, part) {
