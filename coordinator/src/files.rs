@@ -74,9 +74,17 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Writes a whole file at once.
 pub(crate) fn write_atomically(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_atomically_by(target, |file| file.write_all(bytes))
+}
+
+/// Writes a file piece by piece; nothing is left of one that is not written to its end.
+pub(crate) fn write_atomically_by<E: From<io::Error>>(
+    target: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
     let mut part = PartFile::create(target)?;
-    part.write(bytes)?;
-    part.finish()
+    write(&mut part.file)?;
+    Ok(part.finish()?)
 }
 
 /// Removes what a killed process left unfinished.

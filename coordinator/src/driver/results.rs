@@ -13,7 +13,7 @@ use bitloop_core::state::{Ledger, State, Status};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use crate::files::write_atomically;
+use crate::files::write_atomically_by;
 
 /// Experiments whose writing has ended and that may wait for the driver; the threads that have more wait too.
 const WRITTEN_WAITING: usize = 16;
@@ -106,14 +106,7 @@ fn path(folder: &Path, id: &ExperimentId) -> PathBuf {
 fn write(folder: &Path, ledger: &Ledger, id: &ExperimentId) {
     let Some(experiment) = ledger.experiment(id) else { return };
     let path = path(folder, id);
-    let report = match Report::new(ledger, experiment) {
-        Ok(report) => report,
-        Err(cause) => {
-            error!(experiment = %id, %cause, "the report cannot be made");
-            return;
-        }
-    };
-    match write_atomically(&path, report.to_csv().as_bytes()) {
+    match write_atomically_by(&path, |file| Report::write_csv(ledger, experiment, file)) {
         Ok(()) => info!(experiment = %id, file = %path.display(), "results written"),
         Err(cause) => {
             error!(experiment = %id, file = %path.display(), %cause, "results cannot be written");

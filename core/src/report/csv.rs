@@ -1,4 +1,6 @@
+use std::borrow::Borrow;
 use std::fmt::{self, Write};
+use std::io;
 
 use super::{CONFIDENCE, CSV_FORMAT, ConfigRow, Measured, Report, RowState};
 use crate::bits::Bits;
@@ -31,27 +33,37 @@ struct Named<'a> {
 }
 
 pub(super) fn render(report: &Report) -> String {
-    let mut table = Table::new(report);
+    let mut bytes = Vec::new();
+    write(report, report.configs.iter(), &mut bytes).expect("memory takes everything");
+    String::from_utf8(bytes).expect("every field is text")
+}
+
+/// Writes the table with these rows of configs in place of the report's own.
+pub(super) fn write<C: Borrow<ConfigRow>>(
+    report: &Report,
+    configs: impl Iterator<Item = C>,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let mut table = Table::new(report, out)?;
     let width = report.baseline_bits.to_string();
-    table.references(&report.float, &report.baseline, &width);
+    table.references(&report.float, &report.baseline, &width)?;
     for row in &report.rows {
         let bits = row.bits.to_string();
         let point = [row.point.as_str(), row.kind.as_str(), &bits];
         let named = Named { stage: "sensitivity", changes: change(&row.point, row.bits), point };
-        table.row(&named, &row.result, [row.size_saved_bits, row.bops_saved]);
+        table.row(&named, &row.result, [row.size_saved_bits, row.bops_saved])?;
     }
-    for row in &report.configs {
-        table.config(row);
+    for row in configs {
+        table.config(row.borrow())?;
     }
     if let Some(verified) = &report.verified {
         table.first = first(report, report.report_data);
-        table.references(&verified.float, &verified.baseline, &width);
+        table.references(&verified.float, &verified.baseline, &width)?;
         for row in verified.found.iter().chain(&verified.uniform) {
-            table.config(row);
+            table.config(row)?;
         }
     }
-    let bytes = table.writer.into_inner().expect("memory needs no flushing");
-    String::from_utf8(bytes).expect("every field is text")
+    table.writer.flush()
 }
 
 fn change(point: &str, bits: Bits) -> String {
@@ -62,44 +74,45 @@ struct Table<'a> {
     report: &'a Report,
     /// The first columns of every row on the images at hand, up to `baseline_bits`.
     first: [String; 6],
-    writer: csv::Writer<Vec<u8>>,
+    writer: csv::Writer<&'a mut dyn io::Write>,
     /// The field at hand: a table may have a million rows.
     field: String,
 }
 
 impl<'a> Table<'a> {
-    fn new(report: &'a Report) -> Self {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(CSV_COLUMNS).expect("memory takes every record of one length");
-        Self { report, first: first(report, report.data), writer, field: String::new() }
+    fn new(report: &'a Report, out: &'a mut dyn io::Write) -> csv::Result<Self> {
+        let mut writer = csv::Writer::from_writer(out);
+        writer.write_record(CSV_COLUMNS)?;
+        Ok(Self { report, first: first(report, report.data), writer, field: String::new() })
     }
 
-    fn text(&mut self, text: &str) {
-        self.writer.write_field(text).expect("memory takes every field");
+    fn text(&mut self, text: &str) -> csv::Result<()> {
+        self.writer.write_field(text)
     }
 
-    fn number(&mut self, number: u64) {
-        self.written(|field| write!(field, "{number}"));
+    fn number(&mut self, number: u64) -> csv::Result<()> {
+        self.written(|field| write!(field, "{number}"))
     }
 
-    fn real(&mut self, value: f64) {
-        self.written(|field| write_real(field, value));
+    fn real(&mut self, value: f64) -> csv::Result<()> {
+        self.written(|field| write_real(field, value))
     }
 
-    fn written(&mut self, write: impl FnOnce(&mut String) -> fmt::Result) {
+    fn written(&mut self, write: impl FnOnce(&mut String) -> fmt::Result) -> csv::Result<()> {
         self.field.clear();
         write(&mut self.field).expect("a string takes everything");
-        self.writer.write_field(&self.field).expect("memory takes every field");
+        self.writer.write_field(&self.field)
     }
 
-    fn references(&mut self, float: &RowState, baseline: &RowState, width: &str) {
+    fn references(&mut self, float: &RowState, baseline: &RowState, width: &str) -> csv::Result<()> {
         for (kind, width, result) in [("float", "", float), ("baseline", width, baseline)] {
             let named = Named { stage: "", changes: String::new(), point: ["", kind, width] };
-            self.row(&named, result, [0, 0]);
+            self.row(&named, result, [0, 0])?;
         }
+        Ok(())
     }
 
-    fn config(&mut self, row: &ConfigRow) {
+    fn config(&mut self, row: &ConfigRow) -> csv::Result<()> {
         let changes: Vec<String> = row.changes.iter().map(|(point, bits)| change(point, *bits)).collect();
         let saved = [
             self.report.baseline_size_bits.saturating_sub(row.size_bits),
@@ -115,38 +128,38 @@ impl<'a> Table<'a> {
             changes: changes.join(BETWEEN_CHANGES),
             point: [point, &kinds, &bits],
         };
-        self.row(&named, &row.result, saved);
+        self.row(&named, &row.result, saved)
     }
 
-    fn row(&mut self, named: &Named<'_>, result: &RowState, saved: [u64; 2]) {
+    fn row(&mut self, named: &Named<'_>, result: &RowState, saved: [u64; 2]) -> csv::Result<()> {
         for column in &self.first {
-            self.writer.write_field(column).expect("memory takes every field");
+            self.writer.write_field(column)?;
         }
-        self.text(named.stage);
-        self.text(&named.changes);
+        self.text(named.stage)?;
+        self.text(&named.changes)?;
         for column in named.point {
-            self.text(column);
+            self.text(column)?;
         }
-        self.text(result.as_str());
-        self.text(result.extent());
-        self.text(&confidence(self.report, result));
+        self.text(result.as_str())?;
+        self.text(result.extent())?;
+        self.text(&confidence(self.report, result))?;
         match result.measured() {
-            Some(measured) => self.numbers(measured),
-            None => (0..MEASURED_COLUMNS).for_each(|_| self.text("")),
+            Some(measured) => self.numbers(measured)?,
+            None => (0..MEASURED_COLUMNS).try_for_each(|_| self.text(""))?,
         }
         for saved in saved {
-            self.number(saved);
+            self.number(saved)?;
         }
-        self.writer.write_record(None::<&[u8]>).expect("memory takes every record of one length");
+        self.writer.write_record(None::<&[u8]>)
     }
 
-    fn numbers(&mut self, m: &Measured) {
+    fn numbers(&mut self, m: &Measured) -> csv::Result<()> {
         for count in [m.n, m.correct, m.correct_top5, m.lost, m.gained] {
-            self.number(count);
+            self.number(count)?;
         }
         let [drop, loss] = [&m.top1_drop, &m.loss_increase];
         for real in [m.top1, drop.value, drop.low, drop.high, m.loss, loss.value, loss.low, loss.high, m.kl] {
-            self.real(real);
+            self.real(real)?;
         }
         match m.sqnr_db {
             Some(sqnr_db) => self.real(sqnr_db),

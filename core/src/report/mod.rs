@@ -15,6 +15,7 @@ mod trained;
 mod trained_csv;
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ use crate::bits::{BitConfig, Bits};
 use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::{GraphError, LayerCost, Point, PointKind};
-use crate::plan::StagePlan;
+use crate::plan::{Plan, StagePlan};
 use crate::state::{Experiment, Ledger};
 use crate::sweep::Sweep;
 use crate::trial::{PreparedStep, TrialResult};
@@ -62,6 +63,17 @@ pub struct Row {
     pub size_saved_bits: u64,
     /// Bit operations per image saved beside the baseline.
     pub bops_saved: u64,
+}
+
+/// Why a report was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The plan's graph.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Who takes the text.
+    #[error(transparent)]
+    Output(#[from] io::Error),
 }
 
 /// The results of one experiment.
@@ -122,19 +134,36 @@ impl Report {
     ///
     /// Errors: those of the plan's graph.
     pub fn new(ledger: &Ledger, experiment: &Experiment) -> Result<Self, GraphError> {
+        let (prices, sweep) = (Prices::new(&experiment.plan)?, sweep_of(&experiment.plan));
+        let configs = Configs::new(ledger, experiment, &prices);
+        let but_configs = Self::but_configs(ledger, (&configs, &sweep))?;
+        Ok(Self { configs: configs.rows(&sweep).collect(), ..but_configs })
+    }
+
+    /// Writes the CSV form of the report on an experiment. Of a large one neither the rows nor the text are there as a whole.
+    ///
+    /// Errors: those of the plan's graph, and of who takes the text.
+    pub fn write_csv(
+        ledger: &Ledger,
+        experiment: &Experiment,
+        out: &mut dyn io::Write,
+    ) -> Result<(), WriteError> {
+        let (prices, sweep) = (Prices::new(&experiment.plan)?, sweep_of(&experiment.plan));
+        let configs = Configs::new(ledger, experiment, &prices);
+        let report = Self::but_configs(ledger, (&configs, &sweep))?;
+        match report.trained.is_empty() {
+            true => csv::write(&report, configs.rows(&sweep), out)?,
+            false => out.write_all(trained_csv::render(&report).as_bytes())?,
+        }
+        Ok(())
+    }
+
+    /// All but the rows of configs of several points.
+    fn but_configs(ledger: &Ledger, (configs, sweep): (&Configs<'_>, &Sweep)) -> Result<Self, GraphError> {
+        let experiment = configs.experiment();
         let plan = &experiment.plan;
         let points = &plan.points;
         let layers = plan.layer_costs()?;
-        let single = plan.stages.iter().find_map(|stage| match stage {
-            StagePlan::Sensitivity { single, .. } => Some(single.as_slice()),
-            StagePlan::Prepare
-            | StagePlan::Search(_)
-            | StagePlan::AutoQKeras(_)
-            | StagePlan::Verify { .. } => None,
-        });
-        let sweep = Sweep::new(plan, single.unwrap_or_default());
-        let prices = Prices::new(plan)?;
-        let configs = Configs::new(ledger, experiment, &prices);
         let baseline = plan.candidates.baseline;
         let touched = Touched::new(&layers);
         let lowered = |index: u64| {
@@ -144,7 +173,7 @@ impl Report {
             Some(row(baseline, point, bits, touched.macs(point), result))
         };
         let rows: Vec<Row> = (0..sweep.size()).filter_map(lowered).collect();
-        let of_baseline = prices.of(&BitConfig::baseline());
+        let of_baseline = configs.prices().of(&BitConfig::baseline());
         let (prepared, steps) = preparation(ledger, experiment);
         Ok(Self {
             format: REPORT_FORMAT,
@@ -164,7 +193,7 @@ impl Report {
             baseline: configs.on_selection().reference(&BitConfig::baseline()),
             kinds: points.iter().map(|point| (point.name.clone(), point.kind)).collect(),
             rows,
-            configs: configs.rows(&sweep),
+            configs: Vec::new(),
             searches: configs.searches(),
             trained: trained::searches(ledger, experiment),
             verified: configs.verified(),
@@ -195,6 +224,17 @@ impl Report {
             false => trained_csv::render(self),
         }
     }
+}
+
+/// The sweep of the plan's points one by one, empty if there is none.
+fn sweep_of(plan: &Plan) -> Sweep {
+    let single = plan.stages.iter().find_map(|stage| match stage {
+        StagePlan::Sensitivity { single, .. } => Some(single.as_slice()),
+        StagePlan::Prepare | StagePlan::Search(_) | StagePlan::AutoQKeras(_) | StagePlan::Verify { .. } => {
+            None
+        }
+    });
+    Sweep::new(plan, single.unwrap_or_default())
 }
 
 /// What the prepare stage gave, if it is done.

@@ -13,6 +13,7 @@ use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
 use crate::selection::{Proof, Selection, ShadowPrice};
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::sweep::Sweep;
+use crate::trial::TrialSpec;
 
 /// A config of one or more lowered points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,6 +130,14 @@ impl<'a> Configs<'a> {
         &self.on_selection
     }
 
+    pub(super) fn experiment(&self) -> &'a Experiment {
+        self.experiment
+    }
+
+    pub(super) fn prices(&self) -> &'a Prices {
+        self.prices
+    }
+
     fn plan(&self) -> &'a Plan {
         &self.experiment.plan
     }
@@ -154,23 +163,23 @@ impl<'a> Configs<'a> {
     }
 
     /// The configs that sweeps and searches proposed, each once, but for those that the sweep lowers alone.
-    pub(super) fn rows(&self, sweep: &Sweep) -> Vec<ConfigRow> {
-        let mut rows = Vec::new();
+    ///
+    /// One at a time, as there may be a million of them.
+    pub(super) fn rows(&self, sweep: &Sweep) -> impl Iterator<Item = ConfigRow> + '_ {
         // The references and the points lowered alone have rows of their own.
         let mut seen: BTreeSet<BitConfig> = (0..sweep.size()).map(|index| sweep.config(index)).collect();
         seen.insert(BitConfig::baseline());
-        for (_, stage, progress) in self.stages() {
-            if matches!(stage, StagePlan::Prepare | StagePlan::Verify { .. }) {
-                continue;
+        let measuring = |stage: &StagePlan| !matches!(stage, StagePlan::Prepare | StagePlan::Verify { .. });
+        let stages = self.stages().filter(move |(_, stage, _)| measuring(stage));
+        let trials = stages.flat_map(move |(_, stage, progress)| {
+            progress.trials.iter().filter_map(move |key| Some((stage, self.ledger.trial(key)?)))
+        });
+        trials.filter_map(move |(stage, trial)| match &trial.spec {
+            TrialSpec::Evaluate { config, .. } if is_quantized(config) && seen.insert(config.clone()) => {
+                Some(self.row(stage.as_str(), config, self.on_selection.result(config)))
             }
-            let evaluations = self.evaluations(progress);
-            for config in evaluations.configs() {
-                if is_quantized(config) && seen.insert((*config).clone()) {
-                    rows.push(self.row(stage.as_str(), config, self.on_selection.result(config)));
-                }
-            }
-        }
-        rows
+            TrialSpec::Evaluate { .. } | TrialSpec::Prepare(_) | TrialSpec::Train(_) => None,
+        })
     }
 
     /// What the searches came to.
