@@ -108,17 +108,23 @@ impl Executor for EmptyExecutor {
     }
 }
 
-/// Measures nothing and takes its time: a worker of a benchmark that is as slow as wanted and costs no processor time.
-///
-/// Outcomes are those of [`EmptyExecutor`]. Trials that go together sleep one after another and give their outcomes together
-/// behind the last one, as an evaluation does behind its last block of images.
-#[derive(Clone, Copy, Debug)]
-pub struct SleepingExecutor {
-    /// How long a trial takes.
-    pub trial_time: Duration,
+/// Does something first and then measures nothing, as [`EmptyExecutor`]. For benchmarks and tests.
+pub struct Beforehand<F>(F);
+
+impl<F> Beforehand<F>
+where
+    F: FnMut(&[&TrialSpec], &Setting<'_>) -> Result<(), ExecuteError> + Send,
+{
+    /// Makes one that does this with trials that are measured together.
+    pub fn new(first: F) -> Self {
+        Self(first)
+    }
 }
 
-impl Executor for SleepingExecutor {
+impl<F> Executor for Beforehand<F>
+where
+    F: FnMut(&[&TrialSpec], &Setting<'_>) -> Result<(), ExecuteError> + Send,
+{
     fn device(&self) -> Device {
         EmptyExecutor.device()
     }
@@ -129,14 +135,22 @@ impl Executor for SleepingExecutor {
         setting: &Setting<'_>,
         give: &mut dyn FnMut(Outcome),
     ) -> Result<(), ExecuteError> {
-        for _ in trials {
-            if setting.stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            thread::sleep(self.trial_time);
-        }
+        (self.0)(trials, setting)?;
         EmptyExecutor.run(trials, setting, give)
     }
+}
+
+/// Measures nothing and takes its time: a worker of a benchmark that is as slow as wanted and costs no processor time.
+///
+/// Trials that go together sleep one after another and give their outcomes together behind the last one, as an evaluation
+/// does behind its last block of images.
+pub fn sleeping(trial_time: Duration) -> impl Executor {
+    Beforehand::new(move |trials, setting| {
+        for _ in trials.iter().take_while(|_| !setting.stop.load(Ordering::Relaxed)) {
+            thread::sleep(trial_time);
+        }
+        Ok(())
+    })
 }
 
 fn empty_training(

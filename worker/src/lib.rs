@@ -20,7 +20,7 @@ mod worker;
 pub use artifacts::{ArtifactCache, ArtifactError, Artifacts};
 pub use bitloop_proto::transport::{Connection, Endpoint, EndpointError, InProcess, in_process};
 pub use client::ClientError;
-pub use executor::{EmptyExecutor, ExecuteError, Executor, Setting, SleepingExecutor};
+pub use executor::{Beforehand, EmptyExecutor, ExecuteError, Executor, Setting, sleeping};
 pub use inventory::{ALL_GPUS, Inventory, InventoryError, Machine, executors, machine_name};
 pub use lines::{LineLayer, log_lines};
 pub use quant_executor::QuantExecutor;

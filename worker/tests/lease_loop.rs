@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
+use bitloop_core::trial::{Outcome, TrialKey, TrialSpec};
 use bitloop_worker::{
-    Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, Setting, WorkSummary, WorkerError,
-    WorkerOptions, work,
+    Beforehand, Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, Setting, WorkSummary,
+    WorkerError, WorkerOptions, work,
 };
 use fake::{ADOPTED, Call, Fake};
 use tokio::task::JoinHandle;
@@ -245,28 +245,15 @@ async fn a_prepared_model_is_stored_before_its_outcome_is_committed() {
     assert!(stored < committed);
 }
 
-/// Fetches the model of a prepare trial and panics if it is not what its digest says.
-struct Fetching;
-
-impl Executor for Fetching {
-    fn device(&self) -> Device {
-        Device { class: "fetching".to_owned(), ..Device::default() }
-    }
-
-    fn run(
-        &mut self,
-        trials: &[&TrialSpec],
-        setting: &Setting<'_>,
-        give: &mut dyn FnMut(Outcome),
-    ) -> Result<(), ExecuteError> {
+/// Fetches the model of a prepare trial, twice, and panics if it is not what its digest says.
+fn fetching() -> impl Executor {
+    Beforehand::new(|trials, setting| {
         let [TrialSpec::Prepare(prepare)] = trials else { panic!("this one cannot be measured") };
         for _ in 0..2 {
             assert_eq!(Digest::of(&setting.artifacts.fetch(&prepare.model)?), prepare.model);
         }
-        let result = TrialResult::Prepared { artifact: prepare.model, steps: Vec::new() };
-        give(Outcome { result, provenance: self.provenance(), work: Work::default() });
         Ok(())
-    }
+    })
 }
 
 #[tokio::test]
@@ -276,7 +263,7 @@ async fn an_artifact_is_fetched_once() {
     let digest = Digest::of(&model);
     fake.with(|script| script.artifacts.insert(digest, model));
     fake.hand_out_prepare(7, digest);
-    let worker = Running::start(connection, Fetching);
+    let worker = Running::start(connection, fetching());
 
     fake.until(|script| !script.reports.is_empty()).await;
     worker.finish().await;
@@ -292,7 +279,7 @@ async fn a_trial_whose_artifact_is_missing_or_damaged_is_given_back_and_not_fail
     fake.with(|script| script.artifacts.insert(damaged, b"something else".to_vec()));
     fake.hand_out_prepare(7, missing);
     fake.hand_out_prepare(8, damaged);
-    let worker = Running::start(connection, Fetching);
+    let worker = Running::start(connection, fetching());
 
     fake.until(|script| script.calls.contains(&Call::Release { lease: 8 })).await;
     worker.finish().await;
@@ -309,7 +296,7 @@ async fn a_worker_that_cannot_get_an_artifact_ends_with_its_name_where_nobody_ca
     fake.hand_out_prepare(8, missing);
     let options = WorkerOptions { max_give_backs: Some(2), ..options() };
 
-    let ended = work(connection, Box::new(Fetching), options, CancellationToken::new()).await;
+    let ended = work(connection, Box::new(fetching()), options, CancellationToken::new()).await;
 
     let Err(WorkerError::GaveUp { reason }) = ended else { panic!("{ended:?}") };
     assert!(reason.contains(&missing.to_string()), "{reason}");
@@ -321,7 +308,7 @@ async fn a_worker_that_cannot_get_an_artifact_ends_with_its_name_where_nobody_ca
 async fn a_measurement_that_panics_is_a_failed_trial() {
     let (fake, connection) = Fake::start();
     let keys = fake.hand_out(7, 0..2);
-    let worker = Running::start(connection, Fetching);
+    let worker = Running::start(connection, fetching());
 
     fake.until(|script| script.reports.len() >= keys.len()).await;
     worker.finish().await;
@@ -374,30 +361,19 @@ async fn the_lease_of_adopted_trials_is_released_at_shutdown() {
     assert_eq!(calls[calls.len() - 2..], [Call::Release { lease: ADOPTED }, Call::Leave]);
 }
 
-/// Measures nothing, and panics when one of the trials is among those it is given.
-struct Explosive(TrialKey);
-
-impl Executor for Explosive {
-    fn device(&self) -> Device {
-        Device { class: "explosive".to_owned(), ..Device::default() }
-    }
-
-    fn run(
-        &mut self,
-        trials: &[&TrialSpec],
-        setting: &Setting<'_>,
-        give: &mut dyn FnMut(Outcome),
-    ) -> Result<(), ExecuteError> {
-        assert!(!trials.iter().any(|trial| trial.key() == self.0), "this one blows up");
-        EmptyExecutor.run(trials, setting, give)
-    }
+/// Panics when a trial is among those it is given.
+fn explosive(key: TrialKey) -> impl Executor {
+    Beforehand::new(move |trials, _| {
+        assert!(!trials.iter().any(|trial| trial.key() == key), "this one blows up");
+        Ok(())
+    })
 }
 
 #[tokio::test]
 async fn of_trials_measured_together_only_the_one_that_panics_fails() {
     let (fake, connection) = Fake::start();
     let keys = fake.hand_out(7, 0..3);
-    let worker = Running::start(connection, Explosive(keys[1]));
+    let worker = Running::start(connection, explosive(keys[1]));
 
     fake.until(|script| script.reports.len() >= keys.len()).await;
     worker.finish().await;
@@ -426,7 +402,7 @@ async fn what_a_worker_writes_while_it_measures_reaches_the_coordinator() {
     keep_lines();
     let (fake, connection) = Fake::start();
     let keys = fake.hand_out(7, 0..2);
-    let worker = Running::start(connection, Explosive(keys[1]));
+    let worker = Running::start(connection, explosive(keys[1]));
 
     fake.until(|script| script.reports.len() >= keys.len()).await;
     worker.finish().await;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bitloop_worker::{Connection, SleepingExecutor, WorkSummary, WorkerError, WorkerOptions, work};
+use bitloop_worker::{Connection, WorkSummary, WorkerError, WorkerOptions, sleeping, work};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +63,7 @@ impl Farm {
                 cache_dir: Some(folder.join(format!("worker-{number}"))),
                 ..worker::options(1)
             };
-            let executor = Box::new(SleepingExecutor { trial_time: crew.trial_time });
+            let executor = Box::new(sleeping(crew.trial_time));
             working.spawn(work(connection.clone(), executor, options, stop.clone()));
         }
         Self { crew, working, stop }
