@@ -5,16 +5,17 @@ mod faults;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bitloop_coordinator::Coordinator;
 use bitloop_core::digest::Digest;
 use bitloop_core::state::Sources;
+use bitloop_core::trial::TrialSpec;
 use bitloop_proto::transport::{Connection, InProcess, in_process};
 use bitloop_simulation::experiment::{inputs, plans};
-use bitloop_worker::{EmptyExecutor, WorkerOptions, work};
+use bitloop_worker::{Beforehand, ExecuteError, Executor, WorkerOptions, work};
 use faults::{Fate, Faults, Faulty};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use tonic::codegen::{BoxFuture, http};
 use tonic::server::NamedService;
 use tonic::transport::Channel;
 use tower::{Layer, Service, ServiceExt};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Nothing takes longer unless it never ends.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -97,19 +100,55 @@ fn open(folder: &Path) -> Arc<Coordinator> {
     Arc::new(coordinator)
 }
 
-/// Measures both experiments with two workers, whose calls pass through `faults`; returns the results.
-async fn results(faults: [Faults; 2]) -> Vec<String> {
+/// What a worker calls, in the order of the service's definition.
+const OF_WORKERS: [&str; 10] = [
+    "StoreArtifact",
+    "FetchArtifact",
+    "Register",
+    "RequestShard",
+    "FetchContext",
+    "Heartbeat",
+    "Commit",
+    "Release",
+    "WriteLines",
+    "Leave",
+];
+
+/// Measures nothing, but fetches what a preparation is made from and gives back the first evaluations, so that it has
+/// a reason for every call.
+fn reluctant() -> impl Executor {
+    let mut is_willing = false;
+    Beforehand::new(move |trials, setting| match trials {
+        [TrialSpec::Prepare(prepare), ..] => {
+            setting.artifacts.fetch(&prepare.model)?;
+            Ok(())
+        }
+        _ if std::mem::replace(&mut is_willing, true) => Ok(()),
+        _ => Err(ExecuteError::Device { reason: "not now".to_owned() }),
+    })
+}
+
+/// Lets the lines of this process's workers be kept, and sent.
+fn keep_lines() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| tracing_subscriber::registry().with(bitloop_worker::log_lines()).init());
+}
+
+/// Measures both experiments with two workers, whose calls pass through `faults`, and goes on until calls of all of
+/// `methods` have come to harm, on either side; returns the results.
+async fn results(faults: [Faults; 2], methods: [&[&str]; 2]) -> Vec<String> {
+    keep_lines();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let coordinator = open(folder.path());
     let handle = coordinator.handle();
     let (incoming, connector) = in_process();
-    let end = CancellationToken::new();
+    let (end, stop) = (CancellationToken::new(), CancellationToken::new());
     let (serving, served_until) = (Arc::clone(&coordinator), end.clone());
     let serving = tokio::spawn(async move { serving.serve_incoming(incoming, served_until).await });
-    let connection = stand_between(&connector, faults, end.clone()).await;
+    let connection = stand_between(&connector, faults.clone(), end.clone()).await;
     let mut workers = JoinSet::new();
     for number in 0..2 {
-        workers.spawn(work(connection.clone(), Box::new(EmptyExecutor), options(number), end.clone()));
+        workers.spawn(work(connection.clone(), Box::new(reluctant()), options(number), stop.clone()));
     }
 
     let mut results = Vec::new();
@@ -123,10 +162,16 @@ async fn results(faults: [Faults; 2]) -> Vec<String> {
         assert_eq!(handle.summary(&id).expect("it is known").conflicts, 0);
         results.push(handle.report(&id).await.expect("it is known").0.to_csv());
     }
-    end.cancel();
+    for (side, methods) in faults.iter().zip(methods) {
+        let harmed = tokio::time::timeout(PATIENCE, side.have_harmed(methods)).await;
+        harmed.unwrap_or_else(|_| panic!("never called, or never harmed: {:?}", side.unharmed(methods)));
+    }
+    // The coordinator outlives the workers, so that they can take their leave.
+    stop.cancel();
     while let Some(ended) = workers.join_next().await {
         ended.expect("no panic").expect("nothing refuses the worker");
     }
+    end.cancel();
     serving.await.expect("no panic").expect("the service goes on");
     results
 }
@@ -137,13 +182,44 @@ async fn calls_that_come_to_harm_change_no_result() {
     let faults = [1, 2].map(|seed| [Faults::drawn(seed, 40), Faults::drawn(seed + 100, 40)]);
     let [first, second] = faults.clone();
 
-    let (calm, first, second) =
-        tokio::join!(results([Faults::none(), Faults::none()]), results(first), results(second));
+    let (calm, first, second) = tokio::join!(
+        results([Faults::none(), Faults::none()], [&[]; 2]),
+        results(first, [&[]; 2]),
+        results(second, [&[]; 2])
+    );
 
     assert!(first == calm && second == calm);
     for befallen in faults.map(|faults| faults.map(|faults| faults.befallen())) {
         eprintln!("{befallen:?}");
         let met = |fate: &Fate| befallen.iter().any(|counts| counts.contains_key(fate));
         assert!(Fate::HARM.iter().all(met), "too few calls to mean anything: {befallen:?}");
+    }
+}
+
+/// Goal: the same of every kind of harm to every call that a worker makes, at the server's side and at the client's.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_call_of_a_worker_may_come_to_every_kind_of_harm_on_either_side() {
+    // Calls of each method, so that what is tried again may fail again.
+    const CALLS: u64 = 2;
+    // Workers leave last.
+    let [until_then @ .., leave] = &OF_WORKERS;
+    let mut harmed = JoinSet::new();
+    for (fate, side) in Fate::HARM.into_iter().flat_map(|fate| [(fate, 0), (fate, 1)]) {
+        harmed.spawn(async move {
+            let mut faults = [Faults::none(), Faults::none()];
+            let mut methods = [&[][..], &[][..]];
+            faults[side] = Faults::first(fate, CALLS);
+            methods[side] = until_then;
+            let results = results(faults.clone(), methods).await;
+            assert_eq!(faults[side].unharmed(&[leave]), [""; 0], "{fate:?} on side {side}");
+            (fate, side, results)
+        });
+    }
+
+    let calm = results([Faults::none(), Faults::none()], [&[]; 2]).await;
+
+    while let Some(ended) = harmed.join_next().await {
+        let (fate, side, results) = ended.expect("no panic");
+        assert!(results == calm, "{fate:?} on side {side}");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bitloop_core::rng::rng;
 use http_body_util::{BodyExt, Full};
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, http};
 use tonic::{Code, Status};
@@ -39,14 +40,24 @@ impl Fate {
         [Self::RequestLost, Self::ReplyLost, Self::FailsInFlight, Self::Late, Self::Twice];
 }
 
-/// Draws what becomes of calls. Clones draw from the same sequence.
+/// How it is decided what becomes of calls.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    /// In a thousand calls, so many of each kind, drawn from a seed.
+    Drawn { seed: u64, thousandths: usize },
+    /// The first calls of each method meet the same fate.
+    First { fate: Fate, calls: u64 },
+}
+
+/// What became of how many calls, by method and fate.
+type Befallen = BTreeMap<(String, Fate), u64>;
+
+/// Says what becomes of calls. Clones go on with the same count.
 #[derive(Clone, Debug)]
 pub(crate) struct Faults {
-    seed: u64,
-    /// Of each kind, in a thousand calls.
-    thousandths: usize,
+    choice: Choice,
     calls: Arc<AtomicU64>,
-    befallen: Arc<Mutex<BTreeMap<Fate, u64>>>,
+    befallen: watch::Sender<Befallen>,
 }
 
 impl Faults {
@@ -57,22 +68,72 @@ impl Faults {
 
     /// In a thousand calls, so many of each kind.
     pub(crate) fn drawn(seed: u64, thousandths: usize) -> Self {
-        Self { seed, thousandths, calls: Arc::default(), befallen: Arc::default() }
+        Self::choosing(Choice::Drawn { seed, thousandths })
+    }
+
+    /// The first calls of each method.
+    pub(crate) fn first(fate: Fate, calls: u64) -> Self {
+        Self::choosing(Choice::First { fate, calls })
+    }
+
+    fn choosing(choice: Choice) -> Self {
+        Self { choice, calls: Arc::default(), befallen: watch::Sender::default() }
     }
 
     /// How many calls met with what.
     pub(crate) fn befallen(&self) -> BTreeMap<Fate, u64> {
-        self.befallen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut fates = BTreeMap::new();
+        for ((_, fate), calls) in self.befallen.borrow().iter() {
+            *fates.entry(*fate).or_default() += calls;
+        }
+        fates
     }
 
-    fn next(&self) -> (Fate, Duration) {
-        let mut draws = rng(self.seed, self.calls.fetch_add(1, Ordering::Relaxed));
-        let kind = draws.below(1_000) / self.thousandths.max(1);
-        let harm = if self.thousandths == 0 { None } else { Fate::HARM.get(kind) };
-        let fate = harm.copied().unwrap_or(Fate::Arrives);
-        *self.befallen.lock().unwrap_or_else(PoisonError::into_inner).entry(fate).or_default() += 1;
-        (fate, Duration::from_millis(1 + draws.below(DELAY_MS) as u64))
+    /// Waits until calls of all these methods have come to harm.
+    pub(crate) async fn have_harmed(&self, methods: &[&str]) {
+        let mut befallen = self.befallen.subscribe();
+        let have = |befallen: &Befallen| methods.iter().all(|method| is_harmed(befallen, method));
+        befallen.wait_for(have).await.expect("it is held here");
     }
+
+    /// Those of these methods of which no call came to harm.
+    pub(crate) fn unharmed<'a>(&self, methods: &[&'a str]) -> Vec<&'a str> {
+        let befallen = self.befallen.borrow();
+        methods.iter().filter(|method| !is_harmed(&befallen, method)).copied().collect()
+    }
+
+    /// What becomes of a call of a method.
+    fn next(&self, method: &str) -> (Fate, Duration) {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (mut fate, mut delay_ms) = (Fate::Arrives, DELAY_MS as u64);
+        self.befallen.send_modify(|befallen| {
+            (fate, delay_ms) = match self.choice {
+                Choice::Drawn { seed, thousandths } => drawn(seed, number, thousandths),
+                Choice::First { fate, calls } => {
+                    let met: u64 = of_method(befallen, method).map(|(_, calls)| calls).sum();
+                    (if met < calls { fate } else { Fate::Arrives }, DELAY_MS as u64)
+                }
+            };
+            *befallen.entry((method.to_owned(), fate)).or_default() += 1;
+        });
+        (fate, Duration::from_millis(delay_ms))
+    }
+}
+
+fn drawn(seed: u64, number: u64, thousandths: usize) -> (Fate, u64) {
+    let mut draws = rng(seed, number);
+    let kind = draws.below(1_000) / thousandths.max(1);
+    let harm = if thousandths == 0 { None } else { Fate::HARM.get(kind) };
+    (harm.copied().unwrap_or(Fate::Arrives), 1 + draws.below(DELAY_MS) as u64)
+}
+
+fn of_method<'a>(befallen: &'a Befallen, method: &'a str) -> impl Iterator<Item = (Fate, u64)> + 'a {
+    let of_it = befallen.iter().filter(move |((known, _), _)| known == method);
+    of_it.map(|((_, fate), calls)| (*fate, *calls))
+}
+
+fn is_harmed(befallen: &Befallen, method: &str) -> bool {
+    of_method(befallen, method).any(|(fate, _)| fate != Fate::Arrives)
 }
 
 impl<S> Layer<S> for Faults {
@@ -105,7 +166,8 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let (fate, delay) = self.faults.next();
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let (fate, delay) = self.faults.next(method);
         // The one that is ready goes with the call.
         let ready = self.inner.clone();
         let service = std::mem::replace(&mut self.inner, ready);
