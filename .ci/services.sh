@@ -29,5 +29,8 @@ has_postgres || { [ "$(id -u)" = 0 ] && install_postgres; } || true
 if has_postgres; then found postgres; else echo 'PostgreSQL cannot be installed here'; fi
 if [ -n "${BITLOOP_TEST_MOTO:-}" ] || install_moto; then found moto; else echo 'moto cannot be installed here'; fi
 
+# Terminals for tests, of util-linux.
+if command -v script >/dev/null; then found script; else echo 'there is no script, which makes terminals'; fi
+
 # Several hosts on one machine; needs root, or a system that lets users make namespaces.
 if unshare --net true 2>/dev/null && command -v ip >/dev/null; then found netns; else echo 'network namespaces cannot be had here'; fi

@@ -102,3 +102,55 @@ impl Terminated {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Makes the test below take the terminal that it is on, and panic.
+    const ON_A_TERMINAL: &str = "BITLOOP_TEST_ON_A_TERMINAL";
+
+    /// What the terminal is told to show another screen, and the one from before.
+    const ANOTHER: &str = "\x1b[?1049h";
+    const AS_BEFORE: &str = "\x1b[?1049l";
+
+    /// The test runs itself again, on a terminal that util-linux's `script` makes.
+    #[test]
+    fn a_panic_gives_the_terminal_back_as_it_was() {
+        if std::env::var_os(ON_A_TERMINAL).is_some() {
+            let _taken = Screen::open().unwrap();
+            panic!("something is wrong");
+        }
+        let test = std::env::current_exe().unwrap();
+        let name = "commands::top::screen::tests::a_panic_gives_the_terminal_back_as_it_was";
+        let settings = "echo settings $(stty -g)";
+        let line = format!("{settings}; '{}' --exact {name} --nocapture; {settings}", test.display());
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--flush", "--command", &line, "/dev/null"]).stdin(Stdio::null());
+        let said = match script.env("TERM", "xterm").env(ON_A_TERMINAL, "1").output() {
+            Ok(said) => String::from_utf8_lossy(&said.stdout).into_owned(),
+            Err(reason) => {
+                assert!(!is_required("script"), "{reason}");
+                eprintln!("skipped: no `script`, which makes a terminal: {reason}");
+                return;
+            }
+        };
+
+        let (taken, rest) = said.split_once(ANOTHER).expect(&said);
+        let (_, given_back) = rest.split_once(AS_BEFORE).expect(&said);
+        assert!(given_back.contains("something is wrong"), "it is said where people see it: {said:?}");
+        let settings = |text: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix("settings ").map(str::to_owned));
+            line.expect(&said).trim().to_owned()
+        };
+        assert_eq!(settings(given_back), settings(taken));
+    }
+
+    /// Whether this machine is said to have something, so that a test that misses it fails.
+    fn is_required(what: &str) -> bool {
+        let required = std::env::var("BITLOOP_REQUIRE").unwrap_or_default();
+        required.split(',').any(|name| name.trim() == what)
+    }
+}
