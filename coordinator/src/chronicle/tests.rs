@@ -23,9 +23,19 @@ fn leased(lease: u64, worker: &str, trials: &[u64]) -> Record {
 }
 
 fn measured(worker: &str, trials: &[u64]) -> Record {
-    let measured = trials.iter().map(|number| short(*number)).collect();
-    let (failed, duplicates, conflicts) = Default::default();
-    Record::Reported { at: 50, worker: worker.to_owned(), measured, failed, duplicates, conflicts }
+    reported(worker, (trials, &[]), &[])
+}
+
+fn reported(worker: &str, (measured, failed): (&[u64], &[(u64, &str)]), duplicates: &[u64]) -> Record {
+    let shorts = |trials: &[u64]| trials.iter().map(|number| short(*number)).collect();
+    Record::Reported {
+        at: 50,
+        worker: worker.to_owned(),
+        measured: shorts(measured),
+        failed: failed.iter().map(|(number, reason)| (short(*number), (*reason).to_owned())).collect(),
+        duplicates: shorts(duplicates),
+        conflicts: Vec::new(),
+    }
 }
 
 fn line(lease: u64, text: &str, trial: Option<u64>) -> Record {
@@ -33,10 +43,14 @@ fn line(lease: u64, text: &str, trial: Option<u64>) -> Record {
     Record::Lines { at: 45, lease, worker: "w1".to_owned(), left_out: 0, lines: vec![line] }
 }
 
+fn entries(number: u64, records: Vec<Record>) -> Vec<Entry> {
+    let mut fold = Fold::new(short(number));
+    records.into_iter().flat_map(|record| fold.apply(record)).collect()
+}
+
 /// What a trial's log says of records: the attempt, who, what.
 fn told(number: u64, records: Vec<Record>) -> Vec<(u32, String, What)> {
-    let mut fold = Fold::new(short(number));
-    let entries = records.into_iter().flat_map(|record| fold.apply(record));
+    let entries = entries(number, records).into_iter();
     entries.map(|entry| (entry.attempt, entry.worker, entry.what)).collect()
 }
 
@@ -46,36 +60,25 @@ fn by(attempt: u32, worker: &str, what: What) -> (u32, String, What) {
 
 #[test]
 fn a_trial_that_is_lost_goes_to_another_worker_and_fails_there() {
-    let failed = Record::Reported {
-        at: 9,
-        worker: "w2".to_owned(),
-        measured: vec![short(2)],
-        failed: vec![(short(1), "no such layer".to_owned())],
-        duplicates: Vec::new(),
-        conflicts: Vec::new(),
-    };
     let records = vec![
         leased(1, "w1", &[1, 2]),
         Record::Begun { at: 2, lease: 1, trials: vec![short(1)] },
         Record::Begun { at: 3, lease: 1, trials: vec![short(1)] },
         Record::Ended { at: 4, lease: 1, end: End::Lost, trials: vec![short(1), short(2)] },
         leased(2, "w2", &[1, 2]),
-        failed,
+        reported("w2", (&[2], &[(1, "no such layer")]), &[]),
     ];
 
-    let mut fold = Fold::new(short(1));
-    let entries: Vec<Entry> = records.into_iter().flat_map(|record| fold.apply(record)).collect();
+    let entries = entries(1, records.clone());
 
-    let told: Vec<_> =
-        entries.iter().map(|entry| (entry.attempt, entry.worker.as_str(), entry.what)).collect();
     assert_eq!(
-        told,
+        told(1, records),
         [
-            (1, "w1", What::Leased),
-            (1, "w1", What::Begun),
-            (1, "w1", What::Lost),
-            (2, "w2", What::Leased),
-            (2, "w2", What::Failed)
+            by(1, "w1", What::Leased),
+            by(1, "w1", What::Begun),
+            by(1, "w1", What::Lost),
+            by(2, "w2", What::Leased),
+            by(2, "w2", What::Failed)
         ]
     );
     assert_eq!(entries[4].text, "no such layer");
@@ -84,14 +87,7 @@ fn a_trial_that_is_lost_goes_to_another_worker_and_fails_there() {
 
 #[test]
 fn the_first_outcome_overtakes_and_the_second_is_a_duplicate() {
-    let duplicate = Record::Reported {
-        at: 60,
-        worker: "w1".to_owned(),
-        measured: Vec::new(),
-        failed: Vec::new(),
-        duplicates: vec![short(1)],
-        conflicts: Vec::new(),
-    };
+    let duplicate = reported("w1", (&[], &[]), &[1]);
     let records = vec![leased(1, "w1", &[1]), leased(2, "w2", &[1]), measured("w2", &[1]), duplicate];
 
     assert_eq!(

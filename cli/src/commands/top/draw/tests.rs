@@ -110,66 +110,19 @@ fn a_terminal_of_80_columns_and_24_lines_shows_one_table_at_a_time() {
 
             q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
     );
+    // What lines are to spare goes to the table that is chosen.
+    assert_eq!(heads(&mut look), [4, 14, 19]);
     press(&mut look, KeyCode::Tab);
-    check(
-        &mut look,
-        (80, 24),
-        &expect![[r#"
-            bitloop top  http://127.0.0.1:7717
-            epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
-            1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
-            a commit takes 1.2 ms, 99 % within 5 ms
-             Experiments (2)
-            experiment           status    stage          done   open  failed   rate    left
-            first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
-            second-0123456789ab  finished  -            12 000      0       0      -       -
-
-             Workers (2)
-            worker    measures             rate  ms/trial  busy   done  failed  heard
-            lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
-            lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
-
-
-
-
-
-
-             Failures (1)
-             ago  trial         reason
-            62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
-
-            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
-    );
+    assert_eq!(heads(&mut look), [4, 9, 19]);
     press(&mut look, KeyCode::Right);
-    check(
-        &mut look,
-        (80, 24),
-        &expect![[r#"
-            bitloop top  http://127.0.0.1:7717
-            epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases  5 017 succeeded
-            1 failed  0 repeated  0 conflicts  0 leases expired  0 workers lost
-            a commit takes 1.2 ms, 99 % within 5 ms
-             Experiments (2)
-            experiment           status    stage          done   open  failed   rate    left
-            first-0123456789ab   active    sensitivity   5 000  6 920       0  8.2/s  14 min
-            second-0123456789ab  finished  -            12 000      0       0      -       -
+    assert_eq!(heads(&mut look), [4, 9, 14]);
+}
 
-             Workers (2)
-            worker    measures             rate  ms/trial  busy   done  failed  heard
-            lab-7-w1  first-0123456789ab  4.1/s     120.3  98 %  4 000       0  0.9 s
-            lab-8-w1  first-0123456789ab  4.1/s     120.3  98 %  1 018       1  0.9 s
-
-             Failures (1)
-             ago  trial         reason
-            62 s  abababababab  the quantizer of `conv1.weight` gave no finite scale
-
-
-
-
-
-
-            q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
-    );
+/// The lines that tables begin at, on a terminal of 80 columns and 24 lines.
+fn heads(look: &mut Look) -> Vec<usize> {
+    let screen = screen(look, (80, 24));
+    let is_head = |line: &str| line.starts_with(' ') && line.ends_with(')');
+    screen.lines().enumerate().filter(|(_, line)| is_head(line)).map(|(number, _)| number).collect()
 }
 
 #[test]
@@ -328,46 +281,17 @@ fn rows_are_scrolled_and_sorted_by_a_column() {
     press(&mut look, KeyCode::Char('r'));
     press(&mut look, KeyCode::End);
     press(&mut look, KeyCode::Down);
-    check(
-        &mut look,
-        (70, 14),
-        &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases
-        5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
-        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)  Workers (40)  Failures (1)  by done
-        worker  measures             rate  ms/trial  busy  done  failed  heard
-        w011    first-0123456789ab  4.1/s     120.3  98 %    77       0  0.9 s
-        w026    first-0123456789ab  4.1/s     120.3  98 %    82       0  0.9 s
-        w012    first-0123456789ab  4.1/s     120.3  98 %    84       0  0.9 s
-        w027    first-0123456789ab  4.1/s     120.3  98 %    89       0  0.9 s
-        w013    first-0123456789ab  4.1/s     120.3  98 %    91       0  0.9 s
-        w028    first-0123456789ab  4.1/s     120.3  98 %    96       0  0.9 s
-        w014    first-0123456789ab  4.1/s     120.3  98 %    98       0  0.9 s
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
-    );
+    assert_eq!(listed(&mut look), ["w011", "w026", "w012", "w027", "w013", "w028", "w014"]);
     // From the end it goes back at once.
     press(&mut look, KeyCode::Up);
-    check(
-        &mut look,
-        (70, 14),
-        &expect![[r#"
-        bitloop top  http://127.0.0.1:7717
-        epoch 3, up 2.1 h  6 920 trials queued  80 leased in 2 leases
-        5 017 succeeded  1 failed  0 repeated  0 conflicts  0 leases expired
-        0 workers lost  a commit takes 1.2 ms, 99 % within 5 ms
-         Experiments (2)  Workers (40)  Failures (1)  by done
-        worker  measures             rate  ms/trial  busy  done  failed  heard
-        w025    first-0123456789ab  4.1/s     120.3  98 %    75       0  0.9 s
-        w011    first-0123456789ab  4.1/s     120.3  98 %    77       0  0.9 s
-        w026    first-0123456789ab  4.1/s     120.3  98 %    82       0  0.9 s
-        w012    first-0123456789ab  4.1/s     120.3  98 %    84       0  0.9 s
-        w027    first-0123456789ab  4.1/s     120.3  98 %    89       0  0.9 s
-        w013    first-0123456789ab  4.1/s     120.3  98 %    91       0  0.9 s
-        w028    first-0123456789ab  4.1/s     120.3  98 %    96       0  0.9 s
-        q quit  Tab section  arrows scroll  s sort  r reverse  p pause  ? help"#]],
-    );
+    assert_eq!(listed(&mut look), ["w025", "w011", "w026", "w012", "w027", "w013", "w028"]);
+}
+
+/// The workers that are in sight on a terminal of 70 columns and 14 lines.
+fn listed(look: &mut Look) -> Vec<String> {
+    let screen = screen(look, (70, 14));
+    let behind = screen.lines().skip_while(|line| !line.starts_with("worker")).skip(1);
+    behind.filter(|line| line.starts_with('w')).map(|line| line[..4].to_owned()).collect()
 }
 
 #[test]
