@@ -9,11 +9,16 @@ use crate::artifacts::Artifacts;
 impl Driver {
     /// Takes note of the outcomes whose artifact has gone, or has come back, and warns of inputs that are missing.
     ///
-    /// Only the last outcome of each trial is looked at; its artifact is read whole.
+    /// Only the last outcome of each trial is looked at. Its artifact is read whole if an experiment that goes on may need it; of
+    /// all others, which may be years of checkpoints, it is enough that they are there.
     pub(super) fn inspect(&mut self, artifacts: &Artifacts) {
         let ledger = &self.state.ledger;
         let missing = ledger.artifacts().filter_map(|(key, artifact)| {
-            let is_missing = match artifacts.missing_or_damaged(&[artifact]) {
+            let looked = match ledger.is_in_use(key) {
+                true => artifacts.missing_or_damaged(&[artifact]),
+                false => artifacts.missing(&[artifact]),
+            };
+            let is_missing = match looked {
                 Ok(missing) => !missing.is_empty(),
                 Err(cause) => {
                     warn!(trial = %key, %artifact, %cause, "whether an outcome's artifact is whole cannot be said");

@@ -78,6 +78,15 @@ impl Ledger {
         held.chain(&self.lost).filter_map(|(key, outcome)| Some((key, outcome.result.artifact()?)))
     }
 
+    /// Whether an experiment proposed a trial that goes on, or may be revived.
+    pub fn is_in_use(&self, key: &TrialKey) -> bool {
+        let mut claims = self.trials.get(key).into_iter().flat_map(Trial::claims);
+        claims.any(|claim| match self.claimant(claim).status {
+            Status::Active | Status::Paused | Status::Cancelled => true,
+            Status::Finished | Status::Failed { .. } => false,
+        })
+    }
+
     /// The outcome that a trial has lost, if it has none since.
     pub fn lost(&self, key: &TrialKey) -> Option<&Outcome> {
         self.lost.get(key).map(Arc::as_ref)
