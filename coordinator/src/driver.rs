@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitloop_core::state::{
-    Event, Fact, Input, LEASE_TERM_MS, LeaseId, Rejection, Reply, State, UnixMillis, WorkerId, decide,
+    Event, Fact, Input, LEASE_TERM_MS, Rejection, Reply, State, UnixMillis, WorkerId, decide,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
@@ -50,7 +50,7 @@ use self::board::Board;
 use self::command::{Answer, Command, Query};
 use self::handle::Source;
 use self::lease_times::LeaseTimes;
-use self::parked::{Parked, Waiting};
+use self::parked::Parked;
 use self::results::Results;
 use self::searchers::{Concluded, Searchers};
 use self::view::Sizes;
@@ -273,28 +273,16 @@ impl Driver {
     fn take(&mut self, command: Command) {
         let (input, reply) = match command {
             Command::Query(query) => return self.round.queries.push(query),
+            Command::LastCommit { commit, reply, next } => {
+                return self.take_last_commit(&commit, reply, next);
+            }
             Command::Input { input, reply } => (input, reply),
         };
-        let Input::Request { worker } = &*input else {
-            let answer = self.step(&input).map_err(RequestError::from);
-            return self.answer_later(None, reply, answer);
-        };
-        // Work is never granted to a client that has gone.
-        if reply.is_closed() {
-            return;
+        if let Input::Request { worker } = *input {
+            return self.take_request(worker, reply);
         }
-        let request =
-            Waiting { worker: worker.clone(), reply, deadline: self.clock.now().after(LONG_POLL_MS) };
-        match self.step(&input) {
-            Ok(Reply::Shard(None)) => {
-                if let Some(older) = self.parked.park(request) {
-                    self.answer_later(None, older.reply, Ok(Reply::Shard(None)));
-                }
-            }
-            answer => {
-                self.answer_later(Some(request.worker), request.reply, answer.map_err(RequestError::from));
-            }
-        }
+        let answer = self.step(&input).map_err(RequestError::from);
+        self.answer_later(None, reply, answer);
     }
 
     fn answer_later(&mut self, worker: Option<WorkerId>, reply: oneshot::Sender<Answer>, answer: Answer) {
@@ -365,21 +353,6 @@ impl Driver {
         }
     }
 
-    fn serve_parked(&mut self) {
-        let now = self.clock.now();
-        // With an empty queue there may be trials that others are late with, or have not begun.
-        let is_work =
-            self.state.dispatch.waiting() > 0 || (self.ticked == now && self.state.has_spare_trials(now));
-        for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
-            let answer = self.step(&Input::Request { worker: request.worker.clone() });
-            if answer == Ok(Reply::Shard(None)) && now < request.deadline {
-                self.parked.park(request);
-            } else {
-                self.answer_later(Some(request.worker), request.reply, answer.map_err(RequestError::from));
-            }
-        }
-    }
-
     fn store_facts(&mut self) -> Result<(), StoreError> {
         if self.round.facts.is_empty() {
             return Ok(());
@@ -410,12 +383,6 @@ impl Driver {
         released
     }
 
-    /// Ends the lease of an answer that nobody gets; returns whether there was one.
-    fn take_back(&mut self, worker: Option<WorkerId>, unsent: &Answer) -> bool {
-        let (Some(worker), Some(lease)) = (worker, granted(unsent)) else { return false };
-        self.step(&Input::Release { worker, lease, trials: None }).is_ok()
-    }
-
     fn answer_queries(&mut self) {
         let queries = std::mem::take(&mut self.round.queries);
         let view = self.view(self.clock.now());
@@ -443,20 +410,5 @@ impl Driver {
         // By now the workers are excused for as long as the coordinator itself was held up.
         self.metrics.listened(&self.state, (now, since_ms - stalled_ms));
         self.board.note_tick(&self.state);
-    }
-}
-
-fn granted(answer: &Answer) -> Option<LeaseId> {
-    match answer {
-        Ok(Reply::Shard(Some(shard))) => Some(shard.lease),
-        Ok(
-            Reply::Shard(None)
-            | Reply::Done
-            | Reply::Submitted { .. }
-            | Reply::Registered { .. }
-            | Reply::Heartbeat { .. }
-            | Reply::Committed { .. },
-        )
-        | Err(_) => None,
     }
 }

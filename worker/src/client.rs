@@ -17,6 +17,7 @@ use bitloop_proto::transport::{CHUNK_BYTES, ConnectError, Connection, MAX_MESSAG
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use tokio::io::AsyncWriteExt;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, info_span};
@@ -253,8 +254,12 @@ impl Client {
         let mut inner = self.inner.clone();
         let answer = Box::pin(inner.request_shard(request));
         let answer = in_time("request_shard", LONG_POLL, answer).await?;
-        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = trace::read(answer.metadata());
+        self.note_lease(answer.metadata());
         shard("request_shard", answer.into_inner().shard)
+    }
+
+    fn note_lease(&self, metadata: &MetadataMap) {
+        *self.lease.lock().unwrap_or_else(PoisonError::into_inner) = trace::read(metadata);
     }
 
     /// Fetches what evaluations share; the answer is only believed if it has the digest asked for.
@@ -285,13 +290,14 @@ impl Client {
         Ok(Pulse { lease_valid: answer.lease_valid, recalled })
     }
 
-    /// Reports outcomes; when this returns they are durable. `context` is where the trace of their shard stands.
+    /// Reports outcomes; when this returns they are durable. Gives a shard if it is wanted and there is one. `context` is
+    /// where the trace of their own shard stands.
     pub(crate) async fn commit(
         &self,
         epoch: Epoch,
-        (reports, trial_ms): (&[Report], f64),
+        (reports, trial_ms, wants_shard): (&[Report], f64, bool),
         context: Option<&str>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Option<Shard>, ClientError> {
         let span =
             info_span!(target: trace::TARGET, "commit", worker = self.worker.0, outcomes = reports.len());
         let span = trace::below(span, context);
@@ -300,9 +306,16 @@ impl Client {
             epoch: epoch.0,
             reports: reports.iter().map(Into::into).collect(),
             trial_ms,
+            wants_shard,
         });
         trace::write(&mut request, &span);
-        once("commit", DURABLE, self.inner.clone().commit(request)).instrument(span).await.map(|_| ())
+        let mut inner = self.inner.clone();
+        let answer = Box::pin(inner.commit(request));
+        let answer = in_time("commit", DURABLE, answer).instrument(span).await?;
+        if answer.get_ref().shard.is_some() {
+            self.note_lease(answer.metadata());
+        }
+        shard("commit", answer.into_inner().shard)
     }
 
     /// Gives a lease back, or only these of its trials.

@@ -306,9 +306,9 @@ fn make(client: Client, call: Call, context: Option<String>) -> Calling {
             Call::FetchContext { digest } => {
                 Answer::Context(Arc::new(client.fetch_context(&digest).await?)).into()
             }
-            Call::Commit { epoch, reports, trial_ms } => {
-                client.commit(epoch, (&reports, trial_ms), context.as_deref()).await?;
-                Answer::Committed.into()
+            Call::Commit { epoch, reports, trial_ms, wants_shard } => {
+                let reported = (reports.as_slice(), trial_ms, wants_shard);
+                Answer::Committed { next: client.commit(epoch, reported, context.as_deref()).await? }.into()
             }
             Call::Release { epoch, lease } => {
                 client.release(epoch, lease, &[]).await?;

@@ -109,6 +109,23 @@ async fn a_shard_is_measured_and_committed() {
 }
 
 #[tokio::test]
+async fn the_next_shard_comes_with_the_answer_to_the_last_commit() {
+    let (fake, connection) = Fake::start();
+    let keys = [fake.hand_out(7, 0..2), fake.hand_out(8, 2..4), fake.hand_out(9, 4..6)].concat();
+    let worker = Running::start(connection, EmptyExecutor);
+
+    fake.until(|script| script.reports.len() >= keys.len()).await;
+    let summary = worker.finish().await;
+
+    assert_eq!(fake.with(|script| script.committed()), keys);
+    assert_eq!(summary, WorkSummary { shards: 3, committed: 6, lost: 0 });
+    let calls = fake.with(|script| script.calls.clone());
+    let last = calls.iter().rposition(|call| matches!(call, Call::Commit { .. })).unwrap();
+    let requests = calls[..last].iter().filter(|call| **call == Call::Request).count();
+    assert_eq!(requests, 1, "for the first shard: {calls:?}");
+}
+
+#[tokio::test]
 async fn a_failed_commit_is_repeated_and_no_key_is_lost_or_committed_twice() {
     let (fake, connection) = Fake::start();
     fake.with(|script| script.commit_failures.extend([Code::Unavailable, Code::Unknown]));

@@ -3,7 +3,7 @@
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::GraphError;
 use bitloop_core::plan::ExperimentId;
-use bitloop_core::state::{Input, Rejection, Reply};
+use bitloop_core::state::{Input, Rejection, Reply, WorkerId};
 use bitloop_core::trial::TrialKey;
 use tokio::sync::oneshot;
 
@@ -14,11 +14,20 @@ use crate::store::StoreError;
 pub(crate) enum Command {
     /// Something that may change the state.
     Input { input: Box<Input>, reply: oneshot::Sender<Answer> },
+    /// A commit of a worker that has nothing to do behind it. What it gets is told beside what became of the commit.
+    LastCommit { commit: Box<Input>, reply: oneshot::Sender<Answer>, next: Next },
     /// A look at the durable state; sends its own answer.
     Query(Query),
 }
 
 pub(crate) type Answer = Result<Reply, RequestError>;
+
+/// A worker that takes a shard if there is one, and does not wait for it.
+pub(crate) struct Next {
+    pub(crate) worker: WorkerId,
+    /// Dropped when the commit is refused.
+    pub(crate) reply: oneshot::Sender<Answer>,
+}
 
 pub(crate) type Query = Box<dyn FnOnce(Result<&View<'_>, RequestError>) + Send>;
 

@@ -12,7 +12,7 @@ use bitloop_core::state::{
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::command::{Command, RequestError};
+use super::command::{Command, Next, RequestError};
 use super::view::{Overview, Summary, View};
 use crate::artifacts::Artifacts;
 use crate::chronicle::Chronicle;
@@ -186,8 +186,36 @@ impl Handle {
         reports: Vec<state::Report>,
         trial_ms: f64,
     ) -> Result<Committed, RequestError> {
+        self.check(&reports).await?;
+        Ok(committed(self.send(Input::Commit { worker: worker.clone(), reports, trial_ms }).await?))
+    }
+
+    /// Reports trials for a worker that has nothing to do behind them, and takes a shard for it if there is one.
+    pub async fn commit_last(
+        &self,
+        worker: &WorkerId,
+        reports: Vec<state::Report>,
+        trial_ms: f64,
+    ) -> Result<(Committed, Option<Shard>), RequestError> {
+        self.check(&reports).await?;
+        let ((reply, answer), (next, shard)) = (oneshot::channel(), oneshot::channel());
+        let next = Next { worker: worker.clone(), reply: next };
+        let commit = Box::new(Input::Commit { worker: worker.clone(), reports, trial_ms });
+        self.give(Command::LastCommit { commit, reply, next }).await?;
+        let committed = committed(answer.await.map_err(|_| RequestError::Stopped)??);
+        let shard = match shard.await {
+            Ok(Ok(Reply::Shard(shard))) => shard,
+            // Its reports are stored all the same; it asks anew, and is told why it gets nothing.
+            Ok(Err(_)) | Err(_) => None,
+            Ok(Ok(other)) => unreachable_reply(&other),
+        };
+        Ok((committed, shard))
+    }
+
+    /// Makes sure that reports say what can be, and that their artifacts are here.
+    async fn check(&self, reports: &[state::Report]) -> Result<(), RequestError> {
         let mut artifacts = Vec::new();
-        for report in &reports {
+        for report in reports {
             artifacts.extend(report.outcome.result.artifact());
             match &report.outcome.result {
                 TrialResult::Evaluated(sums) => {
@@ -214,14 +242,7 @@ impl Handle {
                 TrialResult::Prepared { .. } | TrialResult::Failed { .. } => {}
             }
         }
-        self.require(artifacts).await?;
-        let input = Input::Commit { worker: worker.clone(), reports, trial_ms };
-        match self.send(input).await? {
-            Reply::Committed { accepted, duplicates, conflicts } => {
-                Ok(Committed { accepted, duplicates, conflicts })
-            }
-            other => unreachable_reply(&other),
-        }
+        self.require(artifacts).await
     }
 
     /// Gives a lease back, or some of its trials.
@@ -303,6 +324,13 @@ impl Handle {
 
     async fn give(&self, command: Command) -> Result<(), RequestError> {
         self.commands.send(command).await.map_err(|_| RequestError::Stopped)
+    }
+}
+
+fn committed(reply: Reply) -> Committed {
+    match reply {
+        Reply::Committed { accepted, duplicates, conflicts } => Committed { accepted, duplicates, conflicts },
+        other => unreachable_reply(&other),
     }
 }
 

@@ -92,7 +92,7 @@ fn refuse(command: Command, cause: &StoreError) {
     let refusal = RequestError::NotStored(cause.clone());
     match command {
         // Whoever asked may have gone.
-        Command::Input { reply, .. } => drop(reply.send(Err(refusal))),
+        Command::Input { reply, .. } | Command::LastCommit { reply, .. } => drop(reply.send(Err(refusal))),
         Command::Query(query) => query(Err(refusal)),
     }
 }

@@ -4,6 +4,7 @@ mod identity;
 mod lost;
 mod observe;
 mod outage;
+mod parked;
 mod search;
 mod takeover;
 

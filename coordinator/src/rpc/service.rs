@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitloop_core::plan::{ExperimentId, Plan};
-use bitloop_core::state::{Explanation, LeaseId, UnixMillis, WorkerId, WorkerInfo};
+use bitloop_core::state::{Explanation, LeaseId, Shard, UnixMillis, WorkerId, WorkerInfo};
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_server::Coordinator;
@@ -51,6 +51,18 @@ impl Service {
     fn resolve(&self, text: String) -> Result<ExperimentId, Status> {
         let text = convert::name("experiment", text).map_err(unreadable)?;
         self.handle.resolve(&text).map_err(refused)
+    }
+
+    /// Says with an answer where in its trace the lease stands that it brings, if it brings one.
+    async fn traced<T>(
+        &self,
+        mut answer: Response<T>,
+        (worker, shard): (&WorkerId, Option<&Shard>),
+    ) -> Response<T> {
+        if let Some(shard) = shard {
+            self.origins.lease(&self.handle, (worker, shard), answer.metadata_mut()).await;
+        }
+        answer
     }
 
     /// Reads which worker a request is of, and makes sure that it comes from there.
@@ -266,11 +278,8 @@ impl Coordinator for Service {
             shard = self.handle.request_shard(&worker) => shard.map_err(refused)?,
             () = self.shutdown.cancelled() => return Err(status::stopping()),
         };
-        let mut answer = Response::new(v1::RequestShardResponse { shard: shard.as_ref().map(Into::into) });
-        if let Some(shard) = &shard {
-            self.origins.lease(&self.handle, (&worker, shard), answer.metadata_mut()).await;
-        }
-        Ok(answer)
+        let answer = Response::new(v1::RequestShardResponse { shard: shard.as_ref().map(Into::into) });
+        Ok(self.traced(answer, (&worker, shard.as_ref())).await)
     }
 
     async fn fetch_context(&self, request: Request<v1::FetchContextRequest>) -> Answer<v1::EvaluateContext> {
@@ -296,13 +305,18 @@ impl Coordinator for Service {
         let (worker, request) = self.sender(request)?;
         let reports = convert::reports(request.reports).map_err(unreadable)?;
         let trial_ms = convert::millis("trial_ms", request.trial_ms).map_err(unreadable)?;
-        let committed = self.handle.commit(&worker, reports, trial_ms).await;
-        let committed = committed.map_err(refused)?;
-        Ok(Response::new(v1::CommitResponse {
+        // A worker that means another start of the coordinator has to register before it gets work.
+        let (committed, shard) = match request.wants_shard && self.check_epoch(request.epoch).is_ok() {
+            true => self.handle.commit_last(&worker, reports, trial_ms).await.map_err(refused)?,
+            false => (self.handle.commit(&worker, reports, trial_ms).await.map_err(refused)?, None),
+        };
+        let answer = Response::new(v1::CommitResponse {
             accepted: committed.accepted,
             duplicates: committed.duplicates,
             conflicts: committed.conflicts,
-        }))
+            shard: shard.as_ref().map(Into::into),
+        });
+        Ok(self.traced(answer, (&worker, shard.as_ref())).await)
     }
 
     async fn release(&self, request: Request<v1::ReleaseRequest>) -> Answer<v1::ReleaseResponse> {

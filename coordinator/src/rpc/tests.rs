@@ -84,7 +84,7 @@ fn registration(name: &str) -> v1::RegisterRequest {
 
 fn commit_request(shard: &Shard, epoch: u64) -> v1::CommitRequest {
     let reports = reports(shard).iter().map(Into::into).collect();
-    v1::CommitRequest { worker: "w1".to_owned(), epoch, reports, trial_ms: 500.0 }
+    v1::CommitRequest { worker: "w1".to_owned(), epoch, reports, trial_ms: 500.0, wants_shard: false }
 }
 
 async fn next_shard(client: &mut Client, epoch: u64) -> Shard {

@@ -158,6 +158,8 @@ pub enum Call {
         reports: Vec<Report>,
         /// Mean time of one of them in milliseconds.
         trial_ms: f64,
+        /// Whether nothing is left to do behind them: it takes its next shard with the answer.
+        wants_shard: bool,
     },
     /// It gives the rest of a lease back.
     Release {
@@ -198,7 +200,10 @@ pub enum Answer {
     /// What evaluations share.
     Context(Arc<EvaluateContext>),
     /// The reports are durable.
-    Committed,
+    Committed {
+        /// The shard that was wanted, if there is work right now.
+        next: Option<Shard>,
+    },
     /// The lease has ended.
     Released,
     /// The coordinator knows that the worker goes.

@@ -754,8 +754,11 @@ pub struct CommitRequest {
     /// Mean time of one of these trials.
     #[prost(double, tag = "4")]
     pub trial_ms: f64,
+    /// Whether the worker has nothing to do behind these, and takes a shard with the answer.
+    #[prost(bool, tag = "5")]
+    pub wants_shard: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CommitResponse {
     #[prost(uint32, tag = "1")]
     pub accepted: u32,
@@ -763,6 +766,9 @@ pub struct CommitResponse {
     pub duplicates: u32,
     #[prost(uint32, tag = "3")]
     pub conflicts: u32,
+    /// Absent when none is wanted, or when there is no work right now: nobody waits for it here.
+    #[prost(message, optional, tag = "4")]
+    pub shard: ::core::option::Option<Shard>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseRequest {
@@ -1561,7 +1567,7 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Heartbeat"));
             self.inner.unary(req, path, codec).await
         }
-        /// Reports measured trials; answered once they are durable.
+        /// Reports measured trials; answered once they are durable, with a shard if the worker wants one and there is one.
         pub async fn commit(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitRequest>,
@@ -1819,7 +1825,7 @@ pub mod coordinator_server {
             tonic::Response<super::HeartbeatResponse>,
             tonic::Status,
         >;
-        /// Reports measured trials; answered once they are durable.
+        /// Reports measured trials; answered once they are durable, with a shard if the worker wants one and there is one.
         async fn commit(
             &self,
             request: tonic::Request<super::CommitRequest>,

@@ -6,7 +6,7 @@ use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::Reply as Decided;
 use bitloop_core::state::{
     Change, Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Proposal, QUARANTINE_LOSSES,
-    Rejection, State, Status, UnixMillis, WorkerId, decide,
+    Rejection, Shard, State, Status, UnixMillis, WorkerId, decide,
 };
 use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
@@ -43,6 +43,14 @@ pub(crate) struct Disk {
 struct Pending {
     request: Request,
     answer: Result<Decided, FailureKind>,
+    /// The shard that a commit brings.
+    next: Option<Shard>,
+}
+
+impl Pending {
+    fn new(request: Request, answer: Result<Decided, FailureKind>) -> Self {
+        Self { request, answer, next: None }
+    }
 }
 
 struct Parked {
@@ -171,6 +179,7 @@ impl Coordinator {
             self.take(request, now, oracle);
         }
         self.advance(now, oracle, &mut after);
+        self.serve_commits(now, oracle);
         self.serve_parked(now, oracle);
         if self.facts.is_empty() {
             after.replies = self.answer(oracle);
@@ -262,24 +271,38 @@ impl Coordinator {
     fn take(&mut self, request: Request, now: Instant, oracle: &mut Oracle) {
         let input = match self.input_of(&request) {
             Ok(input) => input,
-            Err(kind) => return self.replies.push(Pending { request, answer: Err(kind) }),
+            Err(kind) => return self.replies.push(Pending::new(request, Err(kind))),
         };
         let Some(input) = input else {
             // What only reads is answered at the end of the round.
-            return self.replies.push(Pending { request, answer: Ok(Decided::Done) });
+            return self.replies.push(Pending::new(request, Ok(Decided::Done)));
         };
         let answer = self.step(&input, now, oracle);
         if answer == Ok(Decided::Shard(None)) {
             self.park(Parked { request, deadline: now + LONG_POLL_MS });
         } else {
-            self.replies.push(Pending { request, answer: answer.map_err(|rejection| kind_of(&rejection)) });
+            self.replies.push(Pending::new(request, answer.map_err(|rejection| kind_of(&rejection))));
+        }
+    }
+
+    /// Workers that have nothing to do behind what they committed in this round get more, as far as there is any.
+    fn serve_commits(&mut self, now: Instant, oracle: &mut Oracle) {
+        for index in 0..self.replies.len() {
+            let Pending { request, answer, .. } = &self.replies[index];
+            let Body::Call(Call::Commit { epoch, wants_shard: true, .. }) = &request.body else { continue };
+            if answer.is_ok() && *epoch == self.epoch {
+                let worker = request.worker.clone();
+                if let Ok(Decided::Shard(shard)) = self.step(&Input::Request { worker }, now, oracle) {
+                    self.replies[index].next = shard;
+                }
+            }
         }
     }
 
     fn park(&mut self, parked: Parked) {
         let older = self.parked.iter().position(|older| older.request.worker == parked.request.worker);
         if let Some(older) = older.map(|index| self.parked.remove(index)) {
-            self.replies.push(Pending { request: older.request, answer: Ok(Decided::Shard(None)) });
+            self.replies.push(Pending::new(older.request, Ok(Decided::Shard(None))));
         }
         self.parked.push(parked);
     }
@@ -374,7 +397,7 @@ impl Coordinator {
                 self.park(Parked { request, deadline });
             } else {
                 let answer = answer.map_err(|rejection| kind_of(&rejection));
-                self.replies.push(Pending { request, answer });
+                self.replies.push(Pending::new(request, answer));
             }
         }
     }
@@ -383,15 +406,19 @@ impl Coordinator {
         let pending = std::mem::take(&mut self.replies);
         pending
             .into_iter()
-            .map(|Pending { request, answer }| {
+            .map(|Pending { request, answer, next }| {
                 oracle.acknowledges(&request.body, &answer);
-                let body = self.returned(&request.body, answer);
+                let body = self.returned(&request.body, (answer, next));
                 Reply { to: request.from, call: request.call, body }
             })
             .collect()
     }
 
-    fn returned(&self, asked: &Body, answer: Result<Decided, FailureKind>) -> Returned {
+    fn returned(
+        &self,
+        asked: &Body,
+        (answer, next): (Result<Decided, FailureKind>, Option<Shard>),
+    ) -> Returned {
         let call = match (asked, answer) {
             (body, Err(kind)) => return body.failed(kind),
             (Body::Beat { .. }, Ok(Decided::Heartbeat { lease_valid, recalled })) => {
@@ -409,7 +436,7 @@ impl Coordinator {
                     Some(context) => Answer::Context(context.clone().into()),
                     None => return asked.failed(FailureKind::NotFound),
                 },
-                (Call::Commit { .. }, _) => Answer::Committed,
+                (Call::Commit { .. }, _) => Answer::Committed { next },
                 (Call::Release { .. }, _) => Answer::Released,
                 (Call::Register { .. } | Call::RequestShard { .. } | Call::Leave, _) => Answer::Left,
             },
@@ -421,8 +448,12 @@ impl Coordinator {
     fn refuse_round(&mut self, now: Instant, oracle: &mut Oracle) -> Vec<Reply> {
         let pending = std::mem::take(&mut self.replies);
         let mut refused = Vec::new();
-        for Pending { request, answer } in pending {
-            if let Ok(Decided::Shard(Some(shard))) = &answer {
+        for Pending { request, answer, next } in pending {
+            let granted = match answer {
+                Ok(Decided::Shard(shard)) => shard,
+                Ok(_) | Err(_) => next,
+            };
+            if let Some(shard) = granted {
                 self.act(&release(request.worker.clone(), shard.lease), now, oracle);
             }
             refused.push(refusal(&request));

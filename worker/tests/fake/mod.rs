@@ -71,6 +71,12 @@ impl Script {
         self.reports.iter().map(key).collect()
     }
 
+    fn next_shard(&mut self) -> Option<bitloop_proto::v1::Shard> {
+        let shard = self.shards.pop_front()?;
+        self.given.extend(shard.trials.iter().cloned());
+        Some((&shard).into())
+    }
+
     fn check(&self, epoch: u64) -> Result<(), Status> {
         match epoch == self.epoch {
             true => Ok(()),
@@ -214,9 +220,8 @@ impl Coordinator for Fake {
             {
                 let mut script = self.script.lock().unwrap();
                 script.check(epoch)?;
-                if let Some(shard) = script.shards.pop_front() {
-                    script.given.extend(shard.trials.iter().cloned());
-                    return Ok(Response::new(RequestShardResponse { shard: Some((&shard).into()) }));
+                if let Some(shard) = script.next_shard() {
+                    return Ok(Response::new(RequestShardResponse { shard: Some(shard) }));
                 }
             }
             changes.changed().await.map_err(|_| Status::unavailable("the test is over"))?;
@@ -258,7 +263,8 @@ impl Coordinator for Fake {
             }
             assert!(request.trial_ms >= 0.0 && !request.reports.is_empty());
             script.reports.extend(request.reports);
-            Ok(Response::new(CommitResponse::default()))
+            let next = request.wants_shard.then(|| script.next_shard()).flatten();
+            Ok(Response::new(CommitResponse { shard: next, ..Default::default() }))
         })
     }
 

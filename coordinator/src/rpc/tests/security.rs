@@ -316,7 +316,7 @@ async fn no_worker_speaks_for_another_one() {
             .await
             .map(drop),
     );
-    let commit = v1::CommitRequest { worker: worker(), epoch, reports: Vec::new(), trial_ms: 0.0 };
+    let commit = v1::CommitRequest { worker: worker(), epoch, wants_shard: true, ..Default::default() };
     denied(other.commit(commit).await.map(drop));
 
     own.heartbeat(beat).await.unwrap();

@@ -251,7 +251,8 @@ impl Protocol {
                 }
                 self.adopt(adopted.as_ref());
             }
-            Answer::Shard(shard) => self.take_shard(shard, calling),
+            Answer::Shard(Some(shard)) => self.take_shard(shard),
+            Answer::Shard(None) => self.find_no_work(calling),
             Answer::Context(context) => {
                 self.forget_waits();
                 if let Calling::FetchContext(digest) = calling {
@@ -259,11 +260,16 @@ impl Protocol {
                     self.contexts.push_front((digest, context));
                 }
             }
-            Answer::Committed => {
+            Answer::Committed { next } => {
                 self.forget_waits();
                 if let Calling::Commit { count } = calling {
                     self.summary.committed += count as u64;
                     self.acknowledge(count);
+                }
+                // Nothing is left to say of the shard before, or no other would have been wanted.
+                self.settle_current();
+                if let Some(shard) = next.filter(|_| self.current.is_none()) {
+                    self.take_shard(shard);
                 }
             }
             Answer::Released => self.lease = None,
@@ -315,19 +321,20 @@ impl Protocol {
         }
     }
 
-    fn take_shard(&mut self, shard: Option<Shard>, calling: Calling) {
-        let Some(Shard { lease, context, trials }) = shard else {
-            match calling {
-                Calling::RequestShard { asked } if self.now < asked.after(SHORT_POLL_MS) => self.rest(),
-                Calling::RequestShard { .. }
-                | Calling::Register
-                | Calling::FetchContext(_)
-                | Calling::Commit { .. }
-                | Calling::Release
-                | Calling::Leave => self.forget_waits(),
-            }
-            return;
-        };
+    fn find_no_work(&mut self, calling: Calling) {
+        match calling {
+            Calling::RequestShard { asked } if self.now < asked.after(SHORT_POLL_MS) => self.rest(),
+            Calling::RequestShard { .. }
+            | Calling::Register
+            | Calling::FetchContext(_)
+            | Calling::Commit { .. }
+            | Calling::Release
+            | Calling::Leave => self.forget_waits(),
+        }
+    }
+
+    fn take_shard(&mut self, shard: Shard) {
+        let Shard { lease, context, trials } = shard;
         self.forget_waits();
         self.summary.shards += 1;
         self.idle_since = None;

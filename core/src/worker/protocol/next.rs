@@ -1,5 +1,6 @@
 //! What the situation asks for, whatever led to it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::digest::Digest;
@@ -76,7 +77,7 @@ impl Protocol {
     }
 
     /// Begins to measure a shard that can be, and forgets one of which nothing is left to say.
-    fn settle_current(&mut self) {
+    pub(super) fn settle_current(&mut self) {
         let Some(mut current) = self.current.take() else { return };
         current.progress = match current.progress {
             Progress::Waiting { context, trials } => match context.map(|digest| self.context(digest)) {
@@ -87,10 +88,7 @@ impl Protocol {
                 }
             },
             Progress::Measuring => Progress::Measuring,
-            // A lease of which nothing is left has ended by itself.
-            Progress::Ended(end)
-                if self.pending.is_empty() && (self.lease.is_none() || current.remaining.is_empty()) =>
-            {
+            Progress::Ended(end) if self.pending.is_empty() && !self.has_to_release(&current.remaining) => {
                 self.lease = None;
                 return self.conclude(end);
             }
@@ -135,9 +133,10 @@ impl Protocol {
         };
         if self.is_commit_due() {
             self.draining = self.draining.max(self.pending.len());
+            let wants_shard = self.is_last_commit();
             let (reports, trial_ms) = self.pending.batch(self.batch);
             self.calling = Some(Calling::Commit { count: reports.len() });
-            return Some(Call::Commit { epoch, reports, trial_ms });
+            return Some(Call::Commit { epoch, reports, trial_ms, wants_shard });
         }
         let (calling, call) = match (&self.current, self.phase) {
             (None, Phase::Farewell { .. }) => (Calling::Leave, Call::Leave),
@@ -159,6 +158,22 @@ impl Protocol {
 
     fn is_commit_due(&self) -> bool {
         !self.pending.is_empty() && (self.now >= self.commit_at || self.is_commit_pressing())
+    }
+
+    /// Whether nothing is left to say of the shard at hand behind the next commit, so that the worker takes another one.
+    ///
+    /// Not one that it could not measure: it waits before it asks for more.
+    fn is_last_commit(&self) -> bool {
+        let is_over = self.current.as_ref().is_some_and(|current| {
+            let is_done = matches!(current.progress, Progress::Ended(End::Finished | End::Stopped));
+            is_done && !self.has_to_release(&current.remaining)
+        });
+        self.phase == Phase::Working && is_over && self.pending.len() <= self.batch
+    }
+
+    /// Whether a lease is in force of which something is left. One of which nothing is left has ended by itself.
+    fn has_to_release(&self, remaining: &BTreeSet<TrialKey>) -> bool {
+        self.lease.is_some() && !remaining.is_empty()
     }
 
     /// Whether outcomes need not wait for company.

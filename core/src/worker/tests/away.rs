@@ -18,7 +18,7 @@ fn what_is_measured_while_the_coordinator_is_away_is_written_down_once_and_commi
 
     bench.wait(500);
     assert_eq!(bench.committed(), keys[..2]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert_eq!(bench.next(), Effect::ClearSpool);
     bench.measure(keys[2]);
     bench.assert_idle();
@@ -63,7 +63,7 @@ fn what_an_earlier_process_left_is_committed_before_new_work_is_taken() {
     bench.answer(Answer::Registered { epoch: Epoch(3), adopted: None });
 
     assert_eq!(bench.committed(), keys);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert_eq!(bench.next(), Effect::ClearSpool);
     assert!(matches!(bench.call(), Call::RequestShard { .. }));
 }
@@ -113,7 +113,7 @@ fn trials_given_back_are_neither_held_nor_released() {
     bench.measure(keys[2]);
     bench.feed(Input::Ended(End::Finished));
     assert_eq!(bench.committed(), [keys[0], keys[2]]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert!(matches!(bench.call(), Call::RequestShard { .. }));
 }
 
@@ -123,7 +123,7 @@ fn trials_that_could_not_be_given_back_are_released_with_their_lease() {
     bench.measure(keys[0]);
     bench.feed(Input::Ended(End::Finished));
     assert_eq!(bench.committed(), keys[..1]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
 
     assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
 }

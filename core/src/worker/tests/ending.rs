@@ -21,7 +21,7 @@ fn shutdown_commits_what_is_finished_and_releases_the_rest() {
     bench.feed(Input::Ended(End::Stopped));
 
     assert_eq!(bench.committed(), keys[..2]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
     bench.answer(Answer::Released);
     assert_eq!(bench.call(), Call::Leave);
@@ -127,7 +127,7 @@ fn a_worker_without_work_leaves_however_often_it_is_told_that_there_is_none() {
     bench.measure(shard(7, 1).trials[0].0);
     bench.feed(Input::Ended(End::Finished));
     bench.committed();
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert!(matches!(bench.call(), Call::RequestShard { .. }));
     bench.wait(15_000);
     bench.answer(Answer::Shard(None));

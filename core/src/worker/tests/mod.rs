@@ -5,6 +5,7 @@ use crate::state::WorkerId;
 use crate::state::tests::{evaluated, trials};
 use crate::trial::{Outcome, Provenance, TrialResult, Work};
 
+mod ahead;
 mod away;
 mod ending;
 
@@ -117,8 +118,15 @@ impl Bench {
     }
 
     fn committed(&mut self) -> Vec<TrialKey> {
+        self.committed_and_wants().0
+    }
+
+    /// What is committed, and whether a shard is wanted with the answer.
+    fn committed_and_wants(&mut self) -> (Vec<TrialKey>, bool) {
         match self.call() {
-            Call::Commit { reports, .. } => reports.iter().map(|report| report.key).collect(),
+            Call::Commit { reports, wants_shard, .. } => {
+                (reports.iter().map(|report| report.key).collect(), wants_shard)
+            }
             other => panic!("{other:?} instead of a commit"),
         }
     }
@@ -143,7 +151,7 @@ fn a_shard_goes_from_request_to_commit() {
     bench.feed(Input::Ended(End::Finished));
 
     assert_eq!(bench.committed(), keys);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
 
     assert!(matches!(bench.call(), Call::RequestShard { .. }));
     bench.assert_idle();
@@ -163,7 +171,7 @@ fn outcomes_of_a_long_shard_do_not_wait_for_its_end() {
 
     assert_eq!(bench.committed(), keys[..2]);
     bench.measure(keys[2]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     bench.assert_idle();
     bench.wait(500);
     assert_eq!(bench.committed(), keys[2..]);
@@ -180,9 +188,9 @@ fn an_outcome_that_is_refused_takes_no_other_with_it() {
     assert_eq!(bench.committed(), keys[..1]);
     bench.feed(failure(FailureKind::Invalid));
     assert_eq!(bench.committed(), keys[1..2]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert_eq!(bench.committed(), keys[2..]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
 
     assert_eq!(bench.protocol.summary(), Summary { shards: 1, committed: 2, dropped: 1 });
 }
@@ -198,7 +206,7 @@ fn a_void_lease_stops_the_work_and_is_not_released() {
     assert_eq!(bench.next(), Effect::Stop);
     bench.feed(Input::Ended(End::Stopped));
     assert_eq!(bench.committed(), keys[..1]);
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     assert!(matches!(bench.call(), Call::RequestShard { .. }));
 }
 
@@ -209,7 +217,7 @@ fn a_beat_from_before_does_not_end_the_lease_of_now() {
     bench.measure(keys[0]);
     bench.feed(Input::Ended(End::Finished));
     bench.committed();
-    bench.answer(Answer::Committed);
+    bench.answer(Answer::Committed { next: None });
     bench.take_shard(shard(8, 2));
 
     bench.feed(Input::LeaseVoid(beat));
