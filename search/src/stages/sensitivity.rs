@@ -8,7 +8,7 @@ use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::sweep::{REFERENCES, Sweep};
 
 use super::uncertain::Uncertain;
-use super::{NOT_PREPARED, prepared};
+use super::{NOT_PREPARED, Shared, prepared};
 use crate::design::{self, Change, Design, DesignError, Items, Promising, SubsetSizes};
 use crate::measure::{Configs, List, Measure, Next, measure};
 use crate::searched::Searched;
@@ -25,6 +25,7 @@ pub(crate) struct Sensitivity {
     plan: Plan,
     sweep: Sweep,
     searched: Searched,
+    shared: Shared,
     /// The parts that follow, last one first.
     parts: Vec<Part>,
     current: Current,
@@ -56,6 +57,7 @@ impl Sensitivity {
         Self {
             plan: plan.clone(),
             searched: Searched::new(plan),
+            shared: Shared::default(),
             current: Current::List(measure(plan, list)),
             sweep,
             parts: parts.into_iter().flatten().collect(),
@@ -187,13 +189,13 @@ impl Searcher for Sensitivity {
         let Some(artifact) = prepared(history) else {
             return Step::Propose(Proposal::Failed(NOT_PREPARED.to_owned()));
         };
-        let context = history.plan().context(artifact);
+        let (context, digest) = self.shared.on(artifact, |artifact| history.plan().context(artifact));
         loop {
             match &mut self.current {
-                Current::List(list) => match list.next(context.digest(), history) {
+                Current::List(list) => match list.next(digest, history) {
                     Next::Trials(trials) => {
                         let is_first = history.proposed().is_empty();
-                        let context = is_first.then_some(context);
+                        let context = is_first.then(|| context.as_ref().clone());
                         return Step::Propose(Proposal::Trials(Batch {
                             context,
                             trials,

@@ -6,7 +6,7 @@ use bitloop_core::report::uniform_configs;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::trial::TrialSpec;
 
-use super::{NOT_PREPARED, prepared};
+use super::{NOT_PREPARED, Shared, prepared};
 use crate::measure::{OPEN_TRIALS, STEP_TRIALS};
 use crate::{Searcher, Step};
 
@@ -18,6 +18,7 @@ pub(crate) struct Verify {
     parts: u64,
     /// What is measured, once the searches before are over.
     configs: Vec<BitConfig>,
+    shared: Shared,
 }
 
 impl Verify {
@@ -25,7 +26,7 @@ impl Verify {
         let uniform = if uniform { uniform_configs(plan) } else { Vec::new() };
         let searches = plan.stages.iter().filter(|stage| stage.as_str() == "search").count() as u64;
         let parts = plan.evaluation.references().parts(plan.data.report.images).max(1);
-        Self { top, uniform, searches, parts, configs: Vec::new() }
+        Self { top, uniform, searches, parts, configs: Vec::new(), shared: Shared::default() }
     }
 
     /// The float network, the baseline, uniform widths, and the best of each search; each once.
@@ -65,8 +66,8 @@ impl Searcher for Verify {
         if self.configs.is_empty() {
             self.configs = self.found(history);
         }
-        let context = history.plan().report_context(artifact);
-        let (digest, end) = (context.digest(), self.measured().min(proposed + STEP_TRIALS));
+        let (context, digest) = self.shared.on(artifact, |artifact| history.plan().report_context(artifact));
+        let end = self.measured().min(proposed + STEP_TRIALS);
         let mode = history.plan().evaluation.references();
         let trials: Vec<TrialSpec> = (proposed..end)
             .filter_map(|index| {
@@ -77,7 +78,7 @@ impl Searcher for Verify {
             .collect();
         Step::Propose(match (trials.is_empty(), open) {
             (false, _) => {
-                let context = (proposed == 0).then_some(context);
+                let context = (proposed == 0).then(|| context.as_ref().clone());
                 Proposal::Trials(Batch { context, trials, ..Batch::default() })
             }
             (true, 0) => Proposal::Finished,
