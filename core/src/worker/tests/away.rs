@@ -1,5 +1,7 @@
 //! While the coordinator is away, and when it is back.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[test]
@@ -157,6 +159,44 @@ fn an_epoch_that_was_left_before_displaces_nobody() {
     bench.feed(Input::Displaced(Epoch(0)));
 
     bench.assert_idle();
+}
+
+/// When a worker calls whose coordinator went away at the start, with every connection at once, and answers again, anew,
+/// after so long; up to its registration.
+fn calls_of(worker: usize, away_ms: u64) -> Vec<Millis> {
+    let info = WorkerInfo { id: WorkerId(format!("host-{worker}-4711-0")), ..info() };
+    let mut bench = Bench::with(Settings { info, max_give_backs: None, idle_exit_ms: None, spool: None });
+    bench.register(1, None);
+    let mut calls = Vec::new();
+    loop {
+        let is_registration = matches!(bench.call(), Call::Register { .. });
+        let is_back = bench.now >= Millis(away_ms);
+        if is_back {
+            calls.push(bench.now);
+        }
+        if is_back && is_registration {
+            return calls;
+        }
+        bench.feed(failure(if is_back { FailureKind::NotRegistered } else { FailureKind::Away }));
+        bench.wait_for_effect();
+    }
+}
+
+#[test]
+fn a_thousand_workers_do_not_fall_upon_a_coordinator_that_is_back() {
+    for away_ms in [500, 2_000, 10_000, 60_000] {
+        let mut in_window: BTreeMap<u64, usize> = BTreeMap::new();
+        for call in (0..1_000).flat_map(|worker| calls_of(worker, away_ms)) {
+            *in_window.entry((call.0 - away_ms) / 100).or_default() += 1;
+        }
+
+        let most = in_window.values().max().copied().unwrap_or_default();
+        eprintln!("away for {away_ms} ms: at most {most} calls within 100 ms");
+        // Each of them asks for work in vain and then registers.
+        assert!(most <= 300, "{most} calls within 100 ms, away for {away_ms} ms");
+        let last = in_window.keys().max().copied().unwrap_or_default();
+        assert!(last < 80, "the last one is back {last} tenths of a second after the coordinator");
+    }
 }
 
 /// How long a worker takes to be registered again, counted from the moment at which the coordinator answers again. An
