@@ -124,6 +124,8 @@ pub struct Dispatch {
     /// The workers that were lost while they ran a trial.
     losses: HashMap<TrialKey, BTreeSet<WorkerId>>,
     granted: u64,
+    /// How often anything changed, beside the queue, that decides who may take trials from it.
+    turns: u64,
     pace: Pace,
     served: Served,
 }
@@ -137,9 +139,11 @@ impl Dispatch {
                 let worker =
                     Worker { info, last_seen, committed: 0, trial_ms: None, company: None, experiment: None };
                 self.workers.insert(worker.info.id.clone(), worker);
+                self.turns += 1;
             }
             Change::WorkerLeft { worker } => {
                 self.workers.remove(worker);
+                self.turns += 1;
             }
             Change::WorkerSeen { worker, now } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
@@ -212,6 +216,7 @@ impl Dispatch {
         if !terms.second {
             self.served.charge(experiment, terms.predicted_ms);
         }
+        self.turns += 1;
         self.granted = self.granted.max(id.0 + 1);
         if let Some(holder) = self.workers.get(&terms.worker) {
             self.occupancy.begin(id, terms, &holder.info);
@@ -221,6 +226,7 @@ impl Dispatch {
 
     fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.leases.remove(&id)?;
+        self.turns += 1;
         self.occupancy.end(id, &lease.worker);
         Some(lease)
     }
@@ -282,6 +288,8 @@ impl Dispatch {
 
     /// Queues a trial that has come to be owed; withdraws one that is owed no more, also from its lease.
     pub(super) fn reconsider(&mut self, key: &TrialKey, ledger: &Ledger) {
+        // Also when only a priority is another one.
+        self.turns += 1;
         if !ledger.trial(key).is_some_and(|trial| ledger.is_owed(trial)) {
             self.withdraw(key);
         }
@@ -302,6 +310,12 @@ impl Dispatch {
     /// How many trials wait for a worker.
     pub fn waiting(&self) -> usize {
         self.queue.len()
+    }
+
+    /// A number that rises whenever a worker that was given nothing out of the queue may be given something now. As long as it
+    /// stays, only time can bring it work: trials that others are late with or have not begun.
+    pub fn openings(&self) -> u64 {
+        self.queue.changes() + self.turns
     }
 
     /// Trials that wait for a worker, in order of proposal.

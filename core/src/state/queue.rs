@@ -84,6 +84,8 @@ impl Queued {
 /// All waiting trials.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
+    /// How often a trial came, went, or changed its lanes.
+    changes: u64,
     queued: Queued,
     claims: BTreeSet<(u32, Claim)>,
     groups: BTreeMap<Lane, Group>,
@@ -96,6 +98,7 @@ impl Queue {
             return;
         }
         self.remove(trial);
+        self.changes += 1;
         *self.queued.of_mut(&trial.spec) += u64::from(!claims.is_empty());
         for claim in claims.iter().copied() {
             self.claims.insert((trial.sequence, claim));
@@ -107,6 +110,7 @@ impl Queue {
 
     pub(super) fn remove(&mut self, trial: &Trial) {
         let claims: Vec<Claim> = self.claims_of(trial).collect();
+        self.changes += u64::from(!claims.is_empty());
         *self.queued.of_mut(&trial.spec) -= u64::from(!claims.is_empty());
         for claim in claims {
             self.claims.remove(&(trial.sequence, claim));
@@ -128,6 +132,11 @@ impl Queue {
 
     pub(super) fn contains(&self, trial: &Trial) -> bool {
         self.claims_of(trial).next().is_some()
+    }
+
+    /// How often a trial came, went, or changed its lanes.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// How many they are, by kind.

@@ -55,15 +55,19 @@ pub(crate) struct Engine {
     pub(crate) state: State,
     pub(crate) facts: Vec<Fact>,
     pub(crate) now: UnixMillis,
+    /// The openings when a worker was given nothing.
+    refused: BTreeMap<WorkerId, u64>,
 }
 
 impl Engine {
     pub(crate) fn new() -> Self {
-        Self { state: State::default(), facts: Vec::new(), now: UnixMillis(1_000) }
+        let (state, facts, refused) = (State::default(), Vec::new(), BTreeMap::new());
+        Self { state, facts, now: UnixMillis(1_000), refused }
     }
 
     pub(crate) fn feed(&mut self, input: Input) -> Result<Reply, Rejection> {
         let decision = decide(&self.state, &input, self.now)?;
+        self.check_openings(&input, &decision);
         for event in &decision.events {
             self.state.apply(event);
             if let Event::Fact(fact) = event {
@@ -72,6 +76,36 @@ impl Engine {
         }
         self.state.check().unwrap_or_else(|breach| panic!("{breach} after {input:?}"));
         Ok(decision.reply)
+    }
+
+    /// Whoever was given nothing is given nothing out of the queue as long as nothing opens.
+    fn check_openings(&mut self, input: &Input, decision: &Decision) {
+        let openings = self.state.dispatch.openings();
+        match input {
+            Input::Request { worker } => {
+                let is_of_the_queue = decision.events.iter().any(|event| {
+                    matches!(event, Event::Change(Change::LeaseGranted { terms, .. }) if !terms.second)
+                });
+                let refused = self.refused.insert(worker.clone(), openings);
+                assert!(
+                    !is_of_the_queue || refused != Some(openings),
+                    "{worker:?} was not asked again in vain"
+                );
+                if decision.reply != Reply::Shard(None) {
+                    self.refused.remove(worker);
+                }
+            }
+            // After a restart it has another number.
+            Input::Register { info, .. } => drop(self.refused.remove(&info.id)),
+            Input::Submit { .. }
+            | Input::Act { .. }
+            | Input::Advance { .. }
+            | Input::Leave { .. }
+            | Input::Heartbeat { .. }
+            | Input::Commit { .. }
+            | Input::Release { .. }
+            | Input::Tick { .. } => {}
+        }
     }
 
     fn wait(&mut self, millis: u64) {

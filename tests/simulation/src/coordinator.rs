@@ -106,6 +106,8 @@ pub(crate) struct Coordinator {
     searchers: BTreeMap<ExperimentId, (u32, Box<dyn Searcher>)>,
     thinking: BTreeMap<ExperimentId, u32>,
     parked: Vec<Parked>,
+    /// What had opened when they were last served.
+    served_at: u64,
     facts: Vec<Fact>,
     replies: Vec<Pending>,
     /// Whether the disk is being written.
@@ -136,6 +138,7 @@ impl Coordinator {
             searchers: BTreeMap::new(),
             thinking: BTreeMap::new(),
             parked: Vec::new(),
+            served_at: 0,
             facts: Vec::new(),
             replies: Vec::new(),
             is_storing: false,
@@ -387,8 +390,10 @@ impl Coordinator {
     }
 
     fn serve_parked(&mut self, now: Instant, oracle: &mut Oracle) {
-        // As the driver: with an empty queue there may be trials that others are late with, or have not begun.
-        let is_work = self.state.dispatch.waiting() > 0 || self.ticked == self.clock.now(now);
+        // As the driver: who was given nothing is asked again when something has opened, or others may be late.
+        let openings = self.state.dispatch.openings();
+        let has_opened = std::mem::replace(&mut self.served_at, openings) != openings;
+        let is_work = (has_opened && self.state.dispatch.waiting() > 0) || self.ticked == self.clock.now(now);
         let due: Vec<Parked> =
             self.parked.extract_if(.., |parked| is_work || parked.deadline <= now).collect();
         for Parked { request, deadline } in due {

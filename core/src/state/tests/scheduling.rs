@@ -106,6 +106,28 @@ fn trials_that_require_a_gpu_wait_with_a_reason_until_a_large_enough_one_comes()
 }
 
 #[test]
+fn nothing_opens_for_who_got_nothing_by_what_others_do_with_their_own_trials() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit_with("a", 0, on_gpu(8));
+    engine.propose_points(&experiment, 0..3);
+    let (processor, large) = (engine.join_as(cpu("p")), engine.join_as(gpu("g", 16)));
+    let shard = engine.request(&large).unwrap();
+    assert_eq!(engine.request(&processor), None);
+    let before = engine.state.dispatch.openings();
+
+    assert!(engine.beat(&large, &shard) && !engine.has_spare_trials());
+    engine.wait(1_000);
+    assert_eq!(engine.request(&processor), None);
+    assert_eq!(engine.state.dispatch.openings(), before, "nobody need ask for the processor meanwhile");
+
+    engine.commit_after(&large, &shard, 500.0);
+    assert!(engine.state.dispatch.openings() > before, "a device is free");
+    let before = engine.state.dispatch.openings();
+    engine.submit_with("a", 1, on_gpu(8));
+    assert!(engine.state.dispatch.openings() > before, "priorities are others");
+}
+
+#[test]
 fn the_experiment_with_the_higher_priority_goes_first_and_a_new_submission_changes_it() {
     let mut engine = Engine::new();
     let low = engine.submit_with("low", 0, Requirements::NONE);
