@@ -16,6 +16,7 @@ use tracing::{Span, debug, info, info_span, warn};
 use crate::artifacts::Artifacts;
 use crate::clock;
 use crate::executor::{ExecuteError, Executor, Setting};
+use crate::groups::Groups;
 use crate::lines::{self, Ring};
 use crate::presence::Presence;
 
@@ -53,7 +54,8 @@ impl Compute {
     ) -> std::io::Result<Self> {
         let (orders, receiver) = mpsc::channel(1);
         let (sender, progress) = mpsc::channel(PROGRESS_CAPACITY);
-        let bench = Bench { executor, artifacts, presence, lines, progress: sender };
+        let groups = Groups::default();
+        let bench = Bench { executor, artifacts, groups, presence, lines, progress: sender };
         let thread =
             std::thread::Builder::new().name("compute".to_owned()).spawn(move || bench.serve(receiver))?;
         Ok(Self { orders, progress, thread })
@@ -68,6 +70,7 @@ impl Compute {
 struct Bench {
     executor: Box<dyn Executor>,
     artifacts: Box<dyn Artifacts + Send>,
+    groups: Groups,
     presence: Arc<Presence>,
     lines: Arc<Ring>,
     progress: mpsc::Sender<Progress>,
@@ -96,7 +99,10 @@ impl Bench {
     fn measure(&mut self, order: &Order) -> End {
         let shard = &order.shard.trials;
         self.presence.ordered(shard.iter().map(|(key, _)| *key));
-        for trials in shard.chunk_by(|(_, one), (_, next)| one.goes_with(next)) {
+        let mut unbegun = shard.as_slice();
+        while !unbegun.is_empty() {
+            let (trials, behind) = unbegun.split_at(self.groups.next(unbegun));
+            unbegun = behind;
             // What the coordinator asked back meanwhile is somebody else's now.
             let begun = self.presence.begin(trials.iter().map(|(key, _)| *key));
             let left: Vec<_> = trials.iter().filter(|(key, _)| begun.contains(key)).cloned().collect();
@@ -119,14 +125,17 @@ impl Bench {
         self.lines.about(trials.iter().map(|(key, _)| key));
         let [(first, spec), ..] = trials else { return Ok(()) };
         let measuring = info_span!(target: trace::TARGET, "measure", trial = %first, trials = trials.len());
-        let (millis, given, attempt) = measuring.in_scope(|| {
+        let (took, given, attempt) = measuring.in_scope(|| {
             info!(kind = kind(spec), trials = trials.len(), "measuring");
             let started = clock::now();
             let (given, attempt) = self.attempt(trials, order);
-            (clock::elapsed(started).as_millis() as u64, given, attempt)
+            (clock::elapsed(started), given, attempt)
         });
         drop(measuring);
-        let rest = &trials[given..];
+        let (rest, millis) = (&trials[given..], took.as_millis() as u64);
+        if rest.is_empty() {
+            self.groups.learn(trials, took);
+        }
         match &attempt {
             Ok(Ok(())) if rest.is_empty() => info!(millis, "done"),
             Ok(Ok(())) => info!(millis, given, "stopped before the end, as the work is not wanted any more"),

@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod compute;
 mod executor;
+mod groups;
 mod heartbeat;
 mod inventory;
 mod lines;
