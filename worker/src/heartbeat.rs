@@ -91,7 +91,7 @@ async fn beat(client: &Client, presence: &Presence) -> Option<Input> {
     }
 }
 
-/// Gives trials back that others wait for and that are not begun.
+/// Gives trials back that others wait for and that are not begun, with those of earlier heartbeats that could not be.
 async fn give_back(
     client: &Client,
     presence: &Presence,
@@ -103,10 +103,12 @@ async fn give_back(
         return None;
     }
     match client.release(beat.epoch, lease, &trials).await {
-        Ok(()) => Some(Input::GivenBack { beat, trials }),
-        // The session gives them back with the lease, at the end of its shard.
+        Ok(()) => {
+            presence.gave_back(&trials);
+            Some(Input::GivenBack { beat, trials })
+        }
         Err(error) => {
-            debug!(%error, "unbegun trials were not given back");
+            debug!(%error, "unbegun trials were not given back yet");
             None
         }
     }

@@ -12,6 +12,8 @@ struct Inner {
     running: Vec<TrialKey>,
     /// Trials of the order at hand that are not begun.
     unbegun: BTreeSet<TrialKey>,
+    /// Trials taken out of it for others; the coordinator may not know it yet.
+    withdrawn: BTreeSet<TrialKey>,
 }
 
 /// Under which epoch and lease the worker works, and on what.
@@ -20,7 +22,7 @@ pub(crate) struct Presence(Mutex<Inner>);
 
 impl Presence {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Every update is one assignment, so a panic elsewhere leaves nothing half done.
+        // Nobody panics within an update, so that none is half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -31,7 +33,10 @@ impl Presence {
 
     /// Says which trials are measured one after another from now on.
     pub(crate) fn ordered(&self, keys: impl IntoIterator<Item = TrialKey>) {
-        self.lock().unbegun = keys.into_iter().collect();
+        let mut inner = self.lock();
+        inner.unbegun = keys.into_iter().collect();
+        // The session gives them back with the lease, at the end of their shard.
+        inner.withdrawn.clear();
     }
 
     /// Begins to measure trials together; returns those that were not given back meanwhile.
@@ -42,10 +47,20 @@ impl Presence {
         begun
     }
 
-    /// Takes trials out of the order that are not begun; returns which.
+    /// Takes trials out of the order that are not begun; returns all that are taken out and not [given back](Self::gave_back).
     pub(crate) fn withdraw(&self, keys: &[TrialKey]) -> Vec<TrialKey> {
         let mut inner = self.lock();
-        keys.iter().copied().filter(|key| inner.unbegun.remove(key)).collect()
+        for key in keys {
+            if inner.unbegun.remove(key) {
+                inner.withdrawn.insert(*key);
+            }
+        }
+        inner.withdrawn.iter().copied().collect()
+    }
+
+    /// Says that the coordinator has trials back.
+    pub(crate) fn gave_back(&self, keys: &[TrialKey]) {
+        self.lock().withdrawn.retain(|key| !keys.contains(key));
     }
 
     /// Says which trials are measured now, together.
@@ -81,9 +96,25 @@ mod tests {
         assert_eq!(presence.begin([keys[0]]), BTreeSet::from([keys[0]]));
 
         assert_eq!(presence.withdraw(&[keys[0], keys[2]]), [keys[2]]);
+        presence.gave_back(&[keys[2]]);
 
         assert_eq!(presence.begin([keys[1], keys[2]]), BTreeSet::from([keys[1]]));
         assert_eq!(presence.withdraw(&keys), [keys[3]]);
+    }
+
+    #[test]
+    fn what_could_not_be_given_back_is_given_back_later_and_not_begun_meanwhile() {
+        let presence = Presence::default();
+        let keys = keys(3);
+        presence.ordered(keys.iter().copied());
+        assert_eq!(presence.withdraw(&keys[1..2]), keys[1..2]);
+
+        assert_eq!(presence.withdraw(&[]), keys[1..2]);
+        assert_eq!(BTreeSet::from_iter(presence.withdraw(&keys[2..])), BTreeSet::from([keys[1], keys[2]]));
+        assert_eq!(presence.begin(keys.iter().copied()), BTreeSet::from([keys[0]]));
+
+        presence.gave_back(&keys[1..]);
+        assert_eq!(presence.withdraw(&[]), []);
     }
 
     #[test]
@@ -91,6 +122,7 @@ mod tests {
         let presence = Presence::default();
         let keys = keys(2);
         presence.ordered(keys.iter().copied());
+        presence.withdraw(&keys[..1]);
 
         presence.ordered([]);
 

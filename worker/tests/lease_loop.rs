@@ -230,6 +230,28 @@ async fn a_void_lease_stops_the_work_and_new_work_is_asked_for() {
 }
 
 #[tokio::test]
+async fn trials_that_could_not_be_given_back_are_given_back_after_a_later_heartbeat() {
+    let (fake, connection) = Fake::start();
+    let keys = fake.hand_out(7, 0..3);
+    let gate = Arc::new(AtomicBool::new(false));
+    fake.with(|script| script.release_failures.push_back(Code::Unavailable));
+    let worker = Running::start(connection, Gated { held_up: keys[0], gate: Arc::clone(&gate) });
+    // The first one is measured alone, to know how long it takes.
+    fake.until(|script| script.running == keys[..1]).await;
+
+    fake.with(|script| script.recalled.push(keys[2]));
+
+    let given_back = Call::GiveBack { lease: 7, keys: keys[2..].to_vec() };
+    fake.until(|script| script.calls.iter().filter(|call| **call == given_back).count() == 2).await;
+    gate.store(true, Ordering::Relaxed);
+    fake.until(|script| script.reports.len() >= 2).await;
+    worker.finish().await;
+    assert_eq!(fake.with(|script| script.committed()), keys[..2]);
+    let calls = fake.with(|script| script.calls.clone());
+    assert!(!calls.contains(&Call::Release { lease: 7 }), "nothing is left of it");
+}
+
+#[tokio::test]
 async fn shutdown_commits_what_is_finished_and_releases_the_rest() {
     let (fake, connection) = Fake::start();
     let keys = fake.hand_out(7, 0..3);

@@ -29,6 +29,8 @@ struct Computing {
     order: Order,
     next: usize,
     is_stopped: bool,
+    /// Trials taken out of the order for others, which the coordinator may not know yet.
+    withdrawn: Vec<TrialKey>,
     /// Whether trials that go together end together.
     is_together: bool,
 }
@@ -226,13 +228,16 @@ impl Program {
                 ) => Beaten::Tell(Input::Silence),
             },
             (Body::GiveBack { epoch, lease, trials }, Returned::GaveBack(Ok(()))) => {
+                if let Some(computing) = &mut self.computing {
+                    computing.withdrawn.retain(|key| !trials.contains(key));
+                }
                 Beaten::Tell(Input::GivenBack { beat: Beat { epoch, lease: Some(lease) }, trials })
             }
             (Body::GiveBack { .. } | Body::Beat { .. } | Body::Call(_), _) => Beaten::Nothing,
         }
     }
 
-    /// Takes trials out of the order that are not begun.
+    /// Takes trials out of the order that are not begun, and gives back what is taken out.
     fn give_back(&mut self, beat: Beat, recalled: &[TrialKey]) -> Beaten {
         let (Some(lease), Some(computing)) = (beat.lease, &mut self.computing) else {
             return Beaten::Nothing;
@@ -241,10 +246,13 @@ impl Program {
         let unbegun = computing.order.trials.split_off(begun);
         let (back, kept): (Vec<_>, Vec<_>) = unbegun.into_iter().partition(|(key, _)| recalled.contains(key));
         computing.order.trials.extend(kept);
-        let trials: Vec<TrialKey> = back.into_iter().map(|(key, _)| key).collect();
-        match trials.is_empty() {
+        computing.withdrawn.extend(back.into_iter().map(|(key, _)| key));
+        match computing.withdrawn.is_empty() {
             true => Beaten::Nothing,
-            false => Beaten::Send(Body::GiveBack { epoch: beat.epoch, lease, trials }),
+            false => {
+                let trials = computing.withdrawn.clone();
+                Beaten::Send(Body::GiveBack { epoch: beat.epoch, lease, trials })
+            }
         }
     }
 
@@ -310,8 +318,14 @@ impl Program {
                     }
                     self.orders += 1;
                     let (number, is_together) = (self.orders, self.orders.is_multiple_of(2));
-                    self.computing =
-                        Some(Computing { number, order, next: 0, is_stopped: false, is_together });
+                    self.computing = Some(Computing {
+                        number,
+                        order,
+                        next: 0,
+                        is_stopped: false,
+                        withdrawn: Vec::new(),
+                        is_together,
+                    });
                     wishes.push(Wish::Compute { number });
                 }
                 Effect::Stop => {

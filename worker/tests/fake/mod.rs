@@ -41,6 +41,11 @@ pub(crate) enum Call {
     Release {
         lease: u64,
     },
+    /// Of some trials alone.
+    GiveBack {
+        lease: u64,
+        keys: Vec<TrialKey>,
+    },
     Leave,
 }
 
@@ -54,6 +59,14 @@ pub(crate) struct Script {
     pub(crate) commit_failures: VecDeque<Code>,
     /// Leases that heartbeats are told to be void.
     pub(crate) void: Vec<u64>,
+    /// Trials that the next heartbeat with a lease is asked for.
+    pub(crate) recalled: Vec<TrialKey>,
+    /// What the last heartbeat said to be measured.
+    pub(crate) running: Vec<TrialKey>,
+    /// What the next calls that give something back are answered with.
+    pub(crate) release_failures: VecDeque<Code>,
+    /// Artifacts that never come to their end.
+    pub(crate) stuck: Vec<Digest>,
     /// Trials that commits may not name.
     pub(crate) refused: Vec<TrialKey>,
     pub(crate) calls: Vec<Call>,
@@ -239,10 +252,14 @@ impl Coordinator for Fake {
 
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Answer<HeartbeatResponse> {
         let request = request.into_inner();
-        let script = self.script.lock().unwrap();
-        script.check(request.epoch)?;
-        let lease_valid = request.lease.is_none_or(|lease| !script.void.contains(&lease));
-        Ok(Response::new(HeartbeatResponse { lease_valid, recalled: Vec::new() }))
+        self.with(|script| {
+            script.check(request.epoch)?;
+            script.running = keys(&request.running);
+            let lease_valid = request.lease.is_none_or(|lease| !script.void.contains(&lease));
+            let recalled = request.lease.map(|_| std::mem::take(&mut script.recalled)).unwrap_or_default();
+            let recalled = recalled.iter().map(|key| convert::digest_to_wire(&key.0)).collect();
+            Ok(Response::new(HeartbeatResponse { lease_valid, recalled }))
+        })
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitResponse> {
@@ -269,9 +286,17 @@ impl Coordinator for Fake {
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Answer<ReleaseResponse> {
-        let lease = request.into_inner().lease;
-        self.with(|script| script.calls.push(Call::Release { lease }));
-        Ok(Response::new(ReleaseResponse {}))
+        let ReleaseRequest { lease, trials, .. } = request.into_inner();
+        self.with(|script| {
+            script.calls.push(match trials.is_empty() {
+                true => Call::Release { lease },
+                false => Call::GiveBack { lease, keys: keys(&trials) },
+            });
+            match script.release_failures.pop_front() {
+                Some(code) => Err(Status::new(code, "by the script")),
+                None => Ok(Response::new(ReleaseResponse {})),
+            }
+        })
     }
 
     async fn write_lines(&self, request: Request<WriteLinesRequest>) -> Answer<WriteLinesResponse> {
@@ -297,10 +322,13 @@ impl Coordinator for Fake {
     ) -> Answer<Self::FetchArtifactStream> {
         let name = request.into_inner().digest;
         let digest = convert::digest("digest", &name).unwrap();
-        let bytes = self.with(|script| {
+        let (bytes, is_stuck) = self.with(|script| {
             script.calls.push(Call::FetchArtifact(digest));
-            script.artifacts.get(&digest).cloned()
+            (script.artifacts.get(&digest).cloned(), script.stuck.contains(&digest))
         });
+        if is_stuck {
+            return Ok(Response::new(Box::pin(tokio_stream::pending())));
+        }
         let bytes = bytes.ok_or_else(|| Status::not_found("no such artifact"))?;
         let chunk = move |data: &[u8]| Ok(ArtifactChunk { digest: name.clone(), data: data.to_vec() });
         let chunks: Vec<_> = bytes.chunks(100_000).map(chunk).collect();
