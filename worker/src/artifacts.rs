@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bitloop_core::digest::Digest;
 use bitloop_core::worker::Backoff;
@@ -13,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::client::{Client, ClientError};
+use crate::clock;
 
 /// How the names of temporary folders begin.
 const TEMPORARY_PREFIX: &str = "bitloop-worker-";
@@ -20,12 +23,15 @@ const TEMPORARY_PREFIX: &str = "bitloop-worker-";
 /// A temporary folder's file that its process keeps locked.
 const LOCK: &str = "lock";
 
-/// How often an artifact is asked for before the lease is given back.
-const FETCH_ATTEMPTS: u32 = 5;
+/// For how long an artifact is asked for again, from the first attempt that failed on, before the lease is given back.
+const FETCH_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often an artifact is sent before the lease is given back: for some minutes, so that a coordinator that restarts or
-/// whose disk is full costs nothing that was measured.
-const STORE_ATTEMPTS: u32 = 200;
+/// For how long an artifact is sent again, from the first attempt that failed on, before the lease is given back: so that a
+/// coordinator that restarts or whose disk is full costs nothing that was measured.
+const STORE_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often a transfer looks whether its order is still wanted.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why an artifact is not there; another worker, or this one later, may get it.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +52,8 @@ pub enum ArtifactError {
         /// Why.
         source: ClientError,
     },
-    /// The worker is shutting down.
-    #[error("the worker is shutting down")]
+    /// The worker is shutting down, or the trial is not wanted any more.
+    #[error("the transfer is not wanted any more")]
     Stopped,
 }
 
@@ -181,30 +187,83 @@ pub(crate) struct CoordinatorArtifacts {
     pub(crate) shutdown: CancellationToken,
 }
 
-impl Artifacts for CoordinatorArtifacts {
+/// The same for one order, with which downloads end.
+pub(crate) struct OrderArtifacts<'a> {
+    artifacts: &'a CoordinatorArtifacts,
+    stop: &'a AtomicBool,
+}
+
+impl Artifacts for OrderArtifacts<'_> {
     fn fetch(&self, digest: &Digest) -> Result<Vec<u8>, ArtifactError> {
-        if let Some(bytes) = self.cache.read(digest)? {
+        let CoordinatorArtifacts { cache, .. } = self.artifacts;
+        if let Some(bytes) = cache.read(digest)? {
             return Ok(bytes);
         }
-        let file = self.wait(digest, FETCH_ATTEMPTS, || self.download(digest))?;
-        self.cache.finish(digest, file)?;
+        let download = tried_for(FETCH_PATIENCE, digest, || self.artifacts.download(digest));
+        let file = self.artifacts.wait(async {
+            tokio::select! {
+                file = download => file,
+                () = unwanted(self.stop) => Err(ArtifactError::Stopped),
+            }
+        })?;
+        cache.finish(digest, file)?;
         let vanished =
             || io::Error::new(io::ErrorKind::InvalidData, "a file just written is gone or damaged");
-        self.cache.read(digest)?.ok_or_else(|| self.cache.broken(vanished()))
+        cache.read(digest)?.ok_or_else(|| cache.broken(vanished()))
     }
 
+    /// Goes on though the order has ended: what was measured is worth something all the same.
     fn store(&self, bytes: Vec<u8>) -> Result<Digest, ArtifactError> {
-        let digest = self.cache.write(&bytes)?;
+        let CoordinatorArtifacts { cache, client, .. } = self.artifacts;
+        let digest = cache.write(&bytes)?;
         let bytes = Arc::new(bytes);
-        self.wait(&digest, STORE_ATTEMPTS, || async {
-            let stored = self.client.store_artifact(&digest, Arc::clone(&bytes)).await;
+        self.artifacts.wait(tried_for(STORE_PATIENCE, &digest, || async {
+            let stored = client.store_artifact(&digest, Arc::clone(&bytes)).await;
             stored.map_err(|source| ArtifactError::Transfer { digest, source })
-        })?;
+        }))?;
         Ok(digest)
     }
 }
 
+/// Comes to its end when an order is to stop.
+async fn unwanted(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Tries a transfer until it succeeds or cannot succeed; for so long from the first failure on, and as long as an attempt
+/// takes that begins before.
+async fn tried_for<T, F>(
+    patience: Duration,
+    digest: &Digest,
+    attempt: impl Fn() -> F,
+) -> Result<T, ArtifactError>
+where
+    F: Future<Output = Result<T, ArtifactError>>,
+{
+    let mut backoff = Backoff::new(&digest.hex());
+    let mut failed = None;
+    loop {
+        match attempt().await {
+            Err(ArtifactError::Transfer { source, .. })
+                if source.is_retryable()
+                    && clock::elapsed(*failed.get_or_insert_with(clock::now)) < patience =>
+            {
+                debug!(%digest, %source, "a transfer is tried again");
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 impl CoordinatorArtifacts {
+    /// The artifacts for an order that ends when `stop` becomes true.
+    pub(crate) fn during<'a>(&'a self, stop: &'a AtomicBool) -> OrderArtifacts<'a> {
+        OrderArtifacts { artifacts: self, stop }
+    }
+
     async fn download(&self, digest: &Digest) -> Result<NamedTempFile, ArtifactError> {
         let temporary = self.cache.begin()?;
         let file = temporary.reopen().map_err(|source| self.cache.broken(source))?;
@@ -215,32 +274,17 @@ impl CoordinatorArtifacts {
         }
     }
 
-    /// Tries a transfer until it succeeds, cannot succeed, has been tried often enough, or nobody wants it any more.
-    fn wait<T, F>(&self, digest: &Digest, attempts: u32, attempt: impl Fn() -> F) -> Result<T, ArtifactError>
-    where
-        F: Future<Output = Result<T, ArtifactError>>,
-    {
-        let tries = async {
-            let mut backoff = Backoff::new(&digest.hex());
-            let mut left = attempts;
-            loop {
-                left -= 1;
-                match attempt().await {
-                    Err(ArtifactError::Transfer { source, .. }) if source.is_retryable() && left > 0 => {
-                        debug!(%digest, %source, "a transfer is tried again");
-                        tokio::time::sleep(backoff.next_wait()).await;
-                    }
-                    done => return done,
-                }
-            }
-        };
-        let done = self.runtime.block_on(self.shutdown.run_until_cancelled(tries));
+    /// Waits for a transfer, unless the worker shuts down.
+    fn wait<T>(&self, transfer: impl Future<Output = Result<T, ArtifactError>>) -> Result<T, ArtifactError> {
+        let done = self.runtime.block_on(self.shutdown.run_until_cancelled(transfer));
         done.unwrap_or(Err(ArtifactError::Stopped))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -286,6 +330,45 @@ mod tests {
         let folder = first.folder.clone();
         drop(first);
         assert!(!folder.exists());
+    }
+
+    fn unreachable(digest: Digest) -> ArtifactError {
+        let source = ClientError::Unreachable { call: "store_artifact", reason: "by the test".to_owned() };
+        ArtifactError::Transfer { digest, source }
+    }
+
+    #[tokio::test]
+    async fn a_transfer_is_tried_again_for_a_while_however_long_an_attempt_takes() {
+        let digest = Digest::of(b"weights");
+        for (patience_ms, expected) in [(0, 1), (250, 2)] {
+            let patience = Duration::from_millis(patience_ms);
+            let attempts = Cell::new(0);
+
+            let ended = tried_for::<(), _>(patience, &digest, || async {
+                attempts.set(attempts.get() + 1);
+                // Each takes longer than all of them may, which is no reason to give up for the first one.
+                tokio::time::sleep(2 * patience).await;
+                Err(unreachable(digest))
+            });
+
+            assert!(ended.await.is_err());
+            assert_eq!(attempts.get(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_succeed_is_not_tried_again() {
+        let digest = Digest::of(b"weights");
+        let attempts = Cell::new(0);
+
+        let ended = tried_for::<(), _>(STORE_PATIENCE, &digest, || async {
+            attempts.set(attempts.get() + 1);
+            let source = ClientError::NotFound { call: "fetch_artifact", message: "by the test".to_owned() };
+            Err(ArtifactError::Transfer { digest, source })
+        });
+
+        assert!(ended.await.is_err());
+        assert_eq!(attempts.get(), 1);
     }
 
     #[test]

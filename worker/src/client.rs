@@ -2,6 +2,8 @@
 //!
 //! Each call is one attempt with a deadline; whether to try again is the caller's decision ([`ClientError`]).
 
+mod upload;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,15 +15,18 @@ use bitloop_core::worker::{Beat, DURABLE_MS, Epoch, Failure, FailureKind, LONG_P
 use bitloop_proto::convert::{self, ConvertError};
 use bitloop_proto::status::is_retryable;
 use bitloop_proto::trace;
-use bitloop_proto::transport::{CHUNK_BYTES, ConnectError, Connection, MAX_MESSAGE_BYTES};
+use bitloop_proto::transport::{ConnectError, Connection, MAX_MESSAGE_BYTES};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, info_span};
 
+use self::upload::Stalled;
 use crate::lines::Batch;
 
 /// For calls that only touch the coordinator's memory.
@@ -33,11 +38,12 @@ const DURABLE: Duration = Duration::from_millis(DURABLE_MS);
 /// The coordinator holds a request without work back for less than this.
 const LONG_POLL: Duration = Duration::from_millis(LONG_POLL_MS);
 
-/// For one chunk of an artifact.
-const CHUNK: Duration = Duration::from_secs(30);
+/// For one chunk of an artifact. The first one may have to wait for its turn, which the coordinator says after 100 s at most
+/// that there is none.
+const CHUNK: Duration = Duration::from_secs(120);
 
-/// For a whole artifact on its way to the coordinator.
-const UPLOAD: Duration = Duration::from_secs(300);
+/// For the answer behind the last chunk of an artifact, which the coordinator may have to hand on to a bucket.
+const STORED: Duration = Duration::from_secs(300);
 
 /// No model or data set that a worker takes is larger.
 const MAX_ARTIFACT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
@@ -381,16 +387,22 @@ impl Client {
         digest: &Digest,
         bytes: Arc<Vec<u8>>,
     ) -> Result<(), ClientError> {
-        let name = convert::digest_to_wire(digest);
-        // An empty artifact is one empty chunk, as the first chunk names the digest.
-        let chunks = bytes.len().div_ceil(CHUNK_BYTES).max(1);
-        let chunks = (0..chunks).map(move |index| {
-            let start = index * CHUNK_BYTES;
-            let end = bytes.len().min(start + CHUNK_BYTES);
-            v1::ArtifactChunk { digest: name.clone(), data: bytes[start..end].to_vec() }
-        });
-        let request = tokio_stream::iter(chunks);
-        once("store_artifact", UPLOAD, self.inner.clone().store_artifact(request)).await.map(|_| ())
+        let call = "store_artifact";
+        let (sender, chunks) = mpsc::channel(1);
+        let mut inner = self.inner.clone();
+        let mut answer = Box::pin(inner.store_artifact(ReceiverStream::new(chunks)));
+        let sent = tokio::select! {
+            // A coordinator that refuses it does not take all of it.
+            answer = &mut answer => return answer.map(|_| ()).map_err(|status| ClientError::of_status(call, &status)),
+            sent = upload::send_chunks((digest, &bytes), sender, CHUNK) => sent,
+        };
+        match sent {
+            Ok(()) => in_time(call, STORED, answer).await.map(|_| ()),
+            Err(Stalled) => {
+                let reason = format!("no chunk was taken within {} s", CHUNK.as_secs());
+                Err(ClientError::Unreachable { call, reason })
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use bitloop_proto::trace;
 use tokio::sync::mpsc;
 use tracing::{Span, debug, info, info_span, warn};
 
-use crate::artifacts::Artifacts;
+use crate::artifacts::CoordinatorArtifacts;
 use crate::clock;
 use crate::executor::{ExecuteError, Executor, Setting};
 use crate::groups::Groups;
@@ -49,7 +49,7 @@ pub(crate) struct Compute {
 impl Compute {
     pub(crate) fn start(
         executor: Box<dyn Executor>,
-        artifacts: Box<dyn Artifacts + Send>,
+        artifacts: CoordinatorArtifacts,
         (presence, lines): (Arc<Presence>, Arc<Ring>),
     ) -> std::io::Result<Self> {
         let (orders, receiver) = mpsc::channel(1);
@@ -69,7 +69,7 @@ impl Compute {
 
 struct Bench {
     executor: Box<dyn Executor>,
-    artifacts: Box<dyn Artifacts + Send>,
+    artifacts: CoordinatorArtifacts,
     groups: Groups,
     presence: Arc<Presence>,
     lines: Arc<Ring>,
@@ -145,6 +145,8 @@ impl Bench {
         match attempt {
             Ok(Ok(())) if rest.is_empty() => Ok(()),
             Ok(Ok(())) => Err(End::Stopped),
+            // What it waited for may have been broken off with the order.
+            Ok(Err(_)) if order.stop.load(Ordering::Relaxed) => Err(End::Stopped),
             Ok(Err(error)) => Err(End::GaveUp { reason: error.to_string() }),
             Err(reason) => match rest {
                 [(key, _)] => {
@@ -166,9 +168,10 @@ impl Bench {
         order: &Order,
     ) -> (usize, Result<Result<(), ExecuteError>, String>) {
         let specs: Vec<&TrialSpec> = trials.iter().map(|(_, trial)| trial).collect();
+        let artifacts = self.artifacts.during(&order.stop);
         let setting = Setting {
             context: order.shard.context.as_deref(),
-            artifacts: self.artifacts.as_ref(),
+            artifacts: &artifacts,
             stop: order.stop.as_ref(),
         };
         let (started, mut given) = (clock::now(), 0);

@@ -141,7 +141,7 @@ pub async fn work(
         shutdown: transfers.clone(),
     };
     let lines = Arc::new(Ring::default());
-    let compute = Compute::start(executor, Box::new(artifacts), (Arc::clone(&presence), Arc::clone(&lines)))?;
+    let compute = Compute::start(executor, artifacts, (Arc::clone(&presence), Arc::clone(&lines)))?;
     let courier = Courier::start(lines, client.clone());
     // A folder that goes with the process keeps nothing beyond it.
     let (spool, left) = match &options.cache_dir {
