@@ -1,0 +1,63 @@
+//! What is wrong with a plan that somebody hands in.
+
+use super::{IMAGES_MAX, PARTS_MAX, PLAN_FORMAT};
+use crate::graph::GraphError;
+
+/// Why a document is no plan.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// No JSON, or a field is missing, unknown or of the wrong type.
+    #[error("the plan cannot be read: {0}")]
+    Malformed(String),
+    /// Written by another version.
+    #[error(
+        "the plan has format {found}, this program reads format {PLAN_FORMAT}; use the same version everywhere"
+    )]
+    Format {
+        /// Its version.
+        found: u32,
+    },
+    /// Nothing could be measured, or more than there can be.
+    #[error("the plan measures on {images} images; there are 1 to {IMAGES_MAX}")]
+    Images {
+        /// Images of a part of the data.
+        images: u64,
+    },
+    /// A config would be measured in more trials than a coordinator keeps.
+    #[error(
+        "a config is measured in {parts} parts, and at most {PARTS_MAX} are allowed; raise `part` of `evaluation`"
+    )]
+    Parts {
+        /// Parts of a config.
+        parts: u64,
+    },
+    /// The graph is wrong.
+    #[error("the plan's graph is wrong: {0}")]
+    Graph(#[from] GraphError),
+    /// A point stands on a tensor that is not there.
+    #[error("the plan's point `{point}` is of `{node}`, which its graph does not have")]
+    UnknownNode {
+        /// The point.
+        point: String,
+        /// The node.
+        node: String,
+    },
+    /// There are no subsets of such sizes.
+    #[error("the plan lowers {low} to {high} points together, of {points}")]
+    Subsets {
+        /// Smallest number.
+        low: u32,
+        /// Largest number.
+        high: u32,
+        /// Points of the sweep.
+        points: usize,
+    },
+    /// A stage names a point that is not there.
+    #[error("the plan names point {point}, but its graph has {points}")]
+    UnknownPoint {
+        /// The index.
+        point: u32,
+        /// How many points there are.
+        points: u32,
+    },
+}
