@@ -2,7 +2,7 @@
 
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::GraphError;
-use bitloop_core::plan::ExperimentId;
+use bitloop_core::plan::{ExperimentId, PlanError};
 use bitloop_core::state::{Input, Rejection, Reply, WorkerId};
 use bitloop_core::trial::TrialKey;
 use tokio::sync::oneshot;
@@ -58,6 +58,8 @@ pub enum RequestError {
     Name(String),
     #[error("the plan of `{0}` has no stages")]
     NoStages(String),
+    #[error(transparent)]
+    NoPlan(#[from] PlanError),
     #[error("the plan cannot be carried out: {0}")]
     Plan(String),
     #[error("trial {0} reports a sum that is no number; a worker reports such a trial as failed")]

@@ -25,6 +25,9 @@ const NAME_BYTES_MAX: usize = 64;
 /// Reports that are gathered at once, so that whoever asks for many waits for himself.
 const REPORTS_AT_ONCE: usize = 2;
 
+/// Plans that are read or checked at once, likewise: that takes a thread as long as a second.
+const PLANS_AT_ONCE: usize = 2;
+
 /// A way to the driver; clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -32,6 +35,7 @@ pub struct Handle {
     pub(super) source: Source,
     artifacts: Artifacts,
     pub(super) reports: Arc<Semaphore>,
+    pub(crate) plans: Arc<Semaphore>,
 }
 
 /// What there is to look at without the driver.
@@ -72,7 +76,9 @@ pub struct Beat {
 
 impl Handle {
     pub(super) fn new(commands: mpsc::Sender<Command>, source: Source, artifacts: Artifacts) -> Self {
-        Self { commands, source, artifacts, reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)) }
+        let [reports, plans] =
+            [REPORTS_AT_ONCE, PLANS_AT_ONCE].map(|at_once| Arc::new(Semaphore::new(at_once)));
+        Self { commands, source, artifacts, reports, plans }
     }
 
     /// The number of this start of the coordinator.
@@ -100,6 +106,26 @@ impl Handle {
         self.source.overview.clone()
     }
 
+    /// Reads a plan.
+    pub(crate) async fn read_plan(&self, document: Vec<u8>) -> Result<Plan, RequestError> {
+        let read = self.at_leisure(move || Plan::from_document(&document)).await?;
+        read.map_err(RequestError::from)
+    }
+
+    /// Does what takes long with a plan on a thread that has the time, and for a few at once, whether or not anybody
+    /// still waits for it.
+    pub(super) async fn at_leisure<T: Send + 'static>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RequestError> {
+        let turn = self.plans.clone().acquire_owned().await.map_err(|_| RequestError::Stopped)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            body()
+        });
+        done.await.map_err(|_| RequestError::Plan("its check broke off; the log says where".to_owned()))
+    }
+
     /// Submits a plan whose artifacts are here; a plan that is known already goes on where it is.
     pub async fn submit(
         &self,
@@ -119,12 +145,11 @@ impl Handle {
             return Err(RequestError::NoStages(plan.name));
         }
         // Limits are checked by solving for them, which may take a second.
-        let (plan, mistake) = tokio::task::spawn_blocking(move || {
+        let checked = self.at_leisure(move || {
             let mistake = bitloop_search::check(&plan).into_iter().next();
             (plan, mistake)
-        })
-        .await
-        .map_err(|_| RequestError::Plan("its check broke off; the log says where".to_owned()))?;
+        });
+        let (plan, mistake) = checked.await?;
         if let Some(mistake) = mistake {
             return Err(RequestError::Plan(mistake.to_string()));
         }

@@ -87,14 +87,16 @@ impl Handle {
     }
 
     /// An experiment with its plan.
-    pub fn show(&self, id: &ExperimentId) -> Result<Shown, RequestError> {
+    pub async fn show(&self, id: &ExperimentId) -> Result<Shown, RequestError> {
         let seen = self.seen()?;
         let (summary, submission) = seen.submission(id).ok_or_else(|| unknown(id))?;
-        Ok(Shown {
-            summary: summary.clone(),
+        let (summary, submission) = (summary.clone(), submission.clone());
+        self.at_leisure(move || Shown {
+            summary,
             plan: submission.plan.to_document(),
             sources: submission.sources.as_ref().clone(),
         })
+        .await
     }
 
     /// The results so far, and what they took. The driver copies a page of trials at a time, between other things.

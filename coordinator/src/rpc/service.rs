@@ -123,7 +123,7 @@ impl Coordinator for Service {
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitResponse> {
         let request = request.into_inner();
-        let plan = Plan::from_document(&request.plan).map_err(|error| status::no_plan(&error))?;
+        let plan = self.handle.read_plan(request.plan).await.map_err(refused)?;
         let sources = convert::sources(&request.sources).map_err(unreadable)?;
         // Before the first lease, which may be granted with the answer.
         self.origins.note(&plan);
@@ -153,7 +153,7 @@ impl Coordinator for Service {
         request: Request<v1::ShowExperimentRequest>,
     ) -> Answer<v1::ShowExperimentResponse> {
         let id = self.resolve(request.into_inner().experiment)?;
-        let shown = self.handle.show(&id).map_err(refused)?;
+        let shown = self.handle.show(&id).await.map_err(refused)?;
         Ok(Response::new(v1::ShowExperimentResponse {
             summary: Some(summary_to_wire(&shown.summary)),
             plan: shown.plan,

@@ -1,6 +1,5 @@
 //! Which gRPC status an error becomes.
 
-use bitloop_core::plan::PlanError;
 use bitloop_core::state::Rejection;
 use bitloop_proto::convert::ConvertError;
 use tonic::Status;
@@ -10,11 +9,6 @@ use crate::driver::RequestError;
 
 /// A request that cannot be read.
 pub(super) fn unreadable(error: &ConvertError) -> Status {
-    Status::invalid_argument(error.to_string())
-}
-
-/// A plan that cannot be read.
-pub(super) fn no_plan(error: &PlanError) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
@@ -37,6 +31,7 @@ pub(super) fn refused(error: &RequestError) -> Status {
         | RequestError::NoTrial(_)
         | RequestError::Name(_)
         | RequestError::NoStages(_)
+        | RequestError::NoPlan(_)
         | RequestError::Plan(_)
         | RequestError::NotFinite(_)
         | RequestError::Inconsistent(_) => Status::invalid_argument(text),

@@ -1,6 +1,6 @@
 //! What is wrong with a plan that somebody hands in.
 
-use super::{IMAGES_MAX, PARTS_MAX, PLAN_FORMAT};
+use super::{IMAGES_MAX, NODES_MAX, PARTS_MAX, PLAN_FORMAT};
 use crate::graph::GraphError;
 
 /// Why a document is no plan.
@@ -16,6 +16,16 @@ pub enum PlanError {
     Format {
         /// Its version.
         found: u32,
+    },
+    /// It is larger than any network that could be measured.
+    #[error(
+        "the plan has {nodes} operators and {points} points, and at most {NODES_MAX} of each are allowed"
+    )]
+    Size {
+        /// Nodes of its graph.
+        nodes: usize,
+        /// Its points.
+        points: usize,
     },
     /// Nothing could be measured, or more than there can be.
     #[error("the plan measures on {images} images; there are 1 to {IMAGES_MAX}")]

@@ -8,6 +8,7 @@ mod error;
 mod requirements;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ const IMAGES_MAX: u64 = 1 << 40;
 
 /// The most parts that a config may be measured in; a step proposes whole configs, and what is proposed is kept in memory.
 const PARTS_MAX: u64 = 1 << 14;
+
+/// The most nodes of a graph, and the most points on it, that a plan may have: several times those of the deepest published
+/// networks. Everything that looks at a plan takes time with them.
+const NODES_MAX: usize = 1 << 14;
 
 /// The baseline's width in plans without points, where nothing has it.
 const BASELINE_UNUSED: u8 = 8;
@@ -222,6 +227,7 @@ impl Plan {
         }
         let plan: Self =
             serde_json::from_slice(text).map_err(|error| PlanError::Malformed(error.to_string()))?;
+        plan.check_size()?;
         plan.check_images()?;
         plan.graph.shapes()?;
         plan.check_points()?;
@@ -254,6 +260,14 @@ impl Plan {
         ExperimentId(format!("{}-{}", self.name, &digest[..ID_DIGITS]))
     }
 
+    fn check_size(&self) -> Result<(), PlanError> {
+        let (nodes, points) = (self.graph.nodes.len(), self.points.len());
+        match nodes.max(points) > NODES_MAX {
+            true => Err(PlanError::Size { nodes, points }),
+            false => Ok(()),
+        }
+    }
+
     fn check_images(&self) -> Result<(), PlanError> {
         let DataParts { calibration, selection, report, training } = self.data;
         let too_many = |part: &DataPart| part.images > IMAGES_MAX;
@@ -273,11 +287,11 @@ impl Plan {
     }
 
     fn check_points(&self) -> Result<(), PlanError> {
+        let names = self.graph.nodes.iter().map(|node| node.name.as_str());
+        let names: BTreeSet<&str> = names.chain([INPUT]).collect();
         for point in &self.points {
-            let nodes = point.tensors.iter().chain([&point.node]);
-            if let Some(node) =
-                nodes.into_iter().find(|node| *node != INPUT && self.graph.node(node).is_none())
-            {
+            let mut nodes = point.tensors.iter().chain([&point.node]);
+            if let Some(node) = nodes.find(|node| !names.contains(node.as_str())) {
                 return Err(PlanError::UnknownNode { point: point.name.clone(), node: node.clone() });
             }
         }

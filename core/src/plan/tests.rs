@@ -1,4 +1,5 @@
 use super::*;
+use crate::graph::Op;
 use crate::graph::tests::small;
 
 const FILE: &str = "
@@ -161,6 +162,40 @@ fn a_plan_that_cuts_its_images_into_too_many_parts_is_refused() {
         let refused = Err(PlanError::Parts { parts: PARTS_MAX + 1 });
         assert_eq!(read, if is_allowed { Ok(other) } else { refused });
     }
+}
+
+/// A chain of so many operators, with a point on each.
+fn chain(nodes: usize) -> Plan {
+    let mut plan = plan("['*.weight']").unwrap();
+    let point = plan.points.pop().unwrap();
+    (plan.points, plan.graph.nodes) = (Vec::new(), Vec::new());
+    let mut before = INPUT.to_owned();
+    for number in 0..nodes {
+        let node = plan.graph.push(format!("relu{number}"), Op::Relu, &[&before]);
+        let name = format!("{node}.output");
+        plan.points.push(Point { name, tensors: vec![node.clone()], node: node.clone(), ..point.clone() });
+        before = node;
+    }
+    plan
+}
+
+/// Reading the second one took minutes when each point's operator was looked for among all of them.
+#[test]
+fn a_plan_larger_than_any_network_is_refused_and_the_largest_is_read() {
+    let largest = chain(NODES_MAX);
+    assert_eq!(Plan::from_document(&largest.to_document()).unwrap(), largest);
+
+    let larger = chain(55_000);
+
+    let refused = PlanError::Size { nodes: 55_000, points: 55_000 };
+    assert_eq!(Plan::from_document(&larger.to_document()), Err(refused));
+    let mut crowded = chain(2);
+    crowded.points = vec![crowded.points[0].clone(); NODES_MAX + 1];
+    let refused = PlanError::Size { nodes: 2, points: NODES_MAX + 1 };
+    assert_eq!(Plan::from_document(&crowded.to_document()), Err(refused));
+    let mut elsewhere = chain(2);
+    elsewhere.points[1].tensors.push("nowhere".to_owned());
+    assert!(matches!(Plan::from_document(&elsewhere.to_document()), Err(PlanError::UnknownNode { .. })));
 }
 
 const SEARCH: &str = "

@@ -21,7 +21,7 @@ async fn whoever_changes_something_and_then_looks_sees_it() {
     assert_eq!(handle.act(&id, Action::Cancel).await.unwrap().status, Status::Cancelled);
     handle.leave(&worker).await.unwrap();
     assert_eq!(handle.workers().unwrap(), []);
-    assert_eq!(handle.show(&id).unwrap().plan, plan("sweep").to_document());
+    assert_eq!(handle.show(&id).await.unwrap().plan, plan("sweep").to_document());
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn reads_are_answered_while_the_driver_is_held_up() {
     assert_eq!(handle.experiments().unwrap(), observed.overview.experiments);
     assert_eq!(handle.workers().unwrap()[0].silent_ms, 7_000);
     assert_eq!(handle.resolve("sweep"), Ok(id.clone()));
-    assert_eq!(handle.show(&id).unwrap().plan, plan("sweep").to_document());
+    assert_eq!(handle.show(&id).await.unwrap().plan, plan("sweep").to_document());
     assert!(!committing.is_finished());
 
     hold.open();

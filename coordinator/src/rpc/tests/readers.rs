@@ -106,3 +106,32 @@ async fn readers_hold_up_nobody_and_see_counts_that_add_up() {
     drop(client);
     served.stop().await;
 }
+
+/// Goal: whoever hands in plans that take long to read keeps others waiting who do the same, and nobody else.
+#[tokio::test]
+async fn plans_that_are_read_hold_up_only_other_plans() {
+    let served = Served::start().await;
+    let mut client = served.client.clone();
+    store_all(&mut client).await;
+    let epoch = client.register(registration("w1")).await.unwrap().into_inner().epoch;
+    let plans = served.coordinator.handle().plans.clone();
+    let at_once = plans.available_permits();
+    // As if so many were being read.
+    let read = plans.acquire_many(at_once as u32).await.unwrap();
+
+    let mut submitter = client.clone();
+    let submitted = async { submit_plan(&mut submitter, "sweep").await };
+    let beaten = async {
+        let beat = v1::HeartbeatRequest { worker: "w1".to_owned(), epoch, lease: None, running: Vec::new() };
+        client.heartbeat(beat).await.unwrap();
+        let listed = client.list_experiments(v1::ListExperimentsRequest {}).await.unwrap().into_inner();
+        assert_eq!(listed.experiments, [], "a plan waits for its turn");
+        drop(read);
+    };
+    let (experiment, ()) = tokio::join!(submitted, beaten);
+
+    assert!(experiment.starts_with("sweep-"));
+    assert_eq!(plans.available_permits(), at_once, "each gives back its turn");
+    drop((client, submitter));
+    served.stop().await;
+}
