@@ -18,6 +18,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{Fact, State, UnixMillis, WorkerId};
 use bitloop_proto::convert::LogLine;
 use tokio::sync::watch;
@@ -120,6 +121,20 @@ impl Chronicle {
         }
         for happening in happenings {
             self.announce(happening);
+        }
+    }
+
+    /// Makes known what became of an experiment.
+    pub(crate) fn tell_of(&self, kind: EventKind, experiment: &ExperimentId, text: impl Into<String>) {
+        let mut happening = Happening::new(self.0.clock.now(), kind, text.into());
+        happening.experiments = vec![experiment.0.clone()];
+        self.announce(happening);
+    }
+
+    /// Makes known that an experiment is finished, unless that is known, as where only its results file was missing.
+    pub(crate) fn finished(&self, experiment: &ExperimentId) {
+        if !self.0.board.knows(EventKind::ExperimentFinished, experiment) {
+            self.tell_of(EventKind::ExperimentFinished, experiment, "it is finished");
         }
     }
 

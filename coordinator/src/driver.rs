@@ -138,7 +138,7 @@ struct Pending {
 enum Wake {
     Command(Command),
     Concluded(Concluded),
-    Written,
+    Results(results::Ended),
     Time,
     Stop,
 }
@@ -187,7 +187,7 @@ impl Driver {
         }
         chronicle.started(parts.took_over);
         driver.inspect(&artifacts);
-        driver.results.write_missing(&driver.state);
+        driver.results.owe_missing(&driver.state);
         driver.advance();
         driver.store_facts()?;
         driver.publish();
@@ -200,6 +200,8 @@ impl Driver {
     ///
     /// Errors: when the store needs a person, or could not be written when the driver was to stop.
     pub(crate) fn run(mut self, runtime: &Runtime, stop: &CancellationToken) -> Result<(), StoreError> {
+        // Nobody waited for it while the store was read.
+        self.ticked = self.clock.now();
         // What the first round of `open` left over is taken up at once.
         let mut more = true;
         loop {
@@ -213,12 +215,15 @@ impl Driver {
                     self.conclude(concluded);
                     None
                 }
-                Wake::Written => {
-                    self.board.hurry();
+                Wake::Results(ended) => {
+                    self.results_ended(ended);
                     None
                 }
                 Wake::Time => None,
-                Wake::Stop => return Ok(()),
+                Wake::Stop => {
+                    self.end_results();
+                    return Ok(());
+                }
             };
             more = match self.round(first) {
                 Ok(more) => more,
@@ -241,7 +246,7 @@ impl Driver {
             command = self.commands.recv() => command.map_or(Wake::Stop, Wake::Command),
             // The driver has a sender too, so that the channel never closes.
             Some(concluded) = self.concluded.recv() => Wake::Concluded(concluded),
-            () = self.results.next_written() => Wake::Written,
+            Some(ended) = self.results.next_ended() => Wake::Results(ended),
             () = tokio::time::sleep(Duration::from_millis(due)) => Wake::Time,
         }
     }
@@ -262,6 +267,7 @@ impl Driver {
         self.advance();
         self.serve_parked();
         self.store_facts()?;
+        self.results.go_on(&self.state);
         self.chronicle.tell(&mut self.round.happened);
         self.publish();
         let released = self.send_replies();
@@ -348,9 +354,7 @@ impl Driver {
         while let Ok(concluded) = self.concluded.try_recv() {
             self.conclude(concluded);
         }
-        if self.results.take_written() {
-            self.board.hurry();
-        }
+        self.hear_of_results();
     }
 
     fn store_facts(&mut self) -> Result<(), StoreError> {
@@ -365,7 +369,7 @@ impl Driver {
         // Whoever sees that an experiment is finished finds its results file.
         for fact in std::mem::take(&mut self.round.facts) {
             if let Fact::ExperimentFinished { experiment } = fact {
-                self.results.begin(&self.state, &experiment);
+                self.results.owe(experiment);
             }
         }
         Ok(())
@@ -398,6 +402,7 @@ impl Driver {
             return;
         }
         self.ticked = now;
+        self.results.owe_again();
         let late_ms = since_ms - TICK_MS;
         let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };
         self.metrics.ticked(late_ms, stalled_ms);

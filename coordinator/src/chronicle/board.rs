@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::UnixMillis;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -40,6 +41,7 @@ pub(crate) enum EventKind {
     Duplicates,
     StoreUnwritable,
     StoreWritable,
+    ResultsUnwritable,
 }
 
 impl EventKind {
@@ -67,6 +69,7 @@ impl EventKind {
             Self::Duplicates => "duplicates",
             Self::StoreUnwritable => "store_unwritable",
             Self::StoreWritable => "store_writable",
+            Self::ResultsUnwritable => "results_unwritable",
         }
     }
 }
@@ -170,6 +173,14 @@ impl Board {
 
     pub(super) fn is_empty(&self) -> bool {
         self.events().is_empty()
+    }
+
+    /// Whether an event of this kind and experiment is kept.
+    pub(super) fn knows(&self, kind: EventKind, experiment: &ExperimentId) -> bool {
+        let is_it = |event: &Arc<Event>| {
+            event.what.kind == kind && event.what.experiments.iter().any(|id| *id == experiment.0)
+        };
+        self.events().iter().any(is_it)
     }
 
     /// Adds what an earlier start has stored; only before anything of this one.

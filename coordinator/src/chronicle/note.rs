@@ -114,8 +114,10 @@ impl Notes<'_> {
 
     fn facts(&mut self, decision: &Decision) {
         for event in &decision.events {
-            if let Event::Fact(fact) = event {
-                self.fact(fact);
+            match event {
+                // It is told of when the results file is there.
+                Event::Fact(Fact::ExperimentFinished { .. }) | Event::Change(_) => {}
+                Event::Fact(fact) => self.fact(fact),
             }
         }
     }

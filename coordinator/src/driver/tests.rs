@@ -5,6 +5,7 @@ mod lost;
 mod observe;
 mod outage;
 mod parked;
+mod results;
 mod search;
 mod takeover;
 
@@ -249,42 +250,6 @@ fn a_lease_whose_client_goes_while_it_is_stored_comes_back() {
 }
 
 #[tokio::test]
-async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start() {
-    let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
-    work_off(&handle, &worker, &id).await;
-    drop(coordinator);
-    let csv = fs::read(fixture.results(&id)).unwrap();
-    fs::remove_file(fixture.results(&id)).unwrap();
-
-    let coordinator = fixture.open();
-
-    assert_eq!(fs::read(fixture.results(&id)).unwrap(), csv);
-    drop(coordinator);
-}
-
-#[tokio::test]
-async fn nobody_is_told_of_an_end_before_the_results_file_is_there() {
-    let fixture = Fixture::new();
-    let (mut driver, handle) = Driver::open(fixture.parts()).unwrap();
-    let facts = facts(2);
-    let Fact::ExperimentSubmitted { plan, .. } = &facts[0] else { panic!("it is submitted first") };
-    let id = plan.id();
-    driver.round.facts.clone_from(&facts);
-    driver.round.facts.push(Fact::ExperimentFinished { experiment: id.clone() });
-    driver.round.facts.clone().into_iter().for_each(|fact| driver.state.apply(&fact.into()));
-
-    driver.store_facts().unwrap();
-
-    let now = driver.clock.now();
-    assert_eq!(driver.view(now).overview().experiment(&id).unwrap().status, Status::Active);
-    driver.results.next_written().await;
-    assert_eq!(driver.view(now).overview().experiment(&id).unwrap().status, Status::Finished);
-    assert!(fixture.results(&id).exists());
-    drop(handle);
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! How the coordinator is at the moment, for people. The driver writes, anyone reads.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::UnixMillis;
 
 use super::{Histogram, Metrics};
@@ -19,6 +21,8 @@ pub(super) struct Now {
     /// Bits of a float; milliseconds.
     commit_ms: AtomicU64,
     store_error: Mutex<Option<String>>,
+    /// Finished experiments whose results files cannot be made or written.
+    unwritten: Mutex<BTreeSet<ExperimentId>>,
 }
 
 /// What is counted, and how the coordinator is.
@@ -51,6 +55,21 @@ impl Metrics {
 
     pub(crate) fn can_store(&self) {
         *self.now.store_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The results file of an experiment cannot be made or written; returns whether that is new.
+    pub(crate) fn cannot_write_results(&self, experiment: &ExperimentId) -> bool {
+        let mut unwritten = self.now.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        unwritten.insert(experiment.clone())
+    }
+
+    pub(crate) fn can_write_results(&self, experiment: &ExperimentId) {
+        self.now.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(experiment);
+    }
+
+    /// Experiments whose results files cannot be made or written.
+    pub(super) fn unwritten_results(&self) -> usize {
+        self.now.unwritten.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// One commit took so long. Only the driver's thread comes here.

@@ -72,6 +72,9 @@ pub(super) fn write(metrics: &Metrics, overview: &Overview) -> String {
     let is_writable = u8::from(!metrics.is_store_failing.load(Ordering::Relaxed));
     let writable = ("1, or 0 while the store refuses writes and nothing is acknowledged.", is_writable);
     text.single("bitloop_store_writable", "gauge", writable);
+    let unwritten =
+        ("Finished experiments whose results files cannot be written.", metrics.unwritten_results());
+    text.single("bitloop_unwritten_results", "gauge", unwritten);
     state(&mut text, overview);
     counters(&mut text, metrics);
     busy(&mut text, metrics);
