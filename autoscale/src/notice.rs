@@ -26,6 +26,8 @@ pub enum Notice {
     Paused { class: String, failures: u32, lasts: Duration },
     /// Work that no class of the file can do, nor a worker that is there.
     NoClass { demand: Demand },
+    /// What is known of submissions could not be written down for another start.
+    NotKept { reason: String },
     /// The engine could not be asked; nothing is submitted or cancelled.
     EngineAway { reason: String },
 }
@@ -76,6 +78,9 @@ impl fmt::Display for Notice {
                     write!(f, ", {key}={value}")?;
                 }
                 write!(f, "{}", if demand.exact { ", exact arithmetic" } else { "" })
+            }
+            Self::NotKept { reason } => {
+                write!(f, "what is known of submissions is not kept for the next start: {reason}")
             }
             Self::EngineAway { reason } => {
                 write!(f, "the engine cannot be asked, so that nothing is submitted or cancelled: {reason}")

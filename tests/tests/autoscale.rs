@@ -277,3 +277,46 @@ fn a_pause_outlives_starts_that_look_once() {
     let torn = site.ask(&look);
     assert!(torn.status.code() == Some(1) && torn.err.contains("remove it"), "{}", torn.err);
 }
+
+/// What was submitted is lost to the next start if it cannot be written down, or if two write at once.
+#[test]
+fn nothing_is_submitted_by_a_file_that_cannot_be_written_or_that_another_has() {
+    let site = Site::new();
+    let experiment = Experiment::new(site.folder.path(), "kept", "all", 500);
+    site.ask(&["submit", &experiment.path()]).ok();
+    let file = site.autoscale_file("3s");
+    let submissions = || read(&site.state("calls")).lines().filter(|call| call.starts_with("sbatch")).count();
+
+    let nowhere = site.ask(&["autoscale", &file, "--once", "--state", "nowhere/state.json"]);
+    assert_eq!((nowhere.status.code(), submissions()), (Some(1), 0), "{}", nowhere.err);
+    assert!(nowhere.err.contains("nowhere/state.json cannot be written"), "{}", nowhere.err);
+
+    let daemon = Process::start(site.command(&["autoscale", &file, "--state", "state.json"]));
+    await_that("the daemon has submitted", || daemon.err().contains("submitted 1 "));
+    let second = site.ask(&["autoscale", &file, "--once", "--state", "state.json"]);
+    assert_eq!((second.status.code(), submissions()), (Some(1), 1), "{}", second.err);
+    assert!(second.err.contains("state.json is used by another"), "{}", second.err);
+    daemon.signal("TERM");
+    daemon.end().ok();
+    site.ask(&["autoscale", &file, "--once", "--state", "state.json"]).ok();
+}
+
+#[test]
+fn a_daemon_whose_file_can_no_longer_be_written_says_so_and_goes_on() {
+    let site = Site::new();
+    let experiment = Experiment::new(site.folder.path(), "kept", "all", 500);
+    let (file, notes) = (site.autoscale_file("3s"), site.folder.path().join("notes"));
+    fs::create_dir(&notes).unwrap();
+    let daemon = Process::start(site.command(&["autoscale", &file, "--state", "notes/state.json"]));
+    await_that("the file is there", || notes.join("state.json").exists());
+
+    fs::rename(&notes, site.folder.path().join("elsewhere")).unwrap();
+    await_that("the daemon says so", || {
+        daemon.err().contains("is not kept for the next start: notes/state.json")
+    });
+    site.ask(&["submit", &experiment.path()]).ok();
+    await_that("it submits all the same", || daemon.err().contains("submitted 1 "));
+    daemon.signal("TERM");
+
+    daemon.end().ok();
+}

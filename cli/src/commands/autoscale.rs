@@ -2,7 +2,7 @@
 
 mod state_file;
 
-use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Other, Turn, Work, engine_of};
+use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Notice, Other, Turn, Work, engine_of};
 use bitloop_core::device::{DeviceKind, Offer};
 use bitloop_core::spec::{AUTOSCALE_LABEL, AutoscaleSpec, Offers};
 use bitloop_core::state::WorkerInfo;
@@ -32,9 +32,13 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let workers_identity = workers_identity(&spec, url)?;
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let engine = engine_of(&spec, url, user)?;
-    let state = StateFile::at(arguments.state.as_deref());
+    let state = StateFile::open(arguments.state.as_deref(), arguments.dry_run)?;
     let memory = state.read(&spec)?;
     let mut autoscaler = Autoscaler::new(spec, engine).remembering(memory);
+    if !arguments.dry_run {
+        // Nothing is submitted that could not be written down.
+        state.write(&autoscaler)?;
+    }
     if arguments.once || arguments.dry_run {
         let work = work(&arguments.remote, &autoscaler.spec().name).await?;
         if let (Some(identity), false) = (&workers_identity, arguments.dry_run)
@@ -92,9 +96,10 @@ async fn turn(
         let turn = autoscaler.turn(work, is_dry, now);
         (autoscaler, turn)
     });
-    let (autoscaler, turn) = turned.await?;
-    if !is_dry {
-        state.write(&autoscaler)?;
+    let (autoscaler, mut turn) = turned.await?;
+    // What was submitted is told all the same, and the next turn knows of it.
+    if !is_dry && let Err(failure) = state.write(&autoscaler) {
+        turn.notices.push(Notice::NotKept { reason: format!("{:#}", failure.error) });
     }
     Ok((autoscaler, turn))
 }
@@ -157,7 +162,7 @@ fn demand(class: &BacklogClass) -> Demand {
     }
 }
 
-/// Shows the one turn; what the engine refused fails the command.
+/// Shows the one turn; what the engine refused, or what could not be written down, fails the command.
 fn conclude(autoscaler: &Autoscaler, turn: &Turn, (is_dry, output): (bool, Output)) -> Outcome {
     Said::default().say(lines(turn));
     match (output, is_dry) {
@@ -167,9 +172,13 @@ fn conclude(autoscaler: &Autoscaler, turn: &Turn, (is_dry, output): (bool, Outpu
     }
     let is_refused =
         |done: &Done| matches!(done.happened, Some(Happened::Refused { .. } | Happened::NotCancelled { .. }));
+    let is_unkept = |notice: &Notice| matches!(notice, Notice::NotKept { .. });
     // Without shares the engine did not answer, and there is nothing that was decided.
-    match turn.shares.is_empty() || turn.done.iter().any(is_refused) {
-        true => Err(Failure::new(Exit::Failed, "the engine did not do all that was asked, as said above")),
+    if turn.shares.is_empty() || turn.done.iter().any(is_refused) {
+        return Err(Failure::new(Exit::Failed, "the engine did not do all that was asked, as said above"));
+    }
+    match turn.notices.iter().any(is_unkept) {
+        true => Err(Failure::new(Exit::Failed, "the next start will not know all of this, as said above")),
         false => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! What `bitloop autoscale` keeps from one start to the next, where it is told to.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,15 +14,21 @@ use crate::failure::{Exit, Failure, Outcome};
 /// A file, if there is to be one, and the time that goes on from start to start.
 pub(super) struct StateFile {
     path: Option<PathBuf>,
+    /// Locked while this start goes on, so that no other one submits by the same file.
+    _lock: Option<File>,
     /// Since 1970, when this start began. From then on a stopwatch counts, which nobody sets.
     began: Duration,
     stopwatch: Stopwatch,
 }
 
 impl StateFile {
-    pub(super) fn at(path: Option<&Path>) -> Self {
+    /// Finds the file, if there is to be one, and keeps others from it unless it is only read.
+    ///
+    /// Errors: another start has it, or there can be no such file.
+    pub(super) fn open(path: Option<&Path>, is_read_only: bool) -> Result<Self, Failure> {
+        let lock = path.filter(|_| !is_read_only).map(lock).transpose()?;
         let began = Duration::from_secs(clock::unix_seconds());
-        Self { path: path.map(Path::to_owned), began, stopwatch: Stopwatch::start() }
+        Ok(Self { path: path.map(Path::to_owned), _lock: lock, began, stopwatch: Stopwatch::start() })
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -50,9 +57,29 @@ impl StateFile {
         let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
             file.write_all(&notes)?;
             file.as_file().sync_all()?;
-            file.persist(path).map(drop).map_err(|error| error.error)
+            file.persist(path).map_err(|error| error.error)?;
+            File::open(folder)?.sync_all()
         });
         written.map_err(|cause| failure(path, &format!("cannot be written: {cause}")))
+    }
+}
+
+/// Locks a file beside the one at `path`, which is replaced with every look.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let opened = OpenOptions::new().create(true).append(true).open(&beside);
+    let file = opened.map_err(|cause| failure(path, &format!("cannot be written: {cause}")))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(failure(
+            path,
+            "is used by another `bitloop autoscale`; wait until that has ended, or give each a file of its own",
+        )),
+        Err(TryLockError::Error(cause)) => Err(failure(
+            path,
+            &format!("cannot be locked: {cause}; put it on a file system that knows locks"),
+        )),
     }
 }
 
