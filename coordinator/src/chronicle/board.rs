@@ -152,13 +152,18 @@ pub(super) struct Board {
 impl Board {
     /// Begins with the events of earlier starts, one a line; lines that are none are passed over.
     pub(super) fn new(epoch: u64, lines: Vec<Vec<u8>>) -> Self {
-        let events = lines.iter().rev().filter_map(|line| serde_json::from_slice::<Event>(line).ok());
-        // On a data directory that was set back a later start may be on file; places must rise.
-        let events = events.filter(|event| event.cursor.epoch < epoch).take(EVENTS_MAX);
-        let mut events: Vec<Arc<Event>> = events.map(Arc::new).collect();
-        events.sort_by_key(|event| event.cursor);
+        let known = lines.iter().rev().filter_map(|line| serde_json::from_slice::<Event>(line).ok());
+        let mut events: VecDeque<Arc<Event>> = VecDeque::new();
+        for event in known {
+            // A store that was set back begins anew with starts that are on file already. The later lines are what happened
+            // after that, and places must rise.
+            let is_before = events.front().is_none_or(|next| event.cursor < next.cursor);
+            if event.cursor.epoch < epoch && is_before && events.len() < EVENTS_MAX {
+                events.push_front(Arc::new(event));
+            }
+        }
         let announced = watch::Sender::new(());
-        Self { epoch, events: Mutex::new(events.into()), announced }
+        Self { epoch, events: Mutex::new(events), announced }
     }
 
     fn events(&self) -> MutexGuard<'_, VecDeque<Arc<Event>>> {
@@ -211,25 +216,31 @@ impl Board {
     }
 
     /// The events behind a cursor; from the oldest on without one, or with one of another coordinator, which leads beyond
-    /// all there is.
+    /// all there is. What is missing between two events, as it could not be written, is counted like what is not kept any more; such
+    /// a gap begins a page.
     pub(super) fn read(&self, after: Option<Cursor>) -> Page {
         let events = self.events();
         let after = after.filter(|after| events.back().is_some_and(|last| *after <= last.cursor));
         let first = events.partition_point(|event| after.is_some_and(|after| event.cursor <= after));
-        let page: Vec<Arc<Event>> = events.iter().skip(first).take(PAGE_MAX).cloned().collect();
-        let missed = match (after, page.first()) {
-            (Some(after), Some(next)) if first == 0 => gap(after, next.cursor),
-            (Some(_) | None, Some(_) | None) => 0,
-        };
-        Page { missed, events: page }
+        let (mut page, mut before) = (Page::default(), after);
+        for event in events.iter().skip(first).take(PAGE_MAX) {
+            let missed = before.map_or(0, |before| gap(before, event.cursor));
+            if missed > 0 && !page.events.is_empty() {
+                break;
+            }
+            page.missed += missed;
+            page.events.push(event.clone());
+            before = Some(event.cursor);
+        }
+        page
     }
 }
 
-/// Events between what a reader has seen and the oldest that is kept; of starts between nothing is known but that.
-fn gap(after: Cursor, oldest: Cursor) -> u64 {
-    match after.epoch == oldest.epoch {
-        true => oldest.number - after.number - 1,
-        false => oldest.number,
+/// Events between two places. How many came after the first of them in its start, and in starts between, nobody knows.
+fn gap(after: Cursor, next: Cursor) -> u64 {
+    match after.epoch == next.epoch {
+        true => next.number - after.number - 1,
+        false => next.number,
     }
 }
 
@@ -292,6 +303,42 @@ mod tests {
         let (missed, cursors) = read_all(&second, Some(events[1].cursor));
         let texts: Vec<String> = cursors.iter().map(ToString::to_string).collect();
         assert_eq!((missed, texts), (0, vec!["1-2".to_owned(), "2-0".to_owned()]));
+    }
+
+    #[test]
+    fn events_that_could_not_be_written_are_counted_where_they_are_missing() {
+        let first = Board::new(1, Vec::new());
+        let events: Vec<_> = (0..8).map(|number| first.add(happening(number))).collect();
+        let mut file = lines(&events);
+        file.drain(2..5);
+
+        let second = Board::new(2, file);
+        second.add(happening(9));
+
+        let page = second.read(Some(events[0].cursor));
+        assert_eq!((page.missed, page.events.len()), (0, 1), "a gap begins a page");
+        let page = second.read(Some(events[1].cursor));
+        assert_eq!((page.missed, page.events.len()), (3, 4));
+        assert_eq!(read_all(&second, None).0, 3);
+    }
+
+    #[test]
+    fn places_stay_unique_when_a_store_is_set_back() {
+        let before: Vec<_> =
+            (1..=3).flat_map(|epoch| lines(&[Board::new(epoch, vec![]).add(happening(0))])).collect();
+        let again = Board::new(2, before[..1].to_vec());
+        let again = lines(&[again.add(happening(1)), again.add(happening(2))]);
+
+        let third = Board::new(3, [before, again].concat());
+        third.add(happening(3));
+
+        let texts: Vec<String> = third
+            .read(None)
+            .events
+            .iter()
+            .map(|event| format!("{} {}", event.cursor, event.what.text))
+            .collect();
+        assert_eq!(texts, ["1-0 number 0", "2-0 number 1", "2-1 number 2", "3-0 number 3"]);
     }
 
     #[test]
