@@ -111,7 +111,10 @@ fn a_killed_worker_and_a_restarted_coordinator_are_seen_in_the_events() {
     let starts = all.iter().filter(|event| event["kind"] == "coordinator_started").count();
     assert_eq!(starts, 2);
     let own = events(&cluster, &["watched"]);
-    let kinds: Vec<&str> = own.iter().map(|event| text(&event["kind"])).collect();
+    let mut kinds: Vec<&str> = own.iter().map(|event| text(&event["kind"])).collect();
+    assert!(kinds.contains(&"lease_taken_back"), "{kinds:?}");
+    // Those that were killed, and what came of it, as often as it happened.
+    kinds.retain(|kind| !["worker_lost", "lease_taken_back", "duplicates"].contains(kind));
     assert_eq!(
         kinds,
         ["experiment_submitted", "stage_finished", "stage_finished", "experiment_finished"],

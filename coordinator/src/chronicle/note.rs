@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
     Change, Decision, Event, Fact, Input, LEASE_TERM_MS, Lease, LeaseId, Report, State, UnixMillis, WorkerId,
 };
@@ -98,17 +99,26 @@ impl Notes<'_> {
         self.happened.happenings.last_mut().expect("it was pushed just now")
     }
 
-    fn of_worker(&mut self, kind: EventKind, worker: &WorkerId, text: String) {
-        self.happening(kind, text).worker = Some(worker.0.clone());
+    fn of_worker(&mut self, kind: EventKind, worker: &WorkerId, text: String) -> &mut Happening {
+        let happening = self.happening(kind, text);
+        happening.worker = Some(worker.0.clone());
+        happening
+    }
+
+    /// The experiments that some trials are of.
+    fn experiments<'k>(&self, trials: impl IntoIterator<Item = &'k TrialKey>) -> Vec<String> {
+        let ledger = &self.state.ledger;
+        let trials = trials.into_iter().filter_map(|key| ledger.trial(key));
+        let experiments = trials.flat_map(|trial| ledger.experiments_of(trial));
+        let experiments: BTreeSet<&ExperimentId> = experiments.map(|experiment| &experiment.id).collect();
+        experiments.into_iter().map(|id| id.0.clone()).collect()
     }
 
     fn of_trial(&mut self, kind: EventKind, key: &TrialKey, text: String) -> &mut Happening {
-        let trial = self.state.ledger.trial(key);
-        let experiments = trial.into_iter().flat_map(|trial| self.state.ledger.experiments_of(trial));
-        let experiments: BTreeSet<String> = experiments.map(|experiment| experiment.id.0.clone()).collect();
+        let experiments = self.experiments([key]);
         let happening = self.happening(kind, text);
         happening.trial = Some(key_digits(key));
-        happening.experiments = experiments.into_iter().collect();
+        happening.experiments = experiments;
         happening
     }
 
@@ -260,8 +270,10 @@ impl Notes<'_> {
         };
         let lost: BTreeSet<WorkerId> = decision.events.iter().filter_map(lost).collect();
         for worker in &lost {
+            let leases = self.state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker);
+            let experiments = self.experiments(leases.flat_map(|(_, lease)| &lease.trials));
             let text = format!("nothing was heard of it for {} s", LEASE_TERM_MS / 1_000);
-            self.of_worker(EventKind::WorkerLost, worker, text);
+            self.of_worker(EventKind::WorkerLost, worker, text).experiments = experiments;
         }
         let now = self.now;
         let why = |terms: &Lease| match lost.contains(&terms.worker) {
@@ -278,7 +290,8 @@ impl Notes<'_> {
                 End::Expired | End::GivenBack | End::Left | End::Registered => "nobody renewed it",
             };
             let text = format!("lease {}: {why}; {left} trials go to others, {running} had begun", lease.0);
-            self.of_worker(EventKind::LeaseTakenBack, &terms.worker, text);
+            let experiments = self.experiments(&terms.trials);
+            self.of_worker(EventKind::LeaseTakenBack, &terms.worker, text).experiments = experiments;
         }
     }
 
@@ -305,7 +318,7 @@ impl Notes<'_> {
                 }
                 (Some(true), _) => measured.push(Short::from(&report.key)),
                 (Some(false), _) => conflicts.push(report.key),
-                (None, _) => duplicates.push(Short::from(&report.key)),
+                (None, _) => duplicates.push(report.key),
             }
         }
         for event in &decision.events {
@@ -313,9 +326,10 @@ impl Notes<'_> {
                 self.replaced(key, outcome);
             }
         }
-        self.announce_reported(worker, (&failed, &conflicts, duplicates.len()));
-        let failed = failed.into_iter().map(|(key, reason)| (Short::from(&key), reason)).collect();
-        let conflicts = conflicts.iter().map(Short::from).collect();
+        self.announce_reported(worker, (&failed, &conflicts, &duplicates));
+        let failed: Vec<_> = failed.into_iter().map(|(key, reason)| (Short::from(&key), reason)).collect();
+        let [duplicates, conflicts] =
+            [duplicates, conflicts].map(|keys| keys.iter().map(Short::from).collect());
         let (at, worker) = (self.now.0, worker.0.clone());
         self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
     }
@@ -323,27 +337,32 @@ impl Notes<'_> {
     fn announce_reported(
         &mut self,
         worker: &WorkerId,
-        (failed, conflicts, duplicates): (&[(TrialKey, String)], &[TrialKey], usize),
+        (failed, conflicts, duplicates): (&[(TrialKey, String)], &[TrialKey], &[TrialKey]),
     ) {
         let name = || Some(worker.0.clone());
         for (key, reason) in failed.iter().take(NAMED_MAX) {
             self.of_trial(EventKind::TrialFailed, key, reason.clone()).worker = name();
         }
         if failed.len() > NAMED_MAX {
-            let text = format!("{} more trials of the same report failed", failed.len() - NAMED_MAX);
-            self.of_worker(EventKind::TrialFailed, worker, text);
+            let more = &failed[NAMED_MAX..];
+            let experiments = self.experiments(more.iter().map(|(key, _)| key));
+            let text = format!("{} more trials of the same report failed", more.len());
+            self.of_worker(EventKind::TrialFailed, worker, text).experiments = experiments;
         }
         for key in conflicts.iter().take(NAMED_MAX) {
             let text = "measured again it differs; the first outcome stays".to_owned();
             self.of_trial(EventKind::Conflict, key, text).worker = name();
         }
         if conflicts.len() > NAMED_MAX {
-            let text = format!("{} more outcomes of the same report differ", conflicts.len() - NAMED_MAX);
-            self.of_worker(EventKind::Conflict, worker, text);
+            let more = &conflicts[NAMED_MAX..];
+            let text = format!("{} more outcomes of the same report differ", more.len());
+            let experiments = self.experiments(more);
+            self.of_worker(EventKind::Conflict, worker, text).experiments = experiments;
         }
-        if duplicates > 0 {
-            let text = format!("{duplicates} outcomes that it reported were there already");
-            self.of_worker(EventKind::Duplicates, worker, text);
+        if !duplicates.is_empty() {
+            let text = format!("{} outcomes that it reported were there already", duplicates.len());
+            let experiments = self.experiments(duplicates);
+            self.of_worker(EventKind::Duplicates, worker, text).experiments = experiments;
         }
     }
 }

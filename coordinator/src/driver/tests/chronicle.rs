@@ -1,5 +1,7 @@
 //! What the driver tells of what happens.
 
+use std::collections::BTreeSet;
+
 use bitloop_core::state::LEASE_TERM_MS;
 use bitloop_core::trial::{TrialKey, TrialResult};
 use bitloop_proto::convert::{LogLevel, LogLine};
@@ -48,7 +50,7 @@ async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
     let fixture = Fixture::new();
     let coordinator = fixture.open();
     let handle = coordinator.handle();
-    submit(&handle, "sweep").await;
+    let id = submit(&handle, "sweep").await;
     let worker = register(&handle, "w1").await;
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
     let key = shard.trials[0].0;
@@ -72,6 +74,10 @@ async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
             "worker_left"
         ]
     );
+    let events = handle.chronicle().events(None).events;
+    let own = events.iter().filter(|event| event.what.experiments == [id.0.as_str()]);
+    let own: Vec<&str> = own.map(|event| event.what.kind.as_str()).collect();
+    assert_eq!(own, ["experiment_submitted", "worker_lost", "lease_taken_back"], "it was measured there");
     assert_eq!(text_of(&handle, "worker_lost"), "nothing was heard of it for 10 s");
     let taken = text_of(&handle, "lease_taken_back");
     assert!(taken.contains("1 trials go to others, 1 had begun"), "{taken}");
@@ -169,6 +175,9 @@ async fn many_failures_in_one_report_are_a_few_events() {
     let failed: Vec<&str> = failed.map(|event| event.what.text.as_str()).collect();
     assert_eq!(failed.len(), 9, "{failed:?}");
     assert_eq!(failed[8], "1 more trials of the same report failed");
+    let about_none = page.events.iter().filter(|event| event.what.experiments.is_empty());
+    let about_none: BTreeSet<&str> = about_none.map(|event| event.what.kind.as_str()).collect();
+    assert_eq!(about_none.into_iter().collect::<Vec<_>>(), ["coordinator_started", "worker_joined"]);
 }
 
 #[tokio::test]
