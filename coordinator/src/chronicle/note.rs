@@ -14,6 +14,9 @@ use super::record::{End, Record, Short, key_digits, short_reason};
 /// Failed or differing trials of one commit that get an event of their own.
 const NAMED_MAX: usize = 8;
 
+/// Failed trials in one record: with their reasons they stay far below the longest line that is read.
+const FAILED_MAX: usize = 64;
+
 /// What has happened and is not told yet.
 #[derive(Debug, Default)]
 pub(crate) struct Happened {
@@ -328,9 +331,16 @@ impl Notes<'_> {
         }
         self.announce_reported(worker, (&failed, &conflicts, &duplicates));
         let failed: Vec<_> = failed.into_iter().map(|(key, reason)| (Short::from(&key), reason)).collect();
+        let (failed, more) = failed.split_at(failed.len().min(FAILED_MAX));
         let [duplicates, conflicts] =
             [duplicates, conflicts].map(|keys| keys.iter().map(Short::from).collect());
         let (at, worker) = (self.now.0, worker.0.clone());
+        for failed in more.chunks(FAILED_MAX) {
+            let (worker, failed) = (worker.clone(), failed.to_vec());
+            let [measured, duplicates, conflicts] = Default::default();
+            self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
+        }
+        let failed = failed.to_vec();
         self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
     }
 

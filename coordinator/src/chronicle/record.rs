@@ -118,6 +118,28 @@ pub(crate) enum Record {
 }
 
 impl Record {
+    /// Bytes that it takes in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let trials = |trials: &[Short]| size_of_val(trials);
+        size_of::<Self>()
+            + match self {
+                Self::Started { .. } | Self::Quarantined { .. } | Self::LeftOut { .. } => 0,
+                Self::Leased { worker, device, trials: of, .. } => worker.len() + device.len() + trials(of),
+                Self::Begun { trials: of, .. } | Self::Ended { trials: of, .. } => trials(of),
+                Self::Reported { worker, measured, failed, duplicates, conflicts, .. } => {
+                    let reasons =
+                        failed.iter().map(|(_, reason)| size_of::<(Short, String)>() + reason.len());
+                    let others = trials(measured) + trials(duplicates) + trials(conflicts);
+                    worker.len() + others + reasons.sum::<usize>()
+                }
+                Self::Lines { worker, lines, .. } => {
+                    let texts =
+                        lines.iter().map(|line| size_of::<Line>() + line.level.len() + line.text.len());
+                    worker.len() + texts.sum::<usize>()
+                }
+            }
+    }
+
     /// When it happened.
     pub(super) fn at(&self) -> u64 {
         match self {

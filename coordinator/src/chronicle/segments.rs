@@ -10,6 +10,9 @@ const FILES: u64 = 16;
 /// Longest line that is read; none is written that is nearly as long.
 const LINE_BYTES_MAX: u64 = 8 << 20;
 
+/// Bytes that are looked at together for the end of the last whole line.
+const TORN_BLOCK: usize = 4 << 10;
+
 /// Files of lines, the newest of which is appended to.
 #[derive(Debug)]
 pub(super) struct Segments {
@@ -43,29 +46,47 @@ impl Segments {
         Self { folder: folder.to_owned(), bytes_max, newest: None }
     }
 
-    /// Adds whole lines. They are not synced: what a power cut takes away was no result.
+    /// Adds whole lines; a file gets no more of them than has room, and at least one. They are not synced: what a power cut takes away was no result.
     ///
-    /// Errors: nothing of it can be relied on then, and the next attempt begins a new file.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Errors: what of it was written is cut off again, now or with the next attempt, so that attempts that fail, as on a full
+    /// disk, cost no lines of earlier.
+    pub(super) fn append(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        loop {
+            let written = self.append_some(lines)?;
+            lines = &lines[written..];
+            if lines.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Adds some of the lines; returns how many bytes of them.
+    fn append_some(&mut self, lines: &[u8]) -> io::Result<usize> {
         let bytes_max = self.bytes_max / FILES;
         let mut newest = match self.newest.take() {
             Some(newest) if newest.bytes < bytes_max => newest,
             Some(_) | None => self.next(bytes_max)?,
         };
-        newest.file.write_all(lines)?;
-        newest.bytes += lines.len() as u64;
+        let room = usize::try_from(bytes_max - newest.bytes).unwrap_or(usize::MAX);
+        let fitting = &lines[..first_lines(lines, room)];
+        let written = newest.file.write_all(fitting);
+        match written {
+            Ok(()) => newest.bytes += fitting.len() as u64,
+            // If that fails too, the file is opened anew and looked at.
+            Err(_) => newest.file.set_len(newest.bytes)?,
+        }
         self.newest = Some(newest);
-        Ok(())
+        written.map(|()| fitting.len())
     }
 
-    /// The last file if it has room and ends with a whole line, else a new one.
+    /// The last file if it has room, without what follows its last whole line; else a new one.
     fn next(&self, bytes_max: u64) -> io::Result<Newest> {
         fs::create_dir_all(&self.folder)?;
         let known = numbers(&self.folder);
         if let Some(number) = known.last().copied() {
             let mut file = OpenOptions::new().read(true).append(true).open(path(&self.folder, number))?;
-            let bytes = file.metadata()?.len();
-            if bytes < bytes_max && ends_with_a_line(&mut file, bytes)? {
+            let bytes = cut_torn_line(&mut file)?;
+            if bytes < bytes_max {
                 return Ok(Newest { file, bytes });
             }
         }
@@ -78,14 +99,37 @@ impl Segments {
     }
 }
 
-fn ends_with_a_line(file: &mut File, bytes: u64) -> io::Result<bool> {
-    if bytes == 0 {
-        return Ok(true);
+/// The length of as many whole lines as fit into `room`, and of one if none does.
+fn first_lines(lines: &[u8], room: usize) -> usize {
+    let fitting = &lines[..lines.len().min(room)];
+    if fitting.len() == lines.len() {
+        return lines.len();
     }
-    let mut last = [0];
-    file.seek(SeekFrom::Start(bytes - 1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+    let end = |place: usize| place + 1;
+    let last = fitting.iter().rposition(|byte| *byte == b'\n').map(end);
+    last.or_else(|| lines.iter().position(|byte| *byte == b'\n').map(end)).unwrap_or(lines.len())
+}
+
+/// Cuts off what follows the last whole line; returns how many bytes are left.
+fn cut_torn_line(file: &mut File) -> io::Result<u64> {
+    let length = file.metadata()?.len();
+    let mut whole = length;
+    let mut block = [0; TORN_BLOCK];
+    while whole > 0 {
+        let start = whole.saturating_sub(TORN_BLOCK as u64);
+        let block = &mut block[..(whole - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(block)?;
+        if let Some(place) = block.iter().rposition(|byte| *byte == b'\n') {
+            whole = start + place as u64 + 1;
+            break;
+        }
+        whole = start;
+    }
+    if whole < length {
+        file.set_len(whole)?;
+    }
+    Ok(whole)
 }
 
 /// Where a reader is.

@@ -1,7 +1,8 @@
 use std::fs;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::trial::TrialKey;
+use bitloop_core::state::{Decision, Input, Reply, Report, State};
+use bitloop_core::trial::{Outcome, Provenance, TrialKey, TrialResult, Work};
 
 use super::record::{End, Short};
 use super::segments::{Found, Reader};
@@ -195,7 +196,71 @@ fn a_line_that_a_crash_cut_off_harms_no_other() {
         (vec!["whole".into(), "after".into(), "and on".into()], 0)
     );
     Segments::open(folder.path(), 1 << 20).append(b"next start\n").unwrap();
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a start needs no file of its own");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a start needs no file of its own");
+}
+
+#[test]
+fn lines_that_come_together_are_spread_over_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!("{}\n", "x".repeat(99));
+
+    Segments::open(folder.path(), 16 * 1_000).append(line.repeat(100).as_bytes()).unwrap();
+
+    assert_eq!(total_bytes(folder.path()), 10_000);
+    let files = fs::read_dir(folder.path()).unwrap();
+    assert!(files.into_iter().all(|file| file.unwrap().metadata().unwrap().len() <= 1_000));
+    assert_eq!(read(&mut Reader::new(folder.path())).0.len(), 100);
+}
+
+/// The largest report that a worker may send; in one line it would be longer than what is read.
+#[test]
+fn what_is_said_of_many_failures_is_kept_in_lines_that_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chronicle, keeper) = Chronicle::open(folder.path(), 1, Clock::system());
+    let (state, reason) = (State::default(), "r".repeat(3_000));
+    let provenance = Provenance { engine: String::new(), device: String::new(), kernels: String::new() };
+    let report = |number| Report {
+        key: key(number),
+        outcome: Outcome {
+            result: TrialResult::Failed { reason: reason.clone() },
+            provenance: provenance.clone(),
+            work: Work::default(),
+        },
+    };
+    let reports: Vec<Report> = (0..4_096).map(report).collect();
+    let fact = |report: &Report| Fact::OutcomeCommitted { key: report.key, outcome: report.outcome.clone() };
+    let events = reports.iter().map(|report| fact(report).into()).collect();
+    let reply = Reply::Committed { accepted: 4_096, duplicates: 0, conflicts: 0 };
+    let input = Input::Commit { worker: WorkerId("w1".to_owned()), reports, trial_ms: 1.0 };
+    let mut happened = Happened::default();
+
+    note(&state, (&input, &Decision { events, reply }), UnixMillis(7), &mut happened);
+    chronicle.tell(&mut happened);
+    drop(keeper);
+
+    for number in [0, 2_000, 4_095] {
+        let entries = chronicle.trial(&key(number)).read().0;
+        assert_eq!(entries.iter().map(|entry| entry.what).collect::<Vec<_>>(), [What::Failed], "{number}");
+    }
+}
+
+/// On a full disk every attempt may leave a part of a line, and there may be any number of attempts.
+#[test]
+fn attempts_that_break_off_cost_no_line_of_earlier() {
+    let folder = tempfile::tempdir().unwrap();
+    Segments::open(folder.path(), 1 << 20).append(b"first\n").unwrap();
+    let file = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let torn = "x".repeat(10_000);
+    for _ in 0..40 {
+        let mut opened = fs::OpenOptions::new().append(true).open(&file).unwrap();
+        std::io::Write::write_all(&mut opened, torn.as_bytes()).unwrap();
+
+        Segments::open(folder.path(), 1 << 20).append(b"").unwrap();
+    }
+    Segments::open(folder.path(), 1 << 20).append(b"last\n").unwrap();
+
+    assert_eq!(read(&mut Reader::new(folder.path())), (vec!["first".into(), "last".into()], 0));
+    assert_eq!(total_bytes(folder.path()), 11);
 }
 
 #[test]
@@ -212,6 +277,20 @@ fn files_that_cannot_be_written_or_read_harm_nobody() {
 
     assert_eq!(chronicle.events(None).events.len(), 1, "events are in memory all the same");
     assert_eq!(chronicle.trial(&key(1)).read(), (Vec::new(), false));
+}
+
+#[test]
+fn events_are_kept_where_logs_of_trials_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("trials"), "a file where the folder should be").unwrap();
+    let (chronicle, keeper) = Chronicle::open(folder.path(), 1, Clock::system());
+
+    chronicle.tell(&mut Happened { records: vec![leased(1, "w1", &[1])], ..Happened::default() });
+    chronicle.started(false);
+    drop(keeper);
+
+    let (next, _keeper) = Chronicle::open(folder.path(), 2, Clock::system());
+    assert_eq!(next.events(None), chronicle.events(None));
 }
 
 #[test]
