@@ -12,7 +12,7 @@ use crate::failure::{Exit, Failure, Outcome};
 use crate::show::{self, moment};
 
 /// Pause between two attempts to find a coordinator that has gone.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn execute(arguments: &EventsArguments, output: Output) -> Outcome {
     let mut request = EventsRequest {
@@ -53,17 +53,19 @@ async fn once(
     *has_seen = true;
     while let Some(answer) = stream.message().await.map_err(|status| client.failure(status))? {
         if answer.missed > 0 {
-            let missed = || format!("{} events before these are not kept any more", answer.missed);
+            // Nobody knows any more which experiments they were of.
+            let whose = if arguments.experiment.is_some() { ", of any experiment," } else { "" };
+            let missed = || format!("{} events{whose} before these are not kept any more", answer.missed);
             show_line(output, missed, &json!({ "missed": answer.missed }))?;
         }
         for event in &answer.events {
             if !show_line(output, || text(event), &to_json(event))? {
                 return Ok(false);
             }
-            request.after.clone_from(&event.cursor);
-            // What has been seen says more than a time that goes on.
-            request.since_ms = 0;
         }
+        request.after = answer.cursor;
+        // What has been seen says more than a time that goes on.
+        request.since_ms = 0;
     }
     Ok(true)
 }

@@ -55,13 +55,16 @@ pub(super) fn events(
             let page = chronicle.events(after);
             let wanted_events = page.events.iter().filter(|event| wanted.is_wanted(event));
             let events: Vec<_> = wanted_events.map(event_to_wire).collect();
-            let is_empty = events.is_empty() && page.missed == 0;
-            let answer = v1::EventsResponse { missed: page.missed, events };
-            if !is_empty && sender.send(Ok(answer)).await.is_err() {
-                return;
+            let reached = page.events.last().map(|last| last.cursor);
+            // Also where nobody wants these, so that whoever comes back has not missed them.
+            if let Some(reached) = reached {
+                let answer = v1::EventsResponse { missed: page.missed, events, cursor: reached.to_string() };
+                if sender.send(Ok(answer)).await.is_err() {
+                    return;
+                }
             }
-            match page.events.last() {
-                Some(last) => after = Some(last.cursor),
+            match reached {
+                Some(_) => after = reached,
                 None if !wanted.follow => return,
                 None => {
                     // Many small answers that nobody takes would cost the connection.

@@ -206,6 +206,9 @@ pub struct EventsResponse {
     pub missed: u64,
     #[prost(message, repeated, tag = "2")]
     pub events: ::prost::alloc::vec::Vec<ClusterEvent>,
+    /// The place up to which events were looked at, also where nobody wanted them; a caller that comes back says it as `after`.
+    #[prost(string, tag = "3")]
+    pub cursor: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClusterEvent {

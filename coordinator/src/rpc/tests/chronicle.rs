@@ -57,6 +57,44 @@ async fn a_trial_is_followed_to_its_outcome_with_what_its_worker_writes() {
     served.stop().await;
 }
 
+fn last_cursor(served: &Served) -> String {
+    let (handle, mut last) = (served.coordinator.handle(), None);
+    while let Some(event) = handle.chronicle().events(last).events.last() {
+        last = Some(event.cursor);
+    }
+    last.unwrap().to_string()
+}
+
+#[tokio::test]
+async fn who_wants_one_experiment_is_told_how_far_all_events_were_looked_at() {
+    let served = Served::start().await;
+    let mut client = served.client.clone();
+    begin(&mut client).await;
+    let request =
+        v1::EventsRequest { experiment: "sweep".to_owned(), follow: true, ..v1::EventsRequest::default() };
+    let mut stream = client.events(request.clone()).await.unwrap().into_inner();
+    let mut cursor = String::new();
+    // More than are kept, none of the experiment, while it is there all the time.
+    for number in 0..5_000 {
+        served.coordinator.handle().register(worker(&format!("w{}", number % 10)), Vec::new()).await.unwrap();
+        if number % 1_000 == 999 {
+            let last = last_cursor(&served);
+            while cursor != last {
+                let answer = stream.message().await.unwrap().unwrap();
+                assert_eq!(answer.missed, 0);
+                cursor = answer.cursor;
+            }
+        }
+    }
+
+    let again = v1::EventsRequest { after: cursor, follow: false, ..request };
+    let mut again = client.events(again).await.unwrap().into_inner();
+
+    assert_eq!(again.message().await.unwrap(), None, "nothing was missed, and nothing happened since");
+    drop((client, stream));
+    served.stop().await;
+}
+
 #[tokio::test]
 async fn what_names_no_trial_is_refused_in_one_sentence() {
     let served = Served::start().await;
