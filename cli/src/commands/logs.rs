@@ -1,50 +1,82 @@
 //! `bitloop logs`: what became of a trial, attempt by attempt.
 
+use std::collections::BTreeSet;
+
 use bitloop_proto::v1::{TrialLogEntry, TrialLogResponse};
 use serde_json::{Value, json};
 
+use super::events::RETRY_PAUSE;
 use super::local;
 use crate::args::{LogsArguments, Output};
 use crate::client::Client;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 use crate::show::{self, moment};
 
 pub(super) async fn execute(arguments: &LogsArguments, output: Output) -> Outcome {
-    let ask = async |client: &mut Client| print(client, arguments, output).await;
-    match &arguments.data_dir {
-        None => ask(&mut Client::connect(&arguments.remote).await?).await,
-        Some(data_dir) => local::asked(data_dir, ask).await,
+    match (&arguments.data_dir, arguments.follow) {
+        (Some(data_dir), _) => {
+            local::asked(data_dir, async |client| print(client, arguments, output).await).await
+        }
+        (None, false) => print(&mut Client::connect(&arguments.remote).await?, arguments, output).await,
+        (None, true) => follow(arguments, output).await,
     }
+}
+
+/// Follows a trial to its outcome, also over restarts of the coordinator.
+async fn follow(arguments: &LogsArguments, output: Output) -> Outcome {
+    let mut shown = BTreeSet::new();
+    loop {
+        let failure = match follow_once(arguments, output, &mut shown).await {
+            Err(failure) if !shown.is_empty() && failure.exit == Exit::Unreachable => failure,
+            ended => return ended,
+        };
+        show::note(&format!("{:#}; looking for it", failure.error));
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// Prints what is not among the lines that were shown to earlier connections, which the coordinator sends again.
+async fn follow_once(arguments: &LogsArguments, output: Output, shown: &mut BTreeSet<String>) -> Outcome {
+    let earlier = shown.clone();
+    let mut client = Client::connect(&arguments.remote).await?;
+    let mut stream = client.trial_log(&arguments.trial, true).await?;
+    while let Some(answer) = stream.message().await.map_err(|status| client.failure(status))? {
+        let mut lines: Vec<(String, Value)> = head(&answer).into_iter().collect();
+        lines.extend(answer.entries.iter().map(|entry| (text(entry), to_json(entry))));
+        for (text, value) in lines.into_iter().filter(|(text, _)| !earlier.contains(text)) {
+            if !show_line(output, || text.clone(), &value)? {
+                return Ok(());
+            }
+            shown.insert(text);
+        }
+    }
+    Ok(())
 }
 
 async fn print(client: &mut Client, arguments: &LogsArguments, output: Output) -> Outcome {
-    let mut stream = client.trial_log(&arguments.trial, arguments.follow).await?;
+    let mut stream = client.trial_log(&arguments.trial, false).await?;
     let mut kept = Vec::new();
     while let Some(answer) = stream.message().await.map_err(|status| client.failure(status))? {
-        let TrialLogResponse { trial, standing, entries } = answer;
-        if !trial.is_empty() {
-            let head = json!({ "trial": trial, "standing": standing });
-            show_line(output, || format!("{trial}: {standing}"), &head)?;
+        if let Some((text, value)) = head(&answer) {
+            show_line(output, || text, &value)?;
         }
-        match arguments.follow {
-            true if !show_entries(&entries, output)? => return Ok(()),
-            true => {}
-            false => kept.extend(entries),
-        }
+        kept.extend(answer.entries);
     }
     // A worker's lines arrive a moment after they were written.
     kept.sort_by_key(|entry| entry.unix_ms);
-    show_entries(&kept, output).map(|_| ())
-}
-
-/// Writes entries; returns whether anybody reads them.
-fn show_entries(entries: &[TrialLogEntry], output: Output) -> Result<bool, Failure> {
-    for entry in entries {
+    for entry in &kept {
         if !show_line(output, || text(entry), &to_json(entry))? {
-            return Ok(false);
+            return Ok(());
         }
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Which trial this is and where it stands, from the first answer.
+fn head(answer: &TrialLogResponse) -> Option<(String, Value)> {
+    let TrialLogResponse { trial, standing, entries: _ } = answer;
+    let value = json!({ "trial": trial, "standing": standing });
+    (!trial.is_empty()).then(|| (format!("{trial}: {standing}"), value))
 }
 
 /// Writes one line for people or for programs; returns whether anybody reads it.

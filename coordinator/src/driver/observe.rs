@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::report::{Effort, Report};
-use bitloop_core::state::{Explanation, Rejection, UnixMillis};
+use bitloop_core::state::{Explanation, Rejection, TrialState, UnixMillis};
 use bitloop_core::trial::TrialKey;
 
 use super::command::RequestError;
@@ -136,6 +136,18 @@ impl Handle {
         let key = self.trial_called(digits, RequestError::NoTrial(digits.to_owned())).await?;
         let explained = self.ask(move |view| view.explain_trial(&key)).await?;
         Ok((key, explained.ok_or(Rejection::UnknownTrial(key))?.standing))
+    }
+
+    /// Whether a trial is settled, or wanted by no experiment that may still go on.
+    pub(crate) async fn is_settled(&self, key: TrialKey) -> bool {
+        let is_settled = self.ask(move |view| {
+            let ledger = &view.state.ledger;
+            let Some(trial) = ledger.trial(&key) else { return true };
+            trial.state != TrialState::Open
+                || ledger.experiments_of(trial).all(|experiment| experiment.status.is_over())
+        });
+        // A driver that has stopped settles nothing any more.
+        is_settled.await.unwrap_or(true)
     }
 
     /// Finds the trial whose key begins with some digits; `unknown` if these are no digits of a key. The driver looks

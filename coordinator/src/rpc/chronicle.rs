@@ -98,8 +98,7 @@ pub(super) fn trial_log(
     follow: bool,
     shutdown: CancellationToken,
 ) -> Answers<v1::TrialLogResponse> {
-    let (chronicle, is_open) =
-        (handle.chronicle().clone(), matches!(standing.as_str(), "waiting" | "measuring"));
+    let (chronicle, handle) = (handle.chronicle().clone(), handle.clone());
     stream(shutdown, move |sender: Sender<_>| async move {
         let mut written = chronicle.written();
         let mut log = chronicle.trial(&key);
@@ -107,13 +106,16 @@ pub(super) fn trial_log(
         if sender.send(Ok(first)).await.is_err() {
             return;
         }
+        let mut is_settled = !follow || handle.is_settled(key).await;
         loop {
             written.mark_unchanged();
-            let Some((next, is_settled)) = send_entries(log, &sender).await else { return };
+            let Some((next, has_ended)) = send_entries(log, &sender).await else { return };
             log = next;
-            if !follow || !is_open {
+            if is_settled {
                 return;
             }
+            // An outcome may be of earlier: a trial whose artifact was lost is measured again.
+            is_settled = has_ended && handle.is_settled(key).await;
             if is_settled {
                 tokio::time::sleep(LAST_LINES).await;
                 send_entries(log, &sender).await;
@@ -126,7 +128,7 @@ pub(super) fn trial_log(
     })
 }
 
-/// Sends all that there is; returns whether the trial is settled with it, and none when nobody listens any more.
+/// Sends all that there is; returns whether an attempt has settled the trial with it, and none when nobody listens any more.
 async fn send_entries(mut log: TrialLog, sender: &Sender<v1::TrialLogResponse>) -> Option<(TrialLog, bool)> {
     let mut is_settled = false;
     loop {

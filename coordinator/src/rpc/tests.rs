@@ -41,7 +41,10 @@ impl Served {
     }
 
     async fn start_on(store: Box<dyn Store>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), store).await
+    }
+
+    async fn start_in(folder: TempDir, store: Box<dyn Store>) -> Self {
         let coordinator = Arc::new(open_on(folder.path(), store));
         let (incoming, connector) = in_process();
         let shutdown = CancellationToken::new();

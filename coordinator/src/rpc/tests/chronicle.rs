@@ -1,6 +1,6 @@
 //! Trial logs and events over the wire.
 
-use bitloop_core::state::WorkerInfo;
+use bitloop_core::state::{Action, WorkerInfo};
 
 use super::*;
 
@@ -54,6 +54,42 @@ async fn a_trial_is_followed_to_its_outcome_with_what_its_worker_writes() {
     assert_eq!(told[0].0, "leased");
     assert_eq!(told[1], ("line", "calibrating"));
     assert_eq!(told[2].0, "measured");
+    served.stop().await;
+}
+
+/// The log holds an outcome, but the trial is measured once more; that nobody measures it now is no end either.
+#[tokio::test]
+async fn a_trial_is_followed_past_an_outcome_of_earlier_and_a_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Arc::new(open_on(folder.path(), Box::new(MemoryStore::default())));
+    let id = submit(&first.handle(), "sweep").await;
+    let w1 = register(&first.handle(), "w1").await;
+    work_once(&first.handle(), &w1).await;
+    Arc::into_inner(first).unwrap().close().await.unwrap();
+
+    // A store that was set back to before it.
+    let served = Served::start_in(folder, Box::new(MemoryStore::default())).await;
+    let mut client = served.client.clone();
+    let handle = served.coordinator.handle();
+    assert_eq!(submit(&handle, "sweep").await, id);
+    register(&handle, "w1").await;
+    let shard = handle.request_shard(&w1).await.unwrap().unwrap();
+    handle.release(&w1, shard.lease, None).await.unwrap();
+    handle.act(&id, Action::Pause).await.unwrap();
+    let mut followed = client.trial_log(log_request(&shard, true)).await.unwrap().into_inner();
+    assert_eq!(followed.message().await.unwrap().unwrap().standing, "unwanted");
+    let mut told = Vec::new();
+    while told.last().is_none_or(|what| what != "given_back") {
+        let entries = followed.message().await.unwrap().unwrap().entries;
+        told.extend(entries.into_iter().map(|entry| entry.what));
+    }
+
+    handle.act(&id, Action::Resume).await.unwrap();
+    work_once(&handle, &w1).await;
+
+    told.extend(entries(&mut followed).await.into_iter().map(|entry| entry.what));
+    assert_eq!(told, ["leased", "measured", "leased", "given_back", "leased", "measured"]);
+    drop((client, handle));
     served.stop().await;
 }
 
