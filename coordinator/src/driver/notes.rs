@@ -11,14 +11,32 @@ pub(super) fn note(event: &Event) {
     }
 }
 
-/// Whether people who watch should see this at once.
-pub(super) fn is_urgent(event: &Event) -> bool {
+/// Who should see something soon.
+pub(super) enum Audience {
+    /// Who has asked for it, with the answer.
+    Asker,
+    /// People who watch.
+    Watchers,
+    Nobody,
+}
+
+pub(super) fn audience(event: &Event) -> Audience {
     match event {
-        Event::Fact(fact) => !matches!(
-            fact,
-            Fact::OutcomeCommitted { .. } | Fact::StepProposed { .. } | Fact::ConflictSeen { .. }
-        ),
-        Event::Change(change) => matches!(change, Change::WorkerJoined { .. } | Change::WorkerLeft { .. }),
+        Event::Fact(fact) => match fact {
+            Fact::ExperimentSubmitted { .. }
+            | Fact::ExperimentPaused { .. }
+            | Fact::ExperimentResumed { .. }
+            | Fact::ExperimentCancelled { .. } => Audience::Asker,
+            Fact::StageFinished { .. }
+            | Fact::ExperimentFinished { .. }
+            | Fact::ExperimentFailed { .. }
+            | Fact::TrialQuarantined { .. } => Audience::Watchers,
+            Fact::OutcomeCommitted { .. } | Fact::StepProposed { .. } | Fact::ConflictSeen { .. } => {
+                Audience::Nobody
+            }
+        },
+        Event::Change(Change::WorkerJoined { .. } | Change::WorkerLeft { .. }) => Audience::Watchers,
+        Event::Change(_) => Audience::Nobody,
     }
 }
 
