@@ -1,6 +1,6 @@
 //! How fast experiments and workers are, and how busy: smoothed over what was seen each time an overview was taken.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{State, UnixMillis, WorkerId};
@@ -36,18 +36,43 @@ impl Smoothed {
     }
 }
 
+/// Steps of a count that are remembered; where they took longer than the smoothed rate's memory, they make the rate.
+const STEPS: usize = 8;
+
+/// A count that takes its steps so many times as long as on average takes none any more.
+const STANDSTILL: u64 = 8;
+
 /// A count that grows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Growth {
     looked: UnixMillis,
     count: u64,
     per_second: Smoothed,
     busy: Smoothed,
+    /// The beginning, and when it grew lately by how much.
+    steps: VecDeque<(UnixMillis, u64)>,
 }
 
 impl Growth {
     fn new(now: UnixMillis, count: u64) -> Self {
-        Self { looked: now, count, per_second: Smoothed::default(), busy: Smoothed::default() }
+        let steps = VecDeque::from([(now, 0)]);
+        Self { looked: now, count, per_second: Smoothed::default(), busy: Smoothed::default(), steps }
+    }
+
+    /// What it grows by per second: of about the last minute, or since some steps ago where those took longer.
+    fn rate(&self) -> f64 {
+        let (Some((first, _)), Some((last, _))) = (self.steps.front(), self.steps.back()) else { return 0.0 };
+        let took_ms = last.0.saturating_sub(first.0);
+        if (took_ms as f64) < MEMORY_MS {
+            return self.per_second.get();
+        }
+        let steps = self.steps.len() as u64 - 1;
+        let silent_ms = self.looked.0.saturating_sub(last.0);
+        if silent_ms > STANDSTILL * took_ms / steps {
+            return 0.0;
+        }
+        let grown: u64 = self.steps.iter().skip(1).map(|(_, grown)| grown).sum();
+        grown as f64 * 1e3 / (took_ms + silent_ms) as f64
     }
 
     fn look(&mut self, now: UnixMillis, count: u64, is_busy: bool) {
@@ -60,6 +85,12 @@ impl Growth {
         self.per_second.add(grown as f64 * 1e3 / millis as f64, millis);
         self.busy.add(if is_busy { 1.0 } else { 0.0 }, millis);
         (self.looked, self.count) = (now, count);
+        if grown > 0 {
+            self.steps.push_back((now, grown));
+            if self.steps.len() > STEPS + 1 {
+                self.steps.pop_front();
+            }
+        }
     }
 }
 
@@ -103,17 +134,17 @@ impl Rates {
     /// Whether some rate fades as time passes.
     pub(super) fn are_moving(&self) -> bool {
         let mut all = self.experiments.values().chain(self.workers.values());
-        all.any(|growth| growth.per_second.get() > 0.0) || self.workers.values().any(|it| it.busy.get() > 0.0)
+        all.any(|growth| growth.rate() > 0.0) || self.workers.values().any(|it| it.busy.get() > 0.0)
     }
 
     /// Trials of an experiment that are measured per second.
     pub(super) fn of_experiment(&self, id: &ExperimentId) -> f64 {
-        self.experiments.get(id).map_or(0.0, |growth| growth.per_second.get())
+        self.experiments.get(id).map_or(0.0, Growth::rate)
     }
 
     /// Trials that a worker commits per second, and the share of the time in which it holds some.
     pub(super) fn of_worker(&self, id: &WorkerId) -> (f64, f64) {
-        self.workers.get(id).map_or((0.0, 0.0), |growth| (growth.per_second.get(), growth.busy.get()))
+        self.workers.get(id).map_or((0.0, 0.0), |growth| (growth.rate(), growth.busy.get()))
     }
 }
 
@@ -126,7 +157,7 @@ mod tests {
         for second in 1..=seconds {
             growth.look(UnixMillis(start + second * 1_000), counts(second), true);
         }
-        growth.per_second.get()
+        growth.rate()
     }
 
     #[test]
@@ -150,6 +181,21 @@ mod tests {
 
         assert!((1.0..4.0).contains(&minute), "{minute}");
         assert!(hour == 0.0, "{hour}");
+    }
+
+    #[test]
+    fn trials_that_take_half_an_hour_have_a_rate_at_any_time() {
+        const PERIOD: u64 = 1_800;
+        let mut growth = Growth::new(UnixMillis(0), 0);
+        assert_eq!(after(&mut growth, PERIOD - 1, |_| 0), 0.0, "nothing is known of the first");
+
+        for second in PERIOD..12 * PERIOD {
+            growth.look(UnixMillis(second * 1_000), second / PERIOD, true);
+            let times = growth.rate() * PERIOD as f64;
+            assert!((0.5..=2.0).contains(&times), "{times} times the rate after {second} s");
+        }
+        assert!(after(&mut growth, 7 * PERIOD, |_| 11) > 0.0, "it may be late");
+        assert_eq!(after(&mut growth, 2 * PERIOD, |_| 11), 0.0);
     }
 
     #[test]
