@@ -37,7 +37,9 @@ pub(super) fn refused(error: &RequestError) -> Status {
         | RequestError::Inconsistent(_) => Status::invalid_argument(text),
         // A worker keeps what it has measured, and tries again.
         RequestError::NotStored(_) | RequestError::Artifacts { .. } => Status::resource_exhausted(text),
-        RequestError::Report(_) | RequestError::Stopped => Status::internal(text),
+        RequestError::Report(_) => Status::internal(text),
+        // Its process ends, and another start may follow.
+        RequestError::Stopped => Status::unavailable(text),
     }
 }
 
