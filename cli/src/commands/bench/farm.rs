@@ -41,8 +41,6 @@ impl Crew {
 pub(super) struct Silence {
     /// The longest that nothing was heard of any of them.
     pub(super) longest_ms: u64,
-    /// How often somebody was found from whom two heartbeats had not come.
-    pub(super) missed: u64,
 }
 
 /// The running workers.
@@ -86,8 +84,6 @@ impl Farm {
 
     /// Looks after who is silent, for as long as nothing goes wrong.
     pub(super) async fn listen(&mut self, client: &mut Client, silence: &mut Silence) -> Failure {
-        /// In which a healthy worker is heard of twice.
-        const TWO_HEARTBEATS_MS: u64 = 2 * bitloop_core::state::LEASE_TERM_MS / 5;
         loop {
             let heard = match client.workers().await {
                 Ok(workers) => workers,
@@ -95,7 +91,6 @@ impl Farm {
             };
             for worker in heard {
                 silence.longest_ms = silence.longest_ms.max(worker.silent_ms);
-                silence.missed += u64::from(worker.silent_ms > TWO_HEARTBEATS_MS);
             }
             tokio::select! {
                 () = tokio::time::sleep(LISTEN_AGAIN) => {}

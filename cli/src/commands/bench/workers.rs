@@ -125,7 +125,7 @@ impl Measured {
             conflicts: count("conflicts"),
             leases_expired: count("leases_expired"),
             workers_lost: count("workers_lost"),
-            heartbeats_missed: self.silence.missed,
+            heartbeats_missed: count("heartbeats_missed"),
             longest_silence_seconds: self.silence.longest_ms as f64 / 1e3,
             registration_seconds: self.registered_s,
             wall_seconds: self.wall_s,
