@@ -42,6 +42,16 @@ fn traces_need_another_build() {
 }
 
 #[test]
+fn a_log_variable_that_cannot_be_read_is_said() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
+    command.env_clear().current_dir(root()).env("BITLOOP_LOG", "nonsense=[");
+    let done = command.args(["check", "configs/quickstart.yaml"]).output().expect("the program starts");
+
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && said.starts_with("warning: BITLOOP_LOG is not followed: "), "{said}");
+}
+
+#[test]
 fn logs_are_json_where_that_is_wanted() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
     command.env_clear().current_dir(root()).envs([("BITLOOP_LOG_FORMAT", "json"), ("BITLOOP_LOG", "debug")]);

@@ -115,9 +115,19 @@ fn a_collector_that_is_not_there_or_says_nothing_changes_nothing() {
 fn what_is_no_endpoint_is_a_mistake_of_the_command_line() {
     let folder = tempfile::tempdir().expect("a folder");
     for endpoint in ["https://collector:4317", "collector"] {
-        let done = run(endpoint, folder.path());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
+        let done = command.env_clear().args(["list", "--otlp-endpoint", endpoint]).output();
+        let done = done.expect("the program starts");
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(2), "{said}");
         assert!(said.contains("http://HOST:PORT"), "{said}");
     }
+    // The variable is other programs' too, and may be right for them.
+    let done = run("https://collector:4317", folder.path());
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert!(
+        said.contains("warning: OTEL_EXPORTER_OTLP_ENDPOINT: ") && said.contains("nothing is traced"),
+        "{said}"
+    );
 }
