@@ -241,8 +241,8 @@ const DEFAULT_COORDINATOR: &str = "http://127.0.0.1:7717";
 /// Which coordinator.
 #[derive(Debug, Args)]
 pub(crate) struct Remote {
-    /// The coordinator's URL.
-    #[arg(long, env = "BITLOOP_COORDINATOR", default_value = DEFAULT_COORDINATOR, value_name = "URL")]
+    /// The coordinator's URL; with commas between them also those of coordinators that may take over.
+    #[arg(long, env = "BITLOOP_COORDINATOR", default_value = DEFAULT_COORDINATOR, value_name = "URL,..")]
     pub(crate) coordinator: String,
 
     #[command(flatten)]

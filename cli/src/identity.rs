@@ -29,21 +29,23 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reads where the coordinator is, or one that may take over.
 pub(crate) fn endpoints(urls: &str) -> Result<Vec<Endpoint>, Failure> {
-    let endpoints: Result<_, _> = urls.split(',').map(Endpoint::parse).collect();
-    endpoints.map_err(|error| Failure::usage(error.to_string()))
-}
-
-/// Reads where the coordinator is.
-pub(crate) fn endpoint(remote: &Remote) -> Result<Endpoint, Failure> {
-    Endpoint::parse(&remote.coordinator).map_err(|error| Failure::usage(error.to_string()))
+    let endpoints: Result<Vec<Endpoint>, _> = urls.split(',').map(Endpoint::parse).collect();
+    let endpoints = endpoints.map_err(|error| Failure::usage(error.to_string()))?;
+    let of = |is_secured| endpoints.iter().find(|endpoint| endpoint.is_secured() == is_secured);
+    match (of(true), of(false)) {
+        (Some(endpoint), Some(open)) => {
+            Err(Failure::usage(format!("{open} is not protected as {endpoint} is; write https for all")))
+        }
+        (Some(_) | None, Some(_) | None) => Ok(endpoints),
+    }
 }
 
 /// How a user's command reaches the coordinator: over https with an identity, which is renewed in passing when it is
 /// old.
 pub(crate) async fn connection(remote: &Remote) -> Result<Connection, Failure> {
-    let endpoint = endpoint(remote)?;
-    if !endpoint.is_secured() {
-        return Ok(Connection::Url(endpoint));
+    let endpoints = endpoints(&remote.coordinator)?;
+    if !endpoints.iter().any(Endpoint::is_secured) {
+        return Connection::parse(&remote.coordinator).map_err(|error| Failure::usage(error.to_string()));
     }
     let folder = match &remote.identity.identity {
         Some(folder) => folder.clone(),
@@ -55,11 +57,11 @@ pub(crate) async fn connection(remote: &Remote) -> Result<Connection, Failure> {
         Failure::usage(format!("{error}; {hint}"))
     })?;
     if membership.is_renewal_due()
-        && let Err(error) = membership.renew(std::slice::from_ref(&endpoint)).await
+        && let Err(error) = membership.renew(&endpoints).await
     {
         show::note(&format!("note: the identity in {} was not renewed: {error}", folder.display()));
     }
-    Ok(Connection::Secured(vec![endpoint], membership))
+    Ok(Connection::Secured(endpoints, membership))
 }
 
 /// Reads a join token from a file or from the environment.
@@ -148,8 +150,8 @@ impl SharedIdentity {
         if !self.membership.is_half_over() {
             return None;
         }
-        let renewed = match endpoint(remote) {
-            Ok(endpoint) => self.membership.renew(&[endpoint]).await.map_err(anyhow::Error::new),
+        let renewed = match endpoints(&remote.coordinator) {
+            Ok(endpoints) => self.membership.renew(&endpoints).await.map_err(anyhow::Error::new),
             Err(failure) => Err(failure.error),
         };
         let folder = self.folder.display();

@@ -90,6 +90,26 @@ fn a_coordinator_that_works_has_no_failing_line() {
 }
 
 #[test]
+fn commands_find_the_one_of_two_coordinators_that_works_and_the_other_is_no_failure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_coordinator, url) = coordinator(folder.path(), "127.0.0.1:0");
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let standby = format!("http://{}", closed.local_addr().expect("an address"));
+    drop(closed);
+    let urls = format!("{standby},{url}");
+
+    let said = doctor(folder.path(), &["--coordinator", &urls]).ok();
+
+    assert_eq!(verdicts(&said, "tcp"), ["warn", "ok"], "{}", said.out);
+    assert!(lines(&said, "tcp")[0].1.contains("stands by"), "{}", said.out);
+    say(folder.path(), ["list", "--coordinator", &urls]).ok();
+    let kinds = say(folder.path(), ["events", "--output", "json", "--coordinator", &urls]).ok().out;
+    assert!(kinds.contains("coordinator_started"), "{kinds}");
+    let mixed = say(folder.path(), ["list", "--coordinator", &format!("{url},https://localhost:1")]);
+    assert!(mixed.status.code() == Some(2) && mixed.err.contains("write https for all"), "{}", mixed.err);
+}
+
+#[test]
 fn each_step_to_a_coordinator_that_fails_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

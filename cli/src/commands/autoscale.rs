@@ -28,7 +28,7 @@ pub(super) async fn execute(arguments: &AutoscaleArguments, output: Output) -> O
     let url = &arguments.remote.coordinator;
     let spec = AutoscaleSpec::parse(&inputs::read_text(&arguments.file)?)
         .map_err(|error| Failure::in_file(&arguments.file, &error))?;
-    identity::endpoint(&arguments.remote)?;
+    identity::endpoints(url)?;
     let workers_identity = workers_identity(&spec, url)?;
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let engine = engine_of(&spec, url, user)?;

@@ -110,10 +110,12 @@ impl Look {
 }
 
 pub(super) fn execute(arguments: &DoctorArguments, output: Output) -> Outcome {
-    let looks = looks(arguments)?;
+    let (looks, reaches) = looks(arguments)?;
     let watch = Stopwatch::start();
     let left = || PATIENCE.saturating_sub(Duration::from_secs_f64(watch.seconds()));
-    let findings: Vec<Finding> = looks.into_iter().flat_map(|look| look.end(left())).collect();
+    let mut findings: Vec<Finding> = looks.into_iter().flat_map(|look| look.end(left())).collect();
+    let reached = reaches.into_iter().map(|look| look.end(left())).collect();
+    findings.extend(coordinator::of_several(reached).into_iter().flatten());
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let failed = count(Verdict::Fail);
     match output {
@@ -130,8 +132,8 @@ pub(super) fn execute(arguments: &DoctorArguments, output: Output) -> Outcome {
     }
 }
 
-/// Begins with everything that was asked for.
-fn looks(arguments: &DoctorArguments) -> Result<Vec<Look>, Failure> {
+/// Begins with everything that was asked for; the ways to coordinators by themselves.
+fn looks(arguments: &DoctorArguments) -> Result<(Vec<Look>, Vec<Look>), Failure> {
     let urls = arguments.coordinator.iter().flat_map(|urls| urls.split(','));
     let endpoints: Result<Vec<Endpoint>, _> = urls.map(Endpoint::parse).collect();
     let endpoints = endpoints.map_err(|error| Failure::usage(error.to_string()))?;
@@ -156,12 +158,17 @@ fn looks(arguments: &DoctorArguments) -> Result<Vec<Look>, Failure> {
         let silent = Finding::fail("identity", format!("{} does not answer", folder.display()));
         looks.push(Look::begin(silent, move || identity::look(&folder, is_needed)));
     }
-    for endpoint in endpoints {
-        let folder = folder.clone();
+    Ok((looks, reaches(endpoints, folder.as_deref())))
+}
+
+/// Begins to reach each of several coordinators, of which one works and the others stand by.
+fn reaches(endpoints: Vec<Endpoint>, identity: Option<&Path>) -> Vec<Look> {
+    let reach = |endpoint: Endpoint| {
+        let identity = identity.map(Path::to_owned);
         let silent = Finding::fail("coordinator", format!("{endpoint} does not answer in time"));
-        looks.push(Look::begin(silent, move || coordinator::look(&endpoint, folder.as_deref())));
-    }
-    Ok(looks)
+        Look::begin(silent, move || coordinator::look(&endpoint, identity.as_deref()))
+    };
+    endpoints.into_iter().map(reach).collect()
 }
 
 fn cache(arguments: &DoctorArguments) -> Look {

@@ -62,7 +62,7 @@ fn check(token: TokenUse) -> Result<(), Failure> {
 }
 
 pub(super) async fn join(arguments: &JoinArguments, output: Output) -> Outcome {
-    let endpoint = identity::endpoint(&arguments.remote)?;
+    let endpoints = identity::endpoints(&arguments.remote.coordinator)?;
     let Some(folder) = &arguments.remote.identity.identity else {
         return Err(Failure::usage("say where to keep the identity: --identity DIR"));
     };
@@ -81,7 +81,7 @@ pub(super) async fn join(arguments: &JoinArguments, output: Output) -> Outcome {
     let token = token.ok_or_else(|| {
         Failure::usage("no join token is given; name its file with --token-file, or set BITLOOP_JOIN_TOKEN")
     })?;
-    let joined = identity::join(std::slice::from_ref(&endpoint), token, Some(JOIN_PATIENCE)).await?;
+    let joined = identity::join(&endpoints, token, Some(JOIN_PATIENCE)).await?;
     joined.save(folder)?;
     let member = joined.member();
     match output {

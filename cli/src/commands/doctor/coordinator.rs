@@ -7,9 +7,12 @@ use bitloop_proto::identity::{Membership, Role};
 use bitloop_proto::reach;
 use bitloop_proto::transport::{Connection, Endpoint};
 
-use super::Finding;
+use super::{Finding, Verdict};
 use crate::client::{Client, Introduction};
 use crate::clock;
+
+/// The step at which one that stands by is found out: it listens to nobody.
+const TCP: &str = "tcp";
 
 /// How long the coordinator's answers may take.
 const ANSWERS: Duration = Duration::from_secs(4);
@@ -27,6 +30,19 @@ pub(super) fn look(endpoint: &Endpoint, identity: Option<&Path>) -> Vec<Finding>
     // A name that is looked up for long is nobody's concern any more.
     runtime.shutdown_background();
     findings
+}
+
+/// What is found of several coordinators: where one works, another that accepts no connection may be standing by.
+pub(super) fn of_several(mut found: Vec<Vec<Finding>>) -> Vec<Vec<Finding>> {
+    let is_refused = |finding: &Finding| finding.check == TCP && finding.verdict == Verdict::Fail;
+    let works = |findings: &Vec<Finding>| findings.iter().all(|finding| finding.verdict != Verdict::Fail);
+    if found.iter().any(works) {
+        for finding in found.iter_mut().flatten().filter(|finding| is_refused(finding)) {
+            finding.verdict = Verdict::Warn;
+            finding.advice = Some("if it stands by, that is as it should be: another one works".to_owned());
+        }
+    }
+    found
 }
 
 async fn steps(endpoint: &Endpoint, identity: Option<&Path>) -> Vec<Finding> {
@@ -54,8 +70,8 @@ async fn connected(
         reach::resolve(endpoint).await.map_err(|error| Finding::fail("dns", error.to_string()))?;
     let list: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     findings.push(Finding::ok("dns", format!("{endpoint} is at {}", list.join(", "))));
-    let address = reach::dial(&addresses).await.map_err(|error| Finding::fail("tcp", error.to_string()))?;
-    findings.push(Finding::ok("tcp", format!("{address} accepts connections")));
+    let address = reach::dial(&addresses).await.map_err(|error| Finding::fail(TCP, error.to_string()))?;
+    findings.push(Finding::ok(TCP, format!("{address} accepts connections")));
     if !endpoint.is_secured() {
         return Ok(Connection::Url(endpoint.clone()));
     }
@@ -149,7 +165,6 @@ fn may(role: Role) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
 
     #[test]
@@ -160,6 +175,21 @@ mod tests {
             [Verdict::Ok, Verdict::Ok, Verdict::Warn, Verdict::Fail]
         );
         assert_eq!(skew(1_000_000, 999_940).said, "60 s ahead of the coordinator's");
+    }
+
+    #[test]
+    fn one_that_may_stand_by_is_no_failure_while_another_works() {
+        let refused = || vec![Finding::ok("dns", "known"), Finding::fail("tcp", "refused")];
+        let works = vec![Finding::ok("tcp", "accepted"), Finding::warn("workers", "none")];
+        let verdicts = |found: Vec<Vec<Finding>>| -> Vec<Verdict> {
+            of_several(found).into_iter().flatten().map(|finding| finding.verdict).collect()
+        };
+        use Verdict::{Fail, Ok, Warn};
+
+        assert_eq!(verdicts(vec![refused(), works.clone()]), [Ok, Warn, Ok, Warn]);
+        assert_eq!(verdicts(vec![refused(), refused()]), [Ok, Fail, Ok, Fail]);
+        let unknown = vec![Finding::fail("dns", "no such name")];
+        assert_eq!(verdicts(vec![unknown, works]), [Fail, Ok, Warn]);
     }
 
     #[test]
