@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{Fact, State, UnixMillis, WorkerId};
+use bitloop_core::trial::TrialKey;
 use bitloop_proto::convert::LogLine;
 use tokio::sync::watch;
 
@@ -44,6 +45,16 @@ const EVENTS_BYTES_MAX: u64 = 4 << 20;
 /// Why lines were not taken.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct UnknownWorker;
+
+/// Where logs of trials lie within the folder of all logs.
+fn trials_of(folder: &Path) -> PathBuf {
+    folder.join("trials")
+}
+
+/// Reads what is kept of a trial in a folder of logs, whether or not anybody writes there.
+pub(crate) fn trial_log(folder: &Path, key: &TrialKey) -> TrialLog {
+    TrialLog::new(&trials_of(folder), key)
+}
 
 /// Reads and writes what happened; clones are of the same.
 #[derive(Clone, Debug)]
@@ -75,7 +86,7 @@ impl Drop for Keeper {
 impl Chronicle {
     /// Opens the files in a folder, which is made if need be. What cannot be opened is done without.
     pub(crate) fn open(folder: &Path, epoch: u64, clock: Clock) -> (Self, Keeper) {
-        let trials = folder.join("trials");
+        let trials = trials_of(folder);
         let events = folder.join("events");
         let board = Board::new(epoch, segments::read_all(&events));
         let files = [Segments::open(&trials, TRIALS_BYTES_MAX), Segments::open(&events, EVENTS_BYTES_MAX)];
@@ -171,7 +182,7 @@ impl Chronicle {
     }
 
     /// A reader of what is kept of a trial.
-    pub(crate) fn trial(&self, key: &bitloop_core::trial::TrialKey) -> TrialLog {
+    pub(crate) fn trial(&self, key: &TrialKey) -> TrialLog {
         TrialLog::new(&self.0.trials, key)
     }
 

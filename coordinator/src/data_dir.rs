@@ -92,7 +92,12 @@ impl DataDir {
 
     /// What happened, for people; made when there is something to write, and may be deleted.
     pub(crate) fn logs(&self) -> PathBuf {
-        self.root.join("logs")
+        Self::logs_of(&self.root)
+    }
+
+    /// Where that is for whoever only looks.
+    pub(crate) fn logs_of(root: &Path) -> PathBuf {
+        root.join("logs")
     }
 
     /// Where `<experiment>.csv` files are written.

@@ -42,7 +42,7 @@ use crate::store::{Store, StoreError};
 pub use self::command::RequestError;
 pub(crate) use self::failures::TrialFailure;
 pub use self::handle::{Beat, Committed, Handle, Submitted};
-pub(crate) use self::observe::Observed;
+pub(crate) use self::observe::{Observed, key_digits};
 pub(crate) use self::view::LEASE_AGES_MS;
 pub use self::view::{LeaseSummary, Overview, Shown, Summary, WorkerSummary};
 

@@ -13,6 +13,7 @@ mod data_dir;
 mod driver;
 mod files;
 mod http;
+mod look;
 mod metrics;
 mod places;
 mod rpc;
@@ -29,4 +30,5 @@ pub use data_dir::{DataDir, DataDirError};
 pub use driver::{
     Beat, Committed, Handle, LeaseSummary, Overview, RequestError, Shown, Submitted, Summary, WorkerSummary,
 };
+pub use look::{LookError, look_at_trial};
 pub use rpc::RpcError;

@@ -39,6 +39,7 @@ use tower::layer::util::{Identity, Stack};
 use crate::driver::Handle;
 use crate::security::Security;
 use accept::{Door, Limits, WAITING_MAX};
+pub(crate) use chronicle::entry_to_wire;
 use gate::GateLayer;
 use membership::Members;
 use owners::Owners;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use bitloop_core::state::Fact;
 
 pub use self::disk::DiskStore;
+pub(crate) use self::look::replayed;
 pub use self::look::{Looked, look_at_journal};
 pub use self::memory::MemoryStore;
 pub use self::postgres::{

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use bitloop_coordinator::{LookError, look_at_trial};
 use bitloop_proto::v1::{TrialLogEntry, TrialLogResponse};
 use serde_json::{Value, json};
 
 use super::events::RETRY_PAUSE;
-use super::local;
 use crate::args::{LogsArguments, Output};
 use crate::client::Client;
 use crate::failure::{Exit, Failure, Outcome};
@@ -15,7 +15,15 @@ use crate::show::{self, moment};
 pub(super) async fn execute(arguments: &LogsArguments, output: Output) -> Outcome {
     match (&arguments.data_dir, arguments.follow) {
         (Some(data_dir), _) => {
-            local::asked(data_dir, async |client| print(client, arguments, output).await).await
+            let (data_dir, trial) = (data_dir.clone(), arguments.trial.clone());
+            let looked = tokio::task::spawn_blocking(move || look_at_trial(&data_dir, &trial)).await?;
+            let answer = looked.map_err(|error| match &error {
+                LookError::Directory(of) if of.is_usage() => Failure::usage(error.to_string()),
+                LookError::Directory(_) | LookError::Trial(_) => {
+                    Failure::new(Exit::Failed, error.to_string())
+                }
+            })?;
+            show_all(answer, output)
         }
         (None, false) => print(&mut Client::connect(&arguments.remote).await?, arguments, output).await,
         (None, true) => follow(arguments, output).await,
@@ -55,16 +63,23 @@ async fn follow_once(arguments: &LogsArguments, output: Output, shown: &mut BTre
 
 async fn print(client: &mut Client, arguments: &LogsArguments, output: Output) -> Outcome {
     let mut stream = client.trial_log(&arguments.trial, false).await?;
-    let mut kept = Vec::new();
+    let mut whole = TrialLogResponse::default();
     while let Some(answer) = stream.message().await.map_err(|status| client.failure(status))? {
-        if let Some((text, value)) = head(&answer) {
-            show_line(output, || text, &value)?;
+        if !answer.trial.is_empty() {
+            (whole.trial, whole.standing) = (answer.trial, answer.standing);
         }
-        kept.extend(answer.entries);
+        whole.entries.extend(answer.entries);
+    }
+    show_all(whole, output)
+}
+
+fn show_all(mut log: TrialLogResponse, output: Output) -> Outcome {
+    if let Some((text, value)) = head(&log) {
+        show_line(output, || text, &value)?;
     }
     // A worker's lines arrive a moment after they were written.
-    kept.sort_by_key(|entry| entry.unix_ms);
-    for entry in &kept {
+    log.entries.sort_by_key(|entry| entry.unix_ms);
+    for entry in &log.entries {
         if !show_line(output, || text(entry), &to_json(entry))? {
             return Ok(());
         }

@@ -153,10 +153,7 @@ impl Handle {
     /// Finds the trial whose key begins with some digits; `unknown` if these are no digits of a key. The driver looks
     /// through some trials at a time, between other things.
     async fn trial_called(&self, digits: &str, unknown: RequestError) -> Result<TrialKey, RequestError> {
-        if digits.len() < KEY_DIGITS_MIN || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(unknown);
-        }
-        let digits = digits.to_ascii_lowercase();
+        let Some(digits) = key_digits(digits) else { return Err(unknown) };
         let (mut found, mut from) = (Vec::new(), 0);
         loop {
             let (asked, places) = (digits.clone(), from..from + KEYS_PER_LOOK);
@@ -180,6 +177,12 @@ impl View<'_> {
         let called = ledger.trials_called(digits, places).take(2);
         (called.map(|trial| trial.key).collect(), ledger.proposed())
     }
+}
+
+/// The digits by which someone means a trial, as its key is written; none if they are too few or none.
+pub(crate) fn key_digits(text: &str) -> Option<String> {
+    let is_meant = text.len() >= KEY_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_meant.then(|| text.to_ascii_lowercase())
 }
 
 fn unknown(id: &ExperimentId) -> RequestError {

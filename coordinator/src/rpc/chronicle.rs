@@ -154,7 +154,7 @@ fn is_end(entry: &Entry) -> bool {
     matches!(entry.what, What::Measured | What::Failed | What::Quarantined)
 }
 
-fn entry_to_wire(entry: &Entry) -> v1::TrialLogEntry {
+pub(crate) fn entry_to_wire(entry: &Entry) -> v1::TrialLogEntry {
     v1::TrialLogEntry {
         unix_ms: entry.unix_ms,
         what: entry.what.as_str().to_owned(),

@@ -1,6 +1,8 @@
-//! A look at a data directory that changes nothing, not even what sled does when it is opened; for `bitloop doctor`.
+//! A look at a data directory that changes nothing, not even what sled does when it is opened; for `bitloop doctor` and `logs`.
 
 use std::path::Path;
+
+use bitloop_core::state::{Fact, State};
 
 use super::check::ReplayCheck;
 use super::disk::Folders;
@@ -23,17 +25,35 @@ pub struct Looked {
 ///
 /// Errors: who uses the directory, what is damaged, or which version wrote it.
 pub fn look_at_journal(root: &Path) -> Result<Option<Looked>, ToolError> {
+    let survey = survey(root, drop)?;
+    Ok(survey.map(|Survey { facts, epoch, torn_bytes, .. }| Looked { facts, epoch, torn_bytes }))
+}
+
+/// The state that the journal of such a directory comes to.
+///
+/// Errors: the same, and that there is no journal.
+pub(crate) fn replayed(root: &Path) -> Result<State, ToolError> {
+    let mut state = State::default();
+    match survey(root, |fact| state.apply(&fact.into()))? {
+        Some(_) => Ok(state),
+        None => Err(ToolError::NoJournal(Folders::of(root).journal)),
+    }
+}
+
+fn survey(root: &Path, mut take: impl FnMut(Fact)) -> Result<Option<Survey>, ToolError> {
     DataDir::look_at(root)?;
     let mut replay = ReplayCheck::default();
-    let survey = Survey::of(&Folders::of(root).journal, |number, fact| {
-        replay
-            .next(&fact)
-            .err()
-            .map(|reason| format!("fact {number} of the journal cannot be replayed: {reason}"))
+    let survey = Survey::of(&Folders::of(root).journal, |number, fact| match replay.next(&fact) {
+        Ok(()) => {
+            take(fact);
+            None
+        }
+        Err(reason) => Some(format!("fact {number} of the journal cannot be replayed: {reason}")),
     })?;
-    let Some(survey) = survey else { return Ok(None) };
-    match survey.difference {
-        Some(difference) => Err(ToolError::Differs { root: root.to_owned(), difference }),
-        None => Ok(Some(Looked { facts: survey.facts, epoch: survey.epoch, torn_bytes: survey.torn_bytes })),
+    match survey {
+        Some(Survey { difference: Some(difference), .. }) => {
+            Err(ToolError::Differs { root: root.to_owned(), difference })
+        }
+        Some(_) | None => Ok(survey),
     }
 }
