@@ -182,9 +182,8 @@ impl Board {
 
     /// Whether an event of this kind and experiment is kept.
     pub(super) fn knows(&self, kind: EventKind, experiment: &ExperimentId) -> bool {
-        let is_it = |event: &Arc<Event>| {
-            event.what.kind == kind && event.what.experiments.iter().any(|id| *id == experiment.0)
-        };
+        let is_it =
+            |event: &Arc<Event>| event.what.kind == kind && event.what.experiments.contains(&experiment.0);
         self.events().iter().any(is_it)
     }
 

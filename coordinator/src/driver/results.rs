@@ -111,7 +111,9 @@ impl Results {
             && let Some((experiment, copied)) = self.owed.pop_front()
         {
             // A plan that no state has owes nothing.
-            let Some(ledger) = copied.or_else(|| state.ledger.only(&experiment).map(Arc::new)) else { continue };
+            let Some(ledger) = copied.or_else(|| state.ledger.only(&experiment).map(Arc::new)) else {
+                continue;
+            };
             let (folder, make) = (self.folder.clone(), self.make);
             let cause = "making the report broke off; the log says where".to_owned();
             let outcome = Outcome::Unmade { cause };

@@ -250,9 +250,6 @@ fn a_lease_whose_client_goes_while_it_is_stored_comes_back() {
 }
 
 #[tokio::test]
-}
-
-#[tokio::test]
 async fn a_plan_is_refused_while_an_artifact_is_missing() {
     let fixture = Fixture::new();
     let coordinator = fixture.open();

@@ -104,6 +104,7 @@ impl Engine {
             | Input::Heartbeat { .. }
             | Input::Commit { .. }
             | Input::Release { .. }
+            | Input::Inspect { .. }
             | Input::Tick { .. } => {}
         }
     }

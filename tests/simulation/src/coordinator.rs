@@ -485,8 +485,9 @@ fn kind_of(rejection: &Rejection) -> FailureKind {
     match rejection {
         Rejection::UnknownExperiment(_) => FailureKind::NotFound,
         Rejection::UnknownWorker(_) => FailureKind::NotRegistered,
-        Rejection::UnknownTrial(_) | Rejection::WrongResult(_) | Rejection::WrongStatus { .. } => {
-            FailureKind::Invalid
-        }
+        Rejection::IdTaken(_)
+        | Rejection::UnknownTrial(_)
+        | Rejection::WrongResult(_)
+        | Rejection::WrongStatus { .. } => FailureKind::Invalid,
     }
 }

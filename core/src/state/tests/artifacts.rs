@@ -221,7 +221,7 @@ fn what_was_proposed_before_the_trial_stays() {
     let mut other = plan("any").prepare();
     other.model = Digest::of(b"another model");
     let middle = TrialSpec::Prepare(Box::new(other));
-    let first = [lowered(FIRST, 0), middle.clone()];
+    let first = [lowered(FIRST, 0), middle];
     let rest = [lowered(FIRST, 1), lowered(FIRST, 0)];
     let keys = site.advance(&id, 1, [first, rest].concat());
     site.commit(keys[0], Outcome { result: TrialResult::Failed { reason: "no".into() }, ..evaluated(0) });
