@@ -22,7 +22,7 @@ use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{Fact, State, UnixMillis, WorkerId};
 use bitloop_core::trial::TrialKey;
 use bitloop_proto::convert::LogLine;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 
@@ -38,6 +38,9 @@ use writer::{Entrance, Writer};
 
 /// Bytes of what is kept of trials.
 const TRIALS_BYTES_MAX: u64 = 64 << 20;
+
+/// Logs of trials that are read at once; further readers wait for each other.
+const READERS_AT_ONCE: usize = 4;
 
 /// Bytes of the events that the next start begins with.
 const EVENTS_BYTES_MAX: u64 = 4 << 20;
@@ -67,6 +70,8 @@ struct Inner {
     leases: Mutex<Leases>,
     entrance: Entrance,
     trials: PathBuf,
+    /// Trials' logs that are read at once: each takes a thread, and may go through all files.
+    readers: Arc<Semaphore>,
     /// Changes when there is more to read of trials.
     written: watch::Receiver<u64>,
 }
@@ -92,7 +97,8 @@ impl Chronicle {
         let files = [Segments::open(&trials, TRIALS_BYTES_MAX), Segments::open(&events, EVENTS_BYTES_MAX)];
         let (writer, entrance, written) = Writer::start(files);
         entrance.record(Record::Started { at: clock.now().0, epoch });
-        let inner = Inner { clock, board, leases: Mutex::default(), entrance, trials, written };
+        let (leases, readers) = (Mutex::default(), Arc::new(Semaphore::new(READERS_AT_ONCE)));
+        let inner = Inner { clock, board, leases, entrance, trials, readers, written };
         (Self(Arc::new(inner)), Keeper(writer))
     }
 
@@ -184,6 +190,11 @@ impl Chronicle {
     /// A reader of what is kept of a trial.
     pub(crate) fn trial(&self, key: &TrialKey) -> TrialLog {
         TrialLog::new(&self.0.trials, key)
+    }
+
+    /// Of which whoever reads a trial's log takes one meanwhile.
+    pub(crate) fn readers(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.readers)
     }
 
     /// Changes when there is more to read of trials.

@@ -139,15 +139,14 @@ impl Handle {
     }
 
     /// Whether a trial is settled, or wanted by no experiment that may still go on.
-    pub(crate) async fn is_settled(&self, key: TrialKey) -> bool {
-        let is_settled = self.ask(move |view| {
+    pub(crate) async fn is_settled(&self, key: TrialKey) -> Result<bool, RequestError> {
+        self.ask(move |view| {
             let ledger = &view.state.ledger;
             let Some(trial) = ledger.trial(&key) else { return true };
             trial.state != TrialState::Open
                 || ledger.experiments_of(trial).all(|experiment| experiment.status.is_over())
-        });
-        // A driver that has stopped settles nothing any more.
-        is_settled.await.unwrap_or(true)
+        })
+        .await
     }
 
     /// Finds the trial whose key begins with some digits; `unknown` if these are no digits of a key. The driver looks

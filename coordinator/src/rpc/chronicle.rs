@@ -7,7 +7,8 @@ use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::UnixMillis;
 use bitloop_core::trial::TrialKey;
 use bitloop_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -22,10 +23,13 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// Events that come within this time go together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
+/// How often it is asked whether anybody still measures a trial that is followed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+
 /// Entries in one answer, of at most about a kilobyte each.
 const ENTRIES_MAX: usize = 512;
 
-type Sender<T> = mpsc::Sender<Result<T, Status>>;
+type Sender<T> = mpsc::Sender<T>;
 
 /// Which events somebody wants.
 pub(super) struct Wanted {
@@ -59,19 +63,17 @@ pub(super) fn events(
             // Also where nobody wants these, so that whoever comes back has not missed them.
             if let Some(reached) = reached {
                 let answer = v1::EventsResponse { missed: page.missed, events, cursor: reached.to_string() };
-                if sender.send(Ok(answer)).await.is_err() {
-                    return;
+                if sender.send(answer).await.is_err() {
+                    return Ok(());
                 }
             }
             match reached {
                 Some(_) => after = reached,
-                None if !wanted.follow => return,
+                None if !wanted.follow => return Ok(()),
                 None => {
                     // Many small answers that nobody takes would cost the connection.
                     tokio::time::sleep(TOGETHER).await;
-                    if announced.changed().await.is_err() {
-                        return;
-                    }
+                    announced.changed().await.map_err(|_| status::stopping())?;
                 }
             }
         }
@@ -91,49 +93,70 @@ fn event_to_wire(event: &Arc<Event>) -> v1::ClusterEvent {
     }
 }
 
-/// Sends a trial's log, and what is to come of it until the trial is settled if that is wanted too.
+/// Sends a trial's log, and what is to come of it until nobody measures it any more if that is wanted too.
 pub(super) fn trial_log(
     handle: &Handle,
     (key, standing): (TrialKey, String),
     follow: bool,
     shutdown: CancellationToken,
 ) -> Answers<v1::TrialLogResponse> {
-    let (chronicle, handle) = (handle.chronicle().clone(), handle.clone());
+    let handle = handle.clone();
     stream(shutdown, move |sender: Sender<_>| async move {
+        let chronicle = handle.chronicle();
         let mut written = chronicle.written();
-        let mut log = chronicle.trial(&key);
+        let (mut log, readers) = (chronicle.trial(&key), chronicle.readers());
         let first = v1::TrialLogResponse { trial: key.0.hex(), standing, entries: Vec::new() };
-        if sender.send(Ok(first)).await.is_err() {
-            return;
+        if sender.send(first).await.is_err() {
+            return Ok(());
         }
-        let mut is_settled = !follow || handle.is_settled(key).await;
+        let was_settled = !follow || is_settled(&handle, key).await?;
+        // The record of an outcome may be among those that were left out, so the end is asked for too.
+        let mut looks = tokio::time::interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_over = false;
         loop {
             written.mark_unchanged();
-            let Some((next, has_ended)) = send_entries(log, &sender).await else { return };
+            let Some((next, has_ended)) = send_entries(log, &readers, &sender).await else { return Ok(()) };
             log = next;
-            if is_settled {
-                return;
+            if was_settled {
+                return Ok(());
             }
-            // An outcome may be of earlier: a trial whose artifact was lost is measured again.
-            is_settled = has_ended && handle.is_settled(key).await;
-            if is_settled {
+            // An outcome in the log may be of earlier: a trial whose artifact was lost is measured again.
+            if is_over || (has_ended && is_settled(&handle, key).await?) {
                 tokio::time::sleep(LAST_LINES).await;
-                send_entries(log, &sender).await;
-                return;
+                send_entries(log, &readers, &sender).await;
+                return Ok(());
             }
-            if written.changed().await.is_err() {
-                return;
+            // Others' trials are written about too.
+            tokio::time::sleep(TOGETHER).await;
+            tokio::select! {
+                biased;
+                _ = looks.tick() => {
+                    is_over = is_settled(&handle, key).await?;
+                }
+                changed = written.changed() => changed.map_err(|_| status::stopping())?,
             }
         }
     })
 }
 
+/// Whether a trial is settled, or wanted by no experiment that may still go on.
+async fn is_settled(handle: &Handle, key: TrialKey) -> Result<bool, Status> {
+    handle.is_settled(key).await.map_err(|error| status::refused(&error))
+}
+
 /// Sends all that there is; returns whether an attempt has settled the trial with it, and none when nobody listens any more.
-async fn send_entries(mut log: TrialLog, sender: &Sender<v1::TrialLogResponse>) -> Option<(TrialLog, bool)> {
+async fn send_entries(
+    mut log: TrialLog,
+    readers: &Arc<Semaphore>,
+    sender: &Sender<v1::TrialLogResponse>,
+) -> Option<(TrialLog, bool)> {
     let mut is_settled = false;
     loop {
+        let place = Arc::clone(readers).acquire_owned().await.ok()?;
         let read = tokio::task::spawn_blocking(move || {
             let read = log.read();
+            drop(place);
             (log, read)
         });
         let (next, (entries, more)) = read.await.ok()?;
@@ -142,7 +165,7 @@ async fn send_entries(mut log: TrialLog, sender: &Sender<v1::TrialLogResponse>) 
         for entries in entries.chunks(ENTRIES_MAX) {
             let entries = entries.iter().map(entry_to_wire).collect();
             let answer = v1::TrialLogResponse { entries, ..v1::TrialLogResponse::default() };
-            sender.send(Ok(answer)).await.ok()?;
+            sender.send(answer).await.ok()?;
         }
         if !more {
             return Some((log, is_settled));

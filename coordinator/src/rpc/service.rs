@@ -115,10 +115,9 @@ impl Coordinator for Service {
         request: Request<v1::FetchArtifactRequest>,
     ) -> Answer<Self::FetchArtifactStream> {
         let digest = digest("digest", &request.get_ref().digest).map_err(unreadable)?;
-        let transfer = self.transfers.begin(request.extensions().get::<Peer>()).await?;
+        let turn = self.transfers.turn(request.extensions().get::<Peer>());
         let (artifacts, metrics) = (self.handle.artifacts().clone(), self.handle.metrics().clone());
-        let reader = streams::blocking(move || artifacts.reader(digest)).await?;
-        Ok(Response::new(streams::send(reader, transfer, metrics)))
+        Ok(Response::new(streams::send((artifacts, digest), turn, metrics)))
     }
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Answer<v1::SubmitResponse> {

@@ -1,16 +1,17 @@
 //! Artifacts in chunks, an experiment's progress, and streams in general.
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_proto::convert::digest;
 use bitloop_proto::transport::CHUNK_BYTES;
 use bitloop_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
@@ -26,6 +27,9 @@ pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 
 /// Chunks that wait between disk and network.
 const CHUNKS_WAITING: usize = 2;
+
+/// How often a reader that has to wait is told that it is not forgotten: a few times in what clients give one answer.
+const NOTE_INTERVAL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 
 /// Receives an artifact; returns its size.
 pub(super) async fn receive(
@@ -62,23 +66,27 @@ fn append(mut writer: ArtifactWriter, bytes: &[u8]) -> Result<ArtifactWriter, Ar
     Ok(writer)
 }
 
-/// Sends an artifact in chunks; there is at least one, so that an empty artifact arrives too.
+/// Sends an artifact in chunks; there is at least one, so that an empty artifact arrives too. While it waits for its turn, which
+/// may take long where many want artifacts, empty chunks say that it will come.
 pub(super) fn send(
-    reader: ArtifactReader,
-    mut transfer: Transfer,
+    (artifacts, digest): (Artifacts, Digest),
+    turn: impl Future<Output = Transfer> + Send + 'static,
     metrics: Arc<Metrics>,
 ) -> Answers<v1::ArtifactChunk> {
-    let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
-    let (end, ended) = oneshot::channel();
-    let own = transfer.take_own();
-    // The task ends with the artifact, when the peer has gone, or when it takes no more chunks.
-    tokio::spawn(async move {
-        if let Err(status) = send_chunks(reader, &sender, transfer, &metrics).await {
-            // A peer that has gone needs no error.
-            let _ = end.send(status);
+    let own = Arc::new(OnceLock::new());
+    let held = Arc::clone(&own);
+    let body = move |sender: mpsc::Sender<_>| async move {
+        let chunk = |data| v1::ArtifactChunk { digest: digest.as_bytes().to_vec(), data };
+        let mut transfer = patiently(&sender, || chunk(Vec::new()), turn).await;
+        if let Some(permit) = transfer.take_own() {
+            // It is the first one.
+            let _ = held.set(permit);
         }
-    });
-    Box::pin(Chunks { chunks, ended, _own: own })
+        let reader = blocking(move || artifacts.reader(digest)).await?;
+        send_chunks(reader, &sender, transfer, &metrics).await
+    };
+    // There is no end but the artifact's: whoever reads slowly is cut off by the transfer's pace.
+    Box::pin(Items { _own: own, ..items(CHUNKS_WAITING, CancellationToken::new(), body) })
 }
 
 async fn send_chunks(
@@ -113,21 +121,37 @@ async fn send_chunks(
     }
 }
 
-/// The chunks of an artifact, and then why they end too early, if they do.
-struct Chunks {
-    chunks: mpsc::Receiver<v1::ArtifactChunk>,
-    ended: oneshot::Receiver<Status>,
-    /// Held until the peer lets go of the stream, which has chunks in memory for as long.
-    _own: Option<OwnedSemaphorePermit>,
+/// Waits for what may take long, and says so now and then, so that the other side knows that somebody is there.
+pub(super) async fn patiently<T, O>(
+    sender: &mpsc::Sender<T>,
+    note: impl Fn() -> T,
+    awaited: impl Future<Output = O>,
+) -> O {
+    let mut awaited = pin!(awaited);
+    loop {
+        match tokio::time::timeout(NOTE_INTERVAL, &mut awaited).await {
+            Ok(done) => return done,
+            // A reader that has not taken the last one needs no other.
+            Err(_) => drop(sender.try_send(note())),
+        }
+    }
 }
 
-impl Stream for Chunks {
-    type Item = Result<v1::ArtifactChunk, Status>;
+/// What is sent, and then why it ends too early, if it does.
+struct Items<T> {
+    items: mpsc::Receiver<T>,
+    ended: oneshot::Receiver<Status>,
+    /// Held until the peer lets go of the stream, which has chunks in memory for as long.
+    _own: Arc<OnceLock<OwnedSemaphorePermit>>,
+}
+
+impl<T> Stream for Items<T> {
+    type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match ready!(self.chunks.poll_recv(context)) {
-            Some(chunk) => Poll::Ready(Some(Ok(chunk))),
-            // The reason was given before the last sender went; there is none at the end of an artifact.
+        match ready!(self.items.poll_recv(context)) {
+            Some(item) => Poll::Ready(Some(Ok(item))),
+            // The reason was given before the last sender went; there is none at a good end.
             None => Poll::Ready(self.ended.try_recv().ok().map(Err)),
         }
     }
@@ -151,44 +175,53 @@ pub(super) fn watch(
 }
 
 /// A stream of what `body` sends, until that ends, the reader has gone or the server stops.
-pub(super) fn stream<T: Send + 'static, F: Future<Output = ()> + Send>(
+pub(super) fn stream<T: Send + 'static, F: Future<Output = Result<(), Status>> + Send>(
     shutdown: CancellationToken,
-    body: impl FnOnce(mpsc::Sender<Result<T, Status>>) -> F + Send + 'static,
+    body: impl FnOnce(mpsc::Sender<T>) -> F + Send + 'static,
 ) -> Answers<T> {
     // One answer waits at most: whoever reads slowly holds up nobody else.
-    let (sender, receiver) = mpsc::channel(1);
+    Box::pin(items(1, shutdown, body))
+}
+
+fn items<T: Send + 'static, F: Future<Output = Result<(), Status>> + Send>(
+    waiting_max: usize,
+    shutdown: CancellationToken,
+    body: impl FnOnce(mpsc::Sender<T>) -> F + Send + 'static,
+) -> Items<T> {
+    let (sender, items) = mpsc::channel(waiting_max);
+    let (end, ended) = oneshot::channel();
     tokio::spawn(async move {
-        tokio::select! {
-            () = shutdown.cancelled() => {
-                // A reader that has gone needs no reason.
-                let _ = sender.try_send(Err(status::stopping()));
-            }
-            () = body(sender.clone()) => {}
-            () = sender.closed() => {}
+        let done = tokio::select! {
+            () = shutdown.cancelled() => Err(status::stopping()),
+            done = body(sender.clone()) => done,
+            () = sender.closed() => Ok(()),
+        };
+        // The reason has a way of its own, as an answer may wait that nobody takes. A reader that has gone needs none.
+        if let Err(status) = done {
+            let _ = end.send(status);
         }
+        // Not before: where no more comes, the reason is looked for.
+        drop(sender);
     });
-    Box::pin(ReceiverStream::new(receiver))
+    Items { items, ended, _own: Arc::default() }
 }
 
 async fn send_summaries(
     id: ExperimentId,
     mut overview: watch::Receiver<Arc<Overview>>,
-    sender: mpsc::Sender<Result<v1::ExperimentSummary, Status>>,
-) {
+    sender: mpsc::Sender<v1::ExperimentSummary>,
+) -> Result<(), Status> {
     let mut sent: Option<Summary> = None;
     loop {
         let newest = overview.borrow_and_update().experiment(&id).cloned();
         if let Some(newest) = newest.filter(|newest| sent.as_ref() != Some(newest)) {
             let is_over = newest.status.is_over();
-            if sender.send(Ok(summary_to_wire(&newest))).await.is_err() || is_over {
-                return;
+            if sender.send(summary_to_wire(&newest)).await.is_err() || is_over {
+                return Ok(());
             }
             sent = Some(newest);
         }
-        if overview.changed().await.is_err() {
-            // The driver has stopped; its error is for the log, the reader learns that there is no more.
-            let _ = sender.send(Err(status::stopping())).await;
-            return;
-        }
+        // Once the driver has stopped; its error is for the log, the reader learns that there is no more.
+        overview.changed().await.map_err(|_| status::stopping())?;
     }
 }

@@ -32,7 +32,7 @@ struct Served {
     coordinator: Arc<Coordinator>,
     shutdown: CancellationToken,
     serving: JoinHandle<Result<(), ServeError>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Served {
@@ -52,7 +52,7 @@ impl Served {
         let serving = tokio::spawn(async move { serving.serve_incoming(incoming, token).await });
         let channel = connector.connect().await.unwrap();
         let client = CoordinatorClient::new(channel.clone());
-        Self { client, channel, connector, coordinator, shutdown, serving, _folder: folder }
+        Self { client, channel, connector, coordinator, shutdown, serving, folder }
     }
 
     async fn stop(self) {
@@ -168,7 +168,8 @@ async fn artifacts_travel_in_chunks_and_wrong_ones_are_refused() {
     let missing = client.missing_artifacts(missing).await.unwrap().into_inner();
     assert_eq!(missing.digests, std::slice::from_ref(&digest));
     let absent = v1::FetchArtifactRequest { digest: digest.clone() };
-    assert_eq!(client.fetch_artifact(absent.clone()).await.unwrap_err().code(), Code::NotFound);
+    let mut nothing = client.fetch_artifact(absent.clone()).await.unwrap().into_inner();
+    assert_eq!(nothing.message().await.unwrap_err().code(), Code::NotFound);
 
     let chunks: Vec<_> = bytes.chunks(100_000).map(|data| chunk(&digest, data)).collect();
     client.store_artifact(tokio_stream::iter(chunks)).await.unwrap();

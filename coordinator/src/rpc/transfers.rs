@@ -24,7 +24,7 @@ pub(super) struct Limits {
     pub(super) at_once: usize,
     /// Those of one client, which may be the workers of a machine.
     pub(super) of_a_client: usize,
-    /// How long to wait for a turn; less than a call may take.
+    /// How long a call waits for a turn whose answer begins with it; less than it may take.
     pub(super) turn_patience: Duration,
     /// How long one chunk may take.
     pub(super) chunk_patience: Duration,
@@ -63,21 +63,25 @@ impl Transfers {
         Self { limits, all: Arc::new(Semaphore::new(limits.at_once)), clients: Mutex::default() }
     }
 
-    /// Waits for a turn to move an artifact. A client that has as many as it may waits for itself alone.
-    pub(super) async fn begin(&self, peer: Option<&Peer>) -> Result<Transfer, Status> {
+    /// Waits for a turn to move an artifact, as long as it takes: for who can be told meanwhile that it will come. A client that
+    /// has as many as it may waits for itself alone.
+    pub(super) fn turn(&self, peer: Option<&Peer>) -> impl Future<Output = Transfer> + Send + 'static {
         let share = peer.and_then(Peer::client).map(|client| self.share(client));
-        let turn = async {
+        let (limits, all) = (self.limits, Arc::clone(&self.all));
+        async move {
             let own = match share {
                 Some(share) => Some(turn_of(share).await),
                 None => None,
             };
-            (own, turn_of(Arc::clone(&self.all)).await)
-        };
-        let waited = tokio::time::timeout(self.limits.turn_patience, turn).await;
-        let (own, all) = waited
-            .map_err(|_| Status::resource_exhausted("too many artifacts are on their way; try again"))?;
-        let until = Box::pin(tokio::time::sleep(self.limits.chunk_patience));
-        Ok(Transfer { limits: self.limits, own, until, _all: all })
+            let all = turn_of(all).await;
+            Transfer { limits, own, until: Box::pin(tokio::time::sleep(limits.chunk_patience)), _all: all }
+        }
+    }
+
+    /// The same within the time that a call may take.
+    pub(super) async fn begin(&self, peer: Option<&Peer>) -> Result<Transfer, Status> {
+        let waited = tokio::time::timeout(self.limits.turn_patience, self.turn(peer)).await;
+        waited.map_err(|_| Status::resource_exhausted("too many artifacts are on their way; try again"))
     }
 
     fn share(&self, client: Client) -> Arc<Semaphore> {
@@ -110,6 +114,11 @@ impl Transfer {
     /// The client's own part of the turn, for what stays after all chunks have gone.
     pub(super) fn take_own(&mut self) -> Option<OwnedSemaphorePermit> {
         self.own.take()
+    }
+
+    /// Lets the pace count from now on, after something else has been waited for.
+    pub(super) fn start(&mut self) {
+        self.until = Box::pin(tokio::time::sleep(self.limits.chunk_patience));
     }
 
     /// Does what waits for the peer, if that comes to its end in time.

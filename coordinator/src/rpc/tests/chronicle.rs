@@ -4,6 +4,9 @@ use bitloop_core::state::{Action, WorkerInfo};
 
 use super::*;
 
+/// Nothing takes longer unless it never comes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 fn lines_of(worker: &str, shard: &Shard, text: &str) -> v1::WriteLinesRequest {
     let line = v1::LogLine {
         trial: shard.trials[0].0.0.as_bytes().to_vec(),
@@ -128,6 +131,41 @@ async fn who_wants_one_experiment_is_told_how_far_all_events_were_looked_at() {
 
     assert_eq!(again.message().await.unwrap(), None, "nothing was missed, and nothing happened since");
     drop((client, stream));
+    served.stop().await;
+}
+
+/// Goal: whoever follows a trial is let go, also where the record of its outcome was lost.
+#[tokio::test]
+async fn following_a_trial_ends_though_nothing_is_written_of_its_outcome() {
+    let served = Served::start().await;
+    let mut client = served.client.clone();
+    let (shard, epoch) = begin(&mut client).await;
+    let mut followed = client.trial_log(log_request(&shard, true)).await.unwrap().into_inner();
+    while followed.message().await.unwrap().unwrap().entries.is_empty() {}
+    std::fs::remove_dir_all(served.folder.path().join("logs/trials")).unwrap();
+
+    client.commit(commit_request(&shard, epoch)).await.unwrap();
+
+    let rest = tokio::time::timeout(PATIENCE, entries(&mut followed)).await.expect("it ends");
+    assert!(rest.iter().all(|entry| entry.what != "measured"), "the test is to hide the outcome: {rest:?}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn few_logs_are_read_at_once_and_others_wait_for_their_turn() {
+    let served = Served::start().await;
+    let mut client = served.client.clone();
+    let (shard, _) = begin(&mut client).await;
+    let readers = served.coordinator.handle().chronicle().readers();
+    let others = u32::try_from(readers.available_permits()).unwrap();
+    let others = readers.acquire_many(others).await.unwrap();
+
+    let mut log = client.trial_log(log_request(&shard, false)).await.unwrap().into_inner();
+    assert!(log.message().await.unwrap().unwrap().entries.is_empty(), "the head needs no file");
+    assert!(tokio::time::timeout(Duration::from_millis(200), log.message()).await.is_err());
+    drop(others);
+
+    assert!(!entries(&mut log).await.is_empty());
     served.stop().await;
 }
 

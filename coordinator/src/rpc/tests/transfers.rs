@@ -71,10 +71,11 @@ async fn an_artifact_that_nobody_reads_gives_its_turn_to_others_and_says_why() {
     store(handle.artifacts(), &big);
     let moment = Duration::from_millis(100);
     let transfers = Transfers::new(Limits { at_once: 1, chunk_patience: moment, ..Limits::default() });
-    let reader = || handle.artifacts().reader(Digest::of(&big)).unwrap();
+    let big = (handle.artifacts().clone(), Digest::of(&big));
+    let metrics = || handle.metrics().clone();
 
     let turn = transfers.begin(None).await.unwrap();
-    let mut unread = streams::send(reader(), turn, handle.metrics().clone());
+    let mut unread = streams::send(big.clone(), async { turn }, metrics());
     let next = transfers.begin(None).await.unwrap();
 
     let late = loop {
@@ -85,7 +86,55 @@ async fn an_artifact_that_nobody_reads_gives_its_turn_to_others_and_says_why() {
     };
     assert_eq!(late.code(), Code::DeadlineExceeded);
     assert!(unread.next().await.is_none());
-    let read: Vec<_> = streams::send(reader(), next, handle.metrics().clone()).collect().await;
+    let read: Vec<_> = streams::send(big, async { next }, metrics()).collect().await;
     let bytes: usize = read.into_iter().map(|chunk| chunk.unwrap().data.len()).sum();
+    assert_eq!(bytes, BIG_BYTES);
+}
+
+#[tokio::test]
+async fn an_artifact_says_that_it_will_come_while_it_waits_for_its_turn() {
+    let served = Served::start().await;
+    let handle = served.coordinator.handle();
+    store(handle.artifacts(), b"weights");
+    let transfers = Transfers::new(Limits { at_once: 1, turn_patience: Duration::ZERO, ..Limits::default() });
+    let other = transfers.begin(None).await.unwrap();
+
+    let artifact = (handle.artifacts().clone(), Digest::of(b"weights"));
+    let mut chunks = streams::send(artifact, transfers.turn(None), handle.metrics().clone());
+    for _ in 0..2 {
+        assert_eq!(chunks.next().await.unwrap().unwrap(), chunk(&Digest::of(b"weights"), b""));
+    }
+    drop(other);
+
+    let read: Vec<_> = chunks.map(|chunk| chunk.unwrap().data).collect().await;
+    assert_eq!(read.concat(), b"weights");
+}
+
+/// Goal: however many workers start at once, none of them gives its trials back because it has to wait for a model.
+#[tokio::test]
+async fn a_download_has_begun_while_it_waits_for_its_turn() {
+    let served = Served::start().await;
+    let big = vec![7; BIG_BYTES];
+    store(served.coordinator.handle().artifacts(), &big);
+    let digest = Digest::of(&big).as_bytes().to_vec();
+    let fetch = async || {
+        let mut client = Client::new(served.connector.connect().await.unwrap());
+        let request = v1::FetchArtifactRequest { digest: digest.clone() };
+        client.fetch_artifact(request).await.unwrap().into_inner()
+    };
+    let mut others = Vec::new();
+    for _ in 0..Limits::default().at_once {
+        let mut other = fetch().await;
+        other.message().await.unwrap().unwrap();
+        others.push(other);
+    }
+
+    let mut waiting = tokio::time::timeout(PATIENCE, fetch()).await.expect("it begins at once");
+    drop(others);
+
+    let mut bytes = 0;
+    while let Some(chunk) = waiting.message().await.unwrap() {
+        bytes += chunk.data.len();
+    }
     assert_eq!(bytes, BIG_BYTES);
 }
