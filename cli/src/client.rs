@@ -7,6 +7,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::plan::Plan;
 use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
+use bitloop_proto::results::ResultsParts;
 use bitloop_proto::trace;
 use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES, VERSION_HEADER};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
@@ -37,7 +38,8 @@ const REACH_SECONDS: f64 = 10.0;
 /// Pause between two attempts to reach it.
 const RETRY_PAUSE: Duration = Duration::from_millis(300);
 
-/// Deadline of one answer.
+/// Deadline of one answer, and of the next part of one that comes in parts: the coordinator says every ten seconds that there is
+/// something to wait for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How tonic begins to say that no HTTP/2 came back.
@@ -211,8 +213,13 @@ impl Client {
     pub(crate) async fn results(&mut self, experiment: &str) -> Result<(Report, Effort), Failure> {
         let request = self.within(ResultsRequest { experiment: experiment.to_owned() });
         let answer = self.inner.results(request).await.map_err(|status| self.failure(status))?;
-        let answer = answer.into_inner();
-        let report: Report = serde_json::from_slice(&answer.report)?;
+        let (mut answer, mut parts) = (answer.into_inner(), ResultsParts::default());
+        while let Some(part) = self.next(&mut answer).await? {
+            parts.take(part);
+        }
+        let (report, effort) =
+            parts.finish().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let report: Report = serde_json::from_slice(&report)?;
         if report.format != REPORT_FORMAT {
             let message = format!(
                 "the coordinator writes reports of format {}, this program reads {REPORT_FORMAT}; use the same version",
@@ -220,18 +227,28 @@ impl Client {
             );
             return Err(Failure::new(Exit::Failed, message));
         }
-        let effort = serde_json::from_slice(&answer.effort)?;
-        Ok((report, effort))
+        Ok((report, serde_json::from_slice(&effort)?))
+    }
+
+    /// The next part of an answer that comes in parts; none at its end.
+    async fn next<T>(&self, parts: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+        match tokio::time::timeout(ANSWER_TIMEOUT, parts.message()).await {
+            Ok(next) => next.map_err(|status| self.failure(status)),
+            Err(_) => {
+                let reason = format!("nothing came for {} s", ANSWER_TIMEOUT.as_secs());
+                Err(self.failure(Status::deadline_exceeded(reason)))
+            }
+        }
     }
 
     /// The bytes of an artifact, compared with its digest.
     pub(crate) async fn artifact(&mut self, digest: Digest) -> Result<Vec<u8>, Failure> {
-        // A stream lasts as long as the artifact is large: no deadline.
+        // A stream lasts as long as the artifact is large: no deadline but that of each chunk.
         let request = FetchArtifactRequest { digest: digest.as_bytes().to_vec() };
         let answer = self.inner.fetch_artifact(request).await.map_err(|status| self.failure(status))?;
         let mut chunks = answer.into_inner();
         let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.message().await.map_err(|status| self.failure(status))? {
+        while let Some(chunk) = self.next(&mut chunks).await? {
             bytes.extend_from_slice(&chunk.data);
         }
         match Digest::of(&bytes) {

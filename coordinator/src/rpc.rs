@@ -12,6 +12,7 @@ mod owners;
 mod peer;
 mod rates;
 mod service;
+mod results;
 mod sizes;
 mod status;
 mod streams;

@@ -9,6 +9,7 @@ pub mod convert;
 mod failover;
 pub mod identity;
 pub mod reach;
+pub mod results;
 pub mod status;
 pub mod trace;
 pub mod transport;

@@ -17,6 +17,7 @@ use super::overview::{self, backlog_to_wire, summary_to_wire, worker_to_wire};
 use super::owners::{OfWorker, Owners};
 use super::peer::Peer;
 use super::status;
+use super::results;
 use super::streams::{self, Answers};
 use super::transfers::Transfers;
 use crate::chronicle::UnknownWorker;
@@ -33,10 +34,11 @@ pub(super) struct Service {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+    reports: Transfers,
 impl Service {
     pub(super) fn new(handle: Handle, owners: Arc<Owners>, shutdown: CancellationToken) -> Self {
         let (origins, transfers) = (Origins::default(), Transfers::default());
-        Self { handle, owners, origins, transfers, shutdown }
+        Self { handle, owners, origins, transfers, reports: Transfers::new(results::limits()), shutdown }
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Status> {
@@ -182,17 +184,12 @@ impl Coordinator for Service {
         Ok(Response::new(summary_to_wire(&summary)))
     }
 
-    async fn results(&self, request: Request<v1::ResultsRequest>) -> Answer<v1::ResultsResponse> {
+    type ResultsStream = Answers<v1::ResultsResponse>;
+
+    async fn results(&self, request: Request<v1::ResultsRequest>) -> Answer<Self::ResultsStream> {
+        let turn = self.reports.turn(request.extensions().get::<Peer>());
         let id = self.resolve(request.into_inner().experiment)?;
-        let (report, effort) = self.handle.report(&id).await.map_err(refused)?;
-        // A report of a million trials takes a second to write.
-        let written = tokio::task::spawn_blocking(move || {
-            Ok((serde_json::to_vec(&report)?, serde_json::to_vec(&effort)?))
-        });
-        let written = written.await.map_err(|_| status::lost_task())?;
-        let (report, effort) =
-            written.map_err(|error: serde_json::Error| Status::internal(error.to_string()))?;
-        Ok(Response::new(v1::ResultsResponse { report, effort }))
+        Ok(Response::new(results::send((self.handle.clone(), id), turn, self.shutdown.clone())))
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {

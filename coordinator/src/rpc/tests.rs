@@ -1,14 +1,16 @@
 mod chronicle;
 mod members;
 mod readers;
+mod results;
 mod security;
 mod transfers;
 
 use std::sync::Arc;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::report::Report;
+use bitloop_core::report::{Effort, Report};
 use bitloop_core::state::Shard;
+use bitloop_proto::results::ResultsParts;
 use bitloop_proto::transport::{InProcess, in_process};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
@@ -96,6 +98,17 @@ async fn next_shard(client: &mut Client, epoch: u64) -> Shard {
     answer.shard.unwrap().try_into().unwrap()
 }
 
+/// The JSON documents of an experiment's report and of what it took.
+async fn fetch_results(client: &mut Client, experiment: &str) -> (Vec<u8>, Vec<u8>) {
+    let request = v1::ResultsRequest { experiment: experiment.to_owned() };
+    let mut answers = client.results(request).await.unwrap().into_inner();
+    let mut parts = ResultsParts::default();
+    while let Some(part) = answers.message().await.unwrap() {
+        parts.take(part);
+    }
+    parts.finish().unwrap()
+}
+
 fn is_over(summary: &v1::ExperimentSummary) -> bool {
     summary.status() == v1::ExperimentStatus::Finished
 }
@@ -137,9 +150,10 @@ async fn a_sweep_runs_over_the_wire() {
     }
     assert!(is_over(&last));
     assert_eq!((last.settled, last.total), (PLAN_TRIALS, PLAN_TRIALS));
-    let results = v1::ResultsRequest { experiment: experiment.clone() };
-    let report = client.results(results).await.unwrap().into_inner().report;
+    let (report, effort) = fetch_results(&mut client, &experiment).await;
     let report: Report = serde_json::from_slice(&report).unwrap();
+    let effort: Effort = serde_json::from_slice(&effort).unwrap();
+    assert_eq!(effort.measured[0].trials, PLAN_TRIALS - 1, "all but the prepare trial");
     assert_eq!((report.experiment, report.rows.len()), (experiment.clone(), 7));
     let shown = v1::ShowExperimentRequest { experiment };
     let shown = client.show_experiment(shown).await.unwrap().into_inner();

@@ -140,12 +140,15 @@ pub struct ResultsRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ResultsResponse {
-    /// The report's JSON document, versioned.
+    /// A part of the report's JSON document, which is versioned. The parts come in order.
     #[prost(bytes = "vec", tag = "1")]
     pub report: ::prost::alloc::vec::Vec<u8>,
-    /// What measuring took, as a JSON document; unlike the report it depends on the cluster.
+    /// In the last message: what measuring took, as a JSON document; unlike the report it depends on the cluster.
     #[prost(bytes = "vec", tag = "2")]
     pub effort: ::prost::alloc::vec::Vec<u8>,
+    /// In the last message alone: 32 bytes of blake3 of all parts of the report together.
+    #[prost(bytes = "vec", tag = "3")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TrialLogRequest {
@@ -1154,7 +1157,7 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "StoreArtifact"));
             self.inner.client_streaming(req, path, codec).await
         }
-        /// Sends one artifact in chunks.
+        /// Sends one artifact in chunks. Empty ones come before them while it waits for its turn.
         pub async fn fetch_artifact(
             &mut self,
             request: impl tonic::IntoRequest<super::FetchArtifactRequest>,
@@ -1298,11 +1301,12 @@ pub mod coordinator_client {
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "ActOnExperiment"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sends what was measured so far in parts, as a report may be larger than any message.
         pub async fn results(
             &mut self,
             request: impl tonic::IntoRequest<super::ResultsRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::ResultsResponse>,
+            tonic::Response<tonic::codec::Streaming<super::ResultsResponse>>,
             tonic::Status,
         > {
             self.inner
@@ -1320,7 +1324,7 @@ pub mod coordinator_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("bitloop.v1.Coordinator", "Results"));
-            self.inner.unary(req, path, codec).await
+            self.inner.server_streaming(req, path, codec).await
         }
         pub async fn list_workers(
             &mut self,
@@ -1701,7 +1705,7 @@ pub mod coordinator_server {
             >
             + std::marker::Send
             + 'static;
-        /// Sends one artifact in chunks.
+        /// Sends one artifact in chunks. Empty ones come before them while it waits for its turn.
         async fn fetch_artifact(
             &self,
             request: tonic::Request<super::FetchArtifactRequest>,
@@ -1749,10 +1753,17 @@ pub mod coordinator_server {
             tonic::Response<super::ExperimentSummary>,
             tonic::Status,
         >;
+        /// Server streaming response type for the Results method.
+        type ResultsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ResultsResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Sends what was measured so far in parts, as a report may be larger than any message.
         async fn results(
             &self,
             request: tonic::Request<super::ResultsRequest>,
-        ) -> std::result::Result<tonic::Response<super::ResultsResponse>, tonic::Status>;
+        ) -> std::result::Result<tonic::Response<Self::ResultsStream>, tonic::Status>;
         async fn list_workers(
             &self,
             request: tonic::Request<super::ListWorkersRequest>,
@@ -2300,11 +2311,12 @@ pub mod coordinator_server {
                     struct ResultsSvc<T: Coordinator>(pub Arc<T>);
                     impl<
                         T: Coordinator,
-                    > tonic::server::UnaryService<super::ResultsRequest>
+                    > tonic::server::ServerStreamingService<super::ResultsRequest>
                     for ResultsSvc<T> {
                         type Response = super::ResultsResponse;
+                        type ResponseStream = T::ResultsStream;
                         type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
+                            tonic::Response<Self::ResponseStream>,
                             tonic::Status,
                         >;
                         fn call(
@@ -2335,7 +2347,7 @@ pub mod coordinator_server {
                                 max_decoding_message_size,
                                 max_encoding_message_size,
                             );
-                        let res = grpc.unary(method, req).await;
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

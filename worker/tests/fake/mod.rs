@@ -203,6 +203,7 @@ impl Coordinator for Fake {
     type WatchExperimentStream = Chunks<ExperimentSummary>;
     type TrialLogStream = Chunks<TrialLogResponse>;
     type EventsStream = Chunks<EventsResponse>;
+    type ResultsStream = Chunks<ResultsResponse>;
 
     async fn trial_log(&self, _: Request<TrialLogRequest>) -> Answer<Self::TrialLogStream> {
         Err(Status::unimplemented("no worker asks"))
@@ -390,7 +391,7 @@ impl Coordinator for Fake {
         Err(Status::unimplemented("no worker asks"))
     }
 
-    async fn results(&self, _: Request<ResultsRequest>) -> Answer<ResultsResponse> {
+    async fn results(&self, _: Request<ResultsRequest>) -> Answer<Self::ResultsStream> {
         Err(Status::unimplemented("no worker asks"))
     }
 
