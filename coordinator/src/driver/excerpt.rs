@@ -63,12 +63,13 @@ impl Outline {
 
     /// Puts the pages together and makes the report.
     pub(super) fn report(self, pages: Vec<(PageStart, Page)>) -> Result<(Report, Effort), RequestError> {
+        let status = self.status.clone();
         let state = self.replayed(pages);
-        let experiment = &state.ledger.experiments()[0];
-        Ok((Report::new(&state.ledger, experiment)?, Effort::new(&state.ledger, experiment)))
+        let experiment = Experiment { status, ..state.ledger.experiments()[0].clone() };
+        Ok((Report::new(&state.ledger, &experiment)?, Effort::new(&state.ledger, &experiment)))
     }
 
-    /// The experiment alone, as if nothing else had ever been submitted.
+    /// The experiment alone, paused, as if nothing else had ever been submitted.
     fn replayed(self, pages: Vec<(PageStart, Page)>) -> State {
         let experiment = self.plan.id();
         let mut state = State::default();
@@ -106,13 +107,6 @@ impl Outline {
             let (experiment, selection) = (experiment.clone(), outline.selection);
             apply(Fact::StageFinished { experiment, stage, selection });
         }
-        apply(match self.status {
-            Status::Active => Fact::ExperimentResumed { experiment },
-            Status::Paused => Fact::ExperimentPaused { experiment },
-            Status::Cancelled => Fact::ExperimentCancelled { experiment },
-            Status::Finished => Fact::ExperimentFinished { experiment },
-            Status::Failed { reason } => Fact::ExperimentFailed { experiment, reason },
-        });
         state
     }
 }

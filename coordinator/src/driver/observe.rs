@@ -101,7 +101,7 @@ impl Handle {
 
     /// The results so far, and what they took. The driver copies a page of trials at a time, between other things.
     pub async fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
-        let _gathering = self.reports.acquire().await.map_err(|_| RequestError::Stopped)?;
+        let gathering = Arc::clone(&self.reports).acquire_owned().await.map_err(|_| RequestError::Stopped)?;
         let outlined = id.clone();
         let outline = self.ask(move |view| view.outline(&outlined)).await??;
         let mut pages = Vec::new();
@@ -109,7 +109,13 @@ impl Handle {
             let id = id.clone();
             pages.push((start, self.ask(move |view| view.page(&id, start)).await??));
         }
-        let made = tokio::task::spawn_blocking(move || outline.report(pages)).await;
+        // What is begun goes on when nobody waits for it any more, and counts until it is over.
+        let made = tokio::task::spawn_blocking(move || {
+            let made = outline.report(pages);
+            drop(gathering);
+            made
+        })
+        .await;
         made.map_err(|_| RequestError::Stopped)?
     }
 
