@@ -22,8 +22,20 @@ const KNOWN: Rate = Rate { per_second: 5_000.0, burst: 20_000.0 };
 /// Of what takes the coordinator long to answer, by anyone: a person asks once, a script for some experiments in a row.
 const LONG: Rate = Rate { per_second: 10.0, burst: 100.0 };
 
-/// What takes long: it is gathered from all trials.
-const LONG_METHODS: [&str; 2] = ["/bitloop.v1.Coordinator/Explain", "/bitloop.v1.Coordinator/Results"];
+/// What takes long: a search for a trial among all, a report, a log that is read from its beginning, a plan that is checked by
+/// solving for its limits, or written down as a whole.
+const LONG_METHODS: [&str; 5] = [
+    "/bitloop.v1.Coordinator/Explain",
+    "/bitloop.v1.Coordinator/Results",
+    "/bitloop.v1.Coordinator/TrialLog",
+    "/bitloop.v1.Coordinator/Submit",
+    "/bitloop.v1.Coordinator/ShowExperiment",
+];
+
+/// Whether a method takes the coordinator long.
+pub(super) fn takes_long(path: &str) -> bool {
+    LONG_METHODS.contains(&path)
+}
 
 /// Of an address without a certificate: enough for a cluster behind one address to join.
 const STRANGER: Rate = Rate { per_second: 10.0, burst: 200.0 };
@@ -61,8 +73,8 @@ impl Rates {
             Client::Connection(_) | Client::Member(_) => KNOWN,
             Client::Address(_) => STRANGER,
         };
-        let is_long = LONG_METHODS.contains(&path);
-        (!is_long || self.long.allow(client.clone(), LONG, now)) && self.calls.allow(client, rate, now)
+        (!takes_long(path) || self.long.allow(client.clone(), LONG, now))
+            && self.calls.allow(client, rate, now)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a coordinator that other machines reach lets in, over real connections; and the table of who may call what.
 
+mod costs;
 mod wire;
 
 use std::collections::BTreeSet;
