@@ -9,17 +9,19 @@ use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
 use bitloop_proto::results::ResultsParts;
 use bitloop_proto::trace;
-use bitloop_proto::transport::{CHUNK_BYTES, MAX_MESSAGE_BYTES, VERSION_HEADER};
+use bitloop_proto::transport::{MAX_MESSAGE_BYTES, VERSION_HEADER};
+use bitloop_proto::upload::{self, Stalled};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::membership_client::MembershipClient;
 use bitloop_proto::v1::{
-    ActOnExperimentRequest, ArtifactChunk, BacklogClass, BacklogRequest, EventsRequest, EventsResponse,
-    ExperimentAction, ExperimentSummary, ExplainRequest, ExplainResponse, FetchArtifactRequest,
-    IssueTokenRequest, ListExperimentsRequest, ListWorkersRequest, MissingArtifactsRequest, OverviewRequest,
-    OverviewResponse, ResultsRequest, RevokeRequest, RevokeResponse, Role, ShowExperimentRequest,
-    ShowExperimentResponse, SubmitRequest, TrialLogRequest, TrialLogResponse, WatchExperimentRequest,
-    WorkerSummary,
+    ActOnExperimentRequest, BacklogClass, BacklogRequest, EventsRequest, EventsResponse, ExperimentAction,
+    ExperimentSummary, ExplainRequest, ExplainResponse, FetchArtifactRequest, IssueTokenRequest,
+    ListExperimentsRequest, ListWorkersRequest, MissingArtifactsRequest, OverviewRequest, OverviewResponse,
+    ResultsRequest, RevokeRequest, RevokeResponse, Role, ShowExperimentRequest, ShowExperimentResponse,
+    SubmitRequest, TrialLogRequest, TrialLogResponse, WatchExperimentRequest, WorkerSummary,
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
@@ -41,6 +43,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(300);
 /// Deadline of one answer, and of the next part of one that comes in parts: the coordinator says every ten seconds that there is
 /// something to wait for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Deadline of the answer to what is missing: the coordinator may have to wait for its turn, and reads what it has.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// For one chunk of an artifact. The first one waits for its turn, which the coordinator gives up after 100 s.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// For the answer behind the last chunk, which the coordinator may have to hand on to a bucket.
+const STORED_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How tonic begins to say that no HTTP/2 came back.
 const PROTOCOL_ERROR: &str = "h2 protocol error";
@@ -115,7 +126,8 @@ impl Client {
 
     async fn submit_now(&mut self, prepared: &Prepared) -> Result<Submitted, Failure> {
         let digests = prepared.artifacts.keys().map(|digest| digest.as_bytes().to_vec()).collect();
-        let request = self.within(MissingArtifactsRequest { digests });
+        let mut request = self.within(MissingArtifactsRequest { digests });
+        request.set_timeout(LOOK_TIMEOUT);
         let missing = self.inner.missing_artifacts(request).await.map_err(|status| self.failure(status))?;
         for digest in missing.into_inner().digests {
             let digest = Digest::from_slice(&digest)?;
@@ -154,16 +166,23 @@ impl Client {
         Ok(self.inner.explain(request).await.map_err(|status| self.failure(status))?.into_inner())
     }
 
+    /// However large it is and however slow the way, as long as it moves.
     async fn store_artifact(&mut self, digest: Digest, bytes: &[u8]) -> Result<(), Failure> {
-        let named = digest.as_bytes().to_vec();
-        let chunk = |data: &[u8]| ArtifactChunk { digest: named.clone(), data: data.to_vec() };
-        // The digest travels in the first chunk, so that an empty artifact has one too.
-        let first = chunk(&bytes[..bytes.len().min(CHUNK_BYTES)]);
-        let others = bytes.chunks(CHUNK_BYTES).skip(1).map(chunk);
-        let chunks: Vec<ArtifactChunk> = std::iter::once(first).chain(others).collect();
-        let request = self.within(tokio_stream::iter(chunks));
-        self.inner.store_artifact(request).await.map_err(|status| self.failure(status))?;
-        Ok(())
+        let (sender, chunks) = mpsc::channel(1);
+        let mut request = tonic::Request::new(ReceiverStream::new(chunks));
+        trace::write(&mut request, &Span::current());
+        let mut inner = self.inner.clone();
+        let mut answer = Box::pin(inner.store_artifact(request));
+        let sent = tokio::select! {
+            // A coordinator that refuses it does not take all of it.
+            answer = &mut answer => return answer.map(|_| ()).map_err(|status| self.failure(status)),
+            sent = upload::send_chunks((&digest, bytes), sender, CHUNK_TIMEOUT) => sent,
+        };
+        let late = |what: &str| self.failure(Status::deadline_exceeded(format!("{what}; submit again")));
+        sent.map_err(|Stalled| late("it takes no more of an artifact"))?;
+        let stored = tokio::time::timeout(STORED_TIMEOUT, answer).await;
+        let stored = stored.map_err(|_| late("it does not say that it has stored an artifact"))?;
+        stored.map(|_| ()).map_err(|status| self.failure(status))
     }
 
     /// All experiments in order of submission.

@@ -182,7 +182,7 @@ impl Artifacts {
         self.missing_or_damaged_while(digests, || true)
     }
 
-    /// The same, but stops to read, and finds nothing more, when the answer is not wanted any more.
+    /// The same, but reads no more once that is not wanted: damage further on is found by whoever reads it.
     pub(crate) fn missing_or_damaged_while(
         &self,
         digests: &[Digest],
@@ -190,9 +190,9 @@ impl Artifacts {
     ) -> Result<Vec<Digest>, ArtifactError> {
         for digest in each_once(digests) {
             if !is_wanted() {
-                return Ok(Vec::new());
+                break;
             }
-            match self.reader(digest).and_then(ArtifactReader::check) {
+            match self.reader(digest).and_then(|reader| reader.check(&is_wanted)) {
                 Ok(()) | Err(ArtifactError::Missing(_) | ArtifactError::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -297,9 +297,9 @@ impl ArtifactReader {
         self.digest
     }
 
-    /// Reads everything for its digest alone.
-    fn check(mut self) -> Result<(), ArtifactError> {
-        while self.next(CHECK_BYTES)?.is_some() {}
+    /// Reads everything for its digest alone, as long as that is wanted.
+    fn check(mut self, is_wanted: impl Fn() -> bool) -> Result<(), ArtifactError> {
+        while is_wanted() && self.next(CHECK_BYTES)?.is_some() {}
         Ok(())
     }
 

@@ -13,6 +13,7 @@ pub mod results;
 pub mod status;
 pub mod trace;
 pub mod transport;
+pub mod upload;
 
 /// Messages, client and server.
 #[allow(

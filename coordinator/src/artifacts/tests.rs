@@ -245,13 +245,17 @@ fn an_artifact_that_is_asked_for_many_times_is_read_once() {
 }
 
 #[test]
-fn nothing_is_read_for_an_answer_that_nobody_waits_for() {
+fn reading_stops_when_it_is_not_wanted_and_what_is_not_here_is_still_named() {
     let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
     let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
     let artifacts = Artifacts::new(Arc::new(blobs), None);
-    let asked = [&b"weights"[..], b"images", b"labels"].map(|bytes| store(&artifacts, bytes));
+    let [weights, images, labels] =
+        [&b"weights"[..], b"images", b"labels"].map(|bytes| store(&artifacts, bytes));
+    let absent = Digest::of(b"absent");
+    let asked = [weights, images, labels, absent];
 
-    artifacts.missing_or_damaged_while(&asked, || opened.load(Ordering::SeqCst) < 2).unwrap();
+    let missing = artifacts.missing_or_damaged_while(&asked, || opened.load(Ordering::SeqCst) < 2);
 
     assert_eq!(opened.load(Ordering::SeqCst), 2);
+    assert_eq!(missing.unwrap(), [absent]);
 }

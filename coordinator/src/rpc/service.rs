@@ -1,6 +1,7 @@
 //! The service of `coordinator.proto`: reads a request, asks the driver, writes the answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::state::{Explanation, LeaseId, Shard, UnixMillis, WorkerId, WorkerInfo};
@@ -23,6 +24,10 @@ use super::transfers::Transfers;
 use crate::chronicle::UnknownWorker;
 use crate::clock;
 use crate::driver::{HEARTBEAT_MS, Handle, RequestError};
+
+/// How long artifacts are read that somebody asks for: most lie on a disk and are read by then. With the time for a turn it is
+/// less than a call may take, and what is left is only looked for.
+const READING_MAX: Duration = Duration::from_secs(15);
 
 pub(super) struct Service {
     handle: Handle,
@@ -88,8 +93,11 @@ impl Coordinator for Service {
         // Reading stops when the answer is given up; until then it is somebody's turn.
         let gone = CancellationToken::new();
         let _gone = gone.clone().drop_guard();
+        let began = clock::instant();
         let missing = streams::blocking(move || {
-            let missing = artifacts.missing_or_damaged_while(&asked, || !gone.is_cancelled());
+            let since = || clock::instant().saturating_duration_since(began);
+            let is_wanted = || !gone.is_cancelled() && since() < READING_MAX;
+            let missing = artifacts.missing_or_damaged_while(&asked, is_wanted);
             drop(transfer);
             missing
         })
