@@ -17,8 +17,8 @@ use super::origins::Origins;
 use super::overview::{self, backlog_to_wire, summary_to_wire, worker_to_wire};
 use super::owners::{OfWorker, Owners};
 use super::peer::Peer;
-use super::status;
 use super::results;
+use super::status;
 use super::streams::{self, Answers};
 use super::transfers::Transfers;
 use crate::chronicle::UnknownWorker;
@@ -34,12 +34,12 @@ pub(super) struct Service {
     owners: Arc<Owners>,
     origins: Origins,
     transfers: Transfers,
+    reports: Transfers,
     shutdown: CancellationToken,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
-    reports: Transfers,
 impl Service {
     pub(super) fn new(handle: Handle, owners: Arc<Owners>, shutdown: CancellationToken) -> Self {
         let (origins, transfers) = (Origins::default(), Transfers::default());
@@ -136,7 +136,9 @@ impl Coordinator for Service {
         let sources = convert::sources(&request.sources).map_err(unreadable)?;
         // Before the first lease, which may be granted with the answer.
         self.origins.note(&plan);
-        let submitted = self.handle.submit(plan, sources, request.priority).await.map_err(refused)?;
+        let id = plan.id();
+        let submitted = self.handle.submit(plan, sources, request.priority).await;
+        let submitted = submitted.inspect_err(|_| self.origins.forget(&id)).map_err(refused)?;
         let summary = self.handle.summary(&submitted.experiment).map_err(refused)?;
         let warnings = self.handle.warnings(&submitted.experiment).await.map_err(refused)?;
         Ok(Response::new(v1::SubmitResponse {
