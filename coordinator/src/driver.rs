@@ -14,6 +14,7 @@ mod notes;
 mod observe;
 mod outage;
 mod parked;
+mod queries;
 mod rates;
 mod results;
 mod searchers;
@@ -51,6 +52,7 @@ use self::command::{Answer, Command, Query};
 use self::handle::Source;
 use self::lease_times::LeaseTimes;
 use self::parked::Parked;
+use self::queries::QUERIES_WAITING;
 use self::results::Results;
 use self::searchers::{Concluded, Searchers};
 use self::view::Sizes;
@@ -261,7 +263,9 @@ impl Driver {
         while let Some(command) = next {
             self.take(command);
             taken += 1;
-            let has_room = taken < COMMANDS_PER_ROUND && self.round.facts.len() < FACTS_PER_ROUND;
+            let has_room = taken < COMMANDS_PER_ROUND
+                && self.round.facts.len() < FACTS_PER_ROUND
+                && self.round.queries.len() < QUERIES_WAITING;
             next = if has_room { self.commands.try_recv().ok() } else { None };
         }
         self.advance();
@@ -271,9 +275,9 @@ impl Driver {
         self.chronicle.tell(&mut self.round.happened);
         self.publish();
         let released = self.send_replies();
-        self.answer_queries();
+        let is_asked = self.answer_queries();
         self.metrics.round_took(self.clock.elapsed().saturating_sub(self.round.began));
-        Ok(self.is_searching || released)
+        Ok(self.is_searching || released || is_asked)
     }
 
     fn take(&mut self, command: Command) {
@@ -385,14 +389,6 @@ impl Driver {
             released |= self.take_back(worker, &unsent);
         }
         released
-    }
-
-    fn answer_queries(&mut self) {
-        let queries = std::mem::take(&mut self.round.queries);
-        let view = self.view(self.clock.now());
-        for query in queries {
-            query(Ok(&view));
-        }
     }
 
     fn tick(&mut self) {

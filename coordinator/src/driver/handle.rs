@@ -340,8 +340,10 @@ impl Handle {
     ) -> Result<T, RequestError> {
         let (reply, answer) = oneshot::channel();
         let query = Box::new(move |view: Result<&View<'_>, RequestError>| {
-            // Whoever asked may have gone.
-            let _ = reply.send(view.map(question));
+            // Whoever asked may have gone, and then nobody is held up for it.
+            if !reply.is_closed() {
+                let _ = reply.send(view.map(question));
+            }
         });
         self.give(Command::Query(query)).await?;
         answer.await.map_err(|_| RequestError::Stopped)?

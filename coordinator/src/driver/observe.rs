@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::report::{Effort, Report};
-use bitloop_core::state::{Explanation, Rejection, TrialState, UnixMillis};
+use bitloop_core::state::{Elsewhere, Explanation, Rejection, TrialState, UnixMillis};
 use bitloop_core::trial::TrialKey;
 
 use super::command::RequestError;
@@ -20,6 +20,9 @@ const KEY_DIGITS_MIN: usize = 6;
 /// Trials that are looked through at once for those with some digits: less than a millisecond of the driver's time. Tests
 /// have small sweeps, which are to take several looks.
 const KEYS_PER_LOOK: usize = if cfg!(test) { 4 } else { 65_536 };
+
+/// Trials that are looked at at once for whom they wait for: some milliseconds of the driver's time.
+const TRIALS_PER_LOOK: usize = if cfg!(test) { 4 } else { 16_384 };
 
 /// Everything that a person watches, as of one moment.
 #[derive(Clone, Debug)]
@@ -120,12 +123,12 @@ impl Handle {
     }
 
     /// Why an experiment, or a trial by the first digits of its key, is measured or not. The driver is asked: the reasons
-    /// are in its queue and leases. What that takes grows with workers and stages, not with trials.
+    /// are in its queue and leases. What that takes at once grows with workers, leases and stages, not with trials.
     pub async fn explain(&self, subject: &str) -> Result<Explanation, RequestError> {
         match self.resolve(subject) {
             Ok(id) => {
-                let asked = id.clone();
-                let explained = self.ask(move |view| view.explain_experiment(&asked)).await?;
+                let (elsewhere, asked) = (self.waiting_elsewhere(&id).await?, id.clone());
+                let explained = self.ask(move |view| view.explain_experiment(&asked, &elsewhere)).await?;
                 explained.ok_or_else(|| unknown(&id))
             }
             Err(error @ RequestError::Rejected(Rejection::UnknownExperiment(_))) => {
@@ -135,6 +138,20 @@ impl Handle {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The trials of an experiment that wait in another one's name. The driver looks at some at a time, between other things.
+    async fn waiting_elsewhere(&self, id: &ExperimentId) -> Result<Elsewhere, RequestError> {
+        let mut elsewhere = Elsewhere::default();
+        while !elsewhere.is_done() {
+            let id = id.clone();
+            let look = move |view: &View<'_>| {
+                view.state.look_elsewhere(&id, &mut elsewhere, TRIALS_PER_LOOK);
+                elsewhere
+            };
+            elsewhere = self.ask(look).await?;
+        }
+        Ok(elsewhere)
     }
 
     /// Where a trial stands, by the first digits of its key: its key and a word.

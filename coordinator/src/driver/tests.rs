@@ -5,6 +5,7 @@ mod lost;
 mod observe;
 mod outage;
 mod parked;
+mod queries;
 mod results;
 mod search;
 mod takeover;

@@ -7,8 +7,8 @@ use bitloop_core::device::Requirements;
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::state::{
-    Backlog, Experiment, Explanation, Lease, Queued, Rejection, Sources, State, Status, UnixMillis, WorkerId,
-    WorkerInfo, asked_text,
+    Backlog, Elsewhere, Experiment, Explanation, Lease, Queued, Rejection, Sources, State, Status,
+    UnixMillis, WorkerId, WorkerInfo, asked_text,
 };
 use bitloop_core::trial::{EvaluateContext, Numerics, TrialKey};
 
@@ -212,8 +212,8 @@ impl View<'_> {
         unmet.collect()
     }
 
-    pub(crate) fn explain_experiment(&self, id: &ExperimentId) -> Option<Explanation> {
-        self.state.explain_experiment(id)
+    pub(crate) fn explain_experiment(&self, id: &ExperimentId, elsewhere: &Elsewhere) -> Option<Explanation> {
+        self.state.explain_experiment(id, elsewhere)
     }
 
     pub(crate) fn explain_trial(&self, key: &TrialKey) -> Option<Explanation> {

@@ -1,14 +1,14 @@
 //! Why something is measured or not, in sentences, and what waits for which workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::device::{DeviceKind, Requirements};
 use crate::plan::ExperimentId;
 use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
 
-use super::dispatch::Worker;
+use super::dispatch::{Worker, WorkerId};
 use super::ledger::{Claim, Experiment, Status, Trial, TrialState};
-use super::placement::{hindrance, numerics};
+use super::placement::{Moment, numerics};
 use super::queue::{Group, Lane};
 use super::{State, UnixMillis};
 
@@ -58,6 +58,24 @@ impl Backlog {
     }
 }
 
+/// Stages by their claims, each with one of its lanes and the number of its trials.
+type Stages = BTreeMap<Claim, (Lane, usize)>;
+
+/// The trials of an experiment that wait in another one's name, as far as they have been looked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Elsewhere {
+    stages: Stages,
+    looked_at: usize,
+    is_done: bool,
+}
+
+impl Elsewhere {
+    /// Whether there is nothing more to look for.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+}
+
 impl State {
     /// Says where a trial stands; none if no experiment has proposed it.
     pub fn explain_trial(&self, key: &TrialKey, now: UnixMillis) -> Option<Explanation> {
@@ -80,16 +98,12 @@ impl State {
     }
 
     fn explain_open(&self, key: &TrialKey, trial: &Trial, now: UnixMillis) -> (&'static str, Vec<String>) {
-        let held: Vec<String> = self
-            .dispatch
-            .leases()
-            .filter(|(_, lease)| lease.trials.contains(key))
-            .map(|(_, lease)| {
-                let seconds = now.0.saturating_sub(lease.since.0) / 1_000;
-                let busy = if lease.running.contains(key) { "measures" } else { "will measure" };
-                format!("worker `{}` {busy} it; it was leased {seconds} s ago", lease.worker.0)
-            })
-            .collect();
+        let held = self.dispatch.holders(key).map(|lease| {
+            let seconds = now.0.saturating_sub(lease.since.0) / 1_000;
+            let busy = if lease.running.contains(key) { "measures" } else { "will measure" };
+            format!("worker `{}` {busy} it; it was leased {seconds} s ago", lease.worker.0)
+        });
+        let held: Vec<String> = held.collect();
         if !held.is_empty() {
             return ("measuring", held);
         }
@@ -108,11 +122,12 @@ impl State {
         }
         let ahead = self.dispatch.queue(&self.ledger).take_while(|queued| *queued != key);
         let ahead = ahead.take(AHEAD_MAX + 1).count();
+        let glance = Glance::new(self);
         let mut reasons = Vec::new();
         for claim in claims {
             let lane = Lane { claim, company: trial.spec.company() };
             reasons.push(format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane)));
-            reasons.extend(self.hindrances(&lane));
+            reasons.extend(glance.hindrances(&lane));
         }
         match ahead {
             0 => {}
@@ -122,11 +137,11 @@ impl State {
         ("waiting", reasons)
     }
 
-    /// Says where an experiment stands; none if there is none.
-    pub fn explain_experiment(&self, id: &ExperimentId) -> Option<Explanation> {
+    /// Says where an experiment stands; none if there is none. `elsewhere` is what [`State::look_elsewhere`] has found.
+    pub fn explain_experiment(&self, id: &ExperimentId, elsewhere: &Elsewhere) -> Option<Explanation> {
         let experiment = self.ledger.experiment(id)?;
         let (standing, reasons) = match &experiment.status {
-            Status::Active => self.explain_active(experiment),
+            Status::Active => self.explain_active(experiment, elsewhere),
             Status::Paused => ("paused", vec![format!("`bitloop resume {id}` goes on with it")]),
             Status::Cancelled => ("cancelled", vec!["submitting it again revives it".to_owned()]),
             Status::Finished => ("finished", vec!["everything is measured".to_owned()]),
@@ -135,9 +150,13 @@ impl State {
         Some(Explanation { subject: id.to_string(), standing: standing.to_owned(), reasons })
     }
 
-    fn explain_active(&self, experiment: &Experiment) -> (&'static str, Vec<String>) {
+    fn explain_active(&self, experiment: &Experiment, elsewhere: &Elsewhere) -> (&'static str, Vec<String>) {
         let leased = self.leased_of(|known| known.id == experiment.id);
-        let stages = self.waiting_of(experiment, leased);
+        let mut stages = self.own_stages(experiment);
+        for (claim, (lane, count)) in &elsewhere.stages {
+            stages.entry(*claim).or_insert((*lane, 0)).1 += count;
+        }
+        let glance = Glance::new(self);
         let mut reasons = Vec::new();
         if leased > 0 {
             reasons.push(format!("{leased} trials are leased"));
@@ -145,7 +164,7 @@ impl State {
         for (lane, waiting) in stages.values() {
             let asked = self.asked(lane);
             reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
-            reasons.extend(self.hindrances(lane));
+            reasons.extend(glance.hindrances(lane));
         }
         match (leased, stages.is_empty()) {
             (0, true) => ("thinking", vec!["its searcher has not said yet what is next".to_owned()]),
@@ -154,63 +173,52 @@ impl State {
         }
     }
 
-    /// The stages that an experiment's trials wait for, each with one of its lanes and their number: its own, or those of
-    /// another experiment that asks for the same.
-    fn waiting_of(&self, experiment: &Experiment, leased: u64) -> BTreeMap<Claim, (Lane, usize)> {
+    /// The stages of an experiment whose trials wait, each with one of its lanes and their number.
+    fn own_stages(&self, experiment: &Experiment) -> Stages {
         let is_own = |lane: &Lane| self.ledger.claimant(lane.claim).id == experiment.id;
-        let mut stages: BTreeMap<Claim, (Lane, usize)> = BTreeMap::new();
+        let mut stages = Stages::new();
         for (lane, group) in self.dispatch.lanes().filter(|(lane, _)| is_own(lane)) {
             stages.entry(lane.claim).or_insert((*lane, 0)).1 += group.len();
-        }
-        let own: usize = stages.values().map(|(_, count)| count).sum();
-        let open =
-            experiment.stages.iter().map(|stage| stage.trials.len() as u64 - stage.settled).sum::<u64>();
-        // A look at every trial, which there is no need for where lanes say it all.
-        if own as u64 + leased < open {
-            let keys = experiment.stages.iter().flat_map(|stage| &stage.trials);
-            let trials = keys.filter_map(|key| self.ledger.trial(key));
-            for trial in trials.filter(|trial| self.dispatch.is_queued(trial)) {
-                let lane = |claim: &Claim| Lane { claim: *claim, company: trial.spec.company() };
-                let claims = self.ledger.claims(trial);
-                if let Some(first) =
-                    claims.first().filter(|_| !claims.iter().map(lane).any(|lane| is_own(&lane)))
-                {
-                    stages.entry(*first).or_insert((lane(first), 0)).1 += 1;
-                }
-            }
         }
         stages
     }
 
-    /// Whom trials of a lane wait for, worker by worker, those with the same reason together.
-    fn hindrances(&self, lane: &Lane) -> Vec<String> {
-        let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for worker in self.dispatch.workers() {
-            by_reason.entry(self.hindrance_of(worker, lane)).or_default().push(&worker.info.id.0);
+    /// Looks for trials of an experiment that wait for a stage of another one alone, which asks for the same. Where its own
+    /// stages and leases do not make up what is open, that is a look at every trial: at these many a time.
+    pub fn look_elsewhere(&self, id: &ExperimentId, so_far: &mut Elsewhere, trials: usize) {
+        let known = self.ledger.experiment(id).filter(|known| known.status == Status::Active);
+        let Some(experiment) = known else {
+            so_far.is_done = true;
+            return;
+        };
+        if so_far.looked_at == 0 && self.is_all_its_own(experiment) {
+            so_far.is_done = true;
+            return;
         }
-        if by_reason.is_empty() {
-            return vec!["no worker is connected".to_owned()];
+        let keys = experiment.stages.iter().flat_map(|stage| &stage.trials);
+        let mut looked_at = 0;
+        for key in keys.skip(so_far.looked_at).take(trials) {
+            looked_at += 1;
+            let Some(trial) = self.ledger.trial(key).filter(|trial| self.dispatch.is_queued(trial)) else {
+                continue;
+            };
+            let claims = self.ledger.claims(trial);
+            let is_own = |claim: &Claim| self.ledger.claimant(*claim).id == experiment.id;
+            if let Some(first) = claims.first().filter(|_| !claims.iter().any(is_own)) {
+                let lane = Lane { claim: *first, company: trial.spec.company() };
+                so_far.stages.entry(*first).or_insert((lane, 0)).1 += 1;
+            }
         }
-        by_reason.into_iter().map(|(reason, workers)| format!("{}: {reason}", named(&workers))).collect()
+        so_far.looked_at += looked_at;
+        so_far.is_done = looked_at < trials;
     }
 
-    fn hindrance_of(&self, worker: &Worker, lane: &Lane) -> String {
-        if let Some(hindrance) = hindrance(&self.ledger, &self.dispatch, (worker, lane)) {
-            return hindrance.to_string();
-        }
-        let priority = |lane: &Lane| self.ledger.claimant(lane.claim).priority;
-        let before = self.dispatch.lanes().map(|(other, _)| other).find(|other| {
-            let fits = hindrance(&self.ledger, &self.dispatch, (worker, other)).is_none();
-            priority(other) > priority(lane) && fits
-        });
-        if let Some(before) = before {
-            return format!("experiment `{}` has a higher priority", self.ledger.claimant(before.claim).id);
-        }
-        let busy = self.dispatch.leases().find(|(_, lease)| lease.worker == worker.info.id);
-        match busy {
-            Some((_, lease)) => format!("is busy with {} other trials", lease.trials.len()),
-            None => "takes trials of it next".to_owned(),
-        }
+    fn is_all_its_own(&self, experiment: &Experiment) -> bool {
+        let own: usize = self.own_stages(experiment).values().map(|(_, count)| count).sum();
+        let leased = self.leased_of(|known| known.id == experiment.id);
+        let stages = experiment.stages.iter();
+        let open: u64 = stages.map(|stage| stage.trials.len() as u64 - stage.settled).sum();
+        own as u64 + leased >= open
     }
 
     fn asked(&self, lane: &Lane) -> String {
@@ -274,6 +282,59 @@ impl State {
     pub fn able(&self, requirements: &Requirements, numerics: Numerics) -> u64 {
         let able = |worker: &&Worker| worker.info.unmet(requirements, numerics).is_none();
         self.dispatch.workers().filter(able).count() as u64
+    }
+}
+
+/// What one explanation needs to know of all workers and leases, found once for all workers.
+struct Glance<'a> {
+    state: &'a State,
+    moment: Moment<'a>,
+    /// One lane for each stage that has trials waiting and each arithmetic: what keeps a worker from the others is the same.
+    waiting: Vec<&'a Lane>,
+    /// Trials of each worker's first lease.
+    busy: HashMap<&'a WorkerId, usize>,
+}
+
+impl<'a> Glance<'a> {
+    fn new(state: &'a State) -> Self {
+        let kind = |lane: &Lane| (lane.claim, numerics(&state.ledger, lane) == Numerics::Exact);
+        let waiting: BTreeMap<(Claim, bool), &Lane> =
+            state.dispatch.lanes().map(|(lane, _)| (kind(lane), lane)).collect();
+        let mut busy = HashMap::new();
+        for (_, lease) in state.dispatch.leases() {
+            busy.entry(&lease.worker).or_insert(lease.trials.len());
+        }
+        let moment = Moment::new(&state.ledger, &state.dispatch);
+        Self { state, moment, waiting: waiting.into_values().collect(), busy }
+    }
+
+    /// Whom trials of a lane wait for, worker by worker, those with the same reason together.
+    fn hindrances(&self, lane: &Lane) -> Vec<String> {
+        let priority = |lane: &Lane| self.state.ledger.claimant(lane.claim).priority;
+        let before = self.waiting.iter().filter(|other| priority(other) > priority(lane));
+        let before: Vec<&Lane> = before.copied().collect();
+        let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for worker in self.state.dispatch.workers() {
+            by_reason.entry(self.hindrance(worker, lane, &before)).or_default().push(&worker.info.id.0);
+        }
+        if by_reason.is_empty() {
+            return vec!["no worker is connected".to_owned()];
+        }
+        by_reason.into_iter().map(|(reason, workers)| format!("{}: {reason}", named(&workers))).collect()
+    }
+
+    fn hindrance(&self, worker: &Worker, lane: &Lane, before: &[&Lane]) -> String {
+        if let Some(hindrance) = self.moment.hindrance(worker, lane) {
+            return hindrance.to_string();
+        }
+        if let Some(before) = before.iter().find(|other| self.moment.hindrance(worker, other).is_none()) {
+            let experiment = self.state.ledger.claimant(before.claim);
+            return format!("experiment `{}` has a higher priority", experiment.id);
+        }
+        match self.busy.get(&worker.info.id) {
+            Some(trials) => format!("is busy with {trials} other trials"),
+            None => "takes trials of it next".to_owned(),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ mod trials;
 pub use change::Change;
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
 pub use dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
-pub use explain::{Backlog, Explanation, asked_text};
+pub use explain::{Backlog, Elsewhere, Explanation, asked_text};
 pub use fact::{Batch, Fact, Sources};
 pub use history::StageHistory;
 pub use ledger::{Claim, Experiment, Ledger, StageProgress, Status, Trial, TrialState};

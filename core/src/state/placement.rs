@@ -1,6 +1,6 @@
 //! Which workers can take which trials, and why not.
 
-use std::cell::LazyCell;
+use std::cell::{LazyCell, OnceCell};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -69,8 +69,8 @@ impl<'a> Fitting<'a> {
     pub(super) fn find(ledger: &Ledger, dispatch: &'a Dispatch, worker: &Worker) -> Self {
         // The same for every lane.
         let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
-        let fits =
-            |(lane, _): &(&Lane, &Group)| hindrance_beside(ledger, dispatch, (worker, lane, taken)).is_none();
+        let moment = Moment::new(ledger, dispatch);
+        let fits = |(lane, _): &(&Lane, &Group)| moment.hindrance_beside((worker, lane, taken)).is_none();
         let mut lanes: Vec<(&Lane, &Group)> = dispatch.lanes().filter(fits).collect();
         let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
         let highest = lanes.iter().map(|(lane, _)| priority(lane)).max();
@@ -79,77 +79,91 @@ impl<'a> Fitting<'a> {
     }
 }
 
-/// Why `worker` does not take trials of `lane` now; none if it may, as far as priorities allow.
-pub(super) fn hindrance(
-    ledger: &Ledger,
-    dispatch: &Dispatch,
-    (worker, lane): (&Worker, &Lane),
-) -> Option<Hindrance> {
-    let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
-    hindrance_beside(ledger, dispatch, (worker, lane, taken))
+/// A device, by its host and its own name.
+type Place<'a> = (&'a str, &'a str);
+
+/// One moment of a cluster, with what is the same for all its workers and takes a look at all of them: found once, if at all.
+pub(super) struct Moment<'a> {
+    ledger: &'a Ledger,
+    dispatch: &'a Dispatch,
+    /// The lanes whose trials need a device to themselves, and the devices that rest for them.
+    alone: OnceCell<Vec<(&'a Lane, BTreeSet<Place<'a>>)>>,
 }
 
-/// The same, given what others take of the worker's device.
-fn hindrance_beside(
-    ledger: &Ledger,
-    dispatch: &Dispatch,
-    (worker, lane, taken): (&Worker, &Lane, Taken<'_>),
-) -> Option<Hindrance> {
-    let requirements = ledger.requirements(lane.claim);
-    if let Some(unmet) = worker.info.unmet(requirements, numerics(ledger, lane)) {
-        return Some(Hindrance::Unmet(unmet));
+impl<'a> Moment<'a> {
+    pub(super) fn new(ledger: &'a Ledger, dispatch: &'a Dispatch) -> Self {
+        Self { ledger, dispatch, alone: OnceCell::new() }
     }
-    let Taken { holders, share, exclusive } = taken;
-    if let Some(by) = exclusive {
-        return Some(Hindrance::HeldAlone { by: by.clone() });
+
+    /// Why `worker` does not take trials of `lane` now; none if it may, as far as priorities allow.
+    pub(super) fn hindrance(&self, worker: &Worker, lane: &Lane) -> Option<Hindrance> {
+        let taken = self.dispatch.taken(&worker.info, Some(&worker.info.id));
+        self.hindrance_beside((worker, lane, taken))
     }
-    if requirements.exclusive {
-        return (holders > 0).then_some(Hindrance::NotAlone { others: holders });
+
+    /// The same, given what others take of the worker's device.
+    fn hindrance_beside(&self, (worker, lane, taken): (&Worker, &Lane, Taken<'_>)) -> Option<Hindrance> {
+        let requirements = self.ledger.requirements(lane.claim);
+        if let Some(unmet) = worker.info.unmet(requirements, numerics(self.ledger, lane)) {
+            return Some(Hindrance::Unmet(unmet));
+        }
+        let Taken { holders, share, exclusive } = taken;
+        if let Some(by) = exclusive {
+            return Some(Hindrance::HeldAlone { by: by.clone() });
+        }
+        if requirements.exclusive {
+            return (holders > 0).then_some(Hindrance::NotAlone { others: holders });
+        }
+        let (needed, left) =
+            (worker.info.share.ten_thousandths(), Share::WHOLE.ten_thousandths().saturating_sub(share));
+        if needed > left {
+            return Some(Hindrance::Full { share: needed, left });
+        }
+        self.rests(worker, lane).then_some(Hindrance::Resting)
     }
-    let (needed, left) =
-        (worker.info.share.ten_thousandths(), Share::WHOLE.ten_thousandths().saturating_sub(share));
-    if needed > left {
-        return Some(Hindrance::Full { share: needed, left });
+
+    /// Whether the worker's device takes no more trials of a lane, so that one that needs it alone gets its turn.
+    ///
+    /// Only for a trial whose turn it is: of a higher priority, or of an experiment that has had less than the lane's.
+    fn rests(&self, worker: &Worker, lane: &Lane) -> bool {
+        let priority = |lane: &Lane| self.ledger.claimant(lane.claim).priority;
+        let is_next = |other: &Lane| match priority(other).cmp(&priority(lane)) {
+            Ordering::Greater => true,
+            Ordering::Equal => {
+                other.claim.experiment == lane.claim.experiment
+                    || self.dispatch.served().is_before(other.claim.experiment, lane.claim.experiment)
+            }
+            Ordering::Less => false,
+        };
+        let alone = self.alone.get_or_init(|| self.resting());
+        alone.iter().any(|(other, resting)| is_next(other) && resting.contains(&worker.info.place()))
     }
-    rests(ledger, dispatch, (worker, lane)).then_some(Hindrance::Resting)
+
+    /// As many devices rest for a lane as it has trials, those first that are free soonest.
+    fn resting(&self) -> Vec<(&'a Lane, BTreeSet<Place<'a>>)> {
+        let (ledger, dispatch) = (self.ledger, self.dispatch);
+        // A look at all leases, which most requests need not take.
+        let busy = LazyCell::new(|| busy(dispatch));
+        let alone = dispatch.lanes().filter(|(lane, _)| ledger.requirements(lane.claim).exclusive);
+        let resting = alone.map(|(lane, group)| {
+            let requirements: &Requirements = ledger.requirements(lane.claim);
+            let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, lane)).is_none();
+            let devices: BTreeSet<(Busy, Place<'_>)> = dispatch
+                .workers()
+                .filter(fits)
+                .map(|fitting| fitting.info.place())
+                .map(|place| (busy.get(&place).copied().unwrap_or(Busy::Free), place))
+                .collect();
+            (lane, devices.into_iter().take(group.len()).map(|(_, place)| place).collect())
+        });
+        resting.collect()
+    }
 }
 
 /// The arithmetic of a lane's trials.
 pub(super) fn numerics(ledger: &Ledger, lane: &Lane) -> Numerics {
     let context = lane.company.and_then(|company| ledger.context(&company.context));
     context.map_or(Numerics::Float, |context| context.numerics)
-}
-
-/// Whether the worker's device takes no more trials of a lane, so that one that needs it alone gets its turn.
-///
-/// As many devices rest as there are such trials, those first that are free soonest. Only for a trial whose turn it is: of a
-/// higher priority, or of an experiment that has had less than the lane's.
-fn rests(ledger: &Ledger, dispatch: &Dispatch, (worker, lane): (&Worker, &Lane)) -> bool {
-    let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
-    let is_next = |other: &Lane| match priority(other).cmp(&priority(lane)) {
-        Ordering::Greater => true,
-        Ordering::Equal => {
-            other.claim.experiment == lane.claim.experiment
-                || dispatch.served().is_before(other.claim.experiment, lane.claim.experiment)
-        }
-        Ordering::Less => false,
-    };
-    let alone =
-        dispatch.lanes().filter(|(other, _)| ledger.requirements(other.claim).exclusive && is_next(other));
-    // A look at all leases, which most requests need not take.
-    let busy = LazyCell::new(|| busy(dispatch));
-    alone.into_iter().any(|(other, group)| {
-        let requirements: &Requirements = ledger.requirements(other.claim);
-        let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, other)).is_none();
-        let devices: BTreeSet<(Busy, (&str, &str))> = dispatch
-            .workers()
-            .filter(fits)
-            .map(|fitting| fitting.info.place())
-            .map(|place| (busy.get(&place).copied().unwrap_or(Busy::Free), place))
-            .collect();
-        let mut resting = devices.into_iter().take(group.len());
-        resting.any(|(_, place)| place == worker.info.place())
-    })
 }
 
 /// For how long a device is taken: in the order in which devices become free.
@@ -163,7 +177,7 @@ enum Busy {
 }
 
 /// The devices that leases take.
-fn busy(dispatch: &Dispatch) -> BTreeMap<(&str, &str), Busy> {
+fn busy(dispatch: &Dispatch) -> BTreeMap<Place<'_>, Busy> {
     let mut busy = BTreeMap::new();
     for (_, lease) in dispatch.leases() {
         let Some(holder) = dispatch.worker(&lease.worker) else { continue };

@@ -9,7 +9,7 @@ use crate::trial::{Company, TrialKey, TrialSpec};
 use super::UnixMillis;
 use super::dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerInfo};
 use super::ledger::{Claim, Ledger, Trial};
-use super::placement::{Fitting, hindrance};
+use super::placement::{Fitting, Moment};
 use super::queue::{Group, Lane};
 
 /// How long a shard should keep a worker busy, in milliseconds: long beside a round trip, short beside a lease term.
@@ -258,14 +258,14 @@ fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option
 }
 
 /// Whom a worker can measure a trial for now, the first that it is for first.
-fn claims_met(
-    ledger: &Ledger,
-    dispatch: &Dispatch,
-    (worker, trial): (&Worker, &Trial),
+fn claims_met<'a>(
+    ledger: &'a Ledger,
+    dispatch: &'a Dispatch,
+    (worker, trial): (&'a Worker, &'a Trial),
 ) -> impl Iterator<Item = Claim> {
     let lane = |claim: &Claim| Lane { claim: *claim, company: trial.spec.company() };
-    let claims = ledger.claims(trial).into_iter();
-    claims.filter(move |claim| hindrance(ledger, dispatch, (worker, &lane(claim))).is_none())
+    let (claims, moment) = (ledger.claims(trial).into_iter(), Moment::new(ledger, dispatch));
+    claims.filter(move |claim| moment.hindrance(worker, &lane(claim)).is_none())
 }
 
 /// Where to end a shard of at most `size` trials: where neighbours have fewest changes in common, since what they have in

@@ -77,6 +77,15 @@ impl Engine {
         self.state.explain_trial(key, self.now).unwrap().reasons.join("\n")
     }
 
+    /// Looks for trials that wait elsewhere one after another.
+    fn explained(&self, experiment: &ExperimentId) -> Explanation {
+        let mut elsewhere = Elsewhere::default();
+        while !elsewhere.is_done() {
+            self.state.look_elsewhere(experiment, &mut elsewhere, 1);
+        }
+        self.state.explain_experiment(experiment, &elsewhere).unwrap()
+    }
+
     fn recalled(&mut self, worker: &WorkerId, shard: &Shard, running: &[TrialKey]) -> Vec<TrialKey> {
         let (worker, lease, running) = (worker.clone(), Some(shard.lease), running.to_vec());
         match self.feed(Input::Heartbeat { worker, lease, running }).unwrap() {
@@ -373,7 +382,7 @@ fn the_backlog_says_what_waits_for_which_workers() {
 fn an_experiment_says_why_it_does_not_go_on() {
     let mut engine = Engine::new();
     let experiment = engine.submit_with("a", 0, on_gpu(8));
-    let standing = |engine: &Engine| engine.state.explain_experiment(&experiment).unwrap();
+    let standing = |engine: &Engine| engine.explained(&experiment);
     assert_eq!(standing(&engine).standing, "thinking");
     engine.propose_points(&experiment, 0..3);
 
@@ -401,7 +410,7 @@ fn a_trial_that_one_experiment_wants_on_a_gpu_is_measured_for_another_that_takes
     engine.propose_points(&any, 0..2);
     let processor = engine.join_as(cpu("p"));
     assert_eq!(engine.state.dispatch.waiting(), 2, "a trial waits once, for whomever it is measured");
-    assert_eq!(engine.state.explain_experiment(&any).unwrap().standing, "waiting");
+    assert_eq!(engine.explained(&any).standing, "waiting");
     let reasons = engine.reasons(&keys[0]);
     assert!(
         reasons.contains("requires device cuda") && reasons.contains("takes trials of it next"),
@@ -423,7 +432,7 @@ fn an_experiment_whose_trials_another_one_wants_too_waits_and_does_not_think() {
     engine.propose_points(&first, 0..3);
     engine.propose_points(&second, 0..3);
 
-    let waiting = engine.state.explain_experiment(&second).unwrap();
+    let waiting = engine.explained(&second);
 
     assert_eq!(waiting.standing, "waiting");
     let counted = format!("3 trials of stage `sensitivity` of `{first}` wait and ask for");
@@ -512,4 +521,30 @@ fn what_is_before_a_trial_is_counted_only_as_far_as_it_matters() {
     assert_eq!(ahead(10_001), waiting("more than 10000 trials were proposed before it"));
     assert_eq!(ahead(10_002), ahead(10_001));
     assert!(!ahead(0).1.contains("before it"));
+}
+
+/// Goal: whatever keeps a busy device from a trial is said of each worker as if it were the only one.
+#[test]
+fn workers_of_a_busy_cluster_are_told_apart() {
+    let mut engine = Engine::new();
+    let (urgent, alone) =
+        (engine.submit_with("urgent", 5, on_gpu(8)), engine.submit_with("alone", 0, exclusive()));
+    let shared = engine.submit("shared");
+    engine.propose_points(&shared, 0..40);
+    let at = |id: &str, host: &str| WorkerInfo { host: host.into(), ..cpu(id) };
+    let busy: Vec<WorkerId> = ["p", "q"].map(|id| engine.join_as(at(id, id))).to_vec();
+    for worker in &busy {
+        engine.request(worker).unwrap();
+    }
+    engine.join_as(WorkerInfo { float_only: false, ..gpu("g", 16) });
+    engine.propose_points(&urgent, 40..42);
+    let keys = engine.propose_points(&alone, 50..51);
+    let more = engine.propose_points(&shared, 60..61);
+
+    let of_alone = engine.reasons(&keys[0]);
+    assert!(of_alone.contains("`p`, `q`: is busy with"), "{of_alone}");
+    assert!(of_alone.contains(&format!("`g`: experiment `{urgent}` has a higher priority")), "{of_alone}");
+    let of_shared = engine.reasons(&more[0]);
+    assert!(of_shared.contains("`g`: its device is kept free for trials that need it alone"), "{of_shared}");
+    assert!(of_shared.contains("`p`, `q`: is busy with"), "{of_shared}");
 }
