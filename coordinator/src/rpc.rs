@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod answers;
 mod budget;
 mod chronicle;
 mod gate;
@@ -11,8 +12,8 @@ mod overview;
 mod owners;
 mod peer;
 mod rates;
-mod service;
 mod results;
+mod service;
 mod sizes;
 mod status;
 mod streams;

@@ -1,12 +1,14 @@
-//! How many bytes of requests there may be in memory: those that arrive, and those that are worked on.
+//! How many bytes of requests there may be in memory: those that arrive, and those that are worked on. Answers that wait for
+//! their readers have a budget of their own (`answers.rs`).
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::Notify;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -20,7 +22,14 @@ const OF_A_CLIENT_MAX: usize = 64 << 20;
 
 /// The bytes in memory. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Budget(Arc<Mutex<Taken>>);
+pub(super) struct Budget(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    taken: Mutex<Taken>,
+    /// Told when there is no room for one client because of the others.
+    pressed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -31,14 +40,32 @@ struct Taken {
 impl Budget {
     /// Counts what a request's body brings for as long as both it and what is returned are there; nothing of this process.
     pub(super) fn meter(&self, peer: Option<&Peer>, body: Body) -> (Body, Option<Arc<Held>>) {
-        let Some(client) = peer.and_then(Peer::client) else { return (body, None) };
-        let held = Arc::new(Held { budget: self.clone(), client, bytes: Mutex::new(0) });
+        let Some(held) = self.held(peer) else { return (body, None) };
+        let held = Arc::new(held);
         let metered = Metered { body, held: Arc::clone(&held) };
         (Body::new(metered), Some(held))
     }
 }
 
-/// What one request holds; given back when dropped.
+impl Budget {
+    /// Nothing yet of a client's share; none for this process.
+    pub(super) fn held(&self, peer: Option<&Peer>) -> Option<Held> {
+        let client = peer.and_then(Peer::client)?;
+        Some(Held { budget: self.clone(), client, bytes: Mutex::new(0) })
+    }
+
+    /// Waits until somebody needs the room that others have.
+    pub(super) async fn pressed(&self) {
+        self.0.pressed.notified().await;
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // Counts change together, without anything between that could panic.
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one request or answer holds; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     budget: Budget,
@@ -48,11 +75,14 @@ pub(super) struct Held {
 
 impl Held {
     /// Takes more, if it is there.
-    fn grow(&self, more: usize) -> bool {
-        // Counts change together, without anything between that could panic.
-        let mut taken = self.budget.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn grow(&self, more: usize) -> bool {
+        let mut taken = self.budget.taken();
         let own = taken.clients.get(&self.client).copied().unwrap_or(0);
-        if own + more > OF_A_CLIENT_MAX || taken.all + more > BYTES_MAX {
+        if own + more > OF_A_CLIENT_MAX {
+            return false;
+        }
+        if taken.all + more > BYTES_MAX {
+            self.budget.0.pressed.notify_waiters();
             return false;
         }
         taken.all += more;
@@ -62,10 +92,14 @@ impl Held {
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        let bytes = *self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = self.budget.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Held {
+    /// Gives all of it back.
+    pub(super) fn clear(&mut self) {
+        let bytes = std::mem::take(self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if bytes == 0 {
+            return;
+        }
+        let mut taken = self.budget.taken();
         taken.all -= bytes;
         if let Some(own) = taken.clients.get_mut(&self.client) {
             *own -= bytes;
@@ -73,6 +107,12 @@ impl Drop for Held {
                 taken.clients.remove(&self.client);
             }
         }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 
@@ -145,7 +185,7 @@ mod tests {
         drop(first);
         drop(received(&budget, 1, 64 * MIB).await.unwrap());
         drop(others);
-        let taken = budget.0.lock().unwrap();
+        let taken = budget.taken();
         assert_eq!((taken.all, taken.clients.len()), (0, 0));
     }
 }

@@ -16,8 +16,9 @@ use tracing::{Instrument, Span, info_span};
 
 use super::VERSION;
 use super::access;
+use super::answers::metered;
 use super::budget::Budget;
-use super::peer::Peer;
+use super::peer::{Connection, Peer};
 use super::rates::Rates;
 use crate::clock;
 use crate::security::{Refusal, Security};
@@ -32,13 +33,14 @@ const UPLOAD: &str = "/bitloop.v1.Coordinator/StoreArtifact";
 #[derive(Clone, Debug)]
 pub(super) struct GateLayer {
     rates: Arc<Rates>,
-    budget: Budget,
+    requests: Budget,
+    answers: Budget,
     security: Option<Arc<Security>>,
 }
 
 impl GateLayer {
     pub(super) fn new(security: Option<Arc<Security>>) -> Self {
-        Self { rates: Arc::default(), budget: Budget::default(), security }
+        Self { rates: Arc::default(), requests: Budget::default(), answers: Budget::default(), security }
     }
 }
 
@@ -46,8 +48,8 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        let (rates, budget) = (Arc::clone(&self.rates), self.budget.clone());
-        Gate { inner, rates, budget, security: self.security.clone() }
+        let Self { rates, requests, answers, security } = self.clone();
+        Gate { inner, rates, requests, answers, security }
     }
 }
 
@@ -56,7 +58,8 @@ impl<S> Layer<S> for GateLayer {
 pub(super) struct Gate<S> {
     inner: S,
     rates: Arc<Rates>,
-    budget: Budget,
+    requests: Budget,
+    answers: Budget,
     security: Option<Arc<Security>>,
 }
 
@@ -109,7 +112,11 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let connection = request.extensions().get::<Connection>().cloned();
+        if let Some(connection) = &connection {
+            request.extensions_mut().insert(connection.peer().clone());
+        }
         if let Err(refusal) = self.check(&request) {
             return Box::pin(async move { Ok(refusal.into_http()) });
         }
@@ -118,10 +125,9 @@ where
             let answer = span.in_scope(|| self.inner.call(request)).instrument(span);
             return Box::pin(async move { answer.await.map(introduced) });
         }
-        let peer = request.extensions().get::<Peer>().cloned();
-        let mut held = None;
+        let (mut held, answers) = (None, self.answers.clone());
         let request = request.map(|body| {
-            let (body, bytes) = self.budget.meter(peer.as_ref(), body);
+            let (body, bytes) = self.requests.meter(connection.as_ref().map(Connection::peer), body);
             held = bytes;
             body
         });
@@ -133,7 +139,7 @@ where
                 Ok(answer) => answer,
                 Err(_) => Ok(Status::deadline_exceeded("the request did not come to its end").into_http()),
             };
-            answer.map(introduced)
+            answer.map(|answer| introduced(metered(&answers, connection.as_ref(), answer)))
         })
     }
 }

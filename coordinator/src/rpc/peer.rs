@@ -9,6 +9,7 @@ use std::time::Duration;
 use bitloop_proto::identity::Member;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 /// What HTTP/2 clients say first; whoever has not said as much is no client yet.
@@ -61,14 +62,48 @@ pub(crate) struct Link {
     /// Ends when it is to end, whatever happens.
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     is_over: bool,
+    /// Ends it for who shares its memory with others.
+    cut: Option<Cut>,
     /// What it keeps others from having, such as its place.
     _held: Option<Box<dyn Send>>,
+}
+
+struct Cut {
+    token: CancellationToken,
+    done: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Cut {
+    fn new() -> Self {
+        let token = CancellationToken::new();
+        Self { done: Box::pin(token.clone().cancelled_owned()), token }
+    }
+}
+
+/// What every request carries of its connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    peer: Peer,
+    cut: Option<CancellationToken>,
+}
+
+impl Connection {
+    /// Who calls.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Ends the connection; none for this process, which cuts off nobody of its own.
+    pub(super) fn cut(&self) -> Option<CancellationToken> {
+        self.cut.clone()
+    }
 }
 
 impl Link {
     /// A connection that lasts as long as both ends like.
     pub(crate) fn new(bytes: impl Bytes, peer: Peer) -> Self {
-        Self { bytes: Box::new(bytes), peer, preface: None, end: None, is_over: false, _held: None }
+        let cut = peer.client().map(|_| Cut::new());
+        Self { bytes: Box::new(bytes), peer, preface: None, end: None, is_over: false, cut, _held: None }
     }
 
     /// Lets go of something when it ends.
@@ -90,7 +125,8 @@ impl Link {
         let preface = self.preface.as_mut();
         self.is_over = self.is_over
             || preface.is_some_and(|(_, patience)| patience.as_mut().poll(context).is_ready())
-            || self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready());
+            || self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready())
+            || self.cut.as_mut().is_some_and(|cut| cut.done.as_mut().poll(context).is_ready());
         self.is_over
     }
 
@@ -159,9 +195,10 @@ impl AsyncWrite for Link {
 }
 
 impl Connected for Link {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Connection;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Connection {
+        let cut = self.cut.as_ref().map(|cut| cut.token.clone());
+        Connection { peer: self.peer.clone(), cut }
     }
 }
