@@ -332,8 +332,8 @@ impl Client {
         trials: &[TrialKey],
     ) -> Result<(), ClientError> {
         let trials = trials.iter().map(|key| convert::digest_to_wire(&key.0)).collect();
-        let request =
-            v1::ReleaseRequest { worker: self.worker.0.clone(), epoch: epoch.0, lease: lease.0, trials };
+        let (worker, obstacle) = (self.worker.0.clone(), None);
+        let request = v1::ReleaseRequest { worker, epoch: epoch.0, lease: lease.0, trials, obstacle };
         once("release", QUICK, self.inner.clone().release(request)).await.map(|_| ())
     }
 

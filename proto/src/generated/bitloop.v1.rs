@@ -787,6 +787,21 @@ pub struct ReleaseRequest {
     /// Keys of the trials that are given back; all that are left without any.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub trials: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Why it could not measure some of them; none when it only goes, or has not begun.
+    #[prost(message, optional, tag = "5")]
+    pub obstacle: ::core::option::Option<Obstacle>,
+}
+/// What kept a worker from measuring trials of a lease.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Obstacle {
+    #[prost(enumeration = "ObstacleKind", tag = "1")]
+    pub kind: i32,
+    /// For people.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Keys of the trials that it was about, measured together.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub trials: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReleaseResponse {}
@@ -975,6 +990,41 @@ impl Numerics {
             "NUMERICS_UNSPECIFIED" => Some(Self::Unspecified),
             "NUMERICS_FLOAT" => Some(Self::Float),
             "NUMERICS_EXACT" => Some(Self::Exact),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ObstacleKind {
+    Unspecified = 0,
+    /// Something that they need did not come, or nothing could be left: no fault of theirs.
+    Supply = 1,
+    /// The worker's device cannot do it, at least now.
+    Device = 2,
+    /// Measuring panicked.
+    Panic = 3,
+}
+impl ObstacleKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OBSTACLE_KIND_UNSPECIFIED",
+            Self::Supply => "OBSTACLE_KIND_SUPPLY",
+            Self::Device => "OBSTACLE_KIND_DEVICE",
+            Self::Panic => "OBSTACLE_KIND_PANIC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OBSTACLE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OBSTACLE_KIND_SUPPLY" => Some(Self::Supply),
+            "OBSTACLE_KIND_DEVICE" => Some(Self::Device),
+            "OBSTACLE_KIND_PANIC" => Some(Self::Panic),
             _ => None,
         }
     }

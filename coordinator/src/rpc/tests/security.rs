@@ -313,7 +313,13 @@ async fn no_worker_speaks_for_another_one() {
     denied(other.request_shard(v1::RequestShardRequest { worker: worker(), epoch }).await.map(drop));
     denied(
         other
-            .release(v1::ReleaseRequest { worker: worker(), epoch, lease: 1, trials: Vec::new() })
+            .release(v1::ReleaseRequest {
+                worker: worker(),
+                epoch,
+                lease: 1,
+                trials: Vec::new(),
+                obstacle: None,
+            })
             .await
             .map(drop),
     );
