@@ -5,7 +5,7 @@
 #![no_main]
 
 use bitloop_core::plan::Plan;
-use bitloop_core::state::{Report, Shard, WorkerInfo};
+use bitloop_core::state::{Obstacle, Report, Shard, WorkerInfo};
 use bitloop_core::trial::{EvaluateContext, TrialSpec};
 use bitloop_proto::convert;
 use bitloop_proto::identity::Role;
@@ -79,6 +79,7 @@ const OF_WORKERS: &[Reader] = &[
         read(bytes, |request: v1::ReleaseRequest| {
             worker(request.worker);
             keys(&request.trials);
+            let _ = request.obstacle.map(Obstacle::try_from);
         })
     },
     |bytes| read(bytes, |request: v1::LeaveRequest| worker(request.worker)),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bitloop_core::digest::Digest;
-use bitloop_core::state::{LeaseId, Report, Shard, WorkerId, WorkerInfo};
+use bitloop_core::state::{LeaseId, Obstacle, Report, Shard, WorkerId, WorkerInfo};
 use bitloop_core::trial::{EvaluateContext, TrialKey};
 use bitloop_core::worker::{Beat, DURABLE_MS, Epoch, Failure, FailureKind, LONG_POLL_MS, QUICK_MS};
 use bitloop_proto::convert::{self, ConvertError};
@@ -324,16 +324,20 @@ impl Client {
         shard("commit", answer.into_inner().shard)
     }
 
-    /// Gives a lease back, or only these of its trials.
+    /// Gives a lease back, or only these of its trials; maybe as something kept the worker from measuring them.
     pub(crate) async fn release(
         &self,
         epoch: Epoch,
         lease: LeaseId,
-        trials: &[TrialKey],
+        (trials, obstacle): (&[TrialKey], Option<&Obstacle>),
     ) -> Result<(), ClientError> {
-        let trials = trials.iter().map(|key| convert::digest_to_wire(&key.0)).collect();
-        let (worker, obstacle) = (self.worker.0.clone(), None);
-        let request = v1::ReleaseRequest { worker, epoch: epoch.0, lease: lease.0, trials, obstacle };
+        let request = v1::ReleaseRequest {
+            worker: self.worker.0.clone(),
+            epoch: epoch.0,
+            lease: lease.0,
+            trials: trials.iter().map(|key| convert::digest_to_wire(&key.0)).collect(),
+            obstacle: obstacle.map(Into::into),
+        };
         once("release", QUICK, self.inner.clone().release(request)).await.map(|_| ())
     }
 

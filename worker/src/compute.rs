@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use bitloop_core::state::Report;
-use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec, Work};
+use bitloop_core::state::{Obstacle, ObstacleKind, Report};
+use bitloop_core::trial::{Outcome, TrialKey, TrialResult, TrialSpec};
 use bitloop_core::worker::{self, End, Measured};
 use bitloop_proto::trace;
 use tokio::sync::mpsc;
@@ -147,17 +147,11 @@ impl Bench {
             Ok(Ok(())) => Err(End::Stopped),
             // What it waited for may have been broken off with the order.
             Ok(Err(_)) if order.stop.load(Ordering::Relaxed) => Err(End::Stopped),
-            Ok(Err(error)) => Err(End::GaveUp { reason: error.to_string() }),
-            Err(reason) => match rest {
-                [(key, _)] => {
-                    let result = TrialResult::Failed { reason };
-                    let provenance = self.executor.provenance();
-                    let outcome = Outcome { result, provenance, work: Work::default() };
-                    send(&self.progress, (*key, outcome), 0.0)
-                }
-                // One by one, to find the one that panics.
-                _ => rest.chunks(1).try_for_each(|trial| self.measure_together(trial, order)),
-            },
+            Ok(Err(error)) => Err(gave_up(error.obstacle(), error.to_string(), rest)),
+            // It may be this machine: another one tries it first.
+            Err(reason) if rest.len() == 1 => Err(gave_up(ObstacleKind::Panic, reason, rest)),
+            // One by one, to find the one that panics.
+            Err(_) => rest.chunks(1).try_for_each(|trial| self.measure_together(trial, order)),
         }
     }
 
@@ -206,6 +200,10 @@ fn send(
 ) -> Result<(), End> {
     let measured = Measured { report: Report { key, outcome }, compute_ms };
     progress.blocking_send(Progress::Measured(measured)).map_err(|_| End::Stopped)
+}
+
+fn gave_up(kind: ObstacleKind, reason: String, trials: &[(TrialKey, TrialSpec)]) -> End {
+    End::GaveUp(Obstacle { kind, reason, trials: trials.iter().map(|(key, _)| *key).collect() })
 }
 
 fn kind(spec: &TrialSpec) -> &'static str {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
+use bitloop_core::state::ObstacleKind;
 use bitloop_core::trial::{
     EvaluateContext, Evaluation, Outcome, Provenance, Trained, Training, TrialResult, TrialSpec, Work,
 };
@@ -27,6 +28,16 @@ pub enum ExecuteError {
         /// Why.
         reason: String,
     },
+}
+
+impl ExecuteError {
+    /// What follows from it for the trials.
+    pub fn obstacle(&self) -> ObstacleKind {
+        match self {
+            Self::Artifact(_) | Self::NoContext => ObstacleKind::Supply,
+            Self::Device { .. } => ObstacleKind::Device,
+        }
+    }
 }
 
 /// What trials that are measured together have in common.

@@ -102,7 +102,7 @@ async fn give_back(
     if trials.is_empty() {
         return None;
     }
-    match client.release(beat.epoch, lease, &trials).await {
+    match client.release(beat.epoch, lease, (&trials, None)).await {
         Ok(()) => {
             presence.gave_back(&trials);
             Some(Input::GivenBack { beat, trials })

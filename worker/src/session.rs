@@ -310,8 +310,8 @@ fn make(client: Client, call: Call, context: Option<String>) -> Calling {
                 let reported = (reports.as_slice(), trial_ms, wants_shard);
                 Answer::Committed { next: client.commit(epoch, reported, context.as_deref()).await? }.into()
             }
-            Call::Release { epoch, lease } => {
-                client.release(epoch, lease, &[]).await?;
+            Call::Release { epoch, lease, obstacle } => {
+                client.release(epoch, lease, (&[], obstacle.as_ref())).await?;
                 Answer::Released.into()
             }
             Call::Leave => {
@@ -331,7 +331,7 @@ fn tell(worker: &str, notice: &Notice) {
         }
         Notice::Dropped { reason } => warn!(worker, reason, "an outcome is dropped"),
         Notice::CannotMeasure { reason } => {
-            warn!(worker, reason, "trials cannot be measured; tried again for as long as they are owed");
+            warn!(worker, reason, "trials cannot be measured here and go back");
         }
         Notice::LeaseEnded => debug!(worker, "a lease ended before its shard was done"),
         Notice::Idle { limit_ms } => {

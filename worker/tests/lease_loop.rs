@@ -13,6 +13,7 @@ use std::time::Duration;
 use artifacts::fetching;
 use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
+use bitloop_core::state::{Obstacle, ObstacleKind};
 use bitloop_core::trial::{Outcome, TrialKey, TrialSpec};
 use bitloop_worker::{
     Beforehand, Connection, EmptyExecutor, Endpoint, ExecuteError, Executor, Setting, WorkSummary,
@@ -271,17 +272,18 @@ async fn shutdown_commits_what_is_finished_and_releases_the_rest() {
 }
 
 #[tokio::test]
-async fn a_measurement_that_panics_is_a_failed_trial() {
+async fn a_measurement_that_panics_is_given_back_with_its_words() {
     let (fake, connection) = Fake::start();
     let keys = fake.hand_out(7, 0..2);
     let worker = Running::start(connection, fetching());
 
-    fake.until(|script| script.reports.len() >= keys.len()).await;
+    fake.until(|script| script.calls.contains(&Call::Release { lease: 7 })).await;
     worker.finish().await;
 
-    let report = fake.with(|script| script.reports[0].clone());
     let reason = "the measurement panicked: this one cannot be measured".to_owned();
-    assert_eq!(report.result, Some(bitloop_proto::v1::report::Result::Failed(reason)));
+    let expected = Obstacle { kind: ObstacleKind::Panic, reason, trials: vec![keys[0]] };
+    assert_eq!(fake.with(|script| script.obstacles.clone()), [expected]);
+    assert_eq!(fake.with(|script| script.committed()), []);
 }
 
 #[tokio::test]
@@ -336,22 +338,18 @@ fn explosive(key: TrialKey) -> impl Executor {
 }
 
 #[tokio::test]
-async fn of_trials_measured_together_only_the_one_that_panics_fails() {
+async fn of_trials_measured_together_only_the_one_that_panics_is_blamed() {
     let (fake, connection) = Fake::start();
     let keys = fake.hand_out(7, 0..3);
     let worker = Running::start(connection, explosive(keys[1]));
 
-    fake.until(|script| script.reports.len() >= keys.len()).await;
+    fake.until(|script| script.calls.contains(&Call::Release { lease: 7 })).await;
     worker.finish().await;
 
-    let failed = fake.with(|script| {
-        let failed = |report: &bitloop_proto::v1::Report| {
-            matches!(report.result, Some(bitloop_proto::v1::report::Result::Failed(_)))
-        };
-        script.reports.iter().map(failed).collect::<Vec<_>>()
-    });
-    assert_eq!(failed, [false, true, false]);
-    assert_eq!(fake.with(|script| script.committed()), keys);
+    let blamed = fake.with(|script| script.obstacles.clone());
+    assert_eq!(blamed.len(), 1);
+    assert_eq!((blamed[0].kind, blamed[0].trials.as_slice()), (ObstacleKind::Panic, &keys[1..2]));
+    assert_eq!(fake.with(|script| script.committed()), keys[..1], "the others go to whoever is next");
 }
 
 /// Lets the lines of this process's workers be kept, once for all tests here.

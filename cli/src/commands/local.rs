@@ -17,8 +17,9 @@ use crate::failure::{Exit, Failure, Outcome};
 const NAME: &str = "this process";
 
 /// What is missing in this process cannot be handed in from elsewhere, so a worker says that it cannot go on: after
-/// about ten seconds, in which another one may be making what it waits for.
-const GIVE_BACKS: u32 = 7;
+/// about half a minute, in which another one may be making what it waits for, and in which a few trials that the device cannot
+/// measure, five attempts each, have failed.
+const GIVE_BACKS: u32 = 16;
 
 pub(super) struct Local {
     coordinator: Arc<Coordinator>,

@@ -58,8 +58,9 @@ pub(crate) fn note(
             notes.granted(decision, Some(input));
         }
         Input::Request { .. } => notes.granted(decision, None),
-        Input::Release { .. } => {
+        Input::Release { worker, .. } => {
             notes.ended(decision, |_| End::GivenBack);
+            notes.given_up(worker, decision);
         }
         Input::Submit { .. } | Input::Act { .. } | Input::Advance { .. } | Input::Inspect { .. } => {
             notes.facts(decision)
@@ -342,6 +343,25 @@ impl Notes<'_> {
         }
         let failed = failed.to_vec();
         self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
+    }
+
+    /// Trials that have failed, as nobody could measure them.
+    fn given_up(&mut self, worker: &WorkerId, decision: &Decision) {
+        let failed = decision.events.iter().filter_map(|event| match event {
+            Event::Fact(Fact::OutcomeCommitted { key, outcome }) => match &outcome.result {
+                TrialResult::Failed { reason } => Some((*key, short_reason(reason))),
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => None,
+            },
+            Event::Fact(_) | Event::Change(_) => None,
+        });
+        let failed: Vec<(TrialKey, String)> = failed.collect();
+        if !failed.is_empty() {
+            self.announce_reported(worker, (&failed, &[], 0));
+            let failed = failed.into_iter().map(|(key, reason)| (Short::from(&key), reason)).collect();
+            let (measured, duplicates, conflicts) = Default::default();
+            let (at, worker) = (self.now.0, worker.0.clone());
+            self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
+        }
     }
 
     fn announce_reported(

@@ -43,7 +43,17 @@ impl Failures {
             },
             Event::Change(change) => return self.forget(change),
         };
-        let worker = if let Input::Commit { worker, .. } = input { Some(worker.clone()) } else { None };
+        let worker = match input {
+            Input::Commit { worker, .. } | Input::Release { worker, .. } => Some(worker.clone()),
+            Input::Submit { .. }
+            | Input::Act { .. }
+            | Input::Advance { .. }
+            | Input::Register { .. }
+            | Input::Leave { .. }
+            | Input::Request { .. }
+            | Input::Heartbeat { .. }
+            | Input::Tick { .. } => None,
+        };
         if let Some(worker) = &worker {
             *self.by_worker.entry(worker.clone()).or_default() += 1;
         }

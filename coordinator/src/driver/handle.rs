@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::state::{
-    self, Action, Input, LeaseId, Reply, Shard, Sources, UnixMillis, WorkerId, WorkerInfo,
+    self, Action, Input, LeaseId, Obstacle, Reply, Shard, Sources, UnixMillis, WorkerId, WorkerInfo,
 };
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialResult};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -270,15 +270,15 @@ impl Handle {
         self.require(artifacts).await
     }
 
-    /// Gives a lease back, or some of its trials.
+    /// Gives a lease back, or some of its trials; maybe as something kept the worker from measuring them.
     pub async fn release(
         &self,
         worker: &WorkerId,
         lease: LeaseId,
-        trials: Option<Vec<TrialKey>>,
+        (trials, obstacle): (Option<Vec<TrialKey>>, Option<Obstacle>),
     ) -> Result<(), RequestError> {
         let worker = worker.clone();
-        self.send(Input::Release { worker, lease, trials }).await.map(|_| ())
+        self.send(Input::Release { worker, lease, trials, obstacle }).await.map(|_| ())
     }
 
     /// Says that a worker goes; its leases end.

@@ -1,6 +1,6 @@
 //! What the log says of events.
 
-use bitloop_core::state::{Change, Event, Fact};
+use bitloop_core::state::{Change, Event, Fact, Loss};
 use tracing::{debug, info, warn};
 
 /// Logs an event once, when it happens; a replay is silent.
@@ -90,8 +90,18 @@ fn note_change(change: &Change) {
             debug!(lease = lease.0, trials = trials.len(), "unbegun trials came back");
         }
         Change::LeaseEnded { lease } => debug!(lease = lease.0, "lease ended"),
-        Change::TrialLost { key, worker } => {
-            warn!(trial = %key, worker = worker.0, "a worker was lost while it ran a trial")
+        Change::TrialLost { key, worker, loss: Loss::Silent { .. } } => {
+            warn!(trial = %key, worker = worker.0, "a worker was lost while it ran a trial; it may come back");
+        }
+        Change::TrialLost { key, worker, loss: Loss::Hung } => {
+            warn!(trial = %key, worker = worker.0, "a worker got nowhere with a trial");
+        }
+        Change::TrialLost { key, worker, loss: Loss::Suspected } => {
+            debug!(trial = %key, worker = worker.0, "a worker was lost while it held a trial and others");
+        }
+        Change::TrialGivenBack { key, worker, obstacle, .. } => {
+            let (worker, reason, together) = (&worker.0, &obstacle.reason, obstacle.trials.len());
+            debug!(trial = %key, worker, reason, together, "a trial was given back");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitloop_core::plan::{ExperimentId, Plan};
-use bitloop_core::state::{Explanation, LeaseId, Shard, UnixMillis, WorkerId, WorkerInfo};
+use bitloop_core::state::{Explanation, LeaseId, Obstacle, Shard, UnixMillis, WorkerId, WorkerInfo};
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_server::Coordinator;
@@ -330,7 +330,9 @@ impl Coordinator for Service {
         self.check_epoch(request.epoch)?;
         let trials = convert::trial_keys("trials", &request.trials).map_err(unreadable)?;
         let trials = (!trials.is_empty()).then_some(trials);
-        self.handle.release(&worker, LeaseId(request.lease), trials).await.map_err(refused)?;
+        let obstacle = request.obstacle.map(Obstacle::try_from).transpose().map_err(unreadable)?;
+        let lease = LeaseId(request.lease);
+        self.handle.release(&worker, lease, (trials, obstacle)).await.map_err(refused)?;
         Ok(Response::new(v1::ReleaseResponse {}))
     }
 

@@ -1,12 +1,14 @@
 //! What happens to who works on what.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::trial::TrialKey;
 
 use super::UnixMillis;
 use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 use super::pace::Subject;
+use super::troubles::{Loss, Obstacle};
 
 /// A change to who works on what.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,11 +85,24 @@ pub enum Change {
         /// Which.
         lease: LeaseId,
     },
-    /// A worker was lost while it ran this trial, maybe together with others.
+    /// A worker was lost with this trial, or stays lost.
     TrialLost {
         /// Which trial.
         key: TrialKey,
         /// Which worker.
         worker: WorkerId,
+        /// How.
+        loss: Loss,
+    },
+    /// A worker could not measure this trial.
+    TrialGivenBack {
+        /// Which trial.
+        key: TrialKey,
+        /// Which worker.
+        worker: WorkerId,
+        /// Why, and which trials with it.
+        obstacle: Arc<Obstacle>,
+        /// Its device is not asked again before.
+        retry_at: UnixMillis,
     },
 }

@@ -13,7 +13,8 @@ use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
 use super::ledger::{Experiment, Status};
 use super::shard::{Portion, Shard, late_trials, next_shard, unbegun_trials};
-use super::{Event, LEASE_TERM_MS, State, UnixMillis, presence};
+use super::troubles::Obstacle;
+use super::{Event, LEASE_TERM_MS, State, UnixMillis, blame, presence};
 
 /// What a user does to an experiment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +122,8 @@ pub enum Input {
         lease: LeaseId,
         /// Which of its trials; all that are left without a list.
         trials: Option<Vec<TrialKey>>,
+        /// What kept it from measuring some of them; none if it only goes, or has not begun.
+        obstacle: Option<Obstacle>,
     },
     /// Somebody looked at the artifacts that outcomes name.
     Inspect {
@@ -237,8 +240,9 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
         Input::Request { worker } => request(state, worker, now),
         Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, running, now),
         Input::Commit { worker, reports, trial_ms } => commit(state, worker, reports, *trial_ms),
-        Input::Release { worker, lease, trials } => {
-            Ok(Decision::quiet(release(state, worker, (*lease, trials.as_deref()))))
+        Input::Release { worker, lease, trials, obstacle } => {
+            let given = (*lease, trials.as_deref(), obstacle.as_ref());
+            Ok(Decision::quiet(release(state, worker, given, now)))
         }
         Input::Inspect { missing } => Ok(Decision::quiet(inspect(state, missing))),
         Input::Tick { stalled_ms } => Ok(Decision::quiet(presence::tick(state, *stalled_ms, now))),
@@ -324,7 +328,8 @@ fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision
     let known = state.dispatch.worker(worker).ok_or_else(|| Rejection::UnknownWorker(worker.clone()))?;
     let (ledger, dispatch) = (&state.ledger, &state.dispatch);
     // A request is no sign of life: it may have waited here for long, and be decided again and again.
-    let portion = next_shard(ledger, dispatch, known).or_else(|| late_trials(ledger, dispatch, (known, now)));
+    let portion =
+        next_shard(ledger, dispatch, (known, now)).or_else(|| late_trials(ledger, dispatch, (known, now)));
     if let Some(portion) = portion {
         let (grant, shard) = grant(state, worker, portion, now);
         return Ok(Decision::new(vec![grant.into()], Reply::Shard(Some(shard))));
@@ -394,14 +399,22 @@ fn inspect(state: &State, missing: &BTreeSet<Digest>) -> Vec<Event> {
     outcomes.collect()
 }
 
-fn release(state: &State, worker: &WorkerId, (lease, trials): (LeaseId, Option<&[TrialKey]>)) -> Vec<Event> {
-    let held = state.dispatch.lease(lease).is_some_and(|held| held.worker == *worker);
+fn release(
+    state: &State,
+    worker: &WorkerId,
+    (lease, trials, obstacle): (LeaseId, Option<&[TrialKey]>, Option<&Obstacle>),
+    now: UnixMillis,
+) -> Vec<Event> {
     // A stale lease never changes state.
-    if !held {
+    let Some(held) = state.dispatch.lease(lease).filter(|held| held.worker == *worker) else {
         return Vec::new();
-    }
-    vec![match trials {
+    };
+    let mut events = vec![match trials {
         Some(trials) => Change::TrialsReturned { lease, trials: trials.to_vec() }.into(),
         None => Change::LeaseEnded { lease }.into(),
-    }]
+    }];
+    if let (Some(obstacle), Some(known)) = (obstacle, state.dispatch.worker(worker)) {
+        events.extend(blame::given_back(state, (held, &known.info), obstacle, now));
+    }
+    events
 }

@@ -9,10 +9,11 @@ use crate::trial::{Company, Numerics, TrialKey};
 use super::UnixMillis;
 use super::change::Change;
 use super::fairness::Served;
-use super::ledger::{Claim, Ledger, Trial};
-use super::occupancy::{Occupancy, Taken};
+use super::ledger::{Claim, Ledger, Trial, TrialState};
+use super::occupancy::{Occupancy, Place, Taken};
 use super::pace::{Pace, WorkerClass};
 use super::queue::{Group, Lane, Queue, Queued};
+use super::troubles::Troubles;
 
 /// A worker's name: stable while its process lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,8 +122,7 @@ pub struct Dispatch {
     leases: BTreeMap<LeaseId, Lease>,
     occupancy: Occupancy,
     workers: BTreeMap<WorkerId, Worker>,
-    /// The workers that were lost while they ran a trial.
-    losses: HashMap<TrialKey, BTreeSet<WorkerId>>,
+    troubles: Troubles,
     granted: u64,
     /// How often anything changed, beside the queue, that decides who may take trials from it.
     turns: u64,
@@ -138,6 +138,10 @@ impl Dispatch {
                 let (info, last_seen) = (info.clone(), *now);
                 let worker =
                     Worker { info, last_seen, committed: 0, trial_ms: None, company: None, experiment: None };
+                // No other process ever has its name, so that whatever it was lost with did not end it.
+                for key in self.troubles.absolve(&worker.info.id) {
+                    self.enqueue(&key, ledger);
+                }
                 self.workers.insert(worker.info.id.clone(), worker);
                 self.turns += 1;
             }
@@ -175,8 +179,15 @@ impl Dispatch {
             }
             Change::TrialsReturned { lease, trials } => self.take_back(*lease, trials, ledger),
             Change::LeaseEnded { lease } => self.end(*lease, ledger),
-            Change::TrialLost { key, worker } => {
-                self.losses.entry(*key).or_default().insert(worker.clone());
+            Change::TrialLost { key, worker, loss } => {
+                self.troubles.lose(*key, worker, *loss);
+                self.enqueue(key, ledger);
+            }
+            Change::TrialGivenBack { key, worker, obstacle, retry_at } => {
+                if let Some(worker) = self.workers.get(worker) {
+                    let by = (Place::of(&worker.info), &worker.info.id);
+                    self.troubles.refuse(*key, by, (obstacle, *retry_at));
+                }
             }
         }
     }
@@ -190,6 +201,7 @@ impl Dispatch {
         for worker in self.workers.values_mut() {
             worker.last_seen = now;
         }
+        self.troubles.put_off(millis, now);
     }
 
     fn grant(&mut self, id: LeaseId, terms: &Lease, ledger: &Ledger) {
@@ -203,10 +215,6 @@ impl Dispatch {
                 true => self.seconds.insert(*key, id),
                 false => self.leased.insert(*key, id),
             };
-            // A worker that gets a trial lives; no other process ever has its name.
-            if let Some(losers) = self.losses.get_mut(key) {
-                losers.remove(&terms.worker);
-            }
         }
         let experiment = terms.claim.experiment;
         if let Some(worker) = self.workers.get_mut(&terms.worker) {
@@ -270,10 +278,11 @@ impl Dispatch {
         }
     }
 
-    /// Puts a trial into the queue if it is owed and nobody holds it; takes it out if it is owed no more.
+    /// Puts a trial into the queue if it is owed and nobody holds it, unless it is withheld; takes it out if it is owed no
+    /// more.
     pub(super) fn enqueue(&mut self, key: &TrialKey, ledger: &Ledger) {
         let Some(trial) = ledger.trial(key) else { return };
-        match self.leased.contains_key(key) {
+        match self.leased.contains_key(key) || self.troubles.is_withheld(key) {
             true => self.queue.remove(trial),
             false => self.queue.set(trial, &ledger.claims(trial)),
         }
@@ -281,7 +290,7 @@ impl Dispatch {
 
     /// Takes a settled trial out of queue and lease.
     pub(super) fn settle(&mut self, key: &TrialKey, ledger: &Ledger) {
-        self.losses.remove(key);
+        self.troubles.settle(key);
         self.withdraw(key);
         self.enqueue(key, ledger);
     }
@@ -384,14 +393,14 @@ impl Dispatch {
         self.workers.get(id)
     }
 
-    /// How many workers were lost while they ran this trial, and have not come back with it.
+    /// How many workers were lost while they ran this trial, and have not come back.
     pub fn losses(&self, key: &TrialKey) -> u32 {
-        self.losers(key).count() as u32
+        self.troubles.losses(key)
     }
 
-    /// Which they are.
-    pub(super) fn losers(&self, key: &TrialKey) -> impl Iterator<Item = &WorkerId> {
-        self.losses.get(key).into_iter().flatten()
+    /// What came of attempts that came to nothing.
+    pub(super) fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     /// A number no lease has had.
@@ -402,19 +411,22 @@ impl Dispatch {
     /// Checks what must always hold; returns the first breach.
     pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
         self.queue.check()?;
+        let is_open = |trial: &Trial| matches!(trial.state, TrialState::Open);
+        self.troubles.check(|key| ledger.trial(key).is_some_and(is_open))?;
         for sequence in self.queue.trials() {
             let trial = ledger.proposed_at(sequence);
             let key = &trial.key;
             let wanted: BTreeSet<Claim> = ledger.claims(trial).into_iter().collect();
-            if self.leased.contains_key(key) || !self.queue.claims_of(trial).eq(wanted) {
-                return Err(format!("trial {key} is queued but leased, settled or not wanted so"));
+            let is_elsewhere = self.leased.contains_key(key) || self.troubles.is_withheld(key);
+            if is_elsewhere || !self.queue.claims_of(trial).eq(wanted) {
+                return Err(format!("trial {key} is queued but leased, withheld, settled or not wanted so"));
             }
         }
         for trial in ledger.trials() {
             let key = &trial.key;
             let held = self.leased.contains_key(key) || self.queue.contains(trial);
-            if ledger.is_owed(trial) && !held {
-                return Err(format!("trial {key} is owed but neither queued nor leased"));
+            if ledger.is_owed(trial) && !held && !self.troubles.is_withheld(key) {
+                return Err(format!("trial {key} is owed but neither queued, leased nor withheld"));
             }
         }
         let in_leases: usize = self.leases.values().map(|lease| lease.trials.len()).sum();

@@ -8,9 +8,10 @@ use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::{Worker, WorkerId};
 use super::ledger::{Claim, Experiment, Status, Trial, TrialState};
-use super::placement::{Moment, numerics};
+use super::placement::{Moment, is_barred, numerics};
 use super::queue::{Group, Lane};
-use super::{State, UnixMillis};
+use super::troubles::Loss;
+use super::{LOSS_DOUBT_MS, QUARANTINE_LOSSES, State, UnixMillis};
 
 /// Workers that are named in one sentence.
 const NAMED_MAX: usize = 3;
@@ -26,7 +27,7 @@ const UNKNOWN_TRIAL_MS: f64 = 1_000.0;
 pub struct Explanation {
     /// An experiment's id or a trial's key.
     pub subject: String,
-    /// One word: `waiting`, `measuring`, `measured`, `thinking`, or an experiment's status.
+    /// One word: `waiting`, `withheld`, `measuring`, `measured`, `thinking`, or an experiment's status.
     pub standing: String,
     /// Why, in sentences.
     pub reasons: Vec<String>,
@@ -91,7 +92,11 @@ impl State {
                 let why = format!("{losses} workers were lost while they ran it; it is not tried again");
                 ("quarantined", vec![why])
             }
-            TrialState::Open => self.explain_open(key, trial, now),
+            TrialState::Open => {
+                let (standing, mut reasons) = self.explain_open(key, trial, now);
+                reasons.extend(self.explain_trouble(key, now));
+                (standing, reasons)
+            }
         };
         let subject = key.0.hex();
         Some(Explanation { subject, standing: standing.to_owned(), reasons })
@@ -120,12 +125,15 @@ impl State {
             }
             return ("unwanted", why);
         }
+        if self.dispatch.troubles().is_withheld(key) {
+            return ("withheld", Vec::new());
+        }
         let ahead = self.dispatch.queue(&self.ledger).take_while(|queued| *queued != key);
         let ahead = ahead.take(AHEAD_MAX + 1).count();
         let glance = Glance::new(self);
         let mut reasons = Vec::new();
         for claim in claims {
-            let lane = Lane { claim, company: trial.spec.company() };
+            let lane = Lane::of(claim, trial);
             reasons.push(format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane)));
             reasons.extend(glance.hindrances(&lane));
         }
@@ -166,7 +174,11 @@ impl State {
             reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
             reasons.extend(glance.hindrances(lane));
         }
+        let troubles = self.troubles_of(experiment);
+        let is_troubled = !troubles.is_empty();
+        reasons.extend(troubles);
         match (leased, stages.is_empty()) {
+            (0, true) if is_troubled => ("waiting", reasons),
             (0, true) => ("thinking", vec!["its searcher has not said yet what is next".to_owned()]),
             (0, false) => ("waiting", reasons),
             (_, _) => ("measuring", reasons),
@@ -205,7 +217,7 @@ impl State {
             let claims = self.ledger.claims(trial);
             let is_own = |claim: &Claim| self.ledger.claimant(*claim).id == experiment.id;
             if let Some(first) = claims.first().filter(|_| !claims.iter().any(is_own)) {
-                let lane = Lane { claim: *first, company: trial.spec.company() };
+                let lane = Lane::of(*first, trial);
                 so_far.stages.entry(*first).or_insert((lane, 0)).1 += 1;
             }
         }
@@ -219,6 +231,56 @@ impl State {
         let stages = experiment.stages.iter();
         let open: u64 = stages.map(|stage| stage.trials.len() as u64 - stage.settled).sum();
         own as u64 + leased >= open
+    }
+
+    /// What attempts at an open trial came to, and what follows from it.
+    fn explain_trouble(&self, key: &TrialKey, now: UnixMillis) -> Vec<String> {
+        let Some(trouble) = self.dispatch.troubles().of(key) else { return Vec::new() };
+        let mut reasons: Vec<String> =
+            trouble.losses.iter().map(|(worker, loss)| lost_text(worker, *loss, now)).collect();
+        if self.dispatch.troubles().is_withheld(key) {
+            let doubt_s = LOSS_DOUBT_MS / 1_000;
+            reasons.push(format!(
+                "nobody gets it now: it is given up when {QUARANTINE_LOSSES} workers have been away for {doubt_s} s each, and \
+                 goes on when one of them comes back before"
+            ));
+        }
+        reasons.extend(trouble.refusals.iter().map(|(place, refusal)| refusal.text(place)));
+        if self.dispatch.troubles().goes_alone(key) {
+            reasons.push("it is measured without others, to tell whether it was the reason".to_owned());
+        }
+        reasons
+    }
+
+    /// What attempts at an experiment's trials came to, counted.
+    fn troubles_of(&self, experiment: &Experiment) -> Vec<String> {
+        let troubles = self.dispatch.troubles();
+        let own = troubles.all().filter(|(key, _)| {
+            let trial = self.ledger.trial(key);
+            trial.is_some_and(|trial| self.ledger.experiments_of(trial).any(|one| one.id == experiment.id))
+        });
+        let (mut withheld, mut lost, mut given_back) = (0, 0, 0);
+        let mut last = None;
+        for (key, trouble) in own {
+            withheld += u32::from(troubles.is_withheld(key));
+            lost += u32::from(!trouble.losses.is_empty());
+            given_back += u32::from(!trouble.refusals.is_empty());
+            last = trouble.refusals.iter().next().or(last);
+        }
+        let mut reasons = Vec::new();
+        if withheld > 0 {
+            reasons.push(format!(
+                "{withheld} trials are withheld until it is certain that the {QUARANTINE_LOSSES} or more workers that ran them are gone"
+            ));
+        }
+        if lost > 0 {
+            reasons
+                .push(format!("workers were lost with {lost} of its open trials, which are measured alone"));
+        }
+        if let Some((place, refusal)) = last {
+            reasons.push(format!("{given_back} of its open trials were given back; {}", refusal.text(place)));
+        }
+        reasons
     }
 
     fn asked(&self, lane: &Lane) -> String {
@@ -260,7 +322,7 @@ impl State {
         for (claim, key) in leased {
             let Some(trial) = self.ledger.trial(key) else { continue };
             let predicted_ms = self.predicted(&trial.spec);
-            class(&Lane { claim, company: trial.spec.company() }, &|backlog| {
+            class(&Lane::of(claim, trial), &|backlog| {
                 backlog.leased += 1;
                 backlog.predicted_ms += predicted_ms;
             });
@@ -309,13 +371,17 @@ impl<'a> Glance<'a> {
     }
 
     /// Whom trials of a lane wait for, worker by worker, those with the same reason together.
-    fn hindrances(&self, lane: &Lane) -> Vec<String> {
+    fn hindrances(&self, lane: &Lane, is_barred: impl Fn(&Worker) -> bool) -> Vec<String> {
         let priority = |lane: &Lane| self.state.ledger.claimant(lane.claim).priority;
         let before = self.waiting.iter().filter(|other| priority(other) > priority(lane));
         let before: Vec<&Lane> = before.copied().collect();
         let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for worker in self.state.dispatch.workers() {
-            by_reason.entry(self.hindrance(worker, lane, &before)).or_default().push(&worker.info.id.0);
+            let reason = match is_barred(worker) {
+                true => "its device could not measure it, and is not asked again now".to_owned(),
+                false => self.hindrance(worker, lane, &before),
+            };
+            by_reason.entry(reason).or_default().push(&worker.info.id.0);
         }
         if by_reason.is_empty() {
             return vec!["no worker is connected".to_owned()];
@@ -351,6 +417,19 @@ fn claim_text(state: &State, lane: &Lane) -> String {
     let experiment = state.ledger.claimant(lane.claim);
     let stage = experiment.plan.stages.get(lane.claim.stage as usize).map_or("", |stage| stage.as_str());
     format!("stage `{stage}` of `{}`", experiment.id)
+}
+
+fn lost_text(worker: &WorkerId, loss: Loss, now: UnixMillis) -> String {
+    let worker = &worker.0;
+    match loss {
+        Loss::Suspected => format!("worker `{worker}` was lost while it held it and others"),
+        Loss::Silent { doubtful_until } if doubtful_until > now => {
+            let left_s = (doubtful_until.0 - now.0).div_ceil(1_000);
+            format!("worker `{worker}` was lost while it ran it; it may come back, for {left_s} s")
+        }
+        Loss::Silent { .. } => format!("worker `{worker}` was lost while it ran it"),
+        Loss::Hung => format!("worker `{worker}` got nowhere with it"),
+    }
 }
 
 fn named(workers: &[&str]) -> String {

@@ -4,6 +4,7 @@
 //! replay. The [`Ledger`] holds what facts say and is durable; [`Dispatch`] holds queue, leases and workers and is
 //! not. The caller stores the facts among the events before it sends the reply.
 
+mod blame;
 mod change;
 mod commit;
 mod decide;
@@ -21,6 +22,7 @@ mod queue;
 mod runs;
 mod shard;
 mod trials;
+mod troubles;
 
 pub use change::Change;
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
@@ -33,11 +35,16 @@ pub use pace::{Pace, Subject, WorkerClass};
 pub use placement::Hindrance;
 pub use queue::Queued;
 pub use shard::Shard;
+pub use troubles::{Loss, Obstacle, ObstacleKind};
 
 use crate::plan::ExperimentId;
 
 /// How long a lease lasts without a heartbeat, in milliseconds. A worker sends five heartbeats in this time.
 pub const LEASE_TERM_MS: u64 = 10_000;
+
+/// A worker that fell silent may only be cut off. After so long, in milliseconds, it is taken for dead: longer than what
+/// restarts of switches, routers and hosts take.
+pub const LOSS_DOUBT_MS: u64 = 120_000;
 
 /// A trial that ran on this many workers when they were lost is not tried again.
 pub const QUARANTINE_LOSSES: u32 = 3;

@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 
 /// A device, by its machine where that matters, and its own name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Place {
-    machine: String,
-    device: String,
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Place {
+    pub(super) machine: String,
+    pub(super) device: String,
 }
 
 impl Place {
-    fn of(info: &WorkerInfo) -> Self {
+    /// Where a worker measures.
+    pub(super) fn of(info: &WorkerInfo) -> Self {
         let (machine, device) = info.place();
         Self { machine: machine.to_owned(), device: device.to_owned() }
     }

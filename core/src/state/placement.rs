@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::device::{Requirements, Share, Unmet};
-use crate::trial::Numerics;
+use crate::trial::{Numerics, TrialKey};
 
 use super::UnixMillis;
-use super::dispatch::{Dispatch, Worker, WorkerId};
-use super::ledger::Ledger;
-use super::occupancy::Taken;
+use super::dispatch::{Dispatch, Worker, WorkerId, WorkerInfo};
+use super::ledger::{Claim, Ledger, Trial};
+use super::occupancy::{Place, Taken};
 use super::queue::{Group, Lane};
 
 /// Why a worker does not take trials of a lane now.
@@ -62,32 +62,85 @@ impl fmt::Display for Hindrance {
 /// The lanes that a worker can take trials of now.
 pub(super) struct Fitting<'a> {
     pub(super) lanes: Vec<(&'a Lane, &'a Group)>,
+    /// Trials of them that it is not to have.
+    pub(super) barred: BTreeSet<TrialKey>,
 }
 
 impl<'a> Fitting<'a> {
     /// Finds the lanes of the highest priority that has any for the worker, in the order of experiments.
-    pub(super) fn find(ledger: &Ledger, dispatch: &'a Dispatch, worker: &Worker) -> Self {
+    pub(super) fn find(
+        ledger: &Ledger,
+        dispatch: &'a Dispatch,
+        (worker, now): (&Worker, UnixMillis),
+    ) -> Self {
+        let barred = barred(ledger, dispatch, (worker, now));
+        let mut barred_in: BTreeMap<Lane, usize> = BTreeMap::new();
+        for trial in barred.iter().filter_map(|key| ledger.trial(key)) {
+            let lanes = ledger.claims(trial).into_iter().map(|claim| Lane::of(claim, trial));
+            lanes.for_each(|lane| *barred_in.entry(lane).or_default() += 1);
+        }
         // The same for every lane.
         let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
         let moment = Moment::new(ledger, dispatch);
-        let fits = |(lane, _): &(&Lane, &Group)| moment.hindrance_beside((worker, lane, taken)).is_none();
+        let fits = |(lane, group): &(&Lane, &Group)| {
+            let is_open = barred_in.get(lane).is_none_or(|barred| *barred < group.len());
+            is_open && moment.hindrance_beside((worker, lane, taken)).is_none()
+        };
         let mut lanes: Vec<(&Lane, &Group)> = dispatch.lanes().filter(fits).collect();
         let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
         let highest = lanes.iter().map(|(lane, _)| priority(lane)).max();
         lanes.retain(|(lane, _)| Some(priority(lane)) == highest);
-        Self { lanes }
+        Self { lanes, barred }
     }
 }
 
+/// The waiting trials that a worker is not to have now, as its device could not measure them: while another device is there that
+/// may, and for a while in any case.
+fn barred(ledger: &Ledger, dispatch: &Dispatch, (worker, now): (&Worker, UnixMillis)) -> BTreeSet<TrialKey> {
+    let place = Place::of(&worker.info);
+    // The same for most of them.
+    let mut able: BTreeMap<Claim, BTreeSet<Place>> = BTreeMap::new();
+    let mut may_elsewhere = |trial: &Trial| {
+        ledger.claims(trial).into_iter().any(|claim| {
+            let lane = Lane::of(claim, trial);
+            let able = able.entry(claim).or_insert_with(|| places_able(ledger, dispatch, &lane));
+            able.iter().any(|other| !dispatch.troubles().has_given_back(other, &trial.key))
+        })
+    };
+    let refused = dispatch.troubles().refused_at(&place).filter_map(|key| ledger.trial(key));
+    let barred = refused.filter(|trial| {
+        let rests = dispatch.troubles().rests_at(&place, &trial.key, now);
+        dispatch.is_queued(trial) && (rests || may_elsewhere(trial))
+    });
+    barred.map(|trial| trial.key).collect()
+}
+
+/// Whether a worker is not to have a waiting trial now.
+pub(super) fn is_barred(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (worker, now): (&Worker, UnixMillis),
+    trial: &Trial,
+) -> bool {
+    barred(ledger, dispatch, (worker, now)).contains(&trial.key)
+}
+
+/// Where the trials of a lane can be measured.
+fn places_able(ledger: &Ledger, dispatch: &Dispatch, lane: &Lane) -> BTreeSet<Place> {
+    let (requirements, numerics) = (ledger.requirements(lane.claim), numerics(ledger, lane));
+    let able = dispatch.workers().filter(|worker| worker.info.unmet(requirements, numerics).is_none());
+    able.map(|worker| Place::of(&worker.info)).collect()
+}
+
 /// A device, by its host and its own name.
-type Place<'a> = (&'a str, &'a str);
+type Spot<'a> = (&'a str, &'a str);
 
 /// One moment of a cluster, with what is the same for all its workers and takes a look at all of them: found once, if at all.
 pub(super) struct Moment<'a> {
     ledger: &'a Ledger,
     dispatch: &'a Dispatch,
     /// The lanes whose trials need a device to themselves, and the devices that rest for them.
-    alone: OnceCell<Vec<(&'a Lane, BTreeSet<Place<'a>>)>>,
+    alone: OnceCell<Vec<(&'a Lane, BTreeSet<Spot<'a>>)>>,
 }
 
 impl<'a> Moment<'a> {
@@ -139,8 +192,9 @@ impl<'a> Moment<'a> {
         alone.iter().any(|(other, resting)| is_next(other) && resting.contains(&worker.info.place()))
     }
 
-    /// As many devices rest for a lane as it has trials, those first that are free soonest.
-    fn resting(&self) -> Vec<(&'a Lane, BTreeSet<Place<'a>>)> {
+    /// As many devices rest for a lane as it has trials, those first that are free soonest, and behind them those that could
+    /// not measure them.
+    fn resting(&self) -> Vec<(&'a Lane, BTreeSet<Spot<'a>>)> {
         let (ledger, dispatch) = (self.ledger, self.dispatch);
         // A look at all leases, which most requests need not take.
         let busy = LazyCell::new(|| busy(dispatch));
@@ -148,13 +202,16 @@ impl<'a> Moment<'a> {
         let resting = alone.map(|(lane, group)| {
             let requirements: &Requirements = ledger.requirements(lane.claim);
             let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, lane)).is_none();
-            let devices: BTreeSet<(Busy, Place<'_>)> = dispatch
+            let devices: BTreeSet<(bool, Busy, Spot<'_>)> = dispatch
                 .workers()
                 .filter(fits)
-                .map(|fitting| fitting.info.place())
-                .map(|place| (busy.get(&place).copied().unwrap_or(Busy::Free), place))
+                .map(|fitting| {
+                    let place = fitting.info.place();
+                    let refuses = refuses_all(ledger, dispatch, (&fitting.info, group));
+                    (refuses, busy.get(&place).copied().unwrap_or(Busy::Free), place)
+                })
                 .collect();
-            (lane, devices.into_iter().take(group.len()).map(|(_, place)| place).collect())
+            (lane, devices.into_iter().take(group.len()).map(|(_, _, place)| place).collect())
         });
         resting.collect()
     }
@@ -164,6 +221,14 @@ impl<'a> Moment<'a> {
 pub(super) fn numerics(ledger: &Ledger, lane: &Lane) -> Numerics {
     let context = lane.company.and_then(|company| ledger.context(&company.context));
     context.map_or(Numerics::Float, |context| context.numerics)
+}
+
+/// Whether a worker's device could measure none of a group's trials.
+fn refuses_all(ledger: &Ledger, dispatch: &Dispatch, (info, group): (&WorkerInfo, &Group)) -> bool {
+    let place = Place::of(info);
+    let mut refused = dispatch.troubles().refused_at(&place).peekable();
+    let is_refused = |sequence| dispatch.troubles().is_refused_at(&place, &ledger.proposed_at(sequence).key);
+    refused.peek().is_some() && group.trials().all(is_refused)
 }
 
 /// For how long a device is taken: in the order in which devices become free.

@@ -1,18 +1,19 @@
 //! Workers that come, come back with trials they still hold, go, and are given up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::trial::{Company, TrialKey};
 
+use super::blame;
 use super::change::Change;
 use super::decide::{Decision, Reply, grant};
 use super::dispatch::{Lease, WorkerId, WorkerInfo};
-use super::fact::Fact;
 use super::ledger::{Claim, Trial};
 use super::placement::numerics;
 use super::queue::Lane;
 use super::shard::{MAX_SHARD_TRIALS, Portion, is_hung, predicted};
-use super::{Event, LEASE_TERM_MS, QUARANTINE_LOSSES, State, UnixMillis};
+use super::troubles::Loss;
+use super::{Event, LEASE_TERM_MS, State, UnixMillis};
 
 /// The most workers that have a trial at a time.
 const HOLDERS_MAX: usize = 2;
@@ -56,7 +57,7 @@ fn still_held<'a>(state: &'a State, info: &WorkerInfo, held: &[TrialKey]) -> Opt
 fn claim_met(state: &State, info: &WorkerInfo, trial: &Trial) -> Option<Claim> {
     state.ledger.claims(trial).into_iter().find(|claim| {
         let requirements = state.ledger.requirements(*claim);
-        let numerics = numerics(&state.ledger, &Lane { claim: *claim, company: trial.spec.company() });
+        let numerics = numerics(&state.ledger, &Lane::of(*claim, trial));
         let is_met = info.unmet(requirements, numerics).is_none();
         is_met && state.dispatch.has_room(info, requirements.exclusive)
     })
@@ -86,27 +87,13 @@ pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event
             events.push(Change::LeaseEnded { lease: *id }.into());
         }
         if is_lost {
-            lost.push(lease);
+            let loss = if silent.contains(&lease.worker) { blame::silent(now) } else { Loss::Hung };
+            lost.extend(blame::lost(lease, loss));
         }
     }
     events.extend(silent.into_iter().map(|worker| Change::WorkerLeft { worker: worker.clone() }.into()));
-    events.extend(blamed(state, &lost));
+    events.extend(lost);
+    events.extend(blame::quarantined(state, now));
     events.extend(state.ledger.ends_cut_off().map(Event::from));
-    events
-}
-
-/// Holds the loss of workers against the trials that they ran; one that ran on too many of them is not tried again.
-fn blamed(state: &State, lost: &[&Lease]) -> Vec<Event> {
-    let (mut events, mut losers) = (Vec::new(), BTreeMap::<TrialKey, BTreeSet<&WorkerId>>::new());
-    for lease in lost {
-        for key in lease.running.iter().copied().filter(|key| lease.trials.contains(key)) {
-            let known = losers.entry(key).or_insert_with(|| state.dispatch.losers(&key).collect());
-            known.insert(&lease.worker);
-            events.push(Change::TrialLost { key, worker: lease.worker.clone() }.into());
-        }
-    }
-    let losses = losers.into_iter().map(|(key, losers)| (key, losers.len() as u32));
-    let too_many = losses.filter(|(_, losses)| *losses >= QUARANTINE_LOSSES);
-    events.extend(too_many.map(|(key, losses)| Fact::TrialQuarantined { key, losses }.into()));
     events
 }

@@ -18,6 +18,13 @@ pub(super) struct Lane {
     pub(super) company: Option<Company>,
 }
 
+impl Lane {
+    /// The lane that a trial waits in for a claim.
+    pub(super) fn of(claim: Claim, trial: &Trial) -> Self {
+        Self { claim, company: trial.spec.company() }
+    }
+}
+
 /// Where a trial stands in its lane.
 ///
 /// Bit configs in the order of their changes are a trie walked depth first: neighbours agree in the longest prefix of
@@ -102,7 +109,7 @@ impl Queue {
         *self.queued.of_mut(&trial.spec) += u64::from(!claims.is_empty());
         for claim in claims.iter().copied() {
             self.claims.insert((trial.sequence, claim));
-            let group = self.groups.entry(Lane { claim, company: trial.spec.company() }).or_default();
+            let group = self.groups.entry(Lane::of(claim, trial)).or_default();
             group.sequences.insert(trial.sequence);
             group.places.insert(place(trial));
         }
@@ -114,7 +121,7 @@ impl Queue {
         *self.queued.of_mut(&trial.spec) -= u64::from(!claims.is_empty());
         for claim in claims {
             self.claims.remove(&(trial.sequence, claim));
-            let lane = Lane { claim, company: trial.spec.company() };
+            let lane = Lane::of(claim, trial);
             let Some(group) = self.groups.get_mut(&lane) else { continue };
             group.sequences.remove(&trial.sequence);
             group.places.remove(&place(trial));

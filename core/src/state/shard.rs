@@ -1,6 +1,6 @@
 //! Cutting the queue into shards, and finding work for those who would have none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bits::BitConfig;
 use crate::digest::Digest;
@@ -66,19 +66,20 @@ pub(super) struct Portion<'a> {
 /// Chooses the trials of the next shard for `worker`: some that are measured together, in the order of their trie.
 ///
 /// The number follows from the time that workers of its class take for them, and shrinks as the queue does, so that all
-/// workers end together. A trial that a worker was lost with goes alone, to tell whether it was the reason.
+/// workers end together. A trial that a worker was lost with, or that came back from one together with others, goes alone, to
+/// tell whether it was the reason.
 pub(super) fn next_shard<'a>(
     ledger: &'a Ledger,
     dispatch: &'a Dispatch,
-    worker: &Worker,
+    (worker, now): (&Worker, UnixMillis),
 ) -> Option<Portion<'a>> {
-    let fitting = Fitting::find(ledger, dispatch, worker);
+    let fitting = Fitting::find(ledger, dispatch, (worker, now));
     let (lane, group) = choose_lane(dispatch, worker, &fitting.lanes)?;
     let workers = dispatch.workers().len().max(1);
     // A trial may wait in several lanes.
     let waiting = fitting.lanes.iter().map(|(_, group)| group.len()).sum::<usize>().min(dispatch.waiting());
     let most = waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS);
-    let trials = take(ledger, dispatch, (worker, group, most));
+    let trials = take(ledger, dispatch, (worker, group, most), &fitting.barred);
     let exclusive = ledger.requirements(lane.claim).exclusive;
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
     Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive, second: false })
@@ -89,6 +90,7 @@ fn take<'a>(
     ledger: &'a Ledger,
     dispatch: &Dispatch,
     (worker, group, most): (&Worker, &Group, usize),
+    barred: &BTreeSet<TrialKey>,
 ) -> Vec<(&'a TrialKey, &'a TrialSpec)> {
     let class = worker.info.class();
     let mut trials: Vec<(&TrialKey, &TrialSpec)> = Vec::new();
@@ -96,7 +98,10 @@ fn take<'a>(
     for sequence in group.trials() {
         let trial = ledger.proposed_at(sequence);
         let key = &trial.key;
-        if dispatch.losses(key) > 0 {
+        if barred.contains(key) {
+            continue;
+        }
+        if dispatch.troubles().goes_alone(key) {
             if trials.is_empty() {
                 return vec![(key, &trial.spec)];
             }
@@ -205,8 +210,10 @@ pub(super) fn late_trials<'a>(
     let may_be = |lease: &&Lease| is_late(lease, now) && lease.worker != worker.info.id;
     let mut late: Vec<&Lease> = dispatch.leases().map(|(_, lease)| lease).filter(may_be).collect();
     late.sort_by_key(|lease| lease.since);
+    // What may have ended a worker, or what a device could not do, goes alone and ends no second one meanwhile.
+    let is_welcome = |key: &&TrialKey| !dispatch.has_second(key) && !dispatch.troubles().goes_alone(key);
     let (claim, trials) = late.into_iter().find_map(|lease| {
-        let single = lease.trials.iter().filter(|key| !dispatch.has_second(key));
+        let single = lease.trials.iter().filter(is_welcome);
         let claimed = single.filter_map(|key| {
             let trial = ledger.trial(key)?;
             // Since it was leased, whom it is measured for may have come to need a device alone.
@@ -263,7 +270,7 @@ fn claims_met<'a>(
     dispatch: &'a Dispatch,
     (worker, trial): (&'a Worker, &'a Trial),
 ) -> impl Iterator<Item = Claim> {
-    let lane = |claim: &Claim| Lane { claim: *claim, company: trial.spec.company() };
+    let lane = |claim: &Claim| Lane::of(*claim, trial);
     let (claims, moment) = (ledger.claims(trial).into_iter(), Moment::new(ledger, dispatch));
     claims.filter(move |claim| moment.hindrance(worker, &lane(claim)).is_none())
 }

@@ -1,5 +1,6 @@
 mod artifacts;
 mod commits;
+mod givebacks;
 mod losses;
 mod reattach;
 mod scheduling;
@@ -176,6 +177,10 @@ impl Engine {
         }
     }
 
+    fn explained(&self, key: &TrialKey) -> String {
+        self.state.explain_trial(key, self.now).unwrap().reasons.join("\n")
+    }
+
     fn replayed(&self) -> State {
         let mut state = State::default();
         for fact in &self.facts {
@@ -307,11 +312,13 @@ fn a_stale_lease_changes_nothing() {
     engine.propose(&experiment, 1);
     let (first, second) = (engine.join("first"), engine.join("second"));
     let stale = engine.request(&first).unwrap().lease;
-    engine.feed(Input::Release { worker: first.clone(), lease: stale, trials: None }).unwrap();
+    engine
+        .feed(Input::Release { worker: first.clone(), lease: stale, trials: None, obstacle: None })
+        .unwrap();
     engine.request(&second).unwrap();
     let before = engine.state.clone();
 
-    engine.feed(Input::Release { worker: first, lease: stale, trials: None }).unwrap();
+    engine.feed(Input::Release { worker: first, lease: stale, trials: None, obstacle: None }).unwrap();
 
     assert_eq!(engine.state, before);
 }

@@ -13,7 +13,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::state::{LeaseId, Report, Shard, WorkerInfo};
+use crate::state::{LeaseId, Obstacle, Report, Shard, WorkerInfo};
 use crate::trial::{EvaluateContext, TrialKey, TrialSpec};
 
 pub use backoff::Backoff;
@@ -61,11 +61,8 @@ pub enum End {
     Finished,
     /// It was told to stop.
     Stopped,
-    /// A trial could not be measured here, now.
-    GaveUp {
-        /// Why.
-        reason: String,
-    },
+    /// Trials could not be measured here, now.
+    GaveUp(Obstacle),
 }
 
 /// Something that happens to a worker.
@@ -167,6 +164,8 @@ pub enum Call {
         epoch: Epoch,
         /// Which.
         lease: LeaseId,
+        /// What kept it from measuring trials of it, if anything did.
+        obstacle: Option<Obstacle>,
     },
     /// It goes.
     Leave,

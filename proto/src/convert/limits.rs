@@ -131,7 +131,7 @@ pub fn finite(field: &'static str, value: f64) -> Result<f64, ConvertError> {
 }
 
 /// The longest time of a trial, in milliseconds: a month.
-pub const TRIAL_MS_MAX: f64 = 30.0 * 24.0 * 3_600_000.0;
+const TRIAL_MS_MAX: f64 = 30.0 * 24.0 * 3_600_000.0;
 
 /// Reads a time of a trial.
 ///

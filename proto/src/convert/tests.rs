@@ -4,7 +4,7 @@ use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Point, PointKind};
-use bitloop_core::state::{LeaseId, Report, Shard, Status, WorkerId, WorkerInfo};
+use bitloop_core::state::{LeaseId, Obstacle, ObstacleKind, Report, Shard, Status, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
     ActivationRule, BiasCorrection, Biases, Calibration, Candidates, EvaluateContext, Evaluation,
     Granularity, Guard, ImageRange, Numerics, Outcome, Percentile, PrepareSpec, PreparedStep, Provenance,
@@ -210,6 +210,17 @@ proptest! {
     }
 
     #[test]
+    fn an_obstacle_survives_the_wire(
+        kind in prop::sample::select(vec![ObstacleKind::Supply, ObstacleKind::Device, ObstacleKind::Panic]),
+        reason in "[a-z \n]{0,80}",
+        trials in prop::collection::vec(a_digest().prop_map(TrialKey), 0..5),
+    ) {
+        let obstacle = Obstacle { kind, reason, trials };
+
+        prop_assert_eq!(Obstacle::try_from(v1::Obstacle::from(&obstacle)), Ok(obstacle));
+    }
+
+    #[test]
     fn a_report_survives_the_wire(report in a_report()) {
         prop_assert_eq!(Report::try_from(v1::Report::from(&report)), Ok(report));
     }
@@ -318,6 +329,7 @@ fn missing_and_damaged_fields_are_named() {
     assert_eq!(digest("model", &[]).map(|_| ()), missing("model"));
     assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::default()).map(|_| ()), missing("device"));
     assert_eq!(action(0).map(|_| ()), missing("action"));
+    assert_eq!(Obstacle::try_from(v1::Obstacle::default()).map(|_| ()), missing("kind"));
     assert_eq!(status(&v1::ExperimentSummary::default()).map(|_| ()), missing("status"));
 
     let length = ConvertError::DigestLength { field: "model", len: 31 };
@@ -343,6 +355,20 @@ fn a_trial_of_another_context_than_its_shards_is_refused() {
         v1::Shard { lease: 1, context: digest_to_wire(&Digest::of(b"another")), trials: vec![evaluate(&[])] };
 
     assert_eq!(Shard::try_from(shard), Err(ConvertError::MixedContexts));
+}
+
+#[test]
+fn what_keeps_a_worker_from_measuring_is_known_short_and_readable() {
+    let obstacle = |kind, reason: &str| v1::Obstacle { kind, reason: reason.to_owned(), trials: Vec::new() };
+    let read = |kind, reason: &str| Obstacle::try_from(obstacle(kind, reason)).map(|_| ());
+
+    assert_eq!(read(9, ""), Err(ConvertError::UnknownValue { field: "kind", value: 9 }));
+    assert_eq!(read(2, "\u{1b}[2J"), Err(ConvertError::Control { field: "reason" }));
+    let (len, max) = (PROSE_BYTES_MAX + 1, PROSE_BYTES_MAX);
+    assert_eq!(read(2, &"x".repeat(len)), Err(ConvertError::TooLong { field: "reason", len, max }));
+    let loud =
+        Obstacle { kind: ObstacleKind::Device, reason: format!("\u{1b}{}", "x".repeat(len)), trials: vec![] };
+    assert!(Obstacle::try_from(v1::Obstacle::from(&loud)).is_ok(), "an honest worker's text always arrives");
 }
 
 #[test]

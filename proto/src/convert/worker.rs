@@ -1,9 +1,9 @@
 use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share, UnsupportedShare};
 use bitloop_core::spec::{LABELS_MAX, is_label};
-use bitloop_core::state::{LeaseId, Report, Shard, WorkerInfo};
+use bitloop_core::state::{LeaseId, Obstacle, ObstacleKind, Report, Shard, WorkerInfo};
 use bitloop_core::trial::{Evaluation, Outcome, Provenance, Trained, TrialKey, TrialResult, TrialSpec, Work};
 
-use super::limits::{SHARD_TRIALS_MAX, count, finite, name, prose, to_name, to_prose, worker_id};
+use super::limits::{SHARD_TRIALS_MAX, count, finite, name, prose, to_name, to_prose, trial_keys, worker_id};
 use super::{ConvertError, digest, digest_to_wire, required};
 use crate::v1;
 
@@ -262,6 +262,35 @@ impl From<&Report> for v1::Report {
             provenance: Some((&report.outcome.provenance).into()),
             work: Some(report.outcome.work.into()),
         }
+    }
+}
+
+impl From<&Obstacle> for v1::Obstacle {
+    fn from(obstacle: &Obstacle) -> Self {
+        let kind = match obstacle.kind {
+            ObstacleKind::Supply => v1::ObstacleKind::Supply,
+            ObstacleKind::Device => v1::ObstacleKind::Device,
+            ObstacleKind::Panic => v1::ObstacleKind::Panic,
+        };
+        let trials = obstacle.trials.iter().map(|key| digest_to_wire(&key.0)).collect();
+        Self { kind: kind.into(), reason: to_prose(&obstacle.reason), trials }
+    }
+}
+
+impl TryFrom<v1::Obstacle> for Obstacle {
+    type Error = ConvertError;
+
+    fn try_from(obstacle: v1::Obstacle) -> Result<Self, ConvertError> {
+        let (field, value) = ("kind", obstacle.kind);
+        let kind = match v1::ObstacleKind::try_from(value) {
+            Ok(v1::ObstacleKind::Supply) => ObstacleKind::Supply,
+            Ok(v1::ObstacleKind::Device) => ObstacleKind::Device,
+            Ok(v1::ObstacleKind::Panic) => ObstacleKind::Panic,
+            Ok(v1::ObstacleKind::Unspecified) => return Err(ConvertError::Missing { field }),
+            Err(_) => return Err(ConvertError::UnknownValue { field, value }),
+        };
+        let reason = prose("reason", obstacle.reason)?;
+        Ok(Self { kind, reason, trials: trial_keys("trials", &obstacle.trials)? })
     }
 }
 

@@ -330,13 +330,13 @@ impl Coordinator {
             Body::Call(Call::Commit { reports, trial_ms, .. }) => {
                 Input::Commit { worker, reports: reports.clone(), trial_ms: *trial_ms }
             }
-            Body::Call(Call::Release { epoch, lease }) => {
+            Body::Call(Call::Release { epoch, lease, obstacle }) => {
                 current(epoch)?;
-                release(worker, *lease)
+                Input::Release { worker, lease: *lease, trials: None, obstacle: obstacle.clone() }
             }
             Body::GiveBack { epoch, lease, trials } => {
                 current(epoch)?;
-                Input::Release { worker, lease: *lease, trials: Some(trials.clone()) }
+                Input::Release { worker, lease: *lease, trials: Some(trials.clone()), obstacle: None }
             }
             Body::Call(Call::Leave) => Input::Leave { worker },
         };
@@ -473,7 +473,7 @@ impl Coordinator {
 }
 
 fn release(worker: WorkerId, lease: LeaseId) -> Input {
-    Input::Release { worker, lease, trials: None }
+    Input::Release { worker, lease, trials: None, obstacle: None }
 }
 
 fn refusal(request: &Request) -> Reply {

@@ -1,5 +1,7 @@
 //! The experiments of the simulation, and what their trials give.
 
+use std::sync::OnceLock;
+
 use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::device::{DeviceKind, Requirements};
 use bitloop_core::digest::Digest;
@@ -15,6 +17,9 @@ use bitloop_core::trial::{
 
 /// Images that an evaluation sees.
 const IMAGES: u64 = 100;
+
+/// What stands for every prepared model.
+const PREPARED: &[u8] = b"prepared";
 
 fn graph() -> Graph {
     let input = Input { shape: Shape::image(2, 8, 8), mean: vec![0.5; 2], std: vec![0.25; 2] };
@@ -71,15 +76,67 @@ pub(crate) struct Submission {
     pub(crate) after_ms: u64,
 }
 
-/// What users submit: the [`plans`], after one that wants some of their trials on devices that nobody has, and later one with a
-/// context of its own that is more urgent.
+/// A plan with a context of its own, whose trials are of every [`Oddity`].
+fn odd() -> Plan {
+    let some = StagePlan::singles((0..5).map(PointIndex).collect());
+    let mut odd = plan("odd", vec![StagePlan::Prepare, some]);
+    odd.data.selection.digest = Digest::of(b"odd images");
+    odd.guard.data = odd.data.selection.digest;
+    odd
+}
+
+/// What devices that cannot measure a trial say.
+pub(crate) const IMPOSSIBLE: &str = "out of memory";
+
+/// What a measurement says that panics.
+pub(crate) const PANIC: &str = "the measurement panicked";
+
+/// What is special about a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Oddity {
+    None,
+    /// It fails wherever it is measured.
+    Fails,
+    /// No device can measure it.
+    Impossible,
+    /// Only the first hosts' device can.
+    Large,
+    /// Measuring it panics.
+    Panics,
+}
+
+impl Oddity {
+    pub(crate) fn of(spec: &TrialSpec) -> Self {
+        static ODD: OnceLock<Digest> = OnceLock::new();
+        let odd = ODD.get_or_init(|| odd().context(Digest::of(PREPARED)).digest());
+        let TrialSpec::Evaluate { context, config, .. } = spec else { return Self::None };
+        match config.changes().next() {
+            Some((PointIndex(point), _)) if context == odd => {
+                [Self::None, Self::Fails, Self::Impossible, Self::Large, Self::Panics][point as usize % 5]
+            }
+            Some(_) | None => Self::None,
+        }
+    }
+
+    pub(crate) fn is_impossible_on(self, device: usize) -> bool {
+        match self {
+            Self::Impossible => true,
+            Self::Large => device > 0,
+            Self::None | Self::Fails | Self::Panics => false,
+        }
+    }
+}
+
+/// What users submit: the [`plans`] and one of odd trials, after one that wants some of their trials on devices that nobody has,
+/// and later one with a context of its own that is more urgent.
 pub(crate) fn submissions() -> Vec<Submission> {
     let some = || StagePlan::singles((0..5).map(PointIndex).collect());
     let on_gpu = Requirements { device: Some(DeviceKind::Cuda), ..Requirements::NONE };
     let picky = Plan { requirements: vec![on_gpu; 2], ..plan("picky", vec![StagePlan::Prepare, some()]) };
     let exact = Plan { numerics: Numerics::Exact, ..plan("exact", vec![StagePlan::Prepare, some()]) };
     let [searching, sharing] = plans();
-    let at_once = [picky, searching, sharing].map(|plan| Submission { plan, priority: 0, after_ms: 0 });
+    let at_once =
+        [picky, searching, sharing, odd()].map(|plan| Submission { plan, priority: 0, after_ms: 0 });
     at_once.into_iter().chain([Submission { plan: exact, priority: 1, after_ms: 3_000 }]).collect()
 }
 
@@ -132,8 +189,9 @@ fn plan(name: &str, stages: Vec<StagePlan>) -> Plan {
 pub fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
     let draw = |index: usize| u64::from(key.0.as_bytes()[index]);
     let result = match spec {
-        TrialSpec::Prepare(_) => {
-            TrialResult::Prepared { artifact: Digest::of(b"prepared"), steps: Vec::new() }
+        TrialSpec::Prepare(_) => TrialResult::Prepared { artifact: Digest::of(PREPARED), steps: Vec::new() },
+        TrialSpec::Evaluate { .. } if Oddity::of(spec) == Oddity::Fails => {
+            TrialResult::Failed { reason: "simulated".to_owned() }
         }
         TrialSpec::Evaluate { part, .. } => TrialResult::Evaluated(Evaluation {
             n: part.len,

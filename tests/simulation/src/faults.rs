@@ -31,12 +31,13 @@ pub(crate) enum Fault {
     WorkerDiskFull,
     NetworkCut,
     Pause,
+    Cancel,
     StaleLease,
 }
 
 impl Fault {
     /// Common ones stand more than once.
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::CoordinatorCrash,
         Self::CoordinatorCrash,
         Self::CoordinatorCrash,
@@ -53,6 +54,7 @@ impl Fault {
         Self::NetworkCut,
         Self::NetworkCut,
         Self::Pause,
+        Self::Cancel,
         Self::StaleLease,
     ];
 

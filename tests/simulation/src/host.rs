@@ -1,14 +1,14 @@
 //! A worker's machine: its disk, and the program around the protocol.
 
 use bitloop_core::device::Share;
-use bitloop_core::state::{Report, WorkerId, WorkerInfo};
+use bitloop_core::state::{Obstacle, ObstacleKind, Report, WorkerId, WorkerInfo};
 use bitloop_core::trial::{TrialKey, TrialSpec};
 use bitloop_core::worker::{
     Answer, Beat, Call, Effect, End, Failure, FailureKind, Input, Measured, Millis, Order, Protocol,
     Settings, read_spool, spool_head, spool_line,
 };
 
-use crate::experiment::{is_poisonous, outcome};
+use crate::experiment::{IMPOSSIBLE, Oddity, PANIC, is_poisonous, outcome};
 use crate::message::{Body, Instant, Process, Pulse, Returned};
 
 /// Milliseconds between two heartbeats, as the coordinator asks for.
@@ -41,6 +41,8 @@ pub(crate) struct Program {
     pub(crate) id: WorkerId,
     pub(crate) started: Instant,
     pace_ms: u64,
+    /// The host whose device it measures on.
+    device: usize,
     protocol: Protocol,
     /// The call that is waited for.
     pub(crate) call: Option<u64>,
@@ -138,6 +140,7 @@ impl Host {
             id,
             started: now,
             pace_ms: self.pace_ms,
+            device: self.device.0,
             protocol: Protocol::new(Settings { info, max_give_backs: None, idle_exit_ms: None, spool: left }),
             call: None,
             beat: None,
@@ -261,13 +264,32 @@ impl Program {
         let Some(computing) = self.computing.as_mut().filter(|computing| computing.number == number) else {
             return Vec::new();
         };
+        let keys = || computing.at_hand().iter().map(|(key, _)| *key).collect();
+        let gave_up = |kind, reason: &str, trials| {
+            Input::Ended(End::GaveUp(Obstacle { kind, reason: reason.to_owned(), trials }))
+        };
         if computing.is_stopped || gives_up {
+            let end = match gives_up {
+                true => gave_up(ObstacleKind::Supply, "simulated", keys()),
+                false => Input::Ended(End::Stopped),
+            };
             self.computing = None;
-            let reason = "simulated".to_owned();
-            return vec![Input::Ended(if gives_up { End::GaveUp { reason } } else { End::Stopped })];
+            return vec![end];
+        }
+        let is_impossible = |spec: &TrialSpec| Oddity::of(spec).is_impossible_on(self.device);
+        if computing.at_hand().iter().any(|(_, spec)| is_impossible(spec)) {
+            let end = gave_up(ObstacleKind::Device, IMPOSSIBLE, keys());
+            self.computing = None;
+            return vec![end];
         }
         let mut said = Vec::new();
         for (key, spec) in computing.at_hand() {
+            // As the program, which measures them one by one when one of several panics.
+            if Oddity::of(spec) == Oddity::Panics {
+                said.push(gave_up(ObstacleKind::Panic, PANIC, vec![*key]));
+                self.computing = None;
+                return said;
+            }
             let report = Report { key: *key, outcome: outcome(key, spec) };
             said.push(Input::Measured(Measured { report, compute_ms: self.pace_ms as f64 }));
         }
@@ -283,6 +305,11 @@ impl Program {
     pub(crate) fn is_poisoned(&self) -> bool {
         let at_hand = self.computing.as_ref().map(Computing::at_hand).unwrap_or_default();
         at_hand.iter().any(|(_, spec)| is_poisonous(spec))
+    }
+
+    /// Whether it is about to go.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.protocol.is_ending()
     }
 
     /// Whether an order is under way.

@@ -108,6 +108,8 @@ pub(crate) enum Event {
     Space { host: Option<usize> },
     /// A user submits one of the experiments, or looks whether it is there.
     Submit { number: usize },
-    /// A paused experiment goes on.
+    /// A paused or cancelled experiment goes on.
     Resume(ExperimentId),
+    /// Every worker is to be back by now.
+    Back { start: u64 },
 }

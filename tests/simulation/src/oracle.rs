@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bitloop_core::state::{
-    Change, Event, Fact, Input, LEASE_TERM_MS, LeaseId, QUARANTINE_LOSSES, Reply, State, WorkerId,
+    Change, Event, Fact, Input, LEASE_TERM_MS, LeaseId, Loss, QUARANTINE_LOSSES, Reply, State, WorkerId,
 };
 use bitloop_core::trial::{Outcome, TrialKey};
 use bitloop_core::worker::{Call, FailureKind};
@@ -31,7 +31,7 @@ pub(crate) struct Oracle {
     /// The facts stored so far, replayed one by one.
     replay: State,
     writes: u64,
-    /// The workers that were given up while they ran a trial, since the coordinator's start.
+    /// The workers that were given up while they ran a trial, or had nothing else, since the coordinator's start.
     losses: HashMap<TrialKey, BTreeSet<WorkerId>>,
     /// Processes that ended without a word.
     dead: BTreeSet<WorkerId>,
@@ -91,8 +91,12 @@ impl Oracle {
         let awake = now - self.stalled_ms.min(now);
         for event in events {
             match event {
-                Event::Change(Change::LeaseGranted { lease, .. }) => {
+                Event::Change(Change::LeaseGranted { lease, terms }) => {
                     self.renewed.insert(*lease, awake);
+                    let is_doubtful = |key: &&TrialKey| state.dispatch.losses(key) >= QUARANTINE_LOSSES;
+                    let is_asked = matches!(input, Input::Request { .. });
+                    let doubtful = terms.trials.iter().find(is_doubtful).filter(|_| is_asked);
+                    self.require(doubtful.is_none(), || format!("{doubtful:?} is leased though withheld"));
                 }
                 Event::Change(Change::LeaseEnded { lease }) if matches!(input, Input::Tick { .. }) => {
                     let since =
@@ -110,14 +114,15 @@ impl Oracle {
                         format!("{worker:?} was given up {since} ms after it was heard")
                     });
                 }
-                Event::Change(Change::TrialLost { key, worker }) => {
+                Event::Change(Change::TrialLost { loss: Loss::Suspected, .. }) => {}
+                Event::Change(Change::TrialLost { key, worker, loss: Loss::Silent { .. } | Loss::Hung }) => {
                     self.losses.entry(*key).or_default().insert(worker.clone());
                 }
                 Event::Fact(Fact::TrialQuarantined { key, .. }) => {
                     self.quarantined += 1;
                     let dead = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.dead).count());
                     self.require(dead >= QUARANTINE_LOSSES as usize, || {
-                        format!("{key} is quarantined though only {dead} processes died while they ran it")
+                        format!("{key} is quarantined though only {dead} processes died of it")
                     });
                 }
                 Event::Fact(_)
@@ -130,7 +135,8 @@ impl Oracle {
                     | Change::LeaseRenewed { .. }
                     | Change::HeldUp { .. }
                     | Change::TrialsRecalled { .. }
-                    | Change::TrialsReturned { .. },
+                    | Change::TrialsReturned { .. }
+                    | Change::TrialGivenBack { .. },
                 ) => {}
             }
         }

@@ -19,7 +19,10 @@ use crate::message::{Body, Event, Instant, Process, Reply, Request, Returned};
 use crate::oracle::Oracle;
 
 /// Once nothing breaks any more, everything is over within this time.
-const PATIENCE_MS: u64 = 300_000;
+///
+/// Three workers die of a trial and stay away for long enough to be taken for dead; or one that only has one device is tried
+/// again and again.
+const PATIENCE_MS: u64 = 600_000;
 
 /// A worker is back within this time of its coordinator.
 const BACK_MS: u64 = 10_000;
@@ -44,6 +47,11 @@ impl Settings {
     /// Whether a trial ends every process that measures it.
     fn has_poison(self) -> bool {
         self.seed % 4 == 1
+    }
+
+    /// Whether it does so before a heartbeat tells that it runs.
+    fn kills_at_once(self) -> bool {
+        self.seed % 8 == 1
     }
 }
 
@@ -76,7 +84,12 @@ pub fn simulate(settings: Settings) -> Result<Report, String> {
     let climate = Climate::draw(&mut rng(settings.seed, 0));
     let report = World::new(settings, climate).run()?;
     if report.results != *calm {
-        return Err("the results are not those of a calm cluster".to_owned());
+        let lines = |results: &[String]| -> Vec<String> {
+            results.iter().flat_map(|result| result.lines()).map(str::to_owned).collect()
+        };
+        let (here, there) = (lines(&report.results), lines(calm));
+        let differing = here.iter().zip(&there).find(|(here, there)| here != there);
+        return Err(format!("the results are not those of a calm cluster, first {differing:?}"));
     }
     Ok(report)
 }
@@ -94,6 +107,8 @@ pub(crate) struct World {
     coordinator: Option<Coordinator>,
     /// The coordinator does nothing before.
     stalled_until: Instant,
+    /// Nothing breaks before, to see that workers come back to a coordinator that starts.
+    truce_until: Instant,
     hosts: Vec<Host>,
     oracle: Oracle,
     /// What calendars say beyond the time that has passed.
@@ -124,6 +139,7 @@ impl World {
             disk: Disk::default(),
             coordinator: None,
             stalled_until: 0,
+            truce_until: 0,
             hosts,
             oracle: Oracle::default(),
             date: 1_700_000_000_000,
@@ -144,7 +160,7 @@ impl World {
         while let Some(((at, _), event)) = self.events.pop_first() {
             if !is_back && at > self.climate.ends + BACK_MS {
                 is_back = true;
-                self.check_everybody_is_back()?;
+                self.check_everybody_is_back();
             }
             self.now = at;
             self.happens(event);
@@ -212,16 +228,17 @@ impl World {
     }
 
     /// Every worker is registered with the coordinator of now.
-    fn check_everybody_is_back(&self) -> Result<(), String> {
-        let Some(coordinator) = &self.coordinator else { return Err("there is no coordinator".to_owned()) };
-        let is_known = |program: &&Program| coordinator.state.dispatch.worker(&program.id).is_some();
-        // One that died of a trial may have started just now.
+    fn check_everybody_is_back(&mut self) {
+        let is_known = |program: &Program| {
+            let coordinator = self.coordinator.as_ref();
+            coordinator.is_some_and(|now| now.state.dispatch.worker(&program.id).is_some())
+        };
+        // One that died of a trial may have started just now; one that is suspended does nothing.
+        let began = |one: &Program| one.started.max(one.suspended_until);
         let programs = self.hosts.iter().flat_map(|host| &host.program);
-        let programs = programs.filter(|program| program.started + BACK_MS <= self.now);
-        match programs.into_iter().find(|program| !is_known(program)) {
-            Some(program) => Err(format!("{:?} is not back after {BACK_MS} ms", program.id)),
-            None => Ok(()),
-        }
+        let mut programs = programs.filter(|one| began(one) + BACK_MS <= self.now && !one.is_ending());
+        let away = programs.find(|program| !is_known(program)).map(|program| program.id.clone());
+        self.oracle.require(away.is_none(), || format!("{away:?} is not back after {BACK_MS} ms"));
     }
 
     fn at(&mut self, at: Instant, event: Event) {
@@ -237,10 +254,14 @@ impl World {
         self.rng.below(limit.max(1) as usize) as u64
     }
 
+    fn may_break(&self) -> bool {
+        self.now < self.climate.ends && self.now >= self.truce_until
+    }
+
     /// Whether something of so many thousandths happens; never when the faults are over.
     fn befalls(&mut self, thousandths: u64) -> bool {
         let draw = self.draw(1_000);
-        self.now < self.climate.ends && draw < thousandths
+        self.may_break() && draw < thousandths
     }
 
     fn note(&mut self, kind: u64, text: impl FnOnce() -> String) {
@@ -287,6 +308,11 @@ impl World {
             }
             Event::Submit { number } => self.submit(number),
             Event::Resume(experiment) => self.resume(experiment),
+            Event::Back { start } => {
+                if self.coordinator.as_ref().is_some_and(|now| now.start == start) {
+                    self.check_everybody_is_back();
+                }
+            }
         }
     }
 
@@ -309,6 +335,7 @@ impl World {
             | Event::StartWorker { .. }
             | Event::StartCoordinator
             | Event::Heal { .. }
+            | Event::Back { .. }
             | Event::Space { .. } => return None,
         };
         let until = self.program(*process).map(|program| program.suspended_until)?;
@@ -338,5 +365,6 @@ fn kind_number(event: &Event) -> u64 {
         Event::Space { .. } => 8,
         Event::Resume(_) => 9,
         Event::Submit { .. } => 10,
+        Event::Back { .. } => 11,
     }
 }

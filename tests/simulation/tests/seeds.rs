@@ -6,7 +6,7 @@ use std::thread;
 
 use bitloop_simulation::{Report, Sabotage, Settings, simulate};
 
-/// Seeds that are tried unless `BITLOOP_SEEDS` says how many.
+/// Seeds that are tried unless `BITLOOP_SEEDS` says how many, from `BITLOOP_FIRST_SEED` on or from 0.
 const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
@@ -18,15 +18,15 @@ fn quietly(seed: u64) -> Result<Report, String> {
     simulate(Settings::of_seed(seed))
 }
 
-/// Tries seeds on all cores; returns what they came to together, or the smallest seed that fails.
-fn try_all(seeds: u64) -> Result<Report, (u64, String)> {
-    let next = AtomicU64::new(0);
+/// Tries so many seeds on all cores; returns what they came to together, or the smallest seed that fails.
+fn try_all(first: u64, seeds: u64) -> Result<Report, (u64, String)> {
+    let next = AtomicU64::new(first);
     let total = Mutex::new((Report::default(), None::<(u64, String)>));
     const WHOLE: &str = "no thread panics while it counts";
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds || total.lock().expect(WHOLE).1.is_some() {
+            if seed >= first + seeds || total.lock().expect(WHOLE).1.is_some() {
                 return;
             }
             let done = quietly(seed);
@@ -64,7 +64,8 @@ fn no_seed_breaks_an_invariant_or_changes_a_result() {
         return;
     }
     let seeds = number("BITLOOP_SEEDS").unwrap_or(SEEDS);
-    match try_all(seeds) {
+    let first = number("BITLOOP_FIRST_SEED").unwrap_or(0);
+    match try_all(first, seeds) {
         Ok(Report { steps, faults, quarantined, worked_ms, .. }) => {
             // Every fourth has a trial that ends who measures it.
             assert!(quarantined >= seeds / 4, "{quarantined}");

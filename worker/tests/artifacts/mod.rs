@@ -80,6 +80,9 @@ async fn a_trial_whose_artifact_is_missing_or_damaged_is_given_back_and_not_fail
     worker.finish().await;
 
     assert!(fake.with(|script| script.calls.contains(&Call::Release { lease: 7 })));
+    let obstacles = fake.with(|script| script.obstacles.clone());
+    assert!(obstacles.iter().all(|obstacle| obstacle.kind == ObstacleKind::Supply), "{obstacles:?}");
+    assert!(obstacles[0].reason.contains(&missing.to_string()), "{obstacles:?}");
     assert_eq!(fake.with(|script| script.committed()), []);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
-use bitloop_core::state::{LeaseId, Shard};
+use bitloop_core::state::{LeaseId, Obstacle, Shard};
 use bitloop_core::trial::{
     Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, TrialKey, TrialSpec,
 };
@@ -70,6 +70,8 @@ pub(crate) struct Script {
     /// Trials that commits may not name.
     pub(crate) refused: Vec<TrialKey>,
     pub(crate) calls: Vec<Call>,
+    /// Why leases were given back.
+    pub(crate) obstacles: Vec<Obstacle>,
     given: Vec<(TrialKey, TrialSpec)>,
     pub(crate) reports: Vec<Report>,
     /// What workers wrote, as text.
@@ -287,8 +289,10 @@ impl Coordinator for Fake {
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Answer<ReleaseResponse> {
-        let ReleaseRequest { lease, trials, .. } = request.into_inner();
+        let ReleaseRequest { lease, trials, obstacle, .. } = request.into_inner();
+        let obstacle = obstacle.map(|obstacle| Obstacle::try_from(obstacle).unwrap());
         self.with(|script| {
+            script.obstacles.extend(obstacle);
             script.calls.push(match trials.is_empty() {
                 true => Call::Release { lease },
                 false => Call::GiveBack { lease, keys: keys(&trials) },

@@ -1,10 +1,9 @@
 //! What the driver tells of what happens.
 
-use std::collections::BTreeSet;
-
-use bitloop_core::state::LEASE_TERM_MS;
+use bitloop_core::state::{LEASE_TERM_MS, Obstacle, ObstacleKind};
 use bitloop_core::trial::{TrialKey, TrialResult};
 use bitloop_proto::convert::{LogLevel, LogLine};
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::chronicle::{Entry, What};
@@ -59,7 +58,7 @@ async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
     pass_a_lease_term(&fixture, &handle).await;
     let second = register(&handle, "w2").await;
     let shard = handle.request_shard(&second).await.unwrap().unwrap();
-    handle.release(&second, shard.lease, None).await.unwrap();
+    handle.release(&second, shard.lease, (None, None)).await.unwrap();
     handle.leave(&second).await.unwrap();
 
     assert_eq!(
@@ -151,6 +150,38 @@ async fn failures_duplicates_and_conflicts_are_told_of_and_measurements_are_not(
     let entries = log_with(&handle, &key, |entry| entry.what == What::Duplicate).await;
     assert_eq!(whats(&entries), [(1, "leased"), (1, "failed"), (1, "duplicate")]);
     assert_eq!(entries[1].text, reason);
+    coordinator.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trial_that_nobody_can_measure_has_failed_for_good_and_is_told_of() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    let id = submit(&handle, "sweep").await;
+    let worker = register(&handle, "w1").await;
+    work_once(&handle, &worker).await;
+    let mut tried = Vec::new();
+    for _ in 0..2 {
+        let shard = handle.request_shard(&worker).await.unwrap().unwrap();
+        let trials = vec![shard.trials[0].0];
+        tried.push(trials[0]);
+        let (kind, reason) = (ObstacleKind::Panic, "it blows up".to_owned());
+        let obstacle = Obstacle { kind, reason, trials };
+        handle.release(&worker, shard.lease, (None, Some(obstacle))).await.unwrap();
+    }
+
+    assert_eq!(tried[0], tried[1]);
+    assert_eq!(text_of(&handle, "trial_failed"), "it blows up");
+    let entries = log_with(&handle, &tried[0], |entry| entry.what == What::Failed).await;
+    let expected = [(1, "leased"), (1, "given_back"), (2, "leased"), (2, "given_back"), (2, "failed")];
+    assert_eq!(whats(&entries), expected);
+    assert_eq!(summary_now(&handle, &id).await.failed, 1);
+    let failed = |fact: &&Fact| {
+        let Fact::OutcomeCommitted { key, outcome } = fact else { return false };
+        *key == tried[0] && matches!(outcome.result, TrialResult::Failed { .. })
+    };
+    assert_eq!(fixture.facts().iter().filter(failed).count(), 1);
     coordinator.close().await.unwrap();
 }
 

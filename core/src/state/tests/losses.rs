@@ -24,6 +24,7 @@ fn trials_that_a_worker_was_lost_with_go_alone_and_only_the_one_that_kills_is_qu
         engine.beat(&worker, &shard);
         engine.wait(LEASE_TERM_MS + 1);
     }
+    engine.wait(LOSS_DOUBT_MS);
 
     let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
     assert_eq!(engine.state.ledger.trial(&culprit).unwrap().state, quarantined);
@@ -38,16 +39,172 @@ fn trials_that_a_worker_was_lost_with_go_alone_and_only_the_one_that_kills_is_qu
 }
 
 #[test]
-fn a_worker_that_was_lost_without_having_begun_is_held_against_no_trial() {
+fn what_ends_workers_before_they_tell_what_they_run_is_found_among_the_trials_of_its_lease() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
-    let keys = engine.propose(&experiment, 2);
-    let worker = engine.join("w1");
-    engine.request(&worker).unwrap();
+    engine.propose(&experiment, 8);
+    let worker = engine.join("w");
+    let first = engine.request(&worker).unwrap();
+    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let together: Vec<TrialKey> =
+        engine.request(&worker).unwrap().trials.iter().map(|(key, _)| *key).collect();
+    assert!(together.len() > 1, "{together:?}");
+    let culprit = together[1];
+    engine.wait(LEASE_TERM_MS + 1);
+    assert!(together.iter().all(|key| engine.state.dispatch.losses(key) == 0), "it may be any of them");
+    assert!(engine.explained(&culprit).contains("worker `w` was lost while it held it and others"));
 
+    let mut lost = 0;
+    for number in 0.. {
+        let worker = engine.join(&format!("w{number}"));
+        let Some(shard) = engine.request(&worker) else { break };
+        let keys: Vec<TrialKey> = shard.trials.iter().map(|(key, _)| *key).collect();
+        if keys.contains(&culprit) {
+            assert_eq!(keys, [culprit]);
+            lost += 1;
+            engine.wait(LEASE_TERM_MS + 1);
+        } else {
+            assert!(keys.len() == 1 || keys.iter().all(|key| !together.contains(key)), "{keys:?}");
+            keys.iter().for_each(|key| _ = engine.commit(&worker, &[(*key, evaluated(90))]));
+        }
+    }
+    engine.wait(LOSS_DOUBT_MS);
+
+    assert_eq!(lost, QUARANTINE_LOSSES);
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&culprit).unwrap().state, quarantined);
+    assert_eq!(engine.state.ledger.experiment(&experiment).unwrap().settled(), 8);
+}
+
+#[test]
+fn who_was_cut_off_before_its_first_heartbeat_is_held_against_no_trial_when_it_is_back() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 8);
+    let worker = engine.join("w");
+    let first = engine.request(&worker).unwrap();
+    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let shard = engine.request(&worker).unwrap();
     engine.wait(LEASE_TERM_MS + 1);
 
-    assert!(keys.iter().all(|key| engine.state.dispatch.losses(key) == 0));
+    engine.join("w");
+
+    let again = engine.request(&worker).unwrap();
+    assert!(again.trials.len() > 1 && again.trials == shard.trials, "they go together again");
+}
+
+#[test]
+fn what_may_have_ended_a_worker_is_not_measured_by_two() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 8);
+    let fast = engine.join("fast");
+    let first = engine.request(&fast).unwrap();
+    engine.commit(&fast, &[(first.trials[0].0, evaluated(90))]);
+    let together = engine.request(&fast).unwrap();
+    let keys: Vec<TrialKey> = together.trials.iter().map(|(key, _)| *key).collect();
+    engine.now = engine.now.after(LEASE_TERM_MS / 2);
+    let second = engine.rejoin("second", &keys).unwrap();
+    assert_eq!(second.trials.len(), keys.len());
+
+    // The first one is lost, and the second one is late.
+    engine.wait(LEASE_TERM_MS / 2 + 1);
+    let idle = engine.join("idle");
+    engine.propose(&experiment, 8);
+    while let Some(shard) = engine.request(&idle) {
+        assert!(shard.trials.iter().all(|(key, _)| !keys.contains(key)), "{shard:?}");
+        shard.trials.iter().for_each(|(key, _)| _ = engine.commit(&idle, &[(*key, evaluated(90))]));
+    }
+}
+
+/// Loses workers of these names with the only trial there is.
+fn lose_with(engine: &mut Engine, names: &[&str]) {
+    for name in names {
+        let worker = engine.join(name);
+        let shard = engine.request(&worker).unwrap();
+        engine.beat(&worker, &shard);
+        engine.wait(LEASE_TERM_MS + 1);
+    }
+}
+
+#[test]
+fn a_trial_whose_workers_may_only_be_cut_off_is_withheld_until_that_is_certain() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    lose_with(&mut engine, &["w1", "w2", "w3"]);
+
+    let idle = engine.join("idle");
+    assert_eq!(engine.request(&idle), None);
+    assert_eq!(engine.state.explain_trial(&keys[0], engine.now).unwrap().standing, "withheld");
+    assert!(
+        engine
+            .explained(&keys[0])
+            .contains("worker `w3` was lost while it ran it; it may come back, for 120 s")
+    );
+    let of_experiment = engine.state.explain_experiment(&experiment).unwrap();
+    assert_eq!(of_experiment.standing, "waiting");
+    assert!(of_experiment.reasons[0].contains("1 trials are withheld"), "{of_experiment:?}");
+
+    // The first two are certain by then.
+    engine.wait(LOSS_DOUBT_MS - 1);
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, TrialState::Open);
+    engine.wait(1);
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
+}
+
+#[test]
+fn a_withheld_trial_goes_on_when_one_of_its_workers_is_back_with_it_or_without_it() {
+    for holds_it in [true, false] {
+        let mut engine = Engine::new();
+        let experiment = engine.submit("a");
+        let keys = engine.propose(&experiment, 1);
+        lose_with(&mut engine, &["w1", "w2", "w3"]);
+
+        let adopted = engine.rejoin("w2", if holds_it { &keys } else { &[] });
+
+        assert_eq!((adopted.is_some(), engine.state.dispatch.losses(&keys[0])), (holds_it, 2));
+        let other = engine.join("w4");
+        assert_eq!(engine.request(&other).is_some(), !holds_it);
+        engine.wait(LEASE_TERM_MS / 2);
+        assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, TrialState::Open);
+    }
+}
+
+#[test]
+fn time_in_which_nobody_could_come_back_makes_no_loss_certain() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    lose_with(&mut engine, &["w1", "w2", "w3"]);
+
+    engine.now = engine.now.after(2 * LOSS_DOUBT_MS);
+    engine.feed(Input::Tick { stalled_ms: 2 * LOSS_DOUBT_MS }).unwrap();
+    engine.wait(LOSS_DOUBT_MS / 2);
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, TrialState::Open);
+    engine.wait(LOSS_DOUBT_MS / 2);
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
+}
+
+#[test]
+fn a_withheld_trial_that_nobody_wants_any_more_is_not_given_up_until_somebody_does() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    lose_with(&mut engine, &["w1", "w2", "w3"]);
+    engine.feed(Input::Act { experiment: experiment.clone(), action: Action::Pause }).unwrap();
+
+    engine.wait(2 * LOSS_DOUBT_MS);
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, TrialState::Open);
+    engine.feed(Input::Act { experiment, action: Action::Resume }).unwrap();
+    engine.wait(1);
+
+    let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
+    assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
 }
 
 #[test]
@@ -62,6 +219,7 @@ fn a_trial_that_kills_three_workers_is_quarantined_and_the_rest_goes_on() {
         engine.beat(&worker, &shard);
         engine.wait(LEASE_TERM_MS + 1);
     }
+    engine.wait(LOSS_DOUBT_MS);
 
     let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };
     assert_eq!(engine.state.ledger.trial(&keys[0]).unwrap().state, quarantined);
@@ -100,6 +258,7 @@ fn what_a_quarantined_training_came_to_after_all_changes_nothing() {
             worker
         })
         .into();
+    engine.wait(LOSS_DOUBT_MS);
 
     let result = TrialResult::Failed { reason: "the loss is NaN".to_owned() };
     assert_eq!(engine.commit(&workers[0], &[(key, Outcome { result, ..evaluated(90) })]), (0, 1, 0));
@@ -178,6 +337,7 @@ fn two_workers_that_are_lost_at_once_both_count() {
     });
 
     engine.wait(LEASE_TERM_MS + 1);
+    engine.wait(LOSS_DOUBT_MS);
 
     assert!(both.iter().all(|worker| engine.state.dispatch.worker(worker).is_none()));
     let quarantined = TrialState::Quarantined { losses: QUARANTINE_LOSSES };

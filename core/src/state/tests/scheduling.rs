@@ -73,12 +73,8 @@ impl Engine {
         self.state.has_spare_trials(self.now)
     }
 
-    fn reasons(&self, key: &TrialKey) -> String {
-        self.state.explain_trial(key, self.now).unwrap().reasons.join("\n")
-    }
-
     /// Looks for trials that wait elsewhere one after another.
-    fn explained(&self, experiment: &ExperimentId) -> Explanation {
+    fn explained_experiment(&self, experiment: &ExperimentId) -> Explanation {
         let mut elsewhere = Elsewhere::default();
         while !elsewhere.is_done() {
             self.state.look_elsewhere(experiment, &mut elsewhere, 1);
@@ -105,12 +101,12 @@ fn trials_that_require_a_gpu_wait_with_a_reason_until_a_large_enough_one_comes()
     assert_eq!(engine.request(&processor), None);
     assert_eq!(engine.request(&small), None);
 
-    let reasons = engine.reasons(&keys[0]);
+    let reasons = engine.explained(&keys[0]);
     assert!(reasons.contains("`p`: requires device cuda, has cpu"), "{reasons}");
     assert!(reasons.contains("`small`: requires 8 GiB of GPU memory, has 4 GiB"), "{reasons}");
 
     let large = engine.join_as(other_gpu("large", 16));
-    assert!(engine.reasons(&keys[0]).contains("`large`: takes trials of it next"));
+    assert!(engine.explained(&keys[0]).contains("`large`: takes trials of it next"));
     assert_eq!(engine.request(&large).unwrap().trials[0].0, keys[0]);
 }
 
@@ -145,7 +141,7 @@ fn the_experiment_with_the_higher_priority_goes_first_and_a_new_submission_chang
     let of_high = engine.propose_points(&high, 2..4);
     let worker = engine.join_as(cpu("w"));
     assert_eq!(engine.request(&worker).unwrap().trials[0].0, of_high[0]);
-    assert!(engine.reasons(&of_low[0]).contains("has a higher priority"));
+    assert!(engine.explained(&of_low[0]).contains("has a higher priority"));
 
     engine.submit_with("low", 2, Requirements::NONE);
 
@@ -198,7 +194,7 @@ fn an_exclusive_trial_waits_for_its_device_and_then_has_it_alone() {
 
     // `a` still measures: the device takes nothing new until the exclusive trial has had it.
     assert_eq!(engine.request(&b), None);
-    assert!(engine.reasons(&keys[0]).contains("one worker still measures on it"));
+    assert!(engine.explained(&keys[0]).contains("one worker still measures on it"));
     engine.commit_after(&a, &first, 2_000.0);
     let alone = engine.request(&b).unwrap();
     assert_eq!(alone.trials[0].0, keys[0]);
@@ -245,7 +241,9 @@ fn workers_share_a_gpu_as_far_as_their_parts_add_up_to_one() {
     assert!(engine.request(&workers[0]).is_some());
     assert!(engine.request(&workers[1]).is_some());
     assert_eq!(engine.request(&workers[2]), None);
-    assert!(engine.reasons(&keys[8]).contains("`c`: it needs 5000 of its device's 10000 parts, 0 are left"));
+    assert!(
+        engine.explained(&keys[8]).contains("`c`: it needs 5000 of its device's 10000 parts, 0 are left")
+    );
 
     engine.feed(Input::Leave { worker: workers[0].clone() }).unwrap();
     assert!(engine.request(&workers[2]).is_some());
@@ -353,7 +351,7 @@ fn an_idle_worker_gets_trials_that_another_gives_back_unbegun() {
     assert!(!recalled.contains(&running[0]));
 
     let (worker, lease) = (busy.clone(), shard.lease);
-    engine.feed(Input::Release { worker, lease, trials: Some(recalled.clone()) }).unwrap();
+    engine.feed(Input::Release { worker, lease, trials: Some(recalled.clone()), obstacle: None }).unwrap();
     let stolen = engine.request(&other).unwrap();
     assert!(recalled.contains(&stolen.trials[0].0));
     assert!(engine.state.dispatch.lease(shard.lease).is_some(), "the rest is still the first worker's");
@@ -382,7 +380,7 @@ fn the_backlog_says_what_waits_for_which_workers() {
 fn an_experiment_says_why_it_does_not_go_on() {
     let mut engine = Engine::new();
     let experiment = engine.submit_with("a", 0, on_gpu(8));
-    let standing = |engine: &Engine| engine.explained(&experiment);
+    let standing = |engine: &Engine| engine.explained_experiment(&experiment);
     assert_eq!(standing(&engine).standing, "thinking");
     engine.propose_points(&experiment, 0..3);
 
@@ -410,8 +408,8 @@ fn a_trial_that_one_experiment_wants_on_a_gpu_is_measured_for_another_that_takes
     engine.propose_points(&any, 0..2);
     let processor = engine.join_as(cpu("p"));
     assert_eq!(engine.state.dispatch.waiting(), 2, "a trial waits once, for whomever it is measured");
-    assert_eq!(engine.explained(&any).standing, "waiting");
-    let reasons = engine.reasons(&keys[0]);
+    assert_eq!(engine.explained_experiment(&any).standing, "waiting");
+    let reasons = engine.explained(&keys[0]);
     assert!(
         reasons.contains("requires device cuda") && reasons.contains("takes trials of it next"),
         "{reasons}"
@@ -432,7 +430,7 @@ fn an_experiment_whose_trials_another_one_wants_too_waits_and_does_not_think() {
     engine.propose_points(&first, 0..3);
     engine.propose_points(&second, 0..3);
 
-    let waiting = engine.explained(&second);
+    let waiting = engine.explained_experiment(&second);
 
     assert_eq!(waiting.standing, "waiting");
     let counted = format!("3 trials of stage `sensitivity` of `{first}` wait and ask for");
@@ -541,10 +539,10 @@ fn workers_of_a_busy_cluster_are_told_apart() {
     let keys = engine.propose_points(&alone, 50..51);
     let more = engine.propose_points(&shared, 60..61);
 
-    let of_alone = engine.reasons(&keys[0]);
+    let of_alone = engine.explained(&keys[0]);
     assert!(of_alone.contains("`p`, `q`: is busy with"), "{of_alone}");
     assert!(of_alone.contains(&format!("`g`: experiment `{urgent}` has a higher priority")), "{of_alone}");
-    let of_shared = engine.reasons(&more[0]);
+    let of_shared = engine.explained(&more[0]);
     assert!(of_shared.contains("`g`: its device is kept free for trials that need it alone"), "{of_shared}");
     assert!(of_shared.contains("`p`, `q`: is busy with"), "{of_shared}");
 }

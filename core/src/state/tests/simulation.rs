@@ -10,7 +10,7 @@ enum Step {
     Request(u8),
     Beat(u8),
     Commit(u8, bool),
-    Release(u8),
+    Release(u8, Option<ObstacleKind>),
     Leave(u8),
     Act(u8, Action),
     Propose(u8, u32),
@@ -20,17 +20,24 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let action = prop_oneof![Just(Action::Pause), Just(Action::Resume), Just(Action::Cancel)];
+    let obstacle = prop_oneof![
+        Just(None),
+        Just(Some(ObstacleKind::Supply)),
+        Just(Some(ObstacleKind::Device)),
+        Just(Some(ObstacleKind::Panic)),
+    ];
     prop_oneof![
         (0..3_u8, any::<bool>()).prop_map(|(worker, holds)| Step::Join(worker, holds)),
         (0..3_u8).prop_map(Step::Request),
         (0..3_u8).prop_map(Step::Request),
         (0..3_u8).prop_map(Step::Beat),
         (0..3_u8, any::<bool>()).prop_map(|(worker, all)| Step::Commit(worker, all)),
-        (0..3_u8).prop_map(Step::Release),
+        (0..3_u8, obstacle).prop_map(|(worker, kind)| Step::Release(worker, kind)),
         (0..3_u8).prop_map(Step::Leave),
         (0..2_u8, action).prop_map(|(experiment, action)| Step::Act(experiment, action)),
         (0..2_u8, 1..40_u32).prop_map(|(experiment, count)| Step::Propose(experiment, count)),
         (0..8_000_u64).prop_map(Step::Wait),
+        Just(Step::Wait(LOSS_DOUBT_MS)),
         Just(Step::Restart),
     ]
 }
@@ -43,7 +50,7 @@ proptest! {
         let mut engine = Engine::new();
         let experiments = [engine.submit("a"), engine.submit("b")];
         let mut held: BTreeMap<u8, Shard> = BTreeMap::new();
-        let mut acknowledged: Vec<TrialKey> = Vec::new();
+        let mut acknowledged: Vec<(TrialKey, Outcome)> = Vec::new();
         for step in steps {
             match step {
                 Step::Join(w, holds) => {
@@ -70,10 +77,14 @@ proptest! {
                     let reports: Vec<_> =
                         shard.trials.iter().take(count).map(|(key, _)| (*key, evaluated(1))).collect();
                     engine.commit(&WorkerId(w.to_string()), &reports);
-                    acknowledged.extend(reports.iter().map(|(key, _)| *key));
+                    let known = |key: &TrialKey| engine.state.ledger.outcome(key).cloned().map(|known| (*key, known));
+                    acknowledged.extend(reports.iter().filter_map(|(key, _)| known(key)));
                 },
-                Step::Release(w) => if let Some(shard) = held.remove(&w) {
-                    engine.feed(Input::Release { worker: WorkerId(w.to_string()), lease: shard.lease, trials: None }).unwrap();
+                Step::Release(w, kind) => if let Some(shard) = held.remove(&w) {
+                    let (worker, lease) = (WorkerId(w.to_string()), shard.lease);
+                    let trials = shard.trials.iter().map(|(key, _)| *key).collect();
+                    let obstacle = kind.map(|kind| Obstacle { kind, reason: "no".into(), trials });
+                    engine.feed(Input::Release { worker, lease, trials: None, obstacle }).unwrap();
                 },
                 Step::Leave(w) => {
                     held.remove(&w);
@@ -93,8 +104,8 @@ proptest! {
                 }
             }
         }
-        for key in acknowledged {
-            prop_assert_eq!(engine.state.ledger.outcome(&key), Some(&evaluated(1)));
+        for (key, outcome) in acknowledged {
+            prop_assert_eq!(engine.state.ledger.outcome(&key), Some(&outcome));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::state::{LeaseId, Shard, WorkerInfo};
+use crate::state::{LeaseId, Obstacle, ObstacleKind, Shard, WorkerInfo};
 use crate::trial::{EvaluateContext, TrialKey, TrialSpec};
 
 use super::backoff::Backoff;
@@ -374,7 +374,9 @@ impl Protocol {
             }
             (Calling::FetchContext(_), FailureKind::NotFound | FailureKind::Garbled) => {
                 if let Some(current) = &mut self.current {
-                    current.progress = Progress::Ended(End::GaveUp { reason });
+                    let trials = current.remaining.iter().copied().collect();
+                    let obstacle = Obstacle { kind: ObstacleKind::Supply, reason, trials };
+                    current.progress = Progress::Ended(End::GaveUp(obstacle));
                 }
             }
             (

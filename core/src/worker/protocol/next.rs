@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::digest::Digest;
+use crate::state::{Obstacle, ObstacleKind};
 use crate::trial::{EvaluateContext, TrialKey};
 
 use super::super::backoff::Backoff;
@@ -102,16 +103,18 @@ impl Protocol {
         match end {
             End::Finished => self.give_backs.count = 0,
             End::Stopped => return self.tell(Notice::LeaseEnded),
-            End::GaveUp { reason } if self.phase == Phase::Working => return self.give_back(reason),
-            End::GaveUp { .. } => {}
+            End::GaveUp(obstacle) if self.phase == Phase::Working => return self.give_back(obstacle),
+            End::GaveUp(_) => {}
         }
         self.give_backs.reason.clear();
         self.give_backs.backoff = Backoff::new(&self.info.id.0);
     }
 
     /// Waits, ever longer, so that a trial that cannot be done here does not come back at once.
-    fn give_back(&mut self, reason: String) {
-        self.give_backs.count = self.give_backs.count.saturating_add(1);
+    fn give_back(&mut self, Obstacle { kind, reason, .. }: Obstacle) {
+        // A panic is its trial's, which the coordinator gives up sooner than a worker that many of them come to.
+        let counted = u32::from(kind != ObstacleKind::Panic);
+        self.give_backs.count = self.give_backs.count.saturating_add(counted);
         if self.max_give_backs.is_some_and(|limit| self.give_backs.count >= limit) {
             return self.wind_down(Finish::GaveUp { reason });
         }
@@ -148,8 +151,13 @@ impl Protocol {
                 (Calling::FetchContext(digest), Call::FetchContext { digest })
             }
             (Some(Current { progress: Progress::Measuring, .. }), _) => return None,
-            (Some(Current { progress: Progress::Ended(_), .. }), _) => {
-                (Calling::Release, Call::Release { epoch, lease: self.lease? })
+            (Some(Current { progress: Progress::Ended(end), .. }), phase) => {
+                let obstacle = match end {
+                    // Who is about to go was disturbed, which says nothing of trials.
+                    End::GaveUp(obstacle) if phase == Phase::Working => Some(obstacle.clone()),
+                    End::GaveUp(_) | End::Finished | End::Stopped => None,
+                };
+                (Calling::Release, Call::Release { epoch, lease: self.lease?, obstacle })
             }
         };
         self.calling = Some(calling);

@@ -127,7 +127,7 @@ fn trials_that_could_not_be_given_back_are_released_with_their_lease() {
     assert_eq!(bench.committed(), keys[..1]);
     bench.answer(Answer::Committed { next: None });
 
-    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7), obstacle: None });
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn shutdown_commits_what_is_finished_and_releases_the_rest() {
 
     assert_eq!(bench.committed(), keys[..2]);
     bench.answer(Answer::Committed { next: None });
-    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7), obstacle: None });
     bench.answer(Answer::Released);
     assert_eq!(bench.call(), Call::Leave);
     bench.answer(Answer::Left);
@@ -87,14 +87,41 @@ fn a_worker_that_may_give_back_only_so_often_ends_with_the_reason() {
     let mut bench =
         Bench::with(Settings { info: info(), max_give_backs: Some(1), idle_exit_ms: None, spool: None });
     bench.take_shard(shard(7, 1));
-    bench.feed(Input::Ended(End::GaveUp { reason: "no model".into() }));
-    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
+    let obstacle = obstacle(ObstacleKind::Supply);
+    bench.feed(Input::Ended(End::GaveUp(obstacle.clone())));
+    let obstacle = Some(obstacle);
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7), obstacle });
 
     bench.answer(Answer::Released);
 
     assert_eq!(bench.call(), Call::Leave);
     bench.answer(Answer::Left);
     over(&mut bench, Finish::GaveUp { reason: "no model".into() });
+}
+
+#[test]
+fn trials_that_panic_do_not_end_their_worker() {
+    let settings = Settings { info: info(), max_give_backs: Some(2), idle_exit_ms: None, spool: None };
+    let mut bench = Bench::with(settings);
+    for lease in 0..5 {
+        bench.take_shard(shard(lease, 1));
+        bench.feed(Input::Ended(End::GaveUp(obstacle(ObstacleKind::Panic))));
+        let obstacle = Some(obstacle(ObstacleKind::Panic));
+        assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(lease), obstacle });
+        bench.answer(Answer::Released);
+        bench.wait_for_effect();
+    }
+}
+
+#[test]
+fn who_is_told_to_go_gives_back_what_it_could_not_measure_without_a_reason() {
+    let (mut bench, _) = Bench::measuring(1);
+    bench.feed(Input::Shutdown);
+    assert_eq!(bench.next(), Effect::Stop);
+
+    bench.feed(Input::Ended(End::GaveUp(obstacle(ObstacleKind::Device))));
+
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7), obstacle: None });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::state::WorkerId;
 use crate::state::tests::{evaluated, trials};
+use crate::state::{ObstacleKind, WorkerId};
 use crate::trial::{Outcome, Provenance, TrialResult, Work};
 
 mod ahead;
@@ -19,6 +19,11 @@ pub(super) fn measured(index: usize) -> Measured {
 
 fn info() -> WorkerInfo {
     WorkerInfo { id: WorkerId("w1".into()), host: "here".into(), threads: 1, ..WorkerInfo::default() }
+}
+
+fn obstacle(kind: ObstacleKind) -> Obstacle {
+    let trials = shard(0, 1).trials.iter().map(|(key, _)| *key).collect();
+    Obstacle { kind, reason: "no model".into(), trials }
 }
 
 fn failure(kind: FailureKind) -> Input {
@@ -232,8 +237,9 @@ fn trials_that_cannot_be_measured_are_given_back_and_waited_for_ever_longer() {
     let mut waits = Vec::new();
     for lease in 0..6 {
         bench.take_shard(shard(lease, 1));
-        bench.feed(Input::Ended(End::GaveUp { reason: "no model".into() }));
-        assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(lease) });
+        bench.feed(Input::Ended(End::GaveUp(obstacle(ObstacleKind::Device))));
+        let obstacle = Some(obstacle(ObstacleKind::Device));
+        assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(lease), obstacle });
         bench.answer(Answer::Released);
         bench.assert_idle();
         let released = bench.now;

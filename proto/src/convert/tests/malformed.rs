@@ -31,6 +31,7 @@ fn read_all(bytes: &[u8]) {
     }
     if let Ok(request) = v1::ReleaseRequest::decode(bytes) {
         let _ = (worker_id("worker", request.worker), trial_keys("trials", &request.trials));
+        let _ = request.obstacle.map(Obstacle::try_from);
     }
     if let Ok(request) = v1::RegisterRequest::decode(bytes) {
         let _ = (request.info.map(WorkerInfo::try_from), trial_keys("held", &request.held));

@@ -22,6 +22,18 @@ impl World {
         self.oracle.restarted(&coordinator.state);
         self.coordinator = Some(coordinator);
         self.schedule_round();
+        self.maybe_keep_the_peace();
+    }
+
+    /// Lets nothing break for a while, to see that everybody finds the coordinator that has just started.
+    fn maybe_keep_the_peace(&mut self) {
+        if self.draw(4) > 0 || self.now >= self.climate.ends {
+            return;
+        }
+        self.truce_until = self.now + BACK_MS;
+        self.stalled_until = self.now;
+        self.hosts.iter_mut().for_each(|host| host.is_cut_off = [false; 2]);
+        self.after(BACK_MS, Event::Back { start: self.starts });
     }
 
     pub(super) fn schedule_round(&mut self) {
@@ -112,7 +124,7 @@ impl World {
             return self.after(500, Event::Resume(experiment));
         };
         let known = coordinator.state.ledger.experiment(&experiment);
-        if known.is_some_and(|known| known.status == Status::Paused) {
+        if known.is_some_and(|known| matches!(known.status, Status::Paused | Status::Cancelled)) {
             let input = CoordinatorInput::Act { experiment: experiment.clone(), action: Action::Resume };
             coordinator.act(&input, self.now, &mut self.oracle);
             // The user looks again, as a crash may undo what was not stored.
@@ -203,9 +215,13 @@ impl World {
     fn schedule_compute(&mut self, process: Process, order: u64) {
         let hung = if self.befalls(20) { 20_000 } else { 0 };
         let whole = self.program(process).map_or(0, Program::compute_ms);
-        // What ends a process takes its time: heartbeats have told of it before.
-        let poison = if self.program(process).is_some_and(Program::is_poisoned) { 3 * BEAT_MS } else { 0 };
-        let wait = 1 + whole / 2 + self.draw(whole) + hung + poison;
+        let is_poisoned = self.program(process).is_some_and(Program::is_poisoned);
+        let wait = match is_poisoned && self.settings.has_poison() {
+            // It may be over before a heartbeat tells of it.
+            true if self.settings.kills_at_once() => 1,
+            true => 3 * BEAT_MS + whole,
+            false => 1 + whole / 2 + self.draw(whole) + hung,
+        };
         self.after(wait, Event::Compute { process, order });
     }
 
@@ -286,7 +302,7 @@ impl World {
     }
 
     pub(super) fn breaks(&mut self) {
-        if self.now >= self.climate.ends {
+        if !self.may_break() {
             return;
         }
         self.report.faults += 1;
@@ -333,7 +349,8 @@ impl World {
                 let wait = self.within(25_000);
                 self.after(wait, Event::Heal { host });
             }
-            Fault::Pause => self.pause(),
+            Fault::Pause => self.interrupt(Action::Pause),
+            Fault::Cancel => self.interrupt(Action::Cancel),
             Fault::StaleLease => self.name_a_lease_of_another(host),
         }
     }
@@ -344,15 +361,15 @@ impl World {
         (100 + self.draw(limit)).min(left)
     }
 
-    fn pause(&mut self) {
+    /// A user pauses an experiment, or gives it up and comes back to it.
+    fn interrupt(&mut self, action: Action) {
+        let any = self.draw(submissions().len() as u64) as usize;
         let Some(coordinator) = self.coordinator.as_mut().filter(|now| !now.is_storing && !now.is_out) else {
             return;
         };
-        let Some(experiment) = coordinator.state.ledger.experiments().first().map(|known| known.id.clone())
-        else {
-            return;
-        };
-        let input = CoordinatorInput::Act { experiment: experiment.clone(), action: Action::Pause };
+        let experiments = coordinator.state.ledger.experiments();
+        let Some(experiment) = experiments.get(any).map(|known| known.id.clone()) else { return };
+        let input = CoordinatorInput::Act { experiment: experiment.clone(), action };
         coordinator.act(&input, self.now, &mut self.oracle);
         let wait = self.within(5_000);
         self.after(wait, Event::Resume(experiment));
@@ -366,7 +383,8 @@ impl World {
         };
         let others = coordinator.state.dispatch.leases().find(|(_, lease)| lease.worker != program.id);
         let Some((lease, _)) = others else { return };
-        let body = Body::Call(Call::Release { epoch: coordinator.epoch(), lease: *lease });
+        let epoch = coordinator.epoch();
+        let body = Body::Call(Call::Release { epoch, lease: *lease, obstacle: None });
         // Nobody waits for the answer.
         let request = Request { from: program.process, call: 0, worker: program.id.clone(), body };
         self.arrives(request);
