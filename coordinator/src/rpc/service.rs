@@ -134,10 +134,11 @@ impl Coordinator for Service {
         let request = request.into_inner();
         let plan = self.handle.read_plan(request.plan).await.map_err(refused)?;
         let sources = convert::sources(&request.sources).map_err(unreadable)?;
+        let priority = convert::priority(request.priority).map_err(unreadable)?;
         // Before the first lease, which may be granted with the answer.
         self.origins.note(&plan);
         let id = plan.id();
-        let submitted = self.handle.submit(plan, sources, request.priority).await;
+        let submitted = self.handle.submit(plan, sources, priority).await;
         let submitted = submitted.inspect_err(|_| self.origins.forget(&id)).map_err(refused)?;
         let summary = self.handle.summary(&submitted.experiment).map_err(refused)?;
         let warnings = self.handle.warnings(&submitted.experiment).await.map_err(refused)?;

@@ -216,6 +216,11 @@ async fn every_refusal_has_its_status() {
     let early = client.submit(early).await.unwrap_err();
     assert_eq!(early.code(), Code::InvalidArgument);
     assert!(early.message().contains(&Digest::of(MODEL).to_string()), "{}", early.message());
+    let urgent =
+        v1::SubmitRequest { plan: plan("sweep").to_document(), sources: Default::default(), priority: 101 };
+    let urgent = client.submit(urgent).await.unwrap_err();
+    assert_eq!(urgent.code(), Code::InvalidArgument);
+    assert!(urgent.message().contains("101 is no priority"), "{}", urgent.message());
 
     let stranger = v1::RequestShardRequest { worker: worker(), epoch: 1 };
     let stranger = client.request_shard(stranger).await.unwrap_err();

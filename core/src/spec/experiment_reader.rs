@@ -32,7 +32,7 @@ const PERCENTILE: &str = "percentile";
 const PERCENT_MIN: f64 = 50.0001;
 const PERCENT_MAX: f64 = 100.0;
 /// Priorities by which people can say all they mean.
-const PRIORITY_MAX: i32 = 100;
+pub const PRIORITY_MAX: i32 = 100;
 
 impl ExperimentSpec {
     /// Reads an experiment file; `docs/experiment.md` describes its keys.

@@ -39,6 +39,7 @@ pub use experiment::{
     ActivationQuantization, ExperimentSpec, PlacementSource, QuantizationSpec, UnknownRules,
     WeightQuantization,
 };
+pub use experiment_reader::PRIORITY_MAX;
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
 pub use requires_reader::{LABEL_BYTES_MAX, LABELS_MAX, is_label};

@@ -1,6 +1,7 @@
 //! Limits of what a peer may send: lengths, counts, characters that would move a terminal's cursor.
 
 use bitloop_core::digest::Digest;
+use bitloop_core::spec::PRIORITY_MAX;
 use bitloop_core::state::{Report, WorkerId};
 use bitloop_core::trial::TrialKey;
 
@@ -141,6 +142,16 @@ pub fn millis(field: &'static str, value: f64) -> Result<f64, ConvertError> {
         negative if negative < 0.0 => Err(ConvertError::Negative { field }),
         endless if endless > TRIAL_MS_MAX => Err(ConvertError::Endless { field }),
         value => Ok(value),
+    }
+}
+
+/// Reads an experiment's priority.
+///
+/// Errors: `Priority`.
+pub fn priority(priority: i32) -> Result<i32, ConvertError> {
+    match (-PRIORITY_MAX..=PRIORITY_MAX).contains(&priority) {
+        true => Ok(priority),
+        false => Err(ConvertError::Priority { priority }),
     }
 }
 

@@ -11,13 +11,13 @@ mod worker;
 
 use bitloop_core::bits::UnsupportedBits;
 use bitloop_core::digest::Digest;
-use bitloop_core::spec::{LABEL_BYTES_MAX, LABELS_MAX};
+use bitloop_core::spec::{LABEL_BYTES_MAX, LABELS_MAX, PRIORITY_MAX};
 
 pub use experiment::{action, sources, sources_to_wire, status};
 pub use limits::{
     DIGESTS_MAX, LINE_BYTES_MAX, LINES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROSE_BYTES_MAX, REPORTS_MAX,
-    SHARD_TRIALS_MAX, SOURCES_MAX, digests, finite, log_line, millis, name, reports, to_log_line, trial_keys,
-    worker_id,
+    SHARD_TRIALS_MAX, SOURCES_MAX, digests, finite, log_line, millis, name, priority, reports, to_log_line,
+    trial_keys, worker_id,
 };
 pub use log::{LogLevel, LogLine, log_lines};
 pub use trial::{check_config, check_part};
@@ -138,6 +138,14 @@ pub enum ConvertError {
         len: usize,
         /// How many it may have.
         max: usize,
+    },
+    /// A priority beyond those that an experiment file may have.
+    #[error(
+        "priority {priority} is no priority; it is a whole number from -{PRIORITY_MAX} to {PRIORITY_MAX}"
+    )]
+    Priority {
+        /// The number.
+        priority: i32,
     },
     /// A list is longer than any honest one.
     #[error("field `{field}` has {count} entries, at most {max} are allowed")]

@@ -372,6 +372,14 @@ fn what_keeps_a_worker_from_measuring_is_known_short_and_readable() {
 }
 
 #[test]
+fn a_priority_is_one_that_a_file_may_have() {
+    assert_eq!([-100, 0, 100].map(priority), [Ok(-100), Ok(0), Ok(100)]);
+    for number in [-101, 101, i32::MIN, i32::MAX] {
+        assert_eq!(priority(number), Err(ConvertError::Priority { priority: number }));
+    }
+}
+
+#[test]
 fn a_failed_experiment_keeps_its_reason() {
     let failed = Status::Failed { reason: "no images".to_owned() };
 

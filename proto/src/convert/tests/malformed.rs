@@ -24,7 +24,7 @@ fn read_all(bytes: &[u8]) {
         let _ = millis("trial_ms", request.trial_ms);
     }
     if let Ok(request) = v1::SubmitRequest::decode(bytes) {
-        let _ = sources(&request.sources);
+        let _ = (sources(&request.sources), priority(request.priority));
     }
     if let Ok(request) = v1::HeartbeatRequest::decode(bytes) {
         let _ = (worker_id("worker", request.worker), trial_keys("running", &request.running));
