@@ -69,7 +69,8 @@ impl Spool {
         // The own one is locked too, as are those of living processes.
         let Some(file) = lock_abandoned(path)? else { return Ok(Vec::new()) };
         let mut bytes = Vec::new();
-        file.take(2 * self.bytes_max).read_to_end(&mut bytes)?;
+        // Locked until its outcomes are in the own one and it is gone: another worker that starts now leaves it alone.
+        (&file).take(2 * self.bytes_max).read_to_end(&mut bytes)?;
         let Recovered { outcomes, unreadable, foreign_format } = read_spool(&bytes);
         if let Some(format) = foreign_format {
             let reason = format!("they are of format {format}, this bitloop reads {SPOOL_FORMAT}");
