@@ -356,7 +356,7 @@ impl Notes<'_> {
         });
         let failed: Vec<(TrialKey, String)> = failed.collect();
         if !failed.is_empty() {
-            self.announce_reported(worker, (&failed, &[], 0));
+            self.announce_reported(worker, (&failed, &[], &[]));
             let failed = failed.into_iter().map(|(key, reason)| (Short::from(&key), reason)).collect();
             let (measured, duplicates, conflicts) = Default::default();
             let (at, worker) = (self.now.0, worker.0.clone());

@@ -52,6 +52,7 @@ impl Failures {
             | Input::Leave { .. }
             | Input::Request { .. }
             | Input::Heartbeat { .. }
+            | Input::Inspect { .. }
             | Input::Tick { .. } => None,
         };
         if let Some(worker) = &worker {

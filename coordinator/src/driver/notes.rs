@@ -30,6 +30,8 @@ pub(super) fn audience(event: &Event) -> Audience {
             Fact::StageFinished { .. }
             | Fact::ExperimentFinished { .. }
             | Fact::ExperimentFailed { .. }
+            | Fact::OutcomeLost { .. }
+            | Fact::OutcomeReplaced { .. }
             | Fact::TrialQuarantined { .. } => Audience::Watchers,
             Fact::OutcomeCommitted { .. } | Fact::StepProposed { .. } | Fact::ConflictSeen { .. } => {
                 Audience::Nobody

@@ -99,7 +99,7 @@ impl Driver {
     /// Ends the lease of an answer that nobody gets; returns whether there was one.
     pub(super) fn take_back(&mut self, worker: Option<WorkerId>, unsent: &Answer) -> bool {
         let (Some(worker), Some(lease)) = (worker, granted(unsent)) else { return false };
-        self.step(&Input::Release { worker, lease, trials: None }).is_ok()
+        self.step(&Input::Release { worker, lease, trials: None, obstacle: None }).is_ok()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitloop_core::plan::{ExperimentId, Plan};
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{Explanation, LeaseId, Obstacle, Shard, UnixMillis, WorkerId, WorkerInfo};
 use bitloop_proto::convert::{self, ConvertError, digest, digest_to_wire};
 use bitloop_proto::v1;

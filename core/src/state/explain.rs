@@ -135,7 +135,11 @@ impl State {
         for claim in claims {
             let lane = Lane::of(claim, trial);
             reasons.push(format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane)));
-            reasons.extend(glance.hindrances(&lane));
+            reasons.extend(
+                glance.hindrances(&lane, |worker| {
+                    is_barred(&self.ledger, &self.dispatch, (worker, now), trial)
+                }),
+            );
         }
         match ahead {
             0 => {}
@@ -172,7 +176,7 @@ impl State {
         for (lane, waiting) in stages.values() {
             let asked = self.asked(lane);
             reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
-            reasons.extend(glance.hindrances(lane));
+            reasons.extend(glance.hindrances(lane, |_| false));
         }
         let troubles = self.troubles_of(experiment);
         let is_troubled = !troubles.is_empty();

@@ -242,7 +242,7 @@ enum Busy {
 }
 
 /// The devices that leases take.
-fn busy(dispatch: &Dispatch) -> BTreeMap<Place<'_>, Busy> {
+fn busy(dispatch: &Dispatch) -> BTreeMap<Spot<'_>, Busy> {
     let mut busy = BTreeMap::new();
     for (_, lease) in dispatch.leases() {
         let Some(holder) = dispatch.worker(&lease.worker) else { continue };

@@ -181,6 +181,15 @@ impl Engine {
         self.state.explain_trial(key, self.now).unwrap().reasons.join("\n")
     }
 
+    /// Looks for trials that wait elsewhere one after another.
+    fn explained_experiment(&self, experiment: &ExperimentId) -> Explanation {
+        let mut elsewhere = Elsewhere::default();
+        while !elsewhere.is_done() {
+            self.state.look_elsewhere(experiment, &mut elsewhere, 1);
+        }
+        self.state.explain_experiment(experiment, &elsewhere).unwrap()
+    }
+
     fn replayed(&self) -> State {
         let mut state = State::default();
         for fact in &self.facts {

@@ -77,7 +77,7 @@ async fn a_trial_is_followed_past_an_outcome_of_earlier_and_a_pause() {
     assert_eq!(submit(&handle, "sweep").await, id);
     register(&handle, "w1").await;
     let shard = handle.request_shard(&w1).await.unwrap().unwrap();
-    handle.release(&w1, shard.lease, None).await.unwrap();
+    handle.release(&w1, shard.lease, (None, None)).await.unwrap();
     handle.act(&id, Action::Pause).await.unwrap();
     let mut followed = client.trial_log(log_request(&shard, true)).await.unwrap().into_inner();
     assert_eq!(followed.message().await.unwrap().unwrap().standing, "unwanted");

@@ -95,14 +95,14 @@ fn a_device_that_could_not_measure_a_trial_takes_others_while_another_device_is_
     engine.give_back(&small, &shard, ObstacleKind::Device);
 
     let explained = engine.explained(&proposed[0]);
-    let said = "worker `small` on `cuda:0` at `a` could not measure it: out of memory";
+    let said = "worker `small` on `cuda:0` could not measure it: out of memory";
     assert!(explained.contains(said), "{explained}");
     assert!(
         explained.contains("`small`: its device could not measure it, and is not asked again now"),
         "{explained}"
     );
     assert!(explained.contains("`large`: takes trials of it next"), "{explained}");
-    let of_experiment = engine.state.explain_experiment(&experiment).unwrap().reasons.join("\n");
+    let of_experiment = engine.explained_experiment(&experiment).reasons.join("\n");
     assert!(
         of_experiment.contains(&format!("1 of its open trials were given back; {said}")),
         "{of_experiment}"
@@ -198,7 +198,7 @@ fn what_could_not_be_fetched_is_held_against_no_trial_however_often() {
 
     assert_eq!(attempts, 100);
     let explained = engine.explained(&proposed[0]);
-    assert!(explained.contains("worker `w` on `cuda:0` at `a` gave it back: out of memory"), "{explained}");
+    assert!(explained.contains("worker `w` on `cuda:0` gave it back: out of memory"), "{explained}");
     assert!(engine.request(&worker).is_some());
 }
 

@@ -142,7 +142,7 @@ fn a_trial_whose_workers_may_only_be_cut_off_is_withheld_until_that_is_certain()
             .explained(&keys[0])
             .contains("worker `w3` was lost while it ran it; it may come back, for 120 s")
     );
-    let of_experiment = engine.state.explain_experiment(&experiment).unwrap();
+    let of_experiment = engine.explained_experiment(&experiment);
     assert_eq!(of_experiment.standing, "waiting");
     assert!(of_experiment.reasons[0].contains("1 trials are withheld"), "{of_experiment:?}");
 

@@ -73,15 +73,6 @@ impl Engine {
         self.state.has_spare_trials(self.now)
     }
 
-    /// Looks for trials that wait elsewhere one after another.
-    fn explained_experiment(&self, experiment: &ExperimentId) -> Explanation {
-        let mut elsewhere = Elsewhere::default();
-        while !elsewhere.is_done() {
-            self.state.look_elsewhere(experiment, &mut elsewhere, 1);
-        }
-        self.state.explain_experiment(experiment, &elsewhere).unwrap()
-    }
-
     fn recalled(&mut self, worker: &WorkerId, shard: &Shard, running: &[TrialKey]) -> Vec<TrialKey> {
         let (worker, lease, running) = (worker.clone(), Some(shard.lease), running.to_vec());
         match self.feed(Input::Heartbeat { worker, lease, running }).unwrap() {

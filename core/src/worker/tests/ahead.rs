@@ -74,15 +74,15 @@ fn only_the_last_of_several_commits_wants_a_shard() {
 
 #[test]
 fn who_gives_up_or_has_something_to_release_wants_no_other_shard_yet() {
-    let ends = [End::GaveUp { reason: "no memory".into() }, End::Finished];
-    for end in ends {
+    let obstacle = obstacle(ObstacleKind::Device);
+    for (end, obstacle) in [(End::GaveUp(obstacle.clone()), Some(obstacle)), (End::Finished, None)] {
         let (mut bench, keys) = Bench::measuring(2);
         bench.measure(keys[0]);
         bench.feed(Input::Ended(end));
 
         assert_eq!(bench.committed_and_wants(), (keys[..1].to_vec(), false));
         bench.answer(Answer::Committed { next: None });
-        assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7) });
+        assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7), obstacle });
     }
 }
 
