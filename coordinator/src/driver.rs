@@ -398,6 +398,7 @@ impl Driver {
             return;
         }
         self.ticked = now;
+        self.parked.has_ticked = true;
         self.results.owe_again();
         let late_ms = since_ms - TICK_MS;
         let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };

@@ -38,7 +38,7 @@ pub async fn send_chunks(
 mod tests {
     use super::*;
 
-    const MOMENT: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_secs(2);
 
     fn artifact() -> (Digest, Vec<u8>) {
         let bytes: Vec<u8> = (0..20 * CHUNK_BYTES + 1).map(|index| (index % 251) as u8).collect();
@@ -53,12 +53,12 @@ mod tests {
             let mut taken = Vec::new();
             while let Some(chunk) = chunks.recv().await {
                 taken.extend(chunk.data);
-                tokio::time::sleep(MOMENT / 4).await;
+                tokio::time::sleep(PATIENCE / 20).await;
             }
             taken
         };
 
-        let (sent, taken) = tokio::join!(send_chunks((&digest, &bytes), sender, MOMENT), taking);
+        let (sent, taken) = tokio::join!(send_chunks((&digest, &bytes), sender, PATIENCE), taking);
 
         assert_eq!(sent, Ok(()));
         assert_eq!(Digest::of(&taken), digest);
@@ -69,7 +69,7 @@ mod tests {
         let (digest, bytes) = artifact();
         let (sender, chunks) = mpsc::channel(1);
 
-        assert_eq!(send_chunks((&digest, &bytes), sender, MOMENT).await, Err(Stalled));
+        assert_eq!(send_chunks((&digest, &bytes), sender, PATIENCE / 20).await, Err(Stalled));
         drop(chunks);
     }
 
@@ -78,10 +78,10 @@ mod tests {
         let (digest, bytes) = artifact();
         let (sender, mut chunks) = mpsc::channel(1);
         chunks.close();
-        assert_eq!(send_chunks((&digest, &bytes), sender, MOMENT).await, Ok(()));
+        assert_eq!(send_chunks((&digest, &bytes), sender, PATIENCE).await, Ok(()));
 
         let (sender, mut chunks) = mpsc::channel(1);
-        assert_eq!(send_chunks((&Digest::of(b""), b""), sender, MOMENT).await, Ok(()));
+        assert_eq!(send_chunks((&Digest::of(b""), b""), sender, PATIENCE).await, Ok(()));
         let chunk = chunks.recv().await.unwrap();
         assert_eq!((chunk.digest, chunk.data), (Digest::of(b"").as_bytes().to_vec(), Vec::new()));
     }

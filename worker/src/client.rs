@@ -2,8 +2,6 @@
 //!
 //! Each call is one attempt with a deadline; whether to try again is the caller's decision ([`ClientError`]).
 
-mod upload;
-
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +14,7 @@ use bitloop_proto::convert::{self, ConvertError};
 use bitloop_proto::status::is_retryable;
 use bitloop_proto::trace;
 use bitloop_proto::transport::{ConnectError, Connection, MAX_MESSAGE_BYTES};
+use bitloop_proto::upload::{self, Stalled};
 use bitloop_proto::v1;
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use tokio::io::AsyncWriteExt;
@@ -26,7 +25,6 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tracing::{Instrument, info_span};
 
-use self::upload::Stalled;
 use crate::lines::Batch;
 
 /// For calls that only touch the coordinator's memory.
@@ -38,8 +36,8 @@ const DURABLE: Duration = Duration::from_millis(DURABLE_MS);
 /// The coordinator holds a request without work back for less than this.
 const LONG_POLL: Duration = Duration::from_millis(LONG_POLL_MS);
 
-/// For one chunk of an artifact. The first one may have to wait for its turn, which the coordinator says after 100 s at most
-/// that there is none.
+/// For one chunk of an artifact. Of those that are stored the first one may have to wait for its turn, which the coordinator says
+/// after 100 s at most that there is none; of those that are fetched there are empty ones meanwhile.
 const CHUNK: Duration = Duration::from_secs(120);
 
 /// For the answer behind the last chunk of an artifact, which the coordinator may have to hand on to a bucket.

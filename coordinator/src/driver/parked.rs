@@ -24,6 +24,8 @@ pub(super) struct Parked {
     arrived: u64,
     /// What had opened when all of them were last served.
     served_at: Option<u64>,
+    /// Whether time has passed since.
+    pub(super) has_ticked: bool,
 }
 
 impl Parked {
@@ -81,11 +83,11 @@ impl Driver {
 
     pub(super) fn serve_parked(&mut self) {
         let (now, openings) = (self.clock.now(), self.state.dispatch.openings());
-        // What waits may be for others: those who wait are asked again when something has opened. Beside the queue there may
-        // be trials that others are late with, or have not begun.
+        // What waits may be for others: those who wait are asked again when something has opened. With time there may be
+        // trials that others are late with, or have not begun, or that are tried again.
         let has_opened = self.parked.served_at.replace(openings) != Some(openings);
         let is_work = (has_opened && self.state.dispatch.waiting() > 0)
-            || (self.ticked == now && self.state.has_spare_trials(now));
+            || (std::mem::take(&mut self.parked.has_ticked) && self.state.has_spare_trials(now));
         for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
             let answer = self.step(&Input::Request { worker: request.worker.clone() });
             if answer == Ok(Reply::Shard(None)) && now < request.deadline {

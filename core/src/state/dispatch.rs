@@ -322,7 +322,8 @@ impl Dispatch {
     }
 
     /// A number that rises whenever a worker that was given nothing out of the queue may be given something now. As long as it
-    /// stays, only time can bring it work: trials that others are late with or have not begun.
+    /// stays, only time can bring it work: trials that others are late with or have not begun, or that its device may be asked for
+    /// again.
     pub fn openings(&self) -> u64 {
         self.queue.changes() + self.turns
     }

@@ -173,12 +173,16 @@ fn others_at<'a>(dispatch: &'a Dispatch, worker: &Worker) -> BTreeMap<&'a Compan
     others
 }
 
-/// Whether there is anything for workers that would wait otherwise: trials that others are late with, or have not begun.
+/// Whether there is anything for workers that would wait otherwise: trials that others are late with, or have not begun, or that
+/// a device may be asked for again.
 pub(super) fn is_spare(ledger: &Ledger, dispatch: &Dispatch, now: UnixMillis) -> bool {
-    dispatch.leases().any(|(_, lease)| {
-        let is_single = |lease: &Lease| lease.trials.iter().any(|key| !dispatch.has_second(key));
-        (is_late(lease, now) && is_single(lease)) || unbegun(ledger, dispatch, lease).is_some()
-    })
+    let is_retried = dispatch.troubles().retried(now).filter_map(|key| ledger.trial(key));
+    let mut is_retried = is_retried.filter(|trial| dispatch.is_queued(trial));
+    is_retried.next().is_some()
+        || dispatch.leases().any(|(_, lease)| {
+            let is_single = |lease: &Lease| lease.trials.iter().any(|key| !dispatch.has_second(key));
+            (is_late(lease, now) && is_single(lease)) || unbegun(ledger, dispatch, lease).is_some()
+        })
 }
 
 /// Whether another worker may measure a lease's trials too, as they take too long where they are.

@@ -88,8 +88,9 @@ impl Engine {
                     matches!(event, Event::Change(Change::LeaseGranted { terms, .. }) if !terms.second)
                 });
                 let refused = self.refused.insert(worker.clone(), openings);
+                let is_spare = self.state.has_spare_trials(self.now);
                 assert!(
-                    !is_of_the_queue || refused != Some(openings),
+                    !is_of_the_queue || refused != Some(openings) || is_spare,
                     "{worker:?} was not asked again in vain"
                 );
                 if decision.reply != Reply::Shard(None) {

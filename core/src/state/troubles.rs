@@ -282,6 +282,13 @@ impl Troubles {
         refusal.is_some_and(|refusal| refusal.retry_at > now)
     }
 
+    /// Trials that a device which could not measure them may be asked for again.
+    pub(super) fn retried(&self, now: UnixMillis) -> impl Iterator<Item = &TrialKey> {
+        let is_retried = move |refusal: &Refusal| refusal.attempts > 0 && refusal.retry_at <= now;
+        let trials = self.trials.iter();
+        trials.filter(move |(_, trouble)| trouble.refusals.values().any(is_retried)).map(|(key, _)| key)
+    }
+
     /// Whether a trial has failed with this refusal, which is not noted yet.
     pub(super) fn is_final(&self, key: &TrialKey, place: &Place, obstacle: &Obstacle) -> bool {
         if !is_counted(obstacle) {

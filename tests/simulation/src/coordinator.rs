@@ -29,7 +29,7 @@ const LONG_POLL_MS: u64 = 15_000;
 const REQUESTS_PER_ROUND: usize = 257;
 
 /// As the driver: how often searchers are asked within a round.
-const STEPS_PER_ROUND: usize = 16;
+const STEPS_PER_ROUND: usize = 4;
 
 /// What outlives the coordinator's process.
 #[derive(Debug, Default)]
@@ -393,7 +393,9 @@ impl Coordinator {
         // As the driver: who was given nothing is asked again when something has opened, or others may be late.
         let openings = self.state.dispatch.openings();
         let has_opened = std::mem::replace(&mut self.served_at, openings) != openings;
-        let is_work = (has_opened && self.state.dispatch.waiting() > 0) || self.ticked == self.clock.now(now);
+        let time = self.clock.now(now);
+        let is_work = (has_opened && self.state.dispatch.waiting() > 0)
+            || (self.ticked == time && self.state.has_spare_trials(time));
         let due: Vec<Parked> =
             self.parked.extract_if(.., |parked| is_work || parked.deadline <= now).collect();
         for Parked { request, deadline } in due {
