@@ -5,7 +5,8 @@ use crate::device::Device;
 
 fn on(name: &str, host: &str) -> WorkerInfo {
     let device = Device { id: "cuda:0".into(), class: "gpu".into(), ..Device::default() };
-    WorkerInfo { id: WorkerId(name.into()), host: host.into(), device, threads: 1, ..WorkerInfo::default() }
+    let (host, machine) = (host.into(), host.into());
+    WorkerInfo { id: WorkerId(name.into()), host, machine, device, threads: 1, ..WorkerInfo::default() }
 }
 
 impl Engine {

@@ -88,8 +88,7 @@ fn workers_of_a_busy_cluster_are_told_apart() {
         (engine.submit_with("urgent", 5, on_gpu(8)), engine.submit_with("alone", 0, exclusive()));
     let shared = engine.submit("shared");
     engine.propose_points(&shared, 0..40);
-    let at = |id: &str, host: &str| WorkerInfo { host: host.into(), ..cpu(id) };
-    let busy: Vec<WorkerId> = ["p", "q"].map(|id| engine.join_as(at(id, id))).to_vec();
+    let busy: Vec<WorkerId> = ["p", "q"].map(|id| engine.join_as(cpu_of(id, id))).to_vec();
     for worker in &busy {
         engine.request(worker).unwrap();
     }
