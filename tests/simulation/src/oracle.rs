@@ -33,8 +33,8 @@ pub(crate) struct Oracle {
     writes: u64,
     /// The workers that were given up while they ran a trial, or had nothing else, since the coordinator's start.
     losses: HashMap<TrialKey, BTreeSet<WorkerId>>,
-    /// Processes that ended without a word.
-    dead: BTreeSet<WorkerId>,
+    /// Processes that ended.
+    gone: BTreeSet<WorkerId>,
     pub(crate) steps: u64,
     pub(crate) quarantined: u64,
 }
@@ -75,9 +75,9 @@ impl Oracle {
         self.require(checked.is_ok(), || format!("{checked:?} after a restart"));
     }
 
-    /// A process ended without a word.
-    pub(crate) fn died(&mut self, worker: WorkerId) {
-        self.dead.insert(worker);
+    /// A process ended. One that was cut off when it was to leave could not say so, and is as one that died.
+    pub(crate) fn ended(&mut self, worker: WorkerId) {
+        self.gone.insert(worker);
     }
 
     /// The coordinator notices that it was held up itself.
@@ -120,9 +120,11 @@ impl Oracle {
                 }
                 Event::Fact(Fact::TrialQuarantined { key, .. }) => {
                     self.quarantined += 1;
-                    let dead = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.dead).count());
-                    self.require(dead >= QUARANTINE_LOSSES as usize, || {
-                        format!("{key} is quarantined though only {dead} processes died of it")
+                    let gone = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.gone).count());
+                    self.require(gone >= QUARANTINE_LOSSES as usize, || {
+                        format!(
+                            "{key} is quarantined though only {gone} processes that ran it are gone for good"
+                        )
                     });
                 }
                 Event::Fact(_)

@@ -62,7 +62,7 @@ pub struct Report {
     pub steps: u64,
     /// Things that broke.
     pub faults: u64,
-    /// Trials given up, each with three processes that died while they ran it.
+    /// Trials given up, each with three processes that ran it and are gone for good.
     pub quarantined: u64,
     /// The results of every experiment.
     pub results: Vec<String>,

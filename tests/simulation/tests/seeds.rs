@@ -71,7 +71,7 @@ fn no_seed_breaks_an_invariant_or_changes_a_result() {
             assert!(quarantined >= seeds / 4, "{quarantined}");
             eprintln!(
                 "{seeds} seeds hold: {steps} steps, {faults} faults, {} simulated hours; in {quarantined} of them a trial was given up with \
-             three processes that had died of it",
+             three processes that ran it and never came back",
                 worked_ms / 3_600_000
             );
         }

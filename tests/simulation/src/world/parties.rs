@@ -248,6 +248,7 @@ impl World {
         }
         let Some(program) = self.program(process) else { return };
         if program.is_over {
+            self.oracle.ended(program.id.clone());
             self.hosts[process.host].program = None;
             let wait = 100 + self.draw(5_000);
             return self.after(wait, Event::StartWorker { host: process.host });
@@ -428,7 +429,7 @@ impl World {
 
     fn kill_worker(&mut self, host: usize, wait: u64) {
         if let Some(program) = self.hosts[host].program.take() {
-            self.oracle.died(program.id);
+            self.oracle.ended(program.id);
             self.after(wait, Event::StartWorker { host });
         }
     }
