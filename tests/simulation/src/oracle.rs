@@ -9,6 +9,7 @@ use bitloop_core::trial::{Outcome, TrialKey};
 use bitloop_core::worker::{Call, FailureKind};
 
 use crate::coordinator::Disk;
+use crate::experiment::is_poisonous;
 use crate::message::{Body, Instant};
 
 /// Replaying everything takes long, so it is done at every so many writes, and at each start.
@@ -37,6 +38,8 @@ pub(crate) struct Oracle {
     gone: BTreeSet<WorkerId>,
     pub(crate) steps: u64,
     pub(crate) quarantined: u64,
+    /// Those of them that no process died of: three happened to end while they ran it.
+    pub(crate) unlucky: u64,
 }
 
 /// Who works on what.
@@ -120,6 +123,8 @@ impl Oracle {
                 }
                 Event::Fact(Fact::TrialQuarantined { key, .. }) => {
                     self.quarantined += 1;
+                    let spec = state.ledger.trial(key).map(|trial| &trial.spec);
+                    self.unlucky += u64::from(!spec.is_some_and(is_poisonous));
                     let gone = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.gone).count());
                     self.require(gone >= QUARANTINE_LOSSES as usize, || {
                         format!(
