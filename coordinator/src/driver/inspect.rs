@@ -1,6 +1,7 @@
 //! Whether the artifacts are there that facts speak of, looked at when the coordinator starts.
 
-use bitloop_core::state::{Input, State, Status};
+use bitloop_core::state::{Input, State, Status, Trial};
+use bitloop_core::trial::TrialSpec;
 use tracing::warn;
 
 use super::Driver;
@@ -9,12 +10,13 @@ use crate::artifacts::Artifacts;
 impl Driver {
     /// Takes note of the outcomes whose artifact has gone, or has come back, and warns of inputs that are missing.
     ///
-    /// Only the last outcome of each trial is looked at. Its artifact is read whole if an experiment that goes on may need it; of
-    /// all others, which may be years of checkpoints, it is enough that they are there.
+    /// Only the last outcome of each trial is looked at, and its artifact is read whole. But of checkpoints that only finished
+    /// experiments made, which may be years of them, it is enough that they are there.
     pub(super) fn inspect(&mut self, artifacts: &Artifacts) {
         let ledger = &self.state.ledger;
         let missing = ledger.artifacts().filter_map(|(key, artifact)| {
-            let looked = match ledger.is_in_use(key) {
+            let is_prepared = |trial: &Trial| matches!(trial.spec, TrialSpec::Prepare(_));
+            let looked = match ledger.is_in_use(key) || ledger.trial(key).is_some_and(is_prepared) {
                 true => artifacts.missing_or_damaged(&[artifact]),
                 false => artifacts.missing(&[artifact]),
             };

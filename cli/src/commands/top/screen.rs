@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
@@ -17,13 +18,18 @@ use super::look::{Look, Pressed};
 /// How long the thread that reads keys waits before it looks whether it is still wanted.
 const KEY_WAIT: Duration = Duration::from_millis(100);
 
+/// How long it is waited for that thread. The system may hold it up for ever: a key that was announced is not given out any more
+/// when a panic has given the terminal back meanwhile, but only with the line that it begins.
+const READER_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Keys that may wait for the screen.
 const KEYS_WAITING: usize = 64;
 
 pub(super) struct Screen {
     terminal: DefaultTerminal,
     is_over: Arc<AtomicBool>,
-    reader: Option<JoinHandle<()>>,
+    /// Closed when nobody reads keys any more.
+    reading: Receiver<()>,
 }
 
 impl Screen {
@@ -35,8 +41,13 @@ impl Screen {
         let (sender, keys) = mpsc::channel(KEYS_WAITING);
         let over = is_over.clone();
         let reader = thread::Builder::new().name("bitloop-keys".to_owned());
-        let mut screen = Self { terminal, is_over, reader: None };
-        screen.reader = Some(reader.spawn(move || read_keys(&sender, &over))?);
+        let (is_reading, reading) = channel();
+        // From here on the terminal is given back whatever happens.
+        let screen = Self { terminal, is_over, reading };
+        reader.spawn(move || {
+            let _is_reading = is_reading;
+            read_keys(&sender, &over);
+        })?;
         Ok((screen, keys))
     }
 
@@ -48,10 +59,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        if let Some(reader) = self.reader.take() {
-            // It reads keys; whatever happened to it, the terminal is given back.
-            let _ = reader.join();
-        }
+        // So that it takes no key that is meant for what comes next; whatever happened to it, the terminal is given back.
+        let _ = self.reading.recv_timeout(READER_PATIENCE);
         ratatui::restore();
     }
 }
