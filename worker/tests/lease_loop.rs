@@ -369,7 +369,7 @@ async fn what_a_worker_writes_while_it_measures_reaches_the_coordinator() {
     let keys = fake.hand_out(7, 0..3);
     let worker = Running::start(connection, explosive(keys[1]));
 
-    fake.until(|script| script.reports.len() >= keys.len()).await;
+    fake.until(|script| script.calls.contains(&Call::Release { lease: 7 })).await;
     worker.finish().await;
 
     let lines = fake.with(|script| script.lines.join("\n"));

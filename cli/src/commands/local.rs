@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use bitloop_coordinator::Coordinator;
+use bitloop_core::plan::ExperimentId;
 use bitloop_proto::transport::{InProcess, in_process};
 use bitloop_worker::{Connection, Executor, WorkSummary, WorkerError, WorkerOptions, work};
 use tokio::task::{JoinHandle, JoinSet};
@@ -20,6 +22,9 @@ const NAME: &str = "this process";
 /// about half a minute, in which another one may be making what it waits for, and in which a few trials that the device cannot
 /// measure, five attempts each, have failed.
 const GIVE_BACKS: u32 = 16;
+
+/// How often it is looked whether a results file cannot be written.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Local {
     coordinator: Arc<Coordinator>,
@@ -66,6 +71,17 @@ impl Local {
             Some(Ok(Ok(_))) => Failure::new(Exit::Failed, "a worker stopped by itself"),
             Some(Err(error)) => Failure::new(Exit::Failed, format!("a worker panicked: {error}")),
             None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until an experiment's results file cannot be written. The coordinator tries again for as long as it lives, which is
+    /// no use where nobody looks after it.
+    pub(super) fn results_unwritable(&self, id: ExperimentId) -> impl Future<Output = ()> + use<> {
+        let handle = self.coordinator.handle();
+        async move {
+            while !handle.has_unwritten_results(&id) {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
         }
     }
 

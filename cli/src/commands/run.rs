@@ -1,9 +1,10 @@
 //! `bitloop run`: an experiment here, from the file to the results.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use bitloop_core::device::Unmet;
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::spec::ExperimentSpec;
 use bitloop_core::state::WorkerInfo;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
@@ -102,9 +103,11 @@ async fn measure(
         require_measurable(&mut client, &summary.id, &options.offer(executor.as_ref())).await?;
         local.add_worker(executor, options);
     }
+    let unwritable = local.results_unwritable(ExperimentId(summary.id.clone()));
     tokio::select! {
         followed = watch::follow(&mut client, &summary.id) => followed,
         failure = local.worker_ended() => Err(failure),
+        () = unwritable => Err(unwritten(&results_file(arguments, &summary.id))),
     }
 }
 
@@ -191,6 +194,18 @@ fn no_such_experiment(typed: &Path) -> Failure {
     ))
 }
 
+fn results_file(arguments: &RunArguments, id: &str) -> PathBuf {
+    arguments.data.data_dir.join("results").join(format!("{id}.csv"))
+}
+
+fn unwritten(csv: &Path) -> Failure {
+    let csv = csv.display();
+    let message = format!(
+        "{csv} cannot be written although every trial is measured; check that the disk has space and that nothing else is there"
+    );
+    Failure::new(Exit::Failed, message)
+}
+
 async fn show_results(
     client: &mut Client,
     arguments: &RunArguments,
@@ -203,13 +218,9 @@ async fn show_results(
         Output::Text => show::data(&show::results_table(&report, &effort))?,
     }
     if summary.status() == ExperimentStatus::Finished {
-        let csv = arguments.data.data_dir.join("results").join(format!("{}.csv", summary.id));
+        let csv = results_file(arguments, &summary.id);
         if !csv.is_file() {
-            let message = format!(
-                "{} cannot be written although every trial is measured; check that the disk has space",
-                csv.display()
-            );
-            return Err(continued(arguments, "", Failure::new(Exit::Failed, message)));
+            return Err(continued(arguments, "", unwritten(&csv)));
         }
         show::note(&format!("results: {}", csv.display()));
     }

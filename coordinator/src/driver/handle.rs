@@ -86,6 +86,11 @@ impl Handle {
         self.metrics().epoch()
     }
 
+    /// Whether an experiment's results file cannot be written, or not be made, though everything is measured.
+    pub fn has_unwritten_results(&self, experiment: &ExperimentId) -> bool {
+        self.source.metrics.has_unwritten_results(experiment)
+    }
+
     /// What the coordinator counts about itself.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.source.metrics

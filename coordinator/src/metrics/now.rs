@@ -67,6 +67,10 @@ impl Metrics {
         self.now.unwritten.lock().unwrap_or_else(PoisonError::into_inner).remove(experiment);
     }
 
+    pub(crate) fn has_unwritten_results(&self, experiment: &ExperimentId) -> bool {
+        self.now.unwritten.lock().unwrap_or_else(PoisonError::into_inner).contains(experiment)
+    }
+
     /// Experiments whose results files cannot be made or written.
     pub(super) fn unwritten_results(&self) -> usize {
         self.now.unwritten.lock().unwrap_or_else(PoisonError::into_inner).len()

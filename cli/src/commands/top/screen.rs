@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Screen {
         let (sender, keys) = mpsc::channel(KEYS_WAITING);
         let over = is_over.clone();
         let reader = thread::Builder::new().name("bitloop-keys".to_owned());
-        let (is_reading, reading) = channel();
+        let (is_reading, reading) = sync_channel(1);
         // From here on the terminal is given back whatever happens.
         let screen = Self { terminal, is_over, reading };
         reader.spawn(move || {
