@@ -1,15 +1,20 @@
 use super::*;
 use crate::trial::Training;
 
+/// A worker that has measured a trial: from then on it is known how long they take, so that a shard has several.
+fn join_at_pace(engine: &mut Engine, name: &str) -> WorkerId {
+    let worker = engine.join(name);
+    let first = engine.request(&worker).unwrap();
+    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    worker
+}
+
 #[test]
 fn trials_that_a_worker_was_lost_with_go_alone_and_only_the_one_that_kills_is_quarantined() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
     let keys = engine.propose(&experiment, 4);
-    let worker = engine.join("w0");
-    // The first trial tells how long trials take, so that the next shard has several.
-    let first = engine.request(&worker).unwrap();
-    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let worker = join_at_pace(&mut engine, "w0");
     let together = engine.request(&worker).unwrap();
     let running: Vec<TrialKey> = together.trials.iter().map(|(key, _)| *key).collect();
     assert!(running.len() > 1, "{running:?}");
@@ -43,9 +48,7 @@ fn what_ends_workers_before_they_tell_what_they_run_is_found_among_the_trials_of
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
     engine.propose(&experiment, 8);
-    let worker = engine.join("w");
-    let first = engine.request(&worker).unwrap();
-    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let worker = join_at_pace(&mut engine, "w");
     let together: Vec<TrialKey> =
         engine.request(&worker).unwrap().trials.iter().map(|(key, _)| *key).collect();
     assert!(together.len() > 1, "{together:?}");
@@ -81,9 +84,7 @@ fn who_was_cut_off_before_its_first_heartbeat_is_held_against_no_trial_when_it_i
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
     engine.propose(&experiment, 8);
-    let worker = engine.join("w");
-    let first = engine.request(&worker).unwrap();
-    engine.commit(&worker, &[(first.trials[0].0, evaluated(90))]);
+    let worker = join_at_pace(&mut engine, "w");
     let shard = engine.request(&worker).unwrap();
     engine.wait(LEASE_TERM_MS + 1);
 
@@ -98,9 +99,7 @@ fn what_may_have_ended_a_worker_is_not_measured_by_two() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
     engine.propose(&experiment, 8);
-    let fast = engine.join("fast");
-    let first = engine.request(&fast).unwrap();
-    engine.commit(&fast, &[(first.trials[0].0, evaluated(90))]);
+    let fast = join_at_pace(&mut engine, "fast");
     let together = engine.request(&fast).unwrap();
     let keys: Vec<TrialKey> = together.trials.iter().map(|(key, _)| *key).collect();
     engine.now = engine.now.after(LEASE_TERM_MS / 2);
