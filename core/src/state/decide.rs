@@ -11,6 +11,7 @@ use super::change::Change;
 use super::commit::commit;
 use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 use super::fact::{Batch, Fact, Sources};
+use super::fairness::charge_ms;
 use super::ledger::{Experiment, Status};
 use super::shard::{Portion, Shard, late_trials, next_shard, unbegun_trials};
 use super::troubles::Obstacle;
@@ -358,6 +359,7 @@ pub(super) fn grant(
         predicted_ms,
         exclusive,
         second,
+        charge_ms: if second { 0.0 } else { charge_ms(predicted_ms) / trials.len().max(1) as f64 },
         recalled: BTreeSet::new(),
     };
     let context = trials.first().and_then(|(_, spec)| spec.company()).map(|company| company.context);

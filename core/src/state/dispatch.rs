@@ -105,8 +105,17 @@ pub struct Lease {
     pub exclusive: bool,
     /// Whether another worker has all of these trials too; the first result wins.
     pub second: bool,
+    /// What its experiment is charged for each of its trials, and gets back for one that is not begun, in milliseconds.
+    pub(super) charge_ms: f64,
     /// Trials that the worker is asked to give back unless it has begun them.
     pub recalled: BTreeSet<TrialKey>,
+}
+
+impl Lease {
+    /// What its experiment was charged for those of these trials that the worker has not begun.
+    fn charged_for_unbegun<'a>(&self, trials: impl Iterator<Item = &'a TrialKey>) -> f64 {
+        self.charge_ms * trials.filter(|key| !self.running.contains(key)).count() as f64
+    }
 }
 
 /// Weight of the newest measurement in a worker's smoothed trial time.
@@ -221,8 +230,8 @@ impl Dispatch {
             worker.company = company;
             worker.experiment = Some(experiment);
         }
-        if !terms.second {
-            self.served.charge(experiment, terms.predicted_ms);
+        if terms.charge_ms > 0.0 {
+            self.served.charge(experiment, terms.charge_ms * terms.trials.len() as f64);
         }
         self.turns += 1;
         self.granted = self.granted.max(id.0 + 1);
@@ -241,6 +250,7 @@ impl Dispatch {
 
     fn end(&mut self, id: LeaseId, ledger: &Ledger) {
         let Some(lease) = self.remove(id) else { return };
+        self.served.refund(lease.claim.experiment, lease.charged_for_unbegun(lease.trials.iter()));
         for key in &lease.trials {
             self.let_go(key, id, ledger);
         }
@@ -250,6 +260,7 @@ impl Dispatch {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.recalled.clear();
         let returned: Vec<_> = trials.iter().filter(|key| lease.trials.remove(key)).copied().collect();
+        self.served.refund(lease.claim.experiment, lease.charged_for_unbegun(returned.iter()));
         if lease.trials.is_empty() {
             self.remove(id);
         }

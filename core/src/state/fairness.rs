@@ -25,12 +25,24 @@ pub(super) struct Served {
     clock_ms: f64,
 }
 
+/// What is charged for a shard, in milliseconds.
+pub(super) fn charge_ms(predicted_ms: Option<f64>) -> f64 {
+    predicted_ms.unwrap_or(UNKNOWN_MS).min(MOST_MS)
+}
+
 impl Served {
     /// Charges an experiment for a shard.
-    pub(super) fn charge(&mut self, experiment: u32, predicted_ms: Option<f64>) {
+    pub(super) fn charge(&mut self, experiment: u32, millis: f64) {
         let start = self.of(experiment).max(self.clock_ms - AHEAD_MS);
         self.clock_ms = self.clock_ms.max(start);
-        self.ms.insert(experiment, start + predicted_ms.unwrap_or(UNKNOWN_MS).min(MOST_MS));
+        self.ms.insert(experiment, start + millis);
+    }
+
+    /// Gives an experiment back what it was charged for trials that came back as they were.
+    pub(super) fn refund(&mut self, experiment: u32, millis: f64) {
+        if let Some(served) = self.ms.get_mut(&experiment) {
+            *served = (*served - millis).max(0.0);
+        }
     }
 
     /// Whether it is rather the turn of the one experiment than of the other.
@@ -65,7 +77,7 @@ mod tests {
 
         for _ in 0..40 {
             let chosen = served.choose(&[0, 1], last).unwrap();
-            served.charge(chosen, Some(2_000.0));
+            served.charge(chosen, 2_000.0);
             shards[chosen as usize] += 1;
             last = Some(chosen);
         }
@@ -78,12 +90,12 @@ mod tests {
     fn who_comes_late_gets_an_equal_share_from_then_on_and_no_more() {
         let mut served = Served::default();
         for _ in 0..100 {
-            served.charge(0, Some(2_000.0));
+            served.charge(0, 2_000.0);
         }
 
         let mut of_late = 0;
         while served.choose(&[0, 1], None) == Some(1) {
-            served.charge(1, Some(2_000.0));
+            served.charge(1, 2_000.0);
             of_late += 1;
         }
 
@@ -94,12 +106,12 @@ mod tests {
     fn two_who_come_late_do_not_keep_the_first_waiting_for_what_it_has_had() {
         let mut served = Served::default();
         for _ in 0..100 {
-            served.charge(0, Some(2_000.0));
+            served.charge(0, 2_000.0);
         }
 
         let (mut last, mut of_late) = (None, 0);
         while let Some(chosen) = served.choose(&[0, 1, 2], last).filter(|chosen| *chosen != 0) {
-            served.charge(chosen, Some(2_000.0));
+            served.charge(chosen, 2_000.0);
             (last, of_late) = (Some(chosen), of_late + 1);
         }
 
@@ -109,13 +121,13 @@ mod tests {
     #[test]
     fn a_prediction_out_of_all_bounds_does_not_end_fair_shares() {
         let mut served = Served::default();
-        served.charge(0, Some(1e300));
-        served.charge(1, Some(1e300));
+        served.charge(0, charge_ms(Some(1e300)));
+        served.charge(1, charge_ms(Some(1e300)));
         let (mut last, mut shards) = (None, [0_u32; 2]);
 
         for _ in 0..100 {
             let chosen = served.choose(&[0, 1], last).unwrap();
-            served.charge(chosen, Some(2_000.0));
+            served.charge(chosen, 2_000.0);
             shards[chosen as usize] += 1;
             last = Some(chosen);
         }
@@ -130,9 +142,9 @@ mod tests {
 
         for _ in 0..100 {
             // The first one has a hundred workers of its own.
-            (0..100).for_each(|_| served.charge(0, Some(2_000.0)));
+            (0..100).for_each(|_| served.charge(0, 2_000.0));
             let chosen = served.choose(&[0, 1, 2], last).unwrap();
-            served.charge(chosen, Some(2_000.0));
+            served.charge(chosen, 2_000.0);
             shards[chosen as usize] += 1;
             last = Some(chosen);
         }

@@ -134,6 +134,7 @@ mod tests {
             predicted_ms: None,
             exclusive,
             second: false,
+            charge_ms: 0.0,
             recalled: BTreeSet::new(),
         }
     }

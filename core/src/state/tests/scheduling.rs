@@ -176,6 +176,44 @@ fn experiments_of_equal_priority_get_equal_parts_of_a_workers_time() {
 }
 
 #[test]
+fn an_experiment_is_charged_once_for_trials_that_come_back_or_are_gone_on_with() {
+    for disturb in [reconnected, given_back] {
+        let mut engine = Engine::new();
+        let (a, b) = (engine.submit("a"), engine.submit("b"));
+        let of_a = engine.propose_points(&a, 0..60);
+        engine.propose_points(&b, 60..120);
+        let worker = engine.join_as(cpu("w"));
+
+        let mut for_a = 0_u32;
+        for _ in 0..60 {
+            let mut shard = engine.request(&worker).unwrap();
+            if of_a.contains(&shard.trials[0].0) {
+                for_a += 1;
+                shard = (0..5).fold(shard, |shard, _| disturb(&mut engine, &worker, &shard));
+            }
+            engine.commit_after(&worker, &shard, 2_000.0);
+        }
+
+        assert!((24..=36).contains(&for_a), "{for_a} of 60 shards");
+    }
+}
+
+fn reconnected(engine: &mut Engine, worker: &WorkerId, shard: &Shard) -> Shard {
+    let held = shard.trials.iter().map(|(key, _)| *key).collect();
+    match engine.feed(Input::Register { info: cpu(&worker.0), held }).unwrap() {
+        Reply::Registered { adopted } => adopted.expect("it goes on"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn given_back(engine: &mut Engine, worker: &WorkerId, shard: &Shard) -> Shard {
+    let (worker, lease) = (worker.clone(), shard.lease);
+    let trials = Some(shard.trials.iter().map(|(key, _)| *key).collect());
+    engine.feed(Input::Release { worker: worker.clone(), lease, trials, obstacle: None }).unwrap();
+    engine.request(&worker).unwrap()
+}
+
+#[test]
 fn an_exclusive_trial_waits_for_its_device_and_then_has_it_alone() {
     let mut engine = Engine::new();
     let shared = engine.submit("shared");
