@@ -25,6 +25,7 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
     Event, Fact, Input, LEASE_TERM_MS, Rejection, Reply, State, UnixMillis, WorkerId, decide,
 };
@@ -159,14 +160,22 @@ impl Driver {
         let metrics = Arc::new(Metrics::new(epoch));
         let (chronicle, keeper) = Chronicle::open(&parts.data_dir.logs(), epoch, parts.clock.clone());
         let is_blank = chronicle.is_blank();
+        info!(epoch, facts = loaded.facts.len(), "store loaded");
+        let mut sizes = Sizes::default();
+        let state = State::replayed(loaded.facts, |state, fact| {
+            sizes.extend(sized(fact));
+            if is_blank {
+                chronicle.remember(state, fact);
+            }
+        });
         let mut driver = Self {
-            state: State::default(),
+            state,
             store: parts.store,
             searchers: Searchers::new(concluding),
             concluded,
             parked: Parked::default(),
             results: Results::new(parts.data_dir.results()),
-            sizes: Sizes::default(),
+            sizes,
             leases: LeaseTimes::default(),
             metrics: metrics.clone(),
             chronicle: chronicle.clone(),
@@ -179,14 +188,6 @@ impl Driver {
             _keeper: keeper,
             _data_dir: parts.data_dir,
         };
-        info!(epoch, facts = loaded.facts.len(), "store loaded");
-        for fact in loaded.facts {
-            driver.measure(&fact);
-            if is_blank {
-                chronicle.remember(&driver.state, &fact);
-            }
-            driver.state.apply(&fact.into());
-        }
         chronicle.started(parts.took_over);
         driver.inspect(&artifacts);
         driver.results.owe_missing(&driver.state);
@@ -311,17 +312,11 @@ impl Driver {
             self.leases.note(&event, now);
             self.board.note(&self.state, (input, &event), now);
             if let Event::Fact(fact) = event {
-                self.measure(&fact);
+                self.sizes.extend(sized(&fact));
                 self.round.facts.push(fact);
             }
         }
         Ok(decision.reply)
-    }
-
-    fn measure(&mut self, fact: &Fact) {
-        if let Fact::ExperimentSubmitted { plan, .. } = fact {
-            self.sizes.insert(plan.id(), searchers::trials_of(plan));
-        }
     }
 
     /// Asks the searchers until they wait, if anything has happened that they may look at.
@@ -413,4 +408,10 @@ impl Driver {
         self.metrics.listened(&self.state, (now, since_ms - stalled_ms));
         self.board.note_tick(&self.state);
     }
+}
+
+/// How many trials an experiment that is new has in all.
+fn sized(fact: &Fact) -> Option<(ExperimentId, u64)> {
+    let Fact::ExperimentSubmitted { plan, .. } = fact else { return None };
+    Some((plan.id(), searchers::trials_of(plan)))
 }

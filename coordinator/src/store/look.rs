@@ -33,9 +33,9 @@ pub fn look_at_journal(root: &Path) -> Result<Option<Looked>, ToolError> {
 ///
 /// Errors: the same, and that there is no journal.
 pub(crate) fn replayed(root: &Path) -> Result<State, ToolError> {
-    let mut state = State::default();
-    match survey(root, |fact| state.apply(&fact.into()))? {
-        Some(_) => Ok(state),
+    let mut facts = Vec::new();
+    match survey(root, |fact| facts.push(fact))? {
+        Some(_) => Ok(State::replayed(facts, |_, _| {})),
         None => Err(ToolError::NoJournal(Folders::of(root).journal)),
     }
 }

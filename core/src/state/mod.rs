@@ -91,7 +91,23 @@ pub struct State {
 }
 
 impl State {
-    /// Records an event. The only code that changes state, live and on replay.
+    /// What stored facts come to, in their order; `each` sees a fact and the state before it.
+    ///
+    /// Nothing is handed out meanwhile, so that what is owed is queued once, in the end: an experiment of a million trials that
+    /// was paused ten times would otherwise be queued as often.
+    pub fn replayed(facts: impl IntoIterator<Item = Fact>, mut each: impl FnMut(&Self, &Fact)) -> Self {
+        let mut state = Self::default();
+        for fact in facts {
+            each(&state, &fact);
+            state.ledger.apply(&fact);
+        }
+        for trial in state.ledger.trials() {
+            state.dispatch.enqueue(&trial.key, &state.ledger);
+        }
+        state
+    }
+
+    /// Records an event. The only code that changes state while the coordinator works.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Change(change) => self.dispatch.apply(change, &self.ledger),

@@ -192,11 +192,7 @@ impl Engine {
     }
 
     fn replayed(&self) -> State {
-        let mut state = State::default();
-        for fact in &self.facts {
-            state.apply(&Event::Fact(fact.clone()));
-        }
-        state
+        State::replayed(self.facts.iter().cloned(), |_, _| {})
     }
 }
 

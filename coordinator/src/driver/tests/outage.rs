@@ -82,8 +82,7 @@ async fn work_goes_on_without_a_restart_as_soon_as_there_is_space() {
     assert!(handle.heartbeat(&worker, None, Vec::new()).await.is_ok(), "workers stay registered");
     work_off(&handle, &worker, &id).await;
     coordinator.close().await.unwrap();
-    let mut state = State::default();
-    fixture.facts().into_iter().for_each(|fact| state.apply(&fact.into()));
+    let state = State::replayed(fixture.facts(), |_, _| {});
     assert_eq!(state.check(), Ok(()));
     let undisturbed = Fixture::new();
     let other = undisturbed.open();

@@ -25,8 +25,7 @@ fn a_torn_log_gives_a_prefix_or_an_error_and_never_a_panic() {
             Ok(loaded) => {
                 let expected = &history[..loaded.facts.len()];
                 assert_eq!(loaded.facts, expected, "cut at {cut}");
-                let mut state = State::default();
-                loaded.facts.into_iter().for_each(|fact| state.apply(&fact.into()));
+                let state = State::replayed(loaded.facts, |_, _| {});
                 assert_eq!(state.check(), Ok(()));
             }
             Err(error) => assert!(error.to_string().contains("torn"), "{error}"),
