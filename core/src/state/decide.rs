@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
 use crate::selection::Selection;
-use crate::trial::{Outcome, TrialKey};
+use crate::trial::{Outcome, TrialKey, TrialSpec};
 
 use super::change::Change;
 use super::commit::commit;
@@ -390,9 +390,17 @@ fn heartbeat(
 }
 
 /// Outcomes whose artifact has gone count no more; those whose artifact has come back do again.
+///
+/// What only experiments wanted that are over stays as it was measured. But a prepared model is looked for by whoever comes
+/// next.
 fn inspect(state: &State, missing: &BTreeSet<Digest>) -> Vec<Event> {
+    let is_prepared = |key| {
+        let trial = state.ledger.trial(key);
+        trial.is_some_and(|trial| matches!(trial.spec, TrialSpec::Prepare(_)))
+    };
     let outcomes = state.ledger.artifacts().filter_map(|(key, artifact)| {
         match (state.ledger.lost(key), missing.contains(&artifact)) {
+            (None, true) if !is_prepared(key) && !state.ledger.is_in_use(key) => None,
             (None, true) => Some(Fact::OutcomeLost { key: *key }.into()),
             (Some(lost), false) => Some(Fact::OutcomeReplaced { key: *key, outcome: lost.clone() }.into()),
             (None, false) | (Some(_), true) => None,
