@@ -291,6 +291,9 @@ impl TrialResult {
     }
 }
 
+/// The kernels of what nobody measured.
+const NO_KERNELS: &str = "none";
+
 /// With what a trial was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -300,6 +303,13 @@ pub struct Provenance {
     pub device: String,
     /// Which kernels ran.
     pub kernels: String,
+}
+
+impl Provenance {
+    /// Of what was not measured at all: the device that could not.
+    pub fn of_nobody(device: String) -> Self {
+        Self { engine: "bitloop".to_owned(), device, kernels: NO_KERNELS.to_owned() }
+    }
 }
 
 /// Multiply-adds that evaluations took, over all their images; zeros where nobody counted.
@@ -348,6 +358,11 @@ pub struct Outcome {
 const FLOAT_TOLERANCE: f64 = 1e-3;
 
 impl Outcome {
+    /// Whether it only says that nobody could measure the trial: then a result is welcome still.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self.result, TrialResult::Failed { .. }) && self.provenance.kernels == NO_KERNELS
+    }
+
     /// Whether two outcomes of one trial with this arithmetic say the same.
     ///
     /// On one class of device results must be equal, with exact arithmetic on any. Between classes `float` results may differ

@@ -101,9 +101,9 @@ fn note_change(change: &Change) {
         Change::TrialLost { key, worker, loss: Loss::Suspected } => {
             debug!(trial = %key, worker = worker.0, "a worker was lost while it held a trial and others");
         }
-        Change::TrialGivenBack { key, worker, obstacle, .. } => {
-            let (worker, reason, together) = (&worker.0, &obstacle.reason, obstacle.trials.len());
-            debug!(trial = %key, worker, reason, together, "a trial was given back");
+        Change::TrialsGivenBack { worker, obstacle, .. } => {
+            let (worker, reason, trials) = (&worker.0, &obstacle.reason, obstacle.trials.len());
+            debug!(worker, reason, trials, "trials were given back");
         }
     }
 }

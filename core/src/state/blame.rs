@@ -9,11 +9,9 @@ use super::change::Change;
 use super::dispatch::{Lease, WorkerInfo};
 use super::fact::Fact;
 use super::occupancy::Place;
+use super::placement;
 use super::troubles::{Loss, Obstacle, ObstacleKind};
 use super::{Event, LOSS_DOUBT_MS, QUARANTINE_LOSSES, State, UnixMillis};
-
-/// A device that could not measure a trial is asked again after so long, in milliseconds: what took its memory may be over.
-const RETRY_MS: u64 = 15_000;
 
 /// Holds the loss of a worker against the trials that it ran.
 ///
@@ -45,7 +43,7 @@ pub(super) fn quarantined(state: &State, now: UnixMillis) -> impl Iterator<Item 
     })
 }
 
-/// Takes note of why a worker gives trials back. One that too many devices could not measure has failed, unless somebody still
+/// Takes note of why a worker gives trials back. One that could not be measured often enough has failed, unless somebody still
 /// measures it.
 pub(super) fn given_back(
     state: &State,
@@ -56,30 +54,38 @@ pub(super) fn given_back(
     let named: BTreeSet<TrialKey> = obstacle.trials.iter().copied().collect();
     let trials: Vec<TrialKey> = named.intersection(&lease.trials).copied().collect();
     let obstacle = Arc::new(Obstacle { trials, ..obstacle.clone() });
-    let retry_at = match obstacle.kind {
-        ObstacleKind::Device => now.after(RETRY_MS),
-        // The worker waits by itself; and a second panic is no other than the first.
-        ObstacleKind::Supply | ObstacleKind::Panic => now,
-    };
-    let place = Place::of(info);
-    let mut events = Vec::new();
-    for key in obstacle.trials.iter().copied() {
-        let is_elsewhere = state.dispatch.holders(&key).any(|held| held.worker != lease.worker);
-        if state.dispatch.troubles().is_final(&key, &place, &obstacle) && !is_elsewhere {
-            let outcome = failed(info, &obstacle.reason);
-            events.push(Fact::OutcomeCommitted { key, outcome }.into());
-        } else {
-            let (worker, obstacle) = (info.id.clone(), Arc::clone(&obstacle));
-            events.push(Change::TrialGivenBack { key, worker, obstacle, retry_at }.into());
+    match obstacle.trials.as_slice() {
+        [] => Vec::new(),
+        [key] if has_failed(state, (lease, info), &obstacle) => {
+            vec![state.ledger.outcome_of(*key, failed(info, &obstacle.reason)).into()]
         }
+        _ => vec![Change::TrialsGivenBack { worker: info.id.clone(), obstacle, now }.into()],
     }
-    events
+}
+
+/// Whether a trial that comes back alone could not be measured often enough.
+fn has_failed(state: &State, (lease, info): (&Lease, &WorkerInfo), obstacle: &Obstacle) -> bool {
+    let [key] = obstacle.trials.as_slice() else { return false };
+    let is_held_against_it = match obstacle.kind {
+        ObstacleKind::Supply => false,
+        ObstacleKind::Device | ObstacleKind::Panic => true,
+    };
+    let is_elsewhere = || state.dispatch.holders(key).any(|held| held.worker != lease.worker);
+    let is_able_elsewhere = || is_able_elsewhere(state, key, &Place::of(info));
+    let refusal = (info.machine.as_str(), obstacle.kind);
+    let is_final = || state.dispatch.troubles().is_final(key, refusal, is_able_elsewhere);
+    is_held_against_it && !is_elsewhere() && is_final()
+}
+
+/// Whether a device is there that may measure a trial and has not tried.
+fn is_able_elsewhere(state: &State, key: &TrialKey, but: &Place) -> bool {
+    let trial = state.ledger.trial(key);
+    trial.is_some_and(|trial| placement::may_elsewhere(&state.ledger, &state.dispatch, (trial, but)))
 }
 
 /// What the last worker said counts, word for word: it does not depend on who tried when.
 fn failed(info: &WorkerInfo, reason: &str) -> Outcome {
-    let text = str::to_owned;
     let device = info.device.class.clone();
-    let provenance = Provenance { engine: text("bitloop"), device, kernels: text("none") };
-    Outcome { result: TrialResult::Failed { reason: text(reason) }, provenance, work: Work::default() }
+    let result = TrialResult::Failed { reason: reason.to_owned() };
+    Outcome { result, provenance: Provenance::of_nobody(device), work: Work::default() }
 }

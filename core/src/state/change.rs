@@ -94,15 +94,13 @@ pub enum Change {
         /// How.
         loss: Loss,
     },
-    /// A worker could not measure this trial.
-    TrialGivenBack {
-        /// Which trial.
-        key: TrialKey,
+    /// A worker could not measure trials, which may be measured later or elsewhere.
+    TrialsGivenBack {
         /// Which worker.
         worker: WorkerId,
-        /// Why, and which trials with it.
+        /// Why, and which trials.
         obstacle: Arc<Obstacle>,
-        /// Its device is not asked again before.
-        retry_at: UnixMillis,
+        /// When.
+        now: UnixMillis,
     },
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
+use crate::trial::{Numerics, Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::State;
 use super::change::Change;
 use super::decide::{Decision, Rejection, Reply, Report};
 use super::dispatch::WorkerId;
 use super::fact::Fact;
-use super::ledger::TrialState;
+use super::ledger::{Trial, TrialState};
 use super::pace::{self, Subject};
 
 /// Decides what becomes of the reports of a worker, all of them or none.
@@ -36,12 +36,13 @@ pub(super) fn commit(
             // A correct outcome is welcome from any attempt, also for a trial that was given up.
             TrialState::Open | TrialState::Quarantined { .. } if seen.insert(key) => {
                 accepted += 1;
-                events.push(match state.ledger.lost(&key) {
-                    Some(_) => Fact::OutcomeReplaced { key, outcome }.into(),
-                    None => Fact::OutcomeCommitted { key, outcome }.into(),
-                });
+                events.push(state.ledger.outcome_of(key, outcome).into());
             }
             TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
+            TrialState::Done(first) if is_welcome(first, trial, &outcome) && seen.insert(key) => {
+                accepted += 1;
+                events.push(state.ledger.outcome_of(key, outcome).into());
+            }
             TrialState::Done(first) if first.agrees_with(&outcome, numerics(state, &trial.spec)) => {
                 duplicates += 1;
             }
@@ -61,6 +62,13 @@ pub(super) fn commit(
         events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject }.into());
     }
     Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
+}
+
+/// Whether an outcome counts though there is one: that only says that nobody could measure the trial. A search that trains has
+/// gone on without it.
+fn is_welcome(first: &Outcome, trial: &Trial, outcome: &Outcome) -> bool {
+    let is_failed = matches!(outcome.result, TrialResult::Failed { .. });
+    first.is_given_up() && !is_failed && !matches!(trial.spec, TrialSpec::Train(_))
 }
 
 /// The arithmetic that a trial's results are compared by. Only evaluations may differ by rounding.

@@ -1,7 +1,10 @@
 //! Who works on what right now. Nothing here is stored: after a restart the queue is what the ledger owes, and
 //! workers re-attach the trials they still hold.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::device::{Device, DeviceKind, Offer, Requirements, Share, Unmet};
 use crate::trial::{Company, Numerics, TrialKey};
@@ -13,7 +16,8 @@ use super::ledger::{Claim, Ledger, Trial, TrialState};
 use super::occupancy::{Occupancy, Place, Taken};
 use super::pace::{Pace, WorkerClass};
 use super::queue::{Group, Lane, Queue, Queued};
-use super::troubles::Troubles;
+use super::rests::{RestFrom, Rests};
+use super::troubles::{Obstacle, ObstacleKind, Troubles};
 
 /// A worker's name: stable while its process lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +136,7 @@ pub struct Dispatch {
     occupancy: Occupancy,
     workers: BTreeMap<WorkerId, Worker>,
     troubles: Troubles,
+    rests: Rests,
     granted: u64,
     /// How often anything changed, beside the queue, that decides who may take trials from it.
     turns: u64,
@@ -154,10 +159,7 @@ impl Dispatch {
                 self.workers.insert(worker.info.id.clone(), worker);
                 self.turns += 1;
             }
-            Change::WorkerLeft { worker } => {
-                self.workers.remove(worker);
-                self.turns += 1;
-            }
+            Change::WorkerLeft { worker } => self.forget(worker),
             Change::WorkerSeen { worker, now } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
                     worker.last_seen = *now;
@@ -165,6 +167,7 @@ impl Dispatch {
             }
             Change::WorkerCommitted { worker, trials, trial_ms, subject } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
+                    self.rests.end(&Place::of(&worker.info), RestFrom::Everything);
                     worker.committed += trials;
                     let old = worker.trial_ms.unwrap_or(*trial_ms);
                     worker.trial_ms = Some(old + TRIAL_TIME_SMOOTHING * (trial_ms - old));
@@ -192,13 +195,44 @@ impl Dispatch {
                 self.troubles.lose(*key, worker, *loss);
                 self.enqueue(key, ledger);
             }
-            Change::TrialGivenBack { key, worker, obstacle, retry_at } => {
-                if let Some(worker) = self.workers.get(worker) {
-                    let by = (Place::of(&worker.info), &worker.info.id);
-                    self.troubles.refuse(*key, by, (obstacle, *retry_at));
+            Change::TrialsGivenBack { worker, obstacle, now } => {
+                self.give_back(worker, (obstacle, *now), ledger);
+            }
+        }
+    }
+
+    fn give_back(
+        &mut self,
+        worker: &WorkerId,
+        (obstacle, now): (&Arc<Obstacle>, UnixMillis),
+        ledger: &Ledger,
+    ) {
+        let Some(worker) = self.workers.get(worker) else { return };
+        let place = Place::of(&worker.info);
+        let by = (&place, &worker.info.id);
+        match obstacle.kind {
+            ObstacleKind::Supply => {
+                for trial in obstacle.trials.iter().filter_map(|key| ledger.trial(key)) {
+                    self.rests.begin(by, RestFrom::trial(trial), (obstacle, now));
+                    self.rests.begin(by, RestFrom::lane(trial.spec.company()), (obstacle, now));
+                }
+            }
+            ObstacleKind::Device | ObstacleKind::Panic => {
+                self.rests.begin(by, RestFrom::Everything, (obstacle, now));
+                for key in &obstacle.trials {
+                    self.troubles.refuse(*key, (place.clone(), &worker.info), (obstacle, now));
                 }
             }
         }
+        self.turns += 1;
+    }
+
+    fn forget(&mut self, worker: &WorkerId) {
+        let Some(left) = self.workers.remove(worker) else { return };
+        if !self.workers.values().any(|other| other.info.place() == left.info.place()) {
+            self.rests.forget(&Place::of(&left.info));
+        }
+        self.turns += 1;
     }
 
     /// Moves everything that is counted from the past: deadlines, but also since when leases are held.
@@ -415,70 +449,23 @@ impl Dispatch {
         &self.troubles
     }
 
+    /// What devices rest from.
+    pub(super) fn rests(&self) -> &Rests {
+        &self.rests
+    }
+
+    /// How often in a row a worker's device gave trials back for want of what this one needs, or for any other reason.
+    pub fn given_back(&self, info: &WorkerInfo, (trial, kind): (&Trial, ObstacleKind)) -> u32 {
+        let from = match kind {
+            ObstacleKind::Supply => RestFrom::trial(trial),
+            ObstacleKind::Device | ObstacleKind::Panic => RestFrom::Everything,
+        };
+        self.rests.times(&Place::of(info), from)
+    }
+
     /// A number no lease has had.
     pub(super) fn next_lease(&self) -> LeaseId {
         LeaseId(self.granted)
-    }
-
-    /// Checks what must always hold; returns the first breach.
-    pub(super) fn check(&self, ledger: &Ledger) -> Result<(), String> {
-        self.queue.check()?;
-        let is_open = |trial: &Trial| matches!(trial.state, TrialState::Open);
-        self.troubles.check(|key| ledger.trial(key).is_some_and(is_open))?;
-        for sequence in self.queue.trials() {
-            let trial = ledger.proposed_at(sequence);
-            let key = &trial.key;
-            let wanted: BTreeSet<Claim> = ledger.claims(trial).into_iter().collect();
-            let is_elsewhere = self.leased.contains_key(key) || self.troubles.is_withheld(key);
-            if is_elsewhere || !self.queue.claims_of(trial).eq(wanted) {
-                return Err(format!("trial {key} is queued but leased, withheld, settled or not wanted so"));
-            }
-        }
-        for trial in ledger.trials() {
-            let key = &trial.key;
-            let held = self.leased.contains_key(key) || self.queue.contains(trial);
-            if ledger.is_owed(trial) && !held && !self.troubles.is_withheld(key) {
-                return Err(format!("trial {key} is owed but neither queued, leased nor withheld"));
-            }
-        }
-        let in_leases: usize = self.leases.values().map(|lease| lease.trials.len()).sum();
-        let holds = |id: &LeaseId, key: &TrialKey| {
-            self.leased.get(key) == Some(id) || self.seconds.get(key) == Some(id)
-        };
-        let consistent = self.leases.iter().all(|(id, lease)| {
-            let recalled = lease.recalled.is_subset(&lease.trials);
-            !lease.trials.is_empty() && recalled && lease.trials.iter().all(|key| holds(id, key))
-        });
-        let beside_first =
-            self.seconds.iter().all(|(key, id)| self.leased.get(key).is_some_and(|first| first != id));
-        if in_leases != self.leased.len() + self.seconds.len() || !consistent || !beside_first {
-            return Err("leases and leased trials disagree".to_owned());
-        }
-        self.check_devices()
-    }
-
-    /// No device is given out more than once, and what is kept of the devices is what the leases say.
-    fn check_devices(&self) -> Result<(), String> {
-        let mut occupancy = Occupancy::default();
-        for (id, lease) in &self.leases {
-            if let Some(holder) = self.workers.get(&lease.worker) {
-                occupancy.begin(*id, lease, &holder.info);
-            }
-        }
-        if occupancy != self.occupancy {
-            return Err("what is known to be taken of devices is not what leases take".to_owned());
-        }
-        for lease in self.leases.values() {
-            let Some(holder) = self.workers.get(&lease.worker) else { continue };
-            let taken = self.taken(&holder.info, None);
-            if taken.exclusive.is_some() && taken.holders > 1 {
-                return Err(format!("{} measures beside an exclusive lease", holder.info.id.0));
-            }
-            if taken.share > Share::WHOLE.ten_thousandths() {
-                return Err(format!("more than all of {}'s device is leased", holder.info.id.0));
-            }
-        }
-        Ok(())
     }
 
     /// Whether what others have taken of a worker's device leaves it as much as it needs.

@@ -1,15 +1,16 @@
 //! Why something is measured or not, in sentences, and what waits for which workers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::device::{DeviceKind, Requirements};
 use crate::plan::ExperimentId;
-use crate::trial::{Numerics, TrialKey, TrialResult, TrialSpec};
+use crate::trial::{Company, Numerics, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::{Worker, WorkerId};
 use super::ledger::{Claim, Experiment, Status, Trial, TrialState};
-use super::placement::{Moment, is_barred, numerics};
+use super::placement::{Moment, bar, numerics};
 use super::queue::{Group, Lane};
+use super::rests::RestFrom;
 use super::troubles::Loss;
 use super::{LOSS_DOUBT_MS, QUARANTINE_LOSSES, State, UnixMillis};
 
@@ -95,6 +96,8 @@ impl State {
             TrialState::Open => {
                 let (standing, mut reasons) = self.explain_open(key, trial, now);
                 reasons.extend(self.explain_trouble(key, now));
+                let lacking = self.dispatch.rests().of(RestFrom::trial(trial)).take(NAMED_MAX);
+                reasons.extend(lacking.map(|(place, rest)| rest.text(place)));
                 (standing, reasons)
             }
         };
@@ -136,9 +139,7 @@ impl State {
             let lane = Lane::of(claim, trial);
             reasons.push(format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane)));
             reasons.extend(
-                glance.hindrances(&lane, |worker| {
-                    is_barred(&self.ledger, &self.dispatch, (worker, now), trial)
-                }),
+                glance.hindrances(&lane, |worker| bar(&self.ledger, &self.dispatch, (worker, now), trial)),
             );
         }
         match ahead {
@@ -176,7 +177,7 @@ impl State {
         for (lane, waiting) in stages.values() {
             let asked = self.asked(lane);
             reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
-            reasons.extend(glance.hindrances(lane, |_| false));
+            reasons.extend(glance.hindrances(lane, |_| None));
         }
         let troubles = self.troubles_of(experiment);
         let is_troubled = !troubles.is_empty();
@@ -191,12 +192,16 @@ impl State {
 
     /// The stages of an experiment whose trials wait, each with one of its lanes and their number.
     fn own_stages(&self, experiment: &Experiment) -> Stages {
-        let is_own = |lane: &Lane| self.ledger.claimant(lane.claim).id == experiment.id;
         let mut stages = Stages::new();
-        for (lane, group) in self.dispatch.lanes().filter(|(lane, _)| is_own(lane)) {
+        for (lane, group) in self.own_lanes(experiment) {
             stages.entry(lane.claim).or_insert((*lane, 0)).1 += group.len();
         }
         stages
+    }
+
+    fn own_lanes(&self, experiment: &Experiment) -> impl Iterator<Item = (&Lane, &Group)> {
+        let is_own = |lane: &Lane| self.ledger.claimant(lane.claim).id == experiment.id;
+        self.dispatch.lanes().filter(move |(lane, _)| is_own(lane))
     }
 
     /// Looks for trials of an experiment that wait for a stage of another one alone, which asks for the same. Where its own
@@ -259,10 +264,9 @@ impl State {
     /// What attempts at an experiment's trials came to, counted.
     fn troubles_of(&self, experiment: &Experiment) -> Vec<String> {
         let troubles = self.dispatch.troubles();
-        let own = troubles.all().filter(|(key, _)| {
-            let trial = self.ledger.trial(key);
-            trial.is_some_and(|trial| self.ledger.experiments_of(trial).any(|one| one.id == experiment.id))
-        });
+        let own = troubles
+            .all()
+            .filter(|(key, _)| self.ledger.trial(key).is_some_and(|trial| self.is_of(trial, experiment)));
         let (mut withheld, mut lost, mut given_back) = (0, 0, 0);
         let mut last = None;
         for (key, trouble) in own {
@@ -284,7 +288,28 @@ impl State {
         if let Some((place, refusal)) = last {
             reasons.push(format!("{given_back} of its open trials were given back; {}", refusal.text(place)));
         }
+        reasons.extend(self.lacks(experiment));
         reasons
+    }
+
+    /// What trials of an experiment need that did not come, as one worker says it.
+    fn lacks(&self, experiment: &Experiment) -> Option<String> {
+        let companies: BTreeSet<Company> =
+            self.own_lanes(experiment).filter_map(|(lane, _)| lane.company).collect();
+        let is_own = |from: &RestFrom| match from {
+            RestFrom::Together(company) => companies.contains(company),
+            RestFrom::Trial(key) => {
+                let trial = self.ledger.trial(key).filter(|trial| self.dispatch.is_queued(trial));
+                trial.is_some_and(|trial| self.is_of(trial, experiment))
+            }
+            RestFrom::Everything | RestFrom::Alone => false,
+        };
+        let (place, _, rest) = self.dispatch.rests().all().find(|(_, from, _)| is_own(from))?;
+        Some(format!("what its trials need does not come; {}", rest.text(place)))
+    }
+
+    fn is_of(&self, trial: &Trial, experiment: &Experiment) -> bool {
+        self.ledger.experiments_of(trial).any(|one| one.id == experiment.id)
     }
 
     fn asked(&self, lane: &Lane) -> String {
@@ -375,16 +400,13 @@ impl<'a> Glance<'a> {
     }
 
     /// Whom trials of a lane wait for, worker by worker, those with the same reason together.
-    fn hindrances(&self, lane: &Lane, is_barred: impl Fn(&Worker) -> bool) -> Vec<String> {
+    fn hindrances(&self, lane: &Lane, bar: impl Fn(&Worker) -> Option<&'static str>) -> Vec<String> {
         let priority = |lane: &Lane| self.state.ledger.claimant(lane.claim).priority;
         let before = self.waiting.iter().filter(|other| priority(other) > priority(lane));
         let before: Vec<&Lane> = before.copied().collect();
         let mut by_reason: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for worker in self.state.dispatch.workers() {
-            let reason = match is_barred(worker) {
-                true => "its device could not measure it, and is not asked again now".to_owned(),
-                false => self.hindrance(worker, lane, &before),
-            };
+            let reason = bar(worker).map_or_else(|| self.hindrance(worker, lane, &before), str::to_owned);
             by_reason.entry(reason).or_default().push(&worker.info.id.0);
         }
         if by_reason.is_empty() {

@@ -19,6 +19,7 @@ mod pace;
 mod placement;
 mod presence;
 mod queue;
+mod rests;
 mod runs;
 mod shard;
 mod trials;

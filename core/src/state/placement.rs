@@ -13,6 +13,7 @@ use super::dispatch::{Dispatch, Worker, WorkerId, WorkerInfo};
 use super::ledger::{Claim, Ledger, Trial};
 use super::occupancy::{Place, Taken};
 use super::queue::{Group, Lane};
+use super::rests::RestFrom;
 
 /// Why a worker does not take trials of a lane now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +83,16 @@ impl<'a> Fitting<'a> {
         // The same for every lane.
         let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
         let moment = Moment::new(ledger, dispatch);
+        let place = Place::of(&worker.info);
+        let rests = |from| dispatch.rests().is_resting(&place, from, now);
+        if rests(RestFrom::Everything) {
+            return Self { lanes: Vec::new(), barred };
+        }
         let fits = |(lane, group): &(&Lane, &Group)| {
             let is_open = barred_in.get(lane).is_none_or(|barred| *barred < group.len());
-            is_open && moment.hindrance_beside((worker, lane, taken)).is_none()
+            is_open
+                && !rests(RestFrom::lane(lane.company))
+                && moment.hindrance_beside((worker, lane, taken)).is_none()
         };
         let mut lanes: Vec<(&Lane, &Group)> = dispatch.lanes().filter(fits).collect();
         let priority = |lane: &Lane| ledger.claimant(lane.claim).priority;
@@ -104,7 +112,7 @@ fn barred(ledger: &Ledger, dispatch: &Dispatch, (worker, now): (&Worker, UnixMil
         ledger.claims(trial).into_iter().any(|claim| {
             let lane = Lane::of(claim, trial);
             let able = able.entry(claim).or_insert_with(|| places_able(ledger, dispatch, &lane));
-            able.iter().any(|other| !dispatch.troubles().has_given_back(other, &trial.key))
+            able.iter().any(|other| may_at(dispatch, trial, other))
         })
     };
     let refused = dispatch.troubles().refused_at(&place).filter_map(|key| ledger.trial(key));
@@ -112,17 +120,41 @@ fn barred(ledger: &Ledger, dispatch: &Dispatch, (worker, now): (&Worker, UnixMil
         let rests = dispatch.troubles().rests_at(&place, &trial.key, now);
         dispatch.is_queued(trial) && (rests || may_elsewhere(trial))
     });
-    barred.map(|trial| trial.key).collect()
+    let unsupplied = dispatch.rests().trials_at(&place, now).copied();
+    barred.map(|trial| trial.key).chain(unsupplied).collect()
 }
 
-/// Whether a worker is not to have a waiting trial now.
-pub(super) fn is_barred(
+/// Whether a device other than `but` is there that may measure a trial and has not tried.
+pub(super) fn may_elsewhere(ledger: &Ledger, dispatch: &Dispatch, (trial, but): (&Trial, &Place)) -> bool {
+    ledger.claims(trial).into_iter().any(|claim| {
+        let able = places_able(ledger, dispatch, &Lane::of(claim, trial));
+        able.iter().any(|other| other != but && may_at(dispatch, trial, other))
+    })
+}
+
+/// Whether a device may measure a trial, as far as it has tried or lacked what that needs.
+fn may_at(dispatch: &Dispatch, trial: &Trial, place: &Place) -> bool {
+    !dispatch.troubles().has_tried(place, &trial.key)
+        && dispatch.rests().times(place, RestFrom::trial(trial)) == 0
+}
+
+/// Why a worker is not to have a waiting trial now, in words; none if it may.
+pub(super) fn bar(
     ledger: &Ledger,
     dispatch: &Dispatch,
     (worker, now): (&Worker, UnixMillis),
     trial: &Trial,
-) -> bool {
-    barred(ledger, dispatch, (worker, now)).contains(&trial.key)
+) -> Option<&'static str> {
+    let (place, company) = (Place::of(&worker.info), trial.spec.company());
+    let rests = |from| dispatch.rests().is_resting(&place, from, now);
+    if rests(RestFrom::Everything) {
+        return Some("its device rests, as it could not measure what it got last");
+    }
+    if rests(RestFrom::trial(trial)) || rests(RestFrom::lane(company)) {
+        return Some("what it needs did not come to it, and is asked for again soon");
+    }
+    let is_barred = barred(ledger, dispatch, (worker, now)).contains(&trial.key);
+    is_barred.then_some("its device could not measure it, and is not asked again now")
 }
 
 /// Where the trials of a lane can be measured.
@@ -146,6 +178,11 @@ pub(super) struct Moment<'a> {
 impl<'a> Moment<'a> {
     pub(super) fn new(ledger: &'a Ledger, dispatch: &'a Dispatch) -> Self {
         Self { ledger, dispatch, alone: OnceCell::new() }
+    }
+
+    /// Whom a trial is measured for.
+    pub(super) fn claims(&self, trial: &Trial) -> Vec<Claim> {
+        self.ledger.claims(trial)
     }
 
     /// Why `worker` does not take trials of `lane` now; none if it may, as far as priorities allow.

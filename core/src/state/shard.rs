@@ -1,5 +1,6 @@
 //! Cutting the queue into shards, and finding work for those who would have none.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bits::BitConfig;
@@ -9,8 +10,10 @@ use crate::trial::{Company, TrialKey, TrialSpec};
 use super::UnixMillis;
 use super::dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerInfo};
 use super::ledger::{Claim, Ledger, Trial};
+use super::occupancy::Place;
 use super::placement::{Fitting, Moment};
 use super::queue::{Group, Lane};
+use super::rests::RestFrom;
 
 /// How long a shard should keep a worker busy, in milliseconds: long beside a round trip, short beside a lease term.
 pub(super) const TARGET_SHARD_MS: f64 = 2_000.0;
@@ -78,7 +81,11 @@ pub(super) fn next_shard<'a>(
     let workers = dispatch.workers().len().max(1);
     // A trial may wait in several lanes.
     let waiting = fitting.lanes.iter().map(|(_, group)| group.len()).sum::<usize>().min(dispatch.waiting());
-    let most = waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS);
+    let most = match dispatch.rests().times(&Place::of(&worker.info), RestFrom::Everything) {
+        0 => waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS),
+        // One is enough to see whether it can do anything, and what comes back together is measured alone.
+        _ => 1,
+    };
     let trials = take(ledger, dispatch, (worker, group, most), &fitting.barred);
     let exclusive = ledger.requirements(lane.claim).exclusive;
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
@@ -179,6 +186,7 @@ pub(super) fn is_spare(ledger: &Ledger, dispatch: &Dispatch, now: UnixMillis) ->
     let is_retried = dispatch.troubles().retried(now).filter_map(|key| ledger.trial(key));
     let mut is_retried = is_retried.filter(|trial| dispatch.is_queued(trial));
     is_retried.next().is_some()
+        || (dispatch.waiting() > 0 && dispatch.rests().has_ended(now))
         || dispatch.leases().any(|(_, lease)| {
             let is_single = |lease: &Lease| lease.trials.iter().any(|key| !dispatch.has_second(key));
             (is_late(lease, now) && is_single(lease)) || unbegun(ledger, dispatch, lease).is_some()
@@ -216,17 +224,16 @@ pub(super) fn late_trials<'a>(
     late.sort_by_key(|lease| lease.since);
     // What may have ended a worker, or what a device could not do, goes alone and ends no second one meanwhile.
     let is_welcome = |key: &&TrialKey| !dispatch.has_second(key) && !dispatch.troubles().goes_alone(key);
+    let room = Room::new(ledger, dispatch, worker);
+    // Since they were leased, whom they are measured for may have come to need a device alone.
+    let claim_met = |trial: &Trial| room.claim_met(trial, |claim| !ledger.requirements(claim).exclusive);
     let (claim, trials) = late.into_iter().find_map(|lease| {
-        let single = lease.trials.iter().filter(is_welcome);
-        let claimed = single.filter_map(|key| {
-            let trial = ledger.trial(key)?;
-            // Since it was leased, whom it is measured for may have come to need a device alone.
-            let mut claims = claims_met(ledger, dispatch, (worker, trial));
-            let claim = claims.find(|claim| !ledger.requirements(*claim).exclusive)?;
-            Some((claim, (&trial.key, &trial.spec)))
-        });
-        let (claims, trials): (Vec<Claim>, Vec<_>) = claimed.unzip();
-        Some((*claims.first()?, trials))
+        let single = lease.trials.iter().filter(is_welcome).filter_map(|key| ledger.trial(key));
+        let mut single = single.peekable();
+        // They were leased for one claim, so that one tells of all.
+        let claim = claim_met(single.peek()?)?;
+        let met = single.filter(|trial| claim_met(trial).is_some());
+        Some((claim, met.map(|trial| (&trial.key, &trial.spec)).collect::<Vec<_>>()))
     })?;
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
     Some(Portion { claim, trials, predicted_ms, exclusive: false, second: true })
@@ -239,9 +246,10 @@ pub(super) fn unbegun_trials(
     dispatch: &Dispatch,
     worker: &Worker,
 ) -> Option<(LeaseId, Vec<TrialKey>)> {
+    let room = Room::new(ledger, dispatch, worker);
     let of_lease = |(id, lease): (&LeaseId, &Lease)| {
         let trials = unbegun(ledger, dispatch, lease).filter(|_| lease.worker != worker.info.id)?;
-        let fits = trials.iter().all(|trial| claims_met(ledger, dispatch, (worker, trial)).next().is_some());
+        let fits = trials.iter().all(|trial| room.claim_met(trial, |_| true).is_some());
         let half = trials.len().div_ceil(2);
         let keys: Vec<TrialKey> = trials.iter().take(half).map(|trial| trial.key).collect();
         fits.then_some((*id, keys))
@@ -268,15 +276,28 @@ fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option
     (is_long && !trials.is_empty()).then_some(trials)
 }
 
-/// Whom a worker can measure a trial for now, the first that it is for first.
-fn claims_met<'a>(
-    ledger: &'a Ledger,
-    dispatch: &'a Dispatch,
-    (worker, trial): (&'a Worker, &'a Trial),
-) -> impl Iterator<Item = Claim> {
-    let lane = |claim: &Claim| Lane::of(*claim, trial);
-    let (claims, moment) = (ledger.claims(trial).into_iter(), Moment::new(ledger, dispatch));
-    claims.filter(move |claim| moment.hindrance(worker, &lane(claim)).is_none())
+/// What one worker can take at one moment.
+struct Room<'a> {
+    moment: Moment<'a>,
+    worker: &'a Worker,
+    /// Trials that are held by others may be many, and their lanes are few.
+    met: RefCell<BTreeMap<Lane, bool>>,
+}
+
+impl<'a> Room<'a> {
+    fn new(ledger: &'a Ledger, dispatch: &'a Dispatch, worker: &'a Worker) -> Self {
+        Self { moment: Moment::new(ledger, dispatch), worker, met: RefCell::default() }
+    }
+
+    /// Whom the worker can measure a trial for now: the first that it is for and that `is_meant`.
+    fn claim_met(&self, trial: &Trial, is_meant: impl Fn(Claim) -> bool) -> Option<Claim> {
+        let mut met = self.met.borrow_mut();
+        self.moment.claims(trial).into_iter().filter(|claim| is_meant(*claim)).find(|claim| {
+            let lane = Lane::of(*claim, trial);
+            let is_met = || self.moment.hindrance(self.worker, &lane).is_none();
+            *met.entry(lane).or_insert_with(is_met)
+        })
+    }
 }
 
 /// Where to end a shard of at most `size` trials: where neighbours have fewest changes in common, since what they have in

@@ -1,5 +1,5 @@
 //! What came of attempts at trials that came to nothing: workers that were lost with them, and devices that could not measure
-//! them.
+//! them. How long a device then rests is in `rests.rs`.
 //!
 //! As volatile as leases are: a coordinator that starts anew holds nothing against anyone.
 
@@ -8,18 +8,24 @@ use std::sync::Arc;
 
 use crate::trial::TrialKey;
 
-use super::dispatch::WorkerId;
+use super::dispatch::{WorkerId, WorkerInfo};
 use super::occupancy::Place;
 use super::{QUARANTINE_LOSSES, UnixMillis};
 
-/// Devices that could not measure a trial, after which it has failed.
-const REFUSING_DEVICES_MAX: usize = 3;
+/// Machines on which a trial could not be measured, after which it has failed: the devices of one may all be broken.
+const REFUSING_MACHINES_MAX: usize = 3;
 
-/// Attempts of devices that could not measure a trial, after which it has failed, however few the devices are.
+/// Attempts at a trial that could not be measured, after which it has failed if no other device is there to try.
 const REFUSALS_MAX: u32 = 5;
 
-/// Times that measuring a trial panicked, after which it has failed.
+/// Machines on which measuring a trial panicked, or times if no other device is there to try, after which it has failed.
 const PANICS_MAX: u32 = 2;
+
+/// A device that could not measure a trial is asked again after so long, in milliseconds: what took its memory may be over.
+const RETRY_MS: u64 = 15_000;
+
+/// Each time after so many times as long: five attempts take ten minutes.
+const RETRY_GROWTH: u64 = 3;
 
 /// How a trial lost its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +69,6 @@ pub enum ObstacleKind {
     Panic,
 }
 
-impl ObstacleKind {
-    fn is_held_against_trials(self) -> bool {
-        match self {
-            Self::Supply => false,
-            Self::Device | Self::Panic => true,
-        }
-    }
-}
-
 /// Why a worker gives trials back that it was to measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
@@ -88,6 +85,8 @@ pub struct Obstacle {
 pub(super) struct Refusal {
     /// The worker that said so last.
     pub(super) worker: WorkerId,
+    /// Its machine.
+    machine: String,
     /// What it said.
     pub(super) obstacle: Arc<Obstacle>,
     /// Attempts at the trial alone.
@@ -103,11 +102,10 @@ impl Refusal {
     pub(super) fn text(&self, place: &Place) -> String {
         let reason = &self.obstacle.reason;
         let who = format!("worker `{}` on `{}`", self.worker.0, place.device);
-        match (self.attempts, self.obstacle.trials.len()) {
-            (0, 0 | 1) => format!("{who} gave it back: {reason}"),
-            (0, together) => format!("{who} gave it back with {} others: {reason}", together - 1),
-            (1, _) => format!("{who} could not measure it: {reason}"),
-            (attempts, _) => format!("{who} could not measure it, {attempts} times: {reason}"),
+        match self.attempts {
+            0 => format!("{who} gave it back with {} others: {reason}", self.obstacle.trials.len() - 1),
+            1 => format!("{who} could not measure it: {reason}"),
+            attempts => format!("{who} could not measure it, {attempts} times: {reason}"),
         }
     }
 }
@@ -129,9 +127,13 @@ impl Trouble {
         self.losses.values().filter(|loss| loss.is_certain(now)).count() as u32
     }
 
-    fn goes_alone(&self) -> bool {
-        let of_itself = |refusal: &Refusal| refusal.obstacle.kind.is_held_against_trials();
-        !self.losses.is_empty() || self.refusals.values().any(of_itself)
+    /// Attempts at it alone, and machines where they were made: all of them, and those that ended in a panic.
+    fn attempts(&self) -> [(u32, BTreeSet<&str>); 2] {
+        let of = |count: fn(&Refusal) -> u32| {
+            let counted = || self.refusals.values().filter(|refusal| count(refusal) > 0);
+            (counted().map(count).sum(), counted().map(|refusal| refusal.machine.as_str()).collect())
+        };
+        [of(|refusal| refusal.attempts), of(|refusal| refusal.panics)]
     }
 }
 
@@ -184,26 +186,27 @@ impl Troubles {
         }
     }
 
-    /// A device could not measure a trial, and is not asked again before `retry_at`.
+    /// A device could not measure a trial, alone or with others, and is not asked again for a while.
     pub(super) fn refuse(
         &mut self,
         key: TrialKey,
-        (place, worker): (Place, &WorkerId),
-        (obstacle, retry_at): (&Arc<Obstacle>, UnixMillis),
+        (place, worker): (Place, &WorkerInfo),
+        (obstacle, now): (&Arc<Obstacle>, UnixMillis),
     ) {
-        let is_counted = is_counted(obstacle);
-        if is_counted {
+        let is_alone = obstacle.trials.len() == 1;
+        if is_alone {
             self.at_places.entry(place.clone()).or_default().insert(key);
         }
         let refusals = &mut self.trials.entry(key).or_default().refusals;
         let known = refusals.get(&place).map_or((0, 0), |known| (known.attempts, known.panics));
-        let is_panic = is_counted && obstacle.kind == ObstacleKind::Panic;
+        let is_panic = is_alone && obstacle.kind == ObstacleKind::Panic;
         let refusal = Refusal {
-            worker: worker.clone(),
+            worker: worker.id.clone(),
+            machine: worker.machine.clone(),
             obstacle: Arc::clone(obstacle),
-            attempts: known.0 + u32::from(is_counted),
+            attempts: known.0 + u32::from(is_alone),
             panics: known.1 + u32::from(is_panic),
-            retry_at,
+            retry_at: retry_at(obstacle.kind, known.0, now),
         };
         refusals.insert(place, refusal);
     }
@@ -258,7 +261,7 @@ impl Troubles {
 
     /// Whether a trial is measured without others, to tell whether it was the reason.
     pub(super) fn goes_alone(&self, key: &TrialKey) -> bool {
-        self.trials.get(key).is_some_and(Trouble::goes_alone)
+        self.trials.get(key).is_some_and(|trouble| !trouble.losses.is_empty() || !trouble.refusals.is_empty())
     }
 
     /// Trials that a device could not measure alone.
@@ -271,8 +274,8 @@ impl Troubles {
         self.at_places.get(place).is_some_and(|refused| refused.contains(key))
     }
 
-    /// Whether a worker on a device has given a trial back, for whatever reason.
-    pub(super) fn has_given_back(&self, place: &Place, key: &TrialKey) -> bool {
+    /// Whether a device could not measure a trial, alone or with others.
+    pub(super) fn has_tried(&self, place: &Place, key: &TrialKey) -> bool {
         self.trials.get(key).is_some_and(|trouble| trouble.refusals.contains_key(place))
     }
 
@@ -289,18 +292,23 @@ impl Troubles {
         trials.filter(move |(_, trouble)| trouble.refusals.values().any(is_retried)).map(|(key, _)| key)
     }
 
-    /// Whether a trial has failed with this refusal, which is not noted yet.
-    pub(super) fn is_final(&self, key: &TrialKey, place: &Place, obstacle: &Obstacle) -> bool {
-        if !is_counted(obstacle) {
-            return false;
+    /// Whether a trial has failed with this refusal of it alone, which is not noted yet. `is_able_elsewhere` says whether a device is there
+    /// that may measure it and has not tried.
+    pub(super) fn is_final(
+        &self,
+        key: &TrialKey,
+        (machine, kind): (&str, ObstacleKind),
+        is_able_elsewhere: impl FnOnce() -> bool,
+    ) -> bool {
+        let [mut all, mut panics] = self.trials.get(key).map(Trouble::attempts).unwrap_or_default();
+        let tried = [Some(&mut all), (kind == ObstacleKind::Panic).then_some(&mut panics)];
+        for (attempts, machines) in tried.into_iter().flatten() {
+            *attempts += 1;
+            machines.insert(machine);
         }
-        let known = self.trials.get(key).map(|trouble| &trouble.refusals);
-        let known = || known.into_iter().flatten().filter(|(_, refusal)| refusal.attempts > 0);
-        let devices = known().filter(|(other, _)| *other != place).count() + 1;
-        let attempts: u32 = known().map(|(_, refusal)| refusal.attempts).sum();
-        let panics: u32 = known().map(|(_, refusal)| refusal.panics).sum();
-        let panics = panics + u32::from(obstacle.kind == ObstacleKind::Panic);
-        devices >= REFUSING_DEVICES_MAX || attempts + 1 >= REFUSALS_MAX || panics >= PANICS_MAX
+        let is_spread = all.1.len() >= REFUSING_MACHINES_MAX || panics.1.len() >= PANICS_MAX as usize;
+        let is_often = all.0 >= REFUSALS_MAX || panics.0 >= PANICS_MAX;
+        is_spread || (is_often && !is_able_elsewhere())
     }
 
     /// What a trial did.
@@ -335,9 +343,13 @@ impl Troubles {
     }
 }
 
-/// Whether an obstacle tells something of its trial: one of several that were measured together may be another one's.
-fn is_counted(obstacle: &Obstacle) -> bool {
-    obstacle.kind.is_held_against_trials() && obstacle.trials.len() == 1
+/// When a device that could not measure a trial is asked again, having tried so often before.
+fn retry_at(kind: ObstacleKind, tried: u32, now: UnixMillis) -> UnixMillis {
+    match kind {
+        ObstacleKind::Device => now.after(RETRY_MS * RETRY_GROWTH.saturating_pow(tried.min(REFUSALS_MAX))),
+        // A second panic is no other than the first.
+        ObstacleKind::Panic | ObstacleKind::Supply => now,
+    }
 }
 
 fn remove_from<K: Eq + std::hash::Hash>(index: &mut HashMap<K, BTreeSet<TrialKey>>, of: &K, key: &TrialKey) {

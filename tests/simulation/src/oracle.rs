@@ -143,7 +143,7 @@ impl Oracle {
                     | Change::HeldUp { .. }
                     | Change::TrialsRecalled { .. }
                     | Change::TrialsReturned { .. }
-                    | Change::TrialGivenBack { .. },
+                    | Change::TrialsGivenBack { .. },
                 ) => {}
             }
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Claim, Ledger, Status, Trial, TrialState, has_failed, is_settled};
 use crate::digest::Digest;
+use crate::state::fact::Fact;
 use crate::trial::{Outcome, TrialKey};
 
 impl Ledger {
@@ -27,7 +28,15 @@ impl Ledger {
         }
     }
 
-    /// Gives a trial that lost its outcome another one. Whatever followed from an artifact that is another one now is taken
+    /// What is to be recorded of a trial that is open, or was given up: its outcome, or if it has had one, another.
+    pub(in crate::state) fn outcome_of(&self, key: TrialKey, outcome: Outcome) -> Fact {
+        match self.lost.contains_key(&key) || self.outcome(&key).is_some() {
+            true => Fact::OutcomeReplaced { key, outcome },
+            false => Fact::OutcomeCommitted { key, outcome },
+        }
+    }
+
+    /// Gives a trial that lost its outcome, or was given up, another one. Whatever followed from an artifact that is another one now is taken
     /// back, so that nothing rests on two.
     pub(super) fn replace(&mut self, key: &TrialKey, outcome: &Outcome) -> Vec<TrialKey> {
         let lost = self.lost.get(key).and_then(|lost| lost.result.artifact());

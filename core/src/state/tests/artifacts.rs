@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::trial::Trained;
 
 /// The digests that prepare trials give here.
 const FIRST: &[u8] = b"prepared";
@@ -251,4 +252,56 @@ fn a_lost_trial_that_kills_workers_can_be_measured_after_all() {
     assert!(matches!(site.engine.facts.last(), Some(Fact::OutcomeReplaced { .. })));
     assert_eq!((site.experiment(&id).failed, site.experiment(&id).restarts), (0, 1));
     site.assert_replays();
+}
+
+#[test]
+fn a_lost_model_that_no_device_can_make_again_ends_its_experiment_live_and_replayed() {
+    let mut site = Site::new();
+    let (id, _) = site.that_lost_its_model("a");
+
+    for _ in 0..2 {
+        let shard = site.engine.request(&site.worker.clone()).unwrap();
+        assert_eq!(shard.trials[0].0, site.prepare);
+        let obstacle = Obstacle {
+            kind: ObstacleKind::Panic,
+            reason: "index out of bounds".into(),
+            trials: vec![site.prepare],
+        };
+        let (worker, lease) = (site.worker.clone(), shard.lease);
+        let release = Input::Release { worker, lease, trials: None, obstacle: Some(obstacle) };
+        site.engine.feed(release).unwrap();
+    }
+
+    assert!(
+        matches!(site.engine.facts.last(), Some(Fact::OutcomeReplaced { .. })),
+        "stores drop a second first"
+    );
+    assert_eq!(site.stages(&id), [(1, 1, false), (0, 0, false)], "its searcher is asked what follows");
+    site.assert_replays();
+}
+
+#[test]
+fn a_finished_experiment_keeps_what_it_trained_without_its_checkpoint() {
+    let mut site = Site::new();
+    let id = site.submit("a");
+    site.commit(site.prepare, prepared(FIRST));
+    site.finish(&id, 0);
+    let keys = site.advance(&id, 1, vec![losses::training()]);
+    let artifact = Digest::of(b"checkpoint");
+    let trained = Trained {
+        artifact: Some(artifact),
+        epochs: 1,
+        best_epoch: 1,
+        n: 8,
+        correct: 6,
+        loss_sum: 4.0,
+        learning_rate: 0.1,
+    };
+    site.commit(keys[0], Outcome { result: TrialResult::Trained(trained), ..evaluated(0) });
+    site.finish(&id, 1);
+    let (before, facts) = (site.stages(&id), site.engine.facts.len());
+
+    site.engine.feed(Input::Inspect { missing: BTreeSet::from([artifact]) }).unwrap();
+
+    assert_eq!((site.stages(&id), site.engine.facts.len()), (before, facts));
 }

@@ -228,7 +228,7 @@ fn a_trial_that_kills_three_workers_is_quarantined_and_the_rest_goes_on() {
 }
 
 /// A training of nothing in particular.
-fn training() -> TrialSpec {
+pub(super) fn training() -> TrialSpec {
     let document = r#"{"model":"MODEL","outputs":{},"start":"model","quantizers":{},
         "training":{"data":"MODEL","images":{"start":0,"len":8}},
         "validation":{"data":"MODEL","images":{"start":0,"len":8}},

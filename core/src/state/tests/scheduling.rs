@@ -54,7 +54,11 @@ impl Engine {
     }
 
     /// Proposes evaluations of the points `range`; those of other ranges are other trials.
-    fn propose_points(&mut self, experiment: &ExperimentId, range: std::ops::Range<u32>) -> Vec<TrialKey> {
+    pub(super) fn propose_points(
+        &mut self,
+        experiment: &ExperimentId,
+        range: std::ops::Range<u32>,
+    ) -> Vec<TrialKey> {
         let (context, _) = trials(0);
         let (_, all) = trials(range.end);
         let trials = all[range.start as usize..].to_vec();
