@@ -80,6 +80,7 @@ pub(crate) struct Metrics {
     conflicts: Counter,
     leases_expired: Counter,
     workers_lost: Counter,
+    give_backs: Counter,
     heartbeats_missed: Counter,
     store_failures: Counter,
     /// Whether the last write to the store failed.
@@ -114,6 +115,7 @@ impl Metrics {
             conflicts: Counter::default(),
             leases_expired: Counter::default(),
             workers_lost: Counter::default(),
+            give_backs: Counter::default(),
             heartbeats_missed: Counter::default(),
             store_failures: Counter::default(),
             is_store_failing: AtomicBool::new(false),
@@ -145,12 +147,15 @@ impl Metrics {
 
     /// Counts what is not stored: who was given up, and what workers were busy with.
     pub(crate) fn note_decision(&self, state: &State, input: &Input, decision: &Decision) {
+        let changed = |is: fn(&Change) -> bool| {
+            let events = decision.events.iter();
+            events.filter(|event| matches!(event, Event::Change(change) if is(change))).count() as u64
+        };
         match input {
+            Input::Release { .. } => {
+                self.give_backs.add(changed(|change| matches!(change, Change::TrialsGivenBack { .. })));
+            }
             Input::Tick { .. } => {
-                let changed = |is: fn(&Change) -> bool| {
-                    let events = decision.events.iter();
-                    events.filter(|event| matches!(event, Event::Change(change) if is(change))).count() as u64
-                };
                 self.leases_expired.add(changed(|change| matches!(change, Change::LeaseEnded { .. })));
                 self.workers_lost.add(changed(|change| matches!(change, Change::WorkerLeft { .. })));
             }
@@ -170,7 +175,6 @@ impl Metrics {
             | Input::Leave { .. }
             | Input::Request { .. }
             | Input::Heartbeat { .. }
-            | Input::Release { .. }
             | Input::Inspect { .. } => {}
         }
     }

@@ -14,6 +14,9 @@ use super::record::{End, Record, Short, key_digits, short_reason};
 /// Failed or differing trials of one commit that get an event of their own.
 const NAMED_MAX: usize = 8;
 
+/// Give-backs in a row of one device after which people are told.
+const UNABLE_TIMES: u32 = 3;
+
 /// Failed trials in one record: with their reasons they stay far below the longest line that is read.
 const FAILED_MAX: usize = 64;
 
@@ -60,6 +63,7 @@ pub(crate) fn note(
         Input::Request { .. } => notes.granted(decision, None),
         Input::Release { worker, .. } => {
             notes.ended(decision, |_| End::GivenBack);
+            notes.given_back(decision);
             notes.given_up(worker, decision);
         }
         Input::Submit { .. } | Input::Act { .. } | Input::Advance { .. } | Input::Inspect { .. } => {
@@ -188,10 +192,11 @@ impl Notes<'_> {
     }
 
     fn replaced(&mut self, key: &TrialKey, outcome: &Outcome) {
-        let lost = self.state.ledger.lost(key).and_then(|lost| lost.result.artifact());
-        let text = match lost == outcome.result.artifact() {
-            true => "its artifact is there again",
-            false => {
+        let lost = self.state.ledger.lost(key).map(|lost| lost.result.artifact());
+        let text = match lost.map(|lost| lost == outcome.result.artifact()) {
+            None => "it was given up, and could be measured after all",
+            Some(true) => "its artifact is there again",
+            Some(false) => {
                 "measured again it gave another artifact; what experiments under way had measured after it is taken back"
             }
         };
@@ -345,13 +350,34 @@ impl Notes<'_> {
         self.record(Record::Reported { at, worker, measured, failed, duplicates, conflicts });
     }
 
+    /// A device that comes to nothing again and again: told once in a row.
+    fn given_back(&mut self, decision: &Decision) {
+        for event in &decision.events {
+            let Event::Change(Change::TrialsGivenBack { worker, obstacle, .. }) = event else { continue };
+            let first = obstacle.trials.first().and_then(|key| self.state.ledger.trial(key));
+            let info = self.state.dispatch.worker(worker).map(|worker| &worker.info);
+            let Some((trial, info)) = first.zip(info) else { continue };
+            let before = self.state.dispatch.given_back(info, (trial, obstacle.kind));
+            if before + 1 == UNABLE_TIMES {
+                let text = format!("it gave trials back {UNABLE_TIMES} times in a row: {}", obstacle.reason);
+                let experiments = self.experiments(&obstacle.trials);
+                self.of_worker(EventKind::WorkerUnable, worker, short_reason(&text)).experiments =
+                    experiments;
+            }
+        }
+    }
+
     /// Trials that have failed, as nobody could measure them.
     fn given_up(&mut self, worker: &WorkerId, decision: &Decision) {
         let failed = decision.events.iter().filter_map(|event| match event {
-            Event::Fact(Fact::OutcomeCommitted { key, outcome }) => match &outcome.result {
-                TrialResult::Failed { reason } => Some((*key, short_reason(reason))),
-                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => None,
-            },
+            Event::Fact(Fact::OutcomeCommitted { key, outcome } | Fact::OutcomeReplaced { key, outcome }) => {
+                match &outcome.result {
+                    TrialResult::Failed { reason } => Some((*key, short_reason(reason))),
+                    TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => {
+                        None
+                    }
+                }
+            }
             Event::Fact(_) | Event::Change(_) => None,
         });
         let failed: Vec<(TrialKey, String)> = failed.collect();

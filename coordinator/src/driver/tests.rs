@@ -1,5 +1,6 @@
 mod backlog;
 mod chronicle;
+mod givebacks;
 mod identity;
 mod lost;
 mod observe;

@@ -163,6 +163,11 @@ fn counters(text: &mut Text, metrics: &Metrics) {
             "Leases that ended because nobody renewed them, or because their worker got nowhere.",
             &metrics.leases_expired,
         ),
+        (
+            "give_backs",
+            "Times that workers gave trials back which they could not measure.",
+            &metrics.give_backs,
+        ),
         ("workers_lost", "Workers given up because their heartbeats stayed away.", &metrics.workers_lost),
         ("heartbeats_missed", "Heartbeats that did not come in time.", &metrics.heartbeats_missed),
         ("store_failures", "Writes that the store refused, as on a full disk.", &metrics.store_failures),
