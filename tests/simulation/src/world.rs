@@ -22,7 +22,7 @@ use crate::oracle::Oracle;
 ///
 /// Three workers die of a trial and stay away for long enough to be taken for dead; or one that only has one device is tried
 /// again and again.
-const PATIENCE_MS: u64 = 600_000;
+const PATIENCE_MS: u64 = 2_400_000;
 
 /// A worker is back within this time of its coordinator.
 const BACK_MS: u64 = 10_000;
