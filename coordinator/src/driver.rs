@@ -141,7 +141,7 @@ struct Pending {
 enum Wake {
     Command(Command),
     Concluded(Concluded),
-    Results(results::Ended),
+    Results(results::Said),
     Time,
     Stop,
 }
@@ -218,8 +218,8 @@ impl Driver {
                     self.conclude(concluded);
                     None
                 }
-                Wake::Results(ended) => {
-                    self.results_ended(ended);
+                Wake::Results(said) => {
+                    self.results_said(said);
                     None
                 }
                 Wake::Time => None,
@@ -249,7 +249,7 @@ impl Driver {
             command = self.commands.recv() => command.map_or(Wake::Stop, Wake::Command),
             // The driver has a sender too, so that the channel never closes.
             Some(concluded) = self.concluded.recv() => Wake::Concluded(concluded),
-            Some(ended) = self.results.next_ended() => Wake::Results(ended),
+            Some(said) = self.results.next_said() => Wake::Results(said),
             () = tokio::time::sleep(Duration::from_millis(due)) => Wake::Time,
         }
     }
@@ -272,11 +272,12 @@ impl Driver {
         self.advance();
         self.serve_parked();
         self.store_facts()?;
-        self.results.go_on(&self.state);
+        self.go_on_with_results();
         self.chronicle.tell(&mut self.round.happened);
         self.publish();
         let released = self.send_replies();
         let is_asked = self.answer_queries();
+        self.give_pages();
         self.metrics.round_took(self.clock.elapsed().saturating_sub(self.round.began));
         Ok(self.is_searching || released || is_asked)
     }

@@ -1,4 +1,5 @@
-//! One experiment's share of the ledger, copied a page at a time, so that nobody waits for a report but whoever asked.
+//! One experiment's share of the ledger, copied a page at a time, so that nobody waits for a report or a results file but
+//! whoever makes it.
 //!
 //! An outcome that is there stays as it is. So what is put together from pages is what the ledger said at the outline's
 //! time, with some of the outcomes that came while it was copied.
@@ -9,7 +10,7 @@ use bitloop_core::autoqkeras::Asked;
 use bitloop_core::plan::{ExperimentId, Plan};
 use bitloop_core::report::{Effort, Report};
 use bitloop_core::selection::Selection;
-use bitloop_core::state::{Batch, Experiment, Fact, Rejection, Sources, State, Status, TrialState};
+use bitloop_core::state::{Batch, Experiment, Fact, Ledger, Rejection, Sources, State, Status, TrialState};
 use bitloop_core::trial::{EvaluateContext, TrialKey, TrialSpec};
 
 use super::command::RequestError;
@@ -31,6 +32,12 @@ struct StageOutline {
     trials: usize,
     is_finished: bool,
     selection: Option<Box<Selection>>,
+}
+
+/// An experiment, and a ledger of it alone. Outcomes are shared with the ledger that it was copied from; conflicts are left out.
+pub(super) struct Excerpt {
+    pub(super) ledger: Ledger,
+    pub(super) experiment: Experiment,
 }
 
 /// Some trials of a stage.
@@ -63,14 +70,28 @@ impl Outline {
 
     /// Puts the pages together and makes the report.
     pub(super) fn report(self, pages: Vec<(PageStart, Page)>) -> Result<(Report, Effort), RequestError> {
+        let Excerpt { ledger, experiment } = self.excerpt(pages.into_iter().map(Ok))?;
+        Ok((Report::new(&ledger, &experiment)?, Effort::new(&ledger, &experiment)))
+    }
+
+    /// Puts the pages together, each when it comes.
+    ///
+    /// Errors: why one did not come.
+    pub(super) fn excerpt(
+        self,
+        pages: impl Iterator<Item = Result<(PageStart, Page), RequestError>>,
+    ) -> Result<Excerpt, RequestError> {
         let status = self.status.clone();
-        let state = self.replayed(pages);
-        let experiment = Experiment { status, ..state.ledger.experiments()[0].clone() };
-        Ok((Report::new(&state.ledger, &experiment)?, Effort::new(&state.ledger, &experiment)))
+        let ledger = self.replayed(pages)?.ledger;
+        let experiment = Experiment { status, ..ledger.experiments()[0].clone() };
+        Ok(Excerpt { ledger, experiment })
     }
 
     /// The experiment alone, paused, as if nothing else had ever been submitted.
-    fn replayed(self, pages: Vec<(PageStart, Page)>) -> State {
+    fn replayed(
+        self,
+        pages: impl Iterator<Item = Result<(PageStart, Page), RequestError>>,
+    ) -> Result<State, RequestError> {
         let experiment = self.plan.id();
         let mut state = State::default();
         let mut apply = |fact: Fact| state.apply(&fact.into());
@@ -79,7 +100,8 @@ impl Outline {
         // Nothing is handed out from here, so nothing need be queued.
         apply(Fact::ExperimentPaused { experiment: experiment.clone() });
         let mut settled = Vec::new();
-        for (start, page) in pages {
+        for page in pages {
+            let (start, page) = page?;
             let room = self.stages[start.stage as usize].trials - start.trial;
             let mut propose = |batch| {
                 let (experiment, stage) = (experiment.clone(), start.stage);
@@ -94,20 +116,15 @@ impl Outline {
             propose(Batch { context: None, trials, asked });
             settled.extend(page.states.into_iter().take(room));
         }
-        for (key, state) in settled {
-            match state {
-                TrialState::Open => {}
-                TrialState::Done(outcome) => {
-                    apply(Fact::OutcomeCommitted { key, outcome: outcome.as_ref().clone() })
-                }
-                TrialState::Quarantined { losses } => apply(Fact::TrialQuarantined { key, losses }),
-            }
-        }
         for (stage, outline) in (0..).zip(self.stages).filter(|(_, outline)| outline.is_finished) {
             let (experiment, selection) = (experiment.clone(), outline.selection);
             apply(Fact::StageFinished { experiment, stage, selection });
         }
-        state
+        for (key, trial) in settled.into_iter().filter(|(_, trial)| *trial != TrialState::Open) {
+            // No fact: of a million outcomes there need be no copies.
+            state.ledger.settle(&key, trial);
+        }
+        Ok(state)
     }
 }
 

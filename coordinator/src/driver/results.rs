@@ -1,42 +1,66 @@
 //! `results/<experiment>.csv`, written when an experiment is finished.
 //!
-//! That takes long for a large one, so a thread of its own does it, for one experiment after the other. Until it is done, nobody
-//! is told that the experiment is finished. A file that cannot be written is tried again with every tick; a report that cannot be
+//! That takes long for a large one, so a thread of its own does it, for one experiment after the other, and asks the driver for
+//! some pages of trials a round (`excerpt.rs`). Until it is done, nobody is told that the experiment is finished. A file that cannot be written is tried again with every tick; a report that cannot be
 //! made holds up nobody, and the next start tries again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::report::{Report, WriteError};
-use bitloop_core::state::{Ledger, State, Status};
+use bitloop_core::state::{Experiment, Ledger, State, Status};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::Driver;
+use super::command::RequestError;
+use super::excerpt::{Excerpt, Outline, Page, PageStart};
 use crate::chronicle::EventKind;
 use crate::files::{make_folder, write_atomically_by};
 
-/// One thread writes at a time, and is joined before the next begins.
-const ENDED_WAITING: usize = 1;
+/// One thread writes at a time, waits for each answer, and is joined before the next begins.
+const SAID_WAITING: usize = 1;
+
+/// Pages that the driver copies in a round: about a millisecond of its time.
+pub(super) const PAGES_PER_ROUND: usize = if cfg!(test) { 1 } else { 8 };
+
+/// How often the thread looks whether the driver has gone while it waits for pages.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes a file's text; tests have others.
-type Make = fn(&Ledger, &ExperimentId, &mut dyn io::Write) -> Result<(), WriteError>;
+type Make = fn(&Ledger, &Experiment, &mut dyn io::Write) -> Result<(), WriteError>;
 
 /// The folder of results files, the thread that writes them, and what it has to do.
 pub(super) struct Results {
     folder: PathBuf,
     pub(super) make: Make,
     /// With their part of the ledger, if it was copied already.
-    owed: VecDeque<(ExperimentId, Option<Arc<Ledger>>)>,
+    owed: VecDeque<(ExperimentId, Option<Box<Excerpt>>)>,
     writing: Option<(ExperimentId, JoinHandle<()>)>,
+    /// What the thread waits for.
+    wanted: Option<Wanted>,
     /// Files that could not be written, with what they are made from.
-    unwritten: BTreeMap<ExperimentId, Arc<Ledger>>,
-    ended: mpsc::Sender<Ended>,
-    heard: mpsc::Receiver<Ended>,
+    unwritten: BTreeMap<ExperimentId, Box<Excerpt>>,
+    say: mpsc::Sender<Said>,
+    heard: mpsc::Receiver<Said>,
+}
+
+/// What the thread says.
+pub(super) enum Said {
+    Wants(Wanted),
+    Ended(Ended),
+}
+
+/// Pages of an experiment's trials, for who copies them.
+pub(super) struct Wanted {
+    experiment: ExperimentId,
+    starts: Vec<PageStart>,
+    reply: SyncSender<Result<Vec<Page>, RequestError>>,
 }
 
 /// What became of a file.
@@ -45,11 +69,19 @@ pub(super) struct Ended {
     outcome: Outcome,
 }
 
+/// What a file is made from.
+enum Source {
+    /// What is still to be copied.
+    Outlined(Outline),
+    /// What an attempt before has left.
+    Copied(Box<Excerpt>),
+}
+
 enum Outcome {
     Written,
     /// As on a full disk.
     Unwritten {
-        ledger: Arc<Ledger>,
+        excerpt: Box<Excerpt>,
         cause: String,
     },
     /// There is nothing to write.
@@ -60,7 +92,7 @@ enum Outcome {
 
 /// Says what became of a file, whatever that is.
 struct Ending {
-    ended: mpsc::Sender<Ended>,
+    driver: mpsc::Sender<Said>,
     experiment: ExperimentId,
     outcome: Outcome,
 }
@@ -75,15 +107,16 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Outcome::Written);
         // The driver may have gone meanwhile.
-        let _ = self.ended.blocking_send(Ended { experiment: self.experiment.clone(), outcome });
+        let ended = Ended { experiment: self.experiment.clone(), outcome };
+        let _ = self.driver.blocking_send(Said::Ended(ended));
     }
 }
 
 impl Results {
     pub(super) fn new(folder: PathBuf) -> Self {
-        let (ended, heard) = mpsc::channel(ENDED_WAITING);
+        let (say, heard) = mpsc::channel(SAID_WAITING);
         let (owed, unwritten) = (VecDeque::new(), BTreeMap::new());
-        Self { folder, make: write_report, owed, writing: None, unwritten, ended, heard }
+        Self { folder, make: Report::write_csv, owed, writing: None, wanted: None, unwritten, say, heard }
     }
 
     /// Takes note of finished experiments that have no file, as after a crash or on another machine.
@@ -102,29 +135,27 @@ impl Results {
     /// Tries again what could not be written.
     pub(super) fn owe_again(&mut self) {
         let unwritten = std::mem::take(&mut self.unwritten).into_iter();
-        self.owed.extend(unwritten.map(|(experiment, ledger)| (experiment, Some(ledger))));
+        self.owed.extend(unwritten.map(|(experiment, excerpt)| (experiment, Some(excerpt))));
     }
 
-    /// Begins with the next file unless one is being written.
-    pub(super) fn go_on(&mut self, state: &State) {
-        while self.writing.is_none()
-            && let Some((experiment, copied)) = self.owed.pop_front()
-        {
-            // A plan that no state has owes nothing.
-            let Some(ledger) = copied.or_else(|| state.ledger.only(&experiment).map(Arc::new)) else {
-                continue;
+    fn begin(&mut self, experiment: ExperimentId, source: Source) {
+        let (folder, make) = (self.folder.clone(), self.make);
+        let cause = "making the report broke off; the log says where".to_owned();
+        let outcome = Outcome::Unmade { cause };
+        let ending = Ending { driver: self.say.clone(), experiment: experiment.clone(), outcome };
+        let writer = thread::spawn(move || {
+            let excerpt = match source {
+                Source::Copied(excerpt) => Ok(excerpt),
+                Source::Outlined(outline) => copy(outline, &ending).map(Box::new),
             };
-            let (folder, make) = (self.folder.clone(), self.make);
-            let cause = "making the report broke off; the log says where".to_owned();
-            let outcome = Outcome::Unmade { cause };
-            let ending = Ending { ended: self.ended.clone(), experiment: experiment.clone(), outcome };
-            let writer = thread::spawn(move || {
-                // The ledger is gone before the driver hears of the end and joins this thread: that takes a while too.
-                let outcome = write((&folder, &ending.experiment), ledger, make);
-                ending.say(outcome);
-            });
-            self.writing = Some((experiment, writer));
-        }
+            // The copy is gone before the driver hears of the end and joins this thread: that takes a while too.
+            let outcome = match excerpt {
+                Ok(excerpt) => write((&folder, &ending.experiment), excerpt, make),
+                Err(cause) => Outcome::Unmade { cause: cause.to_string() },
+            };
+            ending.say(outcome);
+        });
+        self.writing = Some((experiment, writer));
     }
 
     /// Whether an experiment that is finished is not yet to be called so.
@@ -134,39 +165,74 @@ impl Results {
             || self.owed.iter().any(|(owed, _)| owed == id)
     }
 
-    /// Waits until a file is written, or was tried to be.
-    pub(super) async fn next_ended(&mut self) -> Option<Ended> {
+    /// Waits until the thread says something.
+    pub(super) async fn next_said(&mut self) -> Option<Said> {
         self.heard.recv().await
     }
 }
 
 impl Drop for Results {
     fn drop(&mut self) {
-        // Nobody waits for a place in the channel any more.
+        // Nobody waits for a place in the channel any more, or for pages.
         self.heard.close();
+        while self.heard.try_recv().is_ok() {}
+        self.wanted = None;
         join(self.writing.take());
     }
 }
 
 impl Driver {
-    /// Hears what became of results files while rounds follow each other without a wait.
+    /// Begins with the next file unless one is being written.
+    pub(super) fn go_on_with_results(&mut self) {
+        while self.results.writing.is_none()
+            && let Some((experiment, copied)) = self.results.owed.pop_front()
+        {
+            let source = match copied {
+                Some(excerpt) => Source::Copied(excerpt),
+                None => match self.view(self.clock.now()).outline(&experiment) {
+                    Ok(outline) => Source::Outlined(outline),
+                    // A plan that no state has owes nothing.
+                    Err(_) => continue,
+                },
+            };
+            self.results.begin(experiment, source);
+        }
+    }
+
+    /// Hears what the thread says while rounds follow each other without a wait.
     pub(super) fn hear_of_results(&mut self) {
-        while let Ok(ended) = self.results.heard.try_recv() {
-            self.results_ended(ended);
+        while let Ok(said) = self.results.heard.try_recv() {
+            self.results_said(said);
         }
     }
 
     /// Waits for the file that is being written, so that its experiment's end is told by this start.
     pub(super) fn end_results(&mut self) {
-        if self.results.writing.is_some()
-            && let Some(ended) = self.results.heard.blocking_recv()
+        while self.results.writing.is_some()
+            && let Some(said) = self.results.heard.blocking_recv()
         {
-            self.results_ended(ended);
+            self.results_said(said);
+            self.give_pages();
         }
     }
 
-    /// Tells that an experiment is finished, or that its results file has to wait.
-    pub(super) fn results_ended(&mut self, Ended { experiment, outcome }: Ended) {
+    pub(super) fn results_said(&mut self, said: Said) {
+        match said {
+            Said::Wants(wanted) => self.results.wanted = Some(wanted),
+            Said::Ended(ended) => self.results_ended(ended),
+        }
+    }
+
+    /// Copies the pages that the thread waits for, when what stands in them is durable.
+    pub(super) fn give_pages(&mut self) {
+        let Some(Wanted { experiment, starts, reply }) = self.results.wanted.take() else { return };
+        let view = self.view(self.clock.now());
+        let pages = starts.into_iter().map(|start| view.page(&experiment, start)).collect();
+        // It ends before its time when it panics.
+        let _ = reply.send(pages);
+    }
+
+    fn results_ended(&mut self, Ended { experiment, outcome }: Ended) {
         join(self.results.writing.take());
         let path = path(&self.results.folder, &experiment);
         let file = path.display();
@@ -176,8 +242,8 @@ impl Driver {
                 self.metrics.can_write_results(&experiment);
                 self.chronicle.finished(&experiment);
             }
-            Outcome::Unwritten { ledger, cause } => {
-                self.results.unwritten.insert(experiment.clone(), ledger);
+            Outcome::Unwritten { excerpt, cause } => {
+                self.results.unwritten.insert(experiment.clone(), excerpt);
                 if self.metrics.cannot_write_results(&experiment) {
                     error!(%experiment, %file, cause, "results cannot be written; it is tried again");
                     let text = format!("{file}: {cause}; it is tried again, and finished with its file");
@@ -208,19 +274,41 @@ fn path(folder: &Path, id: &ExperimentId) -> PathBuf {
     folder.join(format!("{id}.csv"))
 }
 
-fn write_report(ledger: &Ledger, id: &ExperimentId, file: &mut dyn io::Write) -> Result<(), WriteError> {
-    let experiment = ledger.experiment(id).expect("a part of a ledger has its experiment");
-    Report::write_csv(ledger, experiment, file)
+/// Copies an experiment as far as the driver comes to it in each of its rounds.
+fn copy(outline: Outline, Ending { driver, experiment, .. }: &Ending) -> Result<Excerpt, RequestError> {
+    let pages = |starts: &[PageStart]| {
+        let ((reply, answer), starts) = (sync_channel(1), starts.to_vec());
+        let wanted = Wanted { experiment: experiment.clone(), starts, reply };
+        driver.blocking_send(Said::Wants(wanted)).map_err(|_| RequestError::Stopped)?;
+        loop {
+            match answer.recv_timeout(LOOK_INTERVAL) {
+                Ok(pages) => return pages,
+                // The store may not be writable for a while; then nobody gets anything.
+                Err(RecvTimeoutError::Timeout) if !driver.is_closed() => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    return Err(RequestError::Stopped);
+                }
+            }
+        }
+    };
+    let starts = outline.pages();
+    let copied = starts.chunks(PAGES_PER_ROUND).flat_map(|starts| match pages(starts) {
+        Ok(pages) => starts.iter().copied().zip(pages).map(Ok).collect(),
+        Err(stopped) => vec![Err(stopped)],
+    });
+    outline.excerpt(copied)
 }
 
 /// Writes one file.
-fn write((folder, id): (&Path, &ExperimentId), ledger: Arc<Ledger>, make: Make) -> Outcome {
+fn write((folder, id): (&Path, &ExperimentId), excerpt: Box<Excerpt>, make: Make) -> Outcome {
     let folder_made = make_folder(folder).map_err(WriteError::from);
-    let written =
-        folder_made.and_then(|()| write_atomically_by(&path(folder, id), |file| make(&ledger, id, file)));
+    let written = folder_made.and_then(|()| {
+        let Excerpt { ledger, experiment } = excerpt.as_ref();
+        write_atomically_by(&path(folder, id), |file| make(ledger, experiment, file))
+    });
     match written {
         Ok(()) => Outcome::Written,
-        Err(WriteError::Output(cause)) => Outcome::Unwritten { ledger, cause: cause.to_string() },
+        Err(WriteError::Output(cause)) => Outcome::Unwritten { excerpt, cause: cause.to_string() },
         Err(cause @ WriteError::Graph(_)) => Outcome::Unmade { cause: cause.to_string() },
     }
 }

@@ -302,38 +302,6 @@ impl Ledger {
         self.by_id.get(id).map(|index| &self.experiments[*index])
     }
 
-    /// A ledger of this experiment alone, for whoever reads all of it without holding up others; none if it is unknown.
-    ///
-    /// Outcomes are shared with this one. Conflicts are left out.
-    pub fn only(&self, id: &ExperimentId) -> Option<Self> {
-        let experiment = self.experiment(id)?.clone();
-        let keys = experiment.stages.iter().enumerate().flat_map(|(stage, progress)| {
-            let claim = Claim { experiment: 0, stage: stage as u32 };
-            progress.trials.iter().map(move |key| (claim, key))
-        });
-        let mut trials = Trials::with_room(keys.clone().count());
-        for (claim, key) in keys {
-            match trials.get_mut(key) {
-                Some(known) => known.add_claim(claim),
-                None => {
-                    let Some(known) = self.trial(key) else { continue };
-                    let (sequence, first_claim) = (trials.len() as u32, Some(claim));
-                    let (key, spec, state) = (known.key, known.spec.clone(), known.state.clone());
-                    trials.push(Trial { key, spec, state, sequence, first_claim, more_claims: None });
-                }
-            }
-        }
-        Some(Self {
-            by_id: BTreeMap::from([(id.clone(), 0)]),
-            experiments: vec![experiment],
-            contexts: self.contexts.clone(),
-            trials,
-            conflicts: HashMap::new(),
-            conflicts_kept: 0,
-            lost: BTreeMap::new(),
-        })
-    }
-
     /// Finds a trial.
     pub fn trial(&self, key: &TrialKey) -> Option<&Trial> {
         self.trials.get(key)

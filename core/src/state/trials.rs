@@ -22,11 +22,6 @@ impl PartialEq for Trials {
 }
 
 impl Trials {
-    /// None yet, with room for so many.
-    pub(super) fn with_room(trials: usize) -> Self {
-        Self { list: Vec::with_capacity(trials), places: HashTable::with_capacity(trials) }
-    }
-
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.list.len()

@@ -1,7 +1,10 @@
 //! Results files, and what is said of experiments until they are there.
 
+use bitloop_core::report::Report;
+
 use super::*;
 use crate::chronicle::{Event, EventKind};
+use crate::driver::results::Said;
 
 #[tokio::test]
 async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start() {
@@ -26,16 +29,20 @@ async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start
     drop(coordinator);
 }
 
-/// Brings the only experiment to its end; returns it.
 fn end(driver: &mut Driver) -> ExperimentId {
-    let facts = facts(2);
+    end_after(driver, 2)
+}
+
+/// Brings the only experiment to its end after so many trials; returns it.
+fn end_after(driver: &mut Driver, trials: u32) -> ExperimentId {
+    let facts = facts(trials);
     let Fact::ExperimentSubmitted { plan, .. } = &facts[0] else { panic!("it is submitted first") };
     let id = plan.id();
     driver.round.facts.clone_from(&facts);
     driver.round.facts.push(Fact::ExperimentFinished { experiment: id.clone() });
     driver.round.facts.clone().into_iter().for_each(|fact| driver.state.apply(&fact.into()));
     driver.store_facts().unwrap();
-    driver.results.go_on(&driver.state);
+    driver.go_on_with_results();
     id
 }
 
@@ -44,10 +51,19 @@ impl Driver {
         self.view(self.clock.now()).overview().experiment(id).unwrap().status.clone()
     }
 
-    /// Waits for the writer, and hears what came of it.
-    async fn hear(&mut self) {
-        let ended = self.results.next_ended().await.unwrap();
-        self.results_ended(ended);
+    /// Lets the writer have its pages, a round for each, and hears what became of the file; returns how many rounds.
+    async fn hear(&mut self) -> usize {
+        let mut rounds = 0;
+        loop {
+            let said = self.results.next_said().await.unwrap();
+            let is_end = matches!(said, Said::Ended(_));
+            self.results_said(said);
+            if is_end {
+                return rounds;
+            }
+            self.round(None).unwrap();
+            rounds += 1;
+        }
     }
 }
 
@@ -90,7 +106,7 @@ async fn a_file_that_cannot_be_written_is_tried_until_it_can_and_nobody_hears_of
         assert_eq!(told(&handle), [EventKind::CoordinatorStarted, EventKind::ResultsUnwritable]);
         assert!(unwritten(&handle));
         driver.results.owe_again();
-        driver.results.go_on(&driver.state);
+        driver.go_on_with_results();
     }
     driver.hear().await;
     fs::remove_file(&folder).unwrap();
@@ -117,4 +133,49 @@ async fn a_report_that_breaks_off_holds_up_nobody_and_is_said() {
         [EventKind::CoordinatorStarted, EventKind::ResultsUnwritable, EventKind::ExperimentFinished];
     assert_eq!(told(&handle), expected);
     assert!(unwritten(&handle) && !fixture.results(&id).exists());
+}
+
+/// Goal: the end of a sweep holds up nobody, however many trials it has.
+#[tokio::test]
+async fn whoever_wants_something_while_a_file_is_made_waits_for_a_page_at_most() {
+    let fixture = Fixture::new();
+    let (mut driver, handle) = Driver::open(fixture.parts()).unwrap();
+    driver.step(&Input::Register { info: worker("w1"), held: Vec::new() }).unwrap();
+    let (trials, pages) = (10, 4);
+    let id = end_after(&mut driver, trials);
+
+    for asked in 0..pages {
+        let said = driver.results.next_said().await.unwrap();
+        assert!(matches!(said, Said::Wants(_)), "{asked} pages were asked for");
+        let (reply, mut answer) = oneshot::channel();
+        let beat = Input::Heartbeat { worker: worker("w1").id, lease: None, running: Vec::new() };
+        driver.results_said(said);
+        driver.round(Some(Command::Input { input: Box::new(beat), reply })).unwrap();
+        assert!(matches!(answer.try_recv(), Ok(Ok(Reply::Heartbeat { .. }))), "in the same round");
+        assert_eq!(driver.status(&id), Status::Active);
+    }
+    assert_eq!(driver.hear().await, 0);
+
+    assert_eq!(driver.status(&id), Status::Finished);
+    let csv = fs::read_to_string(fixture.results(&id)).unwrap();
+    let experiment = driver.state.ledger.experiment(&id).unwrap();
+    assert_eq!(csv, Report::new(&driver.state.ledger, experiment).unwrap().to_csv());
+    drop(handle);
+}
+
+#[tokio::test]
+async fn a_file_that_still_lacks_pages_holds_up_no_stop() {
+    let fixture = Fixture::new();
+    let (mut driver, handle) = Driver::open(fixture.parts()).unwrap();
+    let id = end(&mut driver);
+    let said = driver.results.next_said().await.unwrap();
+    driver.results_said(said);
+
+    drop((driver, handle));
+
+    assert!(!fixture.results(&id).exists());
+    let coordinator = fixture.open();
+    let mut overview = coordinator.handle().overview();
+    overview.wait_for(|overview| overview.experiments[0].status == Status::Finished).await.unwrap();
+    assert!(fixture.results(&id).exists(), "the next start makes it");
 }

@@ -8,8 +8,11 @@ use crate::state::fact::Fact;
 use crate::trial::{Outcome, TrialKey};
 
 impl Ledger {
-    /// Records what came of a trial.
-    pub(super) fn settle(&mut self, key: &TrialKey, state: TrialState) {
+    /// Records what came of a trial. The ledger of a coordinator is told by facts alone; this is for who puts a part of one
+    /// together.
+    ///
+    /// Panics: when the trial was never proposed.
+    pub fn settle(&mut self, key: &TrialKey, state: TrialState) {
         let trial = self.trials.get_mut(key).expect("an outcome is only stored for a proposed trial");
         let (settled, failed) = (is_settled(&state), has_failed(&state));
         let before = std::mem::replace(&mut trial.state, state);
