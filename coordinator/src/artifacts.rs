@@ -36,8 +36,8 @@ trait Blobs: fmt::Debug + Send + Sync {
     /// Whether blobs can be listed; changes nothing.
     fn look(&self) -> io::Result<()>;
 
-    /// Whether a blob is there.
-    fn has(&self, name: &str) -> io::Result<bool>;
+    /// Tells a blob from others that had its name before or get it later; none if it is not there.
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>>;
 
     /// Starts to write a blob; it is there when the writing is finished, and not before.
     fn create(&self, name: &str) -> io::Result<Box<dyn BlobWriter>>;
@@ -47,6 +47,13 @@ trait Blobs: fmt::Debug + Send + Sync {
 
     /// Removes a blob that is there.
     fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// What changes when a blob is written anew: its size, and what its place knows of it beside that.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    version: String,
 }
 
 /// A blob that is being written. Dropped before [`BlobWriter::finish`], it leaves nothing.
@@ -63,7 +70,7 @@ trait BlobWriter: Send {
 pub struct Artifacts {
     blobs: Arc<dyn Blobs>,
     folder: Option<PathBuf>,
-    /// Held for writing while a damaged blob is looked at again and removed, for reading while a blob is put into its place.
+    /// Held for writing while a damaged blob is removed, for reading while a blob is put into its place.
     places: Arc<RwLock<()>>,
 }
 
@@ -169,8 +176,8 @@ impl Artifacts {
     pub fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ArtifactError> {
         let mut missing = Vec::new();
         for digest in each_once(digests) {
-            let has = self.blobs.has(&digest.hex());
-            if !has.map_err(|cause| self.unusable(digest, cause))? {
+            let stamp = self.blobs.stamp(&digest.hex());
+            if stamp.map_err(|cause| self.unusable(digest, cause))?.is_none() {
                 missing.push(digest);
             }
         }
@@ -214,21 +221,32 @@ impl Artifacts {
     }
 
     /// Removes a blob whose reader found other bytes than its digest says, unless it is another one by now: it may have been
-    /// sent again meanwhile.
-    fn remove_damaged(&self, digest: Digest) -> io::Result<()> {
+    /// sent again meanwhile. Returns whether nothing is there any more.
+    fn remove_damaged(&self, digest: Digest) -> io::Result<bool> {
+        let name = digest.hex();
+        let Some(stamp) = self.blobs.stamp(&name)? else { return Ok(true) };
+        // That takes long for a large one, and holds up no upload.
+        if self.is_whole(digest)? {
+            return Ok(false);
+        }
         let _alone = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut blob) = self.blobs.open(&digest.hex())? else { return Ok(()) };
+        match self.blobs.stamp(&name)? {
+            None => Ok(true),
+            Some(now) if now == stamp => self.blobs.remove(&name).map(|()| true),
+            // If it is damaged too, its own reader finds that.
+            Some(_) => Ok(false),
+        }
+    }
+
+    fn is_whole(&self, digest: Digest) -> io::Result<bool> {
+        let Some(mut blob) = self.blobs.open(&digest.hex())? else { return Ok(false) };
         let mut hasher = blake3::Hasher::new();
         let mut bytes = vec![0; CHECK_BYTES];
         loop {
             match io::Read::read(&mut blob, &mut bytes)? {
-                0 => break,
+                0 => return Ok(hasher.finalize().as_bytes() == digest.as_bytes()),
                 len => hasher.update(&bytes[..len]),
             };
-        }
-        match hasher.finalize().as_bytes() == digest.as_bytes() {
-            true => Ok(()),
-            false => self.blobs.remove(&digest.hex()),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio_stream::StreamExt;
 use tracing::warn;
 use url::Url;
 
-use super::{BlobWriter, Blobs};
+use super::{BlobWriter, Blobs, Stamp};
 use crate::background::Background;
 
 /// Size of the parts of a blob: more than the least that S3 takes (5 MiB), little beside the memory of a coordinator.
@@ -82,15 +82,6 @@ impl Bucket {
             )),
         }
     }
-
-    fn size(&self, name: &str) -> io::Result<Option<u64>> {
-        let (store, path) = (self.store.clone(), self.path(name));
-        match self.wait(QUESTION_LIMIT, async move { store.head(&path).await }) {
-            Ok(found) => Ok(Some(found.size)),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(cause),
-        }
-    }
 }
 
 impl Blobs for Bucket {
@@ -104,8 +95,17 @@ impl Blobs for Bucket {
         self.wait(QUESTION_LIMIT, first).map(drop)
     }
 
-    fn has(&self, name: &str) -> io::Result<bool> {
-        Ok(self.size(name)?.is_some())
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        let (store, path) = (self.store.clone(), self.path(name));
+        match self.wait(QUESTION_LIMIT, async move { store.head(&path).await }) {
+            Ok(found) => {
+                // Not every provider has all of these; a tag may be one of the bytes alone.
+                let version = format!("{:?} {:?} {:?}", found.version, found.e_tag, found.last_modified);
+                Ok(Some(Stamp { size: found.size, version }))
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(cause),
+        }
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn BlobWriter>> {
@@ -114,7 +114,7 @@ impl Blobs for Bucket {
     }
 
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn io::Read + Send>>> {
-        let Some(size) = self.size(name)? else { return Ok(None) };
+        let Some(Stamp { size, .. }) = self.stamp(name)? else { return Ok(None) };
         let (bucket, path) = (self.clone(), self.path(name));
         let part = io::Cursor::default();
         Ok(Some(Box::new(Fetching { bucket, path, part, fetched: 0, size })))

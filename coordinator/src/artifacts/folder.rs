@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::{BlobWriter, Blobs};
+use super::{BlobWriter, Blobs, Stamp};
 use crate::files::PartFile;
 
 #[derive(Debug)]
@@ -27,10 +28,15 @@ impl Blobs for Folder {
         fs::read_dir(&self.path).map(drop)
     }
 
-    fn has(&self, name: &str) -> io::Result<bool> {
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
         match fs::metadata(self.path.join(name)) {
-            Ok(found) => Ok(found.is_file()),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(found) if found.is_file() => {
+                // A blob is renamed into its place, so that another one is another file.
+                let version = format!("{} {}.{:09}", found.ino(), found.mtime(), found.mtime_nsec());
+                Ok(Some(Stamp { size: found.len(), version }))
+            }
+            Ok(_) => Ok(None),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(cause),
         }
     }

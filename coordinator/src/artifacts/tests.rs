@@ -1,4 +1,5 @@
 use std::fs;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
@@ -197,14 +198,19 @@ fn a_bucket_that_nobody_made_is_named() {
     assert!(looked.contains("NoSuchBucket"), "{looked}");
 }
 
-/// A folder that counts how often a blob of it is read.
-#[derive(Debug)]
-struct Counting {
+/// A folder that says so whenever somebody begins to read a blob of it.
+struct Watched<F> {
     folder: Folder,
-    opened: Arc<AtomicUsize>,
+    opening: F,
 }
 
-impl Blobs for Counting {
+impl<F> fmt::Debug for Watched<F> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.folder.fmt(formatter)
+    }
+}
+
+impl<F: Fn() + Send + Sync> Blobs for Watched<F> {
     fn place(&self) -> String {
         self.folder.place()
     }
@@ -213,8 +219,8 @@ impl Blobs for Counting {
         self.folder.look()
     }
 
-    fn has(&self, name: &str) -> io::Result<bool> {
-        self.folder.has(name)
+    fn stamp(&self, name: &str) -> io::Result<Option<Stamp>> {
+        self.folder.stamp(name)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn BlobWriter>> {
@@ -222,7 +228,7 @@ impl Blobs for Counting {
     }
 
     fn open(&self, name: &str) -> io::Result<Option<Box<dyn io::Read + Send>>> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
+        (self.opening)();
         self.folder.open(name)
     }
 
@@ -231,11 +237,24 @@ impl Blobs for Counting {
     }
 }
 
+fn watched(folder: &Path, opening: impl Fn() + Send + Sync + 'static) -> Artifacts {
+    Artifacts::new(Arc::new(Watched { folder: Folder::new(folder.to_owned()), opening }), None)
+}
+
+/// Artifacts in a folder, and how often one of them was opened.
+fn counted(folder: &Path) -> (Artifacts, Arc<AtomicUsize>) {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opened);
+    let count = move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    };
+    (watched(folder, count), opened)
+}
+
 #[test]
 fn an_artifact_that_is_asked_for_many_times_is_read_once() {
-    let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
-    let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
-    let artifacts = Artifacts::new(Arc::new(blobs), None);
+    let folder = tempfile::tempdir().unwrap();
+    let (artifacts, opened) = counted(folder.path());
     let (here, missing) = (store(&artifacts, b"weights"), Digest::of(b"missing"));
 
     let asked = [here, missing, here, here, missing, here];
@@ -246,9 +265,8 @@ fn an_artifact_that_is_asked_for_many_times_is_read_once() {
 
 #[test]
 fn reading_stops_when_it_is_not_wanted_and_what_is_not_here_is_still_named() {
-    let (folder, opened) = (tempfile::tempdir().unwrap(), Arc::new(AtomicUsize::new(0)));
-    let blobs = Counting { folder: Folder::new(folder.path().to_owned()), opened: Arc::clone(&opened) };
-    let artifacts = Artifacts::new(Arc::new(blobs), None);
+    let folder = tempfile::tempdir().unwrap();
+    let (artifacts, opened) = counted(folder.path());
     let [weights, images, labels] =
         [&b"weights"[..], b"images", b"labels"].map(|bytes| store(&artifacts, bytes));
     let absent = Digest::of(b"absent");
@@ -258,4 +276,51 @@ fn reading_stops_when_it_is_not_wanted_and_what_is_not_here_is_still_named() {
 
     assert_eq!(opened.load(Ordering::SeqCst), 2);
     assert_eq!(missing.unwrap(), [absent]);
+}
+
+/// Goal: an upload is put into its place while a damaged artifact of a gigabyte is read once more.
+#[test]
+fn uploads_do_not_wait_for_a_damaged_artifact_to_be_looked_at_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let uploaded = Arc::new(OnceLock::new());
+    let upload = Arc::clone(&uploaded);
+    let path = folder.path().to_owned();
+    let (places, opened) = (Arc::new(RwLock::new(())), AtomicUsize::new(0));
+    let held = Arc::clone(&places);
+    let blobs = watched(folder.path(), move || {
+        // The first who opens it is its reader.
+        if opened.fetch_add(1, Ordering::SeqCst) == 1 {
+            assert!(held.try_read().is_ok(), "whoever reads it again holds up uploads");
+            let other = Artifacts::in_folder(path.clone());
+            upload.set(store(&other, b"weights")).unwrap();
+        }
+    });
+    let artifacts = Artifacts { places, ..blobs };
+    let digest = Digest::of(b"weights");
+    damage(&artifacts, digest, b"weighty");
+
+    assert!(matches!(read(&artifacts, digest), Err(ArtifactError::Damaged(_))));
+
+    assert_eq!(uploaded.get(), Some(&digest), "it was sent again meanwhile");
+    assert_eq!(read(&artifacts, digest).unwrap(), b"weights", "and stays");
+}
+
+#[test]
+fn what_changes_between_two_looks_is_not_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, opened) = (folder.path().to_owned(), AtomicUsize::new(0));
+    let digest = Digest::of(b"weights");
+    let artifacts = watched(folder.path(), move || {
+        if opened.fetch_add(1, Ordering::SeqCst) == 1 {
+            // Damaged as well, which only its own reader says.
+            damage(&Artifacts::in_folder(path.clone()), digest, b"another");
+        }
+    });
+    damage(&artifacts, digest, b"weighty");
+
+    assert!(read(&artifacts, digest).is_err());
+
+    assert_eq!(artifacts.missing(&[digest]).unwrap(), []);
+    assert!(read(&artifacts, digest).is_err());
+    assert_eq!(artifacts.missing(&[digest]).unwrap(), [digest]);
 }
