@@ -4,6 +4,7 @@
 
 mod bucket;
 mod folder;
+mod misses;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use bitloop_core::digest::Digest;
 
 use self::bucket::{Bucket, is_bucket};
 use self::folder::Folder;
+pub(crate) use self::misses::Misses;
 use crate::files::make_folder;
 
 /// Largest artifact: more than any network or data set that a trial reads at once.
@@ -72,6 +74,7 @@ pub struct Artifacts {
     folder: Option<PathBuf>,
     /// Held for writing while a damaged blob is removed, for reading while a blob is put into its place.
     places: Arc<RwLock<()>>,
+    misses: Arc<Misses>,
 }
 
 /// Why artifacts cannot be kept in a place.
@@ -113,7 +116,7 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 
 impl Artifacts {
     fn new(blobs: Arc<dyn Blobs>, folder: Option<PathBuf>) -> Self {
-        Self { blobs, folder, places: Arc::default() }
+        Self { blobs, folder, places: Arc::default(), misses: Arc::default() }
     }
 
     /// Artifacts in a folder that is there.
@@ -172,6 +175,11 @@ impl Artifacts {
         self.folder.as_deref()
     }
 
+    /// What readers have found missing or damaged, for who can have it made again.
+    pub(crate) fn misses(&self) -> Arc<Misses> {
+        Arc::clone(&self.misses)
+    }
+
     /// Those of `digests` that are not here, each once, in their order.
     pub fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ArtifactError> {
         let mut missing = Vec::new();
@@ -216,7 +224,10 @@ impl Artifacts {
     /// Starts to read an artifact.
     pub fn reader(&self, digest: Digest) -> Result<ArtifactReader, ArtifactError> {
         let blob = self.blobs.open(&digest.hex()).map_err(|cause| self.unusable(digest, cause))?;
-        let blob = blob.ok_or(ArtifactError::Missing(digest))?;
+        let Some(blob) = blob else {
+            self.misses.add(digest);
+            return Err(ArtifactError::Missing(digest));
+        };
         Ok(ArtifactReader { artifacts: self.clone(), digest, blob, hasher: blake3::Hasher::new() })
     }
 
@@ -336,8 +347,10 @@ impl ArtifactReader {
         if self.hasher.finalize().as_bytes() == digest.as_bytes() {
             return Ok(None);
         }
-        let removed = self.artifacts.remove_damaged(digest);
-        removed.map_err(|cause| self.artifacts.unusable(digest, cause))?;
+        let is_gone = self.artifacts.remove_damaged(digest);
+        if is_gone.map_err(|cause| self.artifacts.unusable(digest, cause))? {
+            self.artifacts.misses.add(digest);
+        }
         Err(ArtifactError::Damaged(digest))
     }
 }

@@ -22,19 +22,21 @@ mod searchers;
 mod tests;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
     Event, Fact, Input, LEASE_TERM_MS, Rejection, Reply, State, UnixMillis, WorkerId, decide,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::artifacts::Artifacts;
+use crate::artifacts::{Artifacts, Misses};
 use crate::chronicle::{self, Chronicle, Happened, Keeper};
 use crate::clock::Clock;
 use crate::data_dir::DataDir;
@@ -51,6 +53,7 @@ pub use self::view::{LeaseSummary, Overview, Shown, Summary, WorkerSummary};
 use self::board::Board;
 use self::command::{Answer, Command, Query};
 use self::handle::Source;
+use self::inspect::Origins;
 use self::lease_times::LeaseTimes;
 use self::parked::Parked;
 use self::queries::QUERIES_WAITING;
@@ -105,6 +108,9 @@ pub(crate) struct Driver {
     concluded: mpsc::Receiver<Concluded>,
     parked: Parked,
     results: Results,
+    origins: Origins,
+    misses: Arc<Misses>,
+    missed: watch::Receiver<BTreeSet<Digest>>,
     sizes: Sizes,
     leases: LeaseTimes,
     metrics: Arc<Metrics>,
@@ -161,9 +167,10 @@ impl Driver {
         let (chronicle, keeper) = Chronicle::open(&parts.data_dir.logs(), epoch, parts.clock.clone());
         let is_blank = chronicle.is_blank();
         info!(epoch, facts = loaded.facts.len(), "store loaded");
-        let mut sizes = Sizes::default();
+        let (mut sizes, mut origins) = (Sizes::default(), Origins::default());
         let state = State::replayed(loaded.facts, |state, fact| {
             sizes.extend(sized(fact));
+            origins.note(fact);
             if is_blank {
                 chronicle.remember(state, fact);
             }
@@ -175,6 +182,9 @@ impl Driver {
             concluded,
             parked: Parked::default(),
             results: Results::new(parts.data_dir.results()),
+            origins,
+            missed: artifacts.misses().watched(),
+            misses: artifacts.misses(),
             sizes,
             leases: LeaseTimes::default(),
             metrics: metrics.clone(),
@@ -250,6 +260,7 @@ impl Driver {
             // The driver has a sender too, so that the channel never closes.
             Some(concluded) = self.concluded.recv() => Wake::Concluded(concluded),
             Some(said) = self.results.next_said() => Wake::Results(said),
+            Ok(()) = self.missed.changed() => Wake::Time,
             () = tokio::time::sleep(Duration::from_millis(due)) => Wake::Time,
         }
     }
@@ -314,6 +325,7 @@ impl Driver {
             self.board.note(&self.state, (input, &event), now);
             if let Event::Fact(fact) = event {
                 self.sizes.extend(sized(&fact));
+                self.origins.note(&fact);
                 self.round.facts.push(fact);
             }
         }
@@ -355,6 +367,7 @@ impl Driver {
             self.conclude(concluded);
         }
         self.hear_of_results();
+        self.hear_of_misses();
     }
 
     fn store_facts(&mut self) -> Result<(), StoreError> {

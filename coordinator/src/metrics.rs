@@ -175,7 +175,8 @@ impl Metrics {
             | Input::Leave { .. }
             | Input::Request { .. }
             | Input::Heartbeat { .. }
-            | Input::Inspect { .. } => {}
+            | Input::Inspect { .. }
+            | Input::Missed { .. } => {}
         }
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -303,6 +304,7 @@ fn uploads_do_not_wait_for_a_damaged_artifact_to_be_looked_at_again() {
 
     assert_eq!(uploaded.get(), Some(&digest), "it was sent again meanwhile");
     assert_eq!(read(&artifacts, digest).unwrap(), b"weights", "and stays");
+    assert_eq!(artifacts.misses().take(), BTreeSet::new(), "nobody misses it");
 }
 
 #[test]
@@ -323,4 +325,21 @@ fn what_changes_between_two_looks_is_not_removed() {
     assert_eq!(artifacts.missing(&[digest]).unwrap(), []);
     assert!(read(&artifacts, digest).is_err());
     assert_eq!(artifacts.missing(&[digest]).unwrap(), [digest]);
+}
+
+#[test]
+fn what_readers_miss_is_told_once_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let artifacts = Artifacts::in_folder(folder.path().to_owned());
+    let [weights, images] = [&b"weights"[..], b"images"].map(|bytes| store(&artifacts, bytes));
+    let absent = Digest::of(b"absent");
+    damage(&artifacts, weights, b"weighty");
+    assert_eq!(artifacts.missing(&[absent]).unwrap(), [absent]);
+    assert_eq!(artifacts.misses().take(), BTreeSet::new(), "whoever only looks misses nothing");
+
+    for digest in [weights, images, absent, absent] {
+        let _ = read(&artifacts, digest);
+    }
+
+    assert_eq!(artifacts.misses().take(), BTreeSet::from([weights, absent]));
 }

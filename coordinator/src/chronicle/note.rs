@@ -66,9 +66,11 @@ pub(crate) fn note(
             notes.given_back(decision);
             notes.given_up(worker, decision);
         }
-        Input::Submit { .. } | Input::Act { .. } | Input::Advance { .. } | Input::Inspect { .. } => {
-            notes.facts(decision)
-        }
+        Input::Submit { .. }
+        | Input::Act { .. }
+        | Input::Advance { .. }
+        | Input::Inspect { .. }
+        | Input::Missed { .. } => notes.facts(decision),
     }
 }
 

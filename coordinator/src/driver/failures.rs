@@ -53,6 +53,7 @@ impl Failures {
             | Input::Request { .. }
             | Input::Heartbeat { .. }
             | Input::Inspect { .. }
+            | Input::Missed { .. }
             | Input::Tick { .. } => None,
         };
         if let Some(worker) = &worker {

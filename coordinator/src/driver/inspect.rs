@@ -1,13 +1,55 @@
-//! Whether the artifacts are there that facts speak of, looked at when the coordinator starts.
+//! Whether the artifacts are there that facts speak of, looked at when the coordinator starts; and what becomes of those
+//! that somebody misses while it works.
 
-use bitloop_core::state::{Input, State, Status, Trial};
-use bitloop_core::trial::TrialSpec;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitloop_core::digest::Digest;
+use bitloop_core::state::{Fact, Input, State, Status, Trial};
+use bitloop_core::trial::{TrialKey, TrialSpec};
 use tracing::warn;
 
 use super::Driver;
 use crate::artifacts::Artifacts;
 
+/// The trials that gave each artifact, also those that have given another one since. Whoever asks for what nobody made has
+/// nobody look through a million trials.
+#[derive(Default)]
+pub(super) struct Origins(BTreeSet<(Digest, TrialKey)>);
+
+impl Origins {
+    pub(super) fn note(&mut self, fact: &Fact) {
+        if let Fact::OutcomeCommitted { key, outcome } | Fact::OutcomeReplaced { key, outcome } = fact
+            && let Some(artifact) = outcome.result.artifact()
+        {
+            self.0.insert((artifact, *key));
+        }
+    }
+
+    fn of(&self, artifact: Digest) -> impl Iterator<Item = TrialKey> {
+        let first = (artifact, TrialKey(Digest::from_bytes([0; 32])));
+        let own = self.0.range(first..).take_while(move |(made, _)| *made == artifact);
+        own.map(|(_, key)| *key)
+    }
+}
+
 impl Driver {
+    /// Has made again what readers have found missing or damaged.
+    pub(super) fn hear_of_misses(&mut self) {
+        let missed = self.misses.take();
+        let outcomes = missed.into_iter().flat_map(|artifact| {
+            let origins = self.origins.of(artifact);
+            origins.map(move |key| (key, artifact))
+        });
+        let outcomes: BTreeMap<_, _> = outcomes.collect();
+        if outcomes.is_empty() {
+            return;
+        }
+        let input = Input::Missed { outcomes };
+        if let Err(rejection) = self.step(&input) {
+            warn!(%rejection, "what was missed of artifacts was refused");
+        }
+    }
+
     /// Takes note of the outcomes whose artifact has gone, or has come back, and warns of inputs that are missing.
     ///
     /// Only the last outcome of each trial is looked at, and its artifact is read whole. But of checkpoints that only finished

@@ -1,6 +1,6 @@
 //! What happens next: the rules that turn an input into facts, changes and an answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::plan::{ExperimentId, Plan};
@@ -131,6 +131,11 @@ pub enum Input {
         /// Those that are gone or damaged; all others are there.
         missing: BTreeSet<Digest>,
     },
+    /// Somebody wanted artifacts that these outcomes name, and they are gone or damaged.
+    Missed {
+        /// The artifact of each trial.
+        outcomes: BTreeMap<TrialKey, Digest>,
+    },
     /// Time passed.
     Tick {
         /// How long the coordinator itself was held up, in milliseconds; deadlines move by as much.
@@ -246,6 +251,7 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
             Ok(Decision::quiet(release(state, worker, given, now)))
         }
         Input::Inspect { missing } => Ok(Decision::quiet(inspect(state, missing))),
+        Input::Missed { outcomes } => Ok(Decision::quiet(missed(state, outcomes))),
         Input::Tick { stalled_ms } => Ok(Decision::quiet(presence::tick(state, *stalled_ms, now))),
     }
 }
@@ -407,6 +413,17 @@ fn inspect(state: &State, missing: &BTreeSet<Digest>) -> Vec<Event> {
         }
     });
     outcomes.collect()
+}
+
+/// Outcomes whose artifact was missed count no more, unless they name another one by now, or only experiments that are over have
+/// them: those keep what they have, and nobody would measure it again.
+fn missed(state: &State, outcomes: &BTreeMap<TrialKey, Digest>) -> Vec<Event> {
+    let is_lost = |(key, artifact): &(&TrialKey, &Digest)| {
+        let named = state.ledger.outcome(key).and_then(|outcome| outcome.result.artifact());
+        named == Some(**artifact) && state.ledger.is_in_use(key)
+    };
+    let lost = outcomes.iter().filter(is_lost);
+    lost.map(|(key, _)| Fact::OutcomeLost { key: *key }.into()).collect()
 }
 
 fn release(

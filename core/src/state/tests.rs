@@ -107,6 +107,7 @@ impl Engine {
             | Input::Commit { .. }
             | Input::Release { .. }
             | Input::Inspect { .. }
+            | Input::Missed { .. }
             | Input::Tick { .. } => {}
         }
     }

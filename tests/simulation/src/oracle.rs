@@ -182,6 +182,7 @@ impl Oracle {
             | Input::Commit { .. }
             | Input::Release { .. }
             | Input::Inspect { .. }
+            | Input::Missed { .. }
             | Input::Tick { .. } => {}
         }
     }
@@ -251,6 +252,7 @@ fn is_stale(state: &State, input: &Input) -> bool {
         | Input::Request { .. }
         | Input::Commit { .. }
         | Input::Inspect { .. }
+        | Input::Missed { .. }
         | Input::Tick { .. } => false,
     }
 }

@@ -45,6 +45,54 @@ fn readers_that_read_nothing_keep_no_thread_from_others() {
     });
 }
 
+/// What an artifact's reader gets.
+async fn fetched(client: &mut Client, digest: &Digest) -> Result<Vec<u8>, tonic::Status> {
+    let request = v1::FetchArtifactRequest { digest: digest.as_bytes().to_vec() };
+    let (mut chunks, mut all) = (client.fetch_artifact(request).await?.into_inner(), Vec::new());
+    while let Some(chunk) = chunks.message().await? {
+        all.extend(chunk.data);
+    }
+    Ok(all)
+}
+
+/// Goal: no start of the coordinator is needed to have a model prepared again that rots or vanishes while it works.
+#[tokio::test]
+async fn an_artifact_that_a_reader_finds_damaged_or_missing_is_made_again() {
+    let served = Served::start().await;
+    let mut client = served.client.clone();
+    store_all(&mut client).await;
+    submit_plan(&mut client, "sweep").await;
+    let epoch = client.register(registration("w1")).await.unwrap().into_inner().epoch;
+    let prepared = next_shard(&mut client, epoch).await;
+    client.commit(commit_request(&prepared, epoch)).await.unwrap();
+    let digest = Digest::of(PREPARED);
+    let blob = served.folder.path().join("artifacts").join(digest.hex());
+
+    for damage in [Some("other"), None] {
+        match damage {
+            Some(bytes) => std::fs::write(&blob, bytes).unwrap(),
+            None => std::fs::remove_file(&blob).unwrap(),
+        }
+        // Several workers may miss it, and what nobody ever made is missed by anybody who likes.
+        for missed in [digest, digest, Digest::of(b"nobody's")] {
+            assert_eq!(fetched(&mut client, &missed).await.unwrap_err().code(), Code::NotFound);
+        }
+
+        let again = next_shard(&mut client, epoch).await;
+        assert_eq!(again.trials, prepared.trials, "it comes before the sweep");
+        let chunks = [chunk(&digest, PREPARED)];
+        client.store_artifact(tokio_stream::iter(chunks)).await.unwrap();
+        let committed = client.commit(commit_request(&again, epoch)).await.unwrap().into_inner();
+        assert_eq!((committed.accepted, committed.duplicates), (1, 0));
+        assert_eq!(fetched(&mut client, &digest).await.unwrap(), PREPARED);
+    }
+
+    assert!(next_shard(&mut client, epoch).await.context.is_some(), "then the sweep goes on");
+    let events = served.coordinator.handle().chronicle().events(None).events;
+    let told = |kind: &str| events.iter().filter(|event| event.what.kind.as_str() == kind).count();
+    assert_eq!((told("outcome_lost"), told("outcome_replaced")), (2, 2), "each loss is one");
+}
+
 #[tokio::test]
 async fn an_upload_is_not_kept_open_by_empty_chunks() {
     let served = Served::start().await;

@@ -67,6 +67,14 @@ impl Site {
         self.engine.feed(Input::Inspect { missing }).unwrap();
     }
 
+    /// Says that somebody misses the artifact of a trial; returns how many facts follow.
+    fn miss(&mut self, key: TrialKey, artifact: &[u8]) -> usize {
+        let before = self.engine.facts.len();
+        let outcomes = BTreeMap::from([(key, Digest::of(artifact))]);
+        self.engine.feed(Input::Missed { outcomes }).unwrap();
+        self.engine.facts.len() - before
+    }
+
     /// A sweep of three trials, one of them measured, whose prepared model has then been lost.
     fn that_lost_its_model(&mut self, name: &str) -> (ExperimentId, Vec<TrialKey>) {
         let id = self.submit(name);
@@ -304,4 +312,39 @@ fn a_finished_experiment_keeps_what_it_trained_without_its_checkpoint() {
     site.engine.feed(Input::Inspect { missing: BTreeSet::from([artifact]) }).unwrap();
 
     assert_eq!((site.stages(&id), site.engine.facts.len()), (before, facts));
+}
+
+/// Unlike what a start finds, it says nothing of other artifacts.
+#[test]
+fn an_outcome_whose_artifact_is_missed_is_lost_and_no_other() {
+    let mut site = Site::new();
+    let (_, keys) = site.that_lost_its_model("sweep");
+
+    // It is lost already, it names none, nobody knows it.
+    for key in [site.prepare, keys[0], keys[1], TrialKey(Digest::of(b"no trial"))] {
+        assert_eq!(site.miss(key, FIRST), 0);
+    }
+    site.commit(site.prepare, prepared(AGAIN));
+    assert_eq!(site.miss(site.prepare, FIRST), 0, "it names another one by now");
+
+    assert_eq!(site.miss(site.prepare, AGAIN), 1);
+
+    let State { ledger, dispatch } = &site.engine.state;
+    assert_eq!(ledger.outcome(&site.prepare), None);
+    assert_eq!(dispatch.queue(ledger).next(), Some(&site.prepare));
+}
+
+#[test]
+fn what_experiments_miss_that_are_over_is_made_again_when_another_one_needs_it() {
+    let mut site = Site::new();
+    let id = site.submit("over");
+    site.commit(site.prepare, prepared(FIRST));
+    (0..2).for_each(|stage| site.finish(&id, stage));
+    assert_eq!(site.experiment(&id).status, Status::Finished);
+    assert_eq!(site.miss(site.prepare, FIRST), 0);
+
+    site.submit("other");
+
+    assert_eq!(site.miss(site.prepare, FIRST), 1);
+    assert_eq!(site.engine.state.dispatch.waiting(), 1);
 }
