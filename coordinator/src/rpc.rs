@@ -47,7 +47,7 @@ use membership::Members;
 use owners::Owners;
 pub(crate) use peer::{Link, Peer};
 use service::Service;
-use sizes::ByMethod;
+use sizes::{ByMethod, SMALL_BYTES_MAX};
 
 /// This program's version; workers of another one are refused.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -131,11 +131,13 @@ async fn router(
     let members = MembershipServer::new(Members::new(security.clone(), owners))
         .max_decoding_message_size(membership::REQUEST_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(SMALL_BYTES_MAX);
     reporter.set_serving::<CoordinatorServer<Service>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTOR)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+        .build_v1()?
+        .max_decoding_message_size(SMALL_BYTES_MAX);
     Ok(Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -14,7 +14,7 @@ use tonic::server::NamedService;
 use super::service;
 
 /// For a few names and numbers.
-const SMALL_BYTES_MAX: usize = 64 * 1024;
+pub(super) const SMALL_BYTES_MAX: usize = 64 * 1024;
 
 /// For as many digests or keys as a request may have, of 34 bytes each, and what is beside them; also for a worker's lines.
 const LIST_BYTES_MAX: usize = 3 << 20;

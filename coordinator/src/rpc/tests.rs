@@ -284,6 +284,24 @@ async fn health_says_that_the_coordinator_serves() {
 }
 
 #[tokio::test]
+async fn questions_for_health_and_reflection_are_small() {
+    use tonic_reflection::pb::v1 as reflection;
+    let served = Served::start().await;
+    let long = "x".repeat(sizes::SMALL_BYTES_MAX + 1);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(served.channel.clone());
+    let mut reflected =
+        reflection::server_reflection_client::ServerReflectionClient::new(served.channel.clone());
+    let message = reflection::server_reflection_request::MessageRequest::ListServices(String::new());
+    let request = reflection::ServerReflectionRequest { host: long.clone(), message_request: Some(message) };
+
+    let refused = health.check(tonic_health::pb::HealthCheckRequest { service: long }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    let mut answers =
+        reflected.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    assert!(!matches!(answers.message().await, Ok(Some(_))), "it reads no such message");
+}
+
+#[tokio::test]
 async fn a_shutdown_answers_waiting_workers_and_watchers() {
     let served = Served::start().await;
     let mut client = served.client.clone();
