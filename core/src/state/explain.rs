@@ -60,6 +60,9 @@ impl Backlog {
     }
 }
 
+/// What waits, by requirements and by whether arithmetic is to be exact.
+type Classes<'a> = BTreeMap<(&'a Requirements, bool), Backlog>;
+
 /// Stages by their claims, each with one of its lanes and the number of its trials.
 type Stages = BTreeMap<Claim, (Lane, usize)>;
 
@@ -324,39 +327,38 @@ impl State {
 
     /// What waits for which workers, by what is asked for.
     pub fn backlog(&self) -> Vec<Backlog> {
-        let mut classes: BTreeMap<(Requirements, bool), Backlog> = BTreeMap::new();
-        let mut class = |lane: &Lane, count: &dyn Fn(&mut Backlog)| {
-            let (requirements, numerics) =
-                (self.ledger.requirements(lane.claim), numerics(&self.ledger, lane));
-            let key = (requirements.clone(), numerics == Numerics::Exact);
-            let backlog = classes.entry(key).or_insert_with(|| Backlog {
-                requirements: requirements.clone(),
-                numerics,
-                queued: 0,
-                leased: 0,
-                predicted_ms: 0.0,
-                workers: self.able(requirements, numerics),
-            });
-            count(backlog);
-        };
+        let mut classes = Classes::new();
         for (lane, group) in self.dispatch.lanes() {
-            let predicted_ms = self.predicted_group(group);
-            class(lane, &|backlog| {
-                backlog.queued += group.len() as u64;
-                backlog.predicted_ms += predicted_ms;
-            });
+            let class = self.class_of(lane, &mut classes);
+            class.queued += group.len() as u64;
+            class.predicted_ms += self.predicted_group(group);
         }
-        let leased = self.dispatch.leases();
-        let leased = leased.flat_map(|(_, lease)| lease.trials.iter().map(|key| (lease.claim, key)));
-        for (claim, key) in leased {
-            let Some(trial) = self.ledger.trial(key) else { continue };
-            let predicted_ms = self.predicted(&trial.spec);
-            class(&Lane::of(claim, trial), &|backlog| {
-                backlog.leased += 1;
-                backlog.predicted_ms += predicted_ms;
-            });
+        for (_, lease) in self.dispatch.leases() {
+            // Most leases have trials of one lane, in which they stand together.
+            let trials = lease.trials.iter().filter_map(|key| self.ledger.trial(key));
+            let trials: Vec<(Lane, &Trial)> =
+                trials.map(|trial| (Lane::of(lease.claim, trial), trial)).collect();
+            for together in trials.chunk_by(|(lane, _), (next, _)| lane == next) {
+                let class = self.class_of(&together[0].0, &mut classes);
+                class.leased += together.len() as u64;
+                class.predicted_ms +=
+                    together.iter().map(|(_, trial)| self.predicted(&trial.spec)).sum::<f64>();
+            }
         }
         classes.into_values().collect()
+    }
+
+    /// What asks for the same as a lane.
+    fn class_of<'a, 'c>(&'a self, lane: &Lane, classes: &'c mut Classes<'a>) -> &'c mut Backlog {
+        let (requirements, numerics) = (self.ledger.requirements(lane.claim), numerics(&self.ledger, lane));
+        classes.entry((requirements, numerics == Numerics::Exact)).or_insert_with(|| Backlog {
+            requirements: requirements.clone(),
+            numerics,
+            queued: 0,
+            leased: 0,
+            predicted_ms: 0.0,
+            workers: self.able(requirements, numerics),
+        })
     }
 
     /// How long a lane's trials take; all of them take as long as the first, for a glance must not look at every one.
