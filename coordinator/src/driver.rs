@@ -119,6 +119,8 @@ pub(crate) struct Driver {
     board: Board,
     commands: mpsc::Receiver<Command>,
     round: Round,
+    /// Answers to what people have changed, sent when the overview shows that.
+    unshown: Vec<Pending>,
     /// Whether the searchers may have more to say although nothing has happened since they were asked.
     is_searching: bool,
     ticked: UnixMillis,
@@ -133,6 +135,8 @@ struct Round {
     began: Duration,
     facts: Vec<Fact>,
     replies: Vec<Pending>,
+    /// The same to those who have changed something.
+    changes: Vec<Pending>,
     queries: Vec<Query>,
     happened: Happened,
 }
@@ -193,6 +197,7 @@ impl Driver {
             board,
             commands,
             round: Round::default(),
+            unshown: Vec::new(),
             is_searching: true,
             ticked: now,
             _keeper: keeper,
@@ -235,6 +240,8 @@ impl Driver {
                 Wake::Time => None,
                 Wake::Stop => {
                     self.end_results();
+                    self.show_changes();
+                    self.send_replies();
                     return Ok(());
                 }
             };
@@ -305,7 +312,11 @@ impl Driver {
             return self.take_request(worker, reply);
         }
         let answer = self.step(&input).map_err(RequestError::from);
-        self.answer_later(None, reply, answer);
+        // Whoever changes something looks what became of it.
+        match matches!(*input, Input::Submit { .. } | Input::Act { .. }) {
+            true => self.round.changes.push(Pending { worker: None, reply, answer }),
+            false => self.answer_later(None, reply, answer),
+        }
     }
 
     fn answer_later(&mut self, worker: Option<WorkerId>, reply: oneshot::Sender<Answer>, answer: Answer) {
@@ -388,11 +399,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Sends the round's answers; returns whether a lease came back because its worker had gone.
+    /// Sends the round's answers, and those that waited for the overview if it has been taken; returns whether a lease came back
+    /// because its worker had gone.
     fn send_replies(&mut self) -> bool {
         let mut released = false;
         let took = self.clock.elapsed().saturating_sub(self.round.began);
-        for Pending { worker, reply, answer } in std::mem::take(&mut self.round.replies) {
+        self.unshown.append(&mut self.round.changes);
+        let shown = if self.board.is_urgent() { Vec::new() } else { std::mem::take(&mut self.unshown) };
+        let replies = std::mem::take(&mut self.round.replies);
+        for Pending { worker, reply, answer } in shown.into_iter().chain(replies) {
             self.metrics.note_answer(&answer, took);
             let Err(unsent) = reply.send(answer) else { continue };
             released |= self.take_back(worker, &unsent);

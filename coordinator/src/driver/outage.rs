@@ -78,7 +78,14 @@ impl Driver {
 
     /// Answers everything in the round with an error; leases that nobody hears of come back.
     fn refuse_round(&mut self, cause: &StoreError) {
-        for Pending { worker, reply, answer } in std::mem::take(&mut self.round.replies) {
+        // What these have changed was stored before, and the overview that shows it may not come for long.
+        for Pending { reply, answer, .. } in std::mem::take(&mut self.unshown) {
+            let _ = reply.send(answer);
+        }
+        let changes = std::mem::take(&mut self.round.changes);
+        for Pending { worker, reply, answer } in
+            std::mem::take(&mut self.round.replies).into_iter().chain(changes)
+        {
             self.take_back(worker, &answer);
             let _ = reply.send(Err(RequestError::NotStored(cause.clone())));
         }

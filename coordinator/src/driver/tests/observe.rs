@@ -52,6 +52,40 @@ async fn an_overview_is_taken_when_something_has_changed_and_not_too_often() {
     assert!(overview.has_changed().unwrap(), "but not for ever");
 }
 
+/// Goal: whoever changes something as fast as it goes keeps the driver from nothing else, and still finds what was changed.
+#[test]
+fn while_the_driver_rests_those_who_change_something_wait_together_and_nobody_else_does() {
+    let fixture = Fixture::new();
+    let (mut driver, handle) = Driver::open(fixture.parts()).unwrap();
+    let plan = Box::new(plan("sweep"));
+    let id = plan.id();
+    driver.step(&Input::Submit { plan, sources: Sources::new(), priority: 0 }).unwrap();
+    driver.step(&Input::Register { info: worker("w1"), held: Vec::new() }).unwrap();
+    driver.round(None).unwrap();
+    // As on a large cluster.
+    driver.board.taken(driver.clock.now(), Duration::from_millis(30));
+    let taken = handle.overview().borrow().taken;
+    let ask = |driver: &mut Driver, input: Input| {
+        let (reply, answer) = oneshot::channel();
+        driver.round(Some(Command::Input { input: Box::new(input), reply })).unwrap();
+        answer
+    };
+    let act = |action| Input::Act { experiment: id.clone(), action };
+
+    let actions = [Action::Pause, Action::Resume, Action::Pause, Action::Pause];
+    let mut waiting = actions.map(|action| ask(&mut driver, act(action)));
+    let beat = Input::Heartbeat { worker: worker("w1").id, lease: None, running: Vec::new() };
+    assert!(matches!(ask(&mut driver, beat).try_recv(), Ok(Ok(Reply::Heartbeat { .. }))));
+    assert!(waiting.iter_mut().all(|answer| answer.try_recv().is_err()), "nobody could see it yet");
+    assert_eq!(handle.overview().borrow().taken, taken);
+
+    fixture.clock_ms.fetch_add(250, Ordering::SeqCst);
+    driver.round(None).unwrap();
+
+    assert!(waiting.iter_mut().all(|answer| answer.try_recv() == Ok(Ok(Reply::Done))));
+    assert_eq!(handle.summary(&id).unwrap().status, Status::Paused);
+}
+
 /// Goal: a store that takes its time holds up the driver, and no reader.
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_are_answered_while_the_driver_is_held_up() {
