@@ -212,11 +212,27 @@ fn lines_that_come_together_are_spread_over_files() {
     assert_eq!(read(&mut Reader::new(folder.path())).0.len(), 100);
 }
 
+/// The chronicle of a coordinator's first start.
+fn open(folder: &Path) -> (Chronicle, Keeper) {
+    Chronicle::open(folder, 1, Clock::system())
+}
+
+/// Says that the first trial is leased.
+fn tell_of_a_lease(chronicle: &Chronicle) {
+    chronicle.tell(&mut Happened { records: vec![leased(1, "w1", &[1])], ..Happened::default() });
+}
+
+/// What files say of a trial.
+fn kept(chronicle: &Chronicle, number: u64) -> Vec<What> {
+    let entries = chronicle.trial(&key(number)).read().0;
+    entries.iter().map(|entry| entry.what).collect()
+}
+
 /// The largest report that a worker may send; in one line it would be longer than what is read.
 #[test]
 fn what_is_said_of_many_failures_is_kept_in_lines_that_are_read() {
     let folder = tempfile::tempdir().unwrap();
-    let (chronicle, keeper) = Chronicle::open(folder.path(), 1, Clock::system());
+    let (chronicle, keeper) = open(folder.path());
     let (state, reason) = (State::default(), "r".repeat(3_000));
     let provenance = Provenance { engine: String::new(), device: String::new(), kernels: String::new() };
     let report = |number| Report {
@@ -239,8 +255,7 @@ fn what_is_said_of_many_failures_is_kept_in_lines_that_are_read() {
     drop(keeper);
 
     for number in [0, 2_000, 4_095] {
-        let entries = chronicle.trial(&key(number)).read().0;
-        assert_eq!(entries.iter().map(|entry| entry.what).collect::<Vec<_>>(), [What::Failed], "{number}");
+        assert_eq!(kept(&chronicle, number), [What::Failed], "{number}");
     }
 }
 
@@ -269,10 +284,9 @@ fn files_that_cannot_be_written_or_read_harm_nobody() {
     let logs = folder.path().join("logs");
     fs::write(&logs, "a file where the folder should be").unwrap();
 
-    let (chronicle, keeper) = Chronicle::open(&logs, 1, Clock::system());
+    let (chronicle, keeper) = open(&logs);
     chronicle.started(false);
-    let mut happened = Happened { records: vec![leased(1, "w1", &[1])], ..Happened::default() };
-    chronicle.tell(&mut happened);
+    tell_of_a_lease(&chronicle);
     drop(keeper);
 
     assert_eq!(chronicle.events(None).events.len(), 1, "events are in memory all the same");
@@ -283,9 +297,9 @@ fn files_that_cannot_be_written_or_read_harm_nobody() {
 fn events_are_kept_where_logs_of_trials_cannot_be() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("trials"), "a file where the folder should be").unwrap();
-    let (chronicle, keeper) = Chronicle::open(folder.path(), 1, Clock::system());
+    let (chronicle, keeper) = open(folder.path());
 
-    chronicle.tell(&mut Happened { records: vec![leased(1, "w1", &[1])], ..Happened::default() });
+    tell_of_a_lease(&chronicle);
     chronicle.started(false);
     drop(keeper);
 
@@ -296,8 +310,8 @@ fn events_are_kept_where_logs_of_trials_cannot_be() {
 #[test]
 fn damaged_and_foreign_lines_are_passed_over() {
     let folder = tempfile::tempdir().unwrap();
-    let (chronicle, keeper) = Chronicle::open(folder.path(), 1, Clock::system());
-    chronicle.tell(&mut Happened { records: vec![leased(1, "w1", &[1])], ..Happened::default() });
+    let (chronicle, keeper) = open(folder.path());
+    tell_of_a_lease(&chronicle);
     drop(keeper);
     let digits = short(1).digits();
     let noise = format!(
@@ -306,7 +320,5 @@ fn damaged_and_foreign_lines_are_passed_over() {
     let mut files = Segments::open(&folder.path().join("trials"), 1 << 20);
     files.append(&[noise.as_bytes(), &[0xff, 0xfe, b'\n']].concat()).unwrap();
 
-    let entries = chronicle.trial(&key(1)).read().0;
-
-    assert_eq!(entries.iter().map(|entry| entry.what).collect::<Vec<_>>(), [What::Leased]);
+    assert_eq!(kept(&chronicle, 1), [What::Leased]);
 }

@@ -74,13 +74,19 @@ async fn settle(handle: &Handle) {
     handle.answers().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_sweep_runs_to_its_results_file() {
-    let fixture = Fixture::new();
+/// A sweep that was submitted to a coordinator, and a worker that holds nothing yet.
+async fn sweep(fixture: &Fixture) -> (Coordinator, Handle, ExperimentId, WorkerId) {
     let coordinator = fixture.open();
     let handle = coordinator.handle();
     let id = submit(&handle, "sweep").await;
     let worker = register(&handle, "w1").await;
+    (coordinator, handle, id, worker)
+}
+
+#[tokio::test]
+async fn a_sweep_runs_to_its_results_file() {
+    let fixture = Fixture::new();
+    let (coordinator, handle, id, worker) = sweep(&fixture).await;
 
     let mut overview = handle.overview();
     let results = fixture.results(&id);
@@ -141,10 +147,7 @@ async fn a_coordinator_that_was_killed_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_repeated_outcome_is_a_duplicate_and_another_one_a_conflict() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (_coordinator, handle, id, worker) = sweep(&fixture).await;
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
 
     let first = handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
@@ -304,10 +307,7 @@ async fn users_name_experiments_as_they_like() {
 #[tokio::test]
 async fn a_paused_experiment_gives_no_work_until_it_is_resumed() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (_coordinator, handle, id, worker) = sweep(&fixture).await;
     let paused = handle.act(&id, Action::Pause).await.unwrap();
     assert_eq!(paused.status, Status::Paused);
 
@@ -372,10 +372,7 @@ async fn two_coordinators_do_not_share_a_directory() {
 #[tokio::test]
 async fn a_silent_worker_is_given_up_and_its_trials_come_back() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (_coordinator, handle, id, worker) = sweep(&fixture).await;
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
 
     for _ in 0..=bitloop_core::state::LEASE_TERM_MS / 1_000 {

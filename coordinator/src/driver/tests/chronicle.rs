@@ -47,10 +47,7 @@ async fn pass_a_lease_term(fixture: &Fixture, handle: &Handle) {
 #[tokio::test]
 async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (coordinator, handle, id, worker) = sweep(&fixture).await;
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
     let key = shard.trials[0].0;
     handle.heartbeat(&worker, Some(shard.lease), vec![key]).await.unwrap();
@@ -89,10 +86,7 @@ async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
 #[tokio::test]
 async fn a_worker_that_beats_and_gets_nowhere_is_told_of_as_such() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (coordinator, handle, _, worker) = sweep(&fixture).await;
     // How long trials take is known from one of them.
     work_once(&handle, &worker).await;
     work_once(&handle, &worker).await;
@@ -118,10 +112,7 @@ async fn a_worker_that_beats_and_gets_nowhere_is_told_of_as_such() {
 #[tokio::test]
 async fn failures_duplicates_and_conflicts_are_told_of_and_measurements_are_not() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (coordinator, handle, id, worker) = sweep(&fixture).await;
     work_once(&handle, &worker).await;
     let before = kinds(&handle).len();
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
@@ -156,10 +147,7 @@ async fn failures_duplicates_and_conflicts_are_told_of_and_measurements_are_not(
 #[tokio::test]
 async fn a_trial_that_nobody_can_measure_has_failed_for_good_and_is_told_of() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (coordinator, handle, id, worker) = sweep(&fixture).await;
     work_once(&handle, &worker).await;
     let mut tried = Vec::new();
     for _ in 0..2 {
@@ -188,10 +176,7 @@ async fn a_trial_that_nobody_can_measure_has_failed_for_good_and_is_told_of() {
 #[tokio::test]
 async fn many_failures_in_one_report_are_a_few_events() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (_coordinator, handle, _, worker) = sweep(&fixture).await;
     work_once(&handle, &worker).await;
     let mut failing = Vec::new();
     while (failing.len() as u64) < PLAN_TRIALS - 1 {

@@ -159,10 +159,7 @@ async fn a_report_in_pages_is_the_report() {
 #[tokio::test]
 async fn a_trial_is_explained_by_the_digits_that_its_key_begins_with() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (_coordinator, handle, id, worker) = sweep(&fixture).await;
     work_once(&handle, &worker).await;
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
 
@@ -182,10 +179,7 @@ async fn a_trial_is_explained_by_the_digits_that_its_key_begins_with() {
 #[tokio::test]
 async fn failures_and_rates_are_shown_with_whom_they_are_of() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (_coordinator, handle, id, worker) = sweep(&fixture).await;
     work_once(&handle, &worker).await;
     let shard = handle.request_shard(&worker).await.unwrap().unwrap();
     let (key, spec) = shard.trials[0].clone();

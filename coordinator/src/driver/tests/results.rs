@@ -9,10 +9,7 @@ use crate::driver::results::Said;
 #[tokio::test]
 async fn a_results_file_that_a_crash_left_unwritten_is_written_at_the_next_start() {
     let fixture = Fixture::new();
-    let coordinator = fixture.open();
-    let handle = coordinator.handle();
-    let id = submit(&handle, "sweep").await;
-    let worker = register(&handle, "w1").await;
+    let (coordinator, handle, id, worker) = sweep(&fixture).await;
     work_off(&handle, &worker, &id).await;
     drop(coordinator);
     let csv = fs::read(fixture.results(&id)).unwrap();
