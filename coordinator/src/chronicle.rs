@@ -3,9 +3,9 @@
 //!
 //! Nothing here is a result and nothing depends on it: files may be deleted at any time, and what cannot be kept is left
 //! out and counted. The driver only notes (`note.rs`) and hands over; a thread of its own writes the files (`writer.rs`),
-//! and readers read them (`trial.rs`) or the events in memory (`board.rs`) at their own pace.
+//! and readers read them (`trial.rs`) or the events in memory (`events.rs`) at their own pace.
 
-mod board;
+mod events;
 mod leases;
 mod note;
 mod record;
@@ -26,11 +26,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 
-pub(crate) use board::{Cursor, Event, EventKind};
+pub(crate) use events::{Cursor, Event, EventKind};
 pub(crate) use note::{Happened, note};
 pub(crate) use trial::{Entry, TrialLog, What};
 
-use board::{Board, Happening, Page};
+use events::{Events, EventsPage, Happening};
 use leases::Leases;
 use record::{Line, Record};
 use segments::Segments;
@@ -66,7 +66,7 @@ pub(crate) struct Chronicle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     clock: Clock,
-    board: Board,
+    happened: Events,
     leases: Mutex<Leases>,
     entrance: Entrance,
     trials: PathBuf,
@@ -93,12 +93,12 @@ impl Chronicle {
     pub(crate) fn open(folder: &Path, epoch: u64, clock: Clock) -> (Self, Keeper) {
         let trials = trials_of(folder);
         let events = folder.join("events");
-        let board = Board::new(epoch, segments::read_all(&events));
+        let happened = Events::new(epoch, segments::read_all(&events));
         let files = [Segments::open(&trials, TRIALS_BYTES_MAX), Segments::open(&events, EVENTS_BYTES_MAX)];
         let (writer, entrance, written) = Writer::start(files);
         entrance.record(Record::Started { at: clock.now().0, epoch });
         let (leases, readers) = (Mutex::default(), Arc::new(Semaphore::new(READERS_AT_ONCE)));
-        let inner = Inner { clock, board, leases, entrance, trials, readers, written };
+        let inner = Inner { clock, happened, leases, entrance, trials, readers, written };
         (Self(Arc::new(inner)), Keeper(writer))
     }
 
@@ -109,19 +109,19 @@ impl Chronicle {
 
     /// Whether no event of earlier starts is known, as on another machine than theirs.
     pub(crate) fn is_blank(&self) -> bool {
-        self.0.board.is_empty()
+        self.0.happened.is_empty()
     }
 
     /// Makes known what an earlier start stored as facts.
     pub(crate) fn remember(&self, state: &State, fact: &Fact) {
         for happening in note::of_the_past(state, fact) {
-            self.0.board.remember(happening);
+            self.0.happened.remember(happening);
         }
     }
 
     /// Makes known that the coordinator works from now on.
     pub(crate) fn started(&self, took_over: bool) {
-        let (epoch, version) = (self.0.board.epoch(), env!("CARGO_PKG_VERSION"));
+        let (epoch, version) = (self.0.happened.epoch(), env!("CARGO_PKG_VERSION"));
         let kind = if took_over { EventKind::CoordinatorTookOver } else { EventKind::CoordinatorStarted };
         self.tell_now(kind, format!("epoch {epoch}, bitloop {version}"));
     }
@@ -150,7 +150,7 @@ impl Chronicle {
 
     /// Makes known that an experiment is finished, unless that is known, as where only its results file was missing.
     pub(crate) fn finished(&self, experiment: &ExperimentId) {
-        if !self.0.board.knows(EventKind::ExperimentFinished, experiment) {
+        if !self.0.happened.knows(EventKind::ExperimentFinished, experiment) {
             self.tell_of(EventKind::ExperimentFinished, experiment, "it is finished");
         }
     }
@@ -161,7 +161,7 @@ impl Chronicle {
     }
 
     fn announce(&self, happening: Happening) {
-        let event = self.0.board.add(happening);
+        let event = self.0.happened.add(happening);
         self.0.entrance.event(event);
     }
 
@@ -203,13 +203,13 @@ impl Chronicle {
     }
 
     /// Events behind a cursor, or from the oldest that is kept.
-    pub(crate) fn events(&self, after: Option<Cursor>) -> Page {
-        self.0.board.read(after)
+    pub(crate) fn events(&self, after: Option<Cursor>) -> EventsPage {
+        self.0.happened.read(after)
     }
 
     /// Changes when there are more events.
     pub(crate) fn announced(&self) -> watch::Receiver<()> {
-        self.0.board.announced()
+        self.0.happened.announced()
     }
 
     /// The time by which everything here is dated.

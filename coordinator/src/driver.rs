@@ -10,7 +10,7 @@ mod failures;
 mod handle;
 mod inspect;
 mod lease_times;
-mod notes;
+mod log;
 mod observe;
 mod outage;
 mod parked;
@@ -331,7 +331,7 @@ impl Driver {
         chronicle::note(&self.state, (input, &decision), now, &mut self.round.happened);
         for event in decision.events {
             self.state.apply(&event);
-            notes::note(&event);
+            log::write(&event);
             self.leases.note(&event, now);
             self.board.note(&self.state, (input, &event), now);
             if let Event::Fact(fact) = event {

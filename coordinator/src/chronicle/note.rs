@@ -8,7 +8,7 @@ use bitloop_core::state::{
 };
 use bitloop_core::trial::{Outcome, TrialKey, TrialResult};
 
-use super::board::{EventKind, Happening};
+use super::events::{EventKind, Happening};
 use super::record::{End, Record, Short, key_digits, short_reason};
 
 /// Failed or differing trials of one commit that get an event of their own.

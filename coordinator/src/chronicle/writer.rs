@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use super::board::Event;
+use super::events::Event;
 use super::record::Record;
 use super::segments::Segments;
 

@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bitloop_core::state::{Event, Input, State, UnixMillis};
+use bitloop_core::state::{Change, Event, Fact, Input, State, UnixMillis};
 use tokio::sync::watch;
 
 use super::Driver;
 use super::failures::Failures;
-use super::notes::{self, Audience};
 use super::rates::Rates;
 use super::view::{Overview, View};
 
@@ -59,7 +58,7 @@ impl Board {
     /// Takes note of an event that was just applied.
     pub(super) fn note(&mut self, state: &State, (input, event): (&Input, &Event), now: UnixMillis) {
         self.has_changed = true;
-        match notes::audience(event) {
+        match audience(event) {
             Audience::Asker => self.is_urgent = true,
             Audience::Watchers => self.is_news = true,
             Audience::Nobody => {}
@@ -92,7 +91,7 @@ impl Board {
     }
 
     fn is_due(&self, now: UnixMillis) -> bool {
-        self.is_urgent || self.due().is_some_and(|due| due <= now)
+        self.due().is_some_and(|due| due <= now)
     }
 
     /// Takes note that an overview was taken, and how long that took.
@@ -139,10 +138,40 @@ impl Driver {
     }
 }
 
+/// Who should see something soon.
+enum Audience {
+    /// Who has asked for it, with the answer.
+    Asker,
+    /// People who watch.
+    Watchers,
+    Nobody,
+}
+
+fn audience(event: &Event) -> Audience {
+    match event {
+        Event::Fact(fact) => match fact {
+            Fact::ExperimentSubmitted { .. }
+            | Fact::ExperimentPaused { .. }
+            | Fact::ExperimentResumed { .. }
+            | Fact::ExperimentCancelled { .. } => Audience::Asker,
+            Fact::StageFinished { .. }
+            | Fact::ExperimentFinished { .. }
+            | Fact::ExperimentFailed { .. }
+            | Fact::OutcomeLost { .. }
+            | Fact::OutcomeReplaced { .. }
+            | Fact::TrialQuarantined { .. } => Audience::Watchers,
+            Fact::OutcomeCommitted { .. } | Fact::StepProposed { .. } | Fact::ConflictSeen { .. } => {
+                Audience::Nobody
+            }
+        },
+        Event::Change(Change::WorkerJoined { .. } | Change::WorkerLeft { .. }) => Audience::Watchers,
+        Event::Change(_) => Audience::Nobody,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bitloop_core::plan::ExperimentId;
-    use bitloop_core::state::{Change, Fact};
 
     use super::*;
     use crate::testing::worker;

@@ -249,7 +249,7 @@ async fn a_reader_that_takes_nothing_holds_up_nobody_and_is_told_what_it_missed(
     let first = slow.message().await.unwrap().unwrap();
     assert_eq!(first.events[0].kind, "coordinator_started");
 
-    // Far more than waits in the connection and on the board together, while nothing is taken.
+    // Far more than waits in the connection and in memory together, while nothing is taken.
     let (count, host) = (12_000, "h".repeat(256));
     for number in 0..count {
         let info = WorkerInfo { host: host.clone(), ..worker(&format!("w{}", number % 10)) };

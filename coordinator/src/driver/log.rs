@@ -4,45 +4,14 @@ use bitloop_core::state::{Change, Event, Fact, Loss};
 use tracing::{debug, info, warn};
 
 /// Logs an event once, when it happens; a replay is silent.
-pub(super) fn note(event: &Event) {
+pub(super) fn write(event: &Event) {
     match event {
-        Event::Fact(fact) => note_fact(fact),
-        Event::Change(change) => note_change(change),
+        Event::Fact(fact) => write_fact(fact),
+        Event::Change(change) => write_change(change),
     }
 }
 
-/// Who should see something soon.
-pub(super) enum Audience {
-    /// Who has asked for it, with the answer.
-    Asker,
-    /// People who watch.
-    Watchers,
-    Nobody,
-}
-
-pub(super) fn audience(event: &Event) -> Audience {
-    match event {
-        Event::Fact(fact) => match fact {
-            Fact::ExperimentSubmitted { .. }
-            | Fact::ExperimentPaused { .. }
-            | Fact::ExperimentResumed { .. }
-            | Fact::ExperimentCancelled { .. } => Audience::Asker,
-            Fact::StageFinished { .. }
-            | Fact::ExperimentFinished { .. }
-            | Fact::ExperimentFailed { .. }
-            | Fact::OutcomeLost { .. }
-            | Fact::OutcomeReplaced { .. }
-            | Fact::TrialQuarantined { .. } => Audience::Watchers,
-            Fact::OutcomeCommitted { .. } | Fact::StepProposed { .. } | Fact::ConflictSeen { .. } => {
-                Audience::Nobody
-            }
-        },
-        Event::Change(Change::WorkerJoined { .. } | Change::WorkerLeft { .. }) => Audience::Watchers,
-        Event::Change(_) => Audience::Nobody,
-    }
-}
-
-fn note_fact(fact: &Fact) {
+fn write_fact(fact: &Fact) {
     match fact {
         Fact::ExperimentSubmitted { plan, .. } => info!(experiment = %plan.id(), "experiment submitted"),
         Fact::ExperimentPaused { experiment } => info!(%experiment, "experiment paused"),
@@ -70,7 +39,7 @@ fn note_fact(fact: &Fact) {
     }
 }
 
-fn note_change(change: &Change) {
+fn write_change(change: &Change) {
     match change {
         Change::WorkerJoined { info, .. } => {
             let (worker, host, device) = (&info.id.0, &info.host, &info.device.class);

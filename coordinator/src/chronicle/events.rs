@@ -137,7 +137,7 @@ pub(crate) struct Event {
 
 /// Some events in order.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Page {
+pub(crate) struct EventsPage {
     /// Events before them that the reader has not seen and that are gone.
     pub(crate) missed: u64,
     pub(crate) events: Vec<Arc<Event>>,
@@ -145,13 +145,13 @@ pub(crate) struct Page {
 
 /// The last events of this start and of those before.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct Events {
     epoch: u64,
     events: Mutex<VecDeque<Arc<Event>>>,
     announced: watch::Sender<()>,
 }
 
-impl Board {
+impl Events {
     /// Begins with the events of earlier starts, one a line; lines that are none are passed over.
     pub(super) fn new(epoch: u64, lines: Vec<Vec<u8>>) -> Self {
         let known = lines.iter().rev().filter_map(|line| serde_json::from_slice::<Event>(line).ok());
@@ -219,11 +219,11 @@ impl Board {
     /// The events behind a cursor; from the oldest on without one, or with one of another coordinator, which leads beyond
     /// all there is. What is missing between two events, as it could not be written, is counted like what is not kept any more; such
     /// a gap begins a page.
-    pub(super) fn read(&self, after: Option<Cursor>) -> Page {
+    pub(super) fn read(&self, after: Option<Cursor>) -> EventsPage {
         let events = self.events();
         let after = after.filter(|after| events.back().is_some_and(|last| *after <= last.cursor));
         let first = events.partition_point(|event| after.is_some_and(|after| event.cursor <= after));
-        let (mut page, mut before) = (Page::default(), after);
+        let (mut page, mut before) = (EventsPage::default(), after);
         for event in events.iter().skip(first).take(PAGE_MAX) {
             let missed = before.map_or(0, |before| gap(before, event.cursor));
             if missed > 0 && !page.events.is_empty() {
@@ -257,10 +257,10 @@ mod tests {
         events.iter().map(|event| serde_json::to_vec(event.as_ref()).unwrap()).collect()
     }
 
-    fn read_all(board: &Board, mut after: Option<Cursor>) -> (u64, Vec<Cursor>) {
+    fn read_all(kept: &Events, mut after: Option<Cursor>) -> (u64, Vec<Cursor>) {
         let (mut missed, mut cursors) = (0, Vec::new());
         loop {
-            let page = board.read(after);
+            let page = kept.read(after);
             missed += page.missed;
             let Some(last) = page.events.last() else { return (missed, cursors) };
             after = Some(last.cursor);
@@ -270,10 +270,10 @@ mod tests {
 
     #[test]
     fn a_reader_that_comes_back_gets_what_it_has_not_seen() {
-        let board = Board::new(3, Vec::new());
-        let events: Vec<_> = (0..600).map(|number| board.add(happening(number))).collect();
+        let kept = Events::new(3, Vec::new());
+        let events: Vec<_> = (0..600).map(|number| kept.add(happening(number))).collect();
 
-        let (missed, cursors) = read_all(&board, Some(events[99].cursor));
+        let (missed, cursors) = read_all(&kept, Some(events[99].cursor));
 
         assert_eq!(missed, 0);
         assert_eq!(cursors, events[100..].iter().map(|event| event.cursor).collect::<Vec<_>>());
@@ -281,24 +281,24 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_how_many_it_missed() {
-        let board = Board::new(3, Vec::new());
-        let first = board.add(happening(0));
-        (0..EVENTS_MAX as u64 + 9).for_each(|number| drop(board.add(happening(number))));
+        let kept = Events::new(3, Vec::new());
+        let first = kept.add(happening(0));
+        (0..EVENTS_MAX as u64 + 9).for_each(|number| drop(kept.add(happening(number))));
 
-        let (missed, cursors) = read_all(&board, Some(first.cursor));
+        let (missed, cursors) = read_all(&kept, Some(first.cursor));
 
         assert_eq!((missed, cursors.len()), (9, EVENTS_MAX));
-        assert_eq!(read_all(&board, None), (0, cursors), "who has seen nothing yet has missed nothing");
+        assert_eq!(read_all(&kept, None), (0, cursors), "who has seen nothing yet has missed nothing");
     }
 
     #[test]
     fn the_next_start_goes_on_with_what_is_on_file_and_cursors_stay_good() {
-        let first = Board::new(1, Vec::new());
+        let first = Events::new(1, Vec::new());
         let events: Vec<_> = (0..3).map(|number| first.add(happening(number))).collect();
         let mut file = lines(&events);
         file.insert(1, b"{\"torn".to_vec());
 
-        let second = Board::new(2, file);
+        let second = Events::new(2, file);
         second.add(happening(9));
 
         let (missed, cursors) = read_all(&second, Some(events[1].cursor));
@@ -308,12 +308,12 @@ mod tests {
 
     #[test]
     fn events_that_could_not_be_written_are_counted_where_they_are_missing() {
-        let first = Board::new(1, Vec::new());
+        let first = Events::new(1, Vec::new());
         let events: Vec<_> = (0..8).map(|number| first.add(happening(number))).collect();
         let mut file = lines(&events);
         file.drain(2..5);
 
-        let second = Board::new(2, file);
+        let second = Events::new(2, file);
         second.add(happening(9));
 
         let page = second.read(Some(events[0].cursor));
@@ -326,11 +326,11 @@ mod tests {
     #[test]
     fn places_stay_unique_when_a_store_is_set_back() {
         let before: Vec<_> =
-            (1..=3).flat_map(|epoch| lines(&[Board::new(epoch, vec![]).add(happening(0))])).collect();
-        let again = Board::new(2, before[..1].to_vec());
+            (1..=3).flat_map(|epoch| lines(&[Events::new(epoch, vec![]).add(happening(0))])).collect();
+        let again = Events::new(2, before[..1].to_vec());
         let again = lines(&[again.add(happening(1)), again.add(happening(2))]);
 
-        let third = Board::new(3, [before, again].concat());
+        let third = Events::new(3, [before, again].concat());
         third.add(happening(3));
 
         let texts: Vec<String> = third
@@ -344,21 +344,21 @@ mod tests {
 
     #[test]
     fn facts_of_earlier_starts_stand_before_everything_else() {
-        let board = Board::new(5, Vec::new());
-        board.remember(happening(0));
-        board.remember(happening(1));
-        board.add(happening(2));
+        let kept = Events::new(5, Vec::new());
+        kept.remember(happening(0));
+        kept.remember(happening(1));
+        kept.add(happening(2));
 
-        let texts: Vec<String> = read_all(&board, None).1.iter().map(ToString::to_string).collect();
+        let texts: Vec<String> = read_all(&kept, None).1.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["0-0", "0-1", "5-0"]);
     }
 
     #[test]
     fn the_cursor_of_another_coordinator_leads_to_all_there_is() {
-        let board = Board::new(1, Vec::new());
-        board.add(happening(0));
+        let kept = Events::new(1, Vec::new());
+        kept.add(happening(0));
 
-        let (missed, cursors) = read_all(&board, Some(Cursor { epoch: 7, number: 3 }));
+        let (missed, cursors) = read_all(&kept, Some(Cursor { epoch: 7, number: 3 }));
 
         assert_eq!((missed, cursors.len()), (0, 1));
     }
