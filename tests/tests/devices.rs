@@ -68,6 +68,28 @@ impl Executor for MadeUpGpu {
     }
 }
 
+/// A GPU whose memory somebody else has taken.
+struct FullGpu(MadeUpGpu);
+
+impl Executor for FullGpu {
+    fn device(&self) -> Device {
+        self.0.device()
+    }
+
+    fn float_only(&self) -> bool {
+        true
+    }
+
+    fn run(
+        &mut self,
+        _: &[&TrialSpec],
+        _: &Setting<'_>,
+        _: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        Err(ExecuteError::Device { reason: "no memory is left".to_owned() })
+    }
+}
+
 /// Artifacts, of which the images that configs are evaluated on are darker.
 struct Dimmed<'a> {
     artifacts: &'a dyn Artifacts,
@@ -99,11 +121,15 @@ struct GpuNode {
 
 impl GpuNode {
     fn join(cluster: &Cluster) -> Self {
+        Self::join_as(cluster, |gpu| Box::new(gpu))
+    }
+
+    fn join_as(cluster: &Cluster, make: impl FnOnce(MadeUpGpu) -> Box<dyn Executor>) -> Self {
         let runtime = Runtime::new().expect("threads");
         let connection = Connection::Url(Endpoint::parse(cluster.url()).expect("the coordinator's URL"));
         let gate = Arc::<RwLock<()>>::default();
         let executor = QuantExecutor::new("cpu", 1).expect("a processor");
-        let executor = Box::new(MadeUpGpu { executor, gate: Arc::clone(&gate) });
+        let executor = make(MadeUpGpu { executor, gate: Arc::clone(&gate) });
         let options = WorkerOptions {
             id: NODE.to_owned(),
             host: "gpu-host".to_owned(),
@@ -210,6 +236,25 @@ fn what_requires_a_gpu_waits_with_a_reason_and_goes_on_when_one_joins() {
     let summary = cluster.summary(id);
     assert_eq!((&summary["status"], &summary["failed"]), (&"finished".into(), &0.into()));
     assert_eq!(told_of(&cluster, "committed"), summary["total"].as_u64().unwrap());
+    gpu.lose();
+}
+
+#[test]
+fn what_a_worker_could_not_measure_is_explained_with_its_reason() {
+    let inputs = tempfile::tempdir().unwrap();
+    let experiment = Experiment::new(inputs.path(), "refused", "['*.weight']", 64);
+    requiring(&experiment, "{ device: cuda }");
+    let cluster = Cluster::new(None);
+    let gpu = GpuNode::join_as(&cluster, |gpu| Box::new(FullGpu(gpu)));
+
+    let id = cluster.submit(&experiment);
+    let explained = || cluster.ask(&["explain", &id]).ok().out;
+    await_that("it gives the trial back", || explained().contains("given back"));
+
+    let explained = explained();
+    let expected = "1 of its open trials were given back; worker `gpu-node` on `gpu-0` could not measure it: \
+                    no memory is left";
+    assert!(explained.contains("waiting") && explained.contains(expected), "{explained}");
     gpu.lose();
 }
 
