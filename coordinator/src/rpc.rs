@@ -138,7 +138,12 @@ async fn router(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?
         .max_decoding_message_size(SMALL_BYTES_MAX);
-    Ok(Server::builder()
+    Ok(server(security).add_service(service).add_service(members).add_service(health).add_service(reflection))
+}
+
+/// What every connection is served by, and what its calls go through before any service.
+fn server(security: Option<Arc<Security>>) -> Server<Stack<GateLayer, Identity>> {
+    Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
@@ -146,8 +151,4 @@ async fn router(
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .tcp_nodelay(true)
         .layer(GateLayer::new(security))
-        .add_service(service)
-        .add_service(members)
-        .add_service(health)
-        .add_service(reflection))
 }

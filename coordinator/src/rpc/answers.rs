@@ -10,12 +10,13 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::Response;
+use tonic::codegen::http::{HeaderMap, Response};
 
 use super::budget::{Budget, Held};
 use super::peer::Connection;
 
-/// Answers below this many bytes are neither counted nor timed: HTTP/2 itself takes as much for a stream.
+/// So many bytes of an answer are neither counted nor timed, and a piece after them counts as no less: HTTP/2 itself takes as
+/// much for a stream.
 const SMALL_BYTES: usize = 1_024;
 
 /// How long a reader may take for a piece of an answer, beside the time for its bytes.
@@ -24,16 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 0 } else { 60 });
 /// The slowest pace of a reader.
 const BYTES_PER_SECOND: f64 = if cfg!(test) { 1e9 } else { 64.0 * 1024.0 };
 
-/// Counts what an answer keeps in memory until its reader has taken it.
+/// Counts what an answer keeps in memory until it is on its way to its reader.
 pub(super) fn metered(
     budget: &Budget,
     connection: Option<&Connection>,
     answer: Response<Body>,
 ) -> Response<Body> {
-    let held = connection.and_then(|connection| budget.held(Some(connection.peer())));
-    let Some((cut, held)) = connection.and_then(Connection::cut).zip(held) else { return answer };
+    let nothing = connection.and_then(|connection| budget.held(Some(connection.peer())));
+    let Some((cut, nothing)) = connection.and_then(Connection::cut).zip(nothing) else { return answer };
     let (head, body) = answer.into_parts();
-    let mut unread = Unread { body, first: None, held, budget: budget.clone(), cut, watch: None };
+    let budget = budget.clone();
+    let mut unread = Unread { body, first: None, uncounted: SMALL_BYTES, nothing, budget, cut };
     // What is there at once would be in memory, uncounted, as long as the reader asks for nothing.
     match unread.next_frame(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Some(Err(refused))) => return refused.into_http(),
@@ -45,50 +47,72 @@ pub(super) fn metered(
 
 type Piece = Option<Result<Frame<Bytes>, Status>>;
 
-/// An answer's body, a piece of which is counted from when it is there until the next one is asked for.
+/// An answer's body. HTTP/2 takes a whole piece as soon as its reader has room for one byte of it, and lets go of the body long
+/// before it has sent all of that: so each piece is counted for as long as its bytes are anywhere.
 struct Unread {
     body: Body,
     /// What was there before anybody asked.
     first: Option<Piece>,
-    held: Held,
+    /// Bytes that may still pass without being counted.
+    uncounted: usize,
+    /// Of the share that pieces have something of.
+    nothing: Held,
     budget: Budget,
     /// Ends the connection.
     cut: CancellationToken,
-    /// Dropped when the piece is taken.
-    watch: Option<DropGuard>,
+}
+
+/// A piece of an answer that has not been sent.
+struct Unsent {
+    bytes: Bytes,
+    _held: Held,
+    _watch: DropGuard,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Unread {
     fn next_frame(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
-        self.held.clear();
-        self.watch = None;
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
-        if bytes < SMALL_BYTES {
-            return Poll::Ready(frame);
-        }
-        if !self.held.grow(bytes) {
-            return Poll::Ready(Some(Err(Status::resource_exhausted(
-                "too many answers wait to be read; read them, then ask again",
-            ))));
-        }
-        self.watch = Some(self.watched(bytes));
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| self.counted(frame?)))
     }
 
-    /// Ends the connection if the piece is not taken in time and others need the room: nobody asks a stream for anything whose
-    /// reader does not read, so nothing less ends it.
+    fn counted(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        let bytes = match frame.into_data() {
+            Ok(bytes) => bytes,
+            Err(other) => return Ok(other),
+        };
+        if let Some(left) = self.uncounted.checked_sub(bytes.len()) {
+            self.uncounted = left;
+            return Ok(Frame::data(bytes));
+        }
+        let (held, counted) = (self.nothing.another(), bytes.len().max(SMALL_BYTES));
+        if !held.grow(counted) {
+            return Err(Status::resource_exhausted(
+                "too many answers wait to be read; read them, then ask again",
+            ));
+        }
+        let unsent = Unsent { _held: held, _watch: self.watched(counted), bytes };
+        Ok(Frame::data(Bytes::from_owner(unsent)))
+    }
+
+    /// Ends the connection if the piece is not sent in time and others need the room: a stream whose reader does not read comes
+    /// to no end of its own, so nothing less ends it.
     fn watched(&self, bytes: usize) -> DropGuard {
-        let (taken, cut, budget) = (CancellationToken::new(), self.cut.clone(), self.budget.clone());
+        let (sent, cut, budget) = (CancellationToken::new(), self.cut.clone(), self.budget.clone());
         let patience = PATIENCE + Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
-        let guard = taken.clone().drop_guard();
+        let guard = sent.clone().drop_guard();
         tokio::spawn(async move {
             let needed = async {
                 tokio::time::sleep(patience).await;
                 budget.pressed().await;
             };
             tokio::select! {
-                () = taken.cancelled() => {}
+                () = sent.cancelled() => {}
                 () = needed => cut.cancel(),
             }
         });
@@ -96,15 +120,23 @@ impl Unread {
     }
 }
 
+/// The end of an answer, with why it ends here. HTTP/2 itself has no words for that.
+fn last(refused: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut end = HeaderMap::new();
+    refused.add_header(&mut end)?;
+    Ok(Frame::trailers(end))
+}
+
 impl HttpBody for Unread {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Piece> {
-        match self.first.take() {
-            Some(first) => Poll::Ready(first),
-            None => self.next_frame(context),
-        }
+        let piece = match self.first.take() {
+            Some(first) => first,
+            None => ready!(self.next_frame(context)),
+        };
+        Poll::Ready(piece.map(|piece| piece.or_else(|refused| last(&refused))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -126,75 +158,33 @@ mod tests {
     use super::super::peer::{Link, Peer};
     use super::*;
 
-    const MIB: usize = 1 << 20;
-
-    /// Nothing takes longer unless it never comes.
-    const PATIENCE: Duration = Duration::from_secs(30);
-
     fn connection(number: u64) -> Connection {
         let (near, _) = tokio::io::duplex(1);
         tonic::transport::server::Connected::connect_info(&Link::new(near, Peer::Open { connection: number }))
     }
 
-    fn answer(bytes: usize) -> Response<Body> {
-        Response::new(Body::new(http_body_util::Full::new(Bytes::from(vec![0; bytes]))))
-    }
-
-    fn code(answer: &Response<Body>) -> Option<Code> {
-        answer.headers().get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
-    }
-
-    /// Takes all of an answer, as a server does once its reader has asked for it; its bytes.
-    async fn read(answer: Response<Body>) -> usize {
-        let mut body = answer.into_body();
-        let mut bytes = 0;
-        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
-        {
-            bytes += frame.unwrap().data_ref().map_or(0, Bytes::len);
-        }
-        bytes
-    }
-
     #[tokio::test]
-    async fn who_reads_no_answers_gets_no_more_of_them_and_others_do() {
-        let budget = Budget::default();
-        let (lazy, other) = (connection(1), connection(2));
+    async fn an_answer_of_small_pieces_is_counted_too_but_for_its_beginning() {
+        let (budget, lazy) = (Budget::default(), connection(1));
+        let piece = Bytes::from_static(&[0; 128]);
+        let again = piece.clone();
+        let pieces = std::iter::repeat_with(move || Ok::<_, Status>(Frame::data(again.clone())));
+        let endless = http_body_util::StreamBody::new(tokio_stream::iter(pieces));
 
-        let mut unread: Vec<_> = (0..320).map(|_| metered(&budget, Some(&lazy), answer(200 << 10))).collect();
-        assert!(unread.iter().all(|answer| code(answer).is_none()), "64 MiB of a client may wait");
-        let refused: Vec<_> = (0..8).map(|_| metered(&budget, Some(&lazy), answer(200 << 10))).collect();
-        assert!(refused.iter().any(|answer| code(answer) == Some(Code::ResourceExhausted)));
-        assert_eq!(code(&metered(&budget, Some(&lazy), answer(100))), None, "what is small is not counted");
-        assert_eq!(read(metered(&budget, Some(&other), answer(200 << 10))).await, 200 << 10);
-
-        drop(refused);
-        assert_eq!(read(unread.remove(0)).await, 200 << 10);
-        assert_eq!(code(&metered(&budget, Some(&lazy), answer(200 << 10))), None);
-    }
-
-    #[tokio::test]
-    async fn those_who_do_not_read_go_when_others_need_the_room() {
-        let budget = Budget::default();
-        let lazy = [1, 2, 3, 4].map(connection);
-        let unread = lazy.each_ref().map(|lazy| metered(&budget, Some(lazy), answer(64 * MIB)));
-        let late = connection(5);
-
-        // Those who have taken too long are told of as soon as somebody finds no room, and until then nobody goes.
-        let cut = lazy[0].cut().unwrap();
-        tokio::task::yield_now().await;
-        assert!(!cut.is_cancelled());
-        let asking = async {
-            while !lazy.iter().all(|lazy| lazy.cut().unwrap().is_cancelled()) {
-                let refused = metered(&budget, Some(&late), answer(MIB));
-                assert_eq!(code(&refused), Some(Code::ResourceExhausted));
-                tokio::task::yield_now().await;
+        let mut body = metered(&budget, Some(&lazy), Response::new(Body::new(endless))).into_body();
+        let mut unsent = Vec::new();
+        let end = loop {
+            let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            match frame.unwrap().unwrap().into_data() {
+                Ok(bytes) => unsent.push(bytes),
+                Err(end) => break end.into_trailers().unwrap(),
             }
         };
-        tokio::time::timeout(PATIENCE, asking).await.expect("those who do not read stay");
 
-        drop(unread);
-        assert_eq!(read(metered(&budget, Some(&late), answer(MIB))).await, MIB);
-        assert!(!late.cut().unwrap().is_cancelled());
+        assert_eq!(unsent.len(), 8 + (64 << 20) / 1_024, "and HTTP/2 needs memory for each");
+        assert_eq!(Code::from_bytes(end["grpc-status"].as_bytes()), Code::ResourceExhausted);
+        let small = Response::new(Body::new(http_body_util::Full::new(piece)));
+        assert!(!metered(&budget, Some(&lazy), small).headers().contains_key("grpc-status"));
     }
 
     #[tokio::test]

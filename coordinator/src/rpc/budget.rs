@@ -65,7 +65,7 @@ impl Budget {
     }
 }
 
-/// What one request or answer holds; given back when dropped.
+/// What one request or a piece of an answer holds; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     budget: Budget,
@@ -74,6 +74,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Nothing yet of the same client's share.
+    pub(super) fn another(&self) -> Self {
+        Self { budget: self.budget.clone(), client: self.client.clone(), bytes: Mutex::new(0) }
+    }
+
     /// Takes more, if it is there.
     pub(super) fn grow(&self, more: usize) -> bool {
         let mut taken = self.budget.taken();
@@ -92,9 +97,8 @@ impl Held {
     }
 }
 
-impl Held {
-    /// Gives all of it back.
-    pub(super) fn clear(&mut self) {
+impl Drop for Held {
+    fn drop(&mut self) {
         let bytes = std::mem::take(self.bytes.get_mut().unwrap_or_else(PoisonError::into_inner));
         if bytes == 0 {
             return;
@@ -107,12 +111,6 @@ impl Held {
                 taken.clients.remove(&self.client);
             }
         }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.clear();
     }
 }
 

@@ -1,3 +1,4 @@
+mod answers;
 mod chronicle;
 mod members;
 mod readers;
