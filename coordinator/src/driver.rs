@@ -423,7 +423,7 @@ impl Driver {
         }
         self.ticked = now;
         self.parked.has_ticked = true;
-        self.results.owe_again();
+        self.results.owe_again(now);
         let late_ms = since_ms - TICK_MS;
         let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };
         self.metrics.ticked(late_ms, stalled_ms);

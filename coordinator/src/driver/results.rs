@@ -1,7 +1,8 @@
 //! `results/<experiment>.csv`, written when an experiment is finished.
 //!
 //! That takes long for a large one, so a thread of its own does it, for one experiment after the other, and asks the driver for
-//! some pages of trials a round (`excerpt.rs`). Until it is done, nobody is told that the experiment is finished. A file that cannot be written is tried again with every tick; a report that cannot be
+//! some pages of trials a round (`excerpt.rs`). Until it is done, nobody is told that the experiment is finished. A file that
+//! cannot be written is tried again, ever more rarely; a report that cannot be
 //! made holds up nobody, and the next start tries again.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::report::{Report, WriteError};
-use bitloop_core::state::{Experiment, Ledger, State, Status};
+use bitloop_core::state::{Experiment, Ledger, State, Status, UnixMillis};
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
@@ -32,6 +33,18 @@ pub(super) const PAGES_PER_ROUND: usize = if cfg!(test) { 1 } else { 8 };
 /// How often the thread looks whether the driver has gone while it waits for pages.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long after it failed a file is tried again, in milliseconds; after each further failure twice as long.
+const RETRY_MS_MIN: u64 = 500;
+
+/// And at the longest. An attempt writes what fits, and until that is removed nothing else can be stored on that disk.
+const RETRY_MS_MAX: u64 = 600_000;
+
+/// When a file is tried again.
+struct Retry {
+    wait_ms: u64,
+    due: UnixMillis,
+}
+
 /// Writes a file's text; tests have others.
 type Make = fn(&Ledger, &Experiment, &mut dyn io::Write) -> Result<(), WriteError>;
 
@@ -41,11 +54,13 @@ pub(super) struct Results {
     pub(super) make: Make,
     /// With their part of the ledger, if it was copied already.
     owed: VecDeque<(ExperimentId, Option<Box<Excerpt>>)>,
-    writing: Option<(ExperimentId, JoinHandle<()>)>,
+    pub(super) writing: Option<(ExperimentId, JoinHandle<()>)>,
     /// What the thread waits for.
     wanted: Option<Wanted>,
     /// Files that could not be written, with what they are made from.
     unwritten: BTreeMap<ExperimentId, Box<Excerpt>>,
+    /// Of those whose last attempt failed.
+    retries: BTreeMap<ExperimentId, Retry>,
     say: mpsc::Sender<Said>,
     heard: mpsc::Receiver<Said>,
 }
@@ -115,8 +130,9 @@ impl Drop for Ending {
 impl Results {
     pub(super) fn new(folder: PathBuf) -> Self {
         let (say, heard) = mpsc::channel(SAID_WAITING);
-        let (owed, unwritten) = (VecDeque::new(), BTreeMap::new());
-        Self { folder, make: Report::write_csv, owed, writing: None, wanted: None, unwritten, say, heard }
+        let (owed, unwritten, retries) = (VecDeque::new(), BTreeMap::new(), BTreeMap::new());
+        let (make, writing, wanted): (Make, _, _) = (Report::write_csv, None, None);
+        Self { folder, make, owed, writing, wanted, unwritten, retries, say, heard }
     }
 
     /// Takes note of finished experiments that have no file, as after a crash or on another machine.
@@ -132,10 +148,18 @@ impl Results {
         self.owed.push_back((experiment, None));
     }
 
-    /// Tries again what could not be written.
-    pub(super) fn owe_again(&mut self) {
-        let unwritten = std::mem::take(&mut self.unwritten).into_iter();
+    /// Tries again what could not be written, where it is time.
+    pub(super) fn owe_again(&mut self, now: UnixMillis) {
+        let is_due =
+            |experiment: &ExperimentId| self.retries.get(experiment).is_none_or(|retry| retry.due <= now);
+        let unwritten = self.unwritten.extract_if(.., |experiment, _| is_due(experiment));
         self.owed.extend(unwritten.map(|(experiment, excerpt)| (experiment, Some(excerpt))));
+    }
+
+    fn put_off(&mut self, experiment: &ExperimentId, now: UnixMillis) {
+        let last = self.retries.get(experiment);
+        let wait_ms = last.map_or(RETRY_MS_MIN, |last| RETRY_MS_MAX.min(2 * last.wait_ms));
+        self.retries.insert(experiment.clone(), Retry { wait_ms, due: now.after(wait_ms) });
     }
 
     fn begin(&mut self, experiment: ExperimentId, source: Source) {
@@ -239,11 +263,13 @@ impl Driver {
         match outcome {
             Outcome::Written => {
                 info!(%experiment, %file, "results written");
+                self.results.retries.remove(&experiment);
                 self.metrics.can_write_results(&experiment);
                 self.chronicle.finished(&experiment);
             }
             Outcome::Unwritten { excerpt, cause } => {
                 self.results.unwritten.insert(experiment.clone(), excerpt);
+                self.results.put_off(&experiment, self.clock.now());
                 if self.metrics.cannot_write_results(&experiment) {
                     error!(%experiment, %file, cause, "results cannot be written; it is tried again");
                     let text = format!("{file}: {cause}; it is tried again, and finished with its file");

@@ -102,18 +102,45 @@ async fn a_file_that_cannot_be_written_is_tried_until_it_can_and_nobody_hears_of
         assert_eq!(driver.status(&id), Status::Active);
         assert_eq!(told(&handle), [EventKind::CoordinatorStarted, EventKind::ResultsUnwritable]);
         assert!(unwritten(&handle));
-        driver.results.owe_again();
-        driver.go_on_with_results();
+        fixture.clock_ms.fetch_add(2 * TICK_MS, Ordering::SeqCst);
+        driver.round(None).unwrap();
     }
     driver.hear().await;
     fs::remove_file(&folder).unwrap();
-    fixture.clock_ms.fetch_add(TICK_MS, Ordering::SeqCst);
+    fixture.clock_ms.fetch_add(4 * TICK_MS, Ordering::SeqCst);
     driver.round(None).unwrap();
     driver.hear().await;
 
     assert_eq!(driver.status(&id), Status::Finished);
     assert_eq!(told(&handle).last(), Some(&EventKind::ExperimentFinished));
     assert!(fixture.results(&id).exists() && !unwritten(&handle));
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_fit_is_tried_ever_more_rarely() {
+    let fixture = Fixture::new();
+    let (mut driver, _handle) = Driver::open(fixture.parts()).unwrap();
+    driver.results.make = |_, _, _| Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
+    let id = end(&mut driver);
+
+    let mut begun_ms = Vec::new();
+    for passed_ms in (0..3_600_000).step_by(TICK_MS as usize) {
+        if driver.results.writing.is_some() {
+            begun_ms.push(passed_ms);
+            driver.hear().await;
+        }
+        fixture.clock_ms.fetch_add(TICK_MS, Ordering::SeqCst);
+        driver.round(None).unwrap();
+    }
+
+    let waits_ms: Vec<u64> = begun_ms.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let doubling = (0..11).map(|failures| 500 << failures);
+    assert_eq!(waits_ms, doubling.chain([600_000; 4]).collect::<Vec<_>>());
+    driver.results.make = |_, _, _| Ok(());
+    fixture.clock_ms.fetch_add(600_000, Ordering::SeqCst);
+    driver.round(None).unwrap();
+    driver.hear().await;
+    assert_eq!(driver.status(&id), Status::Finished);
 }
 
 #[tokio::test]
