@@ -51,9 +51,14 @@ impl Segments {
     /// Errors: what of it was written is cut off again, now or with the next attempt, so that attempts that fail, as on a full
     /// disk, cost no lines of earlier.
     pub(super) fn append(&mut self, mut lines: &[u8]) -> io::Result<()> {
+        self.append_from(&mut lines)
+    }
+
+    /// The same; leaves the lines that are not written.
+    pub(super) fn append_from(&mut self, lines: &mut &[u8]) -> io::Result<()> {
         loop {
             let written = self.append_some(lines)?;
-            lines = &lines[written..];
+            *lines = &lines[written..];
             if lines.is_empty() {
                 return Ok(());
             }

@@ -207,7 +207,7 @@ impl Fold {
             Record::Quarantined { .. } => Vec::new(),
             Record::Lines { at, lease, left_out, lines, .. } => self.lines((at, lease, left_out), lines),
             Record::LeftOut { at, records } => {
-                let text = format!("{records} records, of whichever trials, came too fast to be written");
+                let text = format!("{records} records, of whichever trials, could not be written");
                 vec![Entry { text, ..self.entry(at, What::LeftOut) }]
             }
         }

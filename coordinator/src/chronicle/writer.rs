@@ -1,4 +1,5 @@
-//! The thread that writes the files. Whoever hands something over never waits: what does not fit is left out.
+//! The thread that writes the files. Whoever hands something over never waits: what does not fit, or cannot be written, is left out
+//! and counted.
 
 use std::io;
 use std::sync::Arc;
@@ -75,11 +76,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts it; without a thread nothing is written. The number that comes along changes with every write of records.
-    pub(super) fn start([trials, events]: [Segments; 2]) -> (Option<Self>, Entrance, watch::Receiver<u64>) {
+    pub(super) fn start(files: [Segments; 2]) -> (Option<Self>, Entrance, watch::Receiver<u64>) {
         let (sender, parcels) = sync_channel(WAITING_MAX);
-        let (written, watched) = watch::channel(0);
-        let counts = Arc::new(Counts::default());
-        let mut desk = Desk { trials, events, counts: counts.clone(), written, is_failing: false };
+        let mut desk = Desk::new(files);
+        let (counts, watched) = (desk.counts.clone(), desk.written.subscribe());
         let builder = thread::Builder::new().name("bitloop-chronicle".to_owned());
         let writer = match builder.spawn(move || desk.serve(&parcels)) {
             Ok(thread) => Some(Self { parcels: sender.clone(), thread }),
@@ -107,9 +107,50 @@ struct Desk {
     counts: Arc<Counts>,
     written: watch::Sender<u64>,
     is_failing: bool,
+    /// Records that could not be written.
+    lost: u64,
+    /// When the last record happened.
+    at: u64,
+}
+
+/// What is to be written of trials.
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    /// How many records each line stands for.
+    records: Vec<u64>,
+}
+
+impl Lines {
+    fn push(&mut self, record: &Record) {
+        if push(&mut self.bytes, record) {
+            let missing = if let Record::LeftOut { records, .. } = record { *records } else { 1 };
+            self.records.push(missing);
+        }
+    }
+
+    /// Says how many records are missing where they are, if any.
+    fn push_left_out(&mut self, at: u64, records: u64) {
+        if records > 0 {
+            self.push(&Record::LeftOut { at, records });
+        }
+    }
+
+    /// Writes them; what could not be written stands for so many records.
+    fn write(&self, files: &mut Segments) -> (io::Result<()>, u64) {
+        let mut rest = &self.bytes[..];
+        let written = if rest.is_empty() { Ok(()) } else { files.append_from(&mut rest) };
+        let lines = rest.iter().filter(|byte| **byte == b'\n').count();
+        (written, self.records.iter().rev().take(lines).sum())
+    }
 }
 
 impl Desk {
+    fn new([trials, events]: [Segments; 2]) -> Self {
+        let (counts, written) = (Arc::default(), watch::channel(0).0);
+        Self { trials, events, counts, written, is_failing: false, lost: 0, at: 0 }
+    }
+
     fn serve(&mut self, parcels: &Receiver<Parcel>) {
         while let Ok(first) = parcels.recv() {
             let more = std::iter::from_fn(|| parcels.try_recv().ok());
@@ -121,28 +162,29 @@ impl Desk {
 
     /// Writes a batch; returns whether it was the last.
     fn write(&mut self, batch: impl Iterator<Item = Parcel>) -> bool {
-        let (mut records, mut events, mut stop, mut at) = (Vec::new(), Vec::new(), false, 0);
+        let (mut records, mut events, mut stop) = (Lines::default(), Vec::new(), false);
+        // Those of earlier batches are missing before these.
+        records.push_left_out(self.at, self.lost);
         for parcel in batch {
             match parcel {
                 Parcel::Record(record, bytes) => {
                     self.counts.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                    at = record.at();
-                    push(&mut records, &record);
+                    self.at = record.at();
+                    records.push(&record);
                 }
-                Parcel::Event(event) => push(&mut events, event.as_ref()),
+                Parcel::Event(event) => {
+                    push(&mut events, event.as_ref());
+                }
                 Parcel::Stop => stop = true,
             }
         }
-        let left_out = self.counts.left_out.swap(0, Ordering::Relaxed);
-        if left_out > 0 {
-            push(&mut records, &Record::LeftOut { at, records: left_out });
-        }
-        let has_records = !records.is_empty();
+        records.push_left_out(self.at, self.counts.left_out.swap(0, Ordering::Relaxed));
         // What cannot be written of one says nothing of the other.
-        let written = [(&mut self.trials, records), (&mut self.events, events)]
-            .map(|(files, lines)| if lines.is_empty() { Ok(()) } else { files.append(&lines) });
-        self.tell(written.into_iter().collect());
-        if has_records {
+        let (written, lost) = records.write(&mut self.trials);
+        self.lost = lost;
+        let told = if events.is_empty() { Ok(()) } else { self.events.append(&events) };
+        self.tell(written.and(told));
+        if !records.bytes.is_empty() {
             self.written.send_modify(|written| *written += 1);
         }
         stop
@@ -161,11 +203,67 @@ impl Desk {
     }
 }
 
-fn push(lines: &mut Vec<u8>, value: &impl Serialize) {
+/// Adds a line; returns whether it did.
+fn push(lines: &mut Vec<u8>, value: &impl Serialize) -> bool {
     let length = lines.len();
     // Plain data always has a JSON form; if not, half a line helps nobody.
     match serde_json::to_writer(&mut *lines, value) {
         Ok(()) => lines.push(b'\n'),
         Err(_) => lines.truncate(length),
+    }
+    lines.len() > length
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::super::segments::read_all;
+    use super::*;
+
+    fn started(at: u64) -> Parcel {
+        Parcel::Record(Record::Started { at, epoch: 1 }, 0)
+    }
+
+    fn records(folder: &Path) -> Vec<Record> {
+        read_all(folder).iter().map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn records_that_a_disk_refuses_are_counted_where_they_are_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [trials, events] = ["trials", "events"].map(|name| folder.path().join(name));
+        let mut desk = Desk::new([&trials, &events].map(|folder| Segments::open(folder, 1 << 20)));
+        fs::write(&trials, "a file where the folder should be").unwrap();
+
+        desk.write([started(1), started(2)].into_iter());
+        desk.counts.left_out.store(5, Ordering::Relaxed);
+        desk.write([started(3)].into_iter());
+        fs::remove_file(&trials).unwrap();
+        desk.write([started(4)].into_iter());
+
+        let expected = [Record::LeftOut { at: 3, records: 8 }, Record::Started { at: 4, epoch: 1 }];
+        assert_eq!(records(&trials), expected);
+    }
+
+    #[test]
+    fn of_records_that_are_written_in_part_the_others_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = || Segments::open(folder.path(), 16 * 200);
+        let mut desk = Desk::new([files(), Segments::open(&folder.path().join("events"), 1 << 20)]);
+        desk.write([started(0)].into_iter());
+        let next = folder.path().join("000000002.jsonl");
+        fs::create_dir(&next).unwrap();
+
+        desk.write((1..20).map(started));
+        fs::remove_dir(&next).unwrap();
+        desk.write([started(20)].into_iter());
+
+        let known = records(folder.path());
+        let is_left_out = |record: &&Record| matches!(record, Record::LeftOut { .. });
+        let place = known.iter().position(|record| is_left_out(&record)).unwrap();
+        assert!(place > 1 && place == known.len() - 2, "{known:?}");
+        assert_eq!(known[place], Record::LeftOut { at: 19, records: 20 - place as u64 });
     }
 }
