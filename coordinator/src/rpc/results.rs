@@ -16,7 +16,7 @@ use crate::driver::{Handle, RequestError};
 
 /// What reports on their way may take: each is in memory as a whole, some hundred bytes for a trial.
 pub(super) fn limits() -> Limits {
-    Limits { at_once: 4, of_a_client: 2, ..Limits::default() }
+    Limits { noun: "report", at_once: 4, of_a_client: 2, ..Limits::default() }
 }
 
 /// Sends the results so far in parts, and with the last one their digest. While the report waits for its turn or is made, empty

@@ -20,6 +20,8 @@ const CLIENTS_MAX: usize = 8_192;
 /// What artifacts on their way may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
+    /// What each of them is, for who is told that it cannot be had.
+    pub(super) noun: &'static str,
     /// Artifacts on their way at once.
     pub(super) at_once: usize,
     /// Those of one client, which may be the workers of a machine.
@@ -35,6 +37,7 @@ pub(super) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            noun: "artifact",
             at_once: 64,
             of_a_client: 16,
             turn_patience: Duration::from_secs(100),
@@ -81,7 +84,9 @@ impl Transfers {
     /// The same within the time that a call may take.
     pub(super) async fn begin(&self, peer: Option<&Peer>) -> Result<Transfer, Status> {
         let waited = tokio::time::timeout(self.limits.turn_patience, self.turn(peer)).await;
-        waited.map_err(|_| Status::resource_exhausted("too many artifacts are on their way; try again"))
+        let noun = self.limits.noun;
+        waited
+            .map_err(|_| Status::resource_exhausted(format!("too many {noun}s are on their way; try again")))
     }
 
     fn share(&self, client: Client) -> Arc<Semaphore> {
@@ -132,7 +137,10 @@ impl Transfer {
         };
         match tokio::time::timeout(self.limits.chunk_patience, in_time).await {
             Ok(Some(done)) => Ok(done),
-            Ok(None) | Err(_) => Err(Status::deadline_exceeded("the artifact moved too slowly; try again")),
+            Ok(None) | Err(_) => {
+                let noun = self.limits.noun;
+                Err(Status::deadline_exceeded(format!("the {noun} moved too slowly; try again")))
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use bitloop_proto::transport::MAX_MESSAGE_BYTES;
 use tokio_stream::StreamExt;
 
 use super::super::results as on_their_way;
-use super::super::transfers::Transfers;
+use super::super::transfers::{Limits, Transfers};
 use super::*;
 
 /// The number of trials beyond which a report has more bytes than a message may have.
@@ -113,6 +113,32 @@ async fn a_report_says_that_it_will_come_while_it_waits_for_its_turn() {
 
     let parts: Vec<_> = report.map(Result::unwrap).collect().await;
     assert_eq!(parts.last().unwrap().digest.len(), 32);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_reads_gives_its_turn_to_others_and_says_why() {
+    let mut store = MemoryStore::default();
+    let id = finished(&mut store, 10);
+    let served = Served::start_on(Box::new(store)).await;
+    let slow = Limits { at_once: 1, chunk_patience: Duration::from_millis(100), ..on_their_way::limits() };
+    let transfers = Transfers::new(slow);
+
+    let turn = transfers.begin(None).await.unwrap();
+    let asked = (served.coordinator.handle(), id);
+    let mut report = on_their_way::send(asked, async { turn }, CancellationToken::new());
+    let _next = transfers.begin(None).await.unwrap();
+
+    let late = loop {
+        match report.next().await.expect("a report that is cut off says so") {
+            Ok(_) => {}
+            Err(late) => break late,
+        }
+    };
+    assert_eq!(
+        (late.code(), late.message()),
+        (Code::DeadlineExceeded, "the report moved too slowly; try again")
+    );
     served.stop().await;
 }
 
