@@ -116,30 +116,70 @@ fn open_files(root: &Path) -> Finding {
     }
 }
 
+/// Whose cards workers can use, and which of what is on the bus is a display controller or computes like one.
+const NVIDIA: &str = "0x10de";
+const DISPLAY_CLASS: &str = "0x03";
+
 /// GPUs that workers of this program can use, or could.
 pub(super) fn gpus(root: &Path) -> Finding {
     let visible = std::env::var("CUDA_VISIBLE_DEVICES");
     let hidden = visible.map(|visible| format!(", CUDA_VISIBLE_DEVICES is `{visible}`")).unwrap_or_default();
-    let there = fs::read_dir(root.join("proc/driver/nvidia/gpus")).map_or(0, Iterator::count);
     let found = device::gpus().map_err(|error| error.to_string());
-    judge_gpus((there, &hidden), cfg!(feature = "cuda").then_some(found))
+    judge_gpus(&Gpus::look(root, &hidden), cfg!(feature = "cuda").then_some(found))
+}
+
+/// GPUs as the system shows them.
+struct Gpus<'a> {
+    /// Those that NVIDIA's driver has taken up.
+    driven: usize,
+    /// NVIDIA's cards, with or without a driver.
+    cards: usize,
+    /// What hides some of them.
+    hidden: &'a str,
+}
+
+impl<'a> Gpus<'a> {
+    fn look(root: &Path, hidden: &'a str) -> Self {
+        let entries = |folder: &str| fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        let is_card = |card: &fs::DirEntry| {
+            let says = |file: &str, start: &str| {
+                fs::read_to_string(card.path().join(file)).is_ok_and(|text| text.starts_with(start))
+            };
+            says("vendor", NVIDIA) && says("class", DISPLAY_CLASS)
+        };
+        let driven = entries("proc/driver/nvidia/gpus").count();
+        Self { driven, cards: entries("sys/bus/pci/devices").filter(is_card).count(), hidden }
+    }
 }
 
 /// `found` is what CUDA says, for programs that ask it.
-fn judge_gpus((there, hidden): (usize, &str), found: Option<Result<Vec<String>, String>>) -> Finding {
-    let said = match there {
+fn judge_gpus(gpus: &Gpus<'_>, found: Option<Result<Vec<String>, String>>) -> Finding {
+    let Gpus { driven, cards, hidden } = *gpus;
+    let said = match driven.max(cards) {
         0 => format!("the machine has none{hidden}"),
         there => format!("the machine has {there}{hidden}"),
     };
-    match (found, there) {
-        (None | Some(Ok(_)), 0) => Finding::ok("gpu", said),
-        (None, _) => Finding::warn("gpu", format!("{said}, and this bitloop was built without CUDA"))
-            .advise("build it with `cargo build --release --features cuda` to use them"),
-        (Some(Ok(found)), _) if found.is_empty() => {
-            Finding::warn("gpu", format!("{said}, and CUDA sees none"))
-                .advise("CUDA_VISIBLE_DEVICES hides GPUs")
+    let build = "build it with `cargo build --release --features cuda` to use them";
+    let driver =
+        "install NVIDIA's driver until `nvidia-smi` shows them; a container has to be started with them";
+    match (found, driven) {
+        (Some(Ok(found)), _) if !found.is_empty() => {
+            Finding::ok("gpu", format!("{said}; workers see {}", found.join(" ")))
         }
-        (Some(Ok(found)), _) => Finding::ok("gpu", format!("{said}; workers see {}", found.join(" "))),
+        (None, 0) if cards > 0 => Finding::warn(
+            "gpu",
+            format!("{said}, NVIDIA's driver is not there, and this bitloop was built without CUDA"),
+        )
+        .advise(format!("{driver}; {build}")),
+        (Some(_), 0) if cards > 0 => {
+            Finding::warn("gpu", format!("{said}, and NVIDIA's driver is not there")).advise(driver)
+        }
+        (None | Some(Ok(_)), 0) => Finding::ok("gpu", said),
+        (None, _) => {
+            Finding::warn("gpu", format!("{said}, and this bitloop was built without CUDA")).advise(build)
+        }
+        (Some(Ok(_)), _) => Finding::warn("gpu", format!("{said}, and CUDA sees none"))
+            .advise("CUDA_VISIBLE_DEVICES hides GPUs"),
         (Some(Err(reason)), 0) => Finding::ok("gpu", format!("{said} that CUDA can use: {reason}")),
         (Some(Err(reason)), _) => {
             Finding::fail("gpu", format!("{said}: {reason}")).advise("see what `nvidia-smi` says")
@@ -217,13 +257,51 @@ mod tests {
     #[test]
     fn gpus_that_cannot_be_used_are_told() {
         let names = |count: usize| Some(Ok((0..count).map(|number| format!("cuda:{number}")).collect()));
-        let judged = |there, found| judge_gpus((there, ""), found).verdict;
+        let gpus = |driven| Gpus { driven, cards: driven, hidden: "" };
+        let judged = |driven, found| judge_gpus(&gpus(driven), found).verdict;
         assert_eq!(judged(0, None), Verdict::Ok);
         assert_eq!(judged(2, None), Verdict::Warn);
         assert_eq!(judged(2, names(0)), Verdict::Warn);
         assert_eq!(judged(2, Some(Err("driver too old".to_owned()))), Verdict::Fail);
-        let used = judge_gpus((2, ", CUDA_VISIBLE_DEVICES is `1`"), names(1));
+        let hidden = Gpus { hidden: ", CUDA_VISIBLE_DEVICES is `1`", ..gpus(2) };
+        let used = judge_gpus(&hidden, names(1));
         assert_eq!(used.said, "the machine has 2, CUDA_VISIBLE_DEVICES is `1`; workers see cuda:0");
+    }
+
+    #[test]
+    fn gpus_without_a_driver_are_seen_on_the_bus() {
+        let bus = machine(&[
+            ("sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n"),
+            ("sys/bus/pci/devices/0000:01:00.0/class", "0x030200\n"),
+            // Its sound, a bridge between such cards, and another maker's display.
+            ("sys/bus/pci/devices/0000:01:00.1/vendor", "0x10de\n"),
+            ("sys/bus/pci/devices/0000:01:00.1/class", "0x040300\n"),
+            ("sys/bus/pci/devices/0000:02:00.0/vendor", "0x10de\n"),
+            ("sys/bus/pci/devices/0000:02:00.0/class", "0x068000\n"),
+            ("sys/bus/pci/devices/0000:03:00.0/vendor", "0x1002\n"),
+            ("sys/bus/pci/devices/0000:03:00.0/class", "0x030000\n"),
+        ]);
+        let gpus = Gpus::look(bus.path(), "");
+
+        let no_driver = Some(Err("libcuda is not there".to_owned()));
+        for (found, is_built) in [(None, false), (no_driver, true), (Some(Ok(Vec::new())), true)] {
+            let told = judge_gpus(&gpus, found);
+            let advice = told.advice.unwrap();
+            assert_eq!(told.verdict, Verdict::Warn, "{}", told.said);
+            assert!(
+                told.said.starts_with("the machine has 1, ") && told.said.contains("driver"),
+                "{}",
+                told.said
+            );
+            assert!(advice.contains("install NVIDIA's driver"), "{advice}");
+            assert_eq!(advice.contains("--features cuda"), !is_built, "{advice}");
+        }
+        // Where a driver is, its own word counts.
+        let driven = machine(&[("proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: NVIDIA\n")]);
+        let gpus = Gpus::look(driven.path(), "");
+        assert_eq!((gpus.driven, gpus.cards), (1, 0));
+        assert!(!judge_gpus(&gpus, None).said.contains("driver"));
+        assert_eq!(judge_gpus(&Gpus::look(machine(&[]).path(), ""), None).verdict, Verdict::Ok);
     }
 
     #[test]
