@@ -24,6 +24,25 @@ pub fn processor() -> Device {
     cpu(cpu_class())
 }
 
+/// The name of the GPU that CUDA numbers so, by which workers know that they share it: the UUID that CUDA tells.
+///
+/// Of a part that NVIDIA's MIG has cut off, CUDA 12 tells the UUID of the whole; `visible` is CUDA_VISIBLE_DEVICES, where the
+/// part's own one stands, which CUDA 13 tells as well.
+#[cfg(any(feature = "cuda", test))]
+pub(super) fn gpu_id(uuid: &str, ordinal: usize, visible: Option<&str>) -> String {
+    let named = visible.and_then(|visible| visible.split(',').nth(ordinal));
+    match named.and_then(|named| named.trim().strip_prefix("MIG-")) {
+        None => format!("gpu-{uuid}"),
+        Some(part) => {
+            let part = part.to_ascii_lowercase();
+            let digits = part.replace('-', "");
+            let is_uuid = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            // Old drivers name a part by the whole's UUID and two numbers.
+            if is_uuid { format!("gpu-{digits}") } else { format!("mig-{part}") }
+        }
+    }
+}
+
 /// Physical cores: the pairs of socket and core, or where the system does not tell them, the threads that it runs.
 fn cores(cpuinfo: &str) -> u32 {
     let values = |name: &str| -> Vec<&str> {
@@ -71,6 +90,26 @@ mod tests {
         let text = [thread(0, 0), thread(0, 1), thread(0, 0), thread(1, 0)].concat();
 
         assert_eq!(cores(&text), 3);
+    }
+
+    #[test]
+    fn two_parts_of_a_gpu_are_two_devices() {
+        const WHOLE: &str = "0123456789abcdef0123456789abcdef";
+        let id = |visible| gpu_id(WHOLE, 0, Some(visible));
+
+        let part = id("MIG-B8CA2C5E-0000-5555-9999-00aabbccddee");
+        assert_eq!(part, "gpu-b8ca2c5e00005555999900aabbccddee", "as CUDA 13 names it without the variable");
+        assert_ne!(id("MIG-b8ca2c5e-0000-5555-9999-00aabbccddef"), part);
+        assert_eq!(
+            id("MIG-GPU-01234567-89ab-cdef-0123-456789abcdef/7/0"),
+            "mig-gpu-01234567-89ab-cdef-0123-456789abcdef/7/0"
+        );
+        assert_ne!(id("MIG-GPU-01234567/7/0"), id("MIG-GPU-01234567/8/0"));
+        // Whole ones are named by themselves, whatever hides others.
+        let whole = format!("gpu-{WHOLE}");
+        assert_eq!(gpu_id(WHOLE, 0, None), whole);
+        assert_eq!([id("1"), id(""), id("GPU-01234567")], [whole.clone(), whole.clone(), whole.clone()]);
+        assert_eq!(gpu_id(WHOLE, 1, Some("MIG-1")), whole);
     }
 
     #[test]
