@@ -30,7 +30,7 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::args::Remote;
 use crate::clock::Stopwatch;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Prospect};
 use crate::identity;
 use crate::inputs::Prepared;
 
@@ -358,7 +358,16 @@ impl Client {
                 let message = format!("the coordinator at {} is gone: {}{hint}", self.name, status.message());
                 Failure::new(Exit::Unreachable, message)
             }
-            false => Failure::new(Exit::Failed, status.message()),
+            false => {
+                let prospect = match status.code() {
+                    Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => {
+                        Prospect::Refusal
+                    }
+                    Code::ResourceExhausted => Prospect::Answer,
+                    _ => Prospect::Open,
+                };
+                Failure { prospect, ..Failure::new(Exit::Failed, status.message()) }
+            }
         }
     }
 

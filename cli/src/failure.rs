@@ -21,18 +21,35 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What may come of asking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// The same: whoever asks may not, or it cannot be asked so.
+    Refusal,
+    /// Nobody knows.
+    Open,
+    /// An answer, in time: nobody is there now, or too much is asked at once.
+    Answer,
+}
+
 /// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) error: anyhow::Error,
+    pub(crate) prospect: Prospect,
 }
 
 pub(crate) type Outcome = Result<(), Failure>;
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, error: anyhow::Error::msg(message.into()) }
+        let prospect = match exit {
+            Exit::Unreachable => Prospect::Answer,
+            Exit::Failed => Prospect::Open,
+            Exit::Usage => Prospect::Refusal,
+        };
+        Self { exit, error: anyhow::Error::msg(message.into()), prospect }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -53,6 +70,6 @@ impl Failure {
 /// Anything else that goes wrong fails the request.
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: Exit::Failed, error: error.into() }
+        Self { exit: Exit::Failed, error: error.into(), prospect: Prospect::Open }
     }
 }

@@ -105,7 +105,7 @@ pub(crate) async fn join(
                 JoinError::Connect(_) | JoinError::Unanswered(_) => Exit::Unreachable,
                 JoinError::Refused(_) | JoinError::Malformed | JoinError::Key(_) => Exit::Failed,
             };
-            return Err(Failure { exit, error: anyhow::Error::new(error).context("cannot join") });
+            return Err(Failure { exit, ..anyhow::Error::new(error).context("cannot join").into() });
         }
         if !is_told {
             show::note(&format!("waiting to join: {error}"));

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::logs::show_line;
 use crate::args::{EventsArguments, Output, Since};
 use crate::client::Client;
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome, Prospect};
 use crate::show::{self, moment};
 
-/// Pause between two attempts to find a coordinator that has gone.
-pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two attempts to find a coordinator that has gone, or to be answered by one that has too much to do.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn execute(arguments: &EventsArguments, output: Output) -> Outcome {
     let mut request = EventsRequest {
@@ -27,19 +27,25 @@ pub(super) async fn execute(arguments: &EventsArguments, output: Output) -> Outc
     }
     let mut has_seen = false;
     loop {
-        let failure = match once(arguments, &mut request, (output, &mut has_seen)).await {
+        match once(arguments, &mut request, (output, &mut has_seen)).await {
             Ok(is_read) if !arguments.follow || !is_read => return Ok(()),
-            Ok(_) => None,
-            Err(failure) if arguments.follow && has_seen && failure.exit == Exit::Unreachable => {
-                Some(failure)
+            Ok(_) => tokio::time::sleep(RETRY_PAUSE).await,
+            Err(failure) if arguments.follow && has_seen && failure.prospect == Prospect::Answer => {
+                before_again(&failure).await;
             }
             Err(failure) => return Err(failure),
-        };
-        if let Some(failure) = failure {
-            show::note(&format!("{:#}; looking for it", failure.error));
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+/// Says why there is no answer, and waits for a moment in which there may be one.
+pub(super) async fn before_again(failure: &Failure) {
+    let next = match failure.exit {
+        Exit::Unreachable => "looking for it",
+        Exit::Failed | Exit::Usage => "asking again",
+    };
+    show::note(&format!("{:#}; {next}", failure.error));
+    tokio::time::sleep(RETRY_PAUSE).await;
 }
 
 /// Prints events until the stream ends, and notes in the request what has been seen; returns whether anybody reads them.

@@ -6,10 +6,10 @@ use bitloop_coordinator::{LookError, look_at_trial};
 use bitloop_proto::v1::{TrialLogEntry, TrialLogResponse};
 use serde_json::{Value, json};
 
-use super::events::RETRY_PAUSE;
+use super::events::before_again;
 use crate::args::{LogsArguments, Output};
 use crate::client::Client;
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome, Prospect};
 use crate::show::{self, moment};
 
 pub(super) async fn execute(arguments: &LogsArguments, output: Output) -> Outcome {
@@ -34,12 +34,12 @@ pub(super) async fn execute(arguments: &LogsArguments, output: Output) -> Outcom
 async fn follow(arguments: &LogsArguments, output: Output) -> Outcome {
     let mut shown = BTreeSet::new();
     loop {
-        let failure = match follow_once(arguments, output, &mut shown).await {
-            Err(failure) if !shown.is_empty() && failure.exit == Exit::Unreachable => failure,
+        match follow_once(arguments, output, &mut shown).await {
+            Err(failure) if !shown.is_empty() && failure.prospect == Prospect::Answer => {
+                before_again(&failure).await;
+            }
             ended => return ended,
-        };
-        show::note(&format!("{:#}; looking for it", failure.error));
-        tokio::time::sleep(RETRY_PAUSE).await;
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
 fn failure(error: WorkerError) -> Failure {
     let exit =
         if matches!(error, WorkerError::Unreachable { .. }) { Exit::Unreachable } else { Exit::Failed };
-    Failure { exit, error: error.into() }
+    Failure { exit, ..error.into() }
 }
 
 /// How the coordinator is reached: over https as a member, which a token may have to be exchanged for first.

@@ -113,7 +113,7 @@ impl Look {
         }
     }
 
-    /// Says that the coordinator is gone; what it said last stays.
+    /// Says why the coordinator does not answer; what it said last stays.
     pub(super) fn lose(&mut self, why: &str) {
         self.trouble = Some(format!("{why}; trying again"));
     }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::args::{Output, TopArguments};
 use crate::client::Client;
 use crate::clock::Stopwatch;
-use crate::failure::{Exit, Failure, Outcome};
+use crate::failure::{Exit, Failure, Outcome, Prospect};
 use crate::show;
 
 use self::draw::Inks;
@@ -26,7 +26,7 @@ use self::screen::Screen;
 /// How often the screen is drawn when nothing has come, so that it says how old it is.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// Pause after a coordinator was lost.
+/// Pause after a coordinator was lost, or did not answer as it should.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time after which an answer counts as missing.
@@ -66,16 +66,18 @@ async fn fetch(top: &TopArguments, mut client: Client, news: mpsc::Sender<News>)
                 let message = format!("no answer for {} s", PATIENCE.as_secs());
                 Err(Failure::new(Exit::Unreachable, message))
             });
-            let is_lost = said.as_ref().is_err_and(|failure| failure.exit == Exit::Unreachable);
+            let exit = said.as_ref().err().map(|failure| failure.exit);
             if news.send(said.map(Box::new)).await.is_err() {
                 return;
             }
-            if is_lost {
+            if exit.is_some() {
                 tokio::time::sleep(RETRY_PAUSE).await;
-                // Waits for it a while by itself; what is wrong is on the screen meanwhile.
-                if let Ok(again) = Client::connect(&top.remote).await {
-                    client = again;
-                }
+            }
+            // Waits for it a while by itself; what is wrong is on the screen meanwhile.
+            if exit == Some(Exit::Unreachable)
+                && let Ok(again) = Client::connect(&top.remote).await
+            {
+                client = again;
             }
         }
     };
@@ -100,10 +102,10 @@ async fn watch(mut look: Look, mut news: mpsc::Receiver<News>) -> Outcome {
                     look.show(*overview);
                     since = Stopwatch::start();
                 }
-                Some(Err(failure)) if failure.exit == Exit::Unreachable => {
-                    look.lose(&failure.error.to_string());
-                }
-                Some(Err(failure)) => return Err(failure),
+                Some(Err(failure)) => match failure.prospect {
+                    Prospect::Refusal => return Err(failure),
+                    Prospect::Open | Prospect::Answer => look.lose(&failure.error.to_string()),
+                },
                 None => return Ok(()),
             },
             pressed = keys.recv() => match pressed {
