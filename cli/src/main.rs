@@ -26,16 +26,20 @@ use telemetry::Telemetry;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = Telemetry::start(&arguments.telemetry).and_then(|telemetry| {
-        let done = commands::execute(&arguments);
-        telemetry.end();
-        done
-    });
-    match done {
+    let (telemetry, done) = match Telemetry::start(&arguments.telemetry, arguments.command.reader()) {
+        Ok(telemetry) => (Some(telemetry), commands::execute(&arguments)),
+        Err(failure) => (None, Err(failure)),
+    };
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             show::error(&failure);
             failure.exit.into()
         }
+    };
+    // The last that is said is said before it ends.
+    if let Some(telemetry) = telemetry {
+        telemetry.end();
     }
+    code
 }

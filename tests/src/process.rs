@@ -63,10 +63,19 @@ pub struct Process {
 
 impl Process {
     /// Starts a command; what it says goes to files, so that it never blocks on a full pipe.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
         let logs = tempfile::tempdir().expect("a temporary folder");
-        let file = |name: &str| File::create(logs.path().join(name)).expect("a log file");
-        let child = command.stdout(file("out")).stderr(file("err")).spawn();
+        let err = log(&logs, "err").into();
+        Self::start_in(logs, command, err)
+    }
+
+    /// Starts a command whose standard error goes elsewhere.
+    pub fn start_with_error(command: Command, err: Stdio) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), command, err)
+    }
+
+    fn start_in(logs: tempfile::TempDir, mut command: Command, err: Stdio) -> Self {
+        let child = command.stdout(log(&logs, "out")).stderr(err).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")), logs }
     }
 
@@ -112,6 +121,10 @@ impl Process {
         });
         Said { status: status.expect("it has ended"), out: self.out(), err: self.err() }
     }
+}
+
+fn log(logs: &tempfile::TempDir, name: &str) -> File {
+    File::create(logs.path().join(name)).expect("a log file")
 }
 
 impl Drop for Process {

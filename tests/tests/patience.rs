@@ -1,13 +1,18 @@
-//! Programs beside others that are not as they should be: coordinators that refuse an answer for a while.
+//! Programs beside others that are not as they should be: standard error that nobody reads, and coordinators that refuse an
+//! answer for a while.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use bitloop_tests::experiment::Experiment;
 use bitloop_tests::is_required;
-use bitloop_tests::process::{binary, say};
+use bitloop_tests::process::{Process, await_that, binary, bitloop, say};
 use http_body_util::{BodyExt, Full};
 use tokio::net::TcpListener;
 use tonic::body::Body;
@@ -17,6 +22,46 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 use tower::Service;
+
+/// What takes no more, as a journal that is stuck or a pager that waits for a key; and its other end.
+fn full() -> (Stdio, UnixStream) {
+    let (reader, mut writer) = UnixStream::pair().expect("a pair of sockets");
+    writer.set_nonblocking(true).expect("sockets can");
+    loop {
+        match writer.write(&[b'\n'; 4096]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    writer.set_nonblocking(false).expect("sockets can");
+    (Stdio::from(OwnedFd::from(writer)), reader)
+}
+
+/// Goal: a terminal that is held, or a journal that is stuck, holds up no experiment and no end of a service.
+#[test]
+fn standard_error_that_nobody_reads_holds_up_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = Experiment::new(folder.path(), "unread", "all", 100);
+    let (stuck, _pager) = full();
+    let command =
+        bitloop(folder.path(), ["coordinator", "-v", "--listen", "127.0.0.1:0", "--data-dir", "data"]);
+    let coordinator = Process::start_with_error(command, stuck);
+    await_that("the coordinator listens", || coordinator.out().contains("listening on "));
+    let url = coordinator.out().trim().trim_start_matches("listening on ").to_owned();
+    let (stuck, _journal) = full();
+    let command = bitloop(folder.path(), ["worker", "-v", "--threads", "1", "--coordinator", &url]);
+    let worker = Process::start_with_error(command, stuck);
+
+    let id = say(folder.path(), ["submit", &experiment.path(), "--coordinator", &url]).ok().out;
+    say(folder.path(), ["watch", id.trim(), "--coordinator", &url]).ok();
+    say(folder.path(), ["list", "--coordinator", &url]).ok();
+
+    for service in [worker, coordinator] {
+        service.signal("TERM");
+        service.end().ok();
+    }
+}
 
 /// How a call ends.
 #[derive(Clone, Debug)]

@@ -29,6 +29,45 @@ use bitloop_proto::v1::ExperimentAction;
 
 use crate::args::{Arguments, BenchCommand, Command};
 use crate::failure::Outcome;
+use crate::telemetry::Reader;
+
+impl Command {
+    /// Who reads what it says: services outlive whoever started them.
+    pub(crate) fn reader(&self) -> Reader {
+        match self {
+            Self::Coordinator(_) | Self::Worker(_) | Self::Autoscale(_) => Reader::MayBeAway,
+            Self::Run(_)
+            | Self::Check(_)
+            | Self::Init(_)
+            | Self::Join(_)
+            | Self::Token(_)
+            | Self::Revoke(_)
+            | Self::Submit(_)
+            | Self::List(_)
+            | Self::Show(_)
+            | Self::Watch(_)
+            | Self::Results(_)
+            | Self::Workers(_)
+            | Self::Top(_)
+            | Self::Explain(_)
+            | Self::Logs(_)
+            | Self::Events(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Cancel(_)
+            | Self::Train(_)
+            | Self::Import(_)
+            | Self::Inspect(_)
+            | Self::Export(_)
+            | Self::Fit(_)
+            | Self::Solve(_)
+            | Self::Doctor(_)
+            | Self::Store(_)
+            | Self::Bench(_)
+            | Self::Completions { .. } => Reader::Present,
+        }
+    }
+}
 
 /// Runs what was typed.
 pub(crate) fn execute(arguments: &Arguments) -> Outcome {
