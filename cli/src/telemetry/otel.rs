@@ -1,18 +1,22 @@
 //! Spans to an OpenTelemetry collector, over gRPC. Sent by threads of their own from a queue with an end: a collector that
-//! is slow or not there loses spans, and holds nothing up.
+//! is slow or not there loses spans, which is said, and holds nothing up.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitloop_proto::trace;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
 use tokio::runtime::Runtime;
-use tracing::Span;
+use tracing::{Span, info, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
@@ -29,9 +33,13 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// What traces are called by where several programs send theirs.
 const SERVICE: &str = "bitloop";
 
+/// Where collectors take OTLP over HTTP, which many programs are told to use and bitloop does not speak.
+const HTTP_PORT: &str = "4318";
+
 /// The way to a collector.
 pub(super) struct Traces {
     provider: SdkTracerProvider,
+    way: Arc<Way>,
     /// What the connection lives on; the program's own may be gone before the last span is sent.
     runtime: Runtime,
 }
@@ -53,17 +61,21 @@ impl Traces {
             .enable_all()
             .build()?;
         let _entered = runtime.enter();
-        let exporter =
-            SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build();
-        let exporter = exporter.map_err(|error| {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(EXPORT_TIMEOUT);
+        let exporter = exporter.build().map_err(|error| {
             Failure::usage(format!("traces cannot go to `{endpoint}`: {error}; write http://HOST:PORT"))
         })?;
+        let way = Arc::new(Way { endpoint: endpoint.to_owned(), is_lost: AtomicBool::new(false) });
+        let exporter = Telling { exporter, way: way.clone() };
         let resource = Resource::builder().with_service_name(SERVICE).build();
         let provider =
             SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
         trace::carry_with(Box::new(W3c::default()));
         drop(_entered);
-        Ok(Self { provider, runtime })
+        Ok(Self { provider, way, runtime })
     }
 
     /// Takes the spans that are part of traces, whatever the log shows.
@@ -77,9 +89,73 @@ impl Traces {
 
     pub(super) fn end(self) {
         if let Err(error) = self.provider.shutdown_with_timeout(END_TIMEOUT) {
-            tracing::debug!(%error, "the last spans were not sent");
+            self.way.lose(&error);
         }
         self.runtime.shutdown_background();
+    }
+}
+
+/// Whether spans arrive; said when that changes.
+#[derive(Debug)]
+struct Way {
+    endpoint: String,
+    is_lost: AtomicBool,
+}
+
+impl Way {
+    fn lose(&self, reason: &dyn Display) {
+        if self.is_lost.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let authority = self.endpoint.split("://").nth(1).and_then(|rest| rest.split('/').next());
+        let port = authority.and_then(|authority| authority.rsplit_once(':')).map(|(_, port)| port);
+        let hint = match port {
+            Some(HTTP_PORT) => {
+                format!("; {HTTP_PORT} is the port for OTLP over HTTP, which bitloop does not speak")
+            }
+            Some(_) | None => String::new(),
+        };
+        warn!(
+            endpoint = self.endpoint,
+            %reason,
+            "spans are lost: nobody took them over gRPC; name the gRPC port of a collector, 4317 as a rule{hint}"
+        );
+    }
+
+    fn arrive(&self) {
+        if self.is_lost.swap(false, Ordering::Relaxed) {
+            info!(endpoint = self.endpoint, "spans arrive again");
+        }
+    }
+}
+
+/// An exporter that says when it loses spans.
+#[derive(Debug)]
+struct Telling {
+    exporter: opentelemetry_otlp::SpanExporter,
+    way: Arc<Way>,
+}
+
+impl SpanExporter for Telling {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let exported = self.exporter.export(batch).await;
+        match &exported {
+            Ok(()) => self.way.arrive(),
+            Err(error) => self.way.lose(error),
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }
 
