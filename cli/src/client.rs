@@ -9,7 +9,7 @@ use bitloop_core::report::{Effort, REPORT_FORMAT, Report};
 use bitloop_core::state::Sources;
 use bitloop_proto::results::ResultsParts;
 use bitloop_proto::trace;
-use bitloop_proto::transport::{MAX_MESSAGE_BYTES, VERSION_HEADER};
+use bitloop_proto::transport::{MAX_MESSAGE_BYTES, SERVICE, VERSION_HEADER};
 use bitloop_proto::upload::{self, Stalled};
 use bitloop_proto::v1::coordinator_client::CoordinatorClient;
 use bitloop_proto::v1::membership_client::MembershipClient;
@@ -65,9 +65,6 @@ pub(crate) struct Client {
     /// How the coordinator is called in messages.
     name: String,
 }
-
-/// The service whose health a coordinator tells.
-const SERVICE: &str = "bitloop.v1.Coordinator";
 
 /// What a coordinator says of itself with every answer.
 #[derive(Clone, Debug, Default)]

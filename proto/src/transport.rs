@@ -41,6 +41,9 @@ const DUPLEX_BYTES: usize = 2 * CHUNK_BYTES;
 /// The header of every answer that names the coordinator's version.
 pub const VERSION_HEADER: &str = "bitloop-version";
 
+/// The service whose health a coordinator tells.
+pub const SERVICE: &str = "bitloop.v1.Coordinator";
+
 /// What HTTP/2 needs for an address, where the connector has none or several.
 pub(crate) const UNNAMED_URL: &str = "http://coordinator";
 

@@ -4,8 +4,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
 
 use bitloop_tests::process::{Process, Said, await_that, bitloop, say};
+use tokio::net::TcpSocket;
 
 fn doctor(folder: &Path, arguments: &[&str]) -> Said {
     say(folder, [&["doctor"], arguments].concat())
@@ -32,6 +34,23 @@ fn coordinator(folder: &Path, listen: &str) -> (Process, String) {
     await_that("the coordinator listens", || coordinator.out().contains("listening on "));
     let url = coordinator.out().trim().trim_start_matches("listening on ").replace("0.0.0.0", "127.0.0.1");
     (coordinator, url)
+}
+
+/// A URL at which connections are refused for as long as the socket lives: it is bound, so that nobody else gets its port.
+fn refusing() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let url = format!("http://{}", socket.local_addr().expect("an address"));
+    (socket, url)
+}
+
+/// A URL at which every connection is accepted and closed, as by a tunnel whose far end refuses.
+fn tunnel_to_nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    // Ends with the test's process.
+    thread::spawn(move || listener.incoming().for_each(drop));
+    url
 }
 
 #[test]
@@ -93,9 +112,7 @@ fn a_coordinator_that_works_has_no_failing_line() {
 fn commands_find_the_one_of_two_coordinators_that_works_and_the_other_is_no_failure() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_coordinator, url) = coordinator(folder.path(), "127.0.0.1:0");
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let standby = format!("http://{}", closed.local_addr().expect("an address"));
-    drop(closed);
+    let (_refusing, standby) = refusing();
     let urls = format!("{standby},{url}");
 
     let said = doctor(folder.path(), &["--coordinator", &urls]).ok();
@@ -110,13 +127,29 @@ fn commands_find_the_one_of_two_coordinators_that_works_and_the_other_is_no_fail
 }
 
 #[test]
+fn commands_go_on_behind_a_tunnel_that_ends_at_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_coordinator, url) = coordinator(folder.path(), "127.0.0.1:0");
+    let urls = format!("{},{url}", tunnel_to_nobody());
+
+    say(folder.path(), ["list", "--coordinator", &urls]).ok();
+    let said = doctor(folder.path(), &["--coordinator", &urls]).ok();
+
+    assert_eq!(verdicts(&said, "grpc"), ["warn", "ok"], "{}", said.out);
+    assert!(lines(&said, "grpc")[0].1.contains("stands by"), "{}", said.out);
+    let worker =
+        Process::start(bitloop(folder.path(), ["worker", "--coordinator", &urls, "--cache-dir", "cache"]));
+    let workers = ["workers", "--output", "json", "--coordinator", &url];
+    await_that("the worker is there", || say(folder.path(), workers).ok().out.contains("\"id\""));
+    drop(worker);
+}
+
+#[test]
 fn each_step_to_a_coordinator_that_fails_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = format!("http://{}", listener.local_addr().expect("an address"));
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let gone = format!("http://{}", closed.local_addr().expect("an address"));
-    drop(closed);
+    let (_refusing, gone) = refusing();
     let urls = ["http://no-such-host.invalid:1", gone.as_str(), silent.as_str()];
 
     let said = doctor(folder.path(), &["--coordinator", &urls.join(",")]);

@@ -11,8 +11,13 @@ use super::{Finding, Verdict};
 use crate::client::{Client, Introduction};
 use crate::clock;
 
-/// The step at which one that stands by is found out: it listens to nobody.
+/// The steps to a coordinator behind its name.
 const TCP: &str = "tcp";
+const TLS: &str = "tls";
+const GRPC: &str = "grpc";
+
+/// Those at which one that stands by is found out: it listens to nobody, and a tunnel to it accepts connections for nobody.
+const STANDING_BY: [&str; 3] = [TCP, TLS, GRPC];
 
 /// How long the coordinator's answers may take.
 const ANSWERS: Duration = Duration::from_secs(4);
@@ -32,14 +37,17 @@ pub(super) fn look(endpoint: &Endpoint, identity: Option<&Path>) -> Vec<Finding>
     findings
 }
 
-/// What is found of several coordinators: where one works, another that accepts no connection may be standing by.
+/// What is found of several coordinators: where one works, another that does not answer may be standing by.
 pub(super) fn of_several(mut found: Vec<Vec<Finding>>) -> Vec<Vec<Finding>> {
-    let is_refused = |finding: &Finding| finding.check == TCP && finding.verdict == Verdict::Fail;
+    let is_silent =
+        |finding: &Finding| STANDING_BY.contains(&finding.check) && finding.verdict == Verdict::Fail;
     let works = |findings: &Vec<Finding>| findings.iter().all(|finding| finding.verdict != Verdict::Fail);
     if found.iter().any(works) {
-        for finding in found.iter_mut().flatten().filter(|finding| is_refused(finding)) {
+        for finding in found.iter_mut().flatten().filter(|finding| is_silent(finding)) {
             finding.verdict = Verdict::Warn;
-            finding.advice = Some("if it stands by, that is as it should be: another one works".to_owned());
+            finding.advice = Some(
+                "if it stands by, that is as it should be: another one works, which commands use".to_owned(),
+            );
         }
     }
     found
@@ -51,7 +59,7 @@ async fn steps(endpoint: &Endpoint, identity: Option<&Path>) -> Vec<Finding> {
         Ok(connection) => match tokio::time::timeout(ANSWERS, talk(endpoint, &connection)).await {
             Ok(said) => findings.extend(said),
             Err(_) => findings.push(
-                Finding::fail("grpc", format!("{endpoint} accepts connections and answers no calls"))
+                Finding::fail(GRPC, format!("{endpoint} accepts connections and answers no calls"))
                     .advise("see the coordinator's log, and whether its machine is overloaded"),
             ),
         },
@@ -78,12 +86,12 @@ async fn connected(
     // What is wrong with the identity is a finding of its own.
     let membership = identity.and_then(|folder| Membership::open(folder).ok());
     let membership = membership.ok_or_else(|| {
-        Finding::fail("tls", "not tried, as it needs an identity that is good")
+        Finding::fail(TLS, "not tried, as it needs an identity that is good")
             .advise("name its folder with --identity, or get one with `bitloop join`")
     })?;
     let greeted = reach::greet(endpoint, address, &membership).await;
-    greeted.map_err(|error| Finding::fail("tls", error.to_string()))?;
-    findings.push(Finding::ok("tls", "both sides believe each other's certificates"));
+    greeted.map_err(|error| Finding::fail(TLS, error.to_string()))?;
+    findings.push(Finding::ok(TLS, "both sides believe each other's certificates"));
     Ok(Connection::Secured(vec![endpoint.clone()], membership))
 }
 
@@ -94,7 +102,7 @@ async fn talk(endpoint: &Endpoint, connection: &Connection) -> Vec<Finding> {
     };
     let channel = match connection.connect().await {
         Ok(channel) => channel,
-        Err(error) => return vec![Finding::fail("grpc", error.to_string())],
+        Err(error) => return vec![Finding::fail(GRPC, error.to_string())],
     };
     let mut client = Client::over(channel, &endpoint.to_string());
     let before = clock::unix_seconds();
@@ -102,12 +110,12 @@ async fn talk(endpoint: &Endpoint, connection: &Connection) -> Vec<Finding> {
         match client.introduction().await {
             Ok(introduction) => introduction,
             Err(failure) => {
-                return vec![Finding::fail("grpc", format!("{:#}", failure.error)).advise(
+                return vec![Finding::fail(GRPC, format!("{:#}", failure.error)).advise(
                     "check that it is bitloop's --listen address, not its --http or another program's",
                 )];
             }
         };
-    let mut findings = vec![Finding::ok("grpc", "the coordinator answers"), version(&introduction)];
+    let mut findings = vec![Finding::ok(GRPC, "the coordinator answers"), version(&introduction)];
     let here = before.midpoint(clock::unix_seconds());
     findings.extend(introduction.unix_seconds.map(|there| skew(here, there)));
     if let Some(role) = role {
@@ -189,7 +197,14 @@ mod tests {
         assert_eq!(verdicts(vec![refused(), works.clone()]), [Ok, Warn, Ok, Warn]);
         assert_eq!(verdicts(vec![refused(), refused()]), [Ok, Fail, Ok, Fail]);
         let unknown = vec![Finding::fail("dns", "no such name")];
-        assert_eq!(verdicts(vec![unknown, works]), [Fail, Ok, Warn]);
+        assert_eq!(verdicts(vec![unknown, works.clone()]), [Fail, Ok, Warn]);
+        for step in ["tls", "grpc"] {
+            let tunnel = vec![Finding::ok("tcp", "accepted"), Finding::fail(step, "it hangs up")];
+            assert_eq!(verdicts(vec![works.clone(), tunnel.clone()]), [Ok, Warn, Ok, Warn]);
+            assert_eq!(verdicts(vec![tunnel.clone(), tunnel]), [Ok, Fail, Ok, Fail]);
+        }
+        let other = vec![Finding::ok("grpc", "answers"), Finding::fail("protocol", "another version")];
+        assert_eq!(verdicts(vec![other, works]), [Ok, Fail, Ok, Warn]);
     }
 
     #[test]
