@@ -43,7 +43,8 @@ pub struct WorkerOptions {
     pub cache_dir: Option<PathBuf>,
     /// How long the first connection is tried; for ever if none.
     pub connect_timeout: Option<Duration>,
-    /// After how many shards in a row that it could not measure it ends with an error; never if none.
+    /// After how many shards in a row of which it measured nothing, as what they need did not come, it ends with an error; never if
+    /// none.
     pub max_give_backs: Option<u32>,
     /// After how long without work it leaves; never if none.
     pub idle_exit: Option<Duration>,

@@ -18,10 +18,10 @@ use crate::failure::{Exit, Failure, Outcome};
 /// How the coordinator is called in messages.
 const NAME: &str = "this process";
 
-/// What is missing in this process cannot be handed in from elsewhere, so a worker says that it cannot go on: after
-/// about half a minute, in which another one may be making what it waits for, and in which a few trials that the device cannot
-/// measure, five attempts each, have failed.
-const GIVE_BACKS: u32 = 16;
+/// What is missing in this process cannot be handed in from elsewhere, so a worker says that it cannot go on, after a while in
+/// which another one may be making what it waits for. Trials that its device cannot measure are another matter: the coordinator
+/// gives them up.
+const GIVE_BACKS: u32 = 6;
 
 /// How often it is looked whether a results file cannot be written.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);

@@ -30,7 +30,7 @@ const KEPT_CONTEXTS: usize = 2;
 pub struct Settings {
     /// What it says of itself.
     pub info: WorkerInfo,
-    /// After how many shards in a row that it could not measure it ends; never if none.
+    /// After how many shards in a row of which it measured nothing, as what they need did not come, it ends; never if none.
     pub max_give_backs: Option<u32>,
     /// After how many milliseconds without a shard it leaves; never if none.
     pub idle_exit_ms: Option<u64>,
@@ -92,9 +92,10 @@ enum Phase {
     Over,
 }
 
-/// Shards given back since one was finished.
+/// Shards given back.
 #[derive(Clone, Debug)]
 struct GiveBacks {
+    /// Those since something was measured for which something did not come, if there is a limit.
     count: u32,
     backoff: Backoff,
     /// The reason last told, which is not told again.
@@ -394,6 +395,7 @@ impl Protocol {
     }
 
     fn keep(&mut self, measured: Measured) {
+        self.give_backs.count = 0;
         if let Some(current) = &mut self.current {
             current.remaining.remove(&measured.report.key);
         }

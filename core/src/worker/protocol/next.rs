@@ -101,10 +101,9 @@ impl Protocol {
     fn conclude(&mut self, end: End) {
         self.idle_since = Some(self.now);
         match end {
-            End::Finished => self.give_backs.count = 0,
             End::Stopped => return self.tell(Notice::LeaseEnded),
             End::GaveUp(obstacle) if self.phase == Phase::Working => return self.give_back(obstacle),
-            End::GaveUp(_) => {}
+            End::Finished | End::GaveUp(_) => {}
         }
         self.give_backs.reason.clear();
         self.give_backs.backoff = Backoff::new(&self.info.id.0);
@@ -112,14 +111,19 @@ impl Protocol {
 
     /// Waits, ever longer, so that a trial that cannot be done here does not come back at once.
     fn give_back(&mut self, Obstacle { kind, reason, .. }: Obstacle) {
-        // A panic is its trial's, which the coordinator gives up sooner than a worker that many of them come to.
-        let counted = u32::from(kind != ObstacleKind::Panic);
-        self.give_backs.count = self.give_backs.count.saturating_add(counted);
-        if self.max_give_backs.is_some_and(|limit| self.give_backs.count >= limit) {
+        // What the device cannot do, and what panics, is held against trials: the coordinator gives them up, however many they are.
+        let limit = match kind {
+            ObstacleKind::Supply => self.max_give_backs,
+            ObstacleKind::Device | ObstacleKind::Panic => None,
+        };
+        if limit.is_some() {
+            self.give_backs.count = self.give_backs.count.saturating_add(1);
+        }
+        if limit.is_some_and(|limit| self.give_backs.count >= limit) {
             return self.wind_down(Finish::GaveUp { reason });
         }
         // A worker that gives up says why at its end.
-        if self.max_give_backs.is_none() && self.give_backs.reason != reason {
+        if limit.is_none() && self.give_backs.reason != reason {
             self.give_backs.reason.clone_from(&reason);
             self.tell(Notice::CannotMeasure { reason });
         }

@@ -99,18 +99,41 @@ fn a_worker_that_may_give_back_only_so_often_ends_with_the_reason() {
     over(&mut bench, Finish::GaveUp { reason: "no model".into() });
 }
 
+/// Takes a shard of one trial, and gives it back.
+fn give_back(bench: &mut Bench, (lease, kind): (u64, ObstacleKind)) {
+    bench.take_shard(shard(lease, 1));
+    bench.feed(Input::Ended(End::GaveUp(obstacle(kind))));
+    let obstacle = Some(obstacle(kind));
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(lease), obstacle });
+    bench.answer(Answer::Released);
+    bench.wait_for_effect();
+}
+
 #[test]
-fn trials_that_panic_do_not_end_their_worker() {
+fn trials_that_the_coordinator_gives_up_do_not_end_their_worker() {
+    let settings = Settings { info: info(), max_give_backs: Some(2), idle_exit_ms: None, spool: None };
+    for kind in [ObstacleKind::Panic, ObstacleKind::Device] {
+        let mut bench = Bench::with(settings.clone());
+        for lease in 0..20 {
+            give_back(&mut bench, (lease, kind));
+        }
+        assert!(!bench.protocol.is_ending(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_worker_that_measures_in_between_does_not_give_up() {
     let settings = Settings { info: info(), max_give_backs: Some(2), idle_exit_ms: None, spool: None };
     let mut bench = Bench::with(settings);
-    for lease in 0..5 {
-        bench.take_shard(shard(lease, 1));
-        bench.feed(Input::Ended(End::GaveUp(obstacle(ObstacleKind::Panic))));
-        let obstacle = Some(obstacle(ObstacleKind::Panic));
-        assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(lease), obstacle });
-        bench.answer(Answer::Released);
-        bench.wait_for_effect();
+    for lease in 0..3 {
+        give_back(&mut bench, (2 * lease, ObstacleKind::Supply));
+        bench.take_shard(shard(2 * lease + 1, 1));
+        bench.measure(shard(0, 1).trials[0].0);
+        bench.feed(Input::Ended(End::Finished));
+        bench.committed();
+        bench.answer(Answer::Committed { next: None });
     }
+    assert!(!bench.protocol.is_ending());
 }
 
 #[test]
