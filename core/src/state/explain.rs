@@ -159,7 +159,10 @@ impl State {
         let (standing, reasons) = match &experiment.status {
             Status::Active => self.explain_active(experiment, elsewhere),
             Status::Paused => ("paused", vec![format!("`bitloop resume {id}` goes on with it")]),
-            Status::Cancelled => ("cancelled", vec!["submitting it again revives it".to_owned()]),
+            Status::Cancelled => {
+                let revive = format!("`bitloop resume {id}` goes on with it, and so does submitting it again");
+                ("cancelled", vec![revive])
+            }
             Status::Finished => ("finished", vec!["everything is measured".to_owned()]),
             Status::Failed { reason } => ("failed", vec![reason.clone()]),
         };

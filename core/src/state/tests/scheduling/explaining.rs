@@ -22,6 +22,19 @@ fn the_backlog_says_what_waits_for_which_workers() {
 }
 
 #[test]
+fn a_cancelled_experiment_says_how_it_goes_on() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let action = Action::Cancel;
+    engine.feed(Input::Act { experiment: experiment.clone(), action }).unwrap();
+
+    let said = engine.explained_experiment(&experiment);
+
+    assert_eq!(said.standing, "cancelled");
+    assert!(said.reasons[0].contains(&format!("`bitloop resume {experiment}`")), "{:?}", said.reasons);
+}
+
+#[test]
 fn an_experiment_says_why_it_does_not_go_on() {
     let mut engine = Engine::new();
     let experiment = engine.submit_with("a", 0, on_gpu(8));
