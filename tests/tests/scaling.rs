@@ -5,21 +5,25 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use bitloop_core::state::WANTED_MS_MAX;
 use bitloop_tests::experiment::Experiment;
 use bitloop_tests::metrics::Metrics;
 use bitloop_tests::process::{await_that, say};
 use bitloop_tests::root;
 
-/// The queries of the triggers, by the workers that they scale.
-fn queries() -> BTreeMap<String, String> {
+/// The triggers, by the workers that they scale.
+fn triggers() -> BTreeMap<String, serde_yaml::Value> {
     let text = fs::read_to_string(root().join("deploy/kubernetes/autoscaling.yaml")).expect("YAML is text");
     let documents = text.split("\n---\n").map(|document| {
         let scaled: serde_yaml::Value = serde_yaml::from_str(document).expect("YAML");
-        let word = |value: &serde_yaml::Value| value.as_str().expect("a word").to_owned();
         let spec = &scaled["spec"];
-        (word(&spec["scaleTargetRef"]["name"]), word(&spec["triggers"][0]["metadata"]["query"]))
+        (word(&spec["scaleTargetRef"]["name"]), spec["triggers"][0]["metadata"].clone())
     });
     documents.collect()
+}
+
+fn word(value: &serde_yaml::Value) -> String {
+    value.as_str().expect("a word").to_owned()
 }
 
 /// Submits what asks for this of its workers, of which there are none: a trial that is nobody else's.
@@ -34,8 +38,18 @@ fn submit(metrics: &Metrics, folder: &Path, (number, requires): (u32, &str)) {
 }
 
 #[test]
+fn no_class_has_more_workers_than_there_are_trials() {
+    for (class, trigger) in triggers() {
+        let threshold: f64 = word(&trigger["threshold"]).parse().expect("a number");
+        assert!(word(&trigger["query"]).starts_with("sum(bitloop_wanted_seconds{"), "{class}");
+        assert!(threshold * 1e3 >= WANTED_MS_MAX, "{class}: the longest trial is worth one worker");
+    }
+}
+
+#[test]
 fn a_class_of_workers_grows_by_the_work_that_it_can_do() {
-    let queries = queries();
+    let queries: BTreeMap<String, String> =
+        triggers().into_iter().map(|(class, trigger)| (class, word(&trigger["query"]))).collect();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let metrics = Metrics::start(folder.path());
     // The names of the classes, in their order: workers on CPUs, and on GPUs of 16 GiB, neither with labels.

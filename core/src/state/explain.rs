@@ -47,11 +47,18 @@ pub struct Backlog {
     pub leased: u64,
     /// How long all of them take one worker of the slowest known class; a second for each that nobody has measured alike.
     pub predicted_ms: f64,
+    /// The same with no trial counted longer than [`WANTED_MS_MAX`]: one that takes hours keeps one worker busy, not many.
+    pub wanted_ms: f64,
     /// Connected workers that can measure them.
     pub workers: u64,
 }
 
 impl Backlog {
+    fn add(&mut self, trial_ms: f64, count: usize) {
+        self.predicted_ms += trial_ms * count as f64;
+        self.wanted_ms += trial_ms.min(WANTED_MS_MAX) * count as f64;
+    }
+
     /// The kind of device that they need: exact arithmetic is a processor's, and its own memory a GPU's.
     pub fn device(&self) -> Option<DeviceKind> {
         let of_arithmetic = (self.numerics == Numerics::Exact).then_some(DeviceKind::Cpu);
@@ -62,6 +69,9 @@ impl Backlog {
 
 /// What waits, by requirements and by whether arithmetic is to be exact.
 type Classes<'a> = BTreeMap<(&'a Requirements, bool), Backlog>;
+
+/// The work that is worth a worker of its own, in milliseconds: however long a trial takes, one worker measures it.
+pub const WANTED_MS_MAX: f64 = 600_000.0;
 
 /// Stages by their claims, each with one of its lanes and the number of its trials.
 type Stages = BTreeMap<Claim, (Lane, usize)>;
@@ -160,7 +170,8 @@ impl State {
             Status::Active => self.explain_active(experiment, elsewhere),
             Status::Paused => ("paused", vec![format!("`bitloop resume {id}` goes on with it")]),
             Status::Cancelled => {
-                let revive = format!("`bitloop resume {id}` goes on with it, and so does submitting it again");
+                let revive =
+                    format!("`bitloop resume {id}` goes on with it, and so does submitting it again");
                 ("cancelled", vec![revive])
             }
             Status::Finished => ("finished", vec!["everything is measured".to_owned()]),
@@ -334,7 +345,7 @@ impl State {
         for (lane, group) in self.dispatch.lanes() {
             let class = self.class_of(lane, &mut classes);
             class.queued += group.len() as u64;
-            class.predicted_ms += self.predicted_group(group);
+            class.add(self.predicted_first(group), group.len());
         }
         for (_, lease) in self.dispatch.leases() {
             // Most leases have trials of one lane, in which they stand together.
@@ -344,8 +355,7 @@ impl State {
             for together in trials.chunk_by(|(lane, _), (next, _)| lane == next) {
                 let class = self.class_of(&together[0].0, &mut classes);
                 class.leased += together.len() as u64;
-                class.predicted_ms +=
-                    together.iter().map(|(_, trial)| self.predicted(&trial.spec)).sum::<f64>();
+                together.iter().for_each(|(_, trial)| class.add(self.predicted(&trial.spec), 1));
             }
         }
         classes.into_values().collect()
@@ -360,14 +370,15 @@ impl State {
             queued: 0,
             leased: 0,
             predicted_ms: 0.0,
+            wanted_ms: 0.0,
             workers: self.able(requirements, numerics),
         })
     }
 
-    /// How long a lane's trials take; all of them take as long as the first, for a glance must not look at every one.
-    fn predicted_group(&self, group: &Group) -> f64 {
-        let Some(sequence) = group.trials().next() else { return 0.0 };
-        self.predicted(&self.ledger.proposed_at(sequence).spec) * group.len() as f64
+    /// How long a lane's first trial takes; all of them take as long, for a glance must not look at every one.
+    fn predicted_first(&self, group: &Group) -> f64 {
+        let first = group.trials().next();
+        first.map_or(0.0, |sequence| self.predicted(&self.ledger.proposed_at(sequence).spec))
     }
 
     fn predicted(&self, spec: &TrialSpec) -> f64 {

@@ -28,7 +28,7 @@ mod troubles;
 pub use change::Change;
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
 pub use dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
-pub use explain::{Backlog, Elsewhere, Explanation, asked_text};
+pub use explain::{Backlog, Elsewhere, Explanation, WANTED_MS_MAX, asked_text};
 pub use fact::{Batch, Fact, Sources};
 pub use history::StageHistory;
 pub use ledger::{Claim, Experiment, Ledger, StageProgress, Status, Trial, TrialState};

@@ -37,13 +37,15 @@ async fn open_trials_are_counted_by_what_workers_must_have() {
         leased: 0,
         // Of a trial whose pace nobody knows.
         predicted_ms: 1_000.0,
+        wanted_ms: 1_000.0,
         workers: 2,
     };
     assert_eq!(preparing, std::slice::from_ref(&anybody));
     assert_eq!(leased, [Backlog { queued: 0, leased: 1, ..anybody.clone() }]);
     let queued = PLAN_TRIALS - 1;
     let predicted_ms = queued as f64 * 1_000.0;
-    let exact = Backlog { numerics: Numerics::Exact, queued, predicted_ms, workers: 1, ..anybody };
+    let wanted_ms = predicted_ms;
+    let exact = Backlog { numerics: Numerics::Exact, queued, predicted_ms, wanted_ms, workers: 1, ..anybody };
     assert_eq!(evaluating, std::slice::from_ref(&exact));
     assert_eq!(exact.device(), Some(DeviceKind::Cpu));
     coordinator.close().await.unwrap();

@@ -65,12 +65,13 @@ struct Open {
     queued: u64,
     leased: u64,
     seconds: f64,
+    wanted_seconds: f64,
 }
 
 /// One number of it.
 type Sum = fn(&Open) -> f64;
 
-const FAMILIES: [(&str, &str, Sum); 3] = [
+const FAMILIES: [(&str, &str, Sum); 4] = [
     (
         "bitloop_waiting_trials",
         "Open trials that no worker has, by what a worker must have for them.",
@@ -84,6 +85,11 @@ const FAMILIES: [(&str, &str, Sum); 3] = [
     ("bitloop_backlog_seconds", "Estimated work of the open trials for one worker, likewise.", |open| {
         open.seconds
     }),
+    (
+        "bitloop_wanted_seconds",
+        "The same with no trial counted longer than ten minutes, as one worker measures it: for who starts workers.",
+        |open| open.wanted_seconds,
+    ),
 ];
 
 pub(super) fn write(text: &mut Text, classes: &[Backlog]) {
@@ -97,6 +103,7 @@ pub(super) fn write(text: &mut Text, classes: &[Backlog]) {
         open.queued += class.queued;
         open.leased += class.leased;
         open.seconds += class.predicted_ms / 1e3;
+        open.wanted_seconds += class.wanted_ms / 1e3;
     }
     for (name, help, value) in FAMILIES {
         text.family(name, "gauge", help);
@@ -111,7 +118,8 @@ mod tests {
     use super::*;
 
     fn open(requirements: Requirements, numerics: Numerics) -> Backlog {
-        Backlog { requirements, numerics, queued: 2, leased: 1, predicted_ms: 500.0, workers: 0 }
+        let (predicted_ms, wanted_ms) = (500.0, 250.0);
+        Backlog { requirements, numerics, queued: 2, leased: 1, predicted_ms, wanted_ms, workers: 0 }
     }
 
     fn labelled(pairs: &[(&str, &str)]) -> Requirements {
@@ -140,6 +148,7 @@ mod tests {
             r#"bitloop_backlog_seconds{device="cuda",exact="false",gpu_memory_gib="41",labels=""} 0.5"#,
             r#"bitloop_backlog_seconds{device="cpu",exact="true",gpu_memory_gib="0",labels=""} 0"#,
             r#"bitloop_backlog_seconds{device="cpu",exact="true",gpu_memory_gib="0",labels="board=orin,rack=2"} 0.5"#,
+            r#"bitloop_wanted_seconds{device="any",exact="false",gpu_memory_gib="0",labels=""} 0.5"#,
             r#"bitloop_waiting_trials{device="any",exact="false",gpu_memory_gib="0",labels=""} 4"#,
             r#"bitloop_backlog_trials{device="any",exact="false",gpu_memory_gib="0",labels=""} 6"#,
         ] {

@@ -22,6 +22,30 @@ fn the_backlog_says_what_waits_for_which_workers() {
 }
 
 #[test]
+fn a_trial_of_hours_is_work_for_one_worker() {
+    const HOUR_MS: f64 = 3_600_000.0;
+    let mut engine = Engine::new();
+    let experiment = engine.submit("long");
+    engine.propose_points(&experiment, 0..1);
+    let worker = engine.join_as(cpu("w"));
+    let shard = engine.request(&worker).unwrap();
+    engine.commit_after(&worker, &shard, 4.0 * HOUR_MS);
+    engine.propose_points(&experiment, 1..2);
+    engine.request(&worker).unwrap();
+
+    let leased = engine.state.backlog();
+    engine.propose_points(&experiment, 2..4);
+    let more = engine.state.backlog();
+
+    let counts = |backlog: &[Backlog]| -> Vec<_> {
+        let count = |class: &Backlog| (class.queued, class.leased, class.predicted_ms, class.wanted_ms);
+        backlog.iter().map(count).collect()
+    };
+    assert_eq!(counts(&leased), [(0, 1, 4.0 * HOUR_MS, WANTED_MS_MAX)]);
+    assert_eq!(counts(&more), [(2, 1, 12.0 * HOUR_MS, 3.0 * WANTED_MS_MAX)]);
+}
+
+#[test]
 fn a_cancelled_experiment_says_how_it_goes_on() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
