@@ -80,7 +80,7 @@ fn logs_are_json_where_that_is_wanted() {
         ("lease granted", &["lease", "worker", "trials"]),
         ("outcome committed", &["trial"]),
         ("registered", &["epoch", "worker"]),
-        ("shard measured", &["trials"]),
+        ("the shard is over", &["trials"]),
         ("experiment finished", &["experiment"]),
     ] {
         let line = said(message);
@@ -88,7 +88,7 @@ fn logs_are_json_where_that_is_wanted() {
             assert!(!line["fields"][field].is_null(), "`{message}` has no {field}: {line}");
         }
     }
-    let spans = said("shard measured")["spans"].as_array().expect("a list of spans").clone();
+    let spans = said("the shard is over")["spans"].as_array().expect("a list of spans").clone();
     assert!(spans.iter().any(|span| span["name"] == "shard" && span["worker"].is_string()), "{spans:?}");
     let failed = Command::new(env!("CARGO_BIN_EXE_bitloop"))
         .env_clear()

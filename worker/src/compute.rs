@@ -82,7 +82,7 @@ impl Bench {
         while let Some(order) = orders.blocking_recv() {
             let end = order.span.in_scope(|| {
                 let end = self.measure(&order);
-                debug!(trials = order.shard.trials.len(), ?end, "shard measured");
+                debug!(trials = order.shard.trials.len(), end = word(&end), "the shard is over");
                 end
             });
             self.lines.about([]);
@@ -204,6 +204,15 @@ fn send(
 
 fn gave_up(kind: ObstacleKind, reason: String, trials: &[(TrialKey, TrialSpec)]) -> End {
     End::GaveUp(Obstacle { kind, reason, trials: trials.iter().map(|(key, _)| *key).collect() })
+}
+
+/// How a shard ended; why trials were given back was said before.
+fn word(end: &End) -> &'static str {
+    match end {
+        End::Finished => "measured",
+        End::Stopped => "stopped",
+        End::GaveUp(obstacle) => obstacle.kind.as_str(),
+    }
 }
 
 fn kind(spec: &TrialSpec) -> &'static str {

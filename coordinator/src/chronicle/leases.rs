@@ -101,7 +101,7 @@ mod tests {
         let mut trials: Vec<Short> = trials.iter().map(|number| Short::from(&key(*number))).collect();
         trials.sort_unstable();
         let (worker, device) = (worker.to_owned(), String::new());
-        Record::Leased { at: 0, lease, worker, device, second: false, trials }
+        Record::Leased { at: 0, lease, worker, device, second: false, held: false, trials }
     }
 
     fn line(number: u64) -> LogLine {

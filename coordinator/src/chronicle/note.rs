@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
-    Change, Decision, Event, Fact, Input, LEASE_TERM_MS, Lease, LeaseId, Report, State, UnixMillis, WorkerId,
+    Change, Decision, Event, Fact, Input, LEASE_TERM_MS, Lease, LeaseId, Obstacle, Report, State, UnixMillis,
+    WorkerId,
 };
 use bitloop_core::trial::{Outcome, TrialKey, TrialResult};
 
 use super::events::{EventKind, Happening};
-use super::record::{End, Record, Short, key_digits, short_reason};
+use super::record::{End, Met, Record, Short, key_digits, short_reason};
 
 /// Failed or differing trials of one commit that get an event of their own.
 const NAMED_MAX: usize = 8;
@@ -40,7 +41,7 @@ pub(crate) fn note(
     now: UnixMillis,
     happened: &mut Happened,
 ) {
-    let mut notes = Notes { state, now, happened };
+    let mut notes = Notes { state, now, obstacle: None, happened };
     match input {
         Input::Commit { worker, reports, .. } => notes.reported(worker, reports, decision),
         Input::Heartbeat { .. } => notes.begun(decision),
@@ -61,7 +62,8 @@ pub(crate) fn note(
             notes.granted(decision, Some(input));
         }
         Input::Request { .. } => notes.granted(decision, None),
-        Input::Release { worker, .. } => {
+        Input::Release { worker, obstacle, .. } => {
+            notes.obstacle = obstacle.as_ref();
             notes.ended(decision, |_| End::GivenBack);
             notes.given_back(decision);
             notes.given_up(worker, decision);
@@ -77,7 +79,7 @@ pub(crate) fn note(
 /// What a stored fact means; nobody knows any more when it happened.
 pub(super) fn of_the_past(state: &State, fact: &Fact) -> Vec<Happening> {
     let mut happened = Happened::default();
-    let mut notes = Notes { state, now: UnixMillis(0), happened: &mut happened };
+    let mut notes = Notes { state, now: UnixMillis(0), obstacle: None, happened: &mut happened };
     match fact {
         Fact::OutcomeCommitted { key, outcome } => {
             if let TrialResult::Failed { reason } = &outcome.result {
@@ -96,6 +98,8 @@ pub(super) fn of_the_past(state: &State, fact: &Fact) -> Vec<Happening> {
 struct Notes<'a> {
     state: &'a State,
     now: UnixMillis,
+    /// Why trials come back, if something kept a worker from measuring them.
+    obstacle: Option<&'a Obstacle>,
     happened: &'a mut Happened,
 }
 
@@ -234,6 +238,7 @@ impl Notes<'_> {
                 worker: terms.worker.0.clone(),
                 device: device.map(|device| device.class.clone()).unwrap_or_default(),
                 second: terms.second,
+                held: registering.is_some(),
                 trials: terms.trials.iter().map(Short::from).collect(),
             };
             self.record(record);
@@ -262,12 +267,21 @@ impl Notes<'_> {
                 Event::Change(_) | Event::Fact(_) => continue,
             };
             let Some(terms) = self.state.dispatch.lease(lease) else { continue };
-            let trials: Vec<Short> = match trials {
-                Some(trials) => trials.iter().map(Short::from).collect(),
-                None => terms.trials.iter().map(Short::from).collect(),
+            let trials: Vec<&TrialKey> = match trials {
+                Some(trials) => trials.iter().collect(),
+                None => terms.trials.iter().collect(),
             };
+            let is_named =
+                |key: &&TrialKey| self.obstacle.is_some_and(|obstacle| obstacle.trials.contains(key));
+            let (named, others): (Vec<&TrialKey>, Vec<&TrialKey>) = trials.into_iter().partition(is_named);
             let end = why(terms);
-            self.record(Record::Ended { at: self.now.0, lease: lease.0, end, trials });
+            for (trials, obstacle) in [(named, self.obstacle), (others, None)] {
+                if !trials.is_empty() {
+                    let trials = trials.into_iter().map(Short::from).collect();
+                    let (at, obstacle) = (self.now.0, obstacle.map(Met::from));
+                    self.record(Record::Ended { at, lease: lease.0, end, trials, obstacle });
+                }
+            }
             ended.push((lease, end));
         }
         ended

@@ -1,6 +1,6 @@
 //! The lines of the files that tell of trials: JSON, in the order of what happened.
 
-use bitloop_core::state::UnixMillis;
+use bitloop_core::state::{Obstacle, UnixMillis};
 use bitloop_core::trial::TrialKey;
 use bitloop_proto::convert::LogLine;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -62,6 +62,20 @@ pub(crate) enum End {
     Hung,
 }
 
+/// What kept a worker from measuring trials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Met {
+    /// The kind of obstacle, as a word.
+    pub(super) kind: String,
+    pub(super) reason: String,
+}
+
+impl From<&Obstacle> for Met {
+    fn from(obstacle: &Obstacle) -> Self {
+        Self { kind: obstacle.kind.as_str().to_owned(), reason: short_reason(&obstacle.reason) }
+    }
+}
+
 /// A line that a worker wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Line {
@@ -91,7 +105,18 @@ pub(crate) enum Record {
     /// The coordinator started: no lease is in force.
     Started { at: u64, epoch: u64 },
     /// Trials were handed out.
-    Leased { at: u64, lease: u64, worker: String, device: String, second: bool, trials: Vec<Short> },
+    Leased {
+        at: u64,
+        lease: u64,
+        worker: String,
+        device: String,
+        /// Whether another worker has them too.
+        second: bool,
+        /// Whether the worker had them already when it registered.
+        #[serde(default, skip_serializing_if = "is_false")]
+        held: bool,
+        trials: Vec<Short>,
+    },
     /// A heartbeat said that the worker is busy with these.
     Begun { at: u64, lease: u64, trials: Vec<Short> },
     /// A worker reported.
@@ -108,7 +133,15 @@ pub(crate) enum Record {
         conflicts: Vec<Short>,
     },
     /// Trials came back without an outcome.
-    Ended { at: u64, lease: u64, end: End, trials: Vec<Short> },
+    Ended {
+        at: u64,
+        lease: u64,
+        end: End,
+        trials: Vec<Short>,
+        /// Why the worker gave them back, if something kept it from measuring them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        obstacle: Option<Met>,
+    },
     /// A trial is not tried again.
     Quarantined { at: u64, trial: Short, losses: u32 },
     /// A worker wrote lines; before them it had left some out.
@@ -125,7 +158,10 @@ impl Record {
             + match self {
                 Self::Started { .. } | Self::Quarantined { .. } | Self::LeftOut { .. } => 0,
                 Self::Leased { worker, device, trials: of, .. } => worker.len() + device.len() + trials(of),
-                Self::Begun { trials: of, .. } | Self::Ended { trials: of, .. } => trials(of),
+                Self::Begun { trials: of, .. } => trials(of),
+                Self::Ended { trials: of, obstacle, .. } => {
+                    trials(of) + obstacle.as_ref().map_or(0, |met| met.kind.len() + met.reason.len())
+                }
                 Self::Reported { worker, measured, failed, duplicates, conflicts, .. } => {
                     let reasons =
                         failed.iter().map(|(_, reason)| size_of::<(Short, String)>() + reason.len());
@@ -153,6 +189,10 @@ impl Record {
             | Self::LeftOut { at, .. } => *at,
         }
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Cuts a reason for the files.

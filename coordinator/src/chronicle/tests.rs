@@ -4,7 +4,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::state::{Decision, Input, Reply, Report, State};
 use bitloop_core::trial::{Outcome, Provenance, TrialKey, TrialResult, Work};
 
-use super::record::{End, Short};
+use super::record::{End, Met, Short};
 use super::segments::{Found, Reader};
 use super::trial::Fold;
 use super::*;
@@ -20,7 +20,7 @@ fn short(number: u64) -> Short {
 fn leased(lease: u64, worker: &str, trials: &[u64]) -> Record {
     let trials = trials.iter().map(|number| short(*number)).collect();
     let (worker, device) = (worker.to_owned(), "cpu".to_owned());
-    Record::Leased { at: lease, lease, worker, device, second: false, trials }
+    Record::Leased { at: lease, lease, worker, device, second: false, held: false, trials }
 }
 
 fn measured(worker: &str, trials: &[u64]) -> Record {
@@ -65,7 +65,7 @@ fn a_trial_that_is_lost_goes_to_another_worker_and_fails_there() {
         leased(1, "w1", &[1, 2]),
         Record::Begun { at: 2, lease: 1, trials: vec![short(1)] },
         Record::Begun { at: 3, lease: 1, trials: vec![short(1)] },
-        Record::Ended { at: 4, lease: 1, end: End::Lost, trials: vec![short(1), short(2)] },
+        Record::Ended { at: 4, lease: 1, end: End::Lost, trials: vec![short(1), short(2)], obstacle: None },
         leased(2, "w2", &[1, 2]),
         reported("w2", (&[2], &[(1, "no such layer")]), &[]),
     ];
@@ -84,6 +84,30 @@ fn a_trial_that_is_lost_goes_to_another_worker_and_fails_there() {
     );
     assert_eq!(entries[4].text, "no such layer");
     assert_eq!(entries[0].text, "on cpu, under lease 1 with 1 others");
+}
+
+#[test]
+fn a_second_lease_says_why_there_is_one() {
+    let trials = || vec![short(1)];
+    let again = |lease, held| {
+        let (worker, device) = ("w2".to_owned(), "cpu".to_owned());
+        Record::Leased { at: lease, lease, worker, device, second: true, held, trials: trials() }
+    };
+    let met = Met { kind: "supply".to_owned(), reason: "no model".to_owned() };
+    let back = Record::Ended { at: 3, lease: 1, end: End::GivenBack, trials: trials(), obstacle: Some(met) };
+
+    let entries = entries(1, vec![leased(1, "w1", &[1]), again(2, false), again(3, true), back]);
+
+    let texts: Vec<&str> = entries.iter().map(|entry| entry.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "on cpu, under lease 1",
+            "on cpu, under lease 2, as another worker is late with it",
+            "on cpu, under lease 3, as it has it already; another worker got it meanwhile",
+            "the worker gave it back (supply): no model"
+        ]
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bitloop_core::trial::TrialKey;
 
-use super::record::{End, Record, Short};
+use super::record::{End, Met, Record, Short};
 use super::segments::{Found, Reader};
 
 /// Entries that are read at once.
@@ -159,15 +159,20 @@ impl Fold {
     pub(super) fn apply(&mut self, record: Record) -> Vec<Entry> {
         match record {
             Record::Started { at, epoch } => self.started(at, epoch),
-            Record::Leased { at, lease, worker, device, second, trials } => {
+            Record::Leased { at, lease, worker, device, second, held, trials } => {
                 if !trials.contains(&self.trial) {
                     return Vec::new();
                 }
                 let alone = trials.len() == 1;
                 self.attempts.push(Attempt { lease, worker, begun: false, over: false });
                 let others = if alone { String::new() } else { format!(" with {} others", trials.len() - 1) };
-                let second = if second { ", as another worker is late with it" } else { "" };
-                let text = format!("on {device}, under lease {lease}{others}{second}");
+                let why = match (held, second) {
+                    (false, false) => "",
+                    (false, true) => ", as another worker is late with it",
+                    (true, false) => ", as it has it already",
+                    (true, true) => ", as it has it already; another worker got it meanwhile",
+                };
+                let text = format!("on {device}, under lease {lease}{others}{why}");
                 vec![self.of(self.attempts.len() - 1, (at, What::Leased), text)]
             }
             Record::Begun { at, lease, trials } => match self.under(lease) {
@@ -192,11 +197,12 @@ impl Fold {
                 };
                 self.reported((at, what), &worker, text)
             }
-            Record::Ended { at, lease, end, trials } => match self.under(lease) {
+            Record::Ended { at, lease, end, trials, obstacle } => match self.under(lease) {
                 Some(place) if trials.contains(&self.trial) && !self.attempts[place].over => {
                     self.attempts[place].over = true;
                     let (what, text) = ending(end);
-                    vec![self.of(place, (at, what), text.to_owned())]
+                    let text = obstacle.map_or_else(|| text.to_owned(), |met| given_back(&met));
+                    vec![self.of(place, (at, what), text)]
                 }
                 Some(_) | None => Vec::new(),
             },
@@ -261,18 +267,23 @@ impl Fold {
     }
 }
 
+/// Says why a worker gave a trial back. Who gets it next is not known: it may be the same one.
+fn given_back(Met { kind, reason }: &Met) -> String {
+    format!("the worker gave it back ({kind}): {reason}")
+}
+
 fn ending(end: End) -> (What, &'static str) {
     match end {
-        End::GivenBack => (What::GivenBack, "the worker gave it back; it goes to another one"),
-        End::Left => (What::GivenBack, "the worker left; it goes to another one"),
+        End::GivenBack => (What::GivenBack, "the worker gave it back, as it leaves or had not begun it"),
+        End::Left => (What::GivenBack, "the worker left; it is handed out again"),
         End::Registered => (What::Ended, "the worker registered again, and goes on with what it still holds"),
         End::Lost => {
-            (What::Lost, "nothing was heard of the worker for a lease's term; it goes to another one")
+            (What::Lost, "nothing was heard of the worker for a lease's term; it is handed out again")
         }
-        End::Expired => (What::Lost, "the lease was not renewed in time; it goes to another one"),
+        End::Expired => (What::Lost, "the lease was not renewed in time; it is handed out again"),
         End::Hung => (
             What::Lost,
-            "the worker lives but got nowhere with it; it goes to another one; restart that worker",
+            "the worker lives but got nowhere with it; it is handed out again; restart that worker",
         ),
     }
 }

@@ -80,6 +80,17 @@ pub struct Obstacle {
     pub trials: Vec<TrialKey>,
 }
 
+impl ObstacleKind {
+    /// It in a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Supply => "supply",
+            Self::Device => "device",
+            Self::Panic => "panic",
+        }
+    }
+}
+
 /// What a device came to with a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Refusal {

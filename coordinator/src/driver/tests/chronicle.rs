@@ -84,6 +84,24 @@ async fn a_lost_worker_its_lease_and_its_trials_are_told_of() {
 }
 
 #[tokio::test]
+async fn a_worker_that_comes_back_with_what_it_has_is_not_said_to_help_a_late_one() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    submit(&handle, "sweep").await;
+    let first = register(&handle, "w1").await;
+    let shard = handle.request_shard(&first).await.unwrap().unwrap();
+    let key = shard.trials[0].0;
+    handle.register(worker("w1"), vec![key]).await.unwrap();
+
+    let entries = log_with(&handle, &key, |entry| entry.attempt == 2).await;
+
+    assert_eq!(whats(&entries), [(1, "leased"), (1, "ended"), (2, "leased")]);
+    assert!(entries[2].text.ends_with(", as it has it already"), "{}", entries[2].text);
+    coordinator.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_worker_that_beats_and_gets_nowhere_is_told_of_as_such() {
     let fixture = Fixture::new();
     let (coordinator, handle, _, worker) = sweep(&fixture).await;
@@ -164,6 +182,7 @@ async fn a_trial_that_nobody_can_measure_has_failed_for_good_and_is_told_of() {
     let entries = log_with(&handle, &tried[0], |entry| entry.what == What::Failed).await;
     let expected = [(1, "leased"), (1, "given_back"), (2, "leased"), (2, "given_back"), (2, "failed")];
     assert_eq!(whats(&entries), expected);
+    assert_eq!(entries[1].text, "the worker gave it back (panic): it blows up");
     assert_eq!(summary_now(&handle, &id).await.failed, 1);
     let failed = |fact: &&Fact| {
         let Fact::OutcomeCommitted { key, outcome } = fact else { return false };
