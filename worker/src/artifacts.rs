@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::client::{Client, ClientError};
 use crate::clock;
+use crate::parts;
 
 /// How the names of temporary folders begin.
 const TEMPORARY_PREFIX: &str = "bitloop-worker-";
@@ -83,6 +84,7 @@ impl ArtifactCache {
             Some(folder) => {
                 fs::create_dir_all(folder)
                     .map_err(|source| ArtifactError::Cache { path: folder.to_owned(), source })?;
+                parts::remove_abandoned(folder);
                 Ok(Self { folder: folder.to_owned(), _temporary: None })
             }
             None => Self::temporary_in(&std::env::temp_dir()),
@@ -129,10 +131,7 @@ impl ArtifactCache {
     }
 
     fn begin(&self) -> Result<NamedTempFile, ArtifactError> {
-        // A coordinator that shares the folder removes such files when it starts.
-        tempfile::Builder::new()
-            .suffix(".part")
-            .tempfile_in(&self.folder)
+        parts::begin(|builder| builder.tempfile_in(&self.folder))
             // The full text would name the random path, which says nothing.
             .map_err(|source| self.broken(source.kind().into()))
     }
@@ -369,6 +368,19 @@ mod tests {
 
         assert!(ended.await.is_err());
         assert_eq!(attempts.get(), 1);
+    }
+
+    #[test]
+    fn a_download_that_was_cut_short_by_the_end_of_its_process_is_removed_by_the_next() {
+        let parent = tempfile::tempdir().unwrap();
+        let cache = ArtifactCache::open(Some(parent.path())).unwrap();
+        let (living, killed) = (cache.begin().unwrap(), cache.begin().unwrap());
+        let (file, killed) = killed.keep().unwrap();
+        drop(file);
+
+        ArtifactCache::open(Some(parent.path())).unwrap();
+
+        assert!(living.path().exists() && !killed.exists());
     }
 
     #[test]

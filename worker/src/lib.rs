@@ -12,6 +12,7 @@ mod groups;
 mod heartbeat;
 mod inventory;
 mod lines;
+mod parts;
 mod presence;
 mod quant_executor;
 mod session;

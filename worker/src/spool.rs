@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use bitloop_core::worker::{Measured, Recovered, SPOOL_FORMAT, read_spool, spool_head, spool_line};
 use tracing::{info, warn};
 
+use crate::parts;
+
 /// Folder of all spools within a cache folder.
 const FOLDER: &str = "spool";
 
@@ -41,6 +43,7 @@ impl Spool {
     /// Finds the place for spools in a cache folder, and takes over what processes that are gone have left there.
     pub(crate) fn open(cache_folder: &Path) -> (Self, Vec<Measured>) {
         let folder = cache_folder.join(FOLDER);
+        parts::remove_abandoned(&folder);
         let mut spool = Self { folder, open: None, bytes_max: BYTES_MAX, is_failing: false };
         let mut outcomes = Vec::new();
         for path in spool.abandoned() {
@@ -149,9 +152,10 @@ fn lock_abandoned(path: &Path) -> io::Result<Option<File>> {
 fn create(folder: &Path) -> io::Result<OpenSpool> {
     fs::create_dir_all(folder)?;
     let create = |path: &Path| OpenOptions::new().append(true).create_new(true).open(path);
-    let mut part = tempfile::Builder::new().prefix("").suffix(".part").make_in(folder, create)?;
-    let head = spool_head();
+    let mut part = parts::begin(|builder| builder.make_in(folder, create))?;
+    // Without a lock nobody could tell that its process lives.
     part.as_file().try_lock()?;
+    let head = spool_head();
     part.write_all(&head)?;
     part.as_file().sync_all()?;
     let path = part.path().with_extension(&SUFFIX[1..]);
