@@ -1,5 +1,7 @@
 //! A user's side of the wire.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bitloop_coordinator::security::TokenTerms;
@@ -23,7 +25,7 @@ use bitloop_proto::v1::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Response, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tracing::{Instrument, Span, info_span};
@@ -64,6 +66,8 @@ pub(crate) struct Client {
     channel: Channel,
     /// How the coordinator is called in messages.
     name: String,
+    /// Whether anything was answered: then it is a coordinator, whatever happens to it.
+    has_answered: Arc<AtomicBool>,
 }
 
 /// What a coordinator says of itself with every answer.
@@ -112,7 +116,14 @@ impl Client {
         let inner = CoordinatorClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { inner, members: MembershipClient::new(channel.clone()), channel, name: name.to_owned() }
+        let (members, has_answered) = (MembershipClient::new(channel.clone()), Arc::default());
+        Self { inner, members, channel, name: name.to_owned(), has_answered }
+    }
+
+    /// Takes note of an answer.
+    fn heard<T>(&self, answer: Response<T>) -> T {
+        self.has_answered.store(true, Ordering::Relaxed);
+        answer.into_inner()
     }
 
     /// Sends what the coordinator lacks and submits the plan.
@@ -126,7 +137,7 @@ impl Client {
         let mut request = self.within(MissingArtifactsRequest { digests });
         request.set_timeout(LOOK_TIMEOUT);
         let missing = self.inner.missing_artifacts(request).await.map_err(|status| self.failure(status))?;
-        for digest in missing.into_inner().digests {
+        for digest in self.heard(missing).digests {
             let digest = Digest::from_slice(&digest)?;
             let Some(bytes) = prepared.artifacts.get(&digest) else { continue };
             self.store_artifact(digest, bytes).await?;
@@ -141,7 +152,8 @@ impl Client {
             sources,
             priority: prepared.priority,
         });
-        let answer = self.inner.submit(request).await.map_err(|status| self.failure(status))?.into_inner();
+        let answer = self.inner.submit(request).await.map_err(|status| self.failure(status))?;
+        let answer = self.heard(answer);
         let summary = answer.summary.ok_or_else(|| self.malformed("submit"))?;
         Ok(Submitted { fresh: answer.fresh, summary, warnings: answer.warnings })
     }
@@ -160,7 +172,8 @@ impl Client {
     /// Says why an experiment or a trial is measured or not.
     pub(crate) async fn explain(&mut self, subject: &str) -> Result<ExplainResponse, Failure> {
         let request = self.within(ExplainRequest { subject: subject.to_owned() });
-        Ok(self.inner.explain(request).await.map_err(|status| self.failure(status))?.into_inner())
+        let answer = self.inner.explain(request).await.map_err(|status| self.failure(status))?;
+        Ok(self.heard(answer))
     }
 
     /// However large it is and however slow the way, as long as it moves.
@@ -186,7 +199,7 @@ impl Client {
     pub(crate) async fn list(&mut self) -> Result<Vec<ExperimentSummary>, Failure> {
         let request = self.within(ListExperimentsRequest {});
         let answer = self.inner.list_experiments(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner().experiments)
+        Ok(self.heard(answer).experiments)
     }
 
     /// One experiment with its plan and where its inputs were found.
@@ -196,7 +209,7 @@ impl Client {
     ) -> Result<(ExperimentSummary, Plan, Sources), Failure> {
         let request = self.within(ShowExperimentRequest { experiment: experiment.to_owned() });
         let answer = self.inner.show_experiment(request).await.map_err(|status| self.failure(status))?;
-        let ShowExperimentResponse { summary, plan, sources } = answer.into_inner();
+        let ShowExperimentResponse { summary, plan, sources } = self.heard(answer);
         let summary = summary.ok_or_else(|| self.malformed("show"))?;
         let sources = sources
             .into_iter()
@@ -210,7 +223,7 @@ impl Client {
         // A stream lasts as long as the experiment: no deadline.
         let request = WatchExperimentRequest { experiment: experiment.to_owned() };
         let answer = self.inner.watch_experiment(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner())
+        Ok(self.heard(answer))
     }
 
     /// Pauses, resumes or cancels.
@@ -222,14 +235,14 @@ impl Client {
         let request =
             self.within(ActOnExperimentRequest { experiment: experiment.to_owned(), action: action.into() });
         let answer = self.inner.act_on_experiment(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner())
+        Ok(self.heard(answer))
     }
 
     /// What has been measured so far, and what it took.
     pub(crate) async fn results(&mut self, experiment: &str) -> Result<(Report, Effort), Failure> {
         let request = self.within(ResultsRequest { experiment: experiment.to_owned() });
         let answer = self.inner.results(request).await.map_err(|status| self.failure(status))?;
-        let (mut answer, mut parts) = (answer.into_inner(), ResultsParts::default());
+        let (mut answer, mut parts) = (self.heard(answer), ResultsParts::default());
         while let Some(part) = self.next(&mut answer).await? {
             parts.take(part);
         }
@@ -262,7 +275,7 @@ impl Client {
         // A stream lasts as long as the artifact is large: no deadline but that of each chunk.
         let request = FetchArtifactRequest { digest: digest.as_bytes().to_vec() };
         let answer = self.inner.fetch_artifact(request).await.map_err(|status| self.failure(status))?;
-        let mut chunks = answer.into_inner();
+        let mut chunks = self.heard(answer);
         let mut bytes = Vec::new();
         while let Some(chunk) = self.next(&mut chunks).await? {
             bytes.extend_from_slice(&chunk.data);
@@ -280,21 +293,21 @@ impl Client {
     pub(crate) async fn workers(&mut self) -> Result<Vec<WorkerSummary>, Failure> {
         let request = self.within(ListWorkersRequest {});
         let answer = self.inner.list_workers(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner().workers)
+        Ok(self.heard(answer).workers)
     }
 
     /// The open trials, by what they need of a worker.
     pub(crate) async fn backlog(&mut self) -> Result<Vec<BacklogClass>, Failure> {
         let request = self.within(BacklogRequest {});
         let answer = self.inner.backlog(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner().classes)
+        Ok(self.heard(answer).classes)
     }
 
     /// Everything that a person watches.
     pub(crate) async fn overview(&mut self) -> Result<OverviewResponse, Failure> {
         let request = self.within(OverviewRequest {});
         let answer = self.inner.overview(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner())
+        Ok(self.heard(answer))
     }
 
     /// A trial's attempts, and what workers wrote meanwhile.
@@ -306,7 +319,7 @@ impl Client {
         // A stream lasts as long as the trial: no deadline.
         let request = TrialLogRequest { trial: trial.to_owned(), follow };
         let answer = self.inner.trial_log(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner())
+        Ok(self.heard(answer))
     }
 
     /// What happened on the cluster.
@@ -316,7 +329,7 @@ impl Client {
     ) -> Result<Streaming<EventsResponse>, Failure> {
         // A stream lasts as long as anybody looks: no deadline.
         let answer = self.inner.events(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner())
+        Ok(self.heard(answer))
     }
 
     /// Makes a join token.
@@ -326,14 +339,14 @@ impl Client {
             IssueTokenRequest { role: Role::from(role).into(), uses, valid_seconds: valid.as_secs() };
         let request = self.within(request);
         let answer = self.members.issue_token(request).await.map_err(|status| self.failure(status))?;
-        Ok(answer.into_inner().token)
+        Ok(self.heard(answer).token)
     }
 
     /// Shuts a member out; returns its name, and whether it was in before.
     pub(crate) async fn revoke(&mut self, name: &str) -> Result<(String, bool), Failure> {
         let request = self.within(RevokeRequest { name: name.to_owned() });
         let answer = self.members.revoke(request).await.map_err(|status| self.failure(status))?;
-        let RevokeResponse { member, is_new } = answer.into_inner();
+        let RevokeResponse { member, is_new } = self.heard(answer);
         Ok((member, is_new))
     }
 
@@ -348,10 +361,9 @@ impl Client {
         };
         match is_broken {
             true => {
-                let hint = match self.name.starts_with("http://") {
-                    true => "; if it speaks TLS, write https:// for http://",
-                    false => "",
-                };
+                let may_be_tls =
+                    self.name.starts_with("http://") && !self.has_answered.load(Ordering::Relaxed);
+                let hint = if may_be_tls { "; if it speaks TLS, write https:// for http://" } else { "" };
                 let message = format!("the coordinator at {} is gone: {}{hint}", self.name, status.message());
                 Failure::new(Exit::Unreachable, message)
             }
@@ -378,5 +390,23 @@ impl Client {
     fn malformed(&self, call: &str) -> Failure {
         let message = format!("the coordinator's answer to {call} is incomplete; is it another version?");
         Failure::new(Exit::Failed, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tls_is_no_reason_any_more_once_a_coordinator_has_answered() {
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+        let client = Client::over(channel, "http://127.0.0.1:1");
+        let broken =
+            || client.failure(Status::internal(format!("{PROTOCOL_ERROR}: it breaks off"))).error.to_string();
+        assert!(broken().contains("TLS"), "{}", broken());
+
+        client.clone().heard(Response::new(()));
+
+        assert!(broken().contains("it breaks off") && !broken().contains("TLS"), "{}", broken());
     }
 }
