@@ -116,6 +116,8 @@ impl Terminated {
 mod tests {
     use std::process::{Command, Stdio};
 
+    use bitloop_tests::is_required;
+
     use super::*;
 
     /// Makes the test below take the terminal that it is on, and panic.
@@ -155,11 +157,5 @@ mod tests {
             line.expect(&said).trim().to_owned()
         };
         assert_eq!(settings(given_back), settings(taken));
-    }
-
-    /// Whether this machine is said to have something, so that a test that misses it fails.
-    fn is_required(what: &str) -> bool {
-        let required = std::env::var("BITLOOP_REQUIRE").unwrap_or_default();
-        required.split(',').any(|name| name.trim() == what)
     }
 }
