@@ -92,6 +92,7 @@ pub(super) struct Terminated {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    quit: Signal,
 }
 
 pub(super) fn terminated() -> io::Result<Terminated> {
@@ -99,6 +100,7 @@ pub(super) fn terminated() -> io::Result<Terminated> {
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
         hang_up: signal(SignalKind::hangup())?,
+        quit: signal(SignalKind::quit())?,
     })
 }
 
@@ -108,6 +110,7 @@ impl Terminated {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.hang_up.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }
