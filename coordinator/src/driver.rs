@@ -422,7 +422,7 @@ impl Driver {
             return;
         }
         self.ticked = now;
-        self.parked.has_ticked = true;
+        self.parked.note_tick();
         self.results.owe_again(now);
         let late_ms = since_ms - TICK_MS;
         let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };

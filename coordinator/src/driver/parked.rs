@@ -1,53 +1,13 @@
 //! Requests for a shard that wait for work, and how they are served.
 
-use std::collections::{BTreeMap, HashMap};
-
-use bitloop_core::state::{Input, LeaseId, Reply, UnixMillis, WorkerId};
+use bitloop_core::state::{self, Input, LeaseId, Reply, Waiting, WorkerId};
 use tokio::sync::oneshot;
 
 use super::command::{Answer, Next, RequestError};
 use super::{Driver, LONG_POLL_MS};
 
-/// A request without an answer yet.
-pub(super) struct Waiting {
-    pub(super) worker: WorkerId,
-    pub(super) reply: oneshot::Sender<Answer>,
-    pub(super) deadline: UnixMillis,
-}
-
-/// Waiting requests in order of arrival: at most one of each registered worker.
-#[derive(Default)]
-pub(super) struct Parked {
-    waiting: BTreeMap<u64, Waiting>,
-    /// Where each worker's is.
-    arrivals: HashMap<WorkerId, u64>,
-    arrived: u64,
-    /// What had opened when all of them were last served.
-    served_at: Option<u64>,
-    /// Whether time has passed since.
-    pub(super) has_ticked: bool,
-}
-
-impl Parked {
-    /// Parks a request and returns the worker's older one, which is to be answered without work.
-    fn park(&mut self, request: Waiting) -> Option<Waiting> {
-        let older = self.arrivals.insert(request.worker.clone(), self.arrived);
-        let older = older.and_then(|arrival| self.waiting.remove(&arrival));
-        self.waiting.insert(self.arrived, request);
-        self.arrived += 1;
-        older
-    }
-
-    /// Takes out the requests for which `is_due` holds; those that nobody waits for any more are forgotten.
-    fn take_due(&mut self, is_due: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
-        let taken = self.waiting.extract_if(.., |_, request| request.reply.is_closed() || is_due(request));
-        let taken: Vec<Waiting> = taken.map(|(_, request)| request).collect();
-        for request in &taken {
-            self.arrivals.remove(&request.worker);
-        }
-        taken.into_iter().filter(|request| !request.reply.is_closed()).collect()
-    }
-}
+/// Requests of this process's clients that wait.
+pub(super) type Parked = state::Parked<oneshot::Sender<Answer>>;
 
 impl Driver {
     pub(super) fn take_request(&mut self, worker: WorkerId, reply: oneshot::Sender<Answer>) {
@@ -75,20 +35,15 @@ impl Driver {
         }
     }
 
-    fn park(&mut self, request: Waiting) {
+    fn park(&mut self, request: Waiting<oneshot::Sender<Answer>>) {
         if let Some(older) = self.parked.park(request) {
             self.answer_later(None, older.reply, Ok(Reply::Shard(None)));
         }
     }
 
     pub(super) fn serve_parked(&mut self) {
-        let (now, openings) = (self.clock.now(), self.state.dispatch.openings());
-        // What waits may be for others: those who wait are asked again when something has opened. With time there may be
-        // trials that others are late with, or have not begun, or that are tried again.
-        let has_opened = self.parked.served_at.replace(openings) != Some(openings);
-        let is_work = (has_opened && self.state.dispatch.waiting() > 0)
-            || (std::mem::take(&mut self.parked.has_ticked) && self.state.has_spare_trials(now));
-        for request in self.parked.take_due(|request| is_work || request.deadline <= now) {
+        let now = self.clock.now();
+        for request in self.parked.take_due(&self.state, now, oneshot::Sender::is_closed) {
             let answer = self.step(&Input::Request { worker: request.worker.clone() });
             if answer == Ok(Reply::Shard(None)) && now < request.deadline {
                 self.park(request);
