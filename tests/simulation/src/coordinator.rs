@@ -1,17 +1,20 @@
 //! A coordinator: the real rules and searchers, in rounds as the driver makes them, over a disk that may fail.
 
+mod parked;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::Reply as Decided;
 use bitloop_core::state::{
-    Change, Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Proposal, QUARANTINE_LOSSES,
-    Rejection, Shard, State, Status, UnixMillis, WorkerId, decide,
+    Change, Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Parked, Proposal,
+    QUARANTINE_LOSSES, Rejection, Shard, State, Status, UnixMillis, Waiting, WorkerId, decide,
 };
 use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
 use bitloop_search::{Searcher, Step, searcher};
 
+use self::parked::Waiter;
 use crate::faults::Sabotage;
 use crate::message::{Body, Instant, Pulse, Reply, Request, Returned};
 use crate::oracle::Oracle;
@@ -51,11 +54,6 @@ impl Pending {
     fn new(request: Request, answer: Result<Decided, FailureKind>) -> Self {
         Self { request, answer, next: None }
     }
-}
-
-struct Parked {
-    request: Request,
-    deadline: Instant,
 }
 
 /// A clock as the program's: the date at its start and the time since.
@@ -105,9 +103,7 @@ pub(crate) struct Coordinator {
     ticked: UnixMillis,
     searchers: BTreeMap<ExperimentId, (u32, Box<dyn Searcher>)>,
     thinking: BTreeMap<ExperimentId, u32>,
-    parked: Vec<Parked>,
-    /// What had opened when they were last served.
-    served_at: u64,
+    parked: Parked<Waiter>,
     facts: Vec<Fact>,
     replies: Vec<Pending>,
     /// Whether the disk is being written.
@@ -134,8 +130,7 @@ impl Coordinator {
             ticked: clock.now(now),
             searchers: BTreeMap::new(),
             thinking: BTreeMap::new(),
-            parked: Vec::new(),
-            served_at: 0,
+            parked: Parked::default(),
             facts: Vec::new(),
             replies: Vec::new(),
             is_storing: false,
@@ -179,7 +174,6 @@ impl Coordinator {
             self.take(request, now, oracle);
         }
         self.advance(now, oracle, &mut after);
-        self.serve_commits(now, oracle);
         self.serve_parked(now, oracle);
         if self.facts.is_empty() {
             after.replies = self.answer(oracle);
@@ -222,8 +216,12 @@ impl Coordinator {
     }
 
     fn step(&mut self, input: &Input, now: Instant, oracle: &mut Oracle) -> Result<Decided, Rejection> {
-        let now_unix = self.clock.now(now);
-        let Decision { mut events, reply } = decide(&self.state, input, now_unix)?;
+        let time = self.clock.now(now);
+        let Decision { mut events, reply } = decide(&self.state, input, time)?;
+        if let (Input::Request { worker }, Decided::Shard(Some(_))) = (input, &reply) {
+            let breach = oracle.waits.granted(&self.state, worker, time);
+            oracle.require(breach.is_none(), || breach.unwrap_or_default());
+        }
         self.spoil(&mut events);
         oracle.before(&self.state, input, &events, now);
         for event in events {
@@ -251,7 +249,7 @@ impl Coordinator {
             Some(Sabotage::KeepsLeases) => {
                 events.retain(|event| !matches!(event, StateEvent::Change(Change::LeaseEnded { .. })))
             }
-            Some(Sabotage::ForgetsOutcomes) | None => {}
+            Some(Sabotage::ForgetsOutcomes | Sabotage::ServesCommitsFirst) | None => {}
         }
     }
 
@@ -262,6 +260,7 @@ impl Coordinator {
             return;
         }
         self.ticked = unix;
+        self.parked.note_tick();
         let late_ms = since_ms - TICK_MS;
         let stalled_ms = if late_ms > STALL_MS { late_ms } else { 0 };
         oracle.stalled(stalled_ms);
@@ -277,34 +276,10 @@ impl Coordinator {
             // What only reads is answered at the end of the round.
             return self.replies.push(Pending::new(request, Ok(Decided::Done)));
         };
-        let answer = self.step(&input, now, oracle);
-        if answer == Ok(Decided::Shard(None)) {
-            self.park(Parked { request, deadline: now + LONG_POLL_MS });
-        } else {
-            self.replies.push(Pending::new(request, answer.map_err(|rejection| kind_of(&rejection))));
+        match matches!(input, Input::Request { .. }) {
+            true => self.take_request(request, now, oracle),
+            false => self.take_at_once(request, &input, (now, oracle)),
         }
-    }
-
-    /// Workers that have nothing to do behind what they committed in this round get more, as far as there is any.
-    fn serve_commits(&mut self, now: Instant, oracle: &mut Oracle) {
-        for index in 0..self.replies.len() {
-            let Pending { request, answer, .. } = &self.replies[index];
-            let Body::Call(Call::Commit { epoch, wants_shard: true, .. }) = &request.body else { continue };
-            if answer.is_ok() && *epoch == self.epoch {
-                let worker = request.worker.clone();
-                if let Ok(Decided::Shard(shard)) = self.step(&Input::Request { worker }, now, oracle) {
-                    self.replies[index].next = shard;
-                }
-            }
-        }
-    }
-
-    fn park(&mut self, parked: Parked) {
-        let older = self.parked.iter().position(|older| older.request.worker == parked.request.worker);
-        if let Some(older) = older.map(|index| self.parked.remove(index)) {
-            self.replies.push(Pending::new(older.request, Ok(Decided::Shard(None))));
-        }
-        self.parked.push(parked);
     }
 
     /// What a request means; none if it only reads. As the service: most calls name the epoch that they are meant for.
@@ -382,26 +357,6 @@ impl Coordinator {
                 self.thinking.insert(id.clone(), stage);
                 after.thoughts.push(Thought { experiment: id, stage, proposal: thought() });
                 None
-            }
-        }
-    }
-
-    fn serve_parked(&mut self, now: Instant, oracle: &mut Oracle) {
-        // As the driver: who was given nothing is asked again when something has opened, or others may be late.
-        let openings = self.state.dispatch.openings();
-        let has_opened = std::mem::replace(&mut self.served_at, openings) != openings;
-        let time = self.clock.now(now);
-        let is_work = (has_opened && self.state.dispatch.waiting() > 0)
-            || (self.ticked == time && self.state.has_spare_trials(time));
-        let due: Vec<Parked> =
-            self.parked.extract_if(.., |parked| is_work || parked.deadline <= now).collect();
-        for Parked { request, deadline } in due {
-            let answer = self.step(&Input::Request { worker: request.worker.clone() }, now, oracle);
-            if answer == Ok(Decided::Shard(None)) && now < deadline {
-                self.park(Parked { request, deadline });
-            } else {
-                let answer = answer.map_err(|rejection| kind_of(&rejection));
-                self.replies.push(Pending::new(request, answer));
             }
         }
     }

@@ -97,4 +97,6 @@ pub enum Sabotage {
     KeepsLeases,
     /// Outcomes are acknowledged and not stored.
     ForgetsOutcomes,
+    /// Workers that commit get their next shard before those who wait.
+    ServesCommitsFirst,
 }

@@ -1,5 +1,7 @@
 //! What must always hold, and the memory that it takes to tell.
 
+mod waits;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bitloop_core::state::{
@@ -8,6 +10,7 @@ use bitloop_core::state::{
 use bitloop_core::trial::{Outcome, TrialKey};
 use bitloop_core::worker::{Call, FailureKind};
 
+use self::waits::Waits;
 use crate::coordinator::Disk;
 use crate::experiment::is_poisonous;
 use crate::message::{Body, Instant};
@@ -22,6 +25,7 @@ pub(crate) struct Oracle {
     /// What the coordinator said to be durable.
     acknowledged: HashMap<TrialKey, Outcome>,
     recorded: BTreeSet<TrialKey>,
+    pub(crate) waits: Waits,
     /// When a worker was last heard by the coordinator, and a lease last renewed, in the time that it was not held up.
     heard: BTreeMap<WorkerId, Instant>,
     renewed: BTreeMap<LeaseId, Instant>,
@@ -68,6 +72,7 @@ impl Oracle {
         self.heard.clear();
         self.renewed.clear();
         self.losses.clear();
+        self.waits.forget();
         let lost =
             self.acknowledged.iter().find(|(key, outcome)| state.ledger.outcome(key) != Some(*outcome));
         let lost = lost.map(|(key, _)| *key);

@@ -66,6 +66,10 @@ pub struct Report {
     pub quarantined: u64,
     /// Those of them that none of the processes died of.
     pub unlucky: u64,
+    /// How often others who asked later were served before a worker that could have had a shard, at most.
+    pub passed: u32,
+    /// How long a worker could have had a shard that waited, at most, in milliseconds.
+    pub able_ms: u64,
     /// The results of every experiment.
     pub results: Vec<String>,
     /// A number that depends on the order of everything that happened.
@@ -197,6 +201,7 @@ impl World {
         if self.hosts.iter().flat_map(|host| &host.program).any(|program| program.dropped() > 0) {
             return Err("an outcome was refused".to_owned());
         }
+        (self.report.passed, self.report.able_ms) = (self.oracle.waits.passed, self.oracle.waits.able_ms);
         self.report.steps = self.oracle.steps;
         self.report.quarantined = self.oracle.quarantined;
         self.report.unlucky = self.oracle.unlucky;
