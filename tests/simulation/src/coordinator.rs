@@ -2,22 +2,22 @@
 
 mod parked;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
-use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::Reply as Decided;
 use bitloop_core::state::{
-    Change, Decision, Event as StateEvent, Experiment, Fact, Input, LeaseId, Parked, Proposal,
-    QUARANTINE_LOSSES, Rejection, Shard, State, Status, UnixMillis, Waiting, WorkerId, decide,
+    Change, Decision, Event as StateEvent, Fact, Input, LeaseId, Parked, QUARANTINE_LOSSES, Rejection, Shard,
+    State, UnixMillis, Waiting, WorkerId, decide,
 };
 use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
-use bitloop_search::{Searcher, Step, searcher};
 
 use self::parked::Waiter;
+use crate::disk::Disk;
 use crate::faults::Sabotage;
 use crate::message::{Body, Instant, Pulse, Reply, Request, Returned};
 use crate::oracle::Oracle;
+use crate::searchers::{Searchers, Thought};
 
 /// As the driver: how often time passes for leases.
 const TICK_MS: u64 = 500;
@@ -33,14 +33,6 @@ const REQUESTS_PER_ROUND: usize = 257;
 
 /// As the driver: how often searchers are asked within a round.
 const STEPS_PER_ROUND: usize = 4;
-
-/// What outlives the coordinator's process.
-#[derive(Debug, Default)]
-pub(crate) struct Disk {
-    pub(crate) facts: Vec<Fact>,
-    pub(crate) epoch: u64,
-    pub(crate) is_full: bool,
-}
 
 /// An answer that waits for the disk.
 struct Pending {
@@ -76,13 +68,6 @@ pub(crate) struct Calendar {
     pub(crate) sabotage: Option<Sabotage>,
 }
 
-/// What a searcher goes away to think about, and what comes of it.
-pub(crate) struct Thought {
-    pub(crate) experiment: ExperimentId,
-    pub(crate) stage: u32,
-    pub(crate) proposal: Proposal,
-}
-
 /// What a round leaves for the world to do.
 #[derive(Default)]
 pub(crate) struct After {
@@ -101,8 +86,7 @@ pub(crate) struct Coordinator {
     epoch: Epoch,
     clock: Clock,
     ticked: UnixMillis,
-    searchers: BTreeMap<ExperimentId, (u32, Box<dyn Searcher>)>,
-    thinking: BTreeMap<ExperimentId, u32>,
+    searchers: Searchers,
     parked: Parked<Waiter>,
     facts: Vec<Fact>,
     replies: Vec<Pending>,
@@ -115,10 +99,10 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    /// Loads the disk and raises the epoch.
+    /// Loads the disk and raises the epoch. Whether the artifacts are there is for [`Self::inspect`].
     pub(crate) fn start(disk: &mut Disk, start: u64, now: Instant, calendar: Calendar) -> Self {
         let Calendar { date, sabotage } = calendar;
-        let state = State::replayed(disk.facts.iter().cloned(), |_, _| {});
+        let state = State::replayed(disk.facts().iter().cloned(), |_, _| {});
         disk.epoch += 1;
         let clock = Clock { started: now, date_at_start: date };
         Self {
@@ -128,8 +112,7 @@ impl Coordinator {
             epoch: Epoch(disk.epoch),
             clock,
             ticked: clock.now(now),
-            searchers: BTreeMap::new(),
-            thinking: BTreeMap::new(),
+            searchers: Searchers::default(),
             parked: Parked::default(),
             facts: Vec::new(),
             replies: Vec::new(),
@@ -196,8 +179,7 @@ impl Coordinator {
         if self.sabotage == Some(Sabotage::ForgetsOutcomes) {
             facts.retain(|fact| !matches!(fact, Fact::OutcomeCommitted { .. }));
         }
-        oracle.stored(&facts);
-        disk.facts.extend(facts);
+        oracle.stored(&disk.append(facts));
         oracle.compare_with_replay(&self.state, disk);
         self.answer(oracle)
     }
@@ -208,11 +190,17 @@ impl Coordinator {
         let _ = self.step(input, now, oracle);
     }
 
+    /// Looks whether the artifacts are there that facts speak of: at a start, and when somebody misses one.
+    pub(crate) fn inspect(&mut self, disk: &Disk, now: Instant, oracle: &mut Oracle) {
+        let missing = disk.missing(&self.state.ledger);
+        self.act(&Input::Inspect { missing }, now, oracle);
+    }
+
     pub(crate) fn conclude(&mut self, thought: Thought, now: Instant, oracle: &mut Oracle) {
-        let Thought { experiment, stage, proposal } = thought;
-        self.thinking.remove(&experiment);
-        self.act(&Input::Advance { experiment, stage, proposal }, now, oracle);
         self.is_searching = true;
+        if let Some(answer) = self.searchers.has_concluded(&self.state, thought) {
+            self.act(&answer, now, oracle);
+        }
     }
 
     fn step(&mut self, input: &Input, now: Instant, oracle: &mut Oracle) -> Result<Decided, Rejection> {
@@ -249,6 +237,11 @@ impl Coordinator {
             Some(Sabotage::KeepsLeases) => {
                 events.retain(|event| !matches!(event, StateEvent::Change(Change::LeaseEnded { .. })))
             }
+            Some(Sabotage::CommitsAgain) => events.iter_mut().for_each(|event| {
+                if let StateEvent::Fact(Fact::OutcomeReplaced { key, outcome }) = event {
+                    *event = Fact::OutcomeCommitted { key: *key, outcome: outcome.clone() }.into();
+                }
+            }),
             Some(Sabotage::ForgetsOutcomes | Sabotage::ServesCommitsFirst) | None => {}
         }
     }
@@ -321,42 +314,13 @@ impl Coordinator {
         }
         self.is_searching = true;
         for _ in 0..STEPS_PER_ROUND {
-            let experiments = self.state.ledger.experiments().to_vec();
-            let asked: Vec<Thought> =
-                experiments.iter().filter_map(|experiment| self.ask(experiment, after)).collect();
-            if asked.is_empty() {
+            let answers = self.searchers.ask_all(&self.state, &mut after.thoughts);
+            if answers.is_empty() {
                 self.is_searching = false;
                 return;
             }
-            for Thought { experiment, stage, proposal } in asked {
-                self.act(&Input::Advance { experiment, stage, proposal }, now, oracle);
-            }
-        }
-    }
-
-    fn ask(&mut self, experiment: &Experiment, after: &mut After) -> Option<Thought> {
-        if experiment.status != Status::Active {
-            self.searchers.remove(&experiment.id);
-            return None;
-        }
-        if self.thinking.contains_key(&experiment.id) {
-            return None;
-        }
-        let history = self.state.history(experiment)?;
-        let stage = history.stage();
-        let make = || (stage, searcher(&experiment.plan, &experiment.plan.stages[stage as usize]));
-        let made = self.searchers.entry(experiment.id.clone()).or_insert_with(make);
-        if made.0 != stage {
-            *made = make();
-        }
-        let id = experiment.id.clone();
-        match made.1.propose(&history) {
-            Step::Propose(Proposal::Wait) => None,
-            Step::Propose(proposal) => Some(Thought { experiment: id, stage, proposal }),
-            Step::Think(thought) => {
-                self.thinking.insert(id.clone(), stage);
-                after.thoughts.push(Thought { experiment: id, stage, proposal: thought() });
-                None
+            for answer in answers {
+                self.act(&answer, now, oracle);
             }
         }
     }

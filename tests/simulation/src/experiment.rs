@@ -18,8 +18,11 @@ use bitloop_core::trial::{
 /// Images that an evaluation sees.
 const IMAGES: u64 = 100;
 
-/// What stands for every prepared model.
-const PREPARED: &[u8] = b"prepared";
+/// So many kinds of CPUs are there, on which preparing a model gives something else each.
+pub(crate) const KINDS: usize = 2;
+
+/// What stands for the model of an experiment whose preparing panics once what it gave has been lost.
+const FRAGILE: &[u8] = b"fragile model";
 
 fn graph() -> Graph {
     let input = Input { shape: Shape::image(2, 8, 8), mean: vec![0.5; 2], std: vec![0.25; 2] };
@@ -72,8 +75,16 @@ pub fn plans() -> [Plan; 2] {
 pub(crate) struct Submission {
     pub(crate) plan: Plan,
     pub(crate) priority: i32,
-    /// When, in milliseconds after the beginning.
-    pub(crate) after_ms: u64,
+    pub(crate) arrival: Arrival,
+}
+
+/// When an experiment comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrival {
+    /// So many milliseconds after the beginning.
+    After(u64),
+    /// When nothing breaks any more.
+    Last,
 }
 
 /// A plan with a context of its own, whose trials are of every [`Oddity`].
@@ -107,11 +118,14 @@ pub(crate) enum Oddity {
 
 impl Oddity {
     pub(crate) fn of(spec: &TrialSpec) -> Self {
-        static ODD: OnceLock<Digest> = OnceLock::new();
-        let odd = ODD.get_or_init(|| odd().context(Digest::of(PREPARED)).digest());
+        static ODD: OnceLock<[Digest; KINDS]> = OnceLock::new();
+        let odd = ODD.get_or_init(|| {
+            let odd = odd();
+            std::array::from_fn(|kind| odd.context(prepared(odd.model, kind)).digest())
+        });
         let TrialSpec::Evaluate { context, config, .. } = spec else { return Self::None };
         match config.changes().next() {
-            Some((PointIndex(point), _)) if context == odd => {
+            Some((PointIndex(point), _)) if odd.contains(context) => {
                 [Self::None, Self::Fails, Self::Impossible, Self::Large, Self::Panics][point as usize % 5]
             }
             Some(_) | None => Self::None,
@@ -128,16 +142,45 @@ impl Oddity {
 }
 
 /// What users submit: the [`plans`] and one of odd trials, after one that wants some of their trials on devices that nobody has,
-/// and later one with a context of its own that is more urgent.
-pub(crate) fn submissions() -> Vec<Submission> {
-    let some = || StagePlan::singles((0..5).map(PointIndex).collect());
-    let on_gpu = Requirements { device: Some(DeviceKind::Cuda), ..Requirements::NONE };
-    let picky = Plan { requirements: vec![on_gpu; 2], ..plan("picky", vec![StagePlan::Prepare, some()]) };
-    let exact = Plan { numerics: Numerics::Exact, ..plan("exact", vec![StagePlan::Prepare, some()]) };
-    let [searching, sharing] = plans();
-    let at_once =
-        [picky, searching, sharing, odd()].map(|plan| Submission { plan, priority: 0, after_ms: 0 });
-    at_once.into_iter().chain([Submission { plan: exact, priority: 1, after_ms: 3_000 }]).collect()
+/// and later one with a context of its own that is more urgent, one whose model can be prepared once, and at last one that wants
+/// what those of the picky one are, so that they are measured whatever is lost.
+pub(crate) fn submissions() -> &'static [Submission] {
+    static SUBMISSIONS: OnceLock<Vec<Submission>> = OnceLock::new();
+    SUBMISSIONS.get_or_init(|| {
+        let some = || StagePlan::singles((0..5).map(PointIndex).collect());
+        let on_gpu = Requirements { device: Some(DeviceKind::Cuda), ..Requirements::NONE };
+        let picky = Plan { requirements: vec![on_gpu; 2], ..plan("picky", vec![StagePlan::Prepare, some()]) };
+        let exact = Plan { numerics: Numerics::Exact, ..plan("exact", vec![StagePlan::Prepare, some()]) };
+        let fragile =
+            Plan { model: Digest::of(FRAGILE), ..plan("fragile", vec![StagePlan::Prepare, some()]) };
+        let last = plan("last", vec![StagePlan::Prepare, some()]);
+        let [searching, sharing] = plans();
+        let of = |plan, priority, arrival| Submission { plan, priority, arrival };
+        vec![
+            of(picky, 0, Arrival::After(0)),
+            of(searching, 0, Arrival::After(0)),
+            of(sharing, 0, Arrival::After(0)),
+            of(odd(), 0, Arrival::After(0)),
+            of(exact, 1, Arrival::After(3_000)),
+            of(fragile, 0, Arrival::After(1_000)),
+            of(last, 0, Arrival::Last),
+        ]
+    })
+}
+
+/// Whether a trial prepares the model that can be prepared only once.
+pub(crate) fn is_fragile(spec: &TrialSpec) -> bool {
+    matches!(spec, TrialSpec::Prepare(prepare) if prepare.model == Digest::of(FRAGILE))
+}
+
+/// Whether an artifact is what preparing that model gave.
+pub(crate) fn is_of_fragile(artifact: Digest) -> bool {
+    (0..KINDS).any(|kind| prepared(Digest::of(FRAGILE), kind) == artifact)
+}
+
+/// What preparing a model gives on a CPU of some kind.
+pub(crate) fn prepared(model: Digest, kind: usize) -> Digest {
+    Digest::of(format!("{model} as CPUs of kind {kind} prepare it").as_bytes())
 }
 
 /// Whether a trial ends every process that measures it, where trials do such things.
@@ -185,11 +228,13 @@ fn plan(name: &str, stages: Vec<StagePlan>) -> Plan {
     }
 }
 
-/// What a trial gives: numbers follow from the key, so that every worker gives the same.
-pub fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
+/// What a trial gives on a CPU of some kind: numbers follow from the key, so that every worker gives the same.
+pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec, kind: usize) -> Outcome {
     let draw = |index: usize| u64::from(key.0.as_bytes()[index]);
     let result = match spec {
-        TrialSpec::Prepare(_) => TrialResult::Prepared { artifact: Digest::of(PREPARED), steps: Vec::new() },
+        TrialSpec::Prepare(prepare) => {
+            TrialResult::Prepared { artifact: prepared(prepare.model, kind), steps: Vec::new() }
+        }
         TrialSpec::Evaluate { .. } if Oddity::of(spec) == Oddity::Fails => {
             TrialResult::Failed { reason: "simulated".to_owned() }
         }

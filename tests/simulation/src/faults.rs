@@ -2,6 +2,7 @@
 
 use bitloop_core::rng::Rng;
 
+use crate::experiment::KINDS;
 use crate::message::Instant;
 
 /// How a cluster is treated while faults happen.
@@ -15,6 +16,8 @@ pub(crate) struct Climate {
     pub(crate) dropped: u64,
     pub(crate) repeated: u64,
     pub(crate) late: u64,
+    /// Of which kind all CPUs are at first.
+    pub(crate) kind: usize,
 }
 
 /// Something that breaks.
@@ -33,11 +36,15 @@ pub(crate) enum Fault {
     Pause,
     Cancel,
     StaleLease,
+    /// One that outcomes speak of is gone, or damaged, which comes to the same.
+    ArtifactLost,
+    /// A host goes on with a CPU of another kind.
+    OtherCpu,
 }
 
 impl Fault {
     /// Common ones stand more than once.
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 21] = [
         Self::CoordinatorCrash,
         Self::CoordinatorCrash,
         Self::CoordinatorCrash,
@@ -56,6 +63,9 @@ impl Fault {
         Self::Pause,
         Self::Cancel,
         Self::StaleLease,
+        Self::ArtifactLost,
+        Self::ArtifactLost,
+        Self::OtherCpu,
     ];
 
     pub(crate) fn draw(rng: &mut Rng) -> Self {
@@ -71,8 +81,8 @@ pub(crate) fn draw_pace(rng: &mut Rng) -> u64 {
 
 impl Climate {
     /// Nothing breaks.
-    pub(crate) fn calm() -> Self {
-        Self { ends: 0, period_ms: u64::MAX, dropped: 0, repeated: 0, late: 0 }
+    pub(crate) fn calm(kind: usize) -> Self {
+        Self { ends: 0, period_ms: u64::MAX, dropped: 0, repeated: 0, late: 0, kind }
     }
 
     /// Each seed has another one, from nearly calm to hardly bearable.
@@ -84,6 +94,7 @@ impl Climate {
             dropped: up_to(100),
             repeated: up_to(60),
             late: up_to(100),
+            kind: up_to(KINDS) as usize,
         }
     }
 }
@@ -97,6 +108,8 @@ pub enum Sabotage {
     KeepsLeases,
     /// Outcomes are acknowledged and not stored.
     ForgetsOutcomes,
+    /// A trial that lost its outcome gets the next one as if it had had none.
+    CommitsAgain,
     /// Workers that commit get their next shard before those who wait.
     ServesCommitsFirst,
 }

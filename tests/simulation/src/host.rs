@@ -1,6 +1,9 @@
 //! A worker's machine: its disk, and the program around the protocol.
 
+use std::collections::BTreeSet;
+
 use bitloop_core::device::Share;
+use bitloop_core::digest::Digest;
 use bitloop_core::state::{Obstacle, ObstacleKind, Report, WorkerId, WorkerInfo};
 use bitloop_core::trial::{TrialKey, TrialSpec};
 use bitloop_core::worker::{
@@ -8,7 +11,7 @@ use bitloop_core::worker::{
     Settings, read_spool, spool_head, spool_line,
 };
 
-use crate::experiment::{IMPOSSIBLE, Oddity, PANIC, is_poisonous, outcome};
+use crate::experiment::{IMPOSSIBLE, Oddity, PANIC, is_fragile, is_poisonous, outcome};
 use crate::message::{Body, Instant, Process, Pulse, Returned};
 
 /// Milliseconds between two heartbeats, as the coordinator asks for.
@@ -65,8 +68,33 @@ pub(crate) struct Host {
     pub(crate) pace_ms: u64,
     /// The host whose device its workers measure on, and their part of that device.
     pub(crate) device: (usize, Share),
+    /// Of which kind its CPU is.
+    pub(crate) kind: usize,
+    /// Artifacts that it keeps; a machine without a spool keeps none.
+    cache: BTreeSet<Digest>,
     /// Whether messages to and from the coordinator get lost.
     pub(crate) is_cut_off: [bool; 2],
+}
+
+/// What measuring takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Nothing,
+    /// This artifact.
+    Artifact(Digest),
+    /// Somewhere to leave one.
+    Room,
+}
+
+/// What the compute thread finds around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site {
+    /// Whether it gives up, as something that it needs does not come.
+    pub(crate) gives_up: bool,
+    /// Of which kind the CPU is.
+    pub(crate) kind: usize,
+    /// Whether preparing panics where it can.
+    pub(crate) is_worn: bool,
 }
 
 /// What follows from the answer to a heartbeat.
@@ -101,9 +129,21 @@ impl Computing {
 }
 
 impl Host {
-    pub(crate) fn new(has_spool: bool, pace_ms: u64, device: (usize, Share)) -> Self {
-        let spool = has_spool.then(Spool::default);
-        Self { program: None, spool, processes: 0, pace_ms, device, is_cut_off: [false; 2] }
+    pub(crate) fn new(has_spool: bool, (pace_ms, kind): (u64, usize), device: (usize, Share)) -> Self {
+        let (spool, cache) = (has_spool.then(Spool::default), BTreeSet::new());
+        Self { program: None, spool, processes: 0, pace_ms, device, kind, cache, is_cut_off: [false; 2] }
+    }
+
+    /// Keeps an artifact that was made or fetched here, if it keeps any.
+    pub(crate) fn keep(&mut self, artifact: Digest) {
+        if self.spool.is_some() {
+            self.cache.insert(artifact);
+        }
+    }
+
+    /// Whether an artifact need not be fetched.
+    pub(crate) fn keeps(&self, artifact: &Digest) -> bool {
+        self.cache.contains(artifact)
     }
 
     /// Trials take as long from now on.
@@ -259,8 +299,19 @@ impl Program {
         }
     }
 
+    /// What it needs for what it measures now.
+    pub(crate) fn need(&self) -> Need {
+        let Some(computing) = &self.computing else { return Need::Nothing };
+        match (computing.at_hand().first().map(|(_, spec)| spec), &computing.order.context) {
+            (Some(TrialSpec::Prepare(_)), _) => Need::Room,
+            (Some(TrialSpec::Evaluate { .. }), Some(context)) => Need::Artifact(context.prepared),
+            (Some(TrialSpec::Evaluate { .. } | TrialSpec::Train(_)) | None, _) => Need::Nothing,
+        }
+    }
+
     /// The compute thread's next word, if it still works on this order.
-    pub(crate) fn compute(&mut self, number: u64, gives_up: bool) -> Vec<Input> {
+    pub(crate) fn compute(&mut self, number: u64, site: Site) -> Vec<Input> {
+        let Site { gives_up, kind, is_worn } = site;
         let Some(computing) = self.computing.as_mut().filter(|computing| computing.number == number) else {
             return Vec::new();
         };
@@ -285,12 +336,12 @@ impl Program {
         let mut said = Vec::new();
         for (key, spec) in computing.at_hand() {
             // As the program, which measures them one by one when one of several panics.
-            if Oddity::of(spec) == Oddity::Panics {
+            if Oddity::of(spec) == Oddity::Panics || (is_worn && is_fragile(spec)) {
                 said.push(gave_up(ObstacleKind::Panic, PANIC, vec![*key]));
                 self.computing = None;
                 return said;
             }
-            let report = Report { key: *key, outcome: outcome(key, spec) };
+            let report = Report { key: *key, outcome: outcome(key, spec, kind) };
             said.push(Input::Measured(Measured { report, compute_ms: self.pace_ms as f64 }));
         }
         computing.next += said.len();

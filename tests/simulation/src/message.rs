@@ -1,9 +1,12 @@
 //! What travels between workers and the coordinator.
 
+use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
-use bitloop_core::state::{LeaseId, Proposal, WorkerId};
+use bitloop_core::state::{LeaseId, WorkerId};
 use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
+
+use crate::searchers::Thought;
 
 /// Milliseconds since the simulation began, which no clock within it shows.
 pub(crate) type Instant = u64;
@@ -95,7 +98,11 @@ pub(crate) enum Event {
     /// The coordinator's disk has answered.
     Stored { start: u64 },
     /// A searcher has thought.
-    Concluded { start: u64, experiment: ExperimentId, stage: u32, proposal: Proposal },
+    Concluded { start: u64, thought: Thought },
+    /// The coordinator looks for the artifacts, as a reader has missed one.
+    Inspect { start: u64 },
+    /// An artifact that was gone is there again.
+    Restored { artifact: Digest },
     /// Something breaks.
     Fault,
     /// A host's process starts.

@@ -4,14 +4,16 @@ mod waits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bitloop_core::digest::Digest;
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
     Change, Event, Fact, Input, LEASE_TERM_MS, LeaseId, Loss, QUARANTINE_LOSSES, Reply, State, WorkerId,
 };
-use bitloop_core::trial::{Outcome, TrialKey};
+use bitloop_core::trial::{Outcome, TrialKey, TrialSpec};
 use bitloop_core::worker::{Call, FailureKind};
 
 use self::waits::Waits;
-use crate::coordinator::Disk;
+use crate::disk::Disk;
 use crate::experiment::is_poisonous;
 use crate::message::{Body, Instant};
 
@@ -24,7 +26,12 @@ pub(crate) struct Oracle {
     breach: Option<String>,
     /// What the coordinator said to be durable.
     acknowledged: HashMap<TrialKey, Outcome>,
-    recorded: BTreeSet<TrialKey>,
+    /// The trials of which it said so that make artifacts: what they gave may be lost, and be another one later.
+    made: BTreeSet<TrialKey>,
+    /// The artifact that each finished experiment rests on.
+    rests_on: BTreeMap<ExperimentId, Digest>,
+    /// Workers whose outcome was refused, as its artifact had gone before it was committed.
+    pub(crate) excused: BTreeSet<WorkerId>,
     pub(crate) waits: Waits,
     /// When a worker was last heard by the coordinator, and a lease last renewed, in the time that it was not held up.
     heard: BTreeMap<WorkerId, Instant>,
@@ -41,6 +48,8 @@ pub(crate) struct Oracle {
     /// Processes that ended.
     gone: BTreeSet<WorkerId>,
     pub(crate) steps: u64,
+    /// Outcomes that counted no more, as their artifact was gone.
+    pub(crate) lost: u64,
     pub(crate) quarantined: u64,
     /// Those of them that no process died of: three happened to end while they ran it.
     pub(crate) unlucky: u64,
@@ -73,6 +82,12 @@ impl Oracle {
         self.renewed.clear();
         self.losses.clear();
         self.waits.forget();
+        let is_known =
+            |key: &&TrialKey| state.ledger.outcome(key).is_some() || state.ledger.lost(key).is_some();
+        let forgotten = self.made.iter().find(|key| !is_known(key)).copied();
+        self.require(forgotten.is_none(), || {
+            format!("the acknowledged outcome of {forgotten:?} is forgotten")
+        });
         let lost =
             self.acknowledged.iter().find(|(key, outcome)| state.ledger.outcome(key) != Some(*outcome));
         let lost = lost.map(|(key, _)| *key);
@@ -126,19 +141,8 @@ impl Oracle {
                 Event::Change(Change::TrialLost { key, worker, loss: Loss::Silent { .. } | Loss::Hung }) => {
                     self.losses.entry(*key).or_default().insert(worker.clone());
                 }
-                Event::Fact(Fact::TrialQuarantined { key, .. }) => {
-                    self.quarantined += 1;
-                    let spec = state.ledger.trial(key).map(|trial| &trial.spec);
-                    self.unlucky += u64::from(!spec.is_some_and(is_poisonous));
-                    let gone = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.gone).count());
-                    self.require(gone >= QUARANTINE_LOSSES as usize, || {
-                        format!(
-                            "{key} is quarantined though only {gone} processes that ran it are gone for good"
-                        )
-                    });
-                }
-                Event::Fact(_)
-                | Event::Change(
+                Event::Fact(fact) => self.before_fact(state, input, fact),
+                Event::Change(
                     Change::LeaseEnded { .. }
                     | Change::WorkerLeft { .. }
                     | Change::WorkerJoined { .. }
@@ -151,6 +155,44 @@ impl Oracle {
                     | Change::TrialsGivenBack { .. },
                 ) => {}
             }
+        }
+    }
+
+    fn before_fact(&mut self, state: &State, input: &Input, fact: &Fact) {
+        match fact {
+            Fact::OutcomeLost { key } => {
+                self.lost += 1;
+                let named = state.ledger.outcome(key).and_then(|outcome| outcome.result.artifact());
+                let is_gone = named.is_some_and(
+                    |named| matches!(input, Input::Inspect { missing } if missing.contains(&named)),
+                );
+                self.require(is_gone, || format!("the outcome of {key} is lost, but not its artifact"));
+            }
+            // CPUs of different kinds prepare a model differently.
+            Fact::ConflictSeen { key, .. } => {
+                let spec = state.ledger.trial(key).map(|trial| &trial.spec);
+                let is_prepared = matches!(spec, Some(TrialSpec::Prepare(_)));
+                self.require(is_prepared, || format!("outcomes of {key} differ"));
+            }
+            Fact::TrialQuarantined { key, .. } => {
+                self.quarantined += 1;
+                let spec = state.ledger.trial(key).map(|trial| &trial.spec);
+                self.unlucky += u64::from(!spec.is_some_and(is_poisonous));
+                let gone = self.losses.get(key).map_or(0, |lost| lost.intersection(&self.gone).count());
+                self.require(gone >= QUARANTINE_LOSSES as usize, || {
+                    format!("{key} is quarantined though only {gone} processes that ran it are gone for good")
+                });
+            }
+            Fact::ExperimentSubmitted { .. }
+            | Fact::ExperimentPaused { .. }
+            | Fact::ExperimentResumed { .. }
+            | Fact::ExperimentCancelled { .. }
+            | Fact::StepProposed { .. }
+            | Fact::StageFinished { .. }
+            | Fact::ExperimentFinished { .. }
+            | Fact::ExperimentFailed { .. }
+            | Fact::OutcomeCommitted { .. }
+            | Fact::OutcomeReplaced { .. } => {}
         }
     }
 
@@ -195,12 +237,17 @@ impl Oracle {
     /// Facts are durable.
     pub(crate) fn stored(&mut self, facts: &[Fact]) {
         for fact in facts {
-            if let Fact::OutcomeCommitted { key, .. } = fact {
-                let is_first = self.recorded.insert(*key);
-                self.require(is_first, || format!("{key} has two records"));
-            }
             self.replay.apply(&Event::Fact(fact.clone()));
+            if let Fact::ExperimentFinished { experiment } = fact {
+                self.rests_on
+                    .extend(prepared(&self.replay, experiment).map(|made| (experiment.clone(), made)));
+            }
         }
+    }
+
+    /// The artifact that a finished experiment rests on.
+    pub(crate) fn rests_on(&self, experiment: &ExperimentId) -> Option<Digest> {
+        self.rests_on.get(experiment).copied()
     }
 
     /// Replaying the facts gives the ledger at hand.
@@ -209,7 +256,7 @@ impl Oracle {
         let equal = state.ledger == self.replay.ledger;
         self.require(equal, || "the facts replayed one by one give another ledger".to_owned());
         if self.writes.is_multiple_of(FULL_REPLAY_PERIOD) {
-            let fresh = State::replayed(disk.facts.iter().cloned(), |_, _| {});
+            let fresh = State::replayed(disk.facts().iter().cloned(), |_, _| {});
             let equal = state.ledger == fresh.ledger;
             self.require(equal, || "the facts on disk give another ledger".to_owned());
         }
@@ -219,12 +266,23 @@ impl Oracle {
     pub(crate) fn acknowledges(&mut self, asked: &Body, answer: &Result<Reply, FailureKind>) {
         if let (Body::Call(Call::Commit { reports, .. }), Ok(_)) = (asked, answer) {
             for report in reports {
+                if report.outcome.result.artifact().is_some() {
+                    self.made.insert(report.key);
+                    continue;
+                }
                 let known = self.acknowledged.entry(report.key).or_insert_with(|| report.outcome.clone());
                 let equal = known.result == report.outcome.result;
                 self.require(equal, || format!("two outcomes of {} were acknowledged", report.key));
             }
         }
     }
+}
+
+/// What an experiment's first trial gave, also if that is lost.
+fn prepared(state: &State, experiment: &ExperimentId) -> Option<Digest> {
+    let key = state.ledger.experiment(experiment)?.stages.first()?.trials.first()?;
+    let outcome = state.ledger.outcome(key).or_else(|| state.ledger.lost(key))?;
+    outcome.result.artifact()
 }
 
 /// A trial that is under more than two leases, or under two of one worker.

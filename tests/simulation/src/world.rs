@@ -1,20 +1,26 @@
 //! Time, network and fate: what happens next, and what breaks.
 
+mod fate;
 mod parties;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bitloop_core::device::Share;
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::report;
 use bitloop_core::rng::{Rng, rng};
-use bitloop_core::state::{Action, Input as CoordinatorInput, Sources, Status};
+use bitloop_core::state::{Action, Experiment, Input as CoordinatorInput, Sources, Status};
+use bitloop_core::trial::TrialSpec;
 use bitloop_core::worker::{Call, FailureKind, Input, QUICK_MS};
 
-use crate::coordinator::{After, Calendar, Coordinator, Disk, Thought};
-use crate::experiment::{Submission, submissions};
+use crate::coordinator::{After, Calendar, Coordinator};
+use crate::disk::Disk;
+use crate::experiment::{
+    Arrival, KINDS, PANIC, Submission, is_fragile, is_of_fragile, prepared, submissions,
+};
 use crate::faults::{Climate, Fault, Sabotage, draw_pace};
-use crate::host::{BEAT_MS, Beaten, Host, Program, Wish};
+use crate::host::{BEAT_MS, Beaten, Host, Need, Program, Site, Wish};
 use crate::message::{Body, Event, Instant, Process, Reply, Request, Returned};
 use crate::oracle::Oracle;
 
@@ -23,6 +29,9 @@ use crate::oracle::Oracle;
 /// Three workers die of a trial and stay away for long enough to be taken for dead; or one that only has one device is tried
 /// again and again.
 const PATIENCE_MS: u64 = 2_400_000;
+
+/// The last experiment comes so long after the last fault: when those that were paused or cancelled go on again.
+const LAST_AFTER_MS: u64 = 3_000;
 
 /// A worker is back within this time of its coordinator.
 const BACK_MS: u64 = 10_000;
@@ -66,12 +75,20 @@ pub struct Report {
     pub quarantined: u64,
     /// Those of them that none of the processes died of.
     pub unlucky: u64,
+    /// Outcomes that were lost with their artifact.
+    pub lost: u64,
+    /// Experiments that failed, as what they rested on was lost and could not be made again.
+    pub failed: u64,
+    /// Experiments that rest on another artifact than others.
+    pub apart: u64,
     /// How often others who asked later were served before a worker that could have had a shard, at most.
     pub passed: u32,
     /// How long a worker could have had a shard that waited, at most, in milliseconds.
     pub able_ms: u64,
-    /// The results of every experiment.
+    /// The results of every experiment, or why it failed.
     pub results: Vec<String>,
+    /// The kind of CPU that made what each rests on; none if it failed.
+    kinds: Vec<Option<usize>>,
     /// A number that depends on the order of everything that happened.
     pub trace: u64,
     /// How long it took to measure everything, in simulated milliseconds.
@@ -82,23 +99,30 @@ pub struct Report {
 ///
 /// Errors: the first breach of an invariant, or what the results differ in.
 pub fn simulate(settings: Settings) -> Result<Report, String> {
-    static CALM: [OnceLock<Vec<String>>; 2] = [OnceLock::new(), OnceLock::new()];
-    let calm = CALM[usize::from(settings.has_poison())].get_or_init(|| {
-        let calm = World::new(Settings::of_seed(u64::from(settings.has_poison())), Climate::calm());
-        calm.run().expect("a calm cluster measures everything").results
-    });
     let climate = Climate::draw(&mut rng(settings.seed, 0));
     let report = World::new(settings, climate).run()?;
     // A trial that three processes ran when they ended is given up, as nothing tells bad luck from what it did.
-    if report.unlucky == 0 && report.results != *calm {
-        let lines = |results: &[String]| -> Vec<String> {
-            results.iter().flat_map(|result| result.lines()).map(str::to_owned).collect()
-        };
-        let (here, there) = (lines(&report.results), lines(calm));
-        let differing = here.iter().zip(&there).find(|(here, there)| here != there);
-        return Err(format!("the results are not those of a calm cluster, first {differing:?}"));
+    if report.unlucky > 0 {
+        return Ok(report);
+    }
+    for (number, (result, kind)) in report.results.iter().zip(&report.kinds).enumerate() {
+        let Some(kind) = kind else { continue };
+        let expected = &calm(settings.has_poison(), *kind)[number];
+        let differing = result.lines().zip(expected.lines()).find(|(here, there)| here != there);
+        if result != expected {
+            return Err(format!("the results are not those of a calm cluster, first {differing:?}"));
+        }
     }
     Ok(report)
+}
+
+/// The results of a cluster in which nothing breaks and all CPUs are of one kind.
+fn calm(has_poison: bool, kind: usize) -> &'static [String] {
+    static CALM: [[OnceLock<Vec<String>>; KINDS]; 2] = [const { [const { OnceLock::new() }; KINDS] }; 2];
+    CALM[usize::from(has_poison)][kind].get_or_init(|| {
+        let calm = World::new(Settings::of_seed(u64::from(has_poison)), Climate::calm(kind));
+        calm.run().expect("a calm cluster measures everything").results
+    })
 }
 
 pub(crate) struct World {
@@ -118,6 +142,8 @@ pub(crate) struct World {
     truce_until: Instant,
     hosts: Vec<Host>,
     oracle: Oracle,
+    /// Whether what the fragile model's preparing gave has been lost: it panics from then on.
+    is_worn: bool,
     /// What calendars say beyond the time that has passed.
     date: u64,
     report: Report,
@@ -131,7 +157,7 @@ impl World {
                 // Two workers have a device together: all of it each, or parts that fit or do not.
                 let share =
                     Share::new([0, 5_000, 6_000, 10_000][rng.below(4)]).expect("a share is at most all");
-                Host::new(host % 2 == 0, draw_pace(&mut rng), (host / 2, share))
+                Host::new(host % 2 == 0, (draw_pace(&mut rng), climate.kind), (host / 2, share))
             })
             .collect();
         Self {
@@ -149,6 +175,7 @@ impl World {
             truce_until: 0,
             hosts,
             oracle: Oracle::default(),
+            is_worn: false,
             date: 1_700_000_000_000,
             report: Report::default(),
         }
@@ -157,7 +184,11 @@ impl World {
     fn run(mut self) -> Result<Report, String> {
         self.start_coordinator();
         for (number, submission) in submissions().iter().enumerate() {
-            self.after(submission.after_ms, Event::Submit { number });
+            let at = match submission.arrival {
+                Arrival::After(millis) => millis,
+                Arrival::Last => self.climate.ends + LAST_AFTER_MS,
+            };
+            self.at(at, Event::Submit { number });
         }
         for host in 0..self.hosts.len() {
             self.after(1, Event::StartWorker { host });
@@ -188,19 +219,30 @@ impl World {
     fn finish(mut self) -> Result<Report, String> {
         let Some(coordinator) = &self.coordinator else { return Err("there is no coordinator".to_owned()) };
         let ledger = &coordinator.state.ledger;
-        if ledger.conflicts() > 0 {
-            return Err("outcomes of one trial differ".to_owned());
-        }
         let mut experiments: Vec<_> = ledger.experiments().iter().collect();
         // A crash may undo a submission, which then comes after others.
         experiments.sort_by_key(|experiment| &experiment.id);
         for experiment in experiments {
-            let done = report::Report::new(ledger, experiment).map_err(|error| error.to_string())?;
-            self.report.results.push(done.to_csv());
+            let (result, kind) = match &experiment.status {
+                Status::Failed { reason } => (self.failure(experiment, reason)?, None),
+                Status::Active | Status::Paused | Status::Cancelled | Status::Finished => {
+                    let done = report::Report::new(ledger, experiment).map_err(|error| error.to_string())?;
+                    (done.to_csv(), Some(self.kind_below(experiment)?))
+                }
+            };
+            self.report.results.push(result);
+            self.report.kinds.push(kind);
         }
-        if self.hosts.iter().flat_map(|host| &host.program).any(|program| program.dropped() > 0) {
+        let programs = self.hosts.iter().flat_map(|host| &host.program);
+        let is_refused =
+            |program: &Program| program.dropped() > 0 && !self.oracle.excused.contains(&program.id);
+        if programs.into_iter().any(is_refused) {
             return Err("an outcome was refused".to_owned());
         }
+        let kinds = self.report.kinds.iter().flatten();
+        self.report.failed = self.report.kinds.iter().filter(|kind| kind.is_none()).count() as u64;
+        self.report.apart = kinds.filter(|kind| Some(**kind) != self.report.kinds[0]).count() as u64;
+        self.report.lost = self.oracle.lost;
         (self.report.passed, self.report.able_ms) = (self.oracle.waits.passed, self.oracle.waits.able_ms);
         self.report.steps = self.oracle.steps;
         self.report.quarantined = self.oracle.quarantined;
@@ -208,10 +250,30 @@ impl World {
         Ok(self.report)
     }
 
+    /// Why an experiment failed. One may: that whose model cannot be prepared again; then nothing is kept of what followed from it.
+    fn failure(&self, experiment: &Experiment, reason: &str) -> Result<String, String> {
+        let prepare = TrialSpec::Prepare(Box::new(experiment.plan.prepare()));
+        let is_worn = self.is_worn && is_fragile(&prepare) && reason.contains(PANIC);
+        let mut followed = experiment.stages.iter().skip(1).flat_map(|stage| &stage.trials);
+        match (is_worn && followed.next().is_none()) || self.oracle.unlucky > 0 {
+            true => Ok(reason.to_owned()),
+            false => Err(format!("{:?} failed: {reason}", experiment.id)),
+        }
+    }
+
+    /// The kind of CPU that prepared the model on which a finished experiment rests.
+    fn kind_below(&self, experiment: &Experiment) -> Result<usize, String> {
+        let rests_on = self.oracle.rests_on(&experiment.id);
+        let mut kinds = 0..KINDS;
+        let kind = kinds.find(|kind| rests_on == Some(prepared(experiment.plan.model, *kind)));
+        kind.ok_or_else(|| format!("{:?} rests on {rests_on:?}, which nobody made", experiment.id))
+    }
+
     fn is_over(&self) -> bool {
         let is_over = |coordinator: &Coordinator| {
             let experiments = coordinator.state.ledger.experiments();
-            let over = experiments.iter().all(|experiment| experiment.status == Status::Finished);
+            let is_ended = |status: &Status| matches!(status, Status::Finished | Status::Failed { .. });
+            let over = experiments.iter().all(|experiment| is_ended(&experiment.status));
             over && experiments.len() == submissions().len() && coordinator.unstored().is_empty()
         };
         let is_idle = |host: &Host| {
@@ -295,12 +357,15 @@ impl World {
             Event::Compute { process, order } => self.compute(process, order),
             Event::Round { start } => self.round(start),
             Event::Stored { start } => self.stored(start),
-            Event::Concluded { start, experiment, stage, proposal } => {
+            Event::Concluded { start, thought } => {
                 if let Some(coordinator) = self.coordinator.as_mut().filter(|now| now.start == start) {
-                    let thought = Thought { experiment, stage, proposal };
                     coordinator.conclude(thought, self.now, &mut self.oracle);
                     self.schedule_round();
                 }
+            }
+            Event::Inspect { start } => self.inspect(start),
+            Event::Restored { artifact } => {
+                self.disk.artifacts.insert(artifact);
             }
             Event::Fault => {
                 self.breaks();
@@ -334,7 +399,7 @@ impl World {
                 return Some(self.stalled_until).filter(|until| *until > self.now);
             }
             // The driver hears of conclusions and users between two writes.
-            Event::Concluded { .. } | Event::Submit { .. } | Event::Resume(_) => {
+            Event::Concluded { .. } | Event::Inspect { .. } | Event::Submit { .. } | Event::Resume(_) => {
                 let busy = self.coordinator.as_ref().is_some_and(|now| now.is_storing || now.is_out);
                 let later = if busy { self.now + 10 } else { self.stalled_until };
                 return Some(later).filter(|until| *until > self.now);
@@ -344,6 +409,7 @@ impl World {
             | Event::StartWorker { .. }
             | Event::StartCoordinator
             | Event::Heal { .. }
+            | Event::Restored { .. }
             | Event::Back { .. }
             | Event::Space { .. } => return None,
         };
@@ -375,5 +441,7 @@ fn kind_number(event: &Event) -> u64 {
         Event::Resume(_) => 9,
         Event::Submit { .. } => 10,
         Event::Back { .. } => 11,
+        Event::Inspect { .. } => 12,
+        Event::Restored { .. } => 13,
     }
 }

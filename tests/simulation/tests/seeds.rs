@@ -18,6 +18,20 @@ fn quietly(seed: u64) -> Result<Report, String> {
     simulate(Settings::of_seed(seed))
 }
 
+/// Adds what one seed came to. Of some things it counts the seeds, of waits the longest.
+fn add(total: &mut Report, report: &Report) {
+    total.steps += report.steps;
+    total.faults += report.faults;
+    total.worked_ms += report.worked_ms;
+    total.quarantined += u64::from(report.quarantined > 0);
+    total.unlucky += u64::from(report.unlucky > 0);
+    total.lost += u64::from(report.lost > 0);
+    total.failed += u64::from(report.failed > 0);
+    total.apart += u64::from(report.apart > 0);
+    total.passed = total.passed.max(report.passed);
+    total.able_ms = total.able_ms.max(report.able_ms);
+}
+
 /// Tries so many seeds on all cores; returns what they came to together, or the smallest seed that fails.
 fn try_all(first: u64, seeds: u64) -> Result<Report, (u64, String)> {
     let next = AtomicU64::new(first);
@@ -33,13 +47,7 @@ fn try_all(first: u64, seeds: u64) -> Result<Report, (u64, String)> {
             let mut total = total.lock().expect(WHOLE);
             match done {
                 Ok(report) => {
-                    total.0.steps += report.steps;
-                    total.0.faults += report.faults;
-                    total.0.worked_ms += report.worked_ms;
-                    total.0.quarantined += u64::from(report.quarantined > 0);
-                    total.0.unlucky += u64::from(report.unlucky > 0);
-                    total.0.passed = total.0.passed.max(report.passed);
-                    total.0.able_ms = total.0.able_ms.max(report.able_ms);
+                    add(&mut total.0, &report);
                 }
                 Err(breach) if total.1.as_ref().is_none_or(|(known, _)| seed < *known) => {
                     total.1 = Some((seed, breach));
@@ -69,15 +77,22 @@ fn no_seed_breaks_an_invariant_or_changes_a_result() {
     let seeds = number("BITLOOP_SEEDS").unwrap_or(SEEDS);
     let first = number("BITLOOP_FIRST_SEED").unwrap_or(0);
     match try_all(first, seeds) {
-        Ok(Report { steps, faults, quarantined, unlucky, worked_ms, passed, able_ms, .. }) => {
+        Ok(total) => {
+            let Report { steps, faults, quarantined, unlucky, lost, failed, apart, passed, able_ms, .. } =
+                total;
             // Every fourth has a trial that ends who measures it.
             assert!(quarantined >= seeds / 4, "{quarantined}");
             assert!(unlucky <= 1 + seeds / 500, "{unlucky}");
+            assert!(
+                lost >= seeds / 4 && failed >= seeds / 20 && apart >= seeds / 20,
+                "{lost}, {failed}, {apart}"
+            );
             eprintln!(
                 "{seeds} seeds hold: {steps} steps, {faults} faults, {} simulated hours; in {quarantined} of them a trial was given up with \
-             three processes that ran it and never came back, in {unlucky} by bad luck alone; a worker that could \
-                 have had a shard was passed over {passed} times at most, or waited for {able_ms} ms",
-                worked_ms / 3_600_000
+                 three processes that ran it and never came back, in {unlucky} by bad luck alone; in {lost} outcomes were lost with \
+                 their artifact, in {failed} for good, in {apart} experiments rest on different ones; a worker that could have had a \
+                 shard was passed over {passed} times at most, or waited for {able_ms} ms",
+                total.worked_ms / 3_600_000
             );
         }
         Err((seed, breach)) => panic!(
@@ -100,6 +115,7 @@ fn a_rule_that_is_broken_on_purpose_is_noticed() {
         Sabotage::TakesSilenceForDeath,
         Sabotage::KeepsLeases,
         Sabotage::ForgetsOutcomes,
+        Sabotage::CommitsAgain,
         Sabotage::ServesCommitsFirst,
     ];
     for sabotage in all {

@@ -2,8 +2,6 @@
 
 use super::*;
 
-use bitloop_core::plan::ExperimentId;
-
 impl World {
     // ---- the coordinator
 
@@ -18,8 +16,9 @@ impl World {
         self.starts += 1;
         let date = self.date + self.now;
         let calendar = Calendar { date, sabotage: self.settings.sabotage };
-        let coordinator = Coordinator::start(&mut self.disk, self.starts, self.now, calendar);
+        let mut coordinator = Coordinator::start(&mut self.disk, self.starts, self.now, calendar);
         self.oracle.restarted(&coordinator.state);
+        coordinator.inspect(&self.disk, self.now, &mut self.oracle);
         self.coordinator = Some(coordinator);
         self.schedule_round();
         self.maybe_keep_the_peace();
@@ -43,8 +42,22 @@ impl World {
         }
     }
 
+    pub(super) fn inspect(&mut self, start: u64) {
+        if let Some(coordinator) = self.coordinator.as_mut().filter(|now| now.start == start) {
+            coordinator.inspect(&self.disk, self.now, &mut self.oracle);
+            self.schedule_round();
+        }
+    }
+
     pub(super) fn arrives(&mut self, request: Request) {
+        let is_whole = self.has_artifacts(&request.body);
         match &mut self.coordinator {
+            // As the driver's handle: what names an artifact that is not there is not taken.
+            Some(_) if !is_whole => {
+                self.oracle.excused.insert(request.worker);
+                let body = request.body.failed(FailureKind::Invalid);
+                self.send_replies(vec![Reply { to: request.from, call: request.call, body }]);
+            }
             Some(coordinator) => {
                 let start = coordinator.start;
                 coordinator.inbox.push_back(request);
@@ -58,6 +71,13 @@ impl World {
         }
     }
 
+    /// Whether the artifacts are there that reports name.
+    fn has_artifacts(&self, body: &Body) -> bool {
+        let Body::Call(Call::Commit { reports, .. }) = body else { return true };
+        let mut named = reports.iter().filter_map(|report| report.outcome.result.artifact());
+        named.all(|artifact| self.disk.artifacts.contains(&artifact))
+    }
+
     pub(super) fn round(&mut self, start: u64) {
         let Some(coordinator) = self.coordinator.as_mut().filter(|now| now.start == start) else { return };
         if coordinator.is_storing {
@@ -66,9 +86,9 @@ impl World {
         let was_out = coordinator.is_out;
         let After { replies, thoughts, is_storing } = coordinator.round(self.now, &mut self.oracle);
         self.send_replies(replies);
-        for Thought { experiment, stage, proposal } in thoughts {
+        for thought in thoughts {
             let wait = 1 + self.draw(2_000);
-            self.after(wait, Event::Concluded { start, experiment, stage, proposal });
+            self.after(wait, Event::Concluded { start, thought });
         }
         if is_storing {
             let slow = if self.befalls(30) { 3_000 } else { 0 };
@@ -105,12 +125,12 @@ impl World {
 
     /// Submits an experiment until it is there: a crash may undo what was not stored.
     pub(super) fn submit(&mut self, number: usize) {
-        let Some(Submission { plan, priority, .. }) = submissions().into_iter().nth(number) else { return };
+        let Some(Submission { plan, priority, .. }) = submissions().get(number) else { return };
         let again = |world: &mut Self| world.after(1_000, Event::Submit { number });
         let Some(coordinator) = &mut self.coordinator else { return again(self) };
         if coordinator.state.ledger.experiment(&plan.id()).is_none() {
-            let (plan, sources) = (Box::new(plan), Sources::new());
-            let input = CoordinatorInput::Submit { plan, sources, priority };
+            let (plan, sources) = (Box::new(plan.clone()), Sources::new());
+            let input = CoordinatorInput::Submit { plan, sources, priority: *priority };
             coordinator.act(&input, self.now, &mut self.oracle);
             self.schedule_round();
             again(self);
@@ -203,13 +223,44 @@ impl World {
             let wait = 500 + self.draw(2_000);
             return self.kill_worker(process.host, wait);
         }
-        let Some(program) = self.program_mut(process) else { return };
-        for input in program.compute(order, gives_up) {
+        let gives_up = gives_up || !self.is_supplied(process);
+        let Host { kind, program, .. } = &mut self.hosts[process.host];
+        let site = Site { gives_up, kind: *kind, is_worn: self.is_worn };
+        let Some(program) = program.as_mut().filter(|program| program.process == process) else { return };
+        for input in program.compute(order, site) {
+            // It is left with the coordinator before anybody speaks of it.
+            if let Input::Measured(measured) = &input
+                && let Some(artifact) = measured.report.outcome.result.artifact()
+            {
+                self.disk.artifacts.insert(artifact);
+                self.hosts[process.host].keep(artifact);
+            }
             self.feed(process, input);
         }
         if self.program(process).and_then(Program::order) == Some(order) {
             self.schedule_compute(process, order);
         }
+    }
+
+    /// Whether a worker can have what it needs now, and leave what it makes.
+    fn is_supplied(&mut self, process: Process) -> bool {
+        let host = &self.hosts[process.host];
+        let need = self.program(process).map_or(Need::Nothing, Program::need);
+        let is_reached = self.coordinator.is_some() && host.is_cut_off == [false; 2];
+        let is_there = match need {
+            Need::Nothing => return true,
+            Need::Room => return is_reached && !self.disk.is_full,
+            Need::Artifact(artifact) if host.keeps(&artifact) => return true,
+            Need::Artifact(artifact) => is_reached && self.disk.artifacts.contains(&artifact),
+        };
+        if let (Need::Artifact(artifact), true) = (need, is_there) {
+            self.hosts[process.host].keep(artifact);
+        } else if let Some(coordinator) = self.coordinator.as_ref().filter(|_| is_reached) {
+            let start = coordinator.start;
+            let wait = 1 + self.draw(500);
+            self.after(wait, Event::Inspect { start });
+        }
+        is_there
     }
 
     fn schedule_compute(&mut self, process: Process, order: u64) {
@@ -291,146 +342,5 @@ impl World {
             waits.push(1 + self.draw(30) + late);
         }
         waits
-    }
-
-    // ---- fate
-
-    pub(super) fn schedule_fault(&mut self) {
-        if self.now < self.climate.ends {
-            let wait = 1 + self.draw(2 * self.climate.period_ms);
-            self.after(wait, Event::Fault);
-        }
-    }
-
-    pub(super) fn breaks(&mut self) {
-        if !self.may_break() {
-            return;
-        }
-        self.report.faults += 1;
-        let fault = Fault::draw(&mut self.rng);
-        self.note(fault as u64 + 200, || format!("{fault:?}"));
-        let host = self.draw(self.hosts.len() as u64) as usize;
-        match fault {
-            Fault::CoordinatorCrash => self.crash_coordinator(),
-            Fault::CoordinatorStall => self.stalled_until = self.now + self.within(15_000),
-            Fault::CoordinatorDiskFull => {
-                self.disk.is_full = true;
-                let wait = self.within(8_000);
-                self.after(wait, Event::Space { host: None });
-            }
-            Fault::DateJump => self.date = self.draw(4_000_000_000_000),
-            Fault::WorkerCrash => self.crash_worker(host),
-            Fault::WorkerShutdown => {
-                if let Some(process) = self.hosts[host].program.as_ref().map(|program| program.process) {
-                    self.feed(process, Input::Shutdown);
-                }
-            }
-            Fault::WorkerSuspended => {
-                let until = self.now + self.within(20_000);
-                if let Some(program) = &mut self.hosts[host].program {
-                    program.suspended_until = until;
-                }
-            }
-            Fault::WorkerSlows => {
-                // Or gets faster: the coordinator expected something else.
-                let pace_ms = draw_pace(&mut self.rng);
-                self.hosts[host].change_pace(pace_ms);
-            }
-            Fault::WorkerDiskFull => {
-                if let Some(spool) = &mut self.hosts[host].spool {
-                    spool.is_full = true;
-                    let wait = self.within(20_000);
-                    self.after(wait, Event::Space { host: Some(host) });
-                }
-            }
-            Fault::NetworkCut => {
-                // One way or both.
-                self.hosts[host].is_cut_off =
-                    [[true, true], [true, false], [false, true]][self.draw(3) as usize];
-                let wait = self.within(25_000);
-                self.after(wait, Event::Heal { host });
-            }
-            Fault::Pause => self.interrupt(Action::Pause),
-            Fault::Cancel => self.interrupt(Action::Cancel),
-            Fault::StaleLease => self.name_a_lease_of_another(host),
-        }
-    }
-
-    /// A time that ends when the faults do, at the latest.
-    fn within(&mut self, limit: u64) -> u64 {
-        let left = self.climate.ends - self.now;
-        (100 + self.draw(limit)).min(left)
-    }
-
-    /// A user pauses an experiment, or gives it up and comes back to it.
-    fn interrupt(&mut self, action: Action) {
-        let any = self.draw(submissions().len() as u64) as usize;
-        let Some(coordinator) = self.coordinator.as_mut().filter(|now| !now.is_storing && !now.is_out) else {
-            return;
-        };
-        let experiments = coordinator.state.ledger.experiments();
-        let Some(experiment) = experiments.get(any).map(|known| known.id.clone()) else { return };
-        let input = CoordinatorInput::Act { experiment: experiment.clone(), action };
-        coordinator.act(&input, self.now, &mut self.oracle);
-        let wait = self.within(5_000);
-        self.after(wait, Event::Resume(experiment));
-        self.schedule_round();
-    }
-
-    /// A worker gives a lease back that another one holds.
-    fn name_a_lease_of_another(&mut self, host: usize) {
-        let (Some(coordinator), Some(program)) = (&mut self.coordinator, &self.hosts[host].program) else {
-            return;
-        };
-        let others = coordinator.state.dispatch.leases().find(|(_, lease)| lease.worker != program.id);
-        let Some((lease, _)) = others else { return };
-        let epoch = coordinator.epoch();
-        let body = Body::Call(Call::Release { epoch, lease: *lease, obstacle: None });
-        // Nobody waits for the answer.
-        let request = Request { from: program.process, call: 0, worker: program.id.clone(), body };
-        self.arrives(request);
-    }
-
-    /// What was not stored is gone; of a write under way a part is on the disk.
-    fn crash_coordinator(&mut self) {
-        let Some(coordinator) = self.coordinator.take() else { return };
-        if coordinator.is_storing && !self.disk.is_full {
-            let kept = self.draw(coordinator.unstored().len() as u64 + 1) as usize;
-            let torn = &coordinator.unstored()[..kept];
-            self.oracle.stored(torn);
-            self.disk.facts.extend_from_slice(torn);
-        }
-        self.break_connections();
-        let wait = self.within(12_000);
-        self.after(wait, Event::StartCoordinator);
-    }
-
-    /// Most callers see at once that the coordinator is gone; the others wait in vain.
-    fn break_connections(&mut self) {
-        for host in 0..self.hosts.len() {
-            let Some(program) = &self.hosts[host].program else { continue };
-            let (to, call, beat) = (program.process, program.call, program.beat.clone());
-            if self.draw(5) == 0 || self.hosts[host].is_cut_off[1] {
-                continue;
-            }
-            if let Some(call) = call {
-                self.after(2, Event::Deadline { to, call, body: Returned::Call(Err(FailureKind::Away)) });
-            }
-            if let Some((call, body)) = beat {
-                self.after(2, Event::Deadline { to, call, body: body.failed(FailureKind::Away) });
-            }
-        }
-    }
-
-    fn crash_worker(&mut self, host: usize) {
-        let wait = self.within(8_000);
-        self.kill_worker(host, wait);
-    }
-
-    fn kill_worker(&mut self, host: usize, wait: u64) {
-        if let Some(program) = self.hosts[host].program.take() {
-            self.oracle.ended(program.id);
-            self.after(wait, Event::StartWorker { host });
-        }
     }
 }
