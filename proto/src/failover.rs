@@ -45,7 +45,10 @@ pub(crate) async fn connect_tls(
     let dialled = endpoints.to_vec();
     let connector = tower::service_fn(move |_: Uri| {
         let (endpoints, config) = (dialled.clone(), config());
-        async move { first(&endpoints, |endpoint| tls(endpoint, Arc::clone(&config))).await.map(TokioIo::new) }
+        async move {
+            let endpoint = Box::pin(first(&endpoints, |endpoint| tls(endpoint, Arc::clone(&config))));
+            endpoint.await.map(TokioIo::new)
+        }
     });
     let settings = tuned(tonic::transport::Endpoint::from_static(UNNAMED_URL));
     let connected = settings.connect_with_connector(connector).await;
@@ -103,8 +106,7 @@ async fn ask(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> io
         Ok(_) => Ok(()),
         Err(refusal) if is_coordinators(&refusal) => Ok(()),
         Err(status) => {
-            let reason =
-                status.source().map_or_else(|| status.message().to_owned(), |cause| innermost(cause));
+            let reason = status.source().map_or_else(|| status.message().to_owned(), innermost);
             Err(io::Error::other(format!("it accepts connections and is no coordinator ({reason})")))
         }
     }
