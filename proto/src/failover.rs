@@ -45,10 +45,7 @@ pub(crate) async fn connect_tls(
     let dialled = endpoints.to_vec();
     let connector = tower::service_fn(move |_: Uri| {
         let (endpoints, config) = (dialled.clone(), config());
-        async move {
-            let endpoint = Box::pin(first(&endpoints, |endpoint| tls(endpoint, Arc::clone(&config))));
-            endpoint.await.map(TokioIo::new)
-        }
+        async move { first(&endpoints, |endpoint| tls(endpoint, Arc::clone(&config))).await.map(TokioIo::new) }
     });
     let settings = tuned(tonic::transport::Endpoint::from_static(UNNAMED_URL));
     let connected = settings.connect_with_connector(connector).await;
@@ -71,11 +68,11 @@ where
     }
     let mut reasons = Vec::new();
     for endpoint in endpoints {
-        let reached = async {
+        let reached = Box::pin(async {
             let asked = in_time(dial(endpoint)).await?;
             in_time(ask(asked)).await?;
             in_time(dial(endpoint)).await
-        };
+        });
         match reached.await {
             Ok(stream) => return Ok(stream),
             Err(cause) => reasons.push(format!("{endpoint}: {cause}")),

@@ -4,6 +4,7 @@ mod parked;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bitloop_core::digest::Digest;
 use bitloop_core::state::Reply as Decided;
 use bitloop_core::state::{
     Change, Decision, Event as StateEvent, Fact, Input, LeaseId, Parked, QUARANTINE_LOSSES, Rejection, Shard,
@@ -190,7 +191,17 @@ impl Coordinator {
         let _ = self.step(input, now, oracle);
     }
 
-    /// Looks whether the artifacts are there that facts speak of: at a start, and when somebody misses one.
+    /// Somebody has missed an artifact, which may be there again by now.
+    pub(crate) fn miss(&mut self, artifact: Digest, disk: &Disk, (now, oracle): (Instant, &mut Oracle)) {
+        if disk.artifacts.contains(&artifact) {
+            return;
+        }
+        let outcomes = self.state.ledger.artifacts().filter(|(_, named)| *named == artifact);
+        let outcomes = outcomes.map(|(key, named)| (*key, named)).collect();
+        self.act(&Input::Missed { outcomes }, now, oracle);
+    }
+
+    /// Looks at a start whether the artifacts are there that facts speak of.
     pub(crate) fn inspect(&mut self, disk: &Disk, now: Instant, oracle: &mut Oracle) {
         let missing = disk.missing(&self.state.ledger);
         self.act(&Input::Inspect { missing }, now, oracle);

@@ -99,8 +99,8 @@ pub(crate) enum Event {
     Stored { start: u64 },
     /// A searcher has thought.
     Concluded { start: u64, thought: Thought },
-    /// The coordinator looks for the artifacts, as a reader has missed one.
-    Inspect { start: u64 },
+    /// The coordinator hears of an artifact that a reader has missed.
+    Missed { start: u64, artifact: Digest },
     /// An artifact that was gone is there again.
     Restored { artifact: Digest },
     /// Something breaks.

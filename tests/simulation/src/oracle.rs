@@ -163,9 +163,20 @@ impl Oracle {
             Fact::OutcomeLost { key } => {
                 self.lost += 1;
                 let named = state.ledger.outcome(key).and_then(|outcome| outcome.result.artifact());
-                let is_gone = named.is_some_and(
-                    |named| matches!(input, Input::Inspect { missing } if missing.contains(&named)),
-                );
+                let is_gone = named.is_some_and(|named| match input {
+                    Input::Inspect { missing } => missing.contains(&named),
+                    Input::Missed { outcomes } => outcomes.get(key) == Some(&named),
+                    Input::Submit { .. }
+                    | Input::Act { .. }
+                    | Input::Advance { .. }
+                    | Input::Register { .. }
+                    | Input::Leave { .. }
+                    | Input::Request { .. }
+                    | Input::Heartbeat { .. }
+                    | Input::Commit { .. }
+                    | Input::Release { .. }
+                    | Input::Tick { .. } => false,
+                });
                 self.require(is_gone, || format!("the outcome of {key} is lost, but not its artifact"));
             }
             // CPUs of different kinds prepare a model differently.

@@ -363,7 +363,7 @@ impl World {
                     self.schedule_round();
                 }
             }
-            Event::Inspect { start } => self.inspect(start),
+            Event::Missed { start, artifact } => self.miss(start, artifact),
             Event::Restored { artifact } => {
                 self.disk.artifacts.insert(artifact);
             }
@@ -399,7 +399,7 @@ impl World {
                 return Some(self.stalled_until).filter(|until| *until > self.now);
             }
             // The driver hears of conclusions and users between two writes.
-            Event::Concluded { .. } | Event::Inspect { .. } | Event::Submit { .. } | Event::Resume(_) => {
+            Event::Concluded { .. } | Event::Missed { .. } | Event::Submit { .. } | Event::Resume(_) => {
                 let busy = self.coordinator.as_ref().is_some_and(|now| now.is_storing || now.is_out);
                 let later = if busy { self.now + 10 } else { self.stalled_until };
                 return Some(later).filter(|until| *until > self.now);
@@ -441,7 +441,7 @@ fn kind_number(event: &Event) -> u64 {
         Event::Resume(_) => 9,
         Event::Submit { .. } => 10,
         Event::Back { .. } => 11,
-        Event::Inspect { .. } => 12,
+        Event::Missed { .. } => 12,
         Event::Restored { .. } => 13,
     }
 }

@@ -1,5 +1,7 @@
 //! What happens to whom.
 
+use bitloop_core::digest::Digest;
+
 use super::*;
 
 impl World {
@@ -42,9 +44,9 @@ impl World {
         }
     }
 
-    pub(super) fn inspect(&mut self, start: u64) {
+    pub(super) fn miss(&mut self, start: u64, artifact: Digest) {
         if let Some(coordinator) = self.coordinator.as_mut().filter(|now| now.start == start) {
-            coordinator.inspect(&self.disk, self.now, &mut self.oracle);
+            coordinator.miss(artifact, &self.disk, (self.now, &mut self.oracle));
             self.schedule_round();
         }
     }
@@ -253,12 +255,13 @@ impl World {
             Need::Artifact(artifact) if host.keeps(&artifact) => return true,
             Need::Artifact(artifact) => is_reached && self.disk.artifacts.contains(&artifact),
         };
-        if let (Need::Artifact(artifact), true) = (need, is_there) {
+        let Need::Artifact(artifact) = need else { return is_there };
+        if is_there {
             self.hosts[process.host].keep(artifact);
         } else if let Some(coordinator) = self.coordinator.as_ref().filter(|_| is_reached) {
             let start = coordinator.start;
             let wait = 1 + self.draw(500);
-            self.after(wait, Event::Inspect { start });
+            self.after(wait, Event::Missed { start, artifact });
         }
         is_there
     }
