@@ -253,8 +253,11 @@ fn what_a_worker_could_not_measure_is_explained_with_its_reason() {
 
     let explained = explained();
     let expected = "1 of its open trials were given back; worker `gpu-node` on `gpu-0` could not measure it: \
-                    no memory is left";
-    assert!(explained.contains("waiting") && explained.contains(expected), "{explained}");
+                    the device cannot be used: no memory is left";
+    let rests = "`gpu-node`: its device could not measure it, and is not asked again now";
+    for said in ["waiting", expected, rests] {
+        assert!(explained.contains(said), "{explained}");
+    }
     gpu.lose();
 }
 

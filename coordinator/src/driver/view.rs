@@ -213,7 +213,7 @@ impl View<'_> {
     }
 
     pub(crate) fn explain_experiment(&self, id: &ExperimentId, elsewhere: &Elsewhere) -> Option<Explanation> {
-        self.state.explain_experiment(id, elsewhere)
+        self.state.explain_experiment(id, (elsewhere, self.now))
     }
 
     pub(crate) fn explain_trial(&self, key: &TrialKey) -> Option<Explanation> {

@@ -393,6 +393,11 @@ impl Dispatch {
         self.queue.groups()
     }
 
+    /// How many trials wait in a lane, if any.
+    pub(super) fn waiting_in(&self, lane: &Lane) -> Option<usize> {
+        self.queue.group(lane).map(Group::len)
+    }
+
     /// How long trials take.
     pub fn pace(&self) -> &Pace {
         &self.pace

@@ -8,7 +8,7 @@ use crate::trial::{Company, Numerics, TrialKey, TrialResult, TrialSpec};
 
 use super::dispatch::{Worker, WorkerId};
 use super::ledger::{Claim, Experiment, Status, Trial, TrialState};
-use super::placement::{Moment, bar, numerics};
+use super::placement::{Moment, bar, bar_lane, numerics};
 use super::queue::{Group, Lane};
 use super::rests::RestFrom;
 use super::troubles::Loss;
@@ -164,10 +164,14 @@ impl State {
     }
 
     /// Says where an experiment stands; none if there is none. `elsewhere` is what [`State::look_elsewhere`] has found.
-    pub fn explain_experiment(&self, id: &ExperimentId, elsewhere: &Elsewhere) -> Option<Explanation> {
+    pub fn explain_experiment(
+        &self,
+        id: &ExperimentId,
+        (elsewhere, now): (&Elsewhere, UnixMillis),
+    ) -> Option<Explanation> {
         let experiment = self.ledger.experiment(id)?;
         let (standing, reasons) = match &experiment.status {
-            Status::Active => self.explain_active(experiment, elsewhere),
+            Status::Active => self.explain_active(experiment, (elsewhere, now)),
             Status::Paused => ("paused", vec![format!("`bitloop resume {id}` goes on with it")]),
             Status::Cancelled => {
                 let revive =
@@ -180,7 +184,11 @@ impl State {
         Some(Explanation { subject: id.to_string(), standing: standing.to_owned(), reasons })
     }
 
-    fn explain_active(&self, experiment: &Experiment, elsewhere: &Elsewhere) -> (&'static str, Vec<String>) {
+    fn explain_active(
+        &self,
+        experiment: &Experiment,
+        (elsewhere, now): (&Elsewhere, UnixMillis),
+    ) -> (&'static str, Vec<String>) {
         let leased = self.leased_of(|known| known.id == experiment.id);
         let mut stages = self.own_stages(experiment);
         for (claim, (lane, count)) in &elsewhere.stages {
@@ -194,7 +202,8 @@ impl State {
         for (lane, waiting) in stages.values() {
             let asked = self.asked(lane);
             reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
-            reasons.extend(glance.hindrances(lane, |_| None));
+            let bar = |worker: &Worker| bar_lane(&self.ledger, &self.dispatch, (worker, now), lane);
+            reasons.extend(glance.hindrances(lane, bar));
         }
         let troubles = self.troubles_of(experiment);
         let is_troubled = !troubles.is_empty();

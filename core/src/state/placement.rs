@@ -138,6 +138,9 @@ fn may_at(dispatch: &Dispatch, trial: &Trial, place: &Place) -> bool {
         && dispatch.rests().times(place, RestFrom::trial(trial)) == 0
 }
 
+/// How it is said that a device which could not measure something does not get it again yet.
+const REFUSED: &str = "its device could not measure it, and is not asked again now";
+
 /// Why a worker is not to have a waiting trial now, in words; none if it may.
 pub(super) fn bar(
     ledger: &Ledger,
@@ -145,16 +148,44 @@ pub(super) fn bar(
     (worker, now): (&Worker, UnixMillis),
     trial: &Trial,
 ) -> Option<&'static str> {
-    let (place, company) = (Place::of(&worker.info), trial.spec.company());
+    let company = trial.spec.company();
+    let is_barred = || barred(ledger, dispatch, (worker, now)).contains(&trial.key);
+    rest(dispatch, (worker, now), &[RestFrom::trial(trial), RestFrom::lane(company)])
+        .or_else(|| is_barred().then_some(REFUSED))
+}
+
+/// The same of all of a lane's waiting trials.
+pub(super) fn bar_lane(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (worker, now): (&Worker, UnixMillis),
+    lane: &Lane,
+) -> Option<&'static str> {
+    let is_barred = || {
+        let barred = barred(ledger, dispatch, (worker, now));
+        let barred = barred.iter().filter_map(|key| ledger.trial(key));
+        let is_of_lane =
+            |trial: &&Trial| ledger.claims(trial).into_iter().any(|claim| Lane::of(claim, trial) == *lane);
+        dispatch.waiting_in(lane).is_some_and(|waiting| waiting == barred.filter(is_of_lane).count())
+    };
+    rest(dispatch, (worker, now), &[RestFrom::lane(lane.company)]).or_else(|| is_barred().then_some(REFUSED))
+}
+
+/// Whether a worker's device rests from everything, or from any of these, and why, in words.
+fn rest(
+    dispatch: &Dispatch,
+    (worker, now): (&Worker, UnixMillis),
+    froms: &[RestFrom],
+) -> Option<&'static str> {
+    let place = Place::of(&worker.info);
     let rests = |from| dispatch.rests().is_resting(&place, from, now);
-    if rests(RestFrom::Everything) {
-        return Some("its device rests, as it could not measure what it got last");
+    match rests(RestFrom::Everything) {
+        true => Some("its device rests, as it could not measure what it got last"),
+        false => froms
+            .iter()
+            .any(|from| rests(*from))
+            .then_some("what it needs did not come to it, and is asked for again soon"),
     }
-    if rests(RestFrom::trial(trial)) || rests(RestFrom::lane(company)) {
-        return Some("what it needs did not come to it, and is asked for again soon");
-    }
-    let is_barred = barred(ledger, dispatch, (worker, now)).contains(&trial.key);
-    is_barred.then_some("its device could not measure it, and is not asked again now")
 }
 
 /// Where the trials of a lane can be measured.

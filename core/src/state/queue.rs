@@ -169,6 +169,11 @@ impl Queue {
         self.groups.iter()
     }
 
+    /// The trials of a lane, if any wait there.
+    pub(super) fn group(&self, lane: &Lane) -> Option<&Group> {
+        self.groups.get(lane)
+    }
+
     /// Checks that both orders hold the same trials; returns the first breach.
     pub(super) fn check(&self) -> Result<(), String> {
         let in_groups: BTreeSet<(u32, Claim)> = self

@@ -189,7 +189,7 @@ impl Engine {
         while !elsewhere.is_done() {
             self.state.look_elsewhere(experiment, &mut elsewhere, 1);
         }
-        self.state.explain_experiment(experiment, &elsewhere).unwrap()
+        self.state.explain_experiment(experiment, (&elsewhere, self.now)).unwrap()
     }
 
     fn replayed(&self) -> State {

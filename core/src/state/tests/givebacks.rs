@@ -223,6 +223,7 @@ fn what_could_not_be_fetched_is_held_against_no_trial_however_often() {
     assert!(explained.contains("`w`: what it needs did not come to it"), "{explained}");
     let of_experiment = engine.explained_experiment(&experiment).reasons.join("\n");
     assert!(of_experiment.contains("what its trials need does not come; worker `w`"), "{of_experiment}");
+    assert!(of_experiment.contains("`w`: what it needs did not come to it"), "{of_experiment}");
     assert_eq!(engine.request(&worker), None, "the device rests from it");
     engine.pass(60_000, &worker);
     assert!(engine.request(&worker).is_some());
