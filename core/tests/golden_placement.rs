@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Point, PointKind, Pool, Shape};
@@ -17,7 +18,7 @@ fn reference(folder: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: there is no {}", folder.display());
+    drop(writeln!(std::io::stderr(), "skipped: there is no {}", folder.display()));
     None
 }
 

@@ -1,5 +1,6 @@
 //! What QKeras prints of its quantizers, and their widths and ranges, against `../shared/reference/qkeras`.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use bitloop_core::qkeras::{Alpha, Quantizer};
@@ -16,7 +17,7 @@ fn cases() -> Vec<Value> {
             }
         }
         Err(reason) => {
-            eprintln!("skipped: {}: {reason}", path.display());
+            drop(writeln!(std::io::stderr(), "skipped: {}: {reason}", path.display()));
             Vec::new()
         }
     }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::atomic::AtomicBool;
 
 use bitloop_core::graph::Op;
@@ -34,7 +35,7 @@ fn golden() -> Vec<Golden> {
     for net in nets() {
         let path = net.folder.join("bias_correction.json");
         if !path.is_file() {
-            eprintln!("skipped: {} has no bias correction", net.name);
+            drop(writeln!(std::io::stderr(), "skipped: {} has no bias correction", net.name));
             continue;
         }
         let tensors = read_tensors(&net.folder.join("bias_correction.safetensors"));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,7 +42,11 @@ fn data() -> Option<PathBuf> {
     if folder.join("efficientnet_lite0").is_dir() && folder.join("imagenet_sample").is_dir() {
         return folder.canonicalize().ok();
     }
-    eprintln!("skipped: {} has no efficientnet_lite0 and imagenet_sample", folder.display());
+    drop(writeln!(
+        std::io::stderr(),
+        "skipped: {} has no efficientnet_lite0 and imagenet_sample",
+        folder.display()
+    ));
     None
 }
 

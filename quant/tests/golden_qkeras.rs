@@ -1,5 +1,6 @@
 //! Outputs, gradients and scales of QKeras's quantizers against `../shared/reference/qkeras`.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use bitloop_core::qkeras::{Alpha, Quantizer};
@@ -18,7 +19,7 @@ fn reference() -> Option<Value> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(serde_json::from_str(&text).expect("the reference is JSON")),
         Err(reason) => {
-            eprintln!("skipped: {}: {reason}", path.display());
+            drop(writeln!(std::io::stderr(), "skipped: {}: {reason}", path.display()));
             None
         }
     }

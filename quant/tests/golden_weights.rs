@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bitloop_core::bits::Bits;
@@ -22,7 +23,7 @@ const BATCH: usize = 32;
 fn networks() -> Vec<PathBuf> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/reference/aimet"));
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("skipped: there is no {}", folder.display());
+        drop(writeln!(std::io::stderr(), "skipped: there is no {}", folder.display()));
         return Vec::new();
     };
     let mut folders: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -91,7 +92,7 @@ fn check(net: &Value, simulator: &Value, tensors: &HashMap<String, Tensor>) -> C
     let (Some(calibration), Some(stage)) =
         (calibration(text(simulator, "scheme")), stage(text(simulator, "base")))
     else {
-        eprintln!("skipped {name}: its scheme or its base is not known here");
+        drop(writeln!(std::io::stderr(), "skipped {name}: its scheme or its base is not known here"));
         return checked;
     };
     for slot in list(&simulator["quantizers"]) {

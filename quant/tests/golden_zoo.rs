@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a reference that cannot be read must fail the test")]
 
+use std::io::Write as _;
 use std::path::Path;
 
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Node, Op, Padding, Shape};
@@ -15,7 +16,7 @@ fn reference() -> Option<Value> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(serde_json::from_str(&text).unwrap()),
         Err(error) => {
-            eprintln!("skipped: {} cannot be read ({error})", path.display());
+            drop(writeln!(std::io::stderr(), "skipped: {} cannot be read ({error})", path.display()));
             None
         }
     }
@@ -56,7 +57,7 @@ fn golden_conv_block_layer_names_and_shapes() {
         let spec = match settings(name) {
             Ok(spec) => spec,
             Err(reason) => {
-                eprintln!("skipped: {name}: {reason}");
+                drop(writeln!(std::io::stderr(), "skipped: {name}: {reason}"));
                 continue;
             }
         };

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -25,7 +26,7 @@ fn networks(folder: &Path) -> Vec<Value> {
     let done = match Command::new(&python).arg(script).arg(folder).output() {
         Ok(done) => done,
         Err(error) => {
-            eprintln!("skipped: `{python}` cannot be started ({error})");
+            drop(writeln!(std::io::stderr(), "skipped: `{python}` cannot be started ({error})"));
             return Vec::new();
         }
     };
@@ -34,7 +35,7 @@ fn networks(folder: &Path) -> Vec<Value> {
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let (skipped, found): (Vec<_>, Vec<_>) = lines.partition(|line| line["skipped"].is_string());
     for line in skipped {
-        eprintln!("skipped: {}", line["skipped"]);
+        drop(writeln!(std::io::stderr(), "skipped: {}", line["skipped"]));
     }
     found
 }
@@ -88,7 +89,10 @@ fn networks_of_python_packages_import_and_agree_with_onnx_runtime() {
         assert!(ours.iter().all(|value| value.is_finite()), "{name}");
         match network["output"].is_string() {
             true => assert_close(name, &ours, &floats(&network["output"])),
-            false => eprintln!("skipped: {name} is not compared, onnxruntime is not installed"),
+            false => drop(writeln!(
+                std::io::stderr(),
+                "skipped: {name} is not compared, onnxruntime is not installed"
+            )),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A private PostgreSQL server, made from the installed programs.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl PostgresServer {
     pub fn start() -> Option<Self> {
         let Some(programs) = programs() else {
             assert!(!is_required("postgres"), "BITLOOP_REQUIRE names postgres, but it is not installed");
-            eprintln!("skipped: PostgreSQL is not installed");
+            drop(writeln!(std::io::stderr(), "skipped: PostgreSQL is not installed"));
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");

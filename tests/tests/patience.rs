@@ -169,7 +169,7 @@ fn top_stays_on_the_screen_until_it_is_refused() {
         Ok(said) => said,
         Err(reason) => {
             assert!(!is_required("script"), "{reason}");
-            eprintln!("skipped: no `script`, which makes a terminal: {reason}");
+            drop(writeln!(std::io::stderr(), "skipped: no `script`, which makes a terminal: {reason}"));
             return;
         }
     };

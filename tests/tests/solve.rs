@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bitloop_tests::process::{Said, say};
@@ -35,7 +36,7 @@ fn folder(name: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return folder.canonicalize().ok();
     }
-    eprintln!("skipped: {} is not there", folder.display());
+    drop(writeln!(std::io::stderr(), "skipped: {} is not there", folder.display()));
     None
 }
 

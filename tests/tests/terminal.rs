@@ -1,5 +1,6 @@
 //! `bitloop top` on a terminal, which util-linux's `script` makes.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use bitloop_tests::is_required;
@@ -20,7 +21,7 @@ fn settings(text: &str) -> Vec<&str> {
 fn whatever_ends_it_the_terminal_is_given_back_as_it_was() {
     if let Err(reason) = Command::new("script").arg("--version").stdout(Stdio::null()).status() {
         assert!(!is_required("script"), "{reason}");
-        eprintln!("skipped: no `script`, which makes a terminal: {reason}");
+        drop(writeln!(std::io::stderr(), "skipped: no `script`, which makes a terminal: {reason}"));
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");

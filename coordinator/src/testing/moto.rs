@@ -20,7 +20,7 @@ impl Moto {
     pub(crate) fn start() -> Option<Self> {
         let Some(program) = std::env::var_os(PROGRAM) else {
             assert!(!is_required("moto"), "BITLOOP_REQUIRE names moto, but {PROGRAM} is not set");
-            eprintln!("skipped: {PROGRAM} names no moto_server");
+            drop(writeln!(std::io::stderr(), "skipped: {PROGRAM} names no moto_server"));
             return None;
         };
         let mut command = Command::new(program);

@@ -5,6 +5,7 @@
 pub(crate) mod given;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Pool, Shape};
@@ -34,14 +35,14 @@ pub(crate) struct Net {
 pub(crate) fn nets() -> Vec<Net> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/reference/aimet"));
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        eprintln!("skipped: there is no {}", folder.display());
+        drop(writeln!(std::io::stderr(), "skipped: there is no {}", folder.display()));
         return Vec::new();
     };
     let mut folders: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     folders.retain(|folder| folder.join("net.json").is_file());
     folders.sort();
     if folders.is_empty() {
-        eprintln!("skipped: {} has no net_*/net.json", folder.display());
+        drop(writeln!(std::io::stderr(), "skipped: {} has no net_*/net.json", folder.display()));
     }
     folders.into_iter().map(Net::read).collect()
 }

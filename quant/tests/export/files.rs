@@ -1,6 +1,7 @@
 //! What other programs make of the files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -86,7 +87,7 @@ fn run(folder: &Path) -> BTreeMap<String, bool> {
     let done = match Command::new(&python).arg(script).arg(folder).output() {
         Ok(done) => done,
         Err(error) => {
-            eprintln!("skipped: `{python}` cannot be started ({error})");
+            drop(writeln!(std::io::stderr(), "skipped: `{python}` cannot be started ({error})"));
             return BTreeMap::new();
         }
     };
@@ -95,7 +96,7 @@ fn run(folder: &Path) -> BTreeMap<String, bool> {
     let mut ran = BTreeMap::new();
     for line in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         match line["skipped"].as_str() {
-            Some(reason) => eprintln!("skipped: {reason}"),
+            Some(reason) => drop(writeln!(std::io::stderr(), "skipped: {reason}")),
             None => {
                 ran.insert(line["name"].as_str().unwrap().to_owned(), line["ran"].as_bool().unwrap());
             }
@@ -234,7 +235,7 @@ fn golden_encodings_files_have_the_structure_and_parameters_of_ours() {
         let mut files = Vec::new();
         encodings_files(&net.folder.join("export"), &mut files);
         if files.is_empty() {
-            eprintln!("skipped: {} has no encodings files", net.name);
+            drop(writeln!(std::io::stderr(), "skipped: {} has no encodings files", net.name));
             continue;
         }
         let mut ours = BTreeMap::new();

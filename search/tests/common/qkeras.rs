@@ -1,5 +1,6 @@
 //! Reference data of QKeras: networks with their energies, and goals.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ pub(crate) fn file(name: &str) -> Option<Value> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))),
         Err(error) => {
-            eprintln!("skipped: {}: {error}", path.display());
+            drop(writeln!(std::io::stderr(), "skipped: {}: {error}", path.display()));
             None
         }
     }

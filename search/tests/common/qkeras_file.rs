@@ -1,5 +1,6 @@
 //! The golden data of QKeras.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -8,7 +9,7 @@ use serde::de::DeserializeOwned;
 pub(crate) fn golden<T: DeserializeOwned>(file: &str) -> Option<T> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/qkeras").join(file);
     if !path.is_file() {
-        eprintln!("skipped: there is no {}", path.display());
+        drop(writeln!(std::io::stderr(), "skipped: there is no {}", path.display()));
         return None;
     }
     let text = std::fs::read_to_string(&path).expect("the file can be read");

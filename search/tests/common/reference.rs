@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ pub(crate) fn folder(name: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: {} is not there", folder.display());
+    drop(writeln!(std::io::stderr(), "skipped: {} is not there", folder.display()));
     None
 }
 
@@ -22,7 +23,7 @@ pub(crate) fn file(folder_name: &str, name: &str) -> Option<Value> {
     if path.is_file() {
         return Some(json(&path));
     }
-    eprintln!("skipped: {} is not there", path.display());
+    drop(writeln!(std::io::stderr(), "skipped: {} is not there", path.display()));
     None
 }
 

@@ -117,6 +117,7 @@ impl Terminated {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::process::{Command, Stdio};
 
     use bitloop_tests::is_required;
@@ -147,7 +148,7 @@ mod tests {
             Ok(said) => String::from_utf8_lossy(&said.stdout).into_owned(),
             Err(reason) => {
                 assert!(!is_required("script"), "{reason}");
-                eprintln!("skipped: no `script`, which makes a terminal: {reason}");
+                drop(writeln!(std::io::stderr(), "skipped: no `script`, which makes a terminal: {reason}"));
                 return;
             }
         };

@@ -1,5 +1,6 @@
 //! A disk that is really full: a small file system in memory, mounted for the test where that is allowed.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl SmallDisk {
             Ok(done) if done.status.success() => Some(Self { folder }),
             refused => {
                 assert!(!is_required("tmpfs"), "no tmpfs: {refused:?}");
-                eprintln!("skipped: this process may not mount a tmpfs");
+                drop(writeln!(std::io::stderr(), "skipped: this process may not mount a tmpfs"));
                 None
             }
         }
