@@ -229,14 +229,20 @@ fn a_trial_that_kills_three_workers_is_quarantined_and_the_rest_goes_on() {
 
 /// A training of nothing in particular.
 pub(super) fn training() -> TrialSpec {
+    training_for(1)
+}
+
+pub(super) fn training_for(epochs: u32) -> TrialSpec {
     let document = r#"{"model":"MODEL","outputs":{},"start":"model","quantizers":{},
         "training":{"data":"MODEL","images":{"start":0,"len":8}},
         "validation":{"data":"MODEL","images":{"start":0,"len":8}},
-        "recipe":{"epochs":1,"patience":null,"batch":4,"optimizer":{"adam_w":{"learning_rate":0.1,"weight_decay":0.0}},
+        "recipe":{"epochs":EPOCHS,"patience":null,"batch":4,"optimizer":{"adam_w":{"learning_rate":0.1,"weight_decay":0.0}},
             "schedule":"constant","finds_rate":false,"slower":{},"clip_norm":null,"label_smoothing":0.0,
             "augmentation":{"shift":0,"flip":false},"seed":1}}"#;
     let model = serde_json::to_string(&Digest::of(b"model")).unwrap();
-    let training = Training::from_document(&document.replace("\"MODEL\"", &model));
+    let training = Training::from_document(
+        &document.replace("\"MODEL\"", &model).replace("EPOCHS", &epochs.to_string()),
+    );
     TrialSpec::Train(Box::new(training.expect("a training")))
 }
 

@@ -137,3 +137,20 @@ fn a_worker_without_exact_arithmetic_gets_what_it_can_measure() {
     let cpu = engine.join("cpu");
     assert!(engine.request(&cpu).is_some());
 }
+
+#[test]
+fn of_trials_that_go_alone_the_longest_is_taken_first_whatever_the_order_of_proposal() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let trials = [3, 9, 1, 5].map(losses::training_for).to_vec();
+    let keys: Vec<TrialKey> = trials.iter().map(TrialSpec::key).collect();
+    let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
+    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+
+    let taken = [1, 2, 3, 4].map(|number| {
+        let worker = engine.join(&format!("w{number}"));
+        engine.request(&worker).unwrap().trials[0].0
+    });
+
+    assert_eq!(taken, [keys[1], keys[3], keys[0], keys[2]]);
+}
