@@ -34,3 +34,13 @@ if command -v script >/dev/null; then found script; else echo 'there is no scrip
 
 # Several hosts on one machine; needs root, or a system that lets users make namespaces.
 if unshare --net true 2>/dev/null && command -v ip >/dev/null; then found netns; else echo 'network namespaces cannot be had here'; fi
+
+# A small disk for tests to fill; needs root.
+disk=$(mktemp -d)
+if mount -t tmpfs -o size=1m tmpfs "$disk" 2>/dev/null; then
+  umount "$disk"
+  found tmpfs
+else
+  echo 'small disks cannot be mounted here'
+fi
+rmdir "$disk"
