@@ -1,5 +1,6 @@
 #!/bin/bash
 # What deploy/slurm/coordinator.sbatch and deploy/pbs/coordinator.pbs have in common; they say what the variables mean.
+# Checked: as deploy/slurm/coordinator.sbatch says.
 set -euo pipefail
 
 folder=${BITLOOP_DIR:-$HOME/bitloop}
