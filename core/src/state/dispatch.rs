@@ -167,7 +167,8 @@ impl Dispatch {
             }
             Change::WorkerCommitted { worker, trials, trial_ms, subject } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
-                    self.rests.end(&Place::of(&worker.info), RestFrom::Everything);
+                    let has_rested = self.rests.end(&Place::of(&worker.info), RestFrom::Everything);
+                    self.turns += u64::from(has_rested);
                     worker.committed += trials;
                     let old = worker.trial_ms.unwrap_or(*trial_ms);
                     worker.trial_ms = Some(old + TRIAL_TIME_SMOOTHING * (trial_ms - old));
@@ -245,6 +246,8 @@ impl Dispatch {
             worker.last_seen = now;
         }
         self.troubles.put_off(millis, now);
+        // What came to an end meanwhile may have given somebody something to do.
+        self.turns += 1;
     }
 
     fn grant(&mut self, id: LeaseId, terms: &Lease, ledger: &Ledger) {

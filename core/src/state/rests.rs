@@ -21,6 +21,9 @@ const REST_MS_MIN: u64 = 1_000;
 /// The longest rest, in milliseconds.
 const REST_MS_MAX: u64 = 60_000;
 
+/// Those who wait are asked for so long after a rest, in milliseconds: longer than the coordinator is held up without taking note.
+const JUST_NOW_MS: u64 = 3_000;
+
 /// What a device rests from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RestFrom {
@@ -67,7 +70,7 @@ impl Rest {
 
     /// Whether it has ended just now.
     fn has_ended(&self, now: UnixMillis) -> bool {
-        self.until <= now && now <= self.until.after(self.rest_ms.max(REST_MS_MIN))
+        self.until <= now && now <= self.until.after(self.rest_ms.max(JUST_NOW_MS))
     }
 
     /// Says it in a sentence.
@@ -113,11 +116,9 @@ impl Rests {
         known.insert(from, Rest { worker, obstacle, times, rest_ms, until: now.after(rest_ms) });
     }
 
-    /// A device has measured something.
-    pub(super) fn end(&mut self, place: &Place, from: RestFrom) {
-        if let Some(known) = self.0.get_mut(place) {
-            known.remove(&from);
-        }
+    /// A device has measured something; returns whether it rested, or took less than others.
+    pub(super) fn end(&mut self, place: &Place, from: RestFrom) -> bool {
+        self.0.get_mut(place).is_some_and(|known| known.remove(&from).is_some())
     }
 
     /// Nobody measures on a device any more.
