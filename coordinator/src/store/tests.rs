@@ -183,3 +183,11 @@ fn log_of(folder: &Path) -> std::path::PathBuf {
     let files = files.filter(|entry| entry.file_type().unwrap().is_file());
     files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().path()
 }
+
+/// The bytes of a log that an append changed: the record that it wrote.
+fn changed(before: &[u8], after: &[u8]) -> std::ops::Range<usize> {
+    let differs = |at: &usize| before.get(*at).copied().unwrap_or(0) != after[*at];
+    let first = (0..after.len()).find(differs).expect("an append writes something");
+    let last = (0..after.len()).rev().find(differs).expect("an append writes something");
+    first..last + 1
+}

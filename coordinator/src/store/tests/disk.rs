@@ -96,6 +96,28 @@ fn a_sled_log_that_is_cut_anywhere_costs_no_fact() {
 }
 
 #[test]
+fn a_sled_log_that_is_cut_at_any_byte_of_its_last_record_costs_no_fact() {
+    let root = tempfile::tempdir().unwrap();
+    let (live, killed) = (root.path().join("live"), root.path().join("killed"));
+    let history = facts(3);
+    let (last, before) = history.split_last().unwrap();
+    stored(&live, before);
+    let mut store = DiskStore::open(&live).unwrap();
+    let earlier = fs::read(log_of(&live.join("store"))).unwrap();
+    store.append(std::slice::from_ref(last)).unwrap();
+    copy_folder(&live, &killed);
+    let whole = fs::read(log_of(&killed.join("store"))).unwrap();
+
+    for cut in changed(&earlier, &whole) {
+        let torn = tempfile::tempdir().unwrap();
+        copy_folder(&killed, torn.path());
+        fs::write(log_of(&torn.path().join("store")), &whole[..cut]).unwrap();
+
+        assert_eq!(found(torn.path()), Loaded { epoch: 1, facts: history.clone() }, "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_kill_between_journal_and_sled_is_mended_in_place() {
     let root = tempfile::tempdir().unwrap();
     let before = tempfile::tempdir().unwrap();

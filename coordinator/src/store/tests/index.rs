@@ -34,6 +34,35 @@ fn a_torn_log_gives_a_prefix_or_an_error_and_never_a_panic() {
 }
 
 #[test]
+fn a_log_that_is_cut_at_any_byte_of_its_last_record_gives_the_facts_before_it() {
+    // The last record is that of an outcome, and of the end of a stage.
+    for history in [&facts(1)[..3], &facts(1)] {
+        let root = tempfile::tempdir().unwrap();
+        let (live, killed) = (root.path().join("live"), root.path().join("killed"));
+        let (last, before) = history.split_last().unwrap();
+        let mut store = SledStore::open(&live).unwrap();
+        store.append(&before.iter().collect::<Vec<_>>()).unwrap();
+        let earlier = fs::read(log_of(&live)).unwrap();
+        store.append(&[last]).unwrap();
+        copy_folder(&live, &killed);
+        let whole = fs::read(log_of(&killed)).unwrap();
+        let record = changed(&earlier, &whole);
+
+        for cut in record.start..=record.end {
+            let torn = root.path().join("torn");
+            copy_folder(&killed, &torn);
+            fs::write(log_of(&torn), &whole[..cut]).unwrap();
+
+            let found = SledStore::open(&torn).unwrap().load().unwrap().facts;
+
+            let expected = if cut < record.end { before } else { history };
+            assert_eq!(found, expected, "cut at {cut} of {record:?}");
+            fs::remove_dir_all(torn).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_log_of_garbage_is_no_empty_store() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("store");
