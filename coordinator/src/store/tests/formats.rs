@@ -11,6 +11,7 @@ use super::*;
 
 const INDEX_2: &str = include_str!("../golden/sled_2.txt");
 const INDEX_3: &str = include_str!("../golden/sled_3.txt");
+const WITNESS_2: &str = include_str!("../golden/witness_2.json");
 const WITNESS_3: &str = include_str!("../golden/witness_3.json");
 
 fn hex(bytes: &[u8]) -> String {
@@ -71,6 +72,23 @@ fn history() -> Vec<Fact> {
 #[test]
 fn an_index_of_format_2_is_read() {
     assert_eq!(read(written_as(INDEX_2).path()), Loaded { epoch: 1, facts: facts(2) });
+}
+
+#[test]
+fn a_witness_of_format_2_is_believed_and_the_next_start_writes_this_format() {
+    let folder = written_as(INDEX_2);
+    let path = folder.path().join("witness.json");
+    fs::write(&path, WITNESS_2).unwrap();
+    assert_eq!(Witness::read(folder.path()).unwrap(), Some(Witness { format: 2, epoch: 1, facts: 5 }));
+
+    SledStore::open(folder.path()).unwrap().set_epoch(2).unwrap();
+
+    let written = Witness { format: STORE_FORMAT, epoch: 2, facts: 5 };
+    assert_eq!(Witness::read(folder.path()).unwrap(), Some(written));
+    assert_eq!(read(folder.path()), Loaded { epoch: 2, facts: facts(2) });
+    fs::write(&path, WITNESS_2.replace("\"facts\":5", "\"facts\":6")).unwrap();
+    let refused = SledStore::open(folder.path()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("it holds 5 facts, but held 6"), "{refused}");
 }
 
 #[test]
