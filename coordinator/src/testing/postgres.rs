@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bitloop_tests::postgres::{PostgresServer, SOCKET, url_in};
 use tempfile::TempDir;
+use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{Client, NoTls};
 
 use crate::background::Background;
@@ -65,6 +66,15 @@ impl Database {
 
     /// One number that a query gives.
     pub(crate) fn number(&self, query: &str) -> i64 {
+        self.one(query)
+    }
+
+    /// One text that a query gives.
+    pub(crate) fn text(&self, query: &str) -> String {
+        self.one(query)
+    }
+
+    fn one<T: FromSqlOwned + Send + 'static>(&self, query: &str) -> T {
         let query = query.to_owned();
         self.server.ask(&self.name, async move |client| client.query_one(&query, &[]).await.unwrap().get(0))
     }

@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use expect_test::expect_file;
+
 use super::*;
 use crate::store::STORE_FORMAT;
 use crate::store::tests as contract;
@@ -244,6 +246,34 @@ fn a_store_of_format_1_opens_and_goes_on() {
     store.append(std::slice::from_ref(&more)).unwrap();
     facts.push(more);
     assert_eq!(store.load().unwrap(), Loaded { epoch: 4, facts });
+}
+
+/// The rows as statements, in the order of the facts, then the store's own.
+const ROWS: &str = "
+    SELECT string_agg(format('INSERT INTO bitloop_facts VALUES (%s, %L, %L);', sequence, outcome_of, fact), E'\\n'
+               ORDER BY sequence)
+        || (SELECT format(E'\\nINSERT INTO bitloop_store VALUES (%L, %s, %s, %s, %s);\\n',
+                          only_row, tables_format, facts_format, epoch, facts) FROM bitloop_store)
+    FROM bitloop_facts";
+
+/// The tables are those of the dump of format 1.
+#[test]
+fn facts_of_this_format_are_read_and_written_row_by_row() {
+    let Some(database) = Database::create() else { return };
+    let history = facts_with_losses(2);
+    let mut store = opened(&database);
+    store.raise_epoch().unwrap();
+    store.append(&history).unwrap();
+    drop(store);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/postgres/golden/facts_3.sql");
+
+    expect_file![golden].assert_eq(&database.text(ROWS));
+
+    let other = Database::create().unwrap();
+    other.execute(include_str!("golden/format_1.sql"));
+    other.execute("TRUNCATE public.bitloop_facts, public.bitloop_store");
+    other.execute(&std::fs::read_to_string(golden).unwrap());
+    assert_eq!(opened(&other).load().unwrap(), Loaded { epoch: 1, facts: history });
 }
 
 #[test]
