@@ -123,10 +123,11 @@ impl Prepared {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PrepareError> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
         let metadata = header.metadata().as_ref().ok_or_else(|| damaged(&"it has no metadata"))?;
-        if metadata.get(FORMAT_KEY).map(String::as_str) != Some(FORMAT) {
-            return Err(damaged(&format!("its format is not {FORMAT}")));
-        }
         let field = |key: &str| metadata.get(key).ok_or_else(|| damaged(&format!("it has no `{key}`")));
+        let found = field(FORMAT_KEY)?;
+        if found != FORMAT {
+            return Err(damaged(&format!("its format is {found}, this program reads {FORMAT}")));
+        }
         let graph: Graph = serde_json::from_str(field(GRAPH_KEY)?).map_err(|error| damaged(&error))?;
         let table: Table = serde_json::from_str(field(TABLE_KEY)?).map_err(|error| damaged(&error))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
