@@ -22,6 +22,8 @@ pub mod prepare;
 pub mod qkeras;
 pub mod quantizer;
 pub use bitloop_core::rng;
+#[cfg(test)]
+mod golden;
 pub mod train;
 pub mod transforms;
 pub mod zoo;

@@ -1,6 +1,7 @@
 mod cifar;
 mod folders;
 mod formats;
+mod golden;
 mod mutations;
 mod pictures;
 mod resizing;

@@ -1,3 +1,5 @@
+mod golden;
+
 use bitloop_core::graph::{Conv2d, Input, Linear, Padding, Pool};
 use candle_core::Device;
 
