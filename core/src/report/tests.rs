@@ -1,3 +1,5 @@
+mod golden_trained;
+
 use std::collections::BTreeMap;
 
 use super::*;
