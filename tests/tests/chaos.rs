@@ -1,6 +1,7 @@
 //! Real processes that are killed, and networks that are cut, while they work: the results are those of a calm cluster,
 //! byte for byte.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bitloop_tests::experiment::Experiment;
 use bitloop_tests::files;
 use bitloop_tests::is_required;
 use bitloop_tests::network::{Host, Network};
-use bitloop_tests::process::{Process, await_for, await_that, now};
+use bitloop_tests::process::{Process, await_for, await_that, await_within, now};
 
 const WORKERS: Host = 3;
 
@@ -20,6 +21,9 @@ const KILL_PERIOD: Duration = Duration::from_secs(2);
 /// A shard under way is over and written down by then: it takes about two seconds, and a silent coordinator is noticed after
 /// five.
 const SPOOLED: Duration = Duration::from_secs(15);
+
+/// How long workers may take to be back at a coordinator that starts anew.
+const PROMISED: Duration = Duration::from_secs(10);
 
 /// How long processes are killed, unless `BITLOOP_CHAOS_SECONDS` says so.
 const CHAOS: Duration = Duration::from_secs(30);
@@ -127,6 +131,23 @@ fn killed_processes_change_no_byte_of_the_results() {
         "seed {seed}: {rounds} experiments, {coordinator} kills of the coordinator, {workers} of workers"
     );
     assert!(coordinator > 0 && workers > 0, "a kind of process was not killed; give it more seconds");
+}
+
+/// Goal: workers outlive the coordinator, and are back soon after it is.
+#[test]
+fn workers_are_back_within_ten_seconds_of_the_coordinators_new_start() {
+    let mut cluster = Cluster::new(None);
+    let mut workers: Vec<_> = (1..=WORKERS).map(|host| cluster.worker(host)).collect();
+    let names = |cluster: &Cluster| -> BTreeSet<String> {
+        cluster.workers().iter().map(|worker| worker["id"].to_string()).collect()
+    };
+    await_that("the workers are there", || names(&cluster).len() == workers.len());
+    let expected = names(&cluster);
+
+    cluster.restart_coordinator();
+    await_within(PROMISED, "the workers are back", || names(&cluster) == expected);
+
+    assert!(workers.iter_mut().all(Process::is_running), "they are the same processes");
 }
 
 /// Goal: a worker that is cut off without being told goes on, keeps what it measured, is given up by the coordinator, and
