@@ -23,29 +23,54 @@ use crate::show;
 /// Where a worker keeps its key and certificate, in the folder of its artifacts.
 const IDENTITY_FOLDER: &str = "identity";
 
+/// The devices that a process measures on, with a worker for each, and the threads that each worker has.
+struct Devices {
+    executors: Vec<Box<dyn Executor>>,
+    threads: u16,
+}
+
+impl Devices {
+    /// Opens those that the command line names.
+    fn open(inventory: &dyn Inventory, arguments: &WorkerArguments) -> Result<Self, Failure> {
+        let threads = match arguments.threads {
+            Some(threads) => threads,
+            None => u16::try_from(available_parallelism()?.get()).unwrap_or(u16::MAX),
+        };
+        let executors = executors(inventory, &arguments.device, usize::from(threads))
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        let threads = (threads / u16::try_from(executors.len())?).max(1);
+        Ok(Self { executors, threads })
+    }
+
+    fn start_workers(
+        self,
+        arguments: &WorkerArguments,
+        joined: &Connection,
+        shutdown: &CancellationToken,
+    ) -> Result<JoinSet<Result<WorkSummary, WorkerError>>, Failure> {
+        let mut working = JoinSet::new();
+        for executor in self.executors {
+            let options = of_arguments(arguments, self.threads)?;
+            let device = executor.device().class;
+            let (id, threads) = (&options.id, self.threads);
+            show::note(&format!("worker {id} on {device}, {threads} thread(s), for {joined}"));
+            working.spawn(work(joined.clone(), executor, options, shutdown.clone()));
+        }
+        Ok(working)
+    }
+}
+
 pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let mut stop = StopSignal::listen()?;
     let endpoints = identity::endpoints(&arguments.coordinator)?;
-    let threads = match arguments.threads {
-        Some(threads) => threads,
-        None => u16::try_from(available_parallelism()?.get()).unwrap_or(u16::MAX),
-    };
-    let executors = executors(&Machine, &arguments.device, usize::from(threads))
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    let threads = (threads / u16::try_from(executors.len())?).max(1);
+    let devices = Devices::open(&Machine, arguments)?;
     let temporary = tempfile::tempdir()?;
     let joined = tokio::select! {
         joined = connection(arguments, endpoints, temporary.path()) => joined?,
         () = stop.received() => return Ok(()),
     };
     let shutdown = CancellationToken::new();
-    let mut working = JoinSet::new();
-    for executor in executors {
-        let options = of_arguments(arguments, threads)?;
-        let device = executor.device().class;
-        show::note(&format!("worker {} on {device}, {threads} thread(s), for {joined}", options.id));
-        working.spawn(work(joined.clone(), executor, options, shutdown.clone()));
-    }
+    let mut working = devices.start_workers(arguments, &joined, &shutdown)?;
     let renewing = keep_renewed(&joined);
     tokio::pin!(renewing);
     let mut committed = 0;
@@ -153,5 +178,107 @@ pub(super) fn options(threads: u16) -> WorkerOptions {
         connect_timeout: None,
         max_give_backs: None,
         idle_exit: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bitloop_coordinator::Coordinator;
+    use bitloop_core::device::{Device, DeviceKind};
+    use bitloop_core::trial::{Outcome as TrialOutcome, TrialSpec};
+    use bitloop_worker::{ALL_GPUS, ExecuteError, InventoryError, Setting, in_process};
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+
+    /// Nothing takes longer unless it never ends.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Three GPUs, of which CUDA_VISIBLE_DEVICES hides one: CUDA numbers the others anew.
+    struct OneHidden;
+
+    const VISIBLE: [(&str, &str); 2] = [("cuda:0", "gpu-0"), ("cuda:1", "gpu-2")];
+
+    impl Inventory for OneHidden {
+        fn machine(&self) -> Option<String> {
+            None
+        }
+
+        fn gpus(&self) -> Result<Vec<String>, InventoryError> {
+            Ok(VISIBLE.iter().map(|(name, _)| (*name).to_owned()).collect())
+        }
+
+        fn open(&self, name: &str, _: usize) -> Result<Box<dyn Executor>, InventoryError> {
+            let gpu = VISIBLE.iter().find(|(visible, _)| *visible == name);
+            let (_, gpu) = gpu.ok_or_else(|| InventoryError::Device(format!("there is no `{name}`")))?;
+            Ok(Box::new(MadeUpGpu(gpu)))
+        }
+    }
+
+    struct MadeUpGpu(&'static str);
+
+    impl Executor for MadeUpGpu {
+        fn device(&self) -> Device {
+            let (id, class) = (self.0.to_owned(), "CUDA Made-up 16 GiB".to_owned());
+            Device { kind: DeviceKind::Cuda, id, class, memory_bytes: 16 << 30, ..Device::default() }
+        }
+
+        fn run(
+            &mut self,
+            _: &[&TrialSpec],
+            _: &Setting<'_>,
+            _: &mut dyn FnMut(TrialOutcome),
+        ) -> Result<(), ExecuteError> {
+            Err(ExecuteError::Device { reason: "it is not there".to_owned() })
+        }
+    }
+
+    fn arguments(device: &str) -> WorkerArguments {
+        let line = ["bitloop", "worker", "--device", device, "--threads", "8"];
+        let command = Arguments::try_parse_from(line).unwrap().command;
+        let Command::Worker(arguments) = command else { panic!("not a worker: {command:?}") };
+        arguments
+    }
+
+    /// The devices and threads of the workers that a coordinator hears of when as many as were started have registered.
+    async fn registered(device: &str) -> BTreeSet<(String, u32)> {
+        let folder = tempfile::tempdir().unwrap();
+        let coordinator = Arc::new(Coordinator::open(folder.path()).unwrap());
+        let (incoming, connector) = in_process();
+        let (end, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let (server, until) = (Arc::clone(&coordinator), end.clone());
+        let serving = tokio::spawn(async move { server.serve_incoming(incoming, until).await });
+        let arguments = arguments(device);
+        let devices = Devices::open(&OneHidden, &arguments).unwrap();
+        let connection = Connection::InProcess(connector);
+        let mut working = devices.start_workers(&arguments, &connection, &shutdown).unwrap();
+
+        let (started, mut overview) = (working.len(), coordinator.handle().overview());
+        let all = overview.wait_for(|overview| overview.workers.len() == started);
+        let all = tokio::time::timeout(PATIENCE, all).await.expect("they register").unwrap().clone();
+
+        shutdown.cancel();
+        while let Some(ended) = working.join_next().await {
+            ended.unwrap().unwrap();
+        }
+        end.cancel();
+        serving.await.unwrap().unwrap();
+        let found = all.workers.iter().map(|worker| (worker.info.device.id.clone(), worker.info.threads));
+        let found: BTreeSet<_> = found.collect();
+        assert_eq!(found.len(), started, "no two have the same device");
+        found
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_visible_gpu_has_a_worker_of_its_own_at_the_coordinator() {
+        let both = [("gpu-0".to_owned(), 4), ("gpu-2".to_owned(), 4)];
+
+        assert_eq!(registered(ALL_GPUS).await, BTreeSet::from(both));
+        assert_eq!(registered("cuda:1").await, BTreeSet::from([("gpu-2".to_owned(), 8)]));
     }
 }
