@@ -2,27 +2,36 @@
 
 mod faults;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bitloop_coordinator::Coordinator;
+use bitloop_coordinator::{Coordinator, ServeError};
 use bitloop_core::digest::Digest;
+use bitloop_core::report::Report;
 use bitloop_core::state::Sources;
 use bitloop_core::trial::TrialSpec;
+use bitloop_proto::results::ResultsParts;
 use bitloop_proto::transport::{Connection, InProcess, in_process};
+use bitloop_proto::v1::coordinator_client::CoordinatorClient;
+use bitloop_proto::v1::{
+    ActOnExperimentRequest, ExperimentAction, ExperimentStatus, ExperimentSummary, ResultsRequest,
+    SubmitRequest, WatchExperimentRequest,
+};
 use bitloop_simulation::experiment::{inputs, plans};
 use bitloop_worker::{Beforehand, ExecuteError, Executor, WorkerOptions, work};
 use faults::{Fate, Faults, Faulty};
-use tokio::task::JoinSet;
+use tempfile::TempDir;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, http};
 use tonic::server::NamedService;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tower::{Layer, Service, ServiceExt};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -55,7 +64,7 @@ impl Service<http::Request<Body>> for Forward {
                 Ok(next) => next.call(request).await,
                 Err(error) => Err(error),
             };
-            Ok(answer.unwrap_or_else(|error| tonic::Status::unavailable(error.to_string()).into_http()))
+            Ok(answer.unwrap_or_else(|error| Status::unavailable(error.to_string()).into_http()))
         })
     }
 }
@@ -100,6 +109,32 @@ fn open(folder: &Path) -> Arc<Coordinator> {
     Arc::new(coordinator)
 }
 
+/// A coordinator in this process.
+struct Served {
+    coordinator: Arc<Coordinator>,
+    connector: InProcess,
+    end: CancellationToken,
+    serving: JoinHandle<Result<(), ServeError>>,
+    _folder: TempDir,
+}
+
+impl Served {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let coordinator = open(folder.path());
+        let (incoming, connector) = in_process();
+        let end = CancellationToken::new();
+        let (serving, served_until) = (Arc::clone(&coordinator), end.clone());
+        let serving = tokio::spawn(async move { serving.serve_incoming(incoming, served_until).await });
+        Self { coordinator, connector, end, serving, _folder: folder }
+    }
+
+    async fn end(self) {
+        self.end.cancel();
+        self.serving.await.expect("no panic").expect("the service goes on");
+    }
+}
+
 /// What a worker calls, in the order of the service's definition.
 const OF_WORKERS: [&str; 10] = [
     "StoreArtifact",
@@ -138,14 +173,10 @@ fn keep_lines() {
 /// `methods` have come to harm, on either side; returns the results.
 async fn results(faults: [Faults; 2], methods: [&[&str]; 2]) -> Vec<String> {
     keep_lines();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let coordinator = open(folder.path());
-    let handle = coordinator.handle();
-    let (incoming, connector) = in_process();
-    let (end, stop) = (CancellationToken::new(), CancellationToken::new());
-    let (serving, served_until) = (Arc::clone(&coordinator), end.clone());
-    let serving = tokio::spawn(async move { serving.serve_incoming(incoming, served_until).await });
-    let connection = stand_between(&connector, faults.clone(), end.clone()).await;
+    let served = Served::start();
+    let handle = served.coordinator.handle();
+    let stop = CancellationToken::new();
+    let connection = stand_between(&served.connector, faults.clone(), served.end.clone()).await;
     let mut workers = JoinSet::new();
     for number in 0..2 {
         workers.spawn(work(connection.clone(), Box::new(reluctant()), options(number), stop.clone()));
@@ -171,8 +202,7 @@ async fn results(faults: [Faults; 2], methods: [&[&str]; 2]) -> Vec<String> {
     while let Some(ended) = workers.join_next().await {
         ended.expect("no panic").expect("nothing refuses the worker");
     }
-    end.cancel();
-    serving.await.expect("no panic").expect("the service goes on");
+    served.end().await;
     results
 }
 
@@ -222,4 +252,141 @@ async fn every_call_of_a_worker_may_come_to_every_kind_of_harm_on_either_side() 
         let (fate, side, results) = ended.expect("no panic");
         assert!(results == calm, "{fate:?} on side {side}");
     }
+}
+
+/// What the commands of a person call to have something measured.
+const OF_PEOPLE: [&str; 4] = ["Submit", "WatchExperiment", "ActOnExperiment", "Results"];
+
+/// A person, who gives a command again when it says that the coordinator is gone.
+struct Person(CoordinatorClient<Channel>);
+
+impl Person {
+    async fn repeat<Q: Clone, A, F: Future<Output = Result<A, Status>>>(
+        &self,
+        request: Q,
+        call: impl Fn(CoordinatorClient<Channel>, Q) -> F,
+    ) -> A {
+        loop {
+            match call(self.0.clone(), request.clone()).await {
+                Ok(answer) => return answer,
+                Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+            }
+        }
+    }
+
+    async fn submit(&self, plan: Vec<u8>) -> String {
+        let request = SubmitRequest { plan, sources: HashMap::new(), priority: 0 };
+        let call =
+            |mut client: CoordinatorClient<Channel>, request| async move { client.submit(request).await };
+        let submitted = self.repeat(request, call).await;
+        submitted.into_inner().experiment
+    }
+
+    async fn act(&self, experiment: &str, action: ExperimentAction) -> ExperimentStatus {
+        let request = ActOnExperimentRequest { experiment: experiment.to_owned(), action: action.into() };
+        let call = |mut client: CoordinatorClient<Channel>, request| async move {
+            client.act_on_experiment(request).await
+        };
+        let acted = self.repeat(request, call).await;
+        acted.into_inner().status()
+    }
+
+    /// How it ends, or that it rests.
+    async fn watch(&self, experiment: &str) -> ExperimentStatus {
+        let request = WatchExperimentRequest { experiment: experiment.to_owned() };
+        let call = |mut client: CoordinatorClient<Channel>, request| async move {
+            let mut summaries = client.watch_experiment(request).await?.into_inner();
+            let mut last = ExperimentSummary::default();
+            while let Some(summary) = summaries.message().await? {
+                last = summary;
+                if last.status() == ExperimentStatus::Paused {
+                    break;
+                }
+            }
+            Ok(last.status())
+        };
+        self.repeat(request, call).await
+    }
+
+    async fn results(&self, experiment: &str) -> String {
+        let request = ResultsRequest { experiment: experiment.to_owned() };
+        let call = |mut client: CoordinatorClient<Channel>, request| async move {
+            let mut answer = client.results(request).await?.into_inner();
+            let mut parts = ResultsParts::default();
+            while let Some(part) = answer.message().await? {
+                parts.take(part);
+            }
+            Ok(parts)
+        };
+        let (report, _) = self.repeat(request, call).await.finish().expect("all of it came");
+        serde_json::from_slice::<Report>(&report).expect("a report").to_csv()
+    }
+}
+
+/// What a person comes to, whose calls pass through `faults`: hands in two experiments, calls one off, stops the other,
+/// goes on with it, and reads its results.
+async fn results_for_a_person(faults: [Faults; 2]) -> String {
+    let served = Served::start();
+    let between = stand_between(&served.connector, faults, served.end.clone()).await;
+    let channel = between.connect().await.expect("somebody stands between");
+    let person = Person(CoordinatorClient::new(channel));
+    let [plan, other] = plans().map(|plan| plan.to_document());
+
+    let (id, other) = (person.submit(plan).await, person.submit(other).await);
+    // What was held up on its way may revive it.
+    while person.act(&other, ExperimentAction::Cancel).await != ExperimentStatus::Cancelled {}
+    assert_eq!(person.act(&id, ExperimentAction::Pause).await, ExperimentStatus::Paused);
+    let stop = CancellationToken::new();
+    let direct = Connection::InProcess(served.connector.clone());
+    let working = tokio::spawn(work(direct, Box::new(reluctant()), options(0), stop.clone()));
+    // What was held up on its way may stop it again.
+    let mut status = ExperimentStatus::Paused;
+    while status == ExperimentStatus::Paused {
+        person.act(&id, ExperimentAction::Resume).await;
+        status = person.watch(&id).await;
+    }
+    assert_eq!(status, ExperimentStatus::Finished);
+    let results = person.results(&id).await;
+
+    let overview = served.coordinator.handle().overview();
+    let known: Vec<_> = overview.borrow().experiments.iter().map(|known| known.id.to_string()).collect();
+    assert_eq!(known, [id, other], "nothing is submitted twice");
+    stop.cancel();
+    working.await.expect("no panic").expect("nothing refuses the worker");
+    drop(person);
+    served.end().await;
+    results
+}
+
+/// Goal: whatever becomes of a person's calls, giving the commands again comes to the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_are_given_again_come_to_what_they_would_have_come_to() {
+    let mut harmed = JoinSet::new();
+    for (fate, side) in Fate::HARM.into_iter().flat_map(|fate| [(fate, 0), (fate, 1)]) {
+        harmed.spawn(async move {
+            let mut faults = [Faults::none(), Faults::none()];
+            faults[side] = Faults::first(fate, 2);
+            let results = within_patience(faults.clone()).await;
+            assert_eq!(faults[side].unharmed(&OF_PEOPLE), [""; 0], "{fate:?} on side {side}");
+            (format!("{fate:?} on side {side}"), results)
+        });
+    }
+    for seed in 1..=8 {
+        harmed.spawn(async move {
+            // Of few calls many.
+            let faults = [Faults::drawn(seed, 100), Faults::drawn(seed + 100, 100)];
+            (format!("seed {seed}"), within_patience(faults).await)
+        });
+    }
+
+    let calm = within_patience([Faults::none(), Faults::none()]).await;
+
+    while let Some(ended) = harmed.join_next().await {
+        let (harm, results) = ended.expect("no panic");
+        assert!(results == calm, "{harm}");
+    }
+}
+
+async fn within_patience(faults: [Faults; 2]) -> String {
+    tokio::time::timeout(PATIENCE, results_for_a_person(faults)).await.expect("it ends")
 }
