@@ -36,7 +36,8 @@ impl World {
             Fault::WorkerSuspended => {
                 let until = self.now + self.within(20_000);
                 if let Some(program) = &mut self.hosts[host].program {
-                    program.suspended_until = until;
+                    // What it would have done before was put off until the end of the first.
+                    program.suspended_until = program.suspended_until.max(until);
                 }
             }
             Fault::WorkerSlows => {
