@@ -14,6 +14,7 @@ pub mod evaluation;
 pub mod graph;
 pub mod placement;
 pub mod plan;
+pub mod probe;
 pub mod qkeras;
 pub mod report;
 pub mod rng;

@@ -1,0 +1,86 @@
+use serde::{Deserialize, Serialize};
+
+use super::estimate::{Estimate, median};
+
+/// The widest interval of a steady measurement, as a part of the median.
+const STEADY: f64 = 0.03;
+
+/// Values farther from the median than so many times the usual distance are outliers.
+const OUTLIER: f64 = 5.0;
+
+/// Makes the median distance from the median an estimate of a normal distribution's standard deviation.
+const TO_DEVIATION: f64 = 1.4826;
+
+/// One turn of both, in nanoseconds an inference.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// The config's.
+    pub config: f64,
+    /// The baseline's.
+    pub baseline: f64,
+}
+
+/// Why a measurement is not to be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unsteady {
+    /// The interval is wider than 3 % of the median to one side: this part.
+    Wide(f64),
+    /// From the first third of the rounds to the last the median moved by this part, farther than chance moves it.
+    Drift(f64),
+}
+
+/// What one process measured in one go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Of the config, in nanoseconds an inference.
+    pub config: Estimate,
+    /// Of the baseline.
+    pub baseline: Estimate,
+    /// Of the config's time as a part of the baseline's in the same round; what both suffer from is not in it.
+    pub ratio: Estimate,
+    /// How many rounds there were.
+    pub rounds: u64,
+    /// How many of the config's times lie far from the median. They count: a median is not moved by them.
+    pub outliers: u64,
+    /// Why it is not to be relied on, if so.
+    pub unsteady: Option<Unsteady>,
+}
+
+impl Session {
+    /// What rounds in the order of time came to; none of no rounds.
+    pub fn of(rounds: &[Round]) -> Option<Self> {
+        let times: Vec<f64> = rounds.iter().map(|round| round.config).collect();
+        let baselines: Vec<f64> = rounds.iter().map(|round| round.baseline).collect();
+        let ratios: Vec<f64> = rounds.iter().map(|round| round.config / round.baseline).collect();
+        let config = Estimate::of(&times)?;
+        Some(Self {
+            config,
+            baseline: Estimate::of(&baselines)?,
+            ratio: Estimate::of(&ratios)?,
+            rounds: rounds.len() as u64,
+            outliers: outliers(&times, config.median),
+            unsteady: drift(&times).or_else(|| wide(config)),
+        })
+    }
+}
+
+fn wide(estimate: Estimate) -> Option<Unsteady> {
+    Some(estimate.half_width()).filter(|half| *half > STEADY).map(Unsteady::Wide)
+}
+
+/// How far times moved while they were taken, if they moved farther than the intervals of both ends and [`STEADY`] allow.
+fn drift(times: &[f64]) -> Option<Unsteady> {
+    let third = times.len() / 3;
+    let (first, last) = (Estimate::of(&times[..third])?, Estimate::of(&times[times.len() - third..])?);
+    let moved = last.median / first.median - 1.0;
+    let chance = first.half_width() + last.half_width();
+    (moved.abs() > STEADY.max(chance)).then_some(Unsteady::Drift(moved))
+}
+
+fn outliers(times: &[f64], middle: f64) -> u64 {
+    let mut distances: Vec<f64> = times.iter().map(|time| (time - middle).abs()).collect();
+    let Some(usual) = median(&mut distances) else { return 0 };
+    let far = OUTLIER * TO_DEVIATION * usual;
+    distances.iter().filter(|distance| **distance > far).count() as u64
+}
