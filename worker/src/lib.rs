@@ -14,6 +14,7 @@ mod inventory;
 mod lines;
 mod parts;
 mod presence;
+pub mod probe;
 mod quant_executor;
 mod session;
 mod spool;

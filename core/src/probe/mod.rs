@@ -4,10 +4,12 @@
 //! [`Pacing`] says what is timed next and when it is enough, [`Session`] what came of it, [`merged`] what several sessions say
 //! together. Whoever times reads the clock; nothing here does.
 
+mod environment;
 mod estimate;
 mod pacing;
 mod session;
 
+pub use environment::Environment;
 pub use estimate::{Estimate, merged};
 pub use pacing::{Pacing, Patience, Side, Step};
 pub use session::{Round, Session, Unsteady};

@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::estimate::{Estimate, median};
 use super::session::Round;
 
@@ -11,7 +13,7 @@ const WARM: f64 = 0.01;
 const LOOK_EVERY: usize = 20;
 
 /// How long and how closely one measures.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Patience {
     /// The fewest rounds, warm-up not counted.
     pub rounds_min: usize,
