@@ -214,7 +214,8 @@ impl Metrics {
                         TrialResult::Failed { .. } => self.failed.add(1),
                         TrialResult::Prepared { .. }
                         | TrialResult::Evaluated(_)
-                        | TrialResult::Trained(_) => self.succeeded.add(1),
+                        | TrialResult::Trained(_)
+                        | TrialResult::Measured(_) => self.succeeded.add(1),
                     }
                 }
                 Fact::TrialQuarantined { .. } => self.quarantined.add(1),

@@ -14,8 +14,8 @@ use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shap
 use bitloop_core::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
-    Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
-    TrialSpec, Work,
+    Candidates, Evaluation, Guard, ImageRange, Measured, Numerics, Outcome, Provenance, TrialKey,
+    TrialResult, TrialSpec, Work,
 };
 
 use crate::artifacts::Artifacts;
@@ -122,6 +122,7 @@ pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec) -> Outcome {
             ..Evaluation::default()
         }),
         TrialSpec::Train(_) => TrialResult::Failed { reason: "nobody trains here".to_owned() },
+        TrialSpec::Probe(probe) => TrialResult::Measured(Box::new(Measured::made_up(&probe.subject, 1e6))),
     };
     let text = str::to_owned;
     let provenance = Provenance { engine: text("test"), device: text("cpu"), kernels: text("none") };

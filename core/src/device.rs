@@ -120,12 +120,39 @@ pub struct Requirements {
     /// Whether nobody else may measure on the device meanwhile.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
+    /// What the worker must be able to measure with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeNeed>,
+}
+
+/// A probe that trials need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeNeed {
+    /// Its name.
+    pub name: String,
+    /// The class of device that it measures on; any without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}
+
+/// A probe that a worker has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProbeOffer {
+    /// Its name.
+    pub name: String,
+    /// The class of device that it measures on.
+    pub class: String,
+    /// The one device, if it is not the worker's own: nobody else measures on it meanwhile, at whichever worker.
+    pub device: Option<String>,
+    /// What executes networks there.
+    pub runtime: String,
 }
 
 impl Requirements {
     /// Any worker will do.
     pub const NONE: Self =
-        Self { device: None, gpu_memory_bytes: None, labels: BTreeMap::new(), exclusive: false };
+        Self { device: None, gpu_memory_bytes: None, labels: BTreeMap::new(), exclusive: false, probe: None };
 
     /// Whether any worker will do.
     pub fn is_none(&self) -> bool {
@@ -146,6 +173,9 @@ impl Requirements {
             }
             Some(_) | None => {}
         }
+        if let Some(unmet) = self.probe.as_ref().and_then(|need| need.unmet(offer.probes)) {
+            return Some(unmet);
+        }
         let lacking = self.labels.iter().find(|(key, value)| offer.labels.get(*key) != Some(*value));
         lacking.map(|(key, wanted)| Unmet::Label {
             key: key.clone(),
@@ -155,11 +185,39 @@ impl Requirements {
     }
 }
 
+impl ProbeNeed {
+    /// Whether a probe is the one that is needed.
+    pub fn is_met(&self, offer: &ProbeOffer) -> bool {
+        offer.name == self.name && self.class.as_ref().is_none_or(|class| *class == offer.class)
+    }
+
+    fn unmet(&self, offers: &[ProbeOffer]) -> Option<Unmet> {
+        if offers.iter().any(|offer| self.is_met(offer)) {
+            return None;
+        }
+        let found = offers.iter().find(|offer| offer.name == self.name).map(|offer| offer.class.clone());
+        Some(match (found, &self.class) {
+            (Some(found), Some(wanted)) => {
+                Unmet::ProbeClass { probe: self.name.clone(), wanted: wanted.clone(), found }
+            }
+            (None, _) | (Some(_), None) => Unmet::Probe(self.name.clone()),
+        })
+    }
+}
+
+impl fmt::Display for ProbeNeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "probe {}", self.name)?;
+        self.class.as_ref().map_or(Ok(()), |class| write!(f, " on {class}"))
+    }
+}
+
 impl fmt::Display for Requirements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
         parts.extend(self.device.map(|kind| format!("device {kind}")));
         parts.extend(self.gpu_memory_bytes.map(|bytes| format!("{} of GPU memory", in_gib(bytes))));
+        parts.extend(self.probe.iter().map(ToString::to_string));
         parts.extend(self.labels.iter().map(|(key, value)| format!("label {key}={value}")));
         if self.exclusive {
             parts.push("the device to itself".to_owned());
@@ -180,6 +238,8 @@ pub struct Offer<'a> {
     pub share: Share,
     /// What its owner calls it.
     pub labels: &'a BTreeMap<String, String>,
+    /// What it can measure with.
+    pub probes: &'a [ProbeOffer],
 }
 
 impl Offer<'_> {
@@ -220,6 +280,17 @@ pub enum Unmet {
     },
     /// Exact arithmetic is required.
     ExactArithmetic,
+    /// It has no such probe.
+    Probe(String),
+    /// Its probe measures on another class of device.
+    ProbeClass {
+        /// The probe.
+        probe: String,
+        /// The class required.
+        wanted: String,
+        /// The worker's.
+        found: String,
+    },
 }
 
 impl fmt::Display for Unmet {
@@ -236,6 +307,10 @@ impl fmt::Display for Unmet {
                 write!(f, "requires label {key}={wanted}, has {key}={found}")
             }
             Self::Label { key, wanted, found: None } => write!(f, "requires label {key}={wanted}, has none"),
+            Self::Probe(probe) => write!(f, "requires probe {probe}, has none of that name"),
+            Self::ProbeClass { probe, wanted, found } => {
+                write!(f, "requires probe {probe} on `{wanted}`, has it on `{found}`")
+            }
             Self::ExactArithmetic => f.write_str("requires exact arithmetic, which its device does not have"),
         }
     }
@@ -262,7 +337,7 @@ mod tests {
     #[test]
     fn what_is_not_asked_for_is_not_looked_at() {
         let (device, labels) = (gpu(0), labelled(&[]));
-        let offer = Offer { device: &device, share: Share::NONE, labels: &labels };
+        let offer = Offer { device: &device, share: Share::NONE, labels: &labels, probes: &[] };
 
         assert_eq!(Requirements::default().unmet(&offer), None);
     }
@@ -270,7 +345,7 @@ mod tests {
     #[test]
     fn a_share_of_a_gpu_has_that_share_of_its_memory() {
         let (device, labels) = (gpu(16 << 30), labelled(&[]));
-        let half = Offer { device: &device, share: Share::new(5_000).unwrap(), labels: &labels };
+        let half = Offer { device: &device, share: Share::new(5_000).unwrap(), labels: &labels, probes: &[] };
         let asks = |gib: u64| Requirements { gpu_memory_bytes: Some(gib << 30), ..Requirements::default() };
 
         assert_eq!(asks(8).unmet(&half), None);
@@ -281,7 +356,7 @@ mod tests {
     #[test]
     fn a_processors_memory_is_no_gpu_memory() {
         let device = Device { memory_bytes: 64 << 30, ..Device::default() };
-        let offer = Offer { device: &device, share: Share::NONE, labels: &labelled(&[]) };
+        let offer = Offer { device: &device, share: Share::NONE, labels: &labelled(&[]), probes: &[] };
         let asks = Requirements { gpu_memory_bytes: Some(1 << 30), ..Requirements::default() };
 
         assert!(matches!(asks.unmet(&offer), Some(Unmet::GpuMemory { found: 0, .. })));
@@ -292,7 +367,7 @@ mod tests {
         let asks = Requirements { labels: labelled(&[("board", "orin")]), ..Requirements::default() };
         let unmet = |pairs: &[(&str, &str)]| {
             let (device, labels) = (Device::default(), labelled(pairs));
-            asks.unmet(&Offer { device: &device, share: Share::NONE, labels: &labels })
+            asks.unmet(&Offer { device: &device, share: Share::NONE, labels: &labels, probes: &[] })
         };
 
         assert_eq!(unmet(&[("board", "orin"), ("rack", "2")]), None);

@@ -10,11 +10,15 @@ use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 
 mod prepare;
+mod probe;
 mod rule;
 mod train;
 
 pub use prepare::{
     BiasCorrection, Biases, Candidates, Guard, PrepareSpec, PreparedStep, StepState, Transform,
+};
+pub use probe::{
+    Energy, Fidelity, LayerDifference, Measured, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading,
 };
 pub use rule::{
     ActivationRule, Calibration, Granularity, Percentile, Scheme, UnsupportedPercentile, WeightRule,
@@ -115,12 +119,13 @@ impl EvaluateContext {
     }
 }
 
-/// What evaluations must have in common to be measured together: they differ in their bit configs alone.
+/// What trials must have in common to be leased together: evaluations differ in their bit configs alone, measurements of
+/// devices need the same of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Company {
-    /// Digest of the [`EvaluateContext`].
+    /// Digest of the [`EvaluateContext`], or of the [`ProbeTarget`].
     pub context: Digest,
-    /// Which of its images.
+    /// Which of its images; one for what looks at none.
     pub part: ImageRange,
 }
 
@@ -141,6 +146,8 @@ pub enum TrialSpec {
     },
     /// Trains a network with quantizers.
     Train(Box<Training>),
+    /// Measures a network on a device.
+    Probe(Box<ProbeSpec>),
 }
 
 impl TrialSpec {
@@ -149,6 +156,17 @@ impl TrialSpec {
         match self {
             Self::Prepare(_) | Self::Train(_) => None,
             Self::Evaluate { context, part, .. } => Some(Company { context: *context, part: *part }),
+            Self::Probe(probe) => {
+                Some(Company { context: probe.target.digest(), part: ImageRange { start: 0, len: 1 } })
+            }
+        }
+    }
+
+    /// The digest of the context that a worker must know to measure it.
+    pub fn context(&self) -> Option<Digest> {
+        match self {
+            Self::Evaluate { context, .. } => Some(*context),
+            Self::Prepare(_) | Self::Train(_) | Self::Probe(_) => None,
         }
     }
 
@@ -160,13 +178,27 @@ impl TrialSpec {
     /// Whether a result can be this trial's: it is of its kind, and about as many images. Every trial may fail.
     pub fn may_give(&self, result: &TrialResult) -> bool {
         match (self, result) {
-            (Self::Prepare(_), TrialResult::Prepared { .. })
-            | (Self::Train(_), TrialResult::Trained(_))
-            | (Self::Prepare(_) | Self::Evaluate { .. } | Self::Train(_), TrialResult::Failed { .. }) => true,
+            (_, TrialResult::Failed { .. })
+            | (Self::Prepare(_), TrialResult::Prepared { .. })
+            | (Self::Train(_), TrialResult::Trained(_)) => true,
             (Self::Evaluate { part, .. }, TrialResult::Evaluated(sums)) => sums.n == part.len,
-            (Self::Prepare(_), TrialResult::Evaluated(_) | TrialResult::Trained(_))
-            | (Self::Evaluate { .. }, TrialResult::Prepared { .. } | TrialResult::Trained(_))
-            | (Self::Train(_), TrialResult::Prepared { .. } | TrialResult::Evaluated(_)) => false,
+            (Self::Probe(probe), TrialResult::Measured(measured)) => measured.is_of(&probe.subject),
+            (
+                Self::Prepare(_),
+                TrialResult::Evaluated(_) | TrialResult::Trained(_) | TrialResult::Measured(_),
+            )
+            | (
+                Self::Evaluate { .. },
+                TrialResult::Prepared { .. } | TrialResult::Trained(_) | TrialResult::Measured(_),
+            )
+            | (
+                Self::Train(_),
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Measured(_),
+            )
+            | (
+                Self::Probe(_),
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_),
+            ) => false,
         }
     }
 
@@ -187,6 +219,9 @@ impl TrialSpec {
             }
             Self::Train(training) => {
                 encoder.number(2).text(&training.to_document());
+            }
+            Self::Probe(probe) => {
+                encoder.number(3).text(&probe.to_document());
             }
         }
         TrialKey(Digest::of(&encoder.finish()))
@@ -273,6 +308,8 @@ pub enum TrialResult {
     Evaluated(Evaluation),
     /// A network was trained.
     Trained(Trained),
+    /// A network was measured on a device.
+    Measured(Box<Measured>),
     /// The trial cannot be done, wherever it is tried; this is data, not an error.
     Failed {
         /// Why, for people.
@@ -286,7 +323,7 @@ impl TrialResult {
         match self {
             Self::Prepared { artifact, .. } => Some(*artifact),
             Self::Trained(trained) => trained.artifact,
-            Self::Evaluated(_) | Self::Failed { .. } => None,
+            Self::Evaluated(_) | Self::Measured(_) | Self::Failed { .. } => None,
         }
     }
 }

@@ -43,7 +43,10 @@ pub fn check(plan: &Plan) -> Vec<Mistake> {
                     hint: "write `evaluation: full`, or `design: random`".to_owned(),
                 });
             }
-            StagePlan::Prepare | StagePlan::Sensitivity { .. } | StagePlan::Verify { .. } => {}
+            StagePlan::Prepare
+            | StagePlan::Sensitivity { .. }
+            | StagePlan::Probe(_)
+            | StagePlan::Verify { .. } => {}
         }
     }
     mistakes

@@ -77,6 +77,7 @@ pub fn searcher(plan: &Plan, stage: &StagePlan) -> Box<dyn Searcher> {
         }
         StagePlan::Search(search) => Box::new(stages::Sets::new(plan, search)),
         StagePlan::AutoQKeras(search) => Box::new(stages::AutoQKeras::new(plan, search)),
+        StagePlan::Probe(probe) => Box::new(stages::Probe::new(plan, probe)),
         StagePlan::Verify { top, uniform } => Box::new(stages::Verify::new(plan, *top, *uniform)),
     }
 }
@@ -97,7 +98,7 @@ pub fn forecast(plan: &Plan) -> Vec<Forecast> {
     let stage = |stage: &StagePlan| {
         let trials = searcher(plan, stage).size();
         let (mode, images) = match stage {
-            StagePlan::Prepare => (plan.evaluation, 0),
+            StagePlan::Prepare | StagePlan::Probe(_) => (plan.evaluation, 0),
             StagePlan::Sensitivity { .. } => (plan.evaluation, plan.data.selection.images),
             StagePlan::Search(_) => (plan.evaluation.references(), plan.data.selection.images),
             // Trainings see their images many times; a forecast of them counts what they are judged by.

@@ -145,7 +145,9 @@ fn a_sweep_lowers_every_point_to_every_width_once_and_finishes() {
         .iter()
         .map(|trial| match trial {
             TrialSpec::Evaluate { config, .. } => config.changes().len(),
-            TrialSpec::Prepare(_) | TrialSpec::Train(_) => panic!("only the first trial prepares"),
+            TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => {
+                panic!("only the first trial prepares")
+            }
         })
         .collect();
     assert_eq!(changes[..2], [7, 0]);

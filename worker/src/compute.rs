@@ -220,6 +220,7 @@ fn kind(spec: &TrialSpec) -> &'static str {
         TrialSpec::Prepare(_) => "prepare",
         TrialSpec::Evaluate { .. } => "evaluate",
         TrialSpec::Train(_) => "train",
+        TrialSpec::Probe(_) => "probe",
     }
 }
 

@@ -239,10 +239,14 @@ impl QuantExecutor {
             [TrialSpec::Evaluate { context, part, .. }, ..] => {
                 let configs = trials.iter().filter_map(|trial| match trial {
                     TrialSpec::Evaluate { config, .. } => Some(config),
-                    TrialSpec::Prepare(_) | TrialSpec::Train(_) => None,
+                    TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => None,
                 });
                 let configs: Vec<&BitConfig> = configs.collect();
                 self.evaluate((context, *part), &configs, setting)
+            }
+            [TrialSpec::Probe(probe), ..] => {
+                let reason = format!("this worker has no probe `{}`", probe.target.probe);
+                Err(Obstacle::Here(ExecuteError::Device { reason }))
             }
         }
     }
@@ -306,7 +310,7 @@ impl QuantExecutor {
                 let (device, kernels) = (device::cpu_class(), train::kernels().to_owned());
                 Provenance { device, kernels, ..self.provenance() }
             }
-            TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } => self.provenance(),
+            TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } | TrialSpec::Probe(_) => self.provenance(),
         }
     }
 

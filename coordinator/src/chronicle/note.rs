@@ -389,9 +389,10 @@ impl Notes<'_> {
             Event::Fact(Fact::OutcomeCommitted { key, outcome } | Fact::OutcomeReplaced { key, outcome }) => {
                 match &outcome.result {
                     TrialResult::Failed { reason } => Some((*key, short_reason(reason))),
-                    TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => {
-                        None
-                    }
+                    TrialResult::Prepared { .. }
+                    | TrialResult::Evaluated(_)
+                    | TrialResult::Trained(_)
+                    | TrialResult::Measured(_) => None,
                 }
             }
             Event::Fact(_) | Event::Change(_) => None,

@@ -269,6 +269,9 @@ impl Handle {
                         return Err(RequestError::Inconsistent(report.key));
                     }
                 }
+                TrialResult::Measured(measured) => {
+                    measured.check().map_err(|_| RequestError::Inconsistent(report.key))?;
+                }
                 TrialResult::Prepared { .. } | TrialResult::Failed { .. } => {}
             }
         }

@@ -28,7 +28,7 @@ use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, Pre
 pub use self::autoqkeras::AutoQKerasPlan;
 pub use self::error::PlanError;
 pub use self::stage::{
-    Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, StagePlan, SubsetDesign, Subsets,
+    Amount, Limit, Metric, Pairs, ProbePlan, SearchMethod, SearchPlan, StagePlan, SubsetDesign, Subsets,
 };
 
 /// Version of the plan's JSON form.
@@ -324,6 +324,7 @@ impl Plan {
             StagePlan::Sensitivity { single, .. } => Some(single.clone()),
             StagePlan::Prepare
             | StagePlan::Search(_)
+            | StagePlan::Probe(_)
             | StagePlan::AutoQKeras(_)
             | StagePlan::Verify { .. } => None,
         });

@@ -13,7 +13,9 @@ impl Plan {
     /// The arithmetic that a stage's trials need of their workers: preparing and training have their own.
     pub fn numerics_of(&self, stage: u32) -> Numerics {
         match self.stages.get(stage as usize) {
-            None | Some(StagePlan::Prepare | StagePlan::AutoQKeras(_)) => Numerics::Float,
+            None | Some(StagePlan::Prepare | StagePlan::AutoQKeras(_) | StagePlan::Probe(_)) => {
+                Numerics::Float
+            }
             Some(StagePlan::Sensitivity { .. } | StagePlan::Search(_) | StagePlan::Verify { .. }) => {
                 self.numerics
             }
@@ -26,7 +28,16 @@ impl Plan {
 pub(super) fn of_stages(spec: &ExperimentSpec, stages: &[StagePlan]) -> Vec<Requirements> {
     let unnamed = stages.len().saturating_sub(spec.stages.len());
     let named = spec.stage_requires.iter().map(|own| own.as_ref().unwrap_or(&spec.requires));
-    let all: Vec<Requirements> = std::iter::repeat_n(&spec.requires, unnamed).chain(named).cloned().collect();
+    let asked = std::iter::repeat_n(&spec.requires, unnamed).chain(named);
+    let of_stage = |(stage, asked): (&StagePlan, &Requirements)| match stage {
+        StagePlan::Probe(probe) => probe.target.requirements(),
+        StagePlan::Prepare
+        | StagePlan::Sensitivity { .. }
+        | StagePlan::Search(_)
+        | StagePlan::AutoQKeras(_)
+        | StagePlan::Verify { .. } => asked.clone(),
+    };
+    let all: Vec<Requirements> = stages.iter().zip(asked).map(of_stage).collect();
     match all.iter().all(Requirements::is_none) {
         true => Vec::new(),
         false => all,

@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AutoQKerasPlan;
 use crate::bits::PointIndex;
+use crate::trial::{ProbeSetting, ProbeTarget};
 
 /// Which pairs of lowered points are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +188,21 @@ impl SearchPlan {
     }
 }
 
+/// Measurements of a device: what each layer takes at each width, and whether that adds up to what networks take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbePlan {
+    /// With what, and where.
+    pub target: ProbeTarget,
+    /// How.
+    pub setting: ProbeSetting,
+    /// Configs of several lowered points that are measured whole, beside uniform ones.
+    pub configs: u64,
+    /// How often each network is measured, each time by a process of its own.
+    pub repetitions: u32,
+    /// Of the draws.
+    pub seed: u64,
+}
+
 /// One part of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -209,6 +225,8 @@ pub enum StagePlan {
     /// Finds quantizers and filter counts by training.
     #[serde(rename = "autoqkeras")]
     AutoQKeras(Box<AutoQKerasPlan>),
+    /// Measures what networks take on a device.
+    Probe(Box<ProbePlan>),
     /// Measures what the searches found on the report images.
     Verify {
         /// Configs of every search, best first.
@@ -231,6 +249,7 @@ impl StagePlan {
             Self::Sensitivity { .. } => "sensitivity",
             Self::Search(_) => "search",
             Self::AutoQKeras(_) => "autoqkeras",
+            Self::Probe(_) => "probe",
             Self::Verify { .. } => "verify",
         }
     }

@@ -227,7 +227,7 @@ fn sums(trial: &Trial) -> Result<Option<&Evaluation>, String> {
         TrialState::Done(outcome) => match &outcome.result {
             TrialResult::Evaluated(sums) => Ok(Some(sums)),
             TrialResult::Failed { reason } => Err(reason.clone()),
-            TrialResult::Prepared { .. } | TrialResult::Trained(_) => {
+            TrialResult::Prepared { .. } | TrialResult::Trained(_) | TrialResult::Measured(_) => {
                 Err("no evaluation came back".to_owned())
             }
         },

@@ -230,9 +230,11 @@ impl Report {
 fn sweep_of(plan: &Plan) -> Sweep {
     let single = plan.stages.iter().find_map(|stage| match stage {
         StagePlan::Sensitivity { single, .. } => Some(single.as_slice()),
-        StagePlan::Prepare | StagePlan::Search(_) | StagePlan::AutoQKeras(_) | StagePlan::Verify { .. } => {
-            None
-        }
+        StagePlan::Prepare
+        | StagePlan::Search(_)
+        | StagePlan::Probe(_)
+        | StagePlan::AutoQKeras(_)
+        | StagePlan::Verify { .. } => None,
     });
     Sweep::new(plan, single.unwrap_or_default())
 }

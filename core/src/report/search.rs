@@ -178,7 +178,10 @@ impl<'a> Configs<'a> {
             TrialSpec::Evaluate { config, .. } if is_quantized(config) && seen.insert(config.clone()) => {
                 Some(self.row(stage.as_str(), config, self.on_selection.result(config)))
             }
-            TrialSpec::Evaluate { .. } | TrialSpec::Prepare(_) | TrialSpec::Train(_) => None,
+            TrialSpec::Evaluate { .. }
+            | TrialSpec::Prepare(_)
+            | TrialSpec::Train(_)
+            | TrialSpec::Probe(_) => None,
         })
     }
 
@@ -189,6 +192,7 @@ impl<'a> Configs<'a> {
             StagePlan::Search(plan) => Some(self.search(index, plan, progress, verified.as_ref())),
             StagePlan::Prepare
             | StagePlan::Sensitivity { .. }
+            | StagePlan::Probe(_)
             | StagePlan::AutoQKeras(_)
             | StagePlan::Verify { .. } => None,
         });
@@ -237,6 +241,7 @@ impl<'a> Configs<'a> {
             StagePlan::Prepare
             | StagePlan::Sensitivity { .. }
             | StagePlan::Search(_)
+            | StagePlan::Probe(_)
             | StagePlan::AutoQKeras(_) => None,
         })?;
         let evaluations = self.on_report(self.verify_stage()?);

@@ -111,6 +111,7 @@ pub(super) fn searches(ledger: &Ledger, experiment: &Experiment) -> Vec<TrainedS
         StagePlan::Prepare
         | StagePlan::Sensitivity { .. }
         | StagePlan::Search(_)
+        | StagePlan::Probe(_)
         | StagePlan::Verify { .. } => None,
     });
     searches.collect()
@@ -201,7 +202,10 @@ impl Entry<'_> {
         match self.state {
             TrialState::Done(outcome) => match &outcome.result {
                 TrialResult::Trained(trained) => Some(trained),
-                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Failed { .. } => None,
+                TrialResult::Prepared { .. }
+                | TrialResult::Evaluated(_)
+                | TrialResult::Measured(_)
+                | TrialResult::Failed { .. } => None,
             },
             TrialState::Open | TrialState::Quarantined { .. } => None,
         }
@@ -213,7 +217,7 @@ impl Entry<'_> {
             TrialState::Done(outcome) => match &outcome.result {
                 TrialResult::Failed { reason } => Some(reason.clone()),
                 TrialResult::Trained(_) => None,
-                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) => {
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Measured(_) => {
                     Some("it gave no training".to_owned())
                 }
             },

@@ -30,6 +30,7 @@ pub(super) fn requires(place: &Place<'_>) -> Option<Requirements> {
         gpu_memory_bytes: gpu_memory_bytes?,
         labels: labels?,
         exclusive: exclusive?,
+        probe: None,
     };
     if read.device == Some(DeviceKind::Cpu) && read.gpu_memory_bytes.is_some() {
         return fields.mistake("gpu_memory", "a CPU has no GPU memory", "remove it, or write `device: cuda`");

@@ -353,7 +353,7 @@ pub(super) fn grant(
     portion: Portion<'_>,
     now: UnixMillis,
 ) -> (Change, Shard) {
-    let Portion { claim, trials, predicted_ms, exclusive, second } = portion;
+    let Portion { claim, trials, predicted_ms, exclusive, probed, second } = portion;
     let lease = state.dispatch.next_lease();
     let terms = Lease {
         worker: worker.clone(),
@@ -364,11 +364,12 @@ pub(super) fn grant(
         since: now,
         predicted_ms,
         exclusive,
+        probed,
         second,
         charge_ms: if second { 0.0 } else { charge_ms(predicted_ms) / trials.len().max(1) as f64 },
         recalled: BTreeSet::new(),
     };
-    let context = trials.first().and_then(|(_, spec)| spec.company()).map(|company| company.context);
+    let context = trials.first().and_then(|(_, spec)| spec.context());
     let trials = trials.into_iter().map(|(key, spec)| (*key, spec.clone())).collect();
     (Change::LeaseGranted { lease, terms }, Shard { lease, context, trials })
 }

@@ -6,7 +6,7 @@ mod check;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::device::{Device, DeviceKind, Offer, Requirements, Share, Unmet};
+use crate::device::{Device, DeviceKind, Offer, ProbeOffer, Requirements, Share, Unmet};
 use crate::trial::{Company, Numerics, TrialKey};
 
 use super::UnixMillis;
@@ -42,6 +42,8 @@ pub struct WorkerInfo {
     pub share: Share,
     /// What its owner calls it.
     pub labels: BTreeMap<String, String>,
+    /// What it can measure devices with, each of its own name.
+    pub probes: Vec<ProbeOffer>,
     /// Threads it evaluates with.
     pub threads: u32,
     /// Whether it cannot measure with exact arithmetic.
@@ -59,7 +61,18 @@ impl WorkerInfo {
         if numerics == Numerics::Exact && self.float_only {
             return Some(Unmet::ExactArithmetic);
         }
-        requirements.unmet(&Offer { device: &self.device, share: self.share, labels: &self.labels })
+        requirements.unmet(&Offer {
+            device: &self.device,
+            share: self.share,
+            labels: &self.labels,
+            probes: &self.probes,
+        })
+    }
+
+    /// The device of the probe that it would measure with under these requirements, if it is not its own.
+    pub(super) fn probed(&self, requirements: &Requirements) -> Option<&str> {
+        let need = requirements.probe.as_ref()?;
+        self.probes.iter().find(|offer| need.is_met(offer))?.device.as_deref()
     }
 
     /// The device it measures on. A GPU has its id wherever it is seen; processors have theirs on one machine.
@@ -107,6 +120,8 @@ pub struct Lease {
     pub predicted_ms: Option<f64>,
     /// Whether nobody else may measure on the device meanwhile.
     pub exclusive: bool,
+    /// The device of a probe that nobody else may measure on meanwhile, if it is not the worker's own.
+    pub probed: Option<String>,
     /// Whether another worker has all of these trials too; the first result wins.
     pub second: bool,
     /// What its experiment is charged for each of its trials, and gets back for one that is not begun, in milliseconds.
@@ -477,10 +492,17 @@ impl Dispatch {
     }
 
     /// Whether what others have taken of a worker's device leaves it as much as it needs.
-    pub(super) fn has_room(&self, info: &WorkerInfo, exclusive: bool) -> bool {
+    pub(super) fn has_room(&self, info: &WorkerInfo, requirements: &Requirements) -> bool {
         let Taken { holders, share, exclusive: alone } = self.taken(info, Some(&info.id));
         let fits = share + info.share.ten_thousandths() <= Share::WHOLE.ten_thousandths();
-        alone.is_none() && fits && !(exclusive && holders > 0)
+        let is_probed =
+            info.probed(requirements).is_some_and(|device| self.prober(device, &info.id).is_some());
+        alone.is_none() && fits && !(requirements.exclusive && holders > 0) && !is_probed
+    }
+
+    /// Who, beside `but`, measures on a probe's device.
+    pub(super) fn prober(&self, device: &str, but: &WorkerId) -> Option<&WorkerId> {
+        self.occupancy.prober(device, but)
     }
 
     /// What leases take of a worker's device, those of `but` left out.

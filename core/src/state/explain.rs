@@ -98,7 +98,10 @@ impl State {
         let (standing, reasons) = match &trial.state {
             TrialState::Done(outcome) => match &outcome.result {
                 TrialResult::Failed { reason } => ("failed", vec![format!("it cannot be done: {reason}")]),
-                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Trained(_) => {
+                TrialResult::Prepared { .. }
+                | TrialResult::Evaluated(_)
+                | TrialResult::Trained(_)
+                | TrialResult::Measured(_) => {
                     ("measured", vec![format!("it was measured on {}", outcome.provenance.device)])
                 }
             },
@@ -339,7 +342,7 @@ impl State {
     }
 
     fn asked(&self, lane: &Lane) -> String {
-        asked_text(self.ledger.requirements(lane.claim), numerics(&self.ledger, lane))
+        asked_text(self.ledger.requirements(lane), numerics(&self.ledger, lane))
     }
 
     fn leased_of(&self, is_meant: impl Fn(&Experiment) -> bool) -> u64 {
@@ -372,7 +375,7 @@ impl State {
 
     /// What asks for the same as a lane.
     fn class_of<'a, 'c>(&'a self, lane: &Lane, classes: &'c mut Classes<'a>) -> &'c mut Backlog {
-        let (requirements, numerics) = (self.ledger.requirements(lane.claim), numerics(&self.ledger, lane));
+        let (requirements, numerics) = (self.ledger.requirements(lane), numerics(&self.ledger, lane));
         classes.entry((requirements, numerics == Numerics::Exact)).or_insert_with(|| Backlog {
             requirements: requirements.clone(),
             numerics,

@@ -63,6 +63,7 @@ impl<'a> StageHistory<'a> {
             StagePlan::Prepare
             | StagePlan::Sensitivity { .. }
             | StagePlan::Search(_)
+            | StagePlan::Probe(_)
             | StagePlan::AutoQKeras(_) => plan.data.selection.images,
         };
         Evaluations::new(self.ledger, &self.progress(stage).trials, mode, images)

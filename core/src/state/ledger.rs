@@ -12,6 +12,7 @@ use crate::selection::Selection;
 use crate::trial::{EvaluateContext, Outcome, TrialKey, TrialResult, TrialSpec};
 
 use super::fact::{Batch, Fact, Sources};
+use super::queue::Lane;
 use super::trials::Trials;
 
 /// The most results of one trial that are kept beside its first: a device that never gives the same twice is known by then.
@@ -182,6 +183,8 @@ pub struct Ledger {
     experiments: Vec<Experiment>,
     by_id: BTreeMap<ExperimentId, usize>,
     contexts: BTreeMap<Digest, EvaluateContext>,
+    /// What measurements of devices ask of workers, by the digest of their target.
+    targets: BTreeMap<Digest, Requirements>,
     trials: Trials,
     /// Later results that differed, each kept once, and so many of them.
     conflicts: HashMap<TrialKey, Vec<TrialResult>>,
@@ -258,6 +261,9 @@ impl Ledger {
         for spec in &batch.trials {
             let key = spec.key();
             let claim = Claim { experiment: index as u32, stage };
+            if let TrialSpec::Probe(probe) = spec {
+                self.targets.entry(probe.target.digest()).or_insert_with(|| probe.target.requirements());
+            }
             match self.trials.get_mut(&key) {
                 Some(known) => known.add_claim(claim),
                 None => self.trials.push(Trial {
@@ -343,7 +349,7 @@ impl Ledger {
         claims.sort_by_key(|claim| std::cmp::Reverse(self.claimant(*claim).priority));
         let mut asked: Vec<&Requirements> = Vec::with_capacity(claims.len());
         claims.retain(|claim| {
-            let requirements = self.requirements(*claim);
+            let requirements = self.requirements(&Lane::of(*claim, trial));
             let is_new = !asked.contains(&requirements);
             asked.push(requirements);
             is_new
@@ -356,9 +362,10 @@ impl Ledger {
         trial.claims().filter(move |claim| is_open && self.claimant(*claim).status == Status::Active)
     }
 
-    /// What the stage of a claim asks of workers.
-    pub(super) fn requirements(&self, claim: Claim) -> &Requirements {
-        self.claimant(claim).plan.requires(claim.stage)
+    /// What a lane's trials ask of workers: what their stage does, or, where they measure a device, their target.
+    pub(super) fn requirements(&self, lane: &Lane) -> &Requirements {
+        let target = lane.company.and_then(|company| self.targets.get(&company.context));
+        target.unwrap_or_else(|| self.claimant(lane.claim).plan.requires(lane.claim.stage))
     }
 
     /// The experiment of a claim.

@@ -44,6 +44,8 @@ struct Holders {
 pub(super) struct Occupancy {
     devices: HashMap<Place, Holders>,
     places: HashMap<LeaseId, Place>,
+    /// Devices of probes, wherever their workers are; most leases take none.
+    probed: BTreeMap<String, BTreeMap<LeaseId, WorkerId>>,
 }
 
 /// What leases take of a device.
@@ -72,11 +74,18 @@ impl Occupancy {
             holders.exclusive.insert(id, holder.id.clone());
         }
         self.places.insert(id, place);
+        if let Some(device) = &lease.probed {
+            self.probed.entry(device.clone()).or_default().insert(id, holder.id.clone());
+        }
     }
 
     /// A lease of a worker is over.
     pub(super) fn end(&mut self, id: LeaseId, holder: &WorkerId) {
         let Some(place) = self.places.remove(&id) else { return };
+        self.probed.retain(|_, leases| {
+            leases.remove(&id);
+            !leases.is_empty()
+        });
         let Some(holders) = self.devices.get_mut(&place) else { return };
         holders.exclusive.remove(&id);
         if let Some(part) = holders.parts.get_mut(holder) {
@@ -89,6 +98,11 @@ impl Occupancy {
         if holders.parts.is_empty() {
             self.devices.remove(&place);
         }
+    }
+
+    /// Who, beside `but`, measures on a probe's device.
+    pub(super) fn prober(&self, device: &str, but: &WorkerId) -> Option<&WorkerId> {
+        self.probed.get(device)?.values().find(|worker| *worker != but)
     }
 
     /// What is taken of a worker's device, by others than `but`.
@@ -133,6 +147,7 @@ mod tests {
             since: UnixMillis(0),
             predicted_ms: None,
             exclusive,
+            probed: None,
             second: false,
             charge_ms: 0.0,
             recalled: BTreeSet::new(),

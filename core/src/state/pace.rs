@@ -26,6 +26,8 @@ pub enum Subject {
     Evaluate(Digest),
     /// Trainings that start from this model.
     Train(Digest),
+    /// Measurements with this target.
+    Probe(Digest),
 }
 
 impl Subject {
@@ -35,6 +37,7 @@ impl Subject {
             TrialSpec::Prepare(prepare) => Self::Prepare(prepare.model),
             TrialSpec::Evaluate { context, .. } => Self::Evaluate(*context),
             TrialSpec::Train(training) => Self::Train(training.model),
+            TrialSpec::Probe(probe) => Self::Probe(probe.target.digest()),
         }
     }
 }
@@ -48,6 +51,7 @@ pub(super) fn units(spec: &TrialSpec) -> u64 {
             let learned = training.training.images.len.saturating_mul(u64::from(training.recipe.epochs));
             learned.saturating_add(training.validation.images.len).max(1)
         }
+        TrialSpec::Probe(_) => 1,
     }
 }
 

@@ -190,7 +190,7 @@ fn rest(
 
 /// Where the trials of a lane can be measured.
 fn places_able(ledger: &Ledger, dispatch: &Dispatch, lane: &Lane) -> BTreeSet<Place> {
-    let (requirements, numerics) = (ledger.requirements(lane.claim), numerics(ledger, lane));
+    let (requirements, numerics) = (ledger.requirements(lane), numerics(ledger, lane));
     let able = dispatch.workers().filter(|worker| worker.info.unmet(requirements, numerics).is_none());
     able.map(|worker| Place::of(&worker.info)).collect()
 }
@@ -224,12 +224,16 @@ impl<'a> Moment<'a> {
 
     /// The same, given what others take of the worker's device.
     fn hindrance_beside(&self, (worker, lane, taken): (&Worker, &Lane, Taken<'_>)) -> Option<Hindrance> {
-        let requirements = self.ledger.requirements(lane.claim);
+        let requirements = self.ledger.requirements(lane);
         if let Some(unmet) = worker.info.unmet(requirements, numerics(self.ledger, lane)) {
             return Some(Hindrance::Unmet(unmet));
         }
         let Taken { holders, share, exclusive } = taken;
         if let Some(by) = exclusive {
+            return Some(Hindrance::HeldAlone { by: by.clone() });
+        }
+        let probed = worker.info.probed(requirements);
+        if let Some(by) = probed.and_then(|device| self.dispatch.prober(device, &worker.info.id)) {
             return Some(Hindrance::HeldAlone { by: by.clone() });
         }
         if requirements.exclusive {
@@ -266,9 +270,9 @@ impl<'a> Moment<'a> {
         let (ledger, dispatch) = (self.ledger, self.dispatch);
         // A look at all leases, which most requests need not take.
         let busy = LazyCell::new(|| busy(dispatch));
-        let alone = dispatch.lanes().filter(|(lane, _)| ledger.requirements(lane.claim).exclusive);
+        let alone = dispatch.lanes().filter(|(lane, _)| ledger.requirements(lane).exclusive);
         let resting = alone.map(|(lane, group)| {
-            let requirements: &Requirements = ledger.requirements(lane.claim);
+            let requirements: &Requirements = ledger.requirements(lane);
             let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, lane)).is_none();
             let devices: BTreeSet<(bool, Busy, Spot<'_>)> = dispatch
                 .workers()

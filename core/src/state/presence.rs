@@ -46,20 +46,23 @@ fn still_held<'a>(state: &'a State, info: &WorkerInfo, held: &[TrialKey]) -> Opt
     claimed.reverse();
     let context = |trial: &Trial| trial.spec.company().map(|Company { context, .. }| context);
     let together = || claimed.iter().filter(|(trial, _)| context(trial) == context(last));
-    let exclusive = together().any(|(_, claim)| state.ledger.requirements(*claim).exclusive);
+    let lanes = || together().map(|(trial, claim)| Lane::of(*claim, trial));
+    let exclusive = lanes().any(|lane| state.ledger.requirements(&lane).exclusive);
+    let probed = lanes().find_map(|lane| info.probed(state.ledger.requirements(&lane)).map(str::to_owned));
     let second = together().all(|(trial, _)| others(&trial.key) > 0);
     let trials: Vec<_> = together().map(|(trial, _)| (&trial.key, &trial.spec)).collect();
     let predicted_ms = predicted(&state.dispatch, info, &trials);
-    Some(Portion { claim, trials, predicted_ms, exclusive, second })
+    Some(Portion { claim, trials, predicted_ms, exclusive, probed, second })
 }
 
 /// Whom a worker measures a trial for that it holds already.
 fn claim_met(state: &State, info: &WorkerInfo, trial: &Trial) -> Option<Claim> {
     state.ledger.claims(trial).into_iter().find(|claim| {
-        let requirements = state.ledger.requirements(*claim);
-        let numerics = numerics(&state.ledger, &Lane::of(*claim, trial));
+        let lane = Lane::of(*claim, trial);
+        let requirements = state.ledger.requirements(&lane);
+        let numerics = numerics(&state.ledger, &lane);
         let is_met = info.unmet(requirements, numerics).is_none();
-        is_met && state.dispatch.has_room(info, requirements.exclusive)
+        is_met && state.dispatch.has_room(info, requirements)
     })
 }
 

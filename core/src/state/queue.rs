@@ -28,7 +28,7 @@ impl Lane {
 /// Where a trial stands in its lane.
 ///
 /// Bit configs in the order of their changes are a trie walked depth first: neighbours agree in the longest prefix of
-/// points. Of those that go alone the longest come first, so that all workers end together.
+/// points. Of the others the longest come first, so that all workers end together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Alone(Reverse<u64>, u32),
@@ -76,6 +76,8 @@ pub struct Queued {
     pub evaluate: u64,
     /// Trainings.
     pub train: u64,
+    /// Measurements of devices.
+    pub probe: u64,
 }
 
 impl Queued {
@@ -84,6 +86,7 @@ impl Queued {
             TrialSpec::Prepare(_) => &mut self.prepare,
             TrialSpec::Evaluate { .. } => &mut self.evaluate,
             TrialSpec::Train(_) => &mut self.train,
+            TrialSpec::Probe(_) => &mut self.probe,
         }
     }
 }
@@ -153,8 +156,8 @@ impl Queue {
 
     /// How many they are.
     pub(super) fn len(&self) -> usize {
-        let Queued { prepare, evaluate, train } = self.queued;
-        (prepare + evaluate + train) as usize
+        let Queued { prepare, evaluate, train, probe } = self.queued;
+        (prepare + evaluate + train + probe) as usize
     }
 
     /// The trials in order of proposal.
@@ -195,7 +198,7 @@ impl Queue {
 
 fn place(trial: &Trial) -> Place {
     match &trial.spec {
-        TrialSpec::Prepare(_) | TrialSpec::Train(_) => {
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => {
             Place::Alone(Reverse(pace::units(&trial.spec)), trial.sequence)
         }
         // All of a lane see the same images, so that none is longer.

@@ -48,7 +48,12 @@ pub(super) struct Written {
 
 /// Writes trials as runs.
 pub(super) fn write<S: Serializer>(trials: &[TrialSpec], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(trials.chunk_by(TrialSpec::goes_with).filter_map(Run::of))
+    serializer.collect_seq(trials.chunk_by(is_one_run).filter_map(Run::of))
+}
+
+/// Whether two trials have all in common but their configs.
+fn is_one_run(a: &TrialSpec, b: &TrialSpec) -> bool {
+    a.context().is_some() && a.goes_with(b)
 }
 
 impl TryFrom<Written> for Batch {

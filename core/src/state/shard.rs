@@ -62,6 +62,8 @@ pub(super) struct Portion<'a> {
     pub(super) predicted_ms: Option<f64>,
     /// Whether it must have its device to itself.
     pub(super) exclusive: bool,
+    /// The device of a probe that nobody else may measure on meanwhile.
+    pub(super) probed: Option<String>,
     /// Whether another worker has all of them too.
     pub(super) second: bool,
 }
@@ -87,9 +89,10 @@ pub(super) fn next_shard<'a>(
         _ => 1,
     };
     let trials = take(ledger, dispatch, (worker, group, most), &fitting.barred);
-    let exclusive = ledger.requirements(lane.claim).exclusive;
+    let requirements = ledger.requirements(lane);
+    let (exclusive, probed) = (requirements.exclusive, worker.info.probed(requirements).map(str::to_owned));
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
-    Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive, second: false })
+    Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive, probed, second: false })
 }
 
 /// Takes the first trials of a group: as many as fill a shard, at most `most`, cut where it costs least.
@@ -226,7 +229,7 @@ pub(super) fn late_trials<'a>(
     let is_welcome = |key: &&TrialKey| !dispatch.has_second(key) && !dispatch.troubles().goes_alone(key);
     let room = Room::new(ledger, dispatch, worker);
     // Since they were leased, whom they are measured for may have come to need a device alone.
-    let claim_met = |trial: &Trial| room.claim_met(trial, |claim| !ledger.requirements(claim).exclusive);
+    let claim_met = |trial: &Trial| room.claim_met(trial, |lane| !ledger.requirements(lane).exclusive);
     let (claim, trials) = late.into_iter().find_map(|lease| {
         let single = lease.trials.iter().filter(is_welcome).filter_map(|key| ledger.trial(key));
         let mut single = single.peekable();
@@ -236,7 +239,7 @@ pub(super) fn late_trials<'a>(
         Some((claim, met.map(|trial| (&trial.key, &trial.spec)).collect::<Vec<_>>()))
     })?;
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
-    Some(Portion { claim, trials, predicted_ms, exclusive: false, second: true })
+    Some(Portion { claim, trials, predicted_ms, exclusive: false, probed: None, second: true })
 }
 
 /// Chooses trials that another worker holds and has not begun, to be asked back for a worker that would wait otherwise:
@@ -290,10 +293,13 @@ impl<'a> Room<'a> {
     }
 
     /// Whom the worker can measure a trial for now: the first that it is for and that `is_meant`.
-    fn claim_met(&self, trial: &Trial, is_meant: impl Fn(Claim) -> bool) -> Option<Claim> {
+    fn claim_met(&self, trial: &Trial, is_meant: impl Fn(&Lane) -> bool) -> Option<Claim> {
         let mut met = self.met.borrow_mut();
-        self.moment.claims(trial).into_iter().filter(|claim| is_meant(*claim)).find(|claim| {
+        self.moment.claims(trial).into_iter().find(|claim| {
             let lane = Lane::of(*claim, trial);
+            if !is_meant(&lane) {
+                return false;
+            }
             let is_met = || self.moment.hindrance(self.worker, &lane).is_none();
             *met.entry(lane).or_insert_with(is_met)
         })

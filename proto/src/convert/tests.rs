@@ -1,7 +1,7 @@
 mod malformed;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
-use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share};
+use bitloop_core::device::{ComputeCapability, Device, DeviceKind, ProbeOffer, Share};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Point, PointKind};
 use bitloop_core::state::{LeaseId, Obstacle, ObstacleKind, Report, Shard, Status, WorkerId, WorkerInfo};
@@ -239,7 +239,15 @@ proptest! {
             Device { kind, id: host.clone(), class, cores, memory_bytes, features, compute_capability };
         let share = Share::new(share).unwrap();
         let machine = device.class.clone();
-        let info = WorkerInfo { id: WorkerId(id), host, machine, device, share, labels, threads, float_only };
+        let probe = ProbeOffer {
+            name: "integer".to_owned(),
+            class: host.clone(),
+            device: is_gpu.then(|| host.clone()),
+            runtime: host.clone(),
+        };
+        let probes = vec![probe];
+        let info =
+            WorkerInfo { id: WorkerId(id), host, machine, device, share, labels, probes, threads, float_only };
 
         prop_assert_eq!(WorkerInfo::try_from(v1::WorkerInfo::from(&info)), Ok(info));
     }

@@ -1,5 +1,7 @@
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
-use bitloop_core::trial::{EvaluateContext, ImageRange, Numerics, PrepareSpec, Training, TrialSpec};
+use bitloop_core::trial::{
+    EvaluateContext, ImageRange, Numerics, PrepareSpec, ProbeSpec, Training, TrialSpec,
+};
 
 use super::limits::PATH_BYTES_MAX;
 use super::{ConvertError, digest, digest_to_wire, required};
@@ -142,6 +144,7 @@ impl From<&TrialSpec> for v1::Trial {
             TrialSpec::Train(training) => {
                 v1::trial::Spec::Train(v1::Train { document: training.to_document() })
             }
+            TrialSpec::Probe(probe) => v1::trial::Spec::Probe(v1::Probe { document: probe.to_document() }),
         };
         Self { spec: Some(spec) }
     }
@@ -162,6 +165,11 @@ impl TryFrom<v1::Trial> for TrialSpec {
                 let training = Training::from_document(&train.document)
                     .map_err(|reason| ConvertError::Document { field: "document", reason })?;
                 Ok(Self::Train(Box::new(training)))
+            }
+            v1::trial::Spec::Probe(probe) => {
+                let probe = ProbeSpec::from_document(&probe.document)
+                    .map_err(|reason| ConvertError::Document { field: "document", reason })?;
+                Ok(Self::Probe(Box::new(probe)))
             }
         }
     }

@@ -1,7 +1,9 @@
-use bitloop_core::device::{ComputeCapability, Device, DeviceKind, Share, UnsupportedShare};
+use bitloop_core::device::{ComputeCapability, Device, DeviceKind, ProbeOffer, Share, UnsupportedShare};
 use bitloop_core::spec::{LABELS_MAX, is_label};
 use bitloop_core::state::{LeaseId, Obstacle, ObstacleKind, Report, Shard, WorkerInfo};
-use bitloop_core::trial::{Evaluation, Outcome, Provenance, Trained, TrialKey, TrialResult, TrialSpec, Work};
+use bitloop_core::trial::{
+    Evaluation, Measured, Outcome, Provenance, Trained, TrialKey, TrialResult, TrialSpec, Work,
+};
 
 use super::limits::{SHARD_TRIALS_MAX, count, finite, name, prose, to_name, to_prose, trial_keys, worker_id};
 use super::{ConvertError, digest, digest_to_wire, required};
@@ -9,6 +11,9 @@ use crate::v1;
 
 /// Most features of a processor that anyone looks at.
 const FEATURES_MAX: usize = 256;
+
+/// Most probes of a worker.
+const PROBES_MAX: usize = 64;
 
 impl From<&WorkerInfo> for v1::WorkerInfo {
     fn from(info: &WorkerInfo) -> Self {
@@ -21,6 +26,7 @@ impl From<&WorkerInfo> for v1::WorkerInfo {
             share: info.share.ten_thousandths(),
             labels: info.labels.clone().into_iter().collect(),
             machine: to_name(&info.machine),
+            probes: info.probes.iter().map(Into::into).collect(),
         }
     }
 }
@@ -29,13 +35,15 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
     type Error = ConvertError;
 
     fn try_from(info: v1::WorkerInfo) -> Result<Self, ConvertError> {
-        let v1::WorkerInfo { id, host, threads, float_only, device, share, labels, machine } = info;
+        let v1::WorkerInfo { id, host, threads, float_only, device, share, labels, machine, probes } = info;
         if labels.len() > LABELS_MAX || labels.iter().any(|(key, value)| !is_label(key) || !is_label(value)) {
             return Err(ConvertError::Labels);
         }
         let share = Share::new(share).map_err(|UnsupportedShare(share)| ConvertError::Share { share })?;
         let device = required("device", device)?.try_into()?;
         let labels = labels.into_iter().collect();
+        count("probes", &probes, PROBES_MAX)?;
+        let probes = probes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         Ok(Self {
             id: worker_id("id", id)?,
             host: name("host", host)?,
@@ -43,8 +51,37 @@ impl TryFrom<v1::WorkerInfo> for WorkerInfo {
             device,
             share,
             labels,
+            probes,
             threads,
             float_only,
+        })
+    }
+}
+
+impl From<&ProbeOffer> for v1::ProbeOffer {
+    fn from(offer: &ProbeOffer) -> Self {
+        Self {
+            name: offer.name.clone(),
+            class: to_name(&offer.class),
+            device: offer.device.as_deref().map(to_name),
+            runtime: to_name(&offer.runtime),
+        }
+    }
+}
+
+impl TryFrom<v1::ProbeOffer> for ProbeOffer {
+    type Error = ConvertError;
+
+    fn try_from(offer: v1::ProbeOffer) -> Result<Self, ConvertError> {
+        let v1::ProbeOffer { name: called, class, device, runtime } = offer;
+        if !is_label(&called) {
+            return Err(ConvertError::Labels);
+        }
+        Ok(Self {
+            name: called,
+            class: name("class", class)?,
+            device: device.map(|device| name("device", device)).transpose()?,
+            runtime: name("runtime", runtime)?,
         })
     }
 }
@@ -254,6 +291,9 @@ impl From<&Report> for v1::Report {
             }),
             TrialResult::Evaluated(sums) => v1::report::Result::Evaluated(sums.into()),
             TrialResult::Trained(trained) => v1::report::Result::Trained(trained.into()),
+            TrialResult::Measured(measured) => v1::report::Result::Measured(v1::Measured {
+                document: serde_json::to_string(measured).expect("a measurement has only text keys"),
+            }),
             TrialResult::Failed { reason } => v1::report::Result::Failed(to_prose(reason)),
         };
         Self {
@@ -263,6 +303,14 @@ impl From<&Report> for v1::Report {
             work: Some(report.outcome.work.into()),
         }
     }
+}
+
+fn measured_of(measured: &v1::Measured) -> Result<Measured, ConvertError> {
+    let document = |reason| ConvertError::Document { field: "measured", reason };
+    let measured: Measured =
+        serde_json::from_str(&measured.document).map_err(|error| document(error.to_string()))?;
+    measured.check().map_err(document)?;
+    Ok(measured)
 }
 
 impl From<&Obstacle> for v1::Obstacle {
@@ -306,6 +354,9 @@ impl TryFrom<v1::Report> for Report {
             },
             v1::report::Result::Evaluated(sums) => TrialResult::Evaluated(sums.try_into()?),
             v1::report::Result::Trained(trained) => TrialResult::Trained(trained.try_into()?),
+            v1::report::Result::Measured(measured) => {
+                TrialResult::Measured(Box::new(measured_of(&measured)?))
+            }
             v1::report::Result::Failed(reason) => TrialResult::Failed { reason: prose("failed", reason)? },
         };
         let provenance = required("provenance", report.provenance)?.try_into()?;

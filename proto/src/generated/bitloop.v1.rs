@@ -337,6 +337,23 @@ pub struct WorkerInfo {
     /// Its machine: the same for all workers on one kernel, and no other machine's. Tells processors apart.
     #[prost(string, tag = "9")]
     pub machine: ::prost::alloc::string::String,
+    /// What it can measure devices with.
+    #[prost(message, repeated, tag = "10")]
+    pub probes: ::prost::alloc::vec::Vec<ProbeOffer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ProbeOffer {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Class of the device that it measures on.
+    #[prost(string, tag = "2")]
+    pub class: ::prost::alloc::string::String,
+    /// The one device, if it is not the worker's own.
+    #[prost(string, optional, tag = "3")]
+    pub device: ::core::option::Option<::prost::alloc::string::String>,
+    /// What executes networks there.
+    #[prost(string, tag = "4")]
+    pub runtime: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerSummary {
@@ -553,7 +570,7 @@ pub struct Shard {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trial {
-    #[prost(oneof = "trial::Spec", tags = "1, 2, 3")]
+    #[prost(oneof = "trial::Spec", tags = "1, 2, 3, 4")]
     pub spec: ::core::option::Option<trial::Spec>,
 }
 /// Nested message and enum types in `Trial`.
@@ -566,6 +583,8 @@ pub mod trial {
         Evaluate(super::Evaluate),
         #[prost(message, tag = "3")]
         Train(super::Train),
+        #[prost(message, tag = "4")]
+        Probe(super::Probe),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -584,6 +603,12 @@ pub struct Prepare {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Train {
     /// The training as JSON, which is what the trial's key hashes.
+    #[prost(string, tag = "1")]
+    pub document: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Probe {
+    /// The specification as JSON, which is what the trial's key hashes.
     #[prost(string, tag = "1")]
     pub document: ::prost::alloc::string::String,
 }
@@ -656,7 +681,7 @@ pub struct Report {
     pub provenance: ::core::option::Option<Provenance>,
     #[prost(message, optional, tag = "6")]
     pub work: ::core::option::Option<Work>,
-    #[prost(oneof = "report::Result", tags = "2, 3, 4, 7")]
+    #[prost(oneof = "report::Result", tags = "2, 3, 4, 7, 8")]
     pub result: ::core::option::Option<report::Result>,
 }
 /// Nested message and enum types in `Report`.
@@ -672,7 +697,15 @@ pub mod report {
         Failed(::prost::alloc::string::String),
         #[prost(message, tag = "7")]
         Trained(super::Trained),
+        #[prost(message, tag = "8")]
+        Measured(super::Measured),
     }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Measured {
+    /// The measurement as JSON.
+    #[prost(string, tag = "1")]
+    pub document: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Trained {

@@ -92,7 +92,7 @@ impl Searcher for AutoQKeras {
             let state = match history.outcome(key).map(|outcome| &outcome.result) {
                 Some(TrialResult::Trained(trained)) => State::Trained(trained.clone()),
                 Some(TrialResult::Failed { reason }) => State::Failed(reason.clone()),
-                Some(TrialResult::Prepared { .. } | TrialResult::Evaluated(_)) => {
+                Some(TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Measured(_)) => {
                     State::Failed("it gave no training; its worker has another version".to_owned())
                 }
                 None if history.is_settled(key) => {

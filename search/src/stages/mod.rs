@@ -2,6 +2,7 @@
 
 mod autoqkeras;
 mod prepare;
+mod probe;
 mod search;
 mod sensitivity;
 mod sets;
@@ -17,6 +18,7 @@ use bitloop_core::trial::{EvaluateContext, TrialResult};
 
 pub(crate) use autoqkeras::AutoQKeras;
 pub(crate) use prepare::Prepare;
+pub(crate) use probe::Probe;
 pub(crate) use search::Search;
 pub(crate) use sensitivity::Sensitivity;
 pub(crate) use sets::Sets;
@@ -32,7 +34,10 @@ fn prepared(history: &StageHistory<'_>) -> Option<Digest> {
     let key = history.earlier(prepare as u32).first()?;
     match &history.outcome(key)?.result {
         TrialResult::Prepared { artifact, .. } => Some(*artifact),
-        TrialResult::Evaluated(_) | TrialResult::Trained(_) | TrialResult::Failed { .. } => None,
+        TrialResult::Evaluated(_)
+        | TrialResult::Trained(_)
+        | TrialResult::Measured(_)
+        | TrialResult::Failed { .. } => None,
     }
 }
 

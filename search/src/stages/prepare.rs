@@ -27,7 +27,7 @@ fn next(history: &StageHistory<'_>) -> Proposal {
         Some(TrialResult::Failed { reason }) => {
             Proposal::Failed(format!("the model cannot be prepared: {reason}"))
         }
-        Some(TrialResult::Evaluated(_) | TrialResult::Trained(_)) => {
+        Some(TrialResult::Evaluated(_) | TrialResult::Trained(_) | TrialResult::Measured(_)) => {
             Proposal::Failed("preparing gave no artifact; its worker has another version".to_owned())
         }
         None if history.settled() > 0 => {

@@ -48,6 +48,7 @@ impl Sensitivity {
             StagePlan::Sensitivity { single, pairs, subsets } => (single.as_slice(), *pairs, *subsets),
             StagePlan::Prepare
             | StagePlan::Search(_)
+            | StagePlan::Probe(_)
             | StagePlan::AutoQKeras(_)
             | StagePlan::Verify { .. } => (&[][..], None, None),
         };

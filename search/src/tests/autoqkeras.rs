@@ -112,7 +112,7 @@ fn found(driver: &Driver) -> TrainedSearch {
 fn trainings(driver: &Driver) -> Vec<&Training> {
     let trainings = driver.proposed.iter().filter_map(|trial| match trial {
         TrialSpec::Train(training) => Some(training.as_ref()),
-        TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } => None,
+        TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } | TrialSpec::Probe(_) => None,
     });
     trainings.collect()
 }

@@ -90,7 +90,7 @@ impl Driver {
     pub(super) fn configs(&self) -> Vec<&BitConfig> {
         let proposed = self.proposed.iter().filter_map(|trial| match trial {
             TrialSpec::Evaluate { config, .. } => Some(config),
-            TrialSpec::Prepare(_) | TrialSpec::Train(_) => None,
+            TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => None,
         });
         proposed.collect()
     }
@@ -299,7 +299,9 @@ fn verification_measures_each_config_once_on_the_report_images() {
     let context = plan.report_context(Digest::of(b"prepared")).digest();
     let on_report = driver.proposed.iter().filter_map(|trial| match trial {
         TrialSpec::Evaluate { context: of, config, .. } if *of == context => Some(config),
-        TrialSpec::Evaluate { .. } | TrialSpec::Prepare(_) | TrialSpec::Train(_) => None,
+        TrialSpec::Evaluate { .. } | TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => {
+            None
+        }
     });
     let on_report: Vec<&BitConfig> = on_report.collect();
     let uniform = uniform_configs(&plan);

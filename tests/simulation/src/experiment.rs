@@ -11,8 +11,8 @@ use bitloop_core::plan::{
     Amount, DataPart, DataParts, Limit, Metric, PLAN_FORMAT, Pairs, Plan, SearchMethod, SearchPlan, StagePlan,
 };
 use bitloop_core::trial::{
-    Candidates, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey, TrialResult,
-    TrialSpec, Work,
+    Candidates, Evaluation, Guard, ImageRange, Measured, Numerics, Outcome, Provenance, TrialKey,
+    TrialResult, TrialSpec, Work,
 };
 
 /// Images that an evaluation sees.
@@ -186,7 +186,7 @@ pub(crate) fn prepared(model: Digest, kind: usize) -> Digest {
 /// Whether a trial ends every process that measures it, where trials do such things.
 pub(crate) fn is_poisonous(spec: &TrialSpec) -> bool {
     match spec {
-        TrialSpec::Prepare(_) | TrialSpec::Train(_) => false,
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => false,
         TrialSpec::Evaluate { config, .. } => {
             let mut changes = config.changes();
             changes.len() == 1 && changes.all(|(point, _)| point == PointIndex(6))
@@ -247,6 +247,9 @@ pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec, kind: usize) -> Outcome 
             ..Evaluation::default()
         }),
         TrialSpec::Train(_) => TrialResult::Failed { reason: "nobody trains here".to_owned() },
+        TrialSpec::Probe(probe) => {
+            TrialResult::Measured(Box::new(Measured::made_up(&probe.subject, 1e6 + draw(1) as f64)))
+        }
     };
     let text = str::to_owned;
     let provenance = Provenance { engine: text("simulation"), device: text("cpu"), kernels: text("none") };

@@ -305,6 +305,7 @@ impl Program {
         match (computing.at_hand().first().map(|(_, spec)| spec), &computing.order.context) {
             (Some(TrialSpec::Prepare(_)), _) => Need::Room,
             (Some(TrialSpec::Evaluate { .. }), Some(context)) => Need::Artifact(context.prepared),
+            (Some(TrialSpec::Probe(probe)), _) => Need::Artifact(probe.prepared),
             (Some(TrialSpec::Evaluate { .. } | TrialSpec::Train(_)) | None, _) => Need::Nothing,
         }
     }

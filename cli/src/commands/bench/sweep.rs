@@ -195,9 +195,11 @@ impl Bench {
 fn configs(plan: &Plan, lowered: u8) -> Result<Vec<BitConfig>, Failure> {
     let sweep = plan.stages.iter().find_map(|stage| match stage {
         StagePlan::Sensitivity { single, .. } => Some(single),
-        StagePlan::Prepare | StagePlan::Search(_) | StagePlan::AutoQKeras(_) | StagePlan::Verify { .. } => {
-            None
-        }
+        StagePlan::Prepare
+        | StagePlan::Search(_)
+        | StagePlan::Probe(_)
+        | StagePlan::AutoQKeras(_)
+        | StagePlan::Verify { .. } => None,
     });
     let points = sweep.ok_or_else(|| Failure::usage("the experiment has no sensitivity sweep".to_owned()))?;
     let baseline = Choice::Bits(plan.candidates.baseline);

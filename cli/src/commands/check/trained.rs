@@ -21,6 +21,7 @@ fn search(stage: &StagePlan) -> Option<&AutoQKerasPlan> {
         StagePlan::Prepare
         | StagePlan::Sensitivity { .. }
         | StagePlan::Search(_)
+        | StagePlan::Probe(_)
         | StagePlan::Verify { .. } => None,
     }
 }

@@ -28,7 +28,8 @@ struct Needs {
 
 impl Needs {
     fn of(class: &Backlog) -> Self {
-        let Requirements { gpu_memory_bytes, labels, device: _, exclusive: _ } = &class.requirements;
+        let Requirements { gpu_memory_bytes, labels, device: _, exclusive: _, probe: _ } =
+            &class.requirements;
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         Self {
             gpu_memory_gib: gpu_memory_bytes.unwrap_or(0).div_ceil(1 << 30).to_string(),

@@ -35,7 +35,9 @@ fn config(points: &[u32]) -> BitConfig {
 fn configs(shard: &Shard) -> Vec<BitConfig> {
     let configs = shard.trials.iter().map(|(_, spec)| match spec {
         TrialSpec::Evaluate { config, .. } => config.clone(),
-        TrialSpec::Prepare(_) | TrialSpec::Train(_) => panic!("only evaluations were proposed"),
+        TrialSpec::Prepare(_) | TrialSpec::Train(_) | TrialSpec::Probe(_) => {
+            panic!("only evaluations were proposed")
+        }
     });
     configs.collect()
 }
