@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bitloop_core::device::Device;
+use bitloop_core::device::{Device, ProbeOffer};
 use bitloop_core::digest::Digest;
 use bitloop_core::state::ObstacleKind;
 use bitloop_core::trial::{
@@ -59,6 +59,11 @@ pub trait Executor: Send {
     /// Whether it cannot measure with exact arithmetic.
     fn float_only(&self) -> bool {
         false
+    }
+
+    /// What it can measure devices with.
+    fn probes(&self) -> Vec<ProbeOffer> {
+        Vec::new()
     }
 
     /// Measures trials that go together ([`TrialSpec::goes_with`]; a preparation goes alone) and gives their outcomes in

@@ -63,6 +63,7 @@ impl WorkerOptions {
             device,
             threads: self.threads,
             float_only: executor.float_only(),
+            probes: executor.probes(),
         }
     }
 }

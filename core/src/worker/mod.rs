@@ -133,7 +133,7 @@ pub enum Call {
     /// The worker is there, and still holds these trials.
     Register {
         /// What it says of itself.
-        info: WorkerInfo,
+        info: Box<WorkerInfo>,
         /// In the order in which they were measured, then those that are not yet.
         held: Vec<TrialKey>,
     },

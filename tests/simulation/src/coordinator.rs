@@ -296,7 +296,7 @@ impl Coordinator {
                 Input::Heartbeat { worker, lease: *lease, running: running.clone() }
             }
             Body::Call(Call::Register { info, held }) => {
-                Input::Register { info: info.clone(), held: held.clone() }
+                Input::Register { info: info.as_ref().clone(), held: held.clone() }
             }
             Body::Call(Call::RequestShard { epoch }) => {
                 current(epoch)?;

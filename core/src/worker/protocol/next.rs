@@ -136,7 +136,7 @@ impl Protocol {
     fn next_call(&mut self) -> Option<Call> {
         let Some(epoch) = self.epoch else {
             self.calling = Some(Calling::Register);
-            return Some(Call::Register { info: self.info.clone(), held: self.held() });
+            return Some(Call::Register { info: Box::new(self.info.clone()), held: self.held() });
         };
         if self.is_commit_due() {
             self.draining = self.draining.max(self.pending.len());

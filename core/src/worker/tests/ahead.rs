@@ -141,7 +141,7 @@ fn a_new_epoch_while_the_answer_is_under_way_asks_the_new_coordinator() {
     bench.feed(Input::Displaced(Epoch(1)));
 
     assert_eq!(bench.next(), Effect::Abandon);
-    assert_eq!(bench.call(), Call::Register { info: info(), held: keys.clone() });
+    assert_eq!(bench.call(), Call::Register { info: Box::new(info()), held: keys.clone() });
     bench.answer(Answer::Registered { epoch: Epoch(2), adopted: Some(shard(0, 1)) });
     assert_eq!(bench.committed_and_wants(), (keys, true));
 }

@@ -61,7 +61,7 @@ fn what_an_earlier_process_left_is_committed_before_new_work_is_taken() {
     let mut bench =
         Bench::with(Settings { info: info(), max_give_backs: None, idle_exit_ms: None, spool: Some(left) });
 
-    assert_eq!(bench.call(), Call::Register { info: info(), held: keys.clone() });
+    assert_eq!(bench.call(), Call::Register { info: Box::new(info()), held: keys.clone() });
     bench.answer(Answer::Registered { epoch: Epoch(3), adopted: None });
 
     assert_eq!(bench.committed(), keys);
