@@ -143,7 +143,7 @@ pub enum Reply {
         /// Whole inferences, as they were timed meanwhile.
         whole: Vec<f64>,
         /// What the device was like.
-        environment: Environment,
+        environment: Box<Environment>,
     },
     /// To [`Ask::Infer`]: the file is written.
     Inferred,
