@@ -4,11 +4,13 @@
 //! each [`Adapter`] of the registry; others are registered in the worker's own file. The worker starts them and checks what they
 //! say.
 
+pub mod energy;
 mod protocol;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use energy::Meter;
 pub use protocol::{
     Ability, Answer, Ask, EnergyReading, Hello, Network, PROTOCOL, Reply, Request,
     Setting as InferenceSetting, Timed,
