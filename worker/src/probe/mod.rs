@@ -5,16 +5,67 @@
 //! say.
 
 pub mod energy;
+mod options;
 mod protocol;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use energy::Meter;
+pub use options::{OptionsError, ProbeOptions};
+
 pub use protocol::{
     Ability, Answer, Ask, EnergyReading, Hello, Network, PROTOCOL, Reply, Request,
     Setting as InferenceSetting, Timed,
 };
+
+/// A built-in adapter, by which this program is a probe.
+#[derive(Clone, Copy, Debug)]
+pub struct Registered {
+    /// Its name for `--probe`.
+    pub name: &'static str,
+    /// What it measures, in a line.
+    pub summary: &'static str,
+    /// Opens it. It takes the options that it knows; others are mistakes, which the caller finds.
+    pub open: fn(&mut ProbeOptions) -> Result<Box<dyn Adapter>, AdapterError>,
+}
+
+/// Every built-in adapter: a file and a line here each.
+pub const ADAPTERS: &[Registered] = &[];
+
+/// Opens the adapter that a text such as `integer=cpus=0-1` names.
+///
+/// Errors: what is wrong with the text, or why the adapter cannot be used here.
+pub fn open(text: &str) -> Result<Box<dyn Adapter>, OpenError> {
+    let mut options = ProbeOptions::parse(text)?;
+    let registered = ADAPTERS.iter().find(|registered| registered.name == options.name());
+    let registered = registered.ok_or_else(|| {
+        let known: Vec<&str> = ADAPTERS.iter().map(|registered| registered.name).collect();
+        OpenError::Unknown { name: options.name().to_owned(), known: known.join(", ") }
+    })?;
+    let adapter = (registered.open)(&mut options)?;
+    options.finish()?;
+    Ok(adapter)
+}
+
+/// Why no adapter can be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No adapter has the name.
+    #[error("there is no probe `{name}` in this program; there are: {known}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// An option is wrong.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The device, or what drives it, is not as it has to be.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+}
 
 /// Why an adapter gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +78,12 @@ pub enum AdapterError {
     Unable(String),
 }
 
+impl From<OptionsError> for AdapterError {
+    fn from(error: OptionsError) -> Self {
+        Self::Unable(error.to_string())
+    }
+}
+
 /// A kind of device, or of what executes networks on it.
 pub trait Adapter {
     /// What it is; known without any network.
@@ -37,6 +94,12 @@ pub trait Adapter {
     /// Errors: `Failed` for a network that it can never execute; `Unable`.
     fn load(&mut self, network: &Network, setting: InferenceSetting)
     -> Result<Box<dyn Loaded>, AdapterError>;
+
+    /// What counts the energy of the device that it executes on; none where nothing does. Without an answer of its own, that of
+    /// the processor.
+    fn meter(&self) -> Option<Box<dyn Meter>> {
+        energy::rapl()
+    }
 }
 
 /// A network that is ready to be executed, on some input.
@@ -52,8 +115,21 @@ pub trait Loaded {
     /// Errors: `Failed` where it cannot tell; `Unable`.
     fn layers(&mut self) -> Result<BTreeMap<String, f64>, AdapterError>;
 
-    /// Gives what the network computes; see [`Ask::Infer`].
+    /// Gives what the network computes; see [`Ask::Infer`]. The network was loaded for one image and one thread.
     ///
     /// Errors: `Failed`, `Unable`.
-    fn infer(&mut self, images: &Path, nodes: &[String], output: &Path) -> Result<(), AdapterError>;
+    fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError>;
+}
+
+/// What [`Loaded::infer`] reads and writes; see [`Ask::Infer`].
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The file with the images.
+    pub images: &'a Path,
+    /// How many there are.
+    pub count: u64,
+    /// Nodes whose outputs are wanted beside the logits.
+    pub nodes: &'a [String],
+    /// The file to be written.
+    pub output: &'a Path,
 }
