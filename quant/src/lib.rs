@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod executor;
 pub mod export;
 pub mod import;
+pub mod inference;
 mod kernels;
 pub mod lanes;
 pub mod model;

@@ -29,7 +29,7 @@ use crate::prepare::Prepared;
 use blueprint::Blueprint;
 use dag::Dag;
 pub(crate) use error::EngineError;
-use kernel::{Call, View};
+use kernel::{Call, Kernel, View};
 use lower::Lowering;
 use schedule::{Action, Schedule};
 use weights::Weights;
@@ -87,6 +87,18 @@ impl Engine {
         Ok(Plan { isa: self.weights.isa(), dag, schedule, elements })
     }
 
+    /// The node that each step of a plan belongs to; none for the pixels that are taken in and for codes that become values.
+    ///
+    /// A node that is joined to another one's block has no step.
+    pub(crate) fn nodes(&self, plan: &Plan) -> Vec<Option<&str>> {
+        let steps = plan.dag.steps().iter();
+        let node = steps.map(|step| match step.kernel {
+            Kernel::Pixels { .. } | Kernel::Dequantize { .. } => None,
+            _ => Some(self.blueprint.blocks[step.block].name.as_str()),
+        });
+        node.collect()
+    }
+
     fn lowering(&self) -> Lowering<'_> {
         Lowering {
             prepared: &self.prepared,
@@ -139,16 +151,27 @@ impl Plan {
     /// values in the order of their axes. Results come in any order, but always in the same.
     pub(crate) fn run(
         &self,
+        images: (usize, &[u8]),
+        workspace: &mut Workspace,
+        deliver: impl FnMut(usize, &[f32]),
+    ) {
+        self.run_watched(images, workspace, |_| {}, deliver);
+    }
+
+    /// The same, telling `watch` each step that is computed, by its number.
+    pub(crate) fn run_watched(
+        &self,
         (images, pixels): (usize, &[u8]),
         workspace: &mut Workspace,
+        mut watch: impl FnMut(usize),
         mut deliver: impl FnMut(usize, &[f32]),
     ) {
         workspace.fit(&self.schedule.slots, images);
         let call = Call { isa: self.isa, images, pixels };
         for action in &self.schedule.actions {
             match action {
-                Action::Compute { step, slot, inputs } => {
-                    let step = self.dag.step(*step);
+                Action::Compute { step: id, slot, inputs } => {
+                    let step = self.dag.step(*id);
                     let values = images * step.elements;
                     workspace.write(*slot, step.repr, values, |workspace, out| {
                         let views = step.inputs.iter().zip(inputs).map(|(input, slot)| {
@@ -158,6 +181,7 @@ impl Plan {
                         let views: Vec<View<'_>> = views.collect();
                         step.kernel.run(&call, &views, out);
                     });
+                    watch(id.index());
                 }
                 Action::Deliver { config, slot } => {
                     deliver(*config, workspace.floats(*slot, images * self.elements));
@@ -180,7 +204,6 @@ impl Plan {
     /// How many layers multiply integers, and how many there are.
     #[cfg(test)]
     pub(crate) fn layers(&self) -> [usize; 2] {
-        use kernel::Kernel;
         let count = |is: fn(&Kernel) -> bool| self.dag.steps().iter().filter(|step| is(&step.kernel)).count();
         let integers =
             |kernel: &Kernel| matches!(kernel, Kernel::IntConv { .. } | Kernel::IntDepthwise { .. });

@@ -45,7 +45,7 @@ pub(super) fn block_images(graph: &Graph) -> Result<usize, GraphError> {
 }
 
 /// A prepared network on a device.
-pub(super) struct Composed {
+pub(crate) struct Composed {
     prepared: Arc<Prepared>,
     network: Network,
     /// The node whose output is asked for.
@@ -59,7 +59,7 @@ impl Composed {
     /// Copies the weights to the device.
     ///
     /// Errors: `Graph`, `Execute`.
-    pub(super) fn new(
+    pub(crate) fn new(
         prepared: Arc<Prepared>,
         logits: String,
         (device, kernels): (&Device, Kernels),
@@ -72,7 +72,7 @@ impl Composed {
     /// Makes the quantizers of a bit config.
     ///
     /// Errors: `Prepared`, `Quantizer`, `Execute`.
-    pub(super) fn quantizers(
+    pub(crate) fn quantizers(
         &self,
         choice: impl Fn(usize) -> Choice,
     ) -> Result<Quantizers<'_>, EvaluateError> {
@@ -101,8 +101,24 @@ impl Composed {
         input: &Tensor,
         quantizers: &Quantizers<'_>,
     ) -> Result<Vec<f32>, EvaluateError> {
-        let mut pass = QuantizedPass(quantizers);
-        let logits = executor::forward(&self.network.graph, input, &self.logits, &mut pass)?;
+        let logits = self.output(&self.logits, input, quantizers)?;
         Ok(logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+    }
+
+    /// Returns what a node gives for a block of the network's input, on the device.
+    ///
+    /// Errors: `Execute`.
+    pub(crate) fn output(
+        &self,
+        node: &str,
+        input: &Tensor,
+        quantizers: &Quantizers<'_>,
+    ) -> Result<Tensor, EvaluateError> {
+        Ok(executor::forward(&self.network.graph, input, node, &mut QuantizedPass(quantizers))?)
+    }
+
+    /// The node whose output is asked for.
+    pub(crate) fn logits_node(&self) -> &str {
+        &self.logits
     }
 }

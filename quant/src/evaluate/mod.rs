@@ -4,7 +4,7 @@
 //! the blocks; so the same trial gives the same bytes for any number of threads or workers. Configs that are evaluated
 //! together share what they agree in, which changes no byte either.
 
-mod composed;
+pub(crate) mod composed;
 mod error;
 mod finite;
 #[cfg(test)]
@@ -39,7 +39,7 @@ use quantized::{QuantizedPass, Source, WeightCache, layer_inputs};
 use score::{Reference, Score};
 
 /// Images of a block on a CPU: few enough that a layer's tensors stay near the core, enough to feed the kernels.
-const BLOCK_IMAGES: usize = PART_STEP_IMAGES as usize;
+pub(crate) const BLOCK_IMAGES: usize = PART_STEP_IMAGES as usize;
 /// Bytes per thread that tensors which configs share may take.
 const SHARED_BYTES: usize = 128 << 20;
 

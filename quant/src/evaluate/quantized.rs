@@ -17,7 +17,7 @@ use crate::quantizer::{Encoding, fake_quantize_with};
 pub(super) struct WeightCache(Mutex<BTreeMap<(usize, Bits), Tensor>>);
 
 /// Weights, biases and encodings of one bit config, ready before the first image.
-pub(super) struct Quantizers<'a> {
+pub(crate) struct Quantizers<'a> {
     network: &'a Network,
     kernels: Kernels,
     weights: BTreeMap<&'a str, Tensor>,
