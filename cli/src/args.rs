@@ -124,6 +124,13 @@ pub(crate) enum Command {
     /// Measure bitloop itself.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Be a probe: answer a worker's requests on standard input, a line of JSON each.
+    #[command(hide = true)]
+    Probe {
+        /// Which, with its options, such as integer=cpus=0-1.
+        #[arg(value_name = "NAME[=OPTIONS]")]
+        probe: String,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

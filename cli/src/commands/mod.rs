@@ -14,6 +14,7 @@ mod import;
 mod inspect;
 mod local;
 mod logs;
+mod probe;
 mod query;
 mod run;
 mod security;
@@ -64,6 +65,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Store(_)
             | Self::Bench(_)
+            | Self::Probe { .. }
             | Self::Completions { .. } => Reader::Present,
         }
     }
@@ -81,6 +83,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Train(train) => train::execute(train, output),
         Command::Store(store) => store::execute(store, output),
         Command::Doctor(doctor) => doctor::execute(doctor, output),
+        Command::Probe { probe } => probe::execute(probe),
         Command::Completions { shell } => completions::execute(*shell),
         Command::Bench(BenchCommand::Eval(eval)) => bench::eval(eval, output),
         Command::Bench(BenchCommand::Sweep(sweep)) => bench::sweep(sweep, output),

@@ -4,9 +4,17 @@
 //! each [`Adapter`] of the registry; others are registered in the worker's own file. The worker starts them and checks what they
 //! say.
 
+mod affinity;
 pub mod energy;
+mod environment;
+mod images;
+mod integer;
+mod measure;
+mod memory;
+mod network;
 mod options;
 mod protocol;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,6 +26,7 @@ pub use protocol::{
     Ability, Answer, Ask, EnergyReading, Hello, Network, PROTOCOL, Reply, Request,
     Setting as InferenceSetting, Timed,
 };
+pub use serve::{ServeError, serve_process};
 
 /// A built-in adapter, by which this program is a probe.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +40,14 @@ pub struct Registered {
 }
 
 /// Every built-in adapter: a file and a line here each.
-pub const ADAPTERS: &[Registered] = &[];
+pub const ADAPTERS: &[Registered] = &[Registered {
+    name: "integer",
+    summary: "bitloop's own integer kernels on this machine's processor",
+    open: integer::open,
+}];
 
-/// Opens the adapter that a text such as `integer=cpus=0-1` names.
+/// Opens the adapter that a text such as `integer=cpus=0-1` names. Each adapter has the option `cpus`, which keeps this thread,
+/// and those that it starts, on some processors.
 ///
 /// Errors: what is wrong with the text, or why the adapter cannot be used here.
 pub fn open(text: &str) -> Result<Box<dyn Adapter>, OpenError> {
@@ -43,6 +57,9 @@ pub fn open(text: &str) -> Result<Box<dyn Adapter>, OpenError> {
         let known: Vec<&str> = ADAPTERS.iter().map(|registered| registered.name).collect();
         OpenError::Unknown { name: options.name().to_owned(), known: known.join(", ") }
     })?;
+    if let Some(processors) = options.take("cpus") {
+        affinity::pin(&processors)?;
+    }
     let adapter = (registered.open)(&mut options)?;
     options.finish()?;
     Ok(adapter)
@@ -99,6 +116,11 @@ pub trait Adapter {
     /// the processor.
     fn meter(&self) -> Option<Box<dyn Meter>> {
         energy::rapl()
+    }
+
+    /// Whether networks lie in this process's memory, so that its peak is theirs.
+    fn is_in_this_process(&self) -> bool {
+        true
     }
 }
 

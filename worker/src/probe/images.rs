@@ -1,0 +1,109 @@
+//! The files of [`Ask::Infer`](super::Ask::Infer): f32 values, little-endian, one image behind another.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use super::{AdapterError, Inputs};
+
+/// Images that are read and computed at a time.
+const BLOCK_IMAGES: u64 = 32;
+
+/// Calls `each` with one block of images after another.
+///
+/// Errors: `Failed` if the file holds another number of values than `count` images of so many elements; what `each` says.
+pub(super) fn each_block(
+    inputs: &Inputs<'_>,
+    elements: usize,
+    mut each: impl FnMut(Vec<f32>) -> Result<(), AdapterError>,
+) -> Result<(), AdapterError> {
+    let path = inputs.images;
+    let mut file = BufReader::new(File::open(path).map_err(|error| failed("open", path, &error))?);
+    let mut left = inputs.count;
+    while left > 0 {
+        let images = left.min(BLOCK_IMAGES);
+        let mut bytes = vec![0; images as usize * elements * size_of::<f32>()];
+        file.read_exact(&mut bytes).map_err(|error| failed("read all images of", path, &error))?;
+        let values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        each(values.collect())?;
+        left -= images;
+    }
+    match file.read(&mut [0]) {
+        Ok(0) => Ok(()),
+        Ok(_) => {
+            let (path, count) = (path.display(), inputs.count);
+            Err(AdapterError::Failed(format!("{path} holds more than {count} images of {elements} values")))
+        }
+        Err(error) => Err(failed("read", path, &error)),
+    }
+}
+
+/// A file of values.
+pub(super) struct Output<'a> {
+    path: &'a Path,
+    file: BufWriter<File>,
+}
+
+impl<'a> Output<'a> {
+    /// Errors: `Failed`.
+    pub(super) fn create(path: &'a Path) -> Result<Self, AdapterError> {
+        let file = File::create(path).map_err(|error| failed("write", path, &error))?;
+        Ok(Self { path, file: BufWriter::new(file) })
+    }
+
+    /// Errors: `Failed`.
+    pub(super) fn write(&mut self, values: &[f32]) -> Result<(), AdapterError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.file.write_all(&bytes).map_err(|error| failed("write", self.path, &error))
+    }
+
+    /// Errors: `Failed`.
+    pub(super) fn finish(mut self) -> Result<(), AdapterError> {
+        self.file.flush().map_err(|error| failed("write", self.path, &error))
+    }
+}
+
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> AdapterError {
+    AdapterError::Unable(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_come_in_blocks_and_none_may_be_missing_or_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("images");
+        let values: Vec<f32> = (0..70).map(|value| value as f32 * 0.5).collect();
+        let mut output = Output::create(&path).unwrap();
+        output.write(&values[..30]).unwrap();
+        output.write(&values[30..]).unwrap();
+        output.finish().unwrap();
+        let read = |count| {
+            let inputs = Inputs { images: &path, count, nodes: &[], output: Path::new("") };
+            let (mut blocks, mut all) = (Vec::new(), Vec::new());
+            let read = each_block(&inputs, 2, |block| {
+                blocks.push(block.len());
+                all.extend(block);
+                Ok(())
+            });
+            read.map(|()| (blocks, all))
+        };
+
+        assert_eq!(read(35), Ok((vec![64, 6], values.clone())));
+        assert!(read(36).unwrap_err().to_string().contains("cannot read all images"));
+        assert!(read(34).unwrap_err().to_string().contains("more than 34 images of 2 values"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let inputs =
+            Inputs { images: Path::new("/missing/images"), count: 1, nodes: &[], output: Path::new("") };
+
+        let error = each_block(&inputs, 1, |_| Ok(())).unwrap_err();
+
+        assert!(error.to_string().contains("/missing/images"), "{error}");
+        assert!(Output::create(Path::new("/missing/output")).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! The probe's side of the protocol, over any adapter: requests in, answers out, until the input ends.
+
+use std::any::Any;
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::environment::Surroundings;
+use super::measure::Measuring;
+use super::memory::Memory;
+use super::{AdapterError, Answer, OpenError, Reply, Request};
+
+/// A request names some files, and a width for each point of two networks: far less than this.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+
+/// Requests that may wait; a worker sends one and waits for its answer.
+const WAITING_MAX: usize = 16;
+
+/// Why a probe ends before its input does.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The adapter cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Nobody reads its answers, or they cannot be sent.
+    #[error("cannot answer on standard output: {0}")]
+    Output(io::Error),
+}
+
+/// Makes this process the probe that a text such as `integer=cpus=0-1` names. It ends with its standard input, also in the
+/// middle of a measurement.
+///
+/// Errors: [`ServeError`].
+pub fn serve_process(text: &str) -> Result<(), ServeError> {
+    // Before a library is loaded that prints something.
+    let mut output = own_output().map_err(ServeError::Output)?;
+    let requests = requests(io::BufReader::new(io::stdin()), || std::process::exit(0));
+    let mut adapter = super::open(text)?;
+    let surroundings = Surroundings::default();
+    let memory = Memory::new(surroundings.process());
+    let measuring = Measuring { adapter: adapter.as_mut(), surroundings, memory };
+    serve(measuring, &requests, &mut output).map_err(ServeError::Output)
+}
+
+/// Takes standard output away from everything else in this process: what is printed goes to standard error from now on.
+#[cfg(unix)]
+fn own_output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+
+    let own = io::stdout().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    Ok(File::from(own))
+}
+
+/// Lines that came in.
+pub(super) type Requests = Receiver<Vec<u8>>;
+
+/// Reads lines on a thread of its own and calls `at_end` behind the last one, whatever the process does meanwhile.
+pub(super) fn requests(
+    input: impl BufRead + Send + 'static,
+    at_end: impl FnOnce() + Send + 'static,
+) -> Requests {
+    let (lines, requests) = sync_channel(WAITING_MAX);
+    thread::spawn(move || {
+        if let Err(mistake) = read_lines(input, &lines) {
+            warn!("{mistake}; the probe ends");
+        }
+        at_end();
+    });
+    requests
+}
+
+fn read_lines(mut input: impl BufRead, lines: &SyncSender<Vec<u8>>) -> Result<(), String> {
+    loop {
+        let mut line = Vec::new();
+        let read = input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        read.map_err(|error| format!("cannot read standard input: {error}"))?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        if line.len() as u64 == LINE_BYTES_MAX {
+            return Err(format!("a line is longer than {LINE_BYTES_MAX} bytes"));
+        }
+        match lines.try_send(line) {
+            Ok(()) => {}
+            // Waiting here would hide the end of the input.
+            Err(TrySendError::Full(_)) => return Err(format!("more than {WAITING_MAX} requests wait")),
+            Err(TrySendError::Disconnected(_)) => return Ok(()),
+        }
+    }
+}
+
+/// Says what the probe is, then answers one request after another.
+///
+/// Errors: the answers cannot be written.
+pub(super) fn serve(
+    mut measuring: Measuring<'_>,
+    requests: &Requests,
+    output: &mut dyn Write,
+) -> io::Result<()> {
+    send(output, &measuring.adapter.hello())?;
+    for line in requests.iter().filter(|line| !line.trim_ascii().is_empty()) {
+        send(output, &answer(&mut measuring, &line))?;
+    }
+    Ok(())
+}
+
+fn send(output: &mut dyn Write, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    output.flush()
+}
+
+fn answer(measuring: &mut Measuring<'_>, line: &[u8]) -> Answer {
+    let request: Request = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => {
+            let reason = format!("the request cannot be read: {error}");
+            return Answer { id: id_of(line), reply: Reply::Failed { reason } };
+        }
+    };
+    // A network that makes an adapter panic costs its own request.
+    let reply = catch_unwind(AssertUnwindSafe(|| measuring.reply(&request.ask)));
+    let reply = match reply {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(AdapterError::Failed(reason))) => Reply::Failed { reason },
+        Ok(Err(AdapterError::Unable(reason))) => Reply::Unable { reason },
+        Err(panic) => Reply::Failed { reason: format!("the adapter panicked: {}", text_of(&*panic)) },
+    };
+    Answer { id: request.id, reply }
+}
+
+/// The number of a request that makes no sense otherwise, or 0.
+fn id_of(line: &[u8]) -> u64 {
+    #[derive(Deserialize)]
+    struct Numbered {
+        id: u64,
+    }
+    serde_json::from_slice::<Numbered>(line).map_or(0, |numbered| numbered.id)
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("it does not say why")
+        .to_owned()
+}
