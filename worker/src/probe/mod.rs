@@ -132,10 +132,11 @@ pub trait Loaded {
     /// Errors: `Unable`.
     fn time(&mut self, inferences: u64) -> Result<f64, AdapterError>;
 
-    /// Executes one inference and returns the nanoseconds of each node, and of what belongs to none under the name ``.
+    /// Executes so many inferences and returns for each the nanoseconds of each node, and of what belongs to none under the
+    /// name ``. Several at once, as some runtimes have to make the network ready anew to tell.
     ///
     /// Errors: `Failed` where it cannot tell; `Unable`.
-    fn layers(&mut self) -> Result<BTreeMap<String, f64>, AdapterError>;
+    fn layers(&mut self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError>;
 
     /// Gives what the network computes; see [`Ask::Infer`]. The network was loaded for one image and one thread.
     ///
