@@ -4,6 +4,7 @@
 //! [`crate::onnx::import`] reads them as the same graph. Encodings files name the tensors of those files.
 
 mod bitconfig;
+mod codes;
 mod encodings;
 mod error;
 mod onnx;
@@ -13,9 +14,10 @@ mod trained;
 mod writer;
 
 pub use bitconfig::{bitconfig, choices_of};
+pub use codes::CodeTypes;
 pub use encodings::{EncodingsVersion, UnknownVersion, encodings};
 pub use error::ExportError;
-pub use onnx::{onnx, onnx_float};
+pub use onnx::{onnx, onnx_float, onnx_for_device};
 #[cfg(test)]
 pub(crate) use trained::grids;
 pub use trained::trained_onnx;

@@ -1,8 +1,9 @@
 use bitloop_core::bits::Choice;
 use bitloop_core::graph::{INPUT, Node, Op, Shape};
 
+use super::codes::{CodeTypes, REFUSED, Stored, limits};
 use super::parts::{Parts, tensor_name};
-use super::writer::{Writer, element};
+use super::writer::Writer;
 use super::{ExportError, Exported, operators};
 use crate::onnx::schema::tensor_proto::DataType;
 use crate::onnx::schema::tensor_shape_proto::Dimension;
@@ -34,11 +35,29 @@ const BATCH: &str = "batch";
 /// Source: `../shared/design/methods/aimet_and_demotion.md` section 7.1.
 pub fn onnx(exported: &Exported<'_>) -> Result<Vec<u8>, ExportError> {
     check_widths(exported)?;
+    written(exported, None)
+}
+
+/// Returns an ONNX file as [`onnx`] writes one, with any widths, for a device to execute: codes whose width has no type there,
+/// or none in `types`, lie in a wider one and give the same values.
+///
+/// - Weights are clipped to their grid; their scales are the same.
+/// - What is computed is quantized with the same scale, and a Clip on the codes keeps them on their grid. It stands for a Relu,
+///   ReLU6 or Clip before it too, which is left out: behind a grid that reaches farther, runtimes would compute it in floats, and
+///   the layer before it as well.
+///
+/// Errors: as [`onnx`], but `OddWidths`.
+pub fn onnx_for_device(exported: &Exported<'_>, types: CodeTypes) -> Result<Vec<u8>, ExportError> {
+    written(exported, Some(types))
+}
+
+fn written(exported: &Exported<'_>, types: Option<CodeTypes>) -> Result<Vec<u8>, ExportError> {
     let parts = Parts::of(exported)?;
     let graph = &exported.prepared.model.graph;
-    let mut writer = Writer::new(&exported.prepared.model)?;
+    let mut writer = Writer::new(&exported.prepared.model, types)?;
     if let Some(encoding) = parts.outputs.get(INPUT) {
-        let quantized = writer.quantize(INPUT, encoding);
+        let stored = Stored::activation(INPUT, encoding, types).expect(REFUSED);
+        let quantized = writer.quantize(INPUT, &stored);
         writer.read_instead(INPUT, quantized);
     }
     let last = graph.output()?;
@@ -72,7 +91,7 @@ fn check_widths(exported: &Exported<'_>) -> Result<(), ExportError> {
     let mut odd = Vec::new();
     for (index, point) in exported.prepared.points.iter().enumerate() {
         if let Some(encoding) = exported.encoding(index)?
-            && element(encoding).is_none()
+            && Stored::activation(&point.name, encoding, None).is_none()
         {
             odd.push(format!("`{}` has {}", point.name, exported.choices[index]));
         }
@@ -86,12 +105,13 @@ fn write_node(
     node: &Node,
     is_last: bool,
 ) -> Result<(), ExportError> {
-    let name = node.name.as_str();
+    let (name, types) = (node.name.as_str(), writer.types);
     check_constants(writer, node, is_last)?;
     let encoding = parts.outputs.get(name);
+    let stored = |name, encoding| Stored::activation(name, encoding, types).expect(REFUSED);
     if let Op::Constant { shape } = &node.op {
         let tensor = writer.weight(&tensor_name(&writer.model.graph, name), shape)?;
-        let read = encoding.map(|encoding| writer.quantize(&tensor, encoding));
+        let read = encoding.map(|encoding| writer.quantize(&tensor, &stored(&tensor, encoding)));
         writer.read_instead(name, read.unwrap_or(tensor));
         return Ok(());
     }
@@ -101,12 +121,20 @@ fn write_node(
     if is_last {
         let float = writer.free(&format!("{name}_float"));
         operators::write(writer, parts, node, &float)?;
-        writer.quantize_to(&float, encoding, name);
-    } else {
-        operators::write(writer, parts, node, name)?;
-        let quantized = writer.quantize(name, encoding);
-        writer.read_instead(name, quantized);
+        writer.quantize_to(&float, &stored(&float, encoding), name);
+        return Ok(());
     }
+    let quantized = match limits(&node.op).and_then(|limits| stored(name, encoding).within(limits)) {
+        Some(clipped) => {
+            let source = writer.output_of(&node.inputs[0]);
+            writer.quantize(&source, &clipped)
+        }
+        None => {
+            operators::write(writer, parts, node, name)?;
+            writer.quantize(name, &stored(name, encoding))
+        }
+    };
+    writer.read_instead(name, quantized);
     Ok(())
 }
 

@@ -3,13 +3,11 @@
 use bitloop_core::graph::{Conv2d, Node, Op, Padding, Pool};
 
 use super::ExportError;
+use super::codes::{REFUSED, RELU6, Stored};
 use super::parts::{Bias, Parts};
 use super::writer::{Writer, float, int, ints};
 use crate::onnx::schema::AttributeProto;
 use crate::quantizer::Encoding;
-
-/// Limits of ReLU6.
-const RELU6: [f32; 2] = [0.0, 6.0];
 
 /// Writes a node so that it gives the tensor `output`.
 ///
@@ -141,9 +139,12 @@ fn layer_parameters(
     let weight = match parts.weights.get(node.name.as_str()) {
         None => writer.floats(&name, &dims, &values)?,
         Some(encoding) => {
-            clip_to_grid(&mut values, encoding);
-            let stored = writer.floats(&name, &dims, &values)?;
-            writer.quantize(&stored, encoding)
+            let mut stored = Stored::weight(&name, encoding, writer.types).expect(REFUSED);
+            if let Some(codes) = stored.codes.take() {
+                clip_to_grid(&mut values, encoding, codes);
+            }
+            let tensor = writer.floats(&name, &dims, &values)?;
+            writer.quantize(&tensor, &stored)
         }
     };
     let name = format!("{}.bias", node.name);
@@ -155,16 +156,13 @@ fn layer_parameters(
     Ok(std::iter::once(weight).chain(bias).collect())
 }
 
-/// Raises values below a strictly symmetric grid to its smallest, since ONNX would give them a code more.
-fn clip_to_grid(values: &mut [f32], encoding: &Encoding) {
-    let grid = encoding.grid();
-    if grid.qmin() != -grid.qmax() {
-        return;
-    }
+/// Clips values to the ends of their grid, since the integers that the file has for them may have more codes.
+fn clip_to_grid(values: &mut [f32], encoding: &Encoding, codes: [i32; 2]) {
     let per_channel = values.len().div_ceil(encoding.scale().len()).max(1);
-    for (values, scale) in values.chunks_mut(per_channel).zip(encoding.scale()) {
-        let smallest = grid.qmin() as f32 * scale;
-        values.iter_mut().for_each(|value| *value = value.max(smallest));
+    let channels = encoding.scale().iter().zip(encoding.offset());
+    for (values, (scale, offset)) in values.chunks_mut(per_channel).zip(channels) {
+        let [smallest, largest] = codes.map(|code| (code + offset) as f32 * scale);
+        values.iter_mut().for_each(|value| *value = value.clamp(smallest, largest));
     }
 }
 

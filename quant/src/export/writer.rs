@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitloop_core::graph::{INPUT, Op, Shape};
 
 use super::ExportError;
-use super::encodings::width;
+use super::codes::{CodeTypes, Stored, code_bytes};
 use crate::model::Model;
 use crate::onnx::schema::attribute_proto::AttributeType;
 use crate::onnx::schema::tensor_proto::DataType;
 use crate::onnx::schema::{AttributeProto, GraphProto, NodeProto, TensorProto};
-use crate::quantizer::Encoding;
 
 /// A graph under construction.
 pub(super) struct Writer<'a> {
     pub(super) model: &'a Model,
     pub(super) graph: GraphProto,
+    /// The types of codes; none for those of their widths alone.
+    pub(super) types: Option<CodeTypes>,
     /// By node, and the input.
     pub(super) shapes: BTreeMap<&'a str, Shape>,
     /// What stands for the output of a node where it is read.
@@ -27,14 +28,14 @@ impl<'a> Writer<'a> {
     /// Starts; the names of all nodes are taken for their outputs.
     ///
     /// Errors: `Graph`.
-    pub(super) fn new(model: &'a Model) -> Result<Self, ExportError> {
+    pub(super) fn new(model: &'a Model, types: Option<CodeTypes>) -> Result<Self, ExportError> {
         let graph = &model.graph;
         let nodes = graph.nodes.iter().map(|node| node.name.as_str());
         let mut shapes = BTreeMap::from([(INPUT, graph.input.shape.clone())]);
         shapes.extend(nodes.clone().zip(graph.shapes()?));
         let taken = std::iter::once(INPUT).chain(nodes).map(str::to_owned).collect();
         let graph = GraphProto { name: graph.name.clone(), ..GraphProto::default() };
-        Ok(Self { model, graph, shapes, read: BTreeMap::new(), taken })
+        Ok(Self { model, graph, types, shapes, read: BTreeMap::new(), taken })
     }
 
     /// Returns this name for a tensor, or with the first free number behind it.
@@ -151,26 +152,36 @@ impl<'a> Writer<'a> {
 
     /// Puts a tensor on a grid by QuantizeLinear and DequantizeLinear, and returns what the latter gives.
     ///
-    /// A scale per channel lies on the first axis, as it is a weight's.
-    pub(super) fn quantize(&mut self, tensor: &str, encoding: &Encoding) -> String {
-        let output = self.free(&format!("{tensor}_qdq"));
-        self.quantize_to(tensor, encoding, &output);
+    /// A scale per channel lies on the first axis, as it is a weight's. Codes that the type has beyond the grid are clipped
+    /// between the two: runtimes fuse both with the nodes around them all the same, which they do not do with a Clip of floats.
+    pub(super) fn quantize(&mut self, tensor: &str, stored: &Stored<'_>) -> String {
+        let output = self.free(&format!("{}_qdq", stored.name));
+        self.quantize_to(tensor, stored, &output);
         output
     }
 
     /// As [`Writer::quantize`], with the name of what comes out.
-    pub(super) fn quantize_to(&mut self, tensor: &str, encoding: &Encoding, output: &str) {
-        let element =
-            element(encoding).expect("widths without a type are refused before anything is written");
-        let (scale, attributes) = self.scales(tensor, encoding.scale());
+    pub(super) fn quantize_to(&mut self, tensor: &str, stored: &Stored<'_>, output: &str) {
+        let Stored { name, encoding, element, codes: clipped } = *stored;
+        let (scale, attributes) = self.scales(name, encoding.scale());
         let zero_points: Vec<i32> = encoding.offset().iter().map(|offset| -offset).collect();
-        let zero_point = self.free(&format!("{tensor}_zero_point"));
+        let zero_point = self.free(&format!("{name}_zero_point"));
         let dims = scale_dims(zero_points.len());
         self.tensor(&zero_point, element, &dims, code_bytes(&zero_points, element));
-        let codes = self.free(&format!("{tensor}_q"));
+        let mut codes = self.free(&format!("{name}_q"));
         let inputs = |first: &str| vec![first.to_owned(), scale.clone(), zero_point.clone()];
-        let (quantizer, dequantizer) = (format!("{tensor}.quantize"), format!("{tensor}.dequantize"));
+        let (quantizer, dequantizer) = (format!("{name}.quantize"), format!("{name}.dequantize"));
         self.node(("QuantizeLinear", &quantizer), inputs(tensor), &codes, attributes.clone());
+        if let Some([low, high]) = clipped {
+            let mut bounds = vec![codes];
+            bounds.extend([("low", low), ("high", high)].map(|(end, code)| {
+                let bound = self.free(&format!("{name}_{end}"));
+                self.tensor(&bound, element, &[], code_bytes(&[code], element));
+                bound
+            }));
+            codes = self.free(&format!("{name}_clipped"));
+            self.node(("Clip", &format!("{name}.clip")), bounds, &codes, Vec::new());
+        }
         self.node(("DequantizeLinear", &dequantizer), inputs(&codes), output, attributes);
     }
 
@@ -202,33 +213,6 @@ impl<'a> Writer<'a> {
 /// One scale has no axes.
 fn scale_dims(scales: usize) -> Vec<usize> {
     if scales > 1 { vec![scales] } else { Vec::new() }
-}
-
-/// The type whose integers are the codes of a grid; none for widths that ONNX does not have.
-pub(super) fn element(encoding: &Encoding) -> Option<DataType> {
-    match (width(encoding), encoding.grid().qmin() < 0) {
-        (4, true) => Some(DataType::Int4),
-        (4, false) => Some(DataType::Uint4),
-        (8, true) => Some(DataType::Int8),
-        (8, false) => Some(DataType::Uint8),
-        (16, true) => Some(DataType::Int16),
-        (16, false) => Some(DataType::Uint16),
-        _ => None,
-    }
-}
-
-/// Codes as they lie in a file; two of 4 bits share a byte, the first one in the low half.
-fn code_bytes(codes: &[i32], element: DataType) -> Vec<u8> {
-    let low = |code: &i32| code.to_le_bytes()[0];
-    match element {
-        DataType::Int4 | DataType::Uint4 => {
-            codes.chunks(2).map(|pair| (low(&pair[0]) & 15) | (pair.get(1).map_or(0, low) << 4)).collect()
-        }
-        DataType::Int16 | DataType::Uint16 => {
-            codes.iter().flat_map(|code| [code.to_le_bytes()[0], code.to_le_bytes()[1]]).collect()
-        }
-        _ => codes.iter().map(low).collect(),
-    }
 }
 
 /// An attribute of one integer.
