@@ -16,6 +16,7 @@ mod fold;
 mod import;
 mod lower;
 mod names;
+mod nodes;
 mod operators;
 mod simplify;
 mod tensor;
@@ -26,6 +27,7 @@ mod topology;
 pub use encoding::{ImportedEncoding, NoEncoding};
 pub use error::{ImportError, Problem, Reason, TensorError};
 pub use import::{ImportOptions, Imported, MEAN_KEY, OPSETS, STD_KEY, import, import_file};
+pub use nodes::{Kernels, OutputsError, with_outputs};
 pub use tensor::ElementType;
 
 /// The messages of an ONNX file, as far as bitloop reads and writes them.
