@@ -12,6 +12,7 @@ mod integer;
 mod measure;
 mod memory;
 mod network;
+mod onnxruntime;
 mod options;
 mod protocol;
 mod serve;
@@ -40,11 +41,14 @@ pub struct Registered {
 }
 
 /// Every built-in adapter: a file and a line here each.
-pub const ADAPTERS: &[Registered] = &[Registered {
-    name: "integer",
-    summary: "bitloop's own integer kernels on this machine's processor",
-    open: integer::open,
-}];
+pub const ADAPTERS: &[Registered] = &[
+    Registered {
+        name: "integer",
+        summary: "bitloop's own integer kernels on this machine's processor",
+        open: integer::open,
+    },
+    onnxruntime::REGISTERED,
+];
 
 /// Opens the adapter that a text such as `integer=cpus=0-1` names. Each adapter has the option `cpus`, which keeps this thread,
 /// and those that it starts, on some processors.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bitloop_core::probe::{Environment, Patience};
+use bitloop_quant::export::CodeTypes;
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol; a probe that speaks another one is refused.
@@ -39,6 +40,9 @@ pub struct Hello {
     /// Whether it reads ONNX files; otherwise it is given prepared networks alone.
     #[serde(default)]
     pub onnx: bool,
+    /// In which integers it wants codes in these files.
+    #[serde(default)]
+    pub codes: CodeTypes,
     /// What else it can do.
     #[serde(default)]
     pub abilities: Vec<Ability>,

@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use bitloop_core::rng::rng;
+use bitloop_quant::onnx::{Kernels, with_outputs};
+use ort::memory::Allocator;
+use ort::session::{IoBinding, Session};
+use ort::value::{Outlet, Tensor, TensorRef, ValueType};
+
+use super::super::{AdapterError, InferenceSetting, Inputs, Loaded};
+use super::profile::{self, WARM_UP};
+use super::{Runtime, Source};
+use crate::clock;
+
+/// Seed of the images that times are measured with.
+const SEED: u64 = 8;
+
+/// A network that is ready, its input and outputs in their places, so that nothing but inference is timed.
+pub(super) struct LoadedNetwork {
+    runtime: Runtime,
+    file: PathBuf,
+    setting: InferenceSetting,
+    session: Session,
+    binding: IoBinding,
+}
+
+impl LoadedNetwork {
+    /// Makes a network ready.
+    ///
+    /// Errors: `Failed`.
+    pub(super) fn new(
+        runtime: Runtime,
+        file: PathBuf,
+        setting: InferenceSetting,
+    ) -> Result<Self, AdapterError> {
+        let session = runtime.session(&Source::File(&file), setting, None)?;
+        let binding = bound(&session).map_err(|error| refused(&error))?;
+        Ok(Self { runtime, file, setting, session, binding })
+    }
+}
+
+impl Loaded for LoadedNetwork {
+    fn time(&mut self, inferences: u64) -> Result<f64, AdapterError> {
+        let start = clock::now();
+        for _ in 0..inferences {
+            self.session.run_binding(&self.binding).map_err(|error| stopped(&error))?;
+        }
+        Ok(clock::elapsed(start).as_secs_f64() * 1e9)
+    }
+
+    fn layers(&mut self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
+        let kernels = Kernels::of(&read(&self.file)?);
+        let kernels = kernels.map_err(|error| AdapterError::Failed(error.to_string()))?;
+        let folder = tempfile::tempdir();
+        let folder =
+            folder.map_err(|error| AdapterError::Unable(format!("no folder for profiles: {error}")))?;
+        let source = Source::File(&self.file);
+        let mut session =
+            self.runtime.session(&source, self.setting, Some(&folder.path().join("profile")))?;
+        let binding = bound(&session).map_err(|error| refused(&error))?;
+        for _ in 0..inferences + WARM_UP {
+            session.run_binding(&binding).map_err(|error| stopped(&error))?;
+        }
+        let written = session.end_profiling().map_err(|error| stopped(&error))?;
+        profile::by_node(&read(Path::new(&written))?, &kernels, inferences)
+    }
+
+    fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {
+        let setting = InferenceSetting { batch: 1, ..self.setting };
+        let mut logits = self.runtime.session(&Source::File(&self.file), setting, None)?;
+        // Outputs within the network may keep its nodes from being fused, so that the logits are not taken from there.
+        let (file, tensors) = with_outputs(&read(&self.file)?, inputs.nodes)
+            .map_err(|error| AdapterError::Failed(error.to_string()))?;
+        let mut within = match inputs.nodes {
+            [] => None,
+            _ => Some(self.runtime.session(&Source::Bytes(&file), setting, None)?),
+        };
+        drop(file);
+        let shape = input(&logits).map_err(|error| refused(&error))?.1;
+        let mut images = Images::open(inputs, &shape)?;
+        let mut output = File::create(inputs.output).map_err(|error| unwritable(inputs.output, &error))?;
+        for index in 0..inputs.count {
+            let image = images.next()?;
+            let mut values = outputs(&mut logits, &shape, &image, &[]).map_err(|error| stopped(&error))?;
+            if let Some(session) = &mut within {
+                let nodes = outputs(session, &shape, &image, &tensors);
+                values.extend(nodes.map_err(|error| stopped(&error))?);
+            }
+            write(&mut output, &values, [index, inputs.count])
+                .map_err(|error| unwritable(inputs.output, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a batch of random images at the input and room at the outputs.
+fn bound(session: &Session) -> ort::Result<IoBinding> {
+    let (name, shape) = input(session)?;
+    let elements = shape.iter().product::<usize>();
+    let mut rng = rng(SEED, 0);
+    let values: Vec<f32> = (0..elements).map(|_| rng.normal() as f32).collect();
+    let mut binding = session.create_binding()?;
+    binding.bind_input(name, &Tensor::from_array((shape, values))?)?;
+    for outlet in session.outputs() {
+        let room = Tensor::<f32>::new(&Allocator::default(), extents(outlet)?)?;
+        binding.bind_output(outlet.name(), room)?;
+    }
+    Ok(binding)
+}
+
+/// Name and shape of the one input.
+fn input(session: &Session) -> ort::Result<(String, Vec<usize>)> {
+    match session.inputs() {
+        [outlet] => Ok((outlet.name().to_owned(), extents(outlet)?)),
+        several => Err(ort::Error::new(format!("the network has {} inputs", several.len()))),
+    }
+}
+
+fn extents(outlet: &Outlet) -> ort::Result<Vec<usize>> {
+    let open = || ort::Error::new(format!("the shape of `{}` is not fixed", outlet.name()));
+    let ValueType::Tensor { shape, .. } = outlet.dtype() else { return Err(open()) };
+    shape.iter().map(|extent| usize::try_from(*extent).map_err(|_| open())).collect()
+}
+
+/// What an image gives: the outputs of these names, or the first one.
+fn outputs(
+    session: &mut Session,
+    shape: &[usize],
+    image: &[f32],
+    names: &[String],
+) -> ort::Result<Vec<Vec<f32>>> {
+    let given = session.run(ort::inputs![TensorRef::from_array_view((shape, image))?])?;
+    if names.is_empty() {
+        return Ok(vec![given[0].try_extract_tensor::<f32>()?.1.to_vec()]);
+    }
+    names.iter().map(|name| Ok(given[name.as_str()].try_extract_tensor::<f32>()?.1.to_vec())).collect()
+}
+
+/// Images of a file, one after another.
+struct Images<'a> {
+    path: &'a Path,
+    file: File,
+    elements: usize,
+}
+
+impl<'a> Images<'a> {
+    fn open(inputs: &Inputs<'a>, shape: &[usize]) -> Result<Self, AdapterError> {
+        let path = inputs.images;
+        let unreadable = |error| AdapterError::Unable(format!("cannot read {}: {error}", path.display()));
+        let file = File::open(path).map_err(unreadable)?;
+        let bytes = file.metadata().map_err(unreadable)?.len();
+        let elements = shape.iter().product::<usize>();
+        let expected = inputs.count * elements as u64 * 4;
+        if bytes != expected {
+            let (path, count) = (path.display(), inputs.count);
+            return Err(AdapterError::Failed(format!(
+                "{path} has {bytes} bytes; {count} images of the network have {expected}"
+            )));
+        }
+        Ok(Self { path, file, elements })
+    }
+
+    fn next(&mut self) -> Result<Vec<f32>, AdapterError> {
+        let mut bytes = vec![0; 4 * self.elements];
+        self.file
+            .read_exact(&mut bytes)
+            .map_err(|error| AdapterError::Unable(format!("cannot read {}: {error}", self.path.display())))?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    }
+}
+
+/// Writes what one of so many images gives, each part behind those of all images before it.
+fn write(file: &mut File, parts: &[Vec<f32>], [index, count]: [u64; 2]) -> std::io::Result<()> {
+    let mut start = 0;
+    for part in parts {
+        let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let length = bytes.len() as u64;
+        file.seek(SeekFrom::Start(start + index * length))?;
+        file.write_all(&bytes)?;
+        start += count * length;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, AdapterError> {
+    fs::read(path).map_err(|error| AdapterError::Unable(format!("cannot read {}: {error}", path.display())))
+}
+
+fn refused(error: &ort::Error) -> AdapterError {
+    AdapterError::Failed(format!("onnxruntime cannot execute the network: {error}"))
+}
+
+fn stopped(error: &ort::Error) -> AdapterError {
+    AdapterError::Unable(format!("onnxruntime stopped: {error}"))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> AdapterError {
+    AdapterError::Unable(format!("cannot write {}: {error}", path.display()))
+}

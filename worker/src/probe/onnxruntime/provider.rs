@@ -1,0 +1,87 @@
+use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+
+use super::super::AdapterError;
+
+/// What executes the operators that it knows; the processor executes the others.
+pub(super) struct Provider {
+    /// For `provider=`.
+    option: &'static str,
+    /// ONNX Runtime's own name.
+    name: &'static str,
+    /// Whether it is the processor by another way.
+    pub(super) is_processor: bool,
+    is_available: fn() -> ort::Result<bool>,
+    dispatch: fn() -> ExecutionProviderDispatch,
+}
+
+/// The providers that can be asked for; which of them there are depends on the library.
+pub(super) const PROVIDERS: [Provider; 12] = [
+    of::<ep::CPU>("cpu", true),
+    of::<ep::ACL>("acl", true),
+    of::<ep::CoreML>("coreml", false),
+    of::<ep::CUDA>("cuda", false),
+    of::<ep::DirectML>("directml", false),
+    of::<ep::MIGraphX>("migraphx", false),
+    of::<ep::NNAPI>("nnapi", false),
+    of::<ep::OneDNN>("onednn", true),
+    of::<ep::OpenVINO>("openvino", false),
+    of::<ep::QNN>("qnn", false),
+    of::<ep::TensorRT>("tensorrt", false),
+    of::<ep::XNNPACK>("xnnpack", true),
+];
+
+static REGISTRY: [Provider; 12] = PROVIDERS;
+
+const fn of<E>(option: &'static str, is_processor: bool) -> Provider
+where
+    E: ExecutionProvider + Default + Into<ExecutionProviderDispatch>,
+{
+    Provider {
+        option,
+        name: E::NAME,
+        is_processor,
+        is_available: E::is_available,
+        dispatch: || E::default().into(),
+    }
+}
+
+/// Finds a provider by what `provider=` says.
+///
+/// Errors: a text with the names that there are.
+pub(super) fn named(option: &str) -> Result<&'static Provider, String> {
+    REGISTRY.iter().find(|provider| provider.option == option).ok_or_else(|| {
+        let known: Vec<&str> = REGISTRY.iter().map(|provider| provider.option).collect();
+        format!("onnxruntime has no provider `{option}`; there are {}", known.join(", "))
+    })
+}
+
+impl Provider {
+    /// ONNX Runtime's own name.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether the library that is loaded has it.
+    ///
+    /// Errors: `Unable`, naming those that it has.
+    pub(super) fn check(&self) -> Result<(), AdapterError> {
+        let has = |provider: &&Provider| (provider.is_available)().unwrap_or(false);
+        if has(&self) {
+            return Ok(());
+        }
+        let others: Vec<&str> = REGISTRY.iter().filter(has).map(|provider| provider.option).collect();
+        let (option, others) = (self.option, others.join(", "));
+        Err(AdapterError::Unable(format!(
+            "this library of onnxruntime was built without the provider `{option}`; it has {others}: choose one of \
+             these, or name a library with it by lib=PATH"
+        )))
+    }
+
+    /// What a session is told; nothing for the processor alone, which always comes last.
+    pub(super) fn dispatches(&self) -> Vec<ExecutionProviderDispatch> {
+        match self.option {
+            "cpu" => Vec::new(),
+            _ => vec![(self.dispatch)().error_on_failure()],
+        }
+    }
+}
