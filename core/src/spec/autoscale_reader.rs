@@ -9,9 +9,8 @@ use super::error::SpecError;
 use super::file::read_file_like;
 use super::reader::{Fields, Place};
 use super::requires_reader::{LABELS_MAX, bytes, device, labels};
-use super::shared::file_name;
+use super::shared::{file_name, plain_name, time};
 use crate::device::DeviceKind;
-use crate::duration;
 
 const EXAMPLE: &str = "deploy/slurm/autoscale.yaml is an example to start from";
 
@@ -139,7 +138,7 @@ fn classes(place: &Place<'_>, engine: Engine, every: Duration) -> Option<Vec<Wor
 }
 
 fn class(key: &str, place: &Place<'_>, engine: Engine, every: Duration) -> Option<WorkerClass> {
-    let name = name_of(place, key);
+    let name = plain_name(place, key, NAME_BYTES_MAX);
     let word = ENGINES.iter().find(|(_, known)| *known == engine).map(|(word, _)| *word)?;
     let fields = place.fields(&["offers", "workers", "waiting", "target", "idle_exit", "time", word])?;
     let offers = fields.required("offers", "offers: { device: cpu }", offers);
@@ -277,34 +276,9 @@ fn count(place: &Place<'_>, range: RangeInclusive<u64>) -> Option<u32> {
     Some(u32::try_from(place.integer(range)?).expect("all ranges here are of u32"))
 }
 
-fn time(place: &Place<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
-    let read = duration::parse(place.text()?);
-    match read {
-        Ok(time) if range.contains(&time) => Some(time),
-        Ok(_) => place.mistake(
-            "is out of range",
-            format!("write a duration from {:?} to {:?}", range.start(), range.end()),
-        ),
-        Err(problem) => place.mistake(problem, ""),
-    }
-}
-
 /// A name that is part of names in the engine, where `.` parts them.
 fn name(place: &Place<'_>) -> Option<String> {
-    name_of(place, place.text()?)
-}
-
-fn name_of(place: &Place<'_>, text: &str) -> Option<String> {
-    let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-    let is_name = (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text.chars().all(allowed)
-        && text.starts_with(|char: char| char.is_ascii_alphanumeric());
-    if is_name {
-        return Some(text.to_owned());
-    }
-    let hint =
-        format!("use 1 to {NAME_BYTES_MAX} letters, digits, `-` and `_`, beginning with a letter or digit");
-    place.mistake(format!("`{text}` is no name"), hint)
+    plain_name(place, place.text()?, NAME_BYTES_MAX)
 }
 
 /// A value that stays one word of an option.

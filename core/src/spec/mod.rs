@@ -1,4 +1,4 @@
-//! What the user writes: experiment, training, rules and autoscale files, read from YAML text.
+//! What the user writes: experiment, training, rules, autoscale and probes files, read from YAML text.
 //!
 //! Reading finds every mistake at once, each with its path in the file and a hint. The types here mirror the
 //! files and have passed every check that needs nothing but the text.
@@ -17,6 +17,8 @@ mod model;
 mod node;
 mod pattern;
 mod placement_reader;
+mod probes;
+mod probes_reader;
 mod reader;
 mod requires_reader;
 mod shared;
@@ -42,6 +44,7 @@ pub use experiment::{
 pub use experiment_reader::PRIORITY_MAX;
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
+pub use probes::{ExternalProbe, PROBE_KINDS, ProbesSpec};
 pub use requires_reader::{LABEL_BYTES_MAX, LABELS_MAX, is_label};
 pub(crate) use stage::misplaced;
 pub use stage::{SensitivitySpec, Single, StageSpec};

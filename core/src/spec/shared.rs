@@ -1,8 +1,12 @@
-//! What experiment files and training files have in common.
+//! What several kinds of files have in common.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::Dataset;
 use super::node::quoted;
 use super::reader::Place;
+use crate::duration;
 
 /// Longest name, so that file names made from it stay within every file system's limit.
 const NAME_BYTES_MAX: usize = 64;
@@ -33,6 +37,32 @@ pub(super) fn name(place: &Place<'_>) -> Option<String> {
         return place.mistake(format!("a name cannot begin like `{}`", quoted(text)), HINT);
     }
     Some(text.to_owned())
+}
+
+/// A name of letters, digits, `-` and `_` alone: no file name, and one word wherever it stands.
+pub(super) fn plain_name(place: &Place<'_>, text: &str, bytes_max: usize) -> Option<String> {
+    let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    let is_name = (1..=bytes_max).contains(&text.len())
+        && text.chars().all(allowed)
+        && text.starts_with(|char: char| char.is_ascii_alphanumeric());
+    if is_name {
+        return Some(text.to_owned());
+    }
+    let hint = format!("use 1 to {bytes_max} letters, digits, `-` and `_`, beginning with a letter or digit");
+    place.mistake(format!("`{text}` is no name"), hint)
+}
+
+/// A duration.
+pub(super) fn time(place: &Place<'_>, range: RangeInclusive<Duration>) -> Option<Duration> {
+    let read = duration::parse(place.text()?);
+    match read {
+        Ok(time) if range.contains(&time) => Some(time),
+        Ok(_) => place.mistake(
+            "is out of range",
+            format!("write a duration from {:?} to {:?}", range.start(), range.end()),
+        ),
+        Err(problem) => place.mistake(problem, ""),
+    }
 }
 
 /// The path of a file.

@@ -7,6 +7,7 @@ mod experiment;
 mod layout;
 mod model;
 mod placement;
+mod probes;
 mod requires;
 mod stages;
 mod train;
