@@ -133,7 +133,7 @@ pub struct Answer {
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reply {
     /// To [`Ask::Time`].
     Timed(Box<Timed>),
