@@ -5,16 +5,24 @@
 //! say.
 
 mod affinity;
+mod checks;
+mod command;
 pub mod energy;
 mod environment;
+mod error;
+mod handle;
 mod images;
 mod integer;
+mod lines;
 mod measure;
 mod memory;
 mod network;
 mod onnxruntime;
 mod options;
+mod process;
 mod protocol;
+mod registered;
+mod restarts;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -22,7 +30,10 @@ use std::path::Path;
 
 pub use energy::Meter;
 pub use options::{OptionsError, ProbeOptions};
-
+pub use checks::Layered;
+pub use command::{Limits, ProbeCommand};
+pub use error::{Breakage, ProbeError, Suspect};
+pub use handle::{Inference, Probe};
 pub use protocol::{
     Ability, Answer, Ask, EnergyReading, Hello, Network, PROTOCOL, Reply, Request,
     Setting as InferenceSetting, Timed,
