@@ -6,6 +6,7 @@ mod doctor;
 mod inspect;
 mod labels;
 mod logs;
+mod probes;
 mod search;
 mod security;
 mod store;
@@ -27,6 +28,7 @@ pub(crate) use bench::{
 pub(crate) use doctor::DoctorArguments;
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use logs::{EventsArguments, LogsArguments, Since};
+pub(crate) use probes::Probes;
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 pub(crate) use security::{
     IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, RevokeArguments, TokenArguments, TokenUse,
@@ -194,6 +196,9 @@ pub(crate) struct RunArguments {
     pub(crate) device: String,
 
     #[command(flatten)]
+    pub(crate) probes: Probes,
+
+    #[command(flatten)]
     pub(crate) data: DataDir,
 
     #[command(flatten)]
@@ -276,6 +281,9 @@ pub(crate) struct WorkerArguments {
     /// A label that stages may ask for, such as `board=orin`; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = labels::label)]
     pub(crate) labels: Vec<(String, String)>,
+
+    #[command(flatten)]
+    pub(crate) probes: Probes,
 
     /// Name of the machine, the same for all workers that share its processor; by default the kernel tells.
     #[arg(long, value_name = "NAME", value_parser = labels::name)]

@@ -13,6 +13,7 @@ use bitloop_core::trial::{
 };
 
 use crate::artifacts::{ArtifactError, Artifacts};
+use crate::probe::Probe;
 
 /// Why a trial was not done although it may be possible; the lease is given back.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +78,11 @@ pub trait Executor: Send {
         setting: &Setting<'_>,
         give: &mut dyn FnMut(Outcome),
     ) -> Result<(), ExecuteError>;
+
+    /// Takes over what it may measure devices with; what it has no use for ends at once.
+    fn take_probes(&mut self, probes: Vec<Probe>) {
+        drop(probes);
+    }
 
     /// Forgets what it keeps between trials; called after it panicked.
     fn reset(&mut self) {}

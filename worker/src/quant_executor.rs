@@ -24,6 +24,7 @@ use tracing::{debug, info};
 
 use crate::artifacts::Artifacts;
 use crate::executor::{ExecuteError, Executor, Setting};
+use crate::probe::Probe;
 
 /// How many contexts' evaluators, models and data sets are kept: the current one's and that of the stage before.
 const KEPT: usize = 2;
@@ -61,6 +62,7 @@ pub struct QuantExecutor {
     models: Recent<Model>,
     images: Recent<Images>,
     evaluators: Recent<Evaluator>,
+    probes: Vec<Probe>,
 }
 
 /// Why a trial gave no numbers: for good, or just here and now.
@@ -89,7 +91,19 @@ impl QuantExecutor {
             models: Recent::default(),
             images: Recent::default(),
             evaluators: Recent::default(),
+            probes: Vec::new(),
         })
+    }
+
+    /// The same with probes to measure devices with.
+    pub fn with_probes(mut self, probes: Vec<Probe>) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// What it measures devices with.
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
     }
 
     fn model(&mut self, digest: &Digest, artifacts: &dyn Artifacts) -> Result<Arc<Model>, Obstacle> {
@@ -380,6 +394,10 @@ impl Executor for QuantExecutor {
             device: self.device().class,
             kernels: self.device.kernels.name().to_owned(),
         }
+    }
+
+    fn take_probes(&mut self, probes: Vec<Probe>) {
+        self.probes = probes;
     }
 
     fn reset(&mut self) {

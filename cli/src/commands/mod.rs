@@ -15,6 +15,7 @@ mod inspect;
 mod local;
 mod logs;
 mod probe;
+mod probes;
 mod query;
 mod run;
 mod security;

@@ -9,10 +9,12 @@ use bitloop_core::spec::ExperimentSpec;
 use bitloop_core::state::WorkerInfo;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
 use bitloop_quant::device::KERNELS_VARIABLE;
+use bitloop_worker::probe::Probe;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use super::local::Local;
+use super::probes;
 use super::worker::{executor, options};
 use super::{submit, watch};
 use crate::args::{DatasetFolder, Output, RunArguments};
@@ -23,6 +25,10 @@ use crate::show;
 
 pub(super) async fn execute(arguments: &RunArguments, output: Output) -> Outcome {
     let mut stop = StopSignal::listen()?;
+    let probes = tokio::select! {
+        probes = probes::start(&arguments.probes) => probes?,
+        () = stop.received() => return Err(continued(arguments, "", interrupted())),
+    };
     let given = (arguments.experiment.clone(), arguments.datasets.clone(), arguments.data.data_dir.clone());
     let opening = spawn_blocking(move || open(&given.0, &given.1, &given.2));
     let (prepared, mut local) = tokio::select! {
@@ -30,7 +36,7 @@ pub(super) async fn execute(arguments: &RunArguments, output: Output) -> Outcome
         () = stop.received() => return Err(continued(arguments, "", interrupted())),
     };
     let ended = tokio::select! {
-        ended = measure(&mut local, arguments, prepared) => ended,
+        ended = measure(&mut local, arguments, prepared, probes) => ended,
         () = stop.received() => Err(interrupted()),
     };
     let ended = conclude(&local, arguments, ended, output).await;
@@ -79,6 +85,7 @@ async fn measure(
     local: &mut Local,
     arguments: &RunArguments,
     prepared: Result<Prepared, Failure>,
+    mut probes: Vec<Probe>,
 ) -> Result<ExperimentSummary, Failure> {
     let mut client = local.client().await?;
     let mut summary = match prepared {
@@ -98,7 +105,9 @@ async fn measure(
     };
     let left = summary.total.saturating_sub(summary.settled);
     for _ in 0..workers.min(usize::try_from(left)?) {
-        let executor = executor(&arguments.device, arguments.threads)?;
+        let mut executor = executor(&arguments.device, arguments.threads)?;
+        // No two workers measure with one device.
+        executor.take_probes(std::mem::take(&mut probes));
         let options = options(arguments.threads);
         require_measurable(&mut client, &summary.id, &options.offer(executor.as_ref())).await?;
         local.add_worker(executor, options);

@@ -13,6 +13,7 @@ use bitloop_worker::{
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::probes;
 use super::run::StopSignal;
 use crate::args::WorkerArguments;
 use crate::clock;
@@ -63,7 +64,12 @@ impl Devices {
 pub(super) async fn execute(arguments: &WorkerArguments) -> Outcome {
     let mut stop = StopSignal::listen()?;
     let endpoints = identity::endpoints(&arguments.coordinator)?;
-    let devices = Devices::open(&Machine, arguments)?;
+    let mut devices = Devices::open(&Machine, arguments)?;
+    let probes = tokio::select! {
+        probes = probes::start(&arguments.probes) => probes?,
+        () = stop.received() => return Ok(()),
+    };
+    probes::hand_to_first(&mut devices.executors, probes);
     let temporary = tempfile::tempdir()?;
     let joined = tokio::select! {
         joined = connection(arguments, endpoints, temporary.path()) => joined?,
