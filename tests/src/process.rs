@@ -107,9 +107,7 @@ impl Process {
 
     /// Sends a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([format!("-{name}"), pid]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} works");
+        signal(name, self.child.id());
     }
 
     /// Waits for the end.
@@ -123,6 +121,12 @@ impl Process {
     }
 }
 
+/// Sends a signal by name to a process.
+pub fn signal(name: &str, number: u32) {
+    let sent = Command::new("kill").args([format!("-{name}"), number.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill -{name} works");
+}
+
 fn log(logs: &tempfile::TempDir, name: &str) -> File {
     File::create(logs.path().join(name)).expect("a log file")
 }
@@ -131,6 +135,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The numbers in a file that processes write theirs to, a line each.
+pub fn numbers(file: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Whether a process has not ended; one that has ended and was not waited for is not running.
+pub fn is_running(number: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+    let state = status.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 /// Waits until something holds.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use bitloop_core::graph::{Graph, Input, Shape};
-use bitloop_core::spec::{Dataset, ExperimentSpec, StageSpec, TrainSpec};
+use bitloop_core::spec::{Dataset, ExperimentSpec, ProbesSpec, StageSpec, TrainSpec};
 use bitloop_quant::model::Model;
 use bitloop_quant::zoo;
 use bitloop_search::autoqkeras::BlockSearch;
@@ -17,7 +17,9 @@ fn every_config_parses() {
     for path in paths {
         let text = fs::read_to_string(&path).expect("configs are text");
         let is_training = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("train_"));
-        let parsed = if is_training {
+        let parsed = if path.starts_with(root().join("configs/probes")) {
+            ProbesSpec::parse(&text).map(|spec| format!("{} probes", spec.probes.len()))
+        } else if is_training {
             TrainSpec::parse(&text).map(|spec| spec.name)
         } else {
             ExperimentSpec::parse(&text).map(|spec| spec.name)
