@@ -12,6 +12,7 @@ pub mod digest;
 pub mod duration;
 pub mod evaluation;
 pub mod graph;
+pub mod latency;
 pub mod placement;
 pub mod plan;
 pub mod probe;

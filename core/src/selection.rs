@@ -5,7 +5,48 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::BitConfig;
+use crate::probe::Estimate;
 use crate::report::Interval;
+use crate::trial::ProbeTarget;
+
+/// What a config takes on a device, in the unit of a limit's cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnDevice {
+    /// The device.
+    pub target: ProbeTarget,
+    /// The cost, such as `latency_ms`.
+    pub cost: String,
+    /// As the model predicts it.
+    pub predicted: Estimate,
+    /// As it was measured, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Estimate>,
+}
+
+/// A config that no other beats in both predicted loss and predicted cost on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FrontPoint {
+    /// What differs from the baseline.
+    pub config: BitConfig,
+    /// Its predicted loss.
+    pub loss: f64,
+    /// Its predicted cost.
+    pub cost: f64,
+}
+
+/// The best of loss against cost on a device, as predicted, by ascending loss.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Front {
+    /// The device.
+    pub target: ProbeTarget,
+    /// The cost, such as `latency_ms`.
+    pub cost: String,
+    /// Its configs.
+    pub points: Vec<FrontPoint>,
+}
 
 /// A config that a search recommends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,8 +55,11 @@ pub struct Selected {
     pub config: BitConfig,
     /// Its loss as the last predictor expects it, with the interval for a measurement; none where nothing predicts.
     pub predicted: Option<Interval>,
-    /// Its costs by name: those that are limited.
+    /// Its costs by name: those that are limited and computed.
     pub costs: BTreeMap<String, f64>,
+    /// Its costs on devices, in the order of the limits on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<OnDevice>,
 }
 
 /// How much is known of the predictor's best config within the limits.
@@ -51,4 +95,7 @@ pub struct Selection {
     pub prices: Vec<ShadowPrice>,
     /// What a reader should know, as sentences.
     pub notes: Vec<String>,
+    /// One per device that the search is limited on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fronts: Vec<Front>,
 }

@@ -1,6 +1,6 @@
 //! What is wrong with a plan that somebody hands in.
 
-use super::{IMAGES_MAX, NODES_MAX, PARTS_MAX, PLAN_FORMAT};
+use super::{IMAGES_MAX, NODES_MAX, PARTS_MAX, PLAN_FORMAT, ProbePlan};
 use crate::graph::GraphError;
 
 /// Why a document is no plan.
@@ -61,6 +61,18 @@ pub enum PlanError {
         high: u32,
         /// Points of the sweep.
         points: usize,
+    },
+    /// More networks would be measured on a device than anybody waits for, or none.
+    #[error(
+        "the plan measures {configs} configs {repetitions} times on a device; there are at most {} configs, 1 to {} times",
+        ProbePlan::CONFIGS_MAX,
+        ProbePlan::REPETITIONS_MAX
+    )]
+    Networks {
+        /// Configs of several lowered points.
+        configs: u64,
+        /// How often each network is measured.
+        repetitions: u32,
     },
     /// A stage names a point that is not there.
     #[error("the plan names point {point}, but its graph has {points}")]

@@ -28,7 +28,8 @@ use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, Pre
 pub use self::autoqkeras::AutoQKerasPlan;
 pub use self::error::PlanError;
 pub use self::stage::{
-    Amount, Limit, Metric, Pairs, ProbePlan, SearchMethod, SearchPlan, StagePlan, SubsetDesign, Subsets,
+    Amount, Limit, Lowered, Metric, Pairs, ProbePlan, SearchMethod, SearchPlan, StagePlan, SubsetDesign,
+    Subsets,
 };
 
 /// Version of the plan's JSON form.
@@ -238,6 +239,12 @@ impl Plan {
             {
                 return Err(PlanError::UnknownPoint { point: point.0, points });
             }
+            if let StagePlan::Probe(probe) = stage
+                && (probe.configs > ProbePlan::CONFIGS_MAX
+                    || !(1..=ProbePlan::REPETITIONS_MAX).contains(&probe.repetitions))
+            {
+                return Err(PlanError::Networks { configs: probe.configs, repetitions: probe.repetitions });
+            }
             if let StagePlan::Sensitivity {
                 single, subsets: Some(Subsets { points: [low, high], .. }), ..
             } = stage
@@ -413,6 +420,7 @@ fn planned(stage: &StageSpec, points: &[Point], path: &str, mistakes: &mut Vec<M
         }
         StageSpec::Search(search) => StagePlan::Search(search.clone()),
         StageSpec::AutoQKeras(search) => StagePlan::AutoQKeras(search.clone()),
+        StageSpec::Probe(probe) => StagePlan::Probe(probe.clone()),
         StageSpec::Verify { top, uniform } => StagePlan::Verify { top: *top, uniform: *uniform },
     }
 }

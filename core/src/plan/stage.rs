@@ -151,6 +151,45 @@ pub struct Limit {
     pub cost: String,
     /// The most it may be.
     pub at_most: Amount,
+    /// The device that it is measured on; none for costs that are computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ProbeTarget>,
+}
+
+impl Limit {
+    /// A limit on a cost that is computed.
+    pub fn computed(cost: &str, at_most: Amount) -> Self {
+        Self { cost: cost.to_owned(), at_most, target: None }
+    }
+
+    /// What it limits, as people read it: `latency_ms (onnxruntime on board=pi5)`.
+    pub fn title(&self) -> String {
+        titled(&self.cost, self.target.as_ref())
+    }
+}
+
+/// A cost on a device, as people read it.
+fn titled(cost: &str, target: Option<&ProbeTarget>) -> String {
+    target.map_or_else(|| cost.to_owned(), |target| format!("{cost} ({target})"))
+}
+
+/// A measured cost that a search lowers, as far as a bound on the loss allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lowered {
+    /// The cost's name, such as `latency_ms`.
+    pub cost: String,
+    /// The device.
+    pub target: ProbeTarget,
+    /// The most that the loss may be, in the unit of the search's metric.
+    pub loss_max: f64,
+}
+
+impl Lowered {
+    /// What it lowers, as people read it.
+    pub fn title(&self) -> String {
+        titled(&self.cost, Some(&self.target))
+    }
 }
 
 /// A search for the best bit configs.
@@ -164,6 +203,9 @@ pub struct SearchPlan {
     pub objective: Metric,
     /// What it may cost; for methods that are limited by cost.
     pub limits: Vec<Limit>,
+    /// The measured cost that it lowers; without one it lowers the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowers: Option<Lowered>,
     /// The cost that sets lower, for methods that measure sets; see [`Self::lowered_cost`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<String>,
@@ -176,6 +218,18 @@ pub struct SearchPlan {
 impl SearchPlan {
     /// Most configs of a round: each takes a solver's descent, and more would leave the predictor uncorrected for long.
     pub const ROUND_MAX: u64 = 1024;
+
+    /// The devices that it is limited on or lowers a cost on, each once, in the order of the file.
+    pub fn targets(&self) -> Vec<&ProbeTarget> {
+        let limited = self.limits.iter().filter_map(|limit| limit.target.as_ref());
+        let mut targets: Vec<&ProbeTarget> = Vec::new();
+        for target in self.lowers.iter().map(|lowers| &lowers.target).chain(limited) {
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
+    }
 
     /// The cost that sets lower: as named, otherwise bit operations for a curve of groups; none where every point counts
     /// one, and for other methods.
@@ -201,6 +255,14 @@ pub struct ProbePlan {
     pub repetitions: u32,
     /// Of the draws.
     pub seed: u64,
+}
+
+impl ProbePlan {
+    /// Most configs of several lowered points.
+    pub const CONFIGS_MAX: u64 = 1_000;
+
+    /// Most repetitions of a network.
+    pub const REPETITIONS_MAX: u32 = 20;
 }
 
 /// One part of a plan.

@@ -78,12 +78,14 @@ pub fn merged(sessions: &[Estimate]) -> Option<Estimate> {
     let squares: f64 = medians.iter().map(|median| (median - mean) * (median - mean)).sum();
     let reach = match medians.len() - 1 {
         0 => 0.0,
-        freedom => {
-            let quantile = T_QUANTILES.get(freedom - 1).copied().unwrap_or(NORMAL_QUANTILE);
-            quantile * (squares / freedom as f64 * (1.0 + 1.0 / count)).sqrt()
-        }
+        freedom => t_quantile(freedom) * (squares / freedom as f64 * (1.0 + 1.0 / count)).sqrt(),
     };
     Some(Estimate { median: middle, low: middle - below.max(reach), high: middle + above.max(reach) })
+}
+
+/// Two-sided 95 % quantile of Student's t distribution; the normal one's where nobody counts degrees of freedom.
+pub(crate) fn t_quantile(freedom: usize) -> f64 {
+    freedom.checked_sub(1).and_then(|at| T_QUANTILES.get(at)).copied().unwrap_or(NORMAL_QUANTILE)
 }
 
 /// The middle of the values, which it reorders; the mean of the middle two of an even number.

@@ -10,6 +10,7 @@ mod pacing;
 mod session;
 
 pub use environment::Environment;
+pub(crate) use estimate::t_quantile;
 pub use estimate::{Estimate, merged};
 pub use pacing::{Pacing, Patience, Side, Step};
 pub use session::{Round, Session, Unsteady};

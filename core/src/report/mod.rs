@@ -1,10 +1,12 @@
 //! What an experiment measured, computed from the ledger alone: one row per point and width of its sweep, one per config
 //! of several points, and what its searches found.
 //!
-//! A report holds no times and no worker names, so it is the same bytes wherever and however often the trials ran.
+//! A report holds no times and no worker names, so it is the same bytes wherever and however often the trials ran; what was
+//! measured on devices is as it was measured.
 //! Its JSON form is a versioned document; its CSV form is described in `docs/results.md`.
 
 mod csv;
+mod devices;
 mod effort;
 mod interval;
 mod measured;
@@ -29,6 +31,10 @@ use crate::sweep::Sweep;
 use crate::trial::{PreparedStep, TrialResult};
 
 pub use self::csv::CSV_COLUMNS;
+pub use self::devices::{
+    DeviceFront, DeviceReport, EnvironmentSummary, Failure, FidelityRow, Finalist, FrontRow, NetworkRow,
+    Range,
+};
 pub use self::effort::{Effort, MeasuredBy};
 pub use self::interval::{Interval, mean_difference, paired_difference};
 pub use self::measured::Evaluations;
@@ -121,6 +127,9 @@ pub struct Report {
     /// What each search that trains came to, in the order of the stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trained: Vec<TrainedSearch>,
+    /// What was measured on devices, one per probe stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceReport>,
     /// What was measured on the report images; none if nothing is to be.
     pub verified: Option<Verified>,
     /// Bits of weight storage of the baseline.
@@ -196,6 +205,7 @@ impl Report {
             configs: Vec::new(),
             searches: configs.searches(),
             trained: trained::searches(ledger, experiment),
+            devices: devices::of(ledger, experiment),
             verified: configs.verified(),
             baseline_size_bits: of_baseline.size_bits,
             baseline_bops: of_baseline.bops,

@@ -10,7 +10,7 @@ use super::so_far::SoFar;
 use super::{Interval, Report};
 use crate::bits::{BitConfig, Bits, Choice};
 use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
-use crate::selection::{Proof, Selection, ShadowPrice};
+use crate::selection::{OnDevice, Proof, Selection, ShadowPrice};
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::sweep::Sweep;
 use crate::trial::TrialSpec;
@@ -40,6 +40,9 @@ pub struct TopRow {
     pub predicted: Option<Interval>,
     /// Its limited costs, by name.
     pub costs: BTreeMap<String, f64>,
+    /// Its costs on devices, predicted and measured, in the order of the limits on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<OnDevice>,
     /// What came of it on the report images; open where that is not measured.
     pub verified: RowState,
 }
@@ -215,6 +218,7 @@ impl<'a> Configs<'a> {
             row: self.row("search", &selected.config, self.on_selection.result(&selected.config)),
             predicted: selected.predicted,
             costs: selected.costs.clone(),
+            devices: selected.devices.clone(),
             verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
         });
         SearchReport {

@@ -41,6 +41,7 @@ impl SoFar<'_> {
             config: config.clone(),
             predicted: None,
             costs: self.costs(config),
+            devices: Vec::new(),
         };
         best.into_iter().take(BEST_SO_FAR).map(selected).collect()
     }
@@ -87,7 +88,7 @@ impl SoFar<'_> {
     }
 
     /// Whether a config keeps a limit; none if its cost cannot be priced here.
-    fn keeps(&self, config: &BitConfig, Limit { cost, at_most }: &Limit) -> Option<bool> {
+    fn keeps(&self, config: &BitConfig, Limit { cost, at_most, target: _ }: &Limit) -> Option<bool> {
         let at_most = match at_most {
             Amount::Of(amount) => *amount,
             Amount::OfBaselinePpm(ppm) => self.prices.of(&BitConfig::baseline()).of_cost(cost)? * share(*ppm),

@@ -17,6 +17,7 @@ mod model;
 mod node;
 mod pattern;
 mod placement_reader;
+mod probe_reader;
 mod probes;
 mod probes_reader;
 mod reader;

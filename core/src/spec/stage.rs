@@ -1,7 +1,8 @@
 //! The parts of an experiment, as written.
 
 use super::Mistake;
-use crate::plan::{AutoQKerasPlan, Pairs, SearchPlan, Subsets};
+use crate::plan::{AutoQKerasPlan, Pairs, ProbePlan, SearchPlan, Subsets};
+use crate::trial::ProbeTarget;
 
 /// Which points are lowered alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum StageSpec {
     Search(SearchPlan),
     /// Finds quantizers and filter counts by training; an experiment of its own.
     AutoQKeras(Box<AutoQKerasPlan>),
+    /// Measures what networks take on a device.
+    Probe(Box<ProbePlan>),
     /// Measures what was found on the report images, that nothing was chosen by.
     Verify {
         /// Configs of every search, best first.
@@ -48,13 +51,22 @@ impl StageSpec {
             Self::Sensitivity(_) => "sensitivity",
             Self::Search(_) => "search",
             Self::AutoQKeras(_) => super::autoqkeras::KEY,
+            Self::Probe(_) => "probe",
             Self::Verify { .. } => "verify",
+        }
+    }
+
+    /// What it measures on, if it is a probe.
+    fn target(&self) -> Option<&ProbeTarget> {
+        match self {
+            Self::Probe(probe) => Some(&probe.target),
+            Self::Sensitivity(_) | Self::Search(_) | Self::AutoQKeras(_) | Self::Verify { .. } => None,
         }
     }
 }
 
-/// Finds stages that stand where they cannot: a second sweep, a search without one, a verification without a search, a
-/// second search that trains.
+/// Finds stages that stand where they cannot: a second sweep, a search without one or without the measurements of a device
+/// that it is limited on, a verification without a search, a second search that trains.
 pub(crate) fn misplaced(stages: &[StageSpec]) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (index, stage) in stages.iter().enumerate() {
@@ -78,14 +90,24 @@ pub(crate) fn misplaced(stages: &[StageSpec]) -> Vec<Mistake> {
             StageSpec::Verify { .. } if !has("search") => {
                 Some(("there is nothing to verify", "put a `search` before it"))
             }
-            StageSpec::Sensitivity(_) | StageSpec::Search(_) if has("verify") => {
+            StageSpec::Probe(probe) if before.iter().any(|stage| stage.target() == Some(&probe.target)) => {
+                Some((
+                    "this device is measured already",
+                    "keep one of both; `on: { board: pi5 }` tells devices of several workers apart",
+                ))
+            }
+            StageSpec::Sensitivity(_) | StageSpec::Search(_) | StageSpec::Probe(_) if has("verify") => {
                 Some(("nothing may be measured after the report images were looked at", "put `verify` last"))
             }
             StageSpec::Sensitivity(_)
             | StageSpec::Search(_)
             | StageSpec::AutoQKeras(_)
+            | StageSpec::Probe(_)
             | StageSpec::Verify { .. } => None,
         };
+        if let StageSpec::Search(search) = stage {
+            mistakes.extend(unmeasured(search, before, &format!("stages[{index}].search")));
+        }
         mistakes.extend(wrong.map(|(problem, hint)| Mistake {
             path: format!("stages[{index}].{}", stage.as_str()),
             problem: problem.to_owned(),
@@ -93,4 +115,20 @@ pub(crate) fn misplaced(stages: &[StageSpec]) -> Vec<Mistake> {
         }));
     }
     mistakes
+}
+
+/// Devices that a search needs to know and no stage before it measures.
+fn unmeasured(search: &SearchPlan, before: &[StageSpec], path: &str) -> Vec<Mistake> {
+    let targets = search.targets().into_iter();
+    let unknown = targets.filter(|target| !before.iter().any(|stage| stage.target() == Some(*target)));
+    let mistake = |target: &ProbeTarget| {
+        let on: Vec<String> = target.on.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        let on = if on.is_empty() { String::new() } else { format!(", on: {{ {} }}", on.join(", ")) };
+        Mistake {
+            path: path.to_owned(),
+            problem: format!("nothing before it measures {target}"),
+            hint: format!("put `- probe: {{ probe: {}{on} }}` before it", target.probe),
+        }
+    };
+    unknown.map(mistake).collect()
 }

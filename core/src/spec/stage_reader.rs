@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 
 use super::autoqkeras::{KEY, autoqkeras};
+use super::probe_reader::{Constraints, Objective, constraints, objective, probe};
 use super::reader::{Fields, Place};
 use super::requires_reader::requires;
 use super::shared::parts_per_million;
 use super::stage::{SensitivitySpec, Single, StageSpec};
 use crate::device::Requirements;
-use crate::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
+use crate::plan::{Lowered, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
 
 /// Most configs of a sweep: with the smallest of networks still years of measuring.
 const CONFIGS_MAX: u64 = 1_000_000_000;
@@ -16,14 +17,13 @@ const PERCENT_DECIMALS: u8 = 4;
 const TRIALS_DEFAULT: u64 = 64;
 const ROUND_DEFAULT: u64 = 8;
 const TOP_DEFAULT: u64 = 5;
-/// Largest limit on a cost, far above every unit's use.
-const COST_MAX: f64 = 1e18;
 
 #[derive(Clone, Copy)]
 enum StageKind {
     Sensitivity,
     Search,
     AutoQKeras,
+    Probe,
     Verify,
 }
 
@@ -33,14 +33,22 @@ pub(super) fn stage(place: &Place<'_>) -> Option<(StageSpec, Option<Requirements
         ("sensitivity", StageKind::Sensitivity),
         ("search", StageKind::Search),
         (KEY, StageKind::AutoQKeras),
+        ("probe", StageKind::Probe),
         ("verify", StageKind::Verify),
     ];
     let (kind, place, beside) = place.variant_beside("requires", &kinds)?;
-    let requires = beside.map_or(Some(None), |place| requires(&place).map(Some));
+    let requires = match (kind, &beside) {
+        (StageKind::Probe, Some(beside)) => beside.mistake(
+            "a probe says itself what it needs of workers",
+            "remove it; `on: { board: pi5 }` names the workers' labels",
+        ),
+        (_, beside) => beside.as_ref().map_or(Some(None), |place| requires(place).map(Some)),
+    };
     let stage = match kind {
         StageKind::Sensitivity => sensitivity(&place).map(StageSpec::Sensitivity),
         StageKind::Search => search(&place).map(StageSpec::Search),
         StageKind::AutoQKeras => autoqkeras(&place).map(|plan| StageSpec::AutoQKeras(Box::new(plan))),
+        StageKind::Probe => probe(&place).map(|plan| StageSpec::Probe(Box::new(plan))),
         StageKind::Verify => verify(&place),
     };
     Some((stage?, requires?))
@@ -141,22 +149,23 @@ fn search(place: &Place<'_>) -> Option<SearchPlan> {
     let method = method(&fields);
     let predictor =
         fields.optional("predictor", None, |place| place.text().map(|text| Some(text.to_owned())));
-    let objective = fields.optional("objective", None, |place| {
-        place.word(&Metric::ALL.map(|metric| (metric.as_str(), Some(metric))))
-    });
-    let limits = fields.optional("constraints", Vec::new(), limits);
+    let objective = fields.optional("objective", None, |place| objective(place).map(Some));
+    let constraints = fields.optional("constraints", Constraints::default(), constraints);
     let cost = fields.optional("cost", None, |place| place.text().map(|text| Some(text.to_owned())));
     let trials = fields.optional("trials", None, |place| place.integer(1..=CONFIGS_MAX).map(Some));
     let round = fields.optional("round", ROUND_DEFAULT, |place| place.integer(1..=SearchPlan::ROUND_MAX));
     let method = method?;
     only_where_it_counts(&fields, method)?;
+    let (objective, constraints) = (objective?, constraints?);
+    let (objective, lowers) = lowered(&fields, objective, constraints.loss)?;
     // What a predictor leads goes on as long as it has hopes; sets come to an end by themselves.
     let trials = trials?.or_else(|| method.is_limited_by_cost().then_some(TRIALS_DEFAULT));
     Some(SearchPlan {
         method,
         predictor: predictor?.unwrap_or_else(|| "auto".to_owned()),
-        objective: objective?.unwrap_or_default(),
-        limits: limits?,
+        objective,
+        limits: constraints.limits,
+        lowers,
         cost: cost?,
         trials,
         round: round?,
@@ -223,28 +232,27 @@ fn method(fields: &Fields<'_>) -> Option<SearchMethod> {
     }
 }
 
-/// Costs by name; which names there are is known to the searches.
-fn limits(place: &Place<'_>) -> Option<Vec<Limit>> {
-    const EXAMPLE: &str = "constraints: { size_kib: 50% }";
-    let entries = place.entries(EXAMPLE)?;
-    let read = entries
-        .iter()
-        .map(|(name, place)| amount(place).map(|at_most| Limit { cost: name.clone(), at_most }));
-    let read: Vec<Option<Limit>> = read.collect();
-    read.into_iter().collect()
-}
-
-/// A number in the cost's unit, or a percentage of the baseline's cost.
-fn amount(place: &Place<'_>) -> Option<Amount> {
-    let Some(text) = place.as_text() else {
-        return place.number(0.0..=COST_MAX).map(Amount::Of);
-    };
-    let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-    match percent.filter(|percent| (0.0..=100.0).contains(percent)) {
-        Some(percent) => parts_per_million(place, percent, PERCENT_DECIMALS).map(Amount::OfBaselinePpm),
-        None => place.expected(
-            "a number, or a percentage of the baseline's cost such as `50%`",
-            "write a number in the cost's unit, or a percentage from 0% to 100%",
+/// The metric of the loss, and the cost that is lowered in its place within a limit on it.
+fn lowered(
+    fields: &Fields<'_>,
+    objective: Option<Objective>,
+    loss: Option<(Metric, f64)>,
+) -> Option<(Metric, Option<Lowered>)> {
+    match (objective, loss) {
+        (None, None) => Some((Metric::default(), None)),
+        (Some(Objective::Loss(metric)), None) => Some((metric, None)),
+        (Some(Objective::Cost(cost, target)), Some((metric, loss_max))) => {
+            Some((metric, Some(Lowered { cost: cost.to_owned(), target, loss_max })))
+        }
+        (Some(Objective::Cost(cost, _)), None) => fields.mistake(
+            "constraints",
+            format!("nothing limits the loss while `{cost}` is lowered"),
+            "add `constraints: { top1_drop: 0.5 }`, in percentage points, or `loss_increase: 0.02`",
+        ),
+        (None | Some(Objective::Loss(_)), Some((metric, _))) => fields.mistake(
+            "constraints",
+            format!("`{}` is limited, and the loss is what is lowered", metric.as_str()),
+            "remove it, or write `objective: { latency_ms: { probe: integer } }`",
         ),
     }
 }

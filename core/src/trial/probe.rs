@@ -45,6 +45,13 @@ impl ProbeTarget {
         }
     }
 
+    /// Whether it is the same but for the class, which only the one of both may name.
+    pub fn is_on(&self, named: &Self) -> bool {
+        self.probe == named.probe
+            && self.on == named.on
+            && (named.class.is_none() || named.class == self.class)
+    }
+
     /// The same on devices of one class.
     #[must_use]
     pub fn of_class(&self, class: &str) -> Self {

@@ -176,7 +176,12 @@ fn pairs_of_widths(plan: &Plan) -> Vec<Candidate> {
 impl Search {
     fn selected(&self, levels: &[u8]) -> Selected {
         let cost = self.cost.iter().map(|cost| (cost.name.clone(), cost.value(&self.searched.space, levels)));
-        Selected { config: self.searched.assigned(levels), predicted: None, costs: cost.collect() }
+        Selected {
+            config: self.searched.assigned(levels),
+            predicted: None,
+            costs: cost.collect(),
+            devices: Vec::new(),
+        }
     }
 
     /// Goes on with what is measured, `left` configs of it at most: configs to measure, or what the search came to.

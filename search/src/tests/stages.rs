@@ -30,15 +30,15 @@ pub(super) fn sweep(plan: &Plan, pairs: Option<Pairs>, subsets: Option<Subsets>)
 
 pub(super) fn search(method: SearchMethod, limit: Option<(&str, Amount)>) -> StagePlan {
     let cost = limit.filter(|_| !method.is_limited_by_cost()).map(|(cost, _)| cost.to_owned());
-    let limit = limit
-        .filter(|_| method.is_limited_by_cost())
-        .map(|(cost, at_most)| Limit { cost: cost.to_owned(), at_most });
+    let limit =
+        limit.filter(|_| method.is_limited_by_cost()).map(|(cost, at_most)| Limit::computed(cost, at_most));
     StagePlan::Search(SearchPlan {
         cost,
         method,
         predictor: "auto".to_owned(),
         objective: Metric::Top1Drop,
         limits: limit.into_iter().collect(),
+        lowers: None,
         trials: method.is_limited_by_cost().then_some(24),
         round: 4,
     })

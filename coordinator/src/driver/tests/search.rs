@@ -7,13 +7,14 @@ use super::*;
 
 fn searching(name: &str, at_most: Amount) -> Plan {
     let mut plan = plan(name);
-    let limit = Limit { cost: "size_kib".to_owned(), at_most };
+    let limit = Limit::computed("size_kib", at_most);
     plan.stages.push(StagePlan::Search(SearchPlan {
         cost: None,
         method: SearchMethod::Exact,
         predictor: "auto".to_owned(),
         objective: Metric::LossIncrease,
         limits: vec![limit],
+        lowers: None,
         trials: Some(6),
         round: 2,
     }));

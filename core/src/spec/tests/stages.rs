@@ -28,12 +28,13 @@ fn every_kind_of_stage_is_read() {
         design: SubsetDesign::Uncertain,
         seed: 7,
     };
-    let limit = |cost: &str, at_most| Limit { cost: cost.to_owned(), at_most };
+    let limit = |cost: &str, at_most| Limit::computed(cost, at_most);
     let search = SearchPlan {
         method: SearchMethod::Exact,
         predictor: "ridge".to_owned(),
         objective: Metric::LossIncrease,
         limits: vec![limit("size_kib", Amount::OfBaselinePpm(500_000)), limit("bops_m", Amount::Of(12.5))],
+        lowers: None,
         cost: None,
         trials: Some(32),
         round: 4,

@@ -80,7 +80,7 @@ impl Round {
         notes.extend(solved.notes());
         let prices = solved.prices(&problem).map_err(|error| error.to_string())?;
         let top = known.iter().take(TOP_KEPT).map(|known| self.selected(&problem, known)).collect();
-        Ok(Outlook::Over(Selection { top, proof: solved.proof(), prices, notes }))
+        Ok(Outlook::Over(Selection { top, proof: solved.proof(), prices, notes, fronts: Vec::new() }))
     }
 
     /// What is measured on all images within the limits, best estimate first.
@@ -135,6 +135,7 @@ impl Round {
             config: self.searched.assigned(&known.levels),
             predicted: Some(Interval { value, low, high }),
             costs: names.zip(costs).collect::<BTreeMap<_, _>>(),
+            devices: Vec::new(),
         }
     }
 }

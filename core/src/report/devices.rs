@@ -1,0 +1,461 @@
+//! What was measured on devices, and what is made of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Interval;
+use crate::bits::{BitConfig, Bits, Choice};
+use crate::latency::{Additivity, Correction, LayerTable, Model, Quantity, Readings};
+use crate::plan::{Plan, ProbePlan, StagePlan};
+use crate::probe::{Environment, Estimate, Unsteady};
+use crate::state::{Experiment, Ledger, StageProgress, TrialState};
+use crate::trial::{
+    Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialResult, TrialSpec,
+};
+
+/// What one network took on a device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkRow {
+    /// `float`, `baseline`, `uniform`, `mixed` or `search`: where it comes from.
+    pub kind: String,
+    /// The points that are not at the baseline's width, with theirs; empty for the float network too.
+    pub changes: BTreeMap<String, Bits>,
+    /// Nanoseconds of an inference, over all repetitions; none if it could not be measured, or was not yet.
+    pub latency_ns: Option<Estimate>,
+    /// Its time as a part of the baseline's in the same rounds.
+    pub ratio: Option<Estimate>,
+    /// Repetitions, each by a process of its own.
+    pub sessions: u64,
+    /// Rounds of all repetitions.
+    pub rounds: u64,
+    /// Times that lie far from the median, of all repetitions.
+    pub outliers: u64,
+    /// Why repetitions are not to be relied on; empty if all are.
+    pub unsteady: Vec<Unsteady>,
+    /// What the model expects, in nanoseconds; none for the float network, or where there is no model.
+    pub predicted_ns: Option<Estimate>,
+    /// What the layers' times add up to, in nanoseconds.
+    pub sum_ns: Option<Estimate>,
+    /// Peak memory in bytes.
+    pub peak_memory_bytes: Option<Estimate>,
+    /// Joules of an inference.
+    pub energy_joules: Option<Estimate>,
+    /// The counter that says so.
+    pub energy_source: Option<String>,
+}
+
+/// The least and the most of something that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Range {
+    /// The least.
+    pub least: f64,
+    /// The most.
+    pub most: f64,
+}
+
+/// What the device was like, over all measurements; what could not be read is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EnvironmentSummary {
+    /// Measurements that say something.
+    pub measurements: u64,
+    /// How the processor's frequency was governed: every way there was.
+    pub governors: BTreeSet<String>,
+    /// Processors that the probe could use: every set there was.
+    pub affinities: BTreeSet<Vec<u32>>,
+    /// Frequency in MHz.
+    pub mhz: Option<Range>,
+    /// Temperature in degrees Celsius.
+    pub celsius: Option<Range>,
+    /// Threads of the machine that were busy or wanted to be.
+    pub load: Option<Range>,
+    /// The part of the processors' time that others than the probe had.
+    pub others: Option<Range>,
+    /// What else was said, each value there was by name.
+    pub more: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Something that could not be measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// `whole`, `layers` or `fidelity`.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Trials that failed so.
+    pub trials: u64,
+}
+
+/// A config that a search found, beside what was measured of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finalist {
+    /// Index of the search's stage.
+    pub stage: u32,
+    /// The points that are not at the baseline's width, with theirs.
+    pub changes: BTreeMap<String, Bits>,
+    /// The limited cost, such as `latency_ms`.
+    pub cost: String,
+    /// As the model predicted it, in the cost's unit.
+    pub predicted: Estimate,
+    /// As it was measured.
+    pub measured: Option<Estimate>,
+}
+
+/// A config of a front.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrontRow {
+    /// The points that are not at the baseline's width, with theirs.
+    pub changes: BTreeMap<String, Bits>,
+    /// Predicted loss, in the unit of the search's metric.
+    pub loss: f64,
+    /// Predicted cost, in the cost's unit.
+    pub cost: f64,
+}
+
+/// The best of loss against cost, as a search predicted it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceFront {
+    /// Index of the search's stage.
+    pub stage: u32,
+    /// What the loss is measured by, such as `top1_drop`.
+    pub metric: String,
+    /// The cost, such as `latency_ms`.
+    pub cost: String,
+    /// By ascending loss.
+    pub points: Vec<FrontRow>,
+}
+
+/// What the device computed of a config, beside the simulation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FidelityRow {
+    /// Index of the stage that asked.
+    pub stage: u32,
+    /// Whether it is the float network.
+    pub is_float: bool,
+    /// The points that are not at the baseline's width, with theirs.
+    pub changes: BTreeMap<String, Bits>,
+    /// What was found; none where it failed or is open.
+    pub found: Option<Fidelity>,
+    /// Accuracy of the device less that of the simulation, in 0..1, paired by image as far as counts tell.
+    pub accuracy_difference: Option<f64>,
+    /// Why it could not be measured.
+    pub failed: Option<String>,
+}
+
+/// What one probe stage measured, and what searches made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceReport {
+    /// Index of the stage.
+    pub stage: u32,
+    /// With what, and where; without a class.
+    pub target: ProbeTarget,
+    /// The class of device that was found.
+    pub class: Option<String>,
+    /// What executes networks there.
+    pub runtime: Option<String>,
+    /// How it was measured.
+    pub setting: ProbeSetting,
+    /// Repetitions that were asked for.
+    pub repetitions: u32,
+    /// Whether the stage is over.
+    pub is_over: bool,
+    /// The networks: float, baseline, uniform widths, mixed ones, searches' finalists.
+    pub networks: Vec<NetworkRow>,
+    /// What layers take by widths; none before anything is known.
+    pub layers: Option<LayerTable>,
+    /// How well they add up.
+    pub additivity: Option<Additivity>,
+    /// How sums become predictions, in nanoseconds.
+    pub correction: Option<Correction>,
+    /// What the device was like.
+    pub environment: EnvironmentSummary,
+    /// What could not be measured.
+    pub failures: Vec<Failure>,
+    /// What searches found within limits on this device.
+    pub finalists: Vec<Finalist>,
+    /// The best of loss against cost on this device, one per search and cost.
+    pub fronts: Vec<DeviceFront>,
+    /// What the device computed.
+    pub fidelity: Vec<FidelityRow>,
+    /// Sentences about all that.
+    pub notes: Vec<String>,
+}
+
+/// The report on every probe stage of an experiment, in their order.
+pub(super) fn of(ledger: &Ledger, experiment: &Experiment) -> Vec<DeviceReport> {
+    let stages = experiment.plan.stages.iter().zip(&experiment.stages).enumerate();
+    let probes = stages.filter_map(|(index, (stage, progress))| match stage {
+        StagePlan::Probe(probe) => Some((index as u32, probe.as_ref(), progress)),
+        StagePlan::Prepare
+        | StagePlan::Sensitivity { .. }
+        | StagePlan::Search(_)
+        | StagePlan::AutoQKeras(_)
+        | StagePlan::Verify { .. } => None,
+    });
+    let devices = Devices { ledger, experiment, plan: &experiment.plan };
+    probes.map(|(stage, probe, progress)| devices.report(stage, probe, progress)).collect()
+}
+
+struct Devices<'a> {
+    ledger: &'a Ledger,
+    experiment: &'a Experiment,
+    plan: &'a Plan,
+}
+
+impl<'a> Devices<'a> {
+    fn report(&self, stage: u32, probe: &ProbePlan, progress: &StageProgress) -> DeviceReport {
+        let trials = self.trials(stage, probe);
+        let settled = trials.iter().filter(|asked| asked.is_settled);
+        let readings = Readings::of(settled.map(|asked| (asked.spec, asked.outcome)));
+        let model = Model::fit(self.plan, &readings, Quantity::Latency).ok();
+        DeviceReport {
+            stage,
+            target: probe.target.clone(),
+            class: readings.class.clone(),
+            runtime: readings.runtime.clone(),
+            setting: probe.setting,
+            repetitions: probe.repetitions,
+            is_over: progress.finished,
+            networks: self.networks(&readings, model.as_ref(), &trials),
+            environment: EnvironmentSummary::of(&readings.environments),
+            failures: failures(&trials),
+            finalists: self.finalists(&probe.target),
+            fronts: self.fronts(&probe.target),
+            fidelity: self.fidelity(&trials),
+            notes: model.as_ref().map(|model| model.notes(&readings)).unwrap_or_default(),
+            correction: model.as_ref().map(|model| model.correction.clone()),
+            additivity: model.as_ref().map(|model| model.additivity.clone()),
+            layers: model.map(|model| model.table),
+        }
+    }
+
+    /// Every trial on the device, of whichever stage: those of the probe stage come first.
+    fn trials(&self, stage: u32, probe: &ProbePlan) -> Vec<Asked<'a>> {
+        let stages = (0_u32..).zip(&self.experiment.stages);
+        let (own, others): (Vec<_>, Vec<_>) = stages.partition(|(index, _)| *index == stage);
+        let later = others.into_iter().filter(|(index, _)| !self.is_probe(*index as usize));
+        let keys = own.into_iter().chain(later);
+        let keys = keys.flat_map(|(stage, progress)| progress.trials.iter().map(move |key| (stage, key)));
+        let asked = keys.filter_map(|(stage, key)| {
+            let trial = self.ledger.trial(key)?;
+            let is_settled = !matches!(trial.state, TrialState::Open);
+            match &trial.spec {
+                TrialSpec::Probe(spec) if spec.target.is_on(&probe.target) => {
+                    Some(Asked { stage, spec, outcome: self.ledger.outcome(key), is_settled })
+                }
+                TrialSpec::Probe(_)
+                | TrialSpec::Prepare(_)
+                | TrialSpec::Evaluate { .. }
+                | TrialSpec::Train(_) => None,
+            }
+        });
+        asked.collect()
+    }
+
+    fn is_probe(&self, stage: usize) -> bool {
+        matches!(self.plan.stages[stage], StagePlan::Probe(_))
+    }
+
+    fn changes(&self, config: &BitConfig) -> BTreeMap<String, Bits> {
+        let changes = config.changes().filter_map(|(point, choice)| match choice {
+            Choice::Bits(bits) => Some((self.plan.points.get(point.0 as usize)?.name.clone(), bits)),
+            Choice::Float => None,
+        });
+        changes.collect()
+    }
+
+    fn networks(&self, readings: &Readings, model: Option<&Model>, trials: &[Asked<'_>]) -> Vec<NetworkRow> {
+        let mut seen = BTreeSet::new();
+        let wholes = trials.iter().map(|asked| &asked.spec.config).filter(|config| seen.insert(*config));
+        let rows = wholes.filter_map(|config| {
+            let network = readings.networks.get(config)?;
+            let is_float = !is_quantized(config);
+            let kind = match (is_float, config.changes().len()) {
+                (true, _) => "float",
+                (false, 0) => "baseline",
+                (false, _) if self.is_uniform(config) => "uniform",
+                (false, _) if self.is_found(config) => "search",
+                (false, _) => "mixed",
+            };
+            let of_sessions =
+                |count: fn(&crate::probe::Session) -> u64| network.sessions.iter().map(count).sum();
+            let model = model.filter(|_| !is_float);
+            Some(NetworkRow {
+                kind: kind.to_owned(),
+                changes: self.changes(config),
+                latency_ns: network.estimate(Quantity::Latency),
+                ratio: network.ratio(),
+                sessions: network.sessions.len() as u64,
+                rounds: of_sessions(|session| session.rounds),
+                outliers: of_sessions(|session| session.outliers),
+                unsteady: network.unsteady(),
+                predicted_ns: model.map(|model| model.predict(config)),
+                sum_ns: model.map(|model| model.table.sum(&model.layout, config)),
+                peak_memory_bytes: network.estimate(Quantity::PeakMemory),
+                energy_joules: network.estimate(Quantity::Energy),
+                energy_source: network.energy.first().map(|energy| energy.source.clone()),
+            })
+        });
+        rows.collect()
+    }
+
+    /// Whether all searchable weights have one width, and all searchable activations.
+    fn is_uniform(&self, config: &BitConfig) -> bool {
+        let baseline = Choice::Bits(self.plan.candidates.baseline);
+        let widths: BTreeSet<_> = self
+            .plan
+            .searchable()
+            .into_iter()
+            .map(|point| (self.plan.points[point.0 as usize].kind, config.choice(point, baseline)))
+            .collect();
+        let kinds: BTreeSet<_> = widths.iter().map(|(kind, _)| *kind).collect();
+        kinds.len() == widths.len()
+    }
+
+    fn is_found(&self, config: &BitConfig) -> bool {
+        let selections = self.experiment.stages.iter().filter_map(|progress| progress.selection.as_ref());
+        selections.flat_map(|selection| &selection.top).any(|selected| selected.config == *config)
+    }
+
+    fn finalists(&self, target: &ProbeTarget) -> Vec<Finalist> {
+        let mut finalists = Vec::new();
+        for (stage, progress) in (0..).zip(&self.experiment.stages) {
+            for selected in progress.selection.iter().flat_map(|selection| &selection.top) {
+                let devices = selected.devices.iter().filter(|device| device.target == *target);
+                finalists.extend(devices.map(|device| Finalist {
+                    stage,
+                    changes: self.changes(&selected.config),
+                    cost: device.cost.clone(),
+                    predicted: device.predicted,
+                    measured: device.measured,
+                }));
+            }
+        }
+        finalists
+    }
+
+    fn fronts(&self, target: &ProbeTarget) -> Vec<DeviceFront> {
+        let mut fronts = Vec::new();
+        for (stage, (planned, progress)) in (0..).zip(self.plan.stages.iter().zip(&self.experiment.stages)) {
+            let StagePlan::Search(search) = planned else { continue };
+            let all = progress.selection.iter().flat_map(|selection| &selection.fronts);
+            fronts.extend(all.filter(|front| front.target == *target).map(|front| DeviceFront {
+                stage,
+                metric: search.objective.as_str().to_owned(),
+                cost: front.cost.clone(),
+                points: front.points.iter().map(|point| self.front_row(point)).collect(),
+            }));
+        }
+        fronts
+    }
+
+    fn front_row(&self, point: &crate::selection::FrontPoint) -> FrontRow {
+        FrontRow { changes: self.changes(&point.config), loss: point.loss, cost: point.cost }
+    }
+
+    fn fidelity(&self, trials: &[Asked<'_>]) -> Vec<FidelityRow> {
+        let asked = trials.iter().filter(|asked| matches!(asked.spec.subject, ProbeSubject::Fidelity { .. }));
+        let row = |Asked { stage, spec, outcome, .. }: &Asked<'_>| {
+            let found = outcome.and_then(|outcome| match &outcome.result {
+                TrialResult::Measured(measured) => match &measured.reading {
+                    Reading::Fidelity(found) => Some(found.clone()),
+                    Reading::Whole { .. } | Reading::Layers { .. } => None,
+                },
+                TrialResult::Failed { .. }
+                | TrialResult::Prepared { .. }
+                | TrialResult::Evaluated(_)
+                | TrialResult::Trained(_) => None,
+            });
+            let difference = |found: &Fidelity| {
+                (found.device_correct as f64 - found.simulated_correct as f64) / found.n.max(1) as f64
+            };
+            FidelityRow {
+                stage: *stage,
+                is_float: !is_quantized(&spec.config),
+                changes: self.changes(&spec.config),
+                accuracy_difference: found.as_ref().map(difference),
+                found,
+                failed: outcome.and_then(|outcome| reason(outcome).map(str::to_owned)),
+            }
+        };
+        asked.map(row).collect()
+    }
+}
+
+/// A trial and what came of it.
+struct Asked<'a> {
+    stage: u32,
+    spec: &'a ProbeSpec,
+    outcome: Option<&'a Outcome>,
+    is_settled: bool,
+}
+
+fn is_quantized(config: &BitConfig) -> bool {
+    config.changes().all(|(_, choice)| matches!(choice, Choice::Bits(_)))
+}
+
+fn reason(outcome: &Outcome) -> Option<&str> {
+    match &outcome.result {
+        TrialResult::Failed { reason } => Some(reason),
+        TrialResult::Measured(_)
+        | TrialResult::Prepared { .. }
+        | TrialResult::Evaluated(_)
+        | TrialResult::Trained(_) => None,
+    }
+}
+
+fn failures(trials: &[Asked<'_>]) -> Vec<Failure> {
+    let mut counted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for Asked { spec, outcome, is_settled, .. } in trials {
+        let lost = (*is_settled && outcome.is_none()).then_some("every worker that measured it was lost");
+        if let Some(reason) = lost.or_else(|| outcome.and_then(reason)) {
+            *counted.entry((spec.subject.as_str(), reason)).or_default() += 1;
+        }
+    }
+    let failure = |((subject, reason), trials): ((&str, &str), u64)| Failure {
+        subject: subject.to_owned(),
+        reason: reason.to_owned(),
+        trials,
+    };
+    counted.into_iter().map(failure).collect()
+}
+
+impl EnvironmentSummary {
+    fn of(environments: &[Environment]) -> Self {
+        let said = environments.iter().filter(|environment| **environment != Environment::default());
+        let mut summary = Self::default();
+        for environment in said {
+            summary.measurements += 1;
+            summary.governors.extend(environment.governor.clone());
+            if !environment.affinity.is_empty() {
+                summary.affinities.insert(environment.affinity.clone());
+            }
+            for (range, read) in [
+                (&mut summary.mhz, environment.mhz),
+                (&mut summary.celsius, environment.celsius),
+                (&mut summary.load, environment.load),
+                (&mut summary.others, environment.others.map(|others| [others; 2])),
+            ] {
+                for value in read.into_iter().flatten() {
+                    let known = range.get_or_insert(Range { least: value, most: value });
+                    *known = Range { least: known.least.min(value), most: known.most.max(value) };
+                }
+            }
+            for (name, value) in &environment.more {
+                summary.more.entry(name.clone()).or_default().insert(value.clone());
+            }
+        }
+        summary
+    }
+}
+
+impl NetworkRow {
+    /// What was measured as an interval in milliseconds.
+    pub fn latency_ms(&self) -> Option<Interval> {
+        self.latency_ns.map(|Estimate { median, low, high }| Interval {
+            value: median / 1e6,
+            low: low / 1e6,
+            high: high / 1e6,
+        })
+    }
+}
