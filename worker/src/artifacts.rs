@@ -91,6 +91,11 @@ impl ArtifactCache {
         }
     }
 
+    /// A file of its own name among the artifacts.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn temporary_in(parent: &Path) -> Result<Self, ArtifactError> {
         let unusable = |source| ArtifactError::Cache { path: parent.to_owned(), source };
         remove_abandoned(parent);

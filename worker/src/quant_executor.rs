@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_core::bits::BitConfig;
-use bitloop_core::device::Device;
+use bitloop_core::device::{Device, ProbeOffer};
 use bitloop_core::digest::Digest;
 use bitloop_core::trial::{
     EvaluateContext, ImageRange, Outcome, PrepareSpec, Provenance, Training, TrialResult, TrialSpec, Work,
@@ -24,7 +24,7 @@ use tracing::{debug, info};
 
 use crate::artifacts::Artifacts;
 use crate::executor::{ExecuteError, Executor, Setting};
-use crate::probe::Probe;
+use crate::probe::{Probe, Probes};
 
 /// How many contexts' evaluators, models and data sets are kept: the current one's and that of the stage before.
 const KEPT: usize = 2;
@@ -62,7 +62,7 @@ pub struct QuantExecutor {
     models: Recent<Model>,
     images: Recent<Images>,
     evaluators: Recent<Evaluator>,
-    probes: Vec<Probe>,
+    probes: Probes,
 }
 
 /// Why a trial gave no numbers: for good, or just here and now.
@@ -91,19 +91,8 @@ impl QuantExecutor {
             models: Recent::default(),
             images: Recent::default(),
             evaluators: Recent::default(),
-            probes: Vec::new(),
+            probes: Probes::default(),
         })
-    }
-
-    /// The same with probes to measure devices with.
-    pub fn with_probes(mut self, probes: Vec<Probe>) -> Self {
-        self.probes = probes;
-        self
-    }
-
-    /// What it measures devices with.
-    pub fn probes(&self) -> &[Probe] {
-        &self.probes
     }
 
     fn model(&mut self, digest: &Digest, artifacts: &dyn Artifacts) -> Result<Arc<Model>, Obstacle> {
@@ -258,11 +247,29 @@ impl QuantExecutor {
                 let configs: Vec<&BitConfig> = configs.collect();
                 self.evaluate((context, *part), &configs, setting)
             }
-            [TrialSpec::Probe(probe), ..] => {
-                let reason = format!("this worker has no probe `{}`", probe.target.probe);
-                Err(Obstacle::Here(ExecuteError::Device { reason }))
+            // They are measured one by one, before anything is attempted together.
+            [TrialSpec::Probe(_), ..] => Ok(None),
+        }
+    }
+
+    /// Measures devices, one trial after another.
+    fn probe(
+        &mut self,
+        trials: &[&TrialSpec],
+        setting: &Setting<'_>,
+        give: &mut dyn FnMut(Outcome),
+    ) -> Result<(), ExecuteError> {
+        for trial in trials {
+            let TrialSpec::Probe(probe) = trial else { continue };
+            if setting.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            match self.probes.measure(probe, setting)? {
+                Some(outcome) => give(outcome),
+                None => break,
             }
         }
+        Ok(())
     }
 
     /// Tells what fails everywhere from what fails here: threads, and a device other than the CPU.
@@ -368,6 +375,9 @@ impl Executor for QuantExecutor {
         if setting.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
+        if let Some(TrialSpec::Probe(_)) = trials.first() {
+            return self.probe(trials, setting, give);
+        }
         let (results, work) = match self.attempt(trials, setting) {
             Ok(results) => results.unwrap_or_default(),
             Err(Obstacle::Failed(reason)) => {
@@ -396,8 +406,12 @@ impl Executor for QuantExecutor {
         }
     }
 
+    fn probes(&self) -> Vec<ProbeOffer> {
+        self.probes.offers()
+    }
+
     fn take_probes(&mut self, probes: Vec<Probe>) {
-        self.probes = probes;
+        self.probes = Probes::new(probes);
     }
 
     fn reset(&mut self) {

@@ -142,7 +142,8 @@ fn other(worker: WorkerSummary, name: &str) -> Option<Other> {
     let gpu_memory_bytes = match info.device.kind {
         DeviceKind::Cpu => 0,
         DeviceKind::Cuda => {
-            Offer { device: &info.device, share: info.share, labels: &info.labels }.share_memory()
+            Offer { device: &info.device, share: info.share, labels: &info.labels, probes: &info.probes }
+                .share_memory()
         }
     };
     let offers = Offers { device: info.device.kind, gpu_memory_bytes, labels: info.labels };
@@ -286,6 +287,7 @@ mod tests {
             labels: label.into_iter().collect::<BTreeMap<_, _>>(),
             float_only: device.kind == DeviceKind::Cuda,
             device,
+            probes: Vec::new(),
             threads: 1,
         };
         WorkerSummary { info: Some((&info).into()), ..WorkerSummary::default() }

@@ -2,8 +2,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bitloop_core::bits::{Bits, Choice};
+use bitloop_core::graph::{Point, PointKind};
 
 use super::InferenceError;
+use crate::evaluate::EvaluateError;
 use crate::executor;
 use crate::prepare::Prepared;
 
@@ -58,6 +60,44 @@ impl Quantized {
 
     pub(super) fn choice(&self, point: usize) -> Choice {
         self.choices[point]
+    }
+
+    /// Elements of what a node gives for an image.
+    ///
+    /// Errors: `UnknownNode`, `Evaluate`.
+    pub fn elements(&self, node: &str) -> Result<usize, InferenceError> {
+        let graph = &self.prepared.model.graph;
+        let shapes = graph.shapes().map_err(EvaluateError::from)?;
+        let position = graph.nodes.iter().position(|known| known.name == node);
+        let position = position.ok_or_else(|| InferenceError::UnknownNode(node.to_owned()))?;
+        Ok(shapes[position].elements())
+    }
+
+    /// The step of the grid that a node's output lies on, if it has a quantizer.
+    pub fn step(&self, node: &str) -> Option<f32> {
+        let is_its = |point: &Point| {
+            point.kind == PointKind::Activation && point.tensors.iter().any(|tensor| tensor == node)
+        };
+        let index = self.prepared.points.iter().position(is_its)?;
+        match self.choices[index] {
+            Choice::Float => None,
+            Choice::Bits(bits) => self.prepared.encoding(index, bits).ok()?.scale().first().copied(),
+        }
+    }
+
+    /// Returns the normalized values of pixels.
+    ///
+    /// Shapes: `(n, channels, height, width)` bytes -> the same, f32. Errors: `Images`.
+    pub fn values(&self, pixels: &[u8]) -> Result<Vec<f32>, InferenceError> {
+        let input = &self.prepared.model.graph.input;
+        let elements = input.shape.elements();
+        if !pixels.len().is_multiple_of(elements.max(1)) {
+            return Err(InferenceError::Images { values: pixels.len(), elements });
+        }
+        let tables = executor::pixel_values(input)?;
+        let plane = (elements / tables.len().max(1)).max(1);
+        let value = |(index, pixel): (usize, &u8)| tables[index / plane % tables.len()][usize::from(*pixel)];
+        Ok(pixels.iter().enumerate().map(value).collect())
     }
 
     /// Returns the pixels whose normalized values these are.

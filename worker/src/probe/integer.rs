@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitloop_quant::device::{Kernels, cpu_class};
+use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{Inference, Quantized, Setting};
 
 use super::images::{Output, each_block};
@@ -35,6 +36,7 @@ impl Adapter for Integer {
             device: None,
             runtime: format!("bitloop {} integer {}", env!("CARGO_PKG_VERSION"), self.0.name()),
             onnx: false,
+            codes: CodeTypes::default(),
             abilities: vec![Ability::Layers, Ability::Infer],
         }
     }
@@ -56,14 +58,9 @@ struct Ready {
     inference: Inference,
 }
 
-impl Loaded for Ready {
-    fn time(&mut self, inferences: u64) -> Result<f64, AdapterError> {
-        let start = clock::now();
-        self.inference.run(inferences);
-        Ok(clock::elapsed(start).as_nanos() as f64)
-    }
-
-    fn layers(&mut self) -> Result<BTreeMap<String, f64>, AdapterError> {
+impl Ready {
+    /// Executes an inference and says how long each node took.
+    fn inference_by_node(&mut self) -> BTreeMap<String, f64> {
         let mut nanoseconds = vec![0.0; self.inference.nodes().len()];
         let mut last = clock::now();
         let mut since = || {
@@ -74,7 +71,19 @@ impl Loaded for Ready {
         };
         self.inference.run_watched(&mut |node| nanoseconds[node] += since());
         nanoseconds[0] += since();
-        Ok(self.inference.nodes().iter().cloned().zip(nanoseconds).collect())
+        self.inference.nodes().iter().cloned().zip(nanoseconds).collect()
+    }
+}
+
+impl Loaded for Ready {
+    fn time(&mut self, inferences: u64) -> Result<f64, AdapterError> {
+        let start = clock::now();
+        self.inference.run(inferences);
+        Ok(clock::elapsed(start).as_nanos() as f64)
+    }
+
+    fn layers(&mut self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
+        Ok((0..inferences).map(|_| self.inference_by_node()).collect())
     }
 
     fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {

@@ -161,8 +161,8 @@ fn timed(loaded: &mut dyn Loaded, inferences: u64) -> Result<f64, AdapterError> 
 /// Nanoseconds of each node, the mean of so many inferences.
 fn mean_layers(loaded: &mut dyn Loaded, inferences: u64) -> Result<BTreeMap<String, f64>, AdapterError> {
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
-    for _ in 0..inferences {
-        for (name, nanoseconds) in loaded.layers()? {
+    for nodes in loaded.layers(inferences as usize)? {
+        for (name, nanoseconds) in nodes {
             if !(nanoseconds.is_finite() && nanoseconds >= 0.0) {
                 let reason = format!("the device's clock says that node `{name}` took {nanoseconds} ns");
                 return Err(AdapterError::Unable(reason));

@@ -10,6 +10,7 @@ mod command;
 pub mod energy;
 mod environment;
 mod error;
+mod fidelity;
 mod handle;
 mod images;
 mod integer;
@@ -24,21 +25,25 @@ mod protocol;
 mod registered;
 mod restarts;
 mod serve;
+mod staged;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use energy::Meter;
-pub use options::{OptionsError, ProbeOptions};
 pub use checks::Layered;
 pub use command::{Limits, ProbeCommand};
+pub use energy::Meter;
 pub use error::{Breakage, ProbeError, Suspect};
 pub use handle::{Inference, Probe};
+pub use options::{OptionsError, ProbeOptions};
 pub use protocol::{
     Ability, Answer, Ask, EnergyReading, Hello, Network, PROTOCOL, Reply, Request,
     Setting as InferenceSetting, Timed,
 };
+pub use registered::{ProbeOption, ProbeOptionError, RegistrationError, registered};
 pub use serve::{ServeError, serve_process};
+pub(crate) use trial::Probes;
 
 /// A built-in adapter, by which this program is a probe.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,149 @@
+//! A probe trial: from what is asked for to what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitloop_core::bits::BitConfig;
+use bitloop_core::probe::{Estimate, Round, Session};
+use bitloop_core::trial::{
+    Energy, Measured, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, Provenance, Reading, TrialResult, Work,
+};
+
+use super::fidelity::fidelity;
+use super::staged::{Staged, Unstaged};
+use super::{Ability, EnergyReading, InferenceSetting, Layered, Probe, ProbeError, Timed};
+use crate::executor::{ExecuteError, Setting};
+
+/// What probe trials keep between them.
+#[derive(Default)]
+pub(crate) struct Probes {
+    probes: Vec<Probe>,
+    staged: Option<Staged>,
+}
+
+/// Why a trial gave no measurement.
+pub(super) enum Obstacle {
+    Network(Unstaged),
+    Probe(ProbeError),
+    /// What the probe says makes no sense, or it cannot do what is asked for.
+    Failed(String),
+}
+
+impl From<ProbeError> for Obstacle {
+    fn from(error: ProbeError) -> Self {
+        Self::Probe(error)
+    }
+}
+
+impl<E: Into<Unstaged>> From<E> for Obstacle {
+    fn from(error: E) -> Self {
+        Self::Network(error.into())
+    }
+}
+
+impl Probes {
+    pub(crate) fn new(probes: Vec<Probe>) -> Self {
+        Self { probes, staged: None }
+    }
+
+    /// What a coordinator hears of them.
+    pub(crate) fn offers(&self) -> Vec<bitloop_core::device::ProbeOffer> {
+        self.probes.iter().map(Probe::offer).collect()
+    }
+
+    /// Measures a trial; none if it is not wanted any more.
+    ///
+    /// Errors: why it may be measured later or elsewhere.
+    pub(crate) fn measure(
+        &mut self,
+        spec: &ProbeSpec,
+        setting: &Setting<'_>,
+    ) -> Result<Option<Outcome>, ExecuteError> {
+        let Self { probes, staged } = self;
+        let Some(probe) = probes.iter().find(|probe| probe.name() == spec.target.probe) else {
+            let reason = format!("this worker has no probe `{}`", spec.target.probe);
+            return Err(ExecuteError::Device { reason });
+        };
+        let hello = probe.hello();
+        let provenance = Provenance {
+            engine: format!("bitloop {}", env!("CARGO_PKG_VERSION")),
+            device: hello.class.clone(),
+            kernels: hello.runtime.clone(),
+        };
+        let outcome = |result| Outcome { result, provenance, work: Work::default() };
+        let result = match attempt(spec, (probe, staged), setting) {
+            Ok(measured) => Some(TrialResult::Measured(Box::new(measured))),
+            Err(Obstacle::Failed(reason) | Obstacle::Network(Unstaged::Failed(reason))) => {
+                Some(TrialResult::Failed { reason })
+            }
+            Err(Obstacle::Network(Unstaged::Here(error))) => return Err(error),
+            Err(Obstacle::Probe(error)) => error.into_result()?,
+        };
+        Ok(result.map(outcome))
+    }
+}
+
+fn attempt(
+    spec: &ProbeSpec,
+    (probe, kept): (&Probe, &mut Option<Staged>),
+    setting: &Setting<'_>,
+) -> Result<Measured, Obstacle> {
+    let staged = match kept.take().filter(|staged| staged.is(&spec.prepared)) {
+        Some(staged) => staged,
+        None => Staged::fetch(&spec.prepared, setting.artifacts)?,
+    };
+    let staged = kept.insert(staged);
+    let config = staged.network("config", (&spec.config, spec.baseline), probe.hello())?;
+    let how = (inference_setting(spec.setting), spec.setting.patience());
+    match &spec.subject {
+        ProbeSubject::Whole => {
+            let baseline = (&BitConfig::baseline(), spec.baseline);
+            let baseline = staged.network("baseline", baseline, probe.hello())?;
+            whole(probe.time((&config, &baseline), how, setting.stop)?)
+        }
+        ProbeSubject::Layers => {
+            require(probe, Ability::Layers, "say how long layers take")?;
+            let nodes = staged.quantized(&config)?;
+            let nodes = nodes.prepared().model.graph.nodes.iter().map(|node| node.name.clone());
+            let nodes: BTreeSet<String> = nodes.collect();
+            layers(probe.layers((&config, &nodes), how, setting.stop)?)
+        }
+        ProbeSubject::Fidelity { data, images } => {
+            require(probe, Ability::Infer, "give what the network computes")?;
+            let found = fidelity((probe, staged, &config), (data, *images), setting)?;
+            Ok(Measured { reading: Reading::Fidelity(found), environment: Default::default() })
+        }
+    }
+}
+
+fn require(probe: &Probe, ability: Ability, what: &str) -> Result<(), Obstacle> {
+    match probe.hello().abilities.contains(&ability) {
+        true => Ok(()),
+        false => Err(Obstacle::Failed(format!("probe `{}` does not {what}", probe.name()))),
+    }
+}
+
+fn inference_setting(setting: ProbeSetting) -> InferenceSetting {
+    InferenceSetting { batch: setting.batch, threads: setting.threads }
+}
+
+fn whole(timed: Timed) -> Result<Measured, Obstacle> {
+    let Timed { rounds, peak_memory_bytes, energy, environment } = timed;
+    let rounds: Vec<Round> =
+        rounds.into_iter().map(|[config, baseline]| Round { config, baseline }).collect();
+    let session = Session::of(&rounds).ok_or_else(|| Obstacle::Failed("no round was timed".to_owned()))?;
+    let energy = energy.and_then(|EnergyReading { source, joules }| {
+        let of = |side: usize| Estimate::of(&joules.iter().map(|pair| pair[side]).collect::<Vec<_>>());
+        Some(Energy { source, config: of(0)?, baseline: of(1)? })
+    });
+    Ok(Measured { reading: Reading::Whole { session, peak_memory_bytes, energy }, environment })
+}
+
+fn layers(layered: Layered) -> Result<Measured, Obstacle> {
+    let Layered { nodes, other, whole, environment } = layered;
+    let nodes = nodes.into_iter().filter_map(|(node, times)| Some((node, Estimate::of(&times)?)));
+    let nodes: BTreeMap<String, Estimate> = nodes.collect();
+    let nothing = Estimate { median: 0.0, low: 0.0, high: 0.0 };
+    let other = Estimate::of(&other).unwrap_or(nothing);
+    let whole = Estimate::of(&whole).ok_or_else(|| Obstacle::Failed("no inference was timed".to_owned()))?;
+    Ok(Measured { reading: Reading::Layers { nodes, other, whole }, environment })
+}
