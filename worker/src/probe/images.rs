@@ -1,7 +1,7 @@
 //! The files of [`Ask::Infer`](super::Ask::Infer): f32 values, little-endian, one image behind another.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use super::{AdapterError, Inputs};
@@ -11,31 +11,30 @@ const BLOCK_IMAGES: u64 = 32;
 
 /// Calls `each` with one block of images after another.
 ///
-/// Errors: `Failed` if the file holds another number of values than `count` images of so many elements; what `each` says.
+/// Errors: `Unable` if the file cannot be read, `Failed` if it holds another number of values than `count` images of so many
+/// elements; what `each` says.
 pub(super) fn each_block(
     inputs: &Inputs<'_>,
     elements: usize,
     mut each: impl FnMut(Vec<f32>) -> Result<(), AdapterError>,
 ) -> Result<(), AdapterError> {
-    let path = inputs.images;
-    let mut file = BufReader::new(File::open(path).map_err(|error| failed("open", path, &error))?);
+    let (path, image_bytes) = (inputs.images, (elements * size_of::<f32>()) as u64);
+    let mut file = File::open(path).map_err(|error| unable("open", path, &error))?;
+    let found = file.metadata().map_err(|error| unable("read", path, &error))?.len();
+    if Some(found) != inputs.count.checked_mul(image_bytes) {
+        let (path, count) = (path.display(), inputs.count);
+        let reason = format!("{path} has {found} bytes; {count} images have {image_bytes} each");
+        return Err(AdapterError::Failed(reason));
+    }
     let mut left = inputs.count;
     while left > 0 {
         let images = left.min(BLOCK_IMAGES);
-        let mut bytes = vec![0; images as usize * elements * size_of::<f32>()];
-        file.read_exact(&mut bytes).map_err(|error| failed("read all images of", path, &error))?;
-        let values = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        each(values.collect())?;
+        let mut bytes = vec![0; (images * image_bytes) as usize];
+        file.read_exact(&mut bytes).map_err(|error| unable("read", path, &error))?;
+        each(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())?;
         left -= images;
     }
-    match file.read(&mut [0]) {
-        Ok(0) => Ok(()),
-        Ok(_) => {
-            let (path, count) = (path.display(), inputs.count);
-            Err(AdapterError::Failed(format!("{path} holds more than {count} images of {elements} values")))
-        }
-        Err(error) => Err(failed("read", path, &error)),
-    }
+    Ok(())
 }
 
 /// A file of values.
@@ -45,25 +44,25 @@ pub(super) struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// Errors: `Failed`.
+    /// Errors: `Unable`.
     pub(super) fn create(path: &'a Path) -> Result<Self, AdapterError> {
-        let file = File::create(path).map_err(|error| failed("write", path, &error))?;
+        let file = File::create(path).map_err(|error| unable("write", path, &error))?;
         Ok(Self { path, file: BufWriter::new(file) })
     }
 
-    /// Errors: `Failed`.
+    /// Errors: `Unable`.
     pub(super) fn write(&mut self, values: &[f32]) -> Result<(), AdapterError> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.file.write_all(&bytes).map_err(|error| failed("write", self.path, &error))
+        self.file.write_all(&bytes).map_err(|error| unable("write", self.path, &error))
     }
 
-    /// Errors: `Failed`.
+    /// Errors: `Unable`.
     pub(super) fn finish(mut self) -> Result<(), AdapterError> {
-        self.file.flush().map_err(|error| failed("write", self.path, &error))
+        self.file.flush().map_err(|error| unable("write", self.path, &error))
     }
 }
 
-fn failed(what: &str, path: &Path, error: &std::io::Error) -> AdapterError {
+fn unable(what: &str, path: &Path, error: &std::io::Error) -> AdapterError {
     AdapterError::Unable(format!("cannot {what} {}: {error}", path.display()))
 }
 
@@ -92,8 +91,10 @@ mod tests {
         };
 
         assert_eq!(read(35), Ok((vec![64, 6], values.clone())));
-        assert!(read(36).unwrap_err().to_string().contains("cannot read all images"));
-        assert!(read(34).unwrap_err().to_string().contains("more than 34 images of 2 values"));
+        for wrong in [34, 36, u64::MAX] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.to_string().contains(&format!("{wrong} images have 8 each")), "{error}");
+        }
     }
 
     #[test]

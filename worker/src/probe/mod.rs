@@ -26,6 +26,8 @@ mod registered;
 mod restarts;
 mod serve;
 mod staged;
+#[cfg(test)]
+mod tests;
 mod trial;
 
 use std::collections::BTreeMap;
