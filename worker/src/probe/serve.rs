@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
@@ -21,6 +22,10 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 /// Requests that may wait; a worker sends one and waits for its answer.
 const WAITING_MAX: usize = 16;
 
+/// From so many bytes on the C library asks the system for memory, and gives it back as soon as it is free. Left to itself it
+/// keeps more and more, so that a network's memory would be that of all networks before it.
+const GIVEN_BACK: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "65536");
+
 /// Why a probe ends before its input does.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -37,6 +42,7 @@ pub enum ServeError {
 ///
 /// Errors: [`ServeError`].
 pub fn serve_process(text: &str) -> Result<(), ServeError> {
+    give_memory_back();
     // Before a library is loaded that prints something.
     let mut output = own_output().map_err(ServeError::Output)?;
     let requests = requests(io::BufReader::new(io::stdin()), || std::process::exit(0));
@@ -45,6 +51,20 @@ pub fn serve_process(text: &str) -> Result<(), ServeError> {
     let memory = Memory::new(surroundings.process());
     let measuring = Measuring { adapter: adapter.as_mut(), surroundings, memory };
     serve(measuring, &requests, &mut output).map_err(ServeError::Output)
+}
+
+/// Becomes the same program with [`GIVEN_BACK`], which the C library reads once, at the start; goes on without it if that fails.
+#[cfg(unix)]
+fn give_memory_back() {
+    use std::os::unix::process::CommandExt;
+
+    let (variable, bytes) = GIVEN_BACK;
+    if std::env::var_os(variable).is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        let error = Command::new(program).args(std::env::args_os().skip(1)).env(variable, bytes).exec();
+        warn!(%error, "memory of networks before stays counted");
+    }
 }
 
 /// Takes standard output away from everything else in this process: what is printed goes to standard error from now on.
