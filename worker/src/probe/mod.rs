@@ -7,6 +7,8 @@
 mod affinity;
 mod checks;
 mod command;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod energy;
 mod environment;
 mod error;
@@ -66,6 +68,12 @@ pub const ADAPTERS: &[Registered] = &[
         open: integer::open,
     },
     onnxruntime::REGISTERED,
+    #[cfg(feature = "cuda")]
+    Registered {
+        name: "candle-cuda",
+        summary: "what bitloop evaluates with on a CUDA GPU: fake quantization in f32",
+        open: cuda::open,
+    },
 ];
 
 /// Opens the adapter that a text such as `integer=cpus=0-1` names. Each adapter has the option `cpus`, which keeps this thread,

@@ -1,0 +1,166 @@
+//! CUDA GPUs, as bitloop itself computes on them.
+//!
+//! What is timed is the walk over the graph with fake quantization in f32, as evaluations with `numerics: float` do it. GPUs
+//! multiply codes faster than floats, and this does not: a quantized network takes longer here than the float one. So the times
+//! say what evaluating costs, and nothing about how fast the network could be; that is what a probe over ONNX Runtime is for.
+
+use std::collections::BTreeMap;
+
+use bitloop_quant::device::{self, Opened};
+use bitloop_quant::inference::{InferenceError, Walk};
+
+use super::energy::Meter;
+use super::images::{Output, each_block};
+use super::network::quantized;
+use super::{
+    Ability, Adapter, AdapterError, Hello, InferenceSetting, Inputs, Loaded, Network, PROTOCOL, ProbeOptions,
+};
+
+/// NVML's library, as drivers install it; the name without a version comes with development files alone.
+const NVML: &str = "libnvidia-ml.so.1";
+
+/// A GPU's counter moves every 20 to 100 milliseconds: a stretch of so many nanoseconds is a few tens of steps.
+const STRETCH_NS: f64 = 2e9;
+
+/// Opens the GPU that the option `device` names, or the first.
+///
+/// Errors: `Unable`.
+pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, AdapterError> {
+    let name = options.take("device").unwrap_or_else(|| "cuda:0".to_owned());
+    let opened = device::open(&name).map_err(|error| AdapterError::Unable(error.to_string()))?;
+    if opened.device.is_cpu() {
+        return Err(AdapterError::Unable("the probe `candle-cuda` measures GPUs; give device=cuda:0".to_owned()));
+    }
+    Ok(Box::new(Gpu(opened)))
+}
+
+struct Gpu(Opened);
+
+impl Adapter for Gpu {
+    fn hello(&self) -> Hello {
+        let Opened { inventory, kernels, .. } = &self.0;
+        Hello {
+            protocol: PROTOCOL,
+            class: inventory.class.clone(),
+            device: Some(inventory.id.clone()),
+            runtime: format!("bitloop {} candle-cuda {}", env!("CARGO_PKG_VERSION"), kernels.name()),
+            onnx: false,
+            abilities: vec![Ability::Infer],
+        }
+    }
+
+    fn load(
+        &mut self,
+        network: &Network,
+        setting: InferenceSetting,
+    ) -> Result<Box<dyn Loaded>, AdapterError> {
+        let network = quantized(network)?;
+        let elements = network.prepared().model.graph.input.shape.elements();
+        let walk = Walk::new(network, setting.batch as usize, &self.0.device).map_err(unable)?;
+        Ok(Box::new(Ready { walk, elements }))
+    }
+
+    fn meter(&self) -> Option<Box<dyn Meter>> {
+        Nvml::open(&self.0.inventory.id).map(|nvml| Box::new(nvml) as Box<dyn Meter>)
+    }
+
+    fn is_in_this_process(&self) -> bool {
+        false
+    }
+}
+
+struct Ready {
+    walk: Walk,
+    /// Values of an image.
+    elements: usize,
+}
+
+impl Loaded for Ready {
+    fn time(&mut self, inferences: u64) -> Result<f64, AdapterError> {
+        self.walk.time(inferences).map_err(unable)
+    }
+
+    fn layers(&mut self) -> Result<BTreeMap<String, f64>, AdapterError> {
+        Err(AdapterError::Failed("the probe `candle-cuda` times whole networks alone".to_owned()))
+    }
+
+    fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {
+        let mut output = Output::create(inputs.output)?;
+        let nodes = inputs.nodes.iter().map(|node| Some(node.as_str()));
+        for node in std::iter::once(None).chain(nodes) {
+            each_block(inputs, self.elements, |values| {
+                output.write(&self.walk.outputs_of(node, values).map_err(unable)?)
+            })?;
+        }
+        output.finish()
+    }
+}
+
+/// What a GPU cannot compute may be its memory that others hold; what makes no sense makes none anywhere.
+fn unable(error: InferenceError) -> AdapterError {
+    match error {
+        InferenceError::Evaluate(_) => AdapterError::Unable(error.to_string()),
+        other => other.into(),
+    }
+}
+
+/// The energy counter of one GPU.
+struct Nvml {
+    library: nvml_wrapper::Nvml,
+    uuid: String,
+    start_mj: u64,
+}
+
+impl Nvml {
+    /// None without the library, for a part of a GPU, and for GPUs that have no counter (before Volta).
+    fn open(id: &str) -> Option<Self> {
+        let library = nvml_wrapper::Nvml::builder().lib_path(NVML.as_ref()).init().ok()?;
+        let mut nvml = Self { library, uuid: uuid(id)?, start_mj: 0 };
+        nvml.start_mj = nvml.millijoules()?;
+        Some(nvml)
+    }
+
+    fn millijoules(&self) -> Option<u64> {
+        let device = self.library.device_by_uuid(self.uuid.as_str()).ok()?;
+        device.total_energy_consumption().ok()
+    }
+}
+
+impl Meter for Nvml {
+    fn source(&self) -> String {
+        "nvml".to_owned()
+    }
+
+    fn stretch_ns(&self) -> f64 {
+        STRETCH_NS
+    }
+
+    fn joules(&mut self) -> Option<f64> {
+        let millijoules = self.millijoules()?.checked_sub(self.start_mj)?;
+        Some(millijoules as f64 / 1e3)
+    }
+}
+
+/// The driver's name of a GPU, from ours.
+fn uuid(id: &str) -> Option<String> {
+    let digits = id.strip_prefix("gpu-").filter(|digits| digits.len() == 32 && digits.is_ascii())?;
+    let (a, rest) = digits.split_at(8);
+    let (b, rest) = rest.split_at(4);
+    let (c, rest) = rest.split_at(4);
+    let (d, e) = rest.split_at(4);
+    Some(format!("GPU-{a}-{b}-{c}-{d}-{e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_has_the_drivers_name_too() {
+        let driver = uuid("gpu-0123456789abcdef0123456789abcdef");
+
+        assert_eq!(driver.as_deref(), Some("GPU-01234567-89ab-cdef-0123-456789abcdef"));
+        assert_eq!(uuid("mig-gpu-01234567/7/0"), None);
+        assert_eq!(uuid("cpu"), None);
+    }
+}
