@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bitloop_quant::device::{Kernels, cpu_class};
-use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{Inference, Quantized, Setting};
 
 use super::images::{Output, each_block};
@@ -36,7 +35,6 @@ impl Adapter for Integer {
             device: None,
             runtime: format!("bitloop {} integer {}", env!("CARGO_PKG_VERSION"), self.0.name()),
             onnx: false,
-            codes: CodeTypes::default(),
             abilities: vec![Ability::Layers, Ability::Infer],
         }
     }
@@ -58,23 +56,6 @@ struct Ready {
     inference: Inference,
 }
 
-impl Ready {
-    /// Executes an inference and says how long each node took.
-    fn inference_by_node(&mut self) -> BTreeMap<String, f64> {
-        let mut nanoseconds = vec![0.0; self.inference.nodes().len()];
-        let mut last = clock::now();
-        let mut since = || {
-            let now = clock::now();
-            let passed = now.duration_since(last).as_nanos() as f64;
-            last = now;
-            passed
-        };
-        self.inference.run_watched(&mut |node| nanoseconds[node] += since());
-        nanoseconds[0] += since();
-        self.inference.nodes().iter().cloned().zip(nanoseconds).collect()
-    }
-}
-
 impl Loaded for Ready {
     fn time(&mut self, inferences: u64) -> Result<f64, AdapterError> {
         let start = clock::now();
@@ -83,7 +64,20 @@ impl Loaded for Ready {
     }
 
     fn layers(&mut self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
-        Ok((0..inferences).map(|_| self.inference_by_node()).collect())
+        let inference = |_| {
+            let mut nanoseconds = vec![0.0; self.inference.nodes().len()];
+            let mut last = clock::now();
+            let mut since = || {
+                let now = clock::now();
+                let passed = now.duration_since(last).as_nanos() as f64;
+                last = now;
+                passed
+            };
+            self.inference.run_watched(&mut |node| nanoseconds[node] += since());
+            nanoseconds[0] += since();
+            self.inference.nodes().iter().cloned().zip(nanoseconds).collect()
+        };
+        Ok((0..inferences).map(inference).collect())
     }
 
     fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {

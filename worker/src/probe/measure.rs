@@ -161,14 +161,12 @@ fn timed(loaded: &mut dyn Loaded, inferences: u64) -> Result<f64, AdapterError> 
 /// Nanoseconds of each node, the mean of so many inferences.
 fn mean_layers(loaded: &mut dyn Loaded, inferences: u64) -> Result<BTreeMap<String, f64>, AdapterError> {
     let mut sums: BTreeMap<String, f64> = BTreeMap::new();
-    for nodes in loaded.layers(inferences as usize)? {
-        for (name, nanoseconds) in nodes {
-            if !(nanoseconds.is_finite() && nanoseconds >= 0.0) {
-                let reason = format!("the device's clock says that node `{name}` took {nanoseconds} ns");
-                return Err(AdapterError::Unable(reason));
-            }
-            *sums.entry(name).or_default() += nanoseconds;
+    for (name, nanoseconds) in loaded.layers(inferences as usize)?.into_iter().flatten() {
+        if !(nanoseconds.is_finite() && nanoseconds >= 0.0) {
+            let reason = format!("the device's clock says that node `{name}` took {nanoseconds} ns");
+            return Err(AdapterError::Unable(reason));
         }
+        *sums.entry(name).or_default() += nanoseconds;
     }
     sums.values_mut().for_each(|sum| *sum /= inferences as f64);
     Ok(sums)
