@@ -15,8 +15,10 @@ pub struct ImportedEncoding {
     pub zero_point: Vec<i32>,
     /// The axis of the channels: of a weight as our model stores it, or of one image; `None` for a single scale.
     pub axis: Option<usize>,
-    /// Type of the codes; its range is the grid's.
+    /// Type of the codes; its range is the grid's, unless codes are clipped.
     pub element: ElementType,
+    /// Smallest and largest code that a Clip behind the QuantizeLinear leaves.
+    pub codes: Option<[i32; 2]>,
 }
 
 /// Why a grid of a file is no encoding of the model.
@@ -87,10 +89,12 @@ impl ImportedEncoding {
             return Err(NoEncoding::Width(bits));
         }
         let codes = 1_i32 << bits;
-        let grid = match self.element.is_signed() {
-            true => Grid::new(-codes / 2, codes / 2 - 1, self.zero_point.iter().all(|zero| *zero == 0)),
-            false => Grid::new(0, codes - 1, false),
-        };
+        let [low, high] = self.codes.unwrap_or(match self.element.is_signed() {
+            true => [-codes / 2, codes / 2 - 1],
+            false => [0, codes - 1],
+        });
+        let is_symmetric = self.element.is_signed() && self.zero_point.iter().all(|zero| *zero == 0);
+        let grid = Grid::new(low, high, is_symmetric);
         grid.map_err(|error: QuantError| NoEncoding::Values(error.to_string()))
     }
 

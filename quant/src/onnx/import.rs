@@ -65,8 +65,8 @@ pub fn import_file(path: &Path, options: &ImportOptions) -> Result<Imported, Imp
 /// Opset 9 to 21. The batch, the first axis, is left away and counts as 1 in shape arithmetic. Identity and Dropout
 /// are dropped, a zero Pad becomes part of the convolution behind it, means over the image with a Flatten behind them
 /// become a global average, a constant sum behind a layer becomes its bias, and a first Transpose from (height, width,
-/// channels) goes, since our images have the channels in front. QuantizeLinear and DequantizeLinear become encodings:
-/// of the node before them, or of an identity where only some consumers see the quantized tensor.
+/// channels) goes, since our images have the channels in front. QuantizeLinear and DequantizeLinear, with a Clip of the codes between
+/// them or without, become encodings: of the node before them, or of an identity where only some consumers see the quantized tensor.
 ///
 /// Errors: one [`ImportError`]; `Unsupported` lists all nodes that cannot be expressed. No bytes make it panic.
 pub fn import(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Result<Imported, ImportError> {

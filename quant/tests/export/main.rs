@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod device;
 mod files;
 mod networks;
 mod refusals;

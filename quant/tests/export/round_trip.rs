@@ -35,6 +35,7 @@ fn expected_encodings(exported: &Exported<'_>) -> BTreeMap<String, ImportedEncod
             zero_point: encoding.offset().iter().map(|offset| -offset).collect(),
             axis: (encoding.scale().len() > 1).then_some(0),
             element,
+            codes: None,
         };
         match point.kind {
             PointKind::Weight => {

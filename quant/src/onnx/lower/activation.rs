@@ -6,6 +6,7 @@ use super::super::builder::Builder;
 use super::super::call::{Call, Value, axis_of, extent_of};
 use super::super::error::Reason;
 use super::super::names::name_of;
+use super::quantize::clip_codes;
 use super::{Lowered, single, unchanged};
 
 /// Opset from which softmax works along one axis instead of all axes from one on.
@@ -51,10 +52,13 @@ pub(in super::super) fn lrn(builder: &mut Builder, call: &Call<'_>) -> Lowered {
     single(builder, call, op)
 }
 
-/// Clip: a rectifier, a ReLU6 or the general form.
+/// Clip: a rectifier, a ReLU6 or the general form; of codes, a narrower grid.
 ///
 /// A missing limit is the largest number, since a model file cannot hold infinity.
 pub(in super::super) fn clip(builder: &mut Builder, call: &Call<'_>) -> Lowered {
+    if let Some(Value::Codes(value, made)) = call.input(0) {
+        return clip_codes(call, value, made);
+    }
     let (min, max) = if call.opset < CLIP_INPUTS {
         (call.float("min", f32::MIN)?, call.float("max", f32::MAX)?)
     } else {

@@ -37,6 +37,7 @@ pub(in super::super) fn dequantize(builder: &mut Builder, call: &Call<'_>) -> Lo
     match call.input(0) {
         Some(Value::Codes(value, made)) => {
             let own = encoding(builder, call, value, made.element)?;
+            let own = ImportedEncoding { codes: made.codes, ..own };
             if own != *made {
                 return Err(Reason::Feature(
                     "its scale or zero point is not that of the QuantizeLinear before it",
@@ -64,6 +65,24 @@ pub(in super::super) fn dequantize(builder: &mut Builder, call: &Call<'_>) -> Lo
             Ok(vec![Value::Constant(Constant { element: ElementType::Float, ..constant })])
         }
         _ => Err(Reason::Feature("it reads something else than weights and what a QuantizeLinear gives")),
+    }
+}
+
+/// Clip of what a QuantizeLinear gives: it narrows the grid.
+pub(super) fn clip_codes(call: &Call<'_>, value: &Value, made: &ImportedEncoding) -> Lowered {
+    let end = |index| match call.integers(index)? {
+        Some([code]) => Ok(i32::try_from(*code).ok()),
+        Some(_) => Err(Reason::Feature("a limit is not one number")),
+        None => Ok(None),
+    };
+    match (made.codes, end(1)?, end(2)?) {
+        (None, Some(low), Some(high)) => {
+            let clipped = ImportedEncoding { codes: Some([low, high]), ..made.clone() };
+            Ok(vec![Value::Codes(Box::new(value.clone()), clipped)])
+        }
+        (Some(_), _, _) | (None, None, _) | (None, _, None) => {
+            Err(Reason::Feature("codes are clipped once, at both ends"))
+        }
     }
 }
 
@@ -107,7 +126,7 @@ fn encoding(
         Some(_) => return Err(Reason::Feature("there are not as many zero points as scales")),
     };
     let element = call.constant(2)?.map_or(otherwise, |points| points.element);
-    Ok(ImportedEncoding { scale: scale.to_vec(), zero_point, axis, element })
+    Ok(ImportedEncoding { scale: scale.to_vec(), zero_point, axis, element, codes: None })
 }
 
 /// The axis that has a scale for each index: of a weight, or of one image.

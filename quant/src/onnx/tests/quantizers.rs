@@ -23,7 +23,7 @@ fn file(input: &[i64]) -> File {
 
 fn grid(scale: f32) -> ImportedEncoding {
     let zero_point = if scale == 0.5 { vec![3] } else { vec![0] };
-    ImportedEncoding { scale: vec![scale], zero_point, axis: None, element: ElementType::Uint8 }
+    ImportedEncoding { scale: vec![scale], zero_point, axis: None, element: ElementType::Uint8, codes: None }
 }
 
 #[test]
@@ -126,6 +126,7 @@ fn float_weights_with_quantizers_stay_as_they_are() {
         zero_point: vec![0, 0],
         axis: Some(0),
         element: ElementType::Int8,
+        codes: None,
     };
     assert_eq!(imported.encodings.get("c.weight"), Some(&expected));
     let symmetric = Grid::new(-128, 127, true).unwrap();
@@ -171,4 +172,28 @@ fn grids_that_no_quantizer_can_have_are_left_out_by_name() {
     let mut reasons: Vec<&NoEncoding> = imported.left_out.values().collect();
     reasons.dedup();
     assert!(reasons.contains(&&NoEncoding::Bias) && reasons.contains(&&NoEncoding::Axis), "{reasons:?}");
+}
+
+#[test]
+fn codes_that_are_clipped_make_a_narrower_grid() {
+    let bounds = |low, high| {
+        let file = file(&[1, 2]).constant(codes("low", &[], DataType::Uint8, &[low]));
+        let file = file.constant(codes("high", &[], DataType::Uint8, &[high]));
+        file.node("Relu", "x -> r", &[]).node("QuantizeLinear", "r s z -> rq", &[])
+    };
+    let imported =
+        bounds(1, 6).node("Clip", "rq low high -> c", &[]).node("DequantizeLinear", "c s z -> y", &[]);
+
+    let imported = imported.import().unwrap();
+
+    let narrow = ImportedEncoding { codes: Some([1, 6]), ..grid(0.5) };
+    assert_eq!(imported.encodings, [("r.output".to_owned(), narrow)].into());
+    let expected = Encoding::given(Grid::new(1, 6, false).unwrap(), vec![0.5], vec![-3]).unwrap();
+    assert_eq!(imported.model.encodings["r.output"], expected);
+
+    let open = bounds(1, 6).node("Clip", "rq low -> c", &[]).node("DequantizeLinear", "c s z -> y", &[]);
+    assert!(open.error().contains("at both ends"), "{}", open.error());
+    let empty =
+        bounds(6, 6).node("Clip", "rq low high -> c", &[]).node("DequantizeLinear", "c s z -> y", &[]);
+    assert_eq!(empty.import().unwrap().left_out.len(), 1);
 }
