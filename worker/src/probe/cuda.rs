@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use bitloop_quant::device::{self, Opened};
+use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{InferenceError, Walk};
 
 use super::energy::Meter;
@@ -29,7 +30,9 @@ pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, Adapt
     let name = options.take("device").unwrap_or_else(|| "cuda:0".to_owned());
     let opened = device::open(&name).map_err(|error| AdapterError::Unable(error.to_string()))?;
     if opened.device.is_cpu() {
-        return Err(AdapterError::Unable("the probe `candle-cuda` measures GPUs; give device=cuda:0".to_owned()));
+        return Err(AdapterError::Unable(
+            "the probe `candle-cuda` measures GPUs; give device=cuda:0".to_owned(),
+        ));
     }
     Ok(Box::new(Gpu(opened)))
 }
@@ -45,6 +48,7 @@ impl Adapter for Gpu {
             device: Some(inventory.id.clone()),
             runtime: format!("bitloop {} candle-cuda {}", env!("CARGO_PKG_VERSION"), kernels.name()),
             onnx: false,
+            codes: CodeTypes::default(),
             abilities: vec![Ability::Infer],
         }
     }
@@ -80,7 +84,7 @@ impl Loaded for Ready {
         self.walk.time(inferences).map_err(unable)
     }
 
-    fn layers(&mut self) -> Result<BTreeMap<String, f64>, AdapterError> {
+    fn layers(&mut self, _: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
         Err(AdapterError::Failed("the probe `candle-cuda` times whole networks alone".to_owned()))
     }
 

@@ -1,7 +1,7 @@
 //! The files of [`Ask::Infer`](super::Ask::Infer): f32 values, little-endian, one image behind another.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{AdapterError, Inputs};
@@ -54,6 +54,14 @@ impl<'a> Output<'a> {
     pub(super) fn write(&mut self, values: &[f32]) -> Result<(), AdapterError> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.file.write_all(&bytes).map_err(|error| unable("write", self.path, &error))
+    }
+
+    /// Goes to where the value of this number is, for what is not computed in the file's order.
+    ///
+    /// Errors: `Unable`.
+    pub(super) fn seek(&mut self, value: u64) -> Result<(), AdapterError> {
+        let start = SeekFrom::Start(value * size_of::<f32>() as u64);
+        self.file.seek(start).map_err(|error| unable("write", self.path, &error)).map(|_| ())
     }
 
     /// Errors: `Unable`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitloop_quant::device::{Kernels, cpu_class};
+use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{Inference, Quantized, Setting};
 
 use super::images::{Output, each_block};
@@ -35,6 +36,7 @@ impl Adapter for Integer {
             device: None,
             runtime: format!("bitloop {} integer {}", env!("CARGO_PKG_VERSION"), self.0.name()),
             onnx: false,
+            codes: CodeTypes::default(),
             abilities: vec![Ability::Layers, Ability::Infer],
         }
     }

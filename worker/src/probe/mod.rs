@@ -67,12 +67,21 @@ pub const ADAPTERS: &[Registered] = &[
         summary: "bitloop's own integer kernels on this machine's processor",
         open: integer::open,
     },
-    onnxruntime::REGISTERED,
+    Registered {
+        name: "onnxruntime",
+        summary: "ONNX Runtime, whose library is loaded: lib=PATH,provider=NAME,codes=int8|native",
+        open: onnxruntime::open,
+    },
     #[cfg(feature = "cuda")]
     Registered {
         name: "candle-cuda",
         summary: "what bitloop evaluates with on a CUDA GPU: fake quantization in f32",
         open: cuda::open,
+    },
+    Registered {
+        name: "onnxruntime",
+        summary: "ONNX Runtime, whose library is loaded: lib=PATH,provider=NAME,codes=int8|native",
+        open: onnxruntime::open,
     },
 ];
 

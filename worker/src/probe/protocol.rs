@@ -41,11 +41,15 @@ pub struct Hello {
     #[serde(default)]
     pub onnx: bool,
     /// In which integers it wants codes in these files.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_native")]
     pub codes: CodeTypes,
     /// What else it can do.
     #[serde(default)]
     pub abilities: Vec<Ability>,
+}
+
+fn is_native(codes: &CodeTypes) -> bool {
+    *codes == CodeTypes::Native
 }
 
 /// A request.

@@ -16,6 +16,7 @@ use super::measure::Measuring;
 use super::memory::Memory;
 use super::serve::{requests, serve};
 use super::*;
+use bitloop_quant::export::CodeTypes;
 
 /// What a network of the fake takes, by its name.
 const CONFIG_NS: f64 = 2e6;
@@ -63,6 +64,7 @@ impl Adapter for Fake {
             device: None,
             runtime: "fake 1".to_owned(),
             onnx: false,
+            codes: CodeTypes::default(),
             abilities: vec![Ability::Layers],
         }
     }
@@ -106,12 +108,15 @@ impl Loaded for Executed {
         Ok(one * inferences as f64)
     }
 
-    fn layers(&mut self) -> Result<BTreeMap<String, f64>, AdapterError> {
-        // Slow at first, as caches are.
-        let warming = if self.inferences < 30 { 1e6 } else { 0.0 };
-        self.inferences += 1;
-        let conv = if self.name == "backwards" { -1.0 } else { 1.5e6 + warming };
-        Ok(BTreeMap::from([("conv".to_owned(), conv), ("dense".to_owned(), 3e5), (String::new(), 2e5)]))
+    fn layers(&mut self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
+        let inference = |_| {
+            // Slow at first, as caches are.
+            let warming = if self.inferences < 30 { 1e6 } else { 0.0 };
+            self.inferences += 1;
+            let conv = if self.name == "backwards" { -1.0 } else { 1.5e6 + warming };
+            BTreeMap::from([("conv".to_owned(), conv), ("dense".to_owned(), 3e5), (String::new(), 2e5)])
+        };
+        Ok((0..inferences).map(inference).collect())
     }
 
     fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {

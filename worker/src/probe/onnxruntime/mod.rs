@@ -20,17 +20,10 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::{
     Ability, Adapter, AdapterError, Hello, InferenceSetting, Loaded, Network, OptionsError, PROTOCOL,
-    ProbeOptions, Registered,
+    ProbeOptions,
 };
 use network::LoadedNetwork;
 use provider::Provider;
-
-/// The adapter's line in the registry.
-pub(super) const REGISTERED: Registered = Registered {
-    name: "onnxruntime",
-    summary: "ONNX Runtime, from a library that is loaded: lib=PATH,provider=NAME,codes=native|int8",
-    open,
-};
 
 /// Name of the first axis in the files that bitloop writes.
 const BATCH: &str = "batch";

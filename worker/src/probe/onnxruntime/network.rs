@@ -1,6 +1,5 @@
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bitloop_core::rng::rng;
@@ -14,6 +13,11 @@ use super::profile::{self, WARM_UP};
 use super::{Runtime, Source};
 use crate::clock;
 
+/// Inferences that are taken apart by one session: at least, as it has to be made for them, and at most, as its profile lies in
+/// memory.
+const PROFILED_MIN: usize = 50;
+const PROFILED_MAX: usize = 500;
+
 /// Seed of the images that times are measured with.
 const SEED: u64 = 8;
 
@@ -24,6 +28,8 @@ pub(super) struct LoadedNetwork {
     setting: InferenceSetting,
     session: Session,
     binding: IoBinding,
+    /// Inferences that were taken apart and nobody has asked for yet.
+    apart: VecDeque<BTreeMap<String, f64>>,
 }
 
 impl LoadedNetwork {
@@ -37,7 +43,7 @@ impl LoadedNetwork {
     ) -> Result<Self, AdapterError> {
         let session = runtime.session(&Source::File(&file), setting, None)?;
         let binding = bound(&session).map_err(|error| refused(&error))?;
-        Ok(Self { runtime, file, setting, session, binding })
+        Ok(Self { runtime, file, setting, session, binding, apart: VecDeque::new() })
     }
 }
 
@@ -51,20 +57,12 @@ impl Loaded for LoadedNetwork {
     }
 
     fn layers(&mut self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
-        let kernels = Kernels::of(&read(&self.file)?);
-        let kernels = kernels.map_err(|error| AdapterError::Failed(error.to_string()))?;
-        let folder = tempfile::tempdir();
-        let folder =
-            folder.map_err(|error| AdapterError::Unable(format!("no folder for profiles: {error}")))?;
-        let source = Source::File(&self.file);
-        let mut session =
-            self.runtime.session(&source, self.setting, Some(&folder.path().join("profile")))?;
-        let binding = bound(&session).map_err(|error| refused(&error))?;
-        for _ in 0..inferences + WARM_UP {
-            session.run_binding(&binding).map_err(|error| stopped(&error))?;
+        while self.apart.len() < inferences {
+            let more = (inferences - self.apart.len()).clamp(PROFILED_MIN, PROFILED_MAX);
+            let more = self.taken_apart(more)?;
+            self.apart.extend(more);
         }
-        let written = session.end_profiling().map_err(|error| stopped(&error))?;
-        profile::by_node(&read(Path::new(&written))?, &kernels, inferences)
+        Ok(self.apart.drain(..inferences).collect())
     }
 
     fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {
@@ -79,19 +77,50 @@ impl Loaded for LoadedNetwork {
         };
         drop(file);
         let shape = input(&logits).map_err(|error| refused(&error))?.1;
-        let mut images = Images::open(inputs, &shape)?;
-        let mut output = File::create(inputs.output).map_err(|error| unwritable(inputs.output, &error))?;
-        for index in 0..inputs.count {
-            let image = images.next()?;
-            let mut values = outputs(&mut logits, &shape, &image, &[]).map_err(|error| stopped(&error))?;
-            if let Some(session) = &mut within {
-                let nodes = outputs(session, &shape, &image, &tensors);
-                values.extend(nodes.map_err(|error| stopped(&error))?);
+        let elements = shape.iter().product();
+        let (mut output, mut index) = (Output::create(inputs.output)?, 0);
+        each_block(inputs, elements, |images| {
+            for image in images.chunks_exact(elements) {
+                let mut parts = outputs(&mut logits, &shape, image, &[]).map_err(|error| stopped(&error))?;
+                if let Some(session) = &mut within {
+                    let nodes = outputs(session, &shape, image, &tensors);
+                    parts.extend(nodes.map_err(|error| stopped(&error))?);
+                }
+                // Each part stands behind those of all images before it.
+                let mut start = 0;
+                for part in &parts {
+                    let length = part.len() as u64;
+                    output.seek(start + index * length)?;
+                    output.write(part)?;
+                    start += inputs.count * length;
+                }
+                index += 1;
             }
-            write(&mut output, &values, [index, inputs.count])
-                .map_err(|error| unwritable(inputs.output, &error))?;
+            Ok(())
+        })?;
+        output.finish()
+    }
+}
+
+impl LoadedNetwork {
+    /// Times of inferences by node, from a session that writes a profile: it does so until it ends.
+    ///
+    /// Errors: `Failed`, `Unable`.
+    fn taken_apart(&self, inferences: usize) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
+        let kernels = Kernels::of(&read(&self.file)?);
+        let kernels = kernels.map_err(|error| AdapterError::Failed(error.to_string()))?;
+        let folder = tempfile::tempdir();
+        let folder =
+            folder.map_err(|error| AdapterError::Unable(format!("no folder for profiles: {error}")))?;
+        let source = Source::File(&self.file);
+        let mut session =
+            self.runtime.session(&source, self.setting, Some(&folder.path().join("profile")))?;
+        let binding = bound(&session).map_err(|error| refused(&error))?;
+        for _ in 0..inferences + WARM_UP {
+            session.run_binding(&binding).map_err(|error| stopped(&error))?;
         }
-        Ok(())
+        let written = session.end_profiling().map_err(|error| stopped(&error))?;
+        profile::by_node(&read(Path::new(&written))?, &kernels, inferences)
     }
 }
 
@@ -138,52 +167,6 @@ fn outputs(
     names.iter().map(|name| Ok(given[name.as_str()].try_extract_tensor::<f32>()?.1.to_vec())).collect()
 }
 
-/// Images of a file, one after another.
-struct Images<'a> {
-    path: &'a Path,
-    file: File,
-    elements: usize,
-}
-
-impl<'a> Images<'a> {
-    fn open(inputs: &Inputs<'a>, shape: &[usize]) -> Result<Self, AdapterError> {
-        let path = inputs.images;
-        let unreadable = |error| AdapterError::Unable(format!("cannot read {}: {error}", path.display()));
-        let file = File::open(path).map_err(unreadable)?;
-        let bytes = file.metadata().map_err(unreadable)?.len();
-        let elements = shape.iter().product::<usize>();
-        let expected = inputs.count * elements as u64 * 4;
-        if bytes != expected {
-            let (path, count) = (path.display(), inputs.count);
-            return Err(AdapterError::Failed(format!(
-                "{path} has {bytes} bytes; {count} images of the network have {expected}"
-            )));
-        }
-        Ok(Self { path, file, elements })
-    }
-
-    fn next(&mut self) -> Result<Vec<f32>, AdapterError> {
-        let mut bytes = vec![0; 4 * self.elements];
-        self.file
-            .read_exact(&mut bytes)
-            .map_err(|error| AdapterError::Unable(format!("cannot read {}: {error}", self.path.display())))?;
-        Ok(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-    }
-}
-
-/// Writes what one of so many images gives, each part behind those of all images before it.
-fn write(file: &mut File, parts: &[Vec<f32>], [index, count]: [u64; 2]) -> std::io::Result<()> {
-    let mut start = 0;
-    for part in parts {
-        let bytes: Vec<u8> = part.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let length = bytes.len() as u64;
-        file.seek(SeekFrom::Start(start + index * length))?;
-        file.write_all(&bytes)?;
-        start += count * length;
-    }
-    Ok(())
-}
-
 fn read(path: &Path) -> Result<Vec<u8>, AdapterError> {
     fs::read(path).map_err(|error| AdapterError::Unable(format!("cannot read {}: {error}", path.display())))
 }
@@ -194,8 +177,4 @@ fn refused(error: &ort::Error) -> AdapterError {
 
 fn stopped(error: &ort::Error) -> AdapterError {
     AdapterError::Unable(format!("onnxruntime stopped: {error}"))
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> AdapterError {
-    AdapterError::Unable(format!("cannot write {}: {error}", path.display()))
 }
