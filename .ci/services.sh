@@ -25,9 +25,27 @@ install_moto() {
   export BITLOOP_TEST_MOTO="$folder/bin/moto_server"
 }
 
+# ONNX Runtime, whose library tests load, from PyPI; kept between runs.
+install_onnxruntime() {
+  local folder="${XDG_CACHE_HOME:-$HOME/.cache}/bitloop/onnxruntime-1.32.0"
+  if [ ! -e "$folder/complete" ]; then
+    rm -rf "$folder" &&
+      python3 -m venv "$folder" &&
+      "$folder/bin/pip" install -q --no-deps 'onnxruntime==1.32.0' &&
+      touch "$folder/complete" || return 1
+  fi
+  export BITLOOP_TEST_ONNXRUNTIME="$folder"
+}
+
 has_postgres || { [ "$(id -u)" = 0 ] && install_postgres; } || true
 if has_postgres; then found postgres; else echo 'PostgreSQL cannot be installed here'; fi
 if [ -n "${BITLOOP_TEST_MOTO:-}" ] || install_moto; then found moto; else echo 'moto cannot be installed here'; fi
+
+if [ -n "${BITLOOP_TEST_ONNXRUNTIME:-}" ] || install_onnxruntime; then
+  found onnxruntime
+else
+  echo 'onnxruntime cannot be installed here'
+fi
 
 # Terminals for tests, of util-linux.
 if command -v script >/dev/null; then found script; else echo 'there is no script, which makes terminals'; fi
