@@ -67,11 +67,6 @@ pub const ADAPTERS: &[Registered] = &[
         summary: "bitloop's own integer kernels on this machine's processor",
         open: integer::open,
     },
-    Registered {
-        name: "onnxruntime",
-        summary: "ONNX Runtime, whose library is loaded: lib=PATH,provider=NAME,codes=int8|native",
-        open: onnxruntime::open,
-    },
     #[cfg(feature = "cuda")]
     Registered {
         name: "candle-cuda",
