@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ fn what_does_not_start_as_it_should_says_why() {
         ("no-class", "field `class` is empty"),
         ("unknown-hello-field", "unknown field `colour`"),
     ] {
-        let Err(ProbeError::Unable { probe, reason }) = bench.start(&[mode]).map(drop) else {
+        let Err(ProbeError::Absent { probe, reason }) = bench.start(&[mode]).map(drop) else {
             panic!("{mode} does not start")
         };
         assert!(probe == "double" && reason.contains(expected), "{mode}: {reason}");
@@ -324,7 +324,7 @@ fn a_probe_that_breaks_whatever_it_is_asked_costs_one_trial_at_most() {
     let suspects = (0..3).map(|_| match time_of(&probe, &network(&["bad"])).expect_err("it dies") {
         ProbeError::Broken { suspect, .. } => suspect == Suspect::Trial,
         // It is not started at once any more.
-        ProbeError::Unable { reason, .. } => !reason.starts_with("it broke again and again"),
+        ProbeError::Absent { reason, .. } => !reason.starts_with("it broke again and again"),
         other => panic!("{other}"),
     });
 
@@ -343,7 +343,7 @@ fn two_answers_to_a_request_end_the_process() {
     for said in said {
         match said {
             Ok(timed) => assert!(by.insert(answered_by(&timed).to_owned()), "one process answered twice"),
-            Err(ProbeError::Unable { reason, .. }) => assert!(reason.contains("again and again"), "{reason}"),
+            Err(ProbeError::Absent { reason, .. }) => assert!(reason.contains("again and again"), "{reason}"),
             Err(error) => assert_eq!(broken(error).0, Breakage::Lied),
         }
     }
@@ -380,7 +380,7 @@ fn a_device_that_became_another_one_is_not_measured() {
     time(&probe).expect("times");
     kill(&bench);
 
-    let Err(ProbeError::Unable { reason, .. }) = time(&probe) else { panic!("it is another device") };
+    let Err(ProbeError::Absent { reason, .. }) = time(&probe) else { panic!("it is another device") };
 
     assert!(reason.contains("another board") && reason.contains("made-up board"), "{reason}");
 }

@@ -24,6 +24,12 @@ pub enum ExecuteError {
     /// An evaluation came without what it shares with others.
     #[error("the shard names no context for its evaluations")]
     NoContext,
+    /// What measures on another device is not there: no trial's fault.
+    #[error("{reason}")]
+    Probe {
+        /// Why.
+        reason: String,
+    },
     /// The device cannot be used right now.
     #[error("the device cannot be used: {reason}")]
     Device {
@@ -36,7 +42,7 @@ impl ExecuteError {
     /// What follows from it for the trials.
     pub fn obstacle(&self) -> ObstacleKind {
         match self {
-            Self::Artifact(_) | Self::NoContext => ObstacleKind::Supply,
+            Self::Artifact(_) | Self::NoContext | Self::Probe { .. } => ObstacleKind::Supply,
             Self::Device { .. } => ObstacleKind::Device,
         }
     }

@@ -59,9 +59,17 @@ pub enum ProbeError {
         /// Whose fault it probably is.
         suspect: Suspect,
     },
-    /// It cannot be used now.
-    #[error("probe `{probe}` cannot be used: {reason}")]
+    /// Its device cannot be used now, it says.
+    #[error("the device of probe `{probe}` cannot be used: {reason}")]
     Unable {
+        /// Its name.
+        probe: String,
+        /// What it says.
+        reason: String,
+    },
+    /// It does not start, or as something else, or is left alone for a while after it broke again and again.
+    #[error("probe `{probe}` cannot be used: {reason}")]
+    Absent {
         /// Its name.
         probe: String,
         /// Why.
@@ -78,10 +86,10 @@ pub enum ProbeError {
 impl ProbeError {
     /// What becomes of the trial; nothing if it is not wanted any more.
     ///
-    /// A probe that broke costs the trial only if it answered what was asked before: so one trial is lost when a device goes, and
-    /// the others wait for it, or for another device of its kind.
+    /// A probe that broke costs the trial only if it answered what was asked before: so one trial is lost when a device goes.
     ///
-    /// Errors: `Device` where it may be measured later or elsewhere, which the coordinator tries as often as with any device.
+    /// Errors: `Device` where the trial may be at fault, too, so that the coordinator tries it later or elsewhere, but not for ever;
+    /// `Probe` where it cannot be, as nothing was asked.
     pub fn into_result(self) -> Result<Option<TrialResult>, ExecuteError> {
         let reason = self.to_string();
         match self {
@@ -91,6 +99,7 @@ impl ProbeError {
             Self::Broken { suspect: Suspect::Probe, .. } | Self::Unable { .. } => {
                 Err(ExecuteError::Device { reason })
             }
+            Self::Absent { .. } => Err(ExecuteError::Probe { reason }),
             Self::Stopped { .. } => Ok(None),
         }
     }
@@ -116,6 +125,12 @@ mod tests {
         for error in [broken(Suspect::Probe), unable] {
             assert_eq!(error.into_result().unwrap_err().obstacle(), ObstacleKind::Device);
         }
+        let absent = ProbeError::Absent { probe: "pi5".to_owned(), reason: "no such file".to_owned() };
+        let error = absent.into_result().unwrap_err();
+        assert_eq!(
+            (error.obstacle(), error.to_string().as_str()),
+            (ObstacleKind::Supply, "probe `pi5` cannot be used: no such file")
+        );
         assert_eq!(ProbeError::Stopped { probe: "pi5".to_owned() }.into_result().unwrap(), None);
     }
 }

@@ -80,9 +80,9 @@ enum Answered<T> {
 impl Probe {
     /// Starts it and waits until it says what it is.
     ///
-    /// Errors: `Unable`, `Stopped`.
+    /// Errors: `Absent`, `Stopped`.
     pub fn start(name: &str, command: ProbeCommand, stop: &AtomicBool) -> Result<Self, ProbeError> {
-        let started = start(name, &command, stop).map_err(|silence| unable(name, silence))?;
+        let started = start(name, &command, stop).map_err(|silence| absent(name, silence))?;
         let (process, hello) = started;
         info!(probe = name, class = hello.class, runtime = hello.runtime, "the probe is ready");
         let process = Some(Running { process, is_fresh: true });
@@ -159,7 +159,7 @@ impl Probe {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             let reason = format!("{}: {error}", asked.output.display());
-            return Err(ProbeError::Unable { probe: self.name.clone(), reason });
+            return Err(ProbeError::Absent { probe: self.name.clone(), reason });
         }
         self.answer(&Question {
             ask: Ask::Infer {
@@ -241,13 +241,13 @@ impl Probe {
         }
         if let Some(pause) = state.restarts.pause(clock::now()) {
             let reason = format!("it broke again and again, and is not started for another {pause:.0?}");
-            return Err(ProbeError::Unable { probe: self.name.clone(), reason });
+            return Err(ProbeError::Absent { probe: self.name.clone(), reason });
         }
         let started = start(&self.name, &self.command, stop);
         let (process, hello) = started.map_err(|silence| {
             state.restarts.failed(clock::now());
             state.is_trusted = false;
-            unable(&self.name, silence)
+            absent(&self.name, silence)
         })?;
         info!(probe = self.name, restarts = state.restarts.started(), "the probe is started again");
         if hello != self.hello {
@@ -257,7 +257,7 @@ impl Probe {
                 "it was {} with {} when the worker started and now calls itself {} with {}; start the worker again",
                 self.hello.class, self.hello.runtime, hello.class, hello.runtime
             );
-            return Err(ProbeError::Unable { probe: self.name.clone(), reason });
+            return Err(ProbeError::Absent { probe: self.name.clone(), reason });
         }
         Ok(Running { process, is_fresh: true })
     }
@@ -316,10 +316,10 @@ fn start(name: &str, command: &ProbeCommand, stop: &AtomicBool) -> Result<(Proce
     Ok((process, hello))
 }
 
-fn unable(name: &str, silence: Silence) -> ProbeError {
+fn absent(name: &str, silence: Silence) -> ProbeError {
     let probe = name.to_owned();
     match silence {
-        Silence::Broken { reason, .. } => ProbeError::Unable { probe, reason },
+        Silence::Broken { reason, .. } => ProbeError::Absent { probe, reason },
         Silence::Stopped => ProbeError::Stopped { probe },
     }
 }
