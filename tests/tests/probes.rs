@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use bitloop_tests::process::{PATIENCE as TEST_PATIENCE, await_that, is_running, 
 use bitloop_worker::probe::{
     Breakage, Inference, InferenceSetting, Limits, Network, Probe, ProbeCommand, ProbeError, Suspect, Timed,
 };
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// The probe that behaves as it is told.
 const DOUBLE: &str = env!("CARGO_BIN_EXE_misbehaving_probe");
@@ -423,6 +424,25 @@ fn what_writes_to_standard_error_without_end_answers_all_the_same() {
         time(&probe).expect("times");
     }
     assert_eq!(bench.started().len(), 1);
+}
+
+/// Only this thread's log is kept for its trial.
+#[test]
+fn what_is_written_to_standard_error_is_in_the_log_of_whoever_waits_as_far_as_it_is_short() {
+    let bench = Bench::new();
+    let log = bench.path("log");
+    let file = fs::File::create(&log).expect("a file");
+    let layer = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(file));
+    let kept = layer.finish().set_default();
+
+    time(&bench.probe(&["floods"])).expect("times");
+
+    drop(kept);
+    let text = fs::read_to_string(log).expect("a log");
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("the probe says probe=")).collect();
+    assert_eq!(told.len(), 200, "{text}");
+    assert!(told[0].contains("warning 0: \u{fffd}[31mhot\u{fffd}[0m"), "{}", told[0]);
+    assert!(text.contains("the probe says more than is kept"), "{text}");
 }
 
 #[test]
