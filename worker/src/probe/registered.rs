@@ -169,6 +169,13 @@ mod tests {
     }
 
     #[test]
+    fn every_adapter_of_this_program_can_be_named() {
+        for adapter in crate::probe::ADAPTERS {
+            assert!(adapter.name.parse::<ProbeOption>().is_ok(), "{}", adapter.name);
+        }
+    }
+
+    #[test]
     fn what_is_no_probe_says_what_is() {
         assert_eq!("pi5".parse::<ProbeOption>(), Err(ProbeOptionError::Unknown("pi5".to_owned())));
         assert_eq!("external".parse::<ProbeOption>(), Err(ProbeOptionError::NoFile));
