@@ -64,8 +64,7 @@ class Board:
     def copy(self, file):
         """Puts a file onto the board, once."""
         with open(file, "rb") as network:
-            digest = hashlib.file_digest(network, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
-                hashlib.sha256(network.read()).hexdigest()
+            digest = hashlib.sha256(network.read()).hexdigest()
         name = f"bitloop-{digest[:16]}.onnx"
         if name not in self.copied:
             self.call([word.format(file=file, name=name) for word in shlex.split(self.options.copy)])
@@ -193,7 +192,8 @@ def answer(device, ask):
 
 def serve(device, requests, say):
     """Says what the device is, and then answers one request after another."""
-    say({"protocol": PROTOCOL, "onnx": True, "abilities": [], **device.hello()})
+    # Few runtimes have kernels for codes of fewer than 8 bits.
+    say({"protocol": PROTOCOL, "onnx": True, "codes": "int8", "abilities": [], **device.hello()})
     for line in requests:
         request = json.loads(line)
         try:
@@ -206,7 +206,7 @@ def serve(device, requests, say):
 
 
 def lines_until_the_end():
-    """The lines of standard input; its end ends this program, whatever it is doing: the worker is gone."""
+    """The lines of standard input; its end ends this program, whatever it is doing: nobody wants the answer any more."""
     arrived, lines = threading.Semaphore(0), []
 
     def read():
