@@ -11,7 +11,7 @@ use crate::space::Space;
 pub(crate) struct Limits(pub(crate) Vec<Limit>);
 
 impl Limits {
-    /// Resolves limits by the costs' names; a share is one of the reference's cost.
+    /// Resolves limits on costs that are computed, by the costs' names; a share is one of the reference's cost.
     ///
     /// Errors: those of [`cost`].
     pub(crate) fn new(plan: &Plan, space: &Space, limits: &[plan::Limit]) -> Result<Self, CostError> {
@@ -24,6 +24,6 @@ impl Limits {
             };
             Ok(Limit { cost, at_most })
         };
-        limits.iter().map(resolve).collect::<Result<_, _>>().map(Self)
+        limits.iter().filter(|limit| limit.target.is_none()).map(resolve).collect::<Result<_, _>>().map(Self)
     }
 }

@@ -35,6 +35,11 @@ impl Searched {
         Self { space: Space { variables }, points, baseline: Choice::Bits(plan.candidates.baseline) }
     }
 
+    /// The variable of a point, if it is searched.
+    pub(crate) fn variable(&self, point: PointIndex) -> Option<usize> {
+        self.points.iter().position(|known| *known == point)
+    }
+
     /// The bit config of some changes.
     pub(crate) fn config(&self, changes: &[(u32, u8)]) -> BitConfig {
         let choice = |(variable, level): &(u32, u8)| {

@@ -7,6 +7,7 @@
 mod additivity;
 mod layout;
 mod model;
+mod probed;
 mod quantity;
 mod readings;
 mod regression;
@@ -15,6 +16,7 @@ mod table;
 pub use additivity::Additivity;
 pub use layout::{Edge, Layout, Unit};
 pub use model::{Known, Model, ModelError};
+pub use probed::Probed;
 pub use quantity::Quantity;
 pub use readings::{NetworkReadings, Readings};
 pub use regression::{Correction, Terms};

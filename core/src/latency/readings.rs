@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::Quantity;
+use super::{Probed, Quantity};
 use crate::bits::{BitConfig, Choice};
 use crate::probe::{Environment, Estimate, Session, Unsteady, merged};
 use crate::trial::{Energy, Outcome, ProbeSpec, ProbeSubject, Reading, TrialResult};
@@ -73,9 +73,9 @@ pub struct Readings {
 impl Readings {
     /// Gathers what came of trials in their order, the survey first: its device's class is that of all others. What was
     /// measured on another class, or of what the device computes, is left out. A trial without an outcome was lost.
-    pub fn of<'a>(trials: impl IntoIterator<Item = (&'a ProbeSpec, Option<&'a Outcome>)>) -> Self {
+    pub fn of(trials: &[Probed<'_>]) -> Self {
         let mut readings = Self::default();
-        for (spec, outcome) in trials {
+        for Probed { spec, outcome, .. } in trials.iter().filter(|probed| probed.is_settled).copied() {
             if let Some(outcome) = outcome {
                 readings.class.get_or_insert_with(|| outcome.provenance.device.clone());
             }

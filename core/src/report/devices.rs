@@ -6,13 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Interval;
 use crate::bits::{BitConfig, Bits, Choice};
-use crate::latency::{Additivity, Correction, LayerTable, Model, Quantity, Readings};
+use crate::latency::{Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings};
 use crate::plan::{Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
-use crate::state::{Experiment, Ledger, StageProgress, TrialState};
-use crate::trial::{
-    Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialResult, TrialSpec,
-};
+use crate::state::{Experiment, Ledger, StageProgress};
+use crate::trial::{Fidelity, Outcome, ProbeSetting, ProbeSubject, ProbeTarget, Reading, TrialResult};
 
 /// What one network took on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -204,9 +202,8 @@ struct Devices<'a> {
 
 impl<'a> Devices<'a> {
     fn report(&self, stage: u32, probe: &ProbePlan, progress: &StageProgress) -> DeviceReport {
-        let trials = self.trials(stage, probe);
-        let settled = trials.iter().filter(|asked| asked.is_settled);
-        let readings = Readings::of(settled.map(|asked| (asked.spec, asked.outcome)));
+        let trials = Probed::all(self.ledger, self.experiment, &probe.target);
+        let readings = Readings::of(&trials);
         let model = Model::fit(self.plan, &readings, Quantity::Latency).ok();
         DeviceReport {
             stage,
@@ -229,33 +226,6 @@ impl<'a> Devices<'a> {
         }
     }
 
-    /// Every trial on the device, of whichever stage: those of the probe stage come first.
-    fn trials(&self, stage: u32, probe: &ProbePlan) -> Vec<Asked<'a>> {
-        let stages = (0_u32..).zip(&self.experiment.stages);
-        let (own, others): (Vec<_>, Vec<_>) = stages.partition(|(index, _)| *index == stage);
-        let later = others.into_iter().filter(|(index, _)| !self.is_probe(*index as usize));
-        let keys = own.into_iter().chain(later);
-        let keys = keys.flat_map(|(stage, progress)| progress.trials.iter().map(move |key| (stage, key)));
-        let asked = keys.filter_map(|(stage, key)| {
-            let trial = self.ledger.trial(key)?;
-            let is_settled = !matches!(trial.state, TrialState::Open);
-            match &trial.spec {
-                TrialSpec::Probe(spec) if spec.target.is_on(&probe.target) => {
-                    Some(Asked { stage, spec, outcome: self.ledger.outcome(key), is_settled })
-                }
-                TrialSpec::Probe(_)
-                | TrialSpec::Prepare(_)
-                | TrialSpec::Evaluate { .. }
-                | TrialSpec::Train(_) => None,
-            }
-        });
-        asked.collect()
-    }
-
-    fn is_probe(&self, stage: usize) -> bool {
-        matches!(self.plan.stages[stage], StagePlan::Probe(_))
-    }
-
     fn changes(&self, config: &BitConfig) -> BTreeMap<String, Bits> {
         let changes = config.changes().filter_map(|(point, choice)| match choice {
             Choice::Bits(bits) => Some((self.plan.points.get(point.0 as usize)?.name.clone(), bits)),
@@ -264,7 +234,7 @@ impl<'a> Devices<'a> {
         changes.collect()
     }
 
-    fn networks(&self, readings: &Readings, model: Option<&Model>, trials: &[Asked<'_>]) -> Vec<NetworkRow> {
+    fn networks(&self, readings: &Readings, model: Option<&Model>, trials: &[Probed<'_>]) -> Vec<NetworkRow> {
         let mut seen = BTreeSet::new();
         let wholes = trials.iter().map(|asked| &asked.spec.config).filter(|config| seen.insert(*config));
         let rows = wholes.filter_map(|config| {
@@ -353,9 +323,9 @@ impl<'a> Devices<'a> {
         FrontRow { changes: self.changes(&point.config), loss: point.loss, cost: point.cost }
     }
 
-    fn fidelity(&self, trials: &[Asked<'_>]) -> Vec<FidelityRow> {
+    fn fidelity(&self, trials: &[Probed<'_>]) -> Vec<FidelityRow> {
         let asked = trials.iter().filter(|asked| matches!(asked.spec.subject, ProbeSubject::Fidelity { .. }));
-        let row = |Asked { stage, spec, outcome, .. }: &Asked<'_>| {
+        let row = |Probed { stage, spec, outcome, .. }: &Probed<'_>| {
             let found = outcome.and_then(|outcome| match &outcome.result {
                 TrialResult::Measured(measured) => match &measured.reading {
                     Reading::Fidelity(found) => Some(found.clone()),
@@ -382,14 +352,6 @@ impl<'a> Devices<'a> {
     }
 }
 
-/// A trial and what came of it.
-struct Asked<'a> {
-    stage: u32,
-    spec: &'a ProbeSpec,
-    outcome: Option<&'a Outcome>,
-    is_settled: bool,
-}
-
 fn is_quantized(config: &BitConfig) -> bool {
     config.changes().all(|(_, choice)| matches!(choice, Choice::Bits(_)))
 }
@@ -404,9 +366,9 @@ fn reason(outcome: &Outcome) -> Option<&str> {
     }
 }
 
-fn failures(trials: &[Asked<'_>]) -> Vec<Failure> {
+fn failures(trials: &[Probed<'_>]) -> Vec<Failure> {
     let mut counted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for Asked { spec, outcome, is_settled, .. } in trials {
+    for Probed { spec, outcome, is_settled, .. } in trials {
         let lost = (*is_settled && outcome.is_none()).then_some("every worker that measured it was lost");
         if let Some(reason) = lost.or_else(|| outcome.and_then(reason)) {
             *counted.entry((spec.subject.as_str(), reason)).or_default() += 1;

@@ -1,9 +1,10 @@
 use crate::autoqkeras::Asked;
 use crate::evaluation::EvaluationMode;
+use crate::latency::Probed;
 use crate::plan::{Plan, StagePlan};
 use crate::report::Evaluations;
 use crate::selection::Selection;
-use crate::trial::{Outcome, TrialKey};
+use crate::trial::{Outcome, ProbeTarget, TrialKey};
 
 use super::ledger::{Experiment, Ledger, StageProgress, TrialState};
 
@@ -67,6 +68,13 @@ impl<'a> StageHistory<'a> {
             | StagePlan::AutoQKeras(_) => plan.data.selection.images,
         };
         Evaluations::new(self.ledger, &self.progress(stage).trials, mode, images)
+    }
+
+    /// What was asked of a device, by this stage and those before it.
+    pub fn probed(&self, target: &ProbeTarget) -> Vec<Probed<'a>> {
+        let mut probed = Probed::all(self.ledger, self.experiment, target);
+        probed.retain(|probed| probed.stage <= self.stage);
+        probed
     }
 
     /// What an earlier stage chose, if it chooses anything.

@@ -6,6 +6,7 @@
 //! losses. Start reading at [`cost`].
 
 mod bops;
+mod device;
 mod limpq;
 mod macs;
 mod pairwise_mpq;
@@ -20,6 +21,7 @@ use bitloop_core::graph::GraphError;
 use crate::form::Form;
 use crate::space::Space;
 
+pub(crate) use device::on_device;
 pub use limpq::{ERASED, Erased};
 pub use subject::{Layer, Subject, Width};
 pub use table::Table;

@@ -1,21 +1,38 @@
 //! Measures what networks take on a device: first which device there is, then every network, once in each round of repetitions.
 //!
-//! Rounds are behind each other, so that repetitions of one network are spread over time and over processes.
+//! Rounds are behind each other, and each has an order of its own, so that repetitions of one network are spread over time and
+//! over processes. Where the probe does not tell layers apart, networks follow in which one layer alone is changed. What was
+//! measured unsteadily is repeated at last, up to twice as often as everything else.
+
+use std::collections::BTreeSet;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::graph::PointKind;
+use bitloop_core::latency::{Layout, NetworkReadings, Quantity, Readings, Unit};
 use bitloop_core::plan::{Plan, ProbePlan};
+use bitloop_core::probe::Estimate;
 use bitloop_core::rng::rng;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
-use bitloop_core::trial::{ProbeSpec, ProbeSubject, ProbeTarget, TrialSpec};
+use bitloop_core::trial::{ProbeSpec, ProbeSubject, TrialResult, TrialSpec};
 
 use super::{NOT_PREPARED, prepared};
 use crate::{Searcher, Step};
+
+/// Most networks with one layer changed: layers of one kind count once, so that few networks come near it.
+const ONE_BY_ONE_MAX: usize = 256;
+
+/// The widest interval of a network that is not repeated, as a part of the median.
+const STEADY: f64 = 0.03;
+
+/// Tells the order of a round from what else is drawn with the seed.
+const ORDER_STEP: u64 = 1 << 32;
 
 pub(crate) struct Probe {
     probe: ProbePlan,
     /// What is measured in a round.
     networks: Vec<(BitConfig, ProbeSubject)>,
+    /// What is measured instead of layers, if they cannot be.
+    one_by_one: Vec<BitConfig>,
 }
 
 impl Probe {
@@ -23,29 +40,65 @@ impl Probe {
         let uniform = uniform_configs(plan);
         let layers = uniform.iter().map(|config| (config.clone(), ProbeSubject::Layers));
         let mixed = mixed_configs(plan, probe);
-        let wholes = uniform.iter().chain(&mixed).map(|config| (config.clone(), ProbeSubject::Whole));
-        Self { probe: probe.clone(), networks: layers.chain(wholes).collect() }
+        let mut seen = BTreeSet::new();
+        let wholes = uniform.iter().chain(&mixed).filter(|config| seen.insert((*config).clone()));
+        let wholes: Vec<_> = wholes.map(|config| (config.clone(), ProbeSubject::Whole)).collect();
+        let one_by_one = one_by_one_configs(plan).into_iter().filter(|config| !seen.contains(config));
+        let one_by_one = one_by_one.take(ONE_BY_ONE_MAX).collect();
+        Self { probe: probe.clone(), networks: layers.chain(wholes).collect(), one_by_one }
     }
 
-    /// The trials of all rounds on one class of device.
-    fn trials(&self, spec: &ProbeSpec, class: &str) -> Vec<TrialSpec> {
-        let target = self.probe.target.of_class(class);
-        let of_round = |repetition| {
-            self.networks.iter().map(move |(config, subject)| (config.clone(), subject.clone(), repetition))
+    /// The trials of all rounds.
+    fn rounds(&self, survey: &ProbeSpec) -> Vec<TrialSpec> {
+        let of_round = |repetition: u32| {
+            let mut networks: Vec<_> = self.networks.iter().collect();
+            rng(self.probe.seed, ORDER_STEP + u64::from(repetition)).shuffle(&mut networks);
+            networks.into_iter().map(move |(config, subject)| (config, subject, repetition))
         };
-        let trials = (0..self.probe.repetitions).flat_map(of_round).map(|(config, subject, repetition)| {
-            let target: ProbeTarget = target.clone();
-            TrialSpec::Probe(Box::new(ProbeSpec {
-                target,
-                config,
-                subject,
-                repetition,
-                asked_by: None,
-                ..spec.clone()
-            }))
-        });
+        let rounds = (0..self.probe.repetitions).flat_map(of_round);
+        rounds.map(|(config, subject, repetition)| again(survey, config, (subject, repetition))).collect()
+    }
+
+    /// What comes after the rounds: nothing if everything is known as closely as it can be.
+    fn rest(&self, survey: &ProbeSpec, readings: &Readings) -> Vec<TrialSpec> {
+        let is_known = |config: &BitConfig| readings.networks.contains_key(config);
+        if readings.has_no_layers() && !self.one_by_one.iter().any(is_known) {
+            let rounds = 0..self.probe.repetitions;
+            let of_round = |repetition| self.one_by_one.iter().map(move |config| (config, repetition));
+            let trials = rounds.flat_map(of_round);
+            return trials
+                .map(|(config, repetition)| again(survey, config, (&ProbeSubject::Whole, repetition)))
+                .collect();
+        }
+        let unsure = readings.networks.iter().filter(|(_, network)| self.is_unsure(network));
+        // The survey was a repetition of the baseline beside those of the rounds.
+        let next = |config: &BitConfig, network: &NetworkReadings| {
+            network.settled - u32::from(*config == BitConfig::baseline())
+        };
+        let trials = unsure
+            .map(|(config, network)| again(survey, config, (&ProbeSubject::Whole, next(config, network))));
         trials.collect()
     }
+
+    /// Whether a network is worth another repetition.
+    fn is_unsure(&self, network: &NetworkReadings) -> bool {
+        let is_wide = |estimate: Estimate| estimate.half_width() > STEADY;
+        let is_doubtful =
+            !network.unsteady().is_empty() || network.estimate(Quantity::Latency).is_some_and(is_wide);
+        // What failed once is left alone: it costs its device time, and says nothing new.
+        is_doubtful && network.failed.is_empty() && network.settled < 2 * self.probe.repetitions
+    }
+}
+
+/// The trial of a repetition of a network, on the device that the survey found.
+fn again(survey: &ProbeSpec, config: &BitConfig, (subject, repetition): (&ProbeSubject, u32)) -> TrialSpec {
+    TrialSpec::Probe(Box::new(ProbeSpec {
+        config: config.clone(),
+        subject: subject.clone(),
+        repetition,
+        asked_by: None,
+        ..survey.clone()
+    }))
 }
 
 impl Searcher for Probe {
@@ -68,19 +121,29 @@ impl Searcher for Probe {
             repetition: 0,
             asked_by: Some(plan.id()),
         };
-        Step::Propose(match history.proposed() {
-            [] => proposal(vec![TrialSpec::Probe(Box::new(survey))]),
-            [first] if !history.is_settled(first) => Proposal::Wait,
-            [first] => match history.outcome(first).map(|outcome| (&outcome.result, &outcome.provenance)) {
-                Some((result, found)) if survey_failed(result).is_none() => {
-                    proposal(self.trials(&survey, &found.device))
-                }
-                Some((result, _)) => Proposal::Failed(survey_failed(result).unwrap_or_default()),
-                None => Proposal::Failed(format!("every worker that measured {} was lost", survey.target)),
+        let proposed = history.proposed();
+        let Some(first) = proposed.first() else {
+            return Step::Propose(proposal(vec![TrialSpec::Probe(Box::new(survey))]));
+        };
+        if proposed.len() as u64 > history.settled() {
+            return Step::Propose(Proposal::Wait);
+        }
+        let found = match history.outcome(first) {
+            None => Err(format!("every worker that measured {} was lost", survey.target)),
+            Some(outcome) => match survey_failed(&outcome.result) {
+                Some(reason) => Err(reason),
+                None => Ok(survey.target.of_class(&outcome.provenance.device)),
             },
-            all if all.len() as u64 > history.settled() => Proposal::Wait,
-            _ => Proposal::Finished,
-        })
+        };
+        let survey = match found {
+            Ok(target) => ProbeSpec { target, ..survey },
+            Err(reason) => return Step::Propose(Proposal::Failed(reason)),
+        };
+        let next = match proposed.len() {
+            1 => self.rounds(&survey),
+            _ => self.rest(&survey, &Readings::of(&history.probed(&self.probe.target))),
+        };
+        Step::Propose(if next.is_empty() { Proposal::Finished } else { proposal(next) })
     }
 }
 
@@ -88,8 +151,7 @@ fn proposal(trials: Vec<TrialSpec>) -> Proposal {
     Proposal::Trials(Batch { trials, ..Batch::default() })
 }
 
-fn survey_failed(result: &bitloop_core::trial::TrialResult) -> Option<String> {
-    use bitloop_core::trial::TrialResult;
+fn survey_failed(result: &TrialResult) -> Option<String> {
     match result {
         TrialResult::Measured(_) => None,
         TrialResult::Failed { reason } => Some(format!("the baseline cannot be measured: {reason}")),
@@ -99,16 +161,19 @@ fn survey_failed(result: &bitloop_core::trial::TrialResult) -> Option<String> {
     }
 }
 
+/// The widths of a kind of point, the baseline's among them, ascending.
+fn widths(plan: &Plan, kind: PointKind) -> Vec<Bits> {
+    let mut widths = plan.candidates.bits(kind).to_vec();
+    widths.push(plan.candidates.baseline);
+    widths.sort();
+    widths.dedup();
+    widths
+}
+
 /// All points float, then every pair of a width for weights and one for activations.
 fn uniform_configs(plan: &Plan) -> Vec<BitConfig> {
     let baseline = plan.candidates.baseline;
-    let with = |widths: &[Bits]| {
-        let mut widths: Vec<Bits> = widths.iter().copied().chain([baseline]).collect();
-        widths.sort();
-        widths.dedup();
-        widths
-    };
-    let (weights, activations) = (with(&plan.candidates.weight_bits), with(&plan.candidates.activation_bits));
+    let (weights, activations) = (widths(plan, PointKind::Weight), widths(plan, PointKind::Activation));
     let pairs = weights.iter().flat_map(|weight| activations.iter().map(move |input| (*weight, *input)));
     let searchable = plan.searchable();
     let config = |(weight, input): (Bits, Bits)| {
@@ -128,10 +193,7 @@ fn mixed_configs(plan: &Plan, probe: &ProbePlan) -> Vec<BitConfig> {
     let config = |index| {
         let mut rng = rng(probe.seed, index);
         let drawn = searchable.iter().map(|point| {
-            let widths = match plan.points[point.0 as usize].kind {
-                PointKind::Weight => &plan.candidates.weight_bits,
-                PointKind::Activation => &plan.candidates.activation_bits,
-            };
+            let widths = plan.candidates.bits(plan.points[point.0 as usize].kind);
             let width = widths.get(rng.below(widths.len() + 1)).copied().unwrap_or(baseline);
             (*point, Choice::Bits(width))
         });
@@ -139,4 +201,30 @@ fn mixed_configs(plan: &Plan, probe: &ProbePlan) -> Vec<BitConfig> {
         BitConfig::against(Choice::Bits(baseline), drawn)
     };
     (0..probe.configs).map(config).collect()
+}
+
+/// One layer of every kind at every pair of widths, everything else at the baseline's; none for a graph that is wrong.
+fn one_by_one_configs(plan: &Plan) -> Vec<BitConfig> {
+    let Ok(layout) = Layout::new(plan) else { return Vec::new() };
+    let searchable: BTreeSet<PointIndex> = plan.searchable().into_iter().collect();
+    let baseline = plan.candidates.baseline;
+    let choices = |point: Option<PointIndex>| {
+        let point = point.filter(|point| searchable.contains(point));
+        let widths = point.map(|point| widths(plan, plan.points[point.0 as usize].kind));
+        let choice =
+            |width: Option<Bits>| point.zip(width).map(|(point, width)| (point, Choice::Bits(width)));
+        widths.map_or(vec![None], |widths| widths.into_iter().map(|width| choice(Some(width))).collect())
+    };
+    let of_unit = |unit: &Unit| {
+        let (weights, inputs) = (choices(unit.weight), choices(unit.input.filter(|_| unit.owns_input)));
+        let pairs = weights.into_iter().flat_map(move |weight| {
+            inputs.clone().into_iter().map(move |input| weight.into_iter().chain(input).collect::<Vec<_>>())
+        });
+        pairs.map(|pair| BitConfig::against(Choice::Bits(baseline), pair)).collect::<Vec<_>>()
+    };
+    let mut kinds = BTreeSet::new();
+    let one_of_each = layout.units.iter().filter(|unit| kinds.insert(unit.kind));
+    let configs: Vec<BitConfig> = one_of_each.flat_map(of_unit).collect();
+    let mut seen = BTreeSet::from([BitConfig::baseline()]);
+    configs.into_iter().filter(|config| seen.insert(config.clone())).collect()
 }

@@ -5,20 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitloop_core::bits::BitConfig;
 use bitloop_core::plan::SearchPlan;
 use bitloop_core::report::Interval;
-use bitloop_core::selection::{Selected, Selection};
+use bitloop_core::selection::{Front, FrontPoint, Selected, Selection};
+use bitloop_core::trial::TrialSpec;
 
-use super::solve::solve;
+use super::devices::{Device, Devices, FINALISTS};
+use super::solve::{Asked, Solved, cheapest, solve};
+use crate::cost::Cost;
 use crate::measurements::Measurements;
 use crate::predict::intervals::NORMAL;
 use crate::predict::{self, Prediction, Predictor};
 use crate::searched::Searched;
-use crate::solve::{Candidate, Limit, Problem};
+use crate::solve::{self, Candidate, FrontOptions, Limit, Problem, SolveError, pareto_front};
 
 /// Configs that a finished search keeps.
 const TOP_KEPT: usize = 32;
 
 /// A search is over after so many rounds without a better config, unless the predictor expects one.
 const PATIENCE_ROUNDS: u64 = 4;
+
+/// Points of a front, and nodes of each of its solves: a fraction of a second.
+const FRONT_POINTS: usize = 16;
+const FRONT_NODES: u64 = 1_000_000;
 
 /// All that a round depends on.
 pub(super) struct Round {
@@ -32,7 +39,9 @@ pub(super) struct Round {
     /// Assignments that are measured on some of the images only.
     pub(super) partial: BTreeSet<Vec<u8>>,
     pub(super) searched: Searched,
+    /// Those on costs that are computed.
     pub(super) limits: Vec<Limit>,
+    pub(super) devices: Devices,
     /// Trials that may still be proposed.
     pub(super) left: u64,
     pub(super) plan: SearchPlan,
@@ -42,6 +51,8 @@ pub(super) struct Round {
 pub(super) enum Outlook {
     /// These configs are measured next.
     Measure(Vec<BitConfig>),
+    /// These are measured on the devices.
+    Probe(Vec<TrialSpec>),
     /// Nothing better is expected, or nothing more may be measured.
     Over(Selection),
 }
@@ -51,6 +62,8 @@ struct Known {
     levels: Vec<u8>,
     /// The measurement and the prediction together.
     estimate: f64,
+    /// What is lowered, where that is not the loss; otherwise the same for all.
+    price: f64,
     prediction: Prediction,
 }
 
@@ -62,41 +75,185 @@ impl Round {
         let method =
             self.plan.predictor.parse().map_err(|error: predict::UnknownMethod| error.to_string())?;
         let predictor = predict::fit(method, &self.measured).map_err(|error| error.to_string())?;
+        let predictor = predictor.as_ref();
+        let round = usize::try_from(self.plan.round.min(self.left)).unwrap_or(usize::MAX);
+        let (problem, solved) = self.solved(predictor, round).map_err(|error| error.to_string())?;
+        let mut known = self.known(&problem, predictor);
+        let fresh = match self.lowered() {
+            Some(lowered) => self.cheaper(&solved.pool, lowered, &known),
+            None => self.fresh(&solved.pool, predictor, &known),
+        };
+        if !fresh.is_empty() && round > 0 {
+            let next = fresh.into_iter().take(round).map(|levels| self.searched.assigned(&levels));
+            return Ok(Outlook::Measure(next.collect()));
+        }
+        let finalists = self.finalists(&known);
+        if !finalists.is_empty() {
+            return Ok(Outlook::Probe(self.devices.trials(&finalists)));
+        }
+        // Whoever names a device is promised nothing that was not measured there.
+        known.retain(|known| self.devices.is_measured(&self.searched.assigned(&known.levels)));
+        if known.is_empty() && !self.devices.all.is_empty() {
+            return Err(self.in_vain());
+        }
+        let mut notes = predictor.notes().to_vec();
+        notes.extend(solved.notes());
+        notes.extend(self.devices.notes());
+        let prices = solved.prices(&problem).map_err(|error| error.to_string())?;
+        let top = known.iter().take(TOP_KEPT).map(|known| self.selected(&problem, known)).collect();
+        let fronts = self.fronts(predictor, &mut notes);
+        Ok(Outlook::Over(Selection { top, proof: solved.proof(), prices, notes, fronts }))
+    }
+
+    /// The device whose cost is lowered, with the most that the loss may be; none if the loss is lowered.
+    fn lowered(&self) -> Option<(&Device, f64)> {
+        let lowers = self.plan.lowers.as_ref()?;
+        self.devices.all.first().map(|device| (device, lowers.loss_max))
+    }
+
+    /// What is solved: limits on computed costs first, then those on devices.
+    fn problem(&self, predictor: &dyn Predictor, form: impl Fn(&Device) -> Cost) -> Problem {
+        let times = self.devices.tightened();
+        let on_devices = self
+            .devices
+            .all
+            .iter()
+            .filter_map(|device| Some(Limit { cost: form(device), at_most: device.tightened(times)? }));
+        Problem {
+            space: self.searched.space.clone(),
+            objective: predictor.form(),
+            limits: self.limits.iter().cloned().chain(on_devices).collect(),
+        }
+    }
+
+    /// Assignments that the predictor and the devices' models let expect to be best. Where prices of conversions tie too many
+    /// layers together for the exact solver, they are taken at their average.
+    fn solved(&self, predictor: &dyn Predictor, round: usize) -> Result<(Problem, Solved), SolveError> {
+        let full = |device: &Device| device.form(&self.searched);
+        let simpler = |device: &Device| device.simpler_form(&self.searched);
+        let draw = self.tried.len() as u64;
+        let attempt = |problem: &Problem, form: &dyn Fn(&Device) -> Cost| match self.lowered() {
+            Some((device, loss_max)) => {
+                let allowed = |levels: &[u8]| predictor.predict(levels).value <= loss_max;
+                let asked = Asked { method: self.plan.method, count: round, draw };
+                cheapest(problem, &form(device), &asked, &allowed)
+            }
+            None => solve(problem, self.plan.method, round, draw),
+        };
+        let problem = self.problem(predictor, full);
+        let solved = attempt(&problem, &full);
+        let is_tied = matches!(solved, Err(SolveError::TooManyChoices { .. }));
+        let (problem, solved) = match is_tied && self.devices.all.iter().any(Device::has_changes) {
+            true => {
+                let problem = self.problem(predictor, simpler);
+                let solved = attempt(&problem, &simpler);
+                (problem, solved)
+            }
+            false => (problem, solved),
+        };
+        match solved {
+            Ok(solved) => Ok((problem, solved)),
+            // What is left to choose from is what was measured.
+            Err(SolveError::Infeasible { .. }) if !self.devices.own().is_empty() => {
+                Ok((problem, Solved::default()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is measured on all images within the limits, best estimate first, or cheapest first where a cost is lowered.
+    fn known(&self, problem: &Problem, predictor: &dyn Predictor) -> Vec<Known> {
+        let all = self.measured.rows.iter().map(|row| (row.levels(&problem.space), row));
+        let complete = all.filter(|(levels, _)| !self.partial.contains(levels));
+        let within = complete.filter(|(levels, _)| self.keeps(problem, levels));
+        let known = within.map(|(levels, row)| {
+            let prediction = predictor.predict(&levels);
+            let error = self.sampling.get(&row.changes).copied().unwrap_or(0.0);
+            let estimate = together([row.loss, error], &prediction);
+            let config = self.searched.assigned(&levels);
+            let price = self.lowered().map_or(0.0, |(device, _)| device.value(&config).unwrap_or(f64::MAX));
+            Known { estimate, price, levels, prediction }
+        });
+        let allowed = self.lowered().map_or(f64::INFINITY, |(_, loss_max)| loss_max);
+        let mut known: Vec<Known> = known.filter(|known| known.estimate <= allowed).collect();
+        known.sort_by(|a, b| {
+            let by_estimate = a.estimate.total_cmp(&b.estimate);
+            a.price.total_cmp(&b.price).then(by_estimate).then_with(|| a.levels.cmp(&b.levels))
+        });
+        known
+    }
+
+    /// Whether an assignment keeps the limits: as measured where it was, else as predicted.
+    fn keeps(&self, problem: &Problem, levels: &[u8]) -> bool {
+        let candidate = Candidate::of(problem, levels.to_vec());
+        let computed = &problem.limits[..self.limits.len()];
+        if !candidate.keeps(computed) {
+            return false;
+        }
+        let (config, times) = (self.searched.assigned(levels), self.devices.tightened());
+        self.devices.all.iter().all(|device| device.keeps(&config, times))
+    }
+
+    /// The best known configs, as far as they were not measured on the devices yet.
+    fn finalists(&self, known: &[Known]) -> Vec<BitConfig> {
+        if self.devices.is_exhausted() {
+            return Vec::new();
+        }
+        let first = known.iter().take(FINALISTS).map(|known| self.searched.assigned(&known.levels));
+        first.filter(|config| !self.devices.is_measured(config)).collect()
+    }
+
+    /// Why nothing can be recommended.
+    fn in_vain(&self) -> String {
+        match self.devices.nearest() {
+            Some(nearest) => {
+                format!("no config that was measured on the devices keeps the limits; nearest to them came {nearest}")
+            }
+            None => "no config that was measured on all images is expected to keep the limits on devices; allow more \
+                     `trials`, or higher limits"
+                .to_owned(),
+        }
+    }
+
+    /// The fronts of predicted loss and predicted cost, one per device and cost; what cannot be solved is noted.
+    fn fronts(&self, predictor: &dyn Predictor, notes: &mut Vec<String>) -> Vec<Front> {
         let problem = Problem {
             space: self.searched.space.clone(),
             objective: predictor.form(),
             limits: self.limits.clone(),
         };
-        let round = usize::try_from(self.plan.round.min(self.left)).unwrap_or(usize::MAX);
-        let draw = self.tried.len() as u64;
-        let solved = solve(&problem, self.plan.method, round, draw).map_err(|error| error.to_string())?;
-        let known = self.known(&problem, predictor.as_ref());
-        let fresh = self.fresh(&solved.pool, predictor.as_ref(), &known);
-        if !fresh.is_empty() && round > 0 {
-            let next = fresh.into_iter().take(round).map(|levels| self.searched.assigned(&levels));
-            return Ok(Outlook::Measure(next.collect()));
+        let options = FrontOptions { points_max: FRONT_POINTS, nodes_max: FRONT_NODES };
+        let mut fronts = Vec::new();
+        for device in &self.devices.all {
+            // Without conversions, which tie layers together: a front is many solves.
+            let cost = device.simpler_form(&self.searched);
+            match pareto_front(&problem, &cost, &options) {
+                Ok(points) => {
+                    let (target, cost) = device.named();
+                    let point = |point: solve::FrontPoint| {
+                        let config = self.searched.assigned(&point.candidate.levels);
+                        let loss = predictor.predict(&point.candidate.levels).value;
+                        FrontPoint { loss, cost: device.predicted(&config), config }
+                    };
+                    fronts.push(Front { target, cost, points: points.into_iter().map(point).collect() });
+                }
+                Err(error) => notes.push(format!("{}: there is no front: {error}", device.title)),
+            }
         }
-        let mut notes = predictor.notes().to_vec();
-        notes.extend(solved.notes());
-        let prices = solved.prices(&problem).map_err(|error| error.to_string())?;
-        let top = known.iter().take(TOP_KEPT).map(|known| self.selected(&problem, known)).collect();
-        Ok(Outlook::Over(Selection { top, proof: solved.proof(), prices, notes, fronts: Vec::new() }))
+        fronts
     }
 
-    /// What is measured on all images within the limits, best estimate first.
-    fn known(&self, problem: &Problem, predictor: &dyn Predictor) -> Vec<Known> {
-        let all = self.measured.rows.iter().map(|row| (row.levels(&problem.space), row));
-        let complete = all.filter(|(levels, _)| !self.partial.contains(levels));
-        let within =
-            complete.filter(|(levels, _)| Candidate::of(problem, levels.clone()).keeps(&problem.limits));
-        let known = within.map(|(levels, row)| {
-            let prediction = predictor.predict(&levels);
-            let error = self.sampling.get(&row.changes).copied().unwrap_or(0.0);
-            Known { estimate: together([row.loss, error], &prediction), levels, prediction }
-        });
-        let mut known: Vec<Known> = known.collect();
-        known.sort_by(|a, b| a.estimate.total_cmp(&b.estimate).then_with(|| a.levels.cmp(&b.levels)));
-        known
+    /// Assignments that are predicted to cost less than the cheapest known one, cheapest first.
+    fn cheaper(&self, pool: &[Vec<u8>], (device, _): (&Device, f64), known: &[Known]) -> Vec<Vec<u8>> {
+        let best = known.first().map_or(f64::INFINITY, |known| known.price);
+        let measured: BTreeSet<&Vec<u8>> = known.iter().map(|known| &known.levels).collect();
+        let unknown =
+            pool.iter().filter(|levels| !measured.contains(levels) && !self.refused.contains(*levels));
+        let priced =
+            unknown.filter_map(|levels| Some((device.value(&self.searched.assigned(levels))?, levels)));
+        let mut cheaper: Vec<(f64, &Vec<u8>)> = priced.filter(|(price, _)| *price < best).collect();
+        cheaper.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(b.1)));
+        cheaper.into_iter().map(|(_, levels)| levels.clone()).collect()
     }
 
     /// Assignments that are worth measuring, most promising first: the solver's, unless they are known already or the
@@ -129,13 +286,15 @@ impl Round {
 
     fn selected(&self, problem: &Problem, known: &Known) -> Selected {
         let costs = Candidate::of(problem, known.levels.clone()).costs;
-        let names = problem.limits.iter().map(|limit| limit.cost.name.clone());
+        // Those of devices stand by themselves.
+        let names = self.limits.iter().map(|limit| limit.cost.name.clone());
         let Prediction { value, low, high } = known.prediction;
+        let config = self.searched.assigned(&known.levels);
         Selected {
-            config: self.searched.assigned(&known.levels),
+            devices: self.devices.of(&config),
+            config,
             predicted: Some(Interval { value, low, high }),
             costs: names.zip(costs).collect::<BTreeMap<_, _>>(),
-            devices: Vec::new(),
         }
     }
 }

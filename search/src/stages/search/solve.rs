@@ -6,10 +6,13 @@ use bitloop_core::plan::SearchMethod;
 use bitloop_core::rng::{Rng, rng};
 use bitloop_core::selection::{Proof, ShadowPrice};
 
+use crate::cost::Cost;
 use crate::form::Form;
 use crate::solve::greedy::Greedy;
 use crate::solve::nsga2::{Forms, GreedyRepair, Nsga2, Settings, minimise};
-use crate::solve::{self, Candidate, ExactOptions, Problem, Solution, SolveError, exact, shadow_prices};
+use crate::solve::{
+    self, Candidate, ExactOptions, Limit, Problem, Solution, SolveError, exact, shadow_prices,
+};
 
 /// Nodes of one exact solve: about a second's worth.
 const NODES_MAX: u64 = 20_000_000;
@@ -45,6 +48,49 @@ pub(super) fn solve(
         true => proved(problem, count, &mut rng),
         false => Ok(Solved { pool: distinct(pool), ..Solved::default() }),
     }
+}
+
+/// Halvings of the range in which the least cost lies.
+const HALVINGS: usize = 10;
+
+/// How often and by what assignments are looked for.
+pub(super) struct Asked {
+    pub(super) method: SearchMethod,
+    pub(super) count: usize,
+    pub(super) draw: u64,
+}
+
+/// Finds assignments of little cost among those that are `allowed`, cheapest first: the cost is limited ever closer to where
+/// the best by the objective is allowed no more.
+///
+/// Errors: those of [`solve`], but for limits that nothing keeps.
+pub(super) fn cheapest(
+    problem: &Problem,
+    cost: &Cost,
+    asked: &Asked,
+    allowed: &dyn Fn(&[u8]) -> bool,
+) -> Result<Solved, SolveError> {
+    let price = |levels: &Vec<u8>| cost.value(&problem.space, levels);
+    let (mut low, mut high) = (0.0_f64, price(&problem.space.reference()));
+    let mut pool: Vec<Vec<u8>> = Vec::new();
+    for halving in 0..=HALVINGS {
+        let at_most = if halving == 0 { high } else { f64::midpoint(low, high) };
+        let mut limited = problem.clone();
+        limited.limits.push(Limit { cost: cost.clone(), at_most });
+        let found = match solve(&limited, asked.method, asked.count, asked.draw) {
+            Ok(solved) => solved.pool,
+            Err(SolveError::Infeasible { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let found: Vec<Vec<u8>> = found.into_iter().filter(|levels| allowed(levels)).collect();
+        match found.iter().map(price).min_by(f64::total_cmp) {
+            Some(least) => high = least.min(at_most),
+            None => low = at_most,
+        }
+        pool.extend(found);
+    }
+    pool.sort_by(|a, b| price(a).total_cmp(&price(b)).then_with(|| a.cmp(b)));
+    Ok(Solved { pool: distinct(pool), ..Solved::default() })
 }
 
 fn options(best: usize) -> ExactOptions {

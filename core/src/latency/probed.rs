@@ -1,0 +1,38 @@
+use crate::state::{Experiment, Ledger, TrialState};
+use crate::trial::{Outcome, ProbeSpec, ProbeTarget, TrialSpec};
+
+/// A trial on a device and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Probed<'a> {
+    /// Index of the stage that asked.
+    pub stage: u32,
+    /// What was asked.
+    pub spec: &'a ProbeSpec,
+    /// What came of it; none of one that is open or lost.
+    pub outcome: Option<&'a Outcome>,
+    /// Whether nothing more will come of it.
+    pub is_settled: bool,
+}
+
+impl<'a> Probed<'a> {
+    /// All trials of an experiment on a device, in the order of stages: the one that surveys it comes before those that search
+    /// within limits on it.
+    pub fn all(ledger: &'a Ledger, experiment: &'a Experiment, target: &ProbeTarget) -> Vec<Self> {
+        let stages = (0_u32..).zip(&experiment.stages);
+        let keys = stages.flat_map(|(stage, progress)| progress.trials.iter().map(move |key| (stage, key)));
+        let probed = keys.filter_map(|(stage, key)| {
+            let trial = ledger.trial(key)?;
+            let is_settled = !matches!(trial.state, TrialState::Open);
+            match &trial.spec {
+                TrialSpec::Probe(spec) if spec.target.is_on(target) => {
+                    Some(Self { stage, spec, outcome: ledger.outcome(key), is_settled })
+                }
+                TrialSpec::Probe(_)
+                | TrialSpec::Prepare(_)
+                | TrialSpec::Evaluate { .. }
+                | TrialSpec::Train(_) => None,
+            }
+        });
+        probed.collect()
+    }
+}

@@ -1,0 +1,316 @@
+//! What a search knows of the devices that it is limited on: models of them, and what was measured there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bitloop_core::bits::{BitConfig, Choice};
+use bitloop_core::latency::{Model, Quantity, Readings, Terms};
+use bitloop_core::plan::{Amount, Plan, ProbePlan, SearchPlan, StagePlan};
+use bitloop_core::probe::Estimate;
+use bitloop_core::selection::OnDevice;
+use bitloop_core::state::StageHistory;
+use bitloop_core::trial::{ProbeSpec, ProbeSubject, ProbeTarget, TrialSpec};
+
+use crate::cost::{Cost, on_device};
+use crate::searched::Searched;
+
+/// Configs that are measured whole before a search ends.
+pub(super) const FINALISTS: usize = 5;
+
+/// Times that finalists are measured.
+const FINALS_MAX: usize = 4;
+
+/// A cost on a device, with all that is known of it. Numbers are in the cost's unit.
+pub(super) struct Device {
+    /// The cost's name with the device, for messages.
+    pub(super) title: String,
+    target: ProbeTarget,
+    cost: String,
+    /// The limit; none for a cost that is lowered.
+    at_most: Option<f64>,
+    /// How many of the model's units make one.
+    unit: f64,
+    model: Model,
+    /// What was measured whole; none of what could not be.
+    measured: BTreeMap<BitConfig, Option<Estimate>>,
+    /// Configs that the search had measured, in order.
+    own: Vec<BitConfig>,
+}
+
+/// All costs on devices of a search.
+pub(super) struct Devices {
+    /// The cost that is lowered first, if there is one, then the limited ones in the order of the file.
+    pub(super) all: Vec<Device>,
+    /// How finalists are measured, by device.
+    probes: Vec<ProbeSpec>,
+    repetitions: Vec<u32>,
+}
+
+impl Devices {
+    /// Fits a model of every cost on a device that a search names, to what was measured so far.
+    ///
+    /// Errors: why there is none, as when nothing was measured.
+    pub(super) fn new(history: &StageHistory<'_>, search: &SearchPlan) -> Result<Self, String> {
+        let plan = history.plan();
+        let mut probes = Vec::new();
+        let mut repetitions = Vec::new();
+        let mut known: Vec<(&ProbeTarget, Readings, Vec<BitConfig>)> = Vec::new();
+        for target in search.targets() {
+            let probe = probe_of(plan, target)?;
+            let probed = history.probed(target);
+            let readings = Readings::of(&probed);
+            let class = readings.class.clone().ok_or_else(|| format!("nothing was measured on {target}"))?;
+            let prepared = probed.first().map(|probed| probed.spec.prepared);
+            probes.push(ProbeSpec {
+                target: target.of_class(&class),
+                prepared: prepared.ok_or_else(|| format!("nothing was measured on {target}"))?,
+                baseline: Choice::Bits(plan.candidates.baseline),
+                config: BitConfig::baseline(),
+                setting: probe.setting,
+                subject: ProbeSubject::Whole,
+                repetition: 0,
+                asked_by: None,
+            });
+            repetitions.push(probe.repetitions);
+            let own = probed.iter().filter(|probed| probed.stage == history.stage());
+            let mut seen = BTreeSet::new();
+            let own =
+                own.map(|probed| probed.spec.config.clone()).filter(|config| seen.insert(config.clone()));
+            known.push((target, readings, own.collect()));
+        }
+        let lowered =
+            search.lowers.iter().map(|lowers| (lowers.cost.as_str(), &lowers.target, lowers.title(), None));
+        let limited = search.limits.iter().filter_map(|limit| {
+            Some((limit.cost.as_str(), limit.target.as_ref()?, limit.title(), Some(limit.at_most)))
+        });
+        let device = |(cost, target, title, at_most): (&str, &ProbeTarget, String, Option<Amount>)| {
+            let known = known.iter().find(|(known, ..)| *known == target);
+            let (_, readings, own) = known.ok_or_else(|| format!("nothing was measured on {target}"))?;
+            Device::new(plan, (cost, target, title, at_most), readings)
+                .map(|device| Device { own: own.clone(), ..device })
+        };
+        let all: Result<Vec<Device>, String> = lowered.chain(limited).map(device).collect();
+        Ok(Self { all: all?, probes, repetitions })
+    }
+
+    /// Configs that the search had measured, whichever the device.
+    pub(super) fn own(&self) -> BTreeSet<&BitConfig> {
+        self.all.iter().flat_map(|device| &device.own).collect()
+    }
+
+    /// Whether no more finalists are measured.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.own().len() >= FINALISTS * FINALS_MAX
+    }
+
+    /// Whether finalists were measured, and none of them keeps all limits.
+    pub(super) fn is_disappointed(&self) -> bool {
+        let own = self.own();
+        !own.is_empty() && !own.iter().any(|config| self.all.iter().all(|device| device.keeps(config, 0)))
+    }
+
+    /// How often the limits were tightened.
+    pub(super) fn tightened(&self) -> usize {
+        if self.is_disappointed() { self.own().len().div_ceil(FINALISTS) } else { 0 }
+    }
+
+    /// Whether a config was measured on every device, or cannot be.
+    pub(super) fn is_measured(&self, config: &BitConfig) -> bool {
+        self.all.iter().all(|device| device.measured.contains_key(config))
+    }
+
+    /// The measurements of configs on every device: repetitions behind each other, so that they are spread over time.
+    pub(super) fn trials(&self, configs: &[BitConfig]) -> Vec<TrialSpec> {
+        let mut trials = Vec::new();
+        for repetition in 0..self.repetitions.iter().copied().max().unwrap_or_default() {
+            let asked = self.probes.iter().zip(&self.repetitions).filter(|(_, times)| repetition < **times);
+            for (probe, _) in asked {
+                trials.extend(configs.iter().map(|config| {
+                    TrialSpec::Probe(Box::new(ProbeSpec {
+                        config: config.clone(),
+                        repetition,
+                        ..probe.clone()
+                    }))
+                }));
+            }
+        }
+        trials
+    }
+
+    /// What of the measured configs came nearest to the limits, as a sentence; none if nothing was measured.
+    pub(super) fn nearest(&self) -> Option<String> {
+        let excess = |config: &BitConfig| {
+            let over = |device: &Device| Some(device.value(config)? / device.at_most?.max(f64::MIN_POSITIVE));
+            self.all.iter().filter_map(over).fold(0.0, f64::max)
+        };
+        let own = self.own();
+        let measured = own.into_iter().filter(|config| {
+            self.all.iter().all(|device| device.measured.get(*config).is_some_and(Option::is_some))
+        });
+        let best = measured.min_by(|a, b| excess(a).total_cmp(&excess(b)))?;
+        let each = self.all.iter().filter_map(|device| {
+            let measured = device.measured.get(best)?.as_ref()?;
+            let limit =
+                device.at_most.map_or(String::new(), |at_most| format!(", its limit is {at_most:.4}"));
+            Some(format!(
+                "{} of {:.4} ({:.4} to {:.4}){limit}",
+                device.title, measured.median, measured.low, measured.high
+            ))
+        });
+        Some(each.collect::<Vec<_>>().join("; "))
+    }
+
+    /// What a config takes on every device, predicted and measured.
+    pub(super) fn of(&self, config: &BitConfig) -> Vec<OnDevice> {
+        let on = |device: &Device| OnDevice {
+            target: device.target.clone(),
+            cost: device.cost.clone(),
+            predicted: scaled(device.model.predict(config), device.unit),
+            measured: device.measured.get(config).copied().flatten(),
+        };
+        self.all.iter().map(on).collect()
+    }
+
+    /// What a reader should know of the models and of what was measured.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for device in &self.all {
+            let correction = &device.model.correction;
+            if let Some(reach) = correction.half_width {
+                notes.push(format!(
+                    "{}: predictions of one more config hold within {:.4}, as {} measured ones say",
+                    device.title,
+                    reach / device.unit,
+                    correction.configs
+                ));
+            }
+            let failed =
+                device.own.iter().filter(|config| device.measured.get(*config) == Some(&None)).count();
+            if failed > 0 {
+                notes.push(format!("{}: {failed} finalists could not be measured", device.title));
+            }
+            let over = |config: &&BitConfig| {
+                device.at_most.is_some_and(|limit| device.value(config).is_some_and(|value| value > limit))
+            };
+            let broke = device.own.iter().filter(over).count();
+            if broke > 0 {
+                notes.push(format!(
+                    "{}: {broke} finalists were predicted to keep the limit, and do not",
+                    device.title
+                ));
+            }
+        }
+        notes
+    }
+}
+
+impl Device {
+    fn new(
+        plan: &Plan,
+        (cost, target, title, at_most): (&str, &ProbeTarget, String, Option<Amount>),
+        readings: &Readings,
+    ) -> Result<Self, String> {
+        let (quantity, unit) =
+            Quantity::of_cost(cost).ok_or_else(|| format!("`{cost}` is not measured on devices"))?;
+        let model = Model::fit(plan, readings, quantity).map_err(|error| format!("{title}: {error}"))?;
+        let at_most = match at_most {
+            None => None,
+            Some(Amount::Of(amount)) => Some(amount),
+            Some(Amount::OfBaselinePpm(ppm)) => {
+                let baseline = readings.whole(&BitConfig::baseline(), quantity);
+                let baseline = baseline.ok_or_else(|| format!("{title}: the baseline was not measured"))?;
+                Some(baseline.median / unit * f64::from(ppm) / 1e6)
+            }
+        };
+        let whole = readings.networks.iter().filter(|(_, network)| network.settled > 0);
+        let measured = whole.map(|(config, network)| {
+            (config.clone(), network.estimate(quantity).map(|estimate| scaled(estimate, unit)))
+        });
+        let measured = measured.collect();
+        let (target, cost) = (target.clone(), cost.to_owned());
+        Ok(Self { title, target, cost, at_most, unit, model, measured, own: Vec::new() })
+    }
+
+    /// What a config takes: as measured, else as predicted; none of what cannot be measured.
+    pub(super) fn value(&self, config: &BitConfig) -> Option<f64> {
+        match self.measured.get(config) {
+            Some(measured) => measured.map(|measured| measured.median),
+            None => Some(self.predicted(config)),
+        }
+    }
+
+    /// Whether a config keeps the limit: the median of what was measured does; what was not measured keeps the limit as it was
+    /// tightened.
+    pub(super) fn keeps(&self, config: &BitConfig, tightened: usize) -> bool {
+        let is_measured = self.measured.contains_key(config);
+        let at_most = if is_measured { self.at_most } else { self.tightened(tightened) };
+        self.value(config).is_some_and(|value| at_most.is_none_or(|at_most| value <= at_most))
+    }
+
+    /// What a config is predicted to take.
+    pub(super) fn predicted(&self, config: &BitConfig) -> f64 {
+        self.model.predict(config).median / self.unit
+    }
+
+    /// The limit for what was not measured, after finalists were measured so many times in vain: lower by how much they took
+    /// more than the model says that knows them, and by half of its interval each time.
+    pub(super) fn tightened(&self, times: usize) -> Option<f64> {
+        let at_most = self.at_most?;
+        if times == 0 {
+            return Some(at_most);
+        }
+        let over = |config: &BitConfig| {
+            let measured = self.measured.get(config)?.as_ref()?.median;
+            (measured > at_most).then(|| measured - self.predicted(config))
+        };
+        let over: Vec<f64> = self.own.iter().filter_map(over).collect();
+        let bias = over.iter().sum::<f64>() / over.len().max(1) as f64;
+        let reach = self.model.correction.half_width.unwrap_or_default() / self.unit;
+        Some((at_most - bias.max(0.0) - reach * times as f64 / 2.0).max(0.0))
+    }
+
+    /// The prediction as solvers take it.
+    pub(super) fn form(&self, searched: &Searched) -> Cost {
+        on_device(&self.model, searched, (self.title.clone(), self.unit))
+    }
+
+    /// The same without the prices of conversions, which tie layers together: what they come to on average stands in their
+    /// place.
+    pub(super) fn simpler_form(&self, searched: &Searched) -> Cost {
+        let mut model = self.model.clone();
+        let count = model.known.len().max(1) as f64;
+        let changed = model.known.iter().map(|known| model.layout.changed_elements(&known.config));
+        let mean = changed.sum::<f64>() / count;
+        model.correction.fixed += model.correction.per_change * mean;
+        model.correction.per_change = 0.0;
+        on_device(&model, searched, (self.title.clone(), self.unit))
+    }
+
+    /// Whether conversions have a price.
+    pub(super) fn has_changes(&self) -> bool {
+        self.model.correction.terms == Terms::Changes && self.model.correction.per_change > 0.0
+    }
+
+    /// The device and the cost's name.
+    pub(super) fn named(&self) -> (ProbeTarget, String) {
+        (self.target.clone(), self.cost.clone())
+    }
+}
+
+fn scaled(estimate: Estimate, unit: f64) -> Estimate {
+    let Estimate { median, low, high } = estimate;
+    Estimate { median: median / unit, low: low / unit, high: high / unit }
+}
+
+/// The stage that measured a device.
+fn probe_of<'a>(plan: &'a Plan, target: &ProbeTarget) -> Result<&'a ProbePlan, String> {
+    let probes = plan.stages.iter().filter_map(|stage| match stage {
+        StagePlan::Probe(probe) => Some(probe.as_ref()),
+        StagePlan::Prepare
+        | StagePlan::Sensitivity { .. }
+        | StagePlan::Search(_)
+        | StagePlan::AutoQKeras(_)
+        | StagePlan::Verify { .. } => None,
+    });
+    let mut probes = probes.filter(|probe| probe.target == *target);
+    probes.next().ok_or_else(|| format!("no stage measures {target}"))
+}
