@@ -51,6 +51,7 @@ fn outcome(result: TrialResult) -> Outcome {
 
 mod adaptive;
 mod autoqkeras;
+mod devices;
 mod reports;
 mod so_far;
 mod stages;

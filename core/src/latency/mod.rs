@@ -24,3 +24,6 @@ pub use table::{LayerTable, LayerTime, Source};
 
 /// Width of a tensor without a quantizer.
 pub const FLOAT_BITS: u32 = 32;
+
+#[cfg(test)]
+mod tests;

@@ -238,3 +238,54 @@ fn what_trains_stands_alone() {
     let error = Plan::new(&spec, inputs()).unwrap_err().to_string();
     assert!(error.starts_with("stages[1].autoqkeras: there is a search that trains already; "), "{error}");
 }
+
+#[test]
+fn devices_stand_before_the_searches_that_are_limited_on_them_and_once() {
+    let probe = "probe: { probe: onnxruntime, on: { board: pi5 } }";
+    let search =
+        "search: { constraints: { latency_ms: { max: 3.0, probe: onnxruntime, on: { board: pi5 } } } }";
+    let stages = |lines: &[&str]| plan(&format!("all }}\n  - {}", lines.join("\n  - ")));
+    let without_last = |text: &str| text.strip_suffix(" }").unwrap().to_owned();
+
+    let good = stages(&[probe, &without_last(search)]).unwrap();
+    let backwards = stages(&[search, &without_last(probe)]).unwrap_err();
+    let twice = stages(&[probe, &without_last(probe)]).unwrap_err();
+
+    let requirements = good.requires(2);
+    assert!(requirements.exclusive && requirements.probe.as_ref().unwrap().name == "onnxruntime");
+    assert_eq!(requirements.labels["board"], "pi5");
+    assert_eq!(good.requires(3), &Requirements::NONE);
+    assert_eq!(
+        backwards.to_string(),
+        "stages[1].search: nothing before it measures onnxruntime on board=pi5; put `- probe: { probe: onnxruntime, on: { \
+         board: pi5 } }` before it"
+    );
+    assert_eq!(
+        twice.to_string(),
+        "stages[2].probe: this device is measured already; keep one of both; `on: { board: pi5 }` tells devices of several \
+         workers apart"
+    );
+    assert_eq!(Plan::from_document(&good.to_document()), Ok(good));
+}
+
+#[test]
+fn plans_without_devices_keep_the_bytes_and_ids_that_they_had_before_there_were_any() {
+    let plan = plan("all }\n  - search: { constraints: { size_kib: 50% }, trials: 3, round: 2").unwrap();
+
+    let text = String::from_utf8(plan.to_document()).unwrap();
+    let stage = r#"{"search":{"method":"exact","predictor":"auto","objective":"top1_drop","limits":[{"cost":"size_kib","at_most":{"of_baseline_ppm":500000}}],"trials":3,"round":2}}"#;
+
+    assert!(text.contains(stage), "{text}");
+    assert_eq!(plan.id().0, "test-2eafa16c");
+}
+
+#[test]
+fn a_plan_that_measures_a_device_without_end_is_refused() {
+    let mut plan = plan("all }\n  - probe: { probe: integer").unwrap();
+    let StagePlan::Probe(probe) = &mut plan.stages[2] else { panic!("a probe") };
+    probe.repetitions = 1_000_000;
+
+    let error = Plan::from_document(&plan.to_document()).unwrap_err();
+
+    assert_eq!(error, PlanError::Networks { configs: 16, repetitions: 1_000_000 });
+}

@@ -370,7 +370,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "- sensitivity: { single: all }",
         "- sensitivity",
-        "stages[0]: expected a mapping with the key `sensitivity`, `search`, `autoqkeras` or `verify`, found text `sensitivity`; write `sensitivity: { ... }`",
+        "stages[0]: expected a mapping with the key `sensitivity`, `search`, `autoqkeras`, `probe` or `verify`, found text `sensitivity`; write `sensitivity: { ... }`",
     ),
     (
         "- sensitivity: { single: all }",
@@ -379,13 +379,13 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "- sensitivity: { single: all }",
-        "- probe: { device: cpu }",
-        "stages[0].probe: unknown key; known keys: `sensitivity`, `search`, `autoqkeras` and `verify`",
+        "- distill: { device: cpu }",
+        "stages[0].distill: unknown key; known keys: `sensitivity`, `search`, `autoqkeras`, `probe` and `verify`",
     ),
     (
         "- sensitivity: { single: all }",
         "- sensitivity: { single: all }\n    search: {}",
-        "stages[0]: expected one key, `sensitivity`, `search`, `autoqkeras` or `verify`; found 2 keys; write `sensitivity: { ... }`",
+        "stages[0]: expected one key, `sensitivity`, `search`, `autoqkeras`, `probe` or `verify`; found 2 keys; write `sensitivity: { ... }`",
     ),
     (
         "{ single: all }",

@@ -1,6 +1,9 @@
 use super::{EXPERIMENT, experiment_mistakes, with};
-use crate::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
+use crate::plan::{
+    Amount, Limit, Lowered, Metric, Pairs, ProbePlan, SearchMethod, SearchPlan, SubsetDesign, Subsets,
+};
 use crate::spec::{ExperimentSpec, SensitivitySpec, Single, StageSpec};
+use crate::trial::{ProbeSetting, ProbeTarget};
 
 const SWEEP: &str = "- sensitivity: { single: all }";
 
@@ -113,5 +116,97 @@ fn mistakes_in_stages_say_what_to_do() {
         ),
     ] {
         assert_eq!(mistakes(text), [line], "{text}");
+    }
+}
+
+#[test]
+fn measurements_of_devices_and_limits_on_them_are_read() {
+    let read = stages(
+        "- sensitivity: { single: all }\n  - probe: { probe: onnxruntime, on: { board: pi5 }, batch: 2, threads: 4, configs: 8, \
+         repetitions: 5, interval: 1.5%, at_most: 30s, seed: 9 }\n  - probe: { probe: integer }\n  - search: { constraints: { \
+         size_kib: 50%, latency_ms: [ { max: 3.5, probe: onnxruntime, on: { board: pi5 } }, { max: 90%, probe: integer } ] } }\n  \
+         - search: { objective: { energy_mj: { probe: integer } }, constraints: { loss_increase: 0.02 } }",
+    );
+
+    let setting = ProbeSetting { batch: 2, threads: 4, half_width_ppm: 15_000, at_most_ms: 30_000 };
+    let pi = ProbeTarget {
+        probe: "onnxruntime".to_owned(),
+        on: [("board".to_owned(), "pi5".to_owned())].into(),
+        class: None,
+    };
+    let here = ProbeTarget { probe: "integer".to_owned(), on: [].into(), class: None };
+    let plan = ProbePlan { target: pi.clone(), setting, configs: 8, repetitions: 5, seed: 9 };
+    assert_eq!(read[1], StageSpec::Probe(Box::new(plan)));
+    let usual = ProbePlan {
+        target: here.clone(),
+        setting: ProbeSetting::default(),
+        configs: 16,
+        repetitions: 3,
+        seed: 0,
+    };
+    assert_eq!(read[2], StageSpec::Probe(Box::new(usual)));
+    let (StageSpec::Search(limited), StageSpec::Search(lowering)) = (&read[3], &read[4]) else {
+        panic!("{read:?}")
+    };
+    let latency = |at_most, target| Limit { cost: "latency_ms".to_owned(), at_most, target: Some(target) };
+    let expected = [
+        Limit::computed("size_kib", Amount::OfBaselinePpm(500_000)),
+        latency(Amount::Of(3.5), pi),
+        latency(Amount::OfBaselinePpm(900_000), here.clone()),
+    ];
+    assert_eq!(limited.limits, expected);
+    assert_eq!(lowering.objective, Metric::LossIncrease);
+    let lowers = Lowered { cost: "energy_mj".to_owned(), target: here, loss_max: 0.02 };
+    assert_eq!((lowering.limits.len(), &lowering.lowers), (0, &Some(lowers)));
+}
+
+#[test]
+fn mistakes_about_devices_say_what_to_do() {
+    let search = |rest: &str| format!("- sensitivity: {{ single: all }}\n  - search: {{ {rest} }}");
+    for (text, line) in [
+        (
+            "- probe: { on: { board: pi5 } }".to_owned(),
+            "stages[0].probe.probe: is missing; add `probe: integer`",
+        ),
+        (
+            "- probe: { probe: integer, interval: 20% }".to_owned(),
+            "stages[0].probe.interval: expected a percentage of the median, found text `20%`; write a percentage from \
+             0.01% to 10%, such as 0.5%",
+        ),
+        (
+            "- probe: { probe: integer, at_most: 1h }".to_owned(),
+            "stages[0].probe.at_most: it is out of range; write a duration from 100ms to 10m",
+        ),
+        (
+            "- probe: { probe: integer }\n    requires: { labels: { board: pi5 } }".to_owned(),
+            "stages[0].requires: a probe says itself what it needs of workers; remove it; `on: { board: pi5 }` names the \
+             workers' labels",
+        ),
+        (
+            search("constraints: { latency_ms: 3 }"),
+            "stages[1].search.constraints.latency_ms: expected a mapping with the keys `max` and `probe`, found number 3; \
+             `latency_ms` is measured: say where, as in `latency_ms: { max: 3.0, probe: integer }`",
+        ),
+        (
+            search("constraints: { latency_ms: [ { max: 3, probe: integer }, { max: 4, probe: integer } ] }"),
+            "stages[1].search.constraints.latency_ms: there are two limits on integer; keep one of them",
+        ),
+        (
+            search("constraints: { top1_drop: 1 }"),
+            "stages[1].search.constraints: `top1_drop` is limited, and the loss is what is lowered; remove it, or write \
+             `objective: { latency_ms: { probe: integer } }`",
+        ),
+        (
+            search("objective: latency_ms, constraints: { top1_drop: 1 }"),
+            "stages[1].search.objective: it is measured, and nothing says where; write `objective: { latency_ms: { probe: \
+             integer } }`",
+        ),
+        (
+            search("objective: { latency_ms: { probe: integer } }, constraints: { size_kib: 50% }"),
+            "stages[1].search.constraints: nothing limits the loss while `latency_ms` is lowered; add `constraints: { \
+             top1_drop: 0.5 }`, in percentage points, or `loss_increase: 0.02`",
+        ),
+    ] {
+        assert_eq!(mistakes(&text), [line], "{text}");
     }
 }

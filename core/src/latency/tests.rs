@@ -1,0 +1,282 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::bits::{BitConfig, Bits, Choice, PointIndex};
+use crate::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, PointKind, Shape};
+use crate::plan::Plan;
+use crate::probe::{Estimate, Session};
+use crate::rng::rng;
+use crate::state::tests::plan as small_plan;
+
+/// A network of layers behind each other, all alike but for the last one.
+fn network(layers: usize) -> Plan {
+    let input = GraphInput { shape: Shape(vec![4]), mean: vec![0.0; 4], std: vec![1.0; 4] };
+    let mut graph = Graph::new("layers", input);
+    let mut last = INPUT.to_owned();
+    for layer in 0..layers {
+        let out_features = if layer + 1 == layers { 2 } else { 4 };
+        let op = Op::Linear(Linear { out_features, bias: false });
+        last = graph.push(format!("dense_{layer}"), op, &[&last]);
+    }
+    Plan { points: graph.points().unwrap(), graph, ..small_plan("latency") }
+}
+
+/// What a made-up device takes, in nanoseconds.
+struct Made {
+    layer: fn(usize, u32, u32) -> f64,
+    per_change: f64,
+    fixed: f64,
+    /// Largest part by which a measurement is off.
+    noise: f64,
+}
+
+const ADDITIVE: Made = Made {
+    layer: |layer, weight, input| (layer as f64 + 2.0) * f64::from(10 * weight + 5 * input),
+    per_change: 0.0,
+    fixed: 100.0,
+    noise: 0.0,
+};
+
+impl Made {
+    fn whole(&self, layout: &Layout, config: &BitConfig) -> f64 {
+        let of_unit = |(index, unit): (usize, &Unit)| {
+            let (weight, input) = layout.widths(config, unit);
+            (self.layer)(index, weight.unwrap_or(0), input)
+        };
+        let sum: f64 = layout.units.iter().enumerate().map(of_unit).sum();
+        self.fixed + sum + self.per_change * layout.changed_elements(config)
+    }
+
+    /// Uniform networks with their layers, and so many mixed ones.
+    fn readings(&self, plan: &Plan, mixed: u64) -> Readings {
+        let layout = Layout::new(plan).unwrap();
+        let mut readings = Readings { class: Some("board".to_owned()), ..Readings::default() };
+        let mut noise = rng(7, 7);
+        let mut about = |value: f64| {
+            let median = value * (1.0 + self.noise * (2.0 * noise.uniform() - 1.0));
+            Estimate { median, low: median * (1.0 - self.noise), high: median * (1.0 + self.noise) }
+        };
+        let baseline = self.whole(&layout, &BitConfig::baseline());
+        for (config, is_uniform) in configs(plan, mixed) {
+            let time = self.whole(&layout, &config);
+            let network = readings.networks.entry(config.clone()).or_default();
+            let [whole, of_baseline, ratio] = [time, baseline, time / baseline].map(&mut about);
+            let session = Session {
+                config: whole,
+                baseline: of_baseline,
+                ratio,
+                rounds: 60,
+                outliers: 0,
+                unsteady: None,
+            };
+            network.sessions.push(session);
+            network.settled = 1;
+            if is_uniform {
+                let time = |(index, unit): (usize, &Unit)| {
+                    let (weight, input) = layout.widths(&config, unit);
+                    (unit.node.clone(), (self.layer)(index, weight.unwrap_or(0), input))
+                };
+                let nodes: Vec<_> = layout.units.iter().enumerate().map(time).collect();
+                network.layers.push(nodes.into_iter().map(|(node, time)| (node, about(time))).collect());
+                network.other.push(about(self.fixed));
+            }
+        }
+        readings
+    }
+}
+
+fn config(plan: &Plan, mut bits: impl FnMut(usize, PointKind) -> u8) -> BitConfig {
+    let choice = |(index, point): (usize, &crate::graph::Point)| {
+        (PointIndex(index as u32), Choice::Bits(Bits::new(bits(index, point.kind)).unwrap()))
+    };
+    let choices: Vec<_> = plan.points.iter().enumerate().map(choice).collect();
+    BitConfig::against(Choice::Bits(plan.candidates.baseline), choices)
+}
+
+/// All pairs of widths everywhere, then configs drawn at random.
+fn configs(plan: &Plan, mixed: u64) -> Vec<(BitConfig, bool)> {
+    let pairs = [2, 4, 8].into_iter().flat_map(|weight| [4, 8].map(|input| (weight, input)));
+    let uniform = pairs.map(|(weight, input)| {
+        config(plan, |_, kind| match kind {
+            PointKind::Weight => weight,
+            PointKind::Activation => input,
+        })
+    });
+    let drawn = (0..mixed).map(|index| {
+        let mut rng = rng(3, index);
+        config(plan, |_, kind| match kind {
+            PointKind::Weight => [2, 4, 8][rng.below(3)],
+            PointKind::Activation => [4, 8][rng.below(2)],
+        })
+    });
+    uniform.map(|config| (config, true)).chain(drawn.map(|config| (config, false))).collect()
+}
+
+fn fit(plan: &Plan, readings: &Readings) -> Model {
+    Model::fit(plan, readings, Quantity::Latency).unwrap()
+}
+
+/// The largest relative error of predictions for networks that were not measured, and how many lie outside the interval.
+fn errors(plan: &Plan, made: &Made, model: &Model) -> (f64, usize) {
+    let (mut largest, mut outside) = (0.0_f64, 0);
+    for (config, _) in configs(plan, 200).into_iter().skip(100) {
+        let (real, predicted) = (made.whole(&model.layout, &config), model.predict(&config));
+        largest = largest.max((predicted.median / real - 1.0).abs());
+        outside += usize::from(!predicted.holds(real));
+    }
+    (largest, outside)
+}
+
+#[test]
+fn a_device_that_adds_up_is_predicted_by_the_plain_sum() {
+    let plan = network(5);
+
+    let model = fit(&plan, &ADDITIVE.readings(&plan, 12));
+
+    assert_eq!((model.correction.terms, model.table.source), (Terms::Plain, Source::Layers));
+    assert!(model.additivity.is_additive());
+    assert!(model.additivity.mean_error < 1e-12 && model.additivity.correlation.unwrap() > 0.999_999);
+    assert!(errors(&plan, &ADDITIVE, &model).0 < 1e-12);
+}
+
+#[test]
+fn a_price_of_conversions_is_found_in_mixed_networks() {
+    let plan = network(6);
+    let made = Made { per_change: 20.0, ..ADDITIVE };
+
+    let model = fit(&plan, &made.readings(&plan, 16));
+
+    assert_eq!(model.correction.terms, Terms::Changes);
+    assert!((model.correction.per_change - 20.0).abs() < 1e-6, "{:?}", model.correction);
+    assert!(!model.additivity.is_additive() && model.additivity.bias < -0.01);
+    assert!(model.additivity.corrected_max_error.unwrap() < 1e-9);
+    assert!(errors(&plan, &made, &model).0 < 1e-9);
+}
+
+#[test]
+fn a_device_that_does_not_add_up_gets_a_wide_interval_that_holds() {
+    let plan = network(5);
+    // What one layer takes depends on all others: the slowest decides, as far as the model knows nothing of that.
+    let made = Made { noise: 0.05, ..ADDITIVE };
+    let noisy = fit(&plan, &made.readings(&plan, 16));
+    let exact = fit(&plan, &ADDITIVE.readings(&plan, 16));
+
+    let reach = |model: &Model| model.correction.half_width.unwrap();
+    assert!(reach(&noisy) > 10.0 * reach(&exact).max(1.0), "{} {}", reach(&noisy), reach(&exact));
+    let (_, outside) = errors(&plan, &made, &noisy);
+    assert!(outside <= 10, "{outside} of 106 outside");
+}
+
+#[test]
+fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
+    let plan = network(4);
+    let layout = Layout::new(&plan).unwrap();
+    let mut readings = ADDITIVE.readings(&plan, 8);
+    readings.networks.values_mut().for_each(|network| {
+        network.layers.clear();
+        network.other.clear();
+    });
+    let baseline = ADDITIVE.whole(&layout, &BitConfig::baseline());
+    for unit in &layout.units {
+        for (weight, input) in [(2, 4), (2, 8), (4, 4), (4, 8), (8, 4)] {
+            let choice = |bits| Choice::Bits(Bits::new(bits).unwrap());
+            let changes = [(unit.weight.unwrap(), choice(weight)), (unit.input.unwrap(), choice(input))];
+            let config = BitConfig::against(layout.baseline, changes);
+            let time = ADDITIVE.whole(&layout, &config);
+            let always = |median| Estimate { median, low: median, high: median };
+            let [config_time, of_baseline, ratio] = [time, baseline, time / baseline].map(always);
+            readings.networks.entry(config).or_default().sessions = vec![Session {
+                config: config_time,
+                baseline: of_baseline,
+                ratio,
+                rounds: 60,
+                outliers: 0,
+                unsteady: None,
+            }];
+        }
+    }
+
+    let model = fit(&plan, &readings);
+
+    assert_eq!(model.table.source, Source::OneByOne);
+    // Layers of one kind share what was measured of each of them, though here every one takes another time.
+    let last = layout.units.last().unwrap();
+    let time = model.table.time(&layout, last, (Some(2), 8));
+    assert!((time.median + 5.0 * 60.0).abs() < 1e-6, "{time:?}");
+    assert_eq!(model.table.time(&layout, last, (Some(8), 8)).median, 0.0);
+}
+
+#[test]
+fn widths_that_were_not_measured_take_what_the_next_wider_ones_do() {
+    let plan = network(2);
+    let model = fit(&plan, &ADDITIVE.readings(&plan, 4));
+    let unit = &model.layout.units[0];
+    let time = |weight, input| model.table.time(&model.layout, unit, (Some(weight), input)).median;
+
+    assert_eq!(time(3, 8), time(4, 8));
+    assert_eq!(time(16, 8), time(8, 8));
+    assert_eq!(time(2, 6), time(2, 8));
+}
+
+#[test]
+fn few_networks_leave_terms_out_and_one_alone_promises_nothing() {
+    let plan = network(3);
+    let mut readings = ADDITIVE.readings(&plan, 0);
+    readings.networks.retain(|config, _| config.changes().len() == 0);
+
+    let model = fit(&plan, &readings);
+
+    assert_eq!((model.correction.terms, model.correction.half_width), (Terms::Plain, None));
+    let predicted = model.predict(&BitConfig::baseline());
+    assert_eq!((predicted.low, predicted.high), (0.0, 2.0 * predicted.median));
+    readings.networks.clear();
+    assert!(Model::fit(&plan, &readings, Quantity::Latency).is_err());
+}
+
+#[test]
+fn memory_follows_the_weights_and_a_missing_counter_is_named() {
+    let plan = network(4);
+    let mut readings = ADDITIVE.readings(&plan, 8);
+    let layout = Layout::new(&plan).unwrap();
+    for (config, network) in &mut readings.networks {
+        let bytes =
+            layout.units.iter().map(|unit| unit.weights * f64::from(layout.widths(config, unit).0.unwrap()));
+        network.peak_memory_bytes = vec![4096 + bytes.sum::<f64>() as u64 / 8];
+    }
+
+    let model = Model::fit(&plan, &readings, Quantity::PeakMemory).unwrap();
+
+    assert!((model.predict(&BitConfig::baseline()).median - (4096.0 + 56.0)).abs() < 2.0);
+    let error = Model::fit(&plan, &readings, Quantity::Energy).unwrap_err().to_string();
+    assert!(error.starts_with("the device has no counter of energy"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn a_fit_does_not_depend_on_units_of_time(scale in 1e-3_f64..1e6) {
+        let plan = network(4);
+        let readings = Made { per_change: 9.0, noise: 0.01, ..ADDITIVE }.readings(&plan, 12);
+        let mut scaled = readings.clone();
+        let by = |estimate: &mut Estimate| {
+            let Estimate { median, low, high } = estimate;
+            [median, low, high].into_iter().for_each(|value| *value *= scale);
+        };
+        for network in scaled.networks.values_mut() {
+            network.sessions.iter_mut().for_each(|session| {
+                by(&mut session.config);
+                by(&mut session.baseline);
+            });
+            network.layers.iter_mut().flat_map(|nodes| nodes.values_mut()).for_each(by);
+            network.other.iter_mut().for_each(by);
+        }
+
+        let (model, other) = (fit(&plan, &readings), fit(&plan, &scaled));
+
+        prop_assert_eq!(model.correction.terms, other.correction.terms);
+        for (config, _) in configs(&plan, 4) {
+            let (one, two) = (model.predict(&config), other.predict(&config));
+            prop_assert!((one.median * scale / two.median - 1.0).abs() < 1e-6);
+            prop_assert!((one.high * scale / two.high - 1.0).abs() < 1e-6);
+        }
+    }
+}
