@@ -100,7 +100,7 @@ fn effort_notes(Effort { work, measured }: &Effort) -> Vec<String> {
             work.macs_alone as f64 / 1e9,
         ));
     }
-    let by = measured.iter().map(|MeasuredBy { kernels, device, trials }| {
+    let by = measured.iter().map(|MeasuredBy { engine: _, kernels, device, trials }| {
         format!("{kernels} kernels on {device} ({trials} trials)")
     });
     let by: Vec<String> = by.collect();

@@ -16,9 +16,12 @@ pub struct Effort {
     pub measured: Vec<MeasuredBy>,
 }
 
-/// Trials that were measured with the same kernels on the same class of device.
+/// Trials that were measured by the same program with the same kernels on the same class of device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredBy {
+    /// Program and version; empty if an older coordinator leaves it out.
+    #[serde(default)]
+    pub engine: String,
     /// Which kernels ran.
     pub kernels: String,
     /// Class of the device.
@@ -33,14 +36,17 @@ impl Effort {
         let keys = experiment.stages.iter().flat_map(|stage| &stage.trials);
         let outcomes = keys.filter_map(|key| ledger.outcome(key));
         let mut work = Work::default();
-        let mut trials: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        let mut trials: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
         for Outcome { result, provenance, work: own } in outcomes {
             if let TrialResult::Evaluated(_) | TrialResult::Trained(_) = result {
                 work.add(*own);
-                *trials.entry((&provenance.kernels, &provenance.device)).or_default() += 1;
+                let by =
+                    (provenance.engine.as_str(), provenance.kernels.as_str(), provenance.device.as_str());
+                *trials.entry(by).or_default() += 1;
             }
         }
-        let measured = trials.into_iter().map(|((kernels, device), trials)| MeasuredBy {
+        let measured = trials.into_iter().map(|((engine, kernels, device), trials)| MeasuredBy {
+            engine: engine.to_owned(),
             kernels: kernels.to_owned(),
             device: device.to_owned(),
             trials,

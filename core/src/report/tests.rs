@@ -240,6 +240,7 @@ fn effort_is_that_of_the_evaluations_measured() {
     let evaluated = done.filter(|outcome| matches!(outcome.result, TrialResult::Evaluated(_))).count() as u64;
     assert!(evaluated > 2);
     assert_eq!(effort.work, Work { macs: 10 * evaluated, macs_alone: 25 * evaluated });
-    let by = MeasuredBy { kernels: "f32".to_owned(), device: "cpu".to_owned(), trials: evaluated };
+    let [engine, kernels, device] = ["bitloop", "f32", "cpu"].map(str::to_owned);
+    let by = MeasuredBy { engine, kernels, device, trials: evaluated };
     assert_eq!(effort.measured, [by]);
 }
