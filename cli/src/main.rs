@@ -16,6 +16,7 @@ mod inputs;
 mod open_files;
 mod show;
 mod telemetry;
+mod whole_file;
 
 use std::process::ExitCode;
 

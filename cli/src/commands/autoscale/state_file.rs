@@ -1,7 +1,7 @@
 //! What `bitloop autoscale` keeps from one start to the next, where it is told to.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use bitloop_core::spec::AutoscaleSpec;
 
 use crate::clock::{self, Stopwatch};
 use crate::failure::{Exit, Failure, Outcome};
+use crate::whole_file;
 
 /// A file, if there is to be one, and the time that goes on from start to start.
 pub(super) struct StateFile {
@@ -53,13 +54,7 @@ impl StateFile {
     pub(super) fn write(&self, autoscaler: &Autoscaler) -> Outcome {
         let Some(path) = &self.path else { return Ok(()) };
         let notes = autoscaler.memory().to_notes(autoscaler.spec());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-            file.write_all(&notes)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            File::open(folder)?.sync_all()
-        });
+        let written = whole_file::write(path, &notes, whole_file::PRIVATE);
         written.map_err(|cause| failure(path, &format!("cannot be written: {cause}")))
     }
 }
