@@ -7,6 +7,7 @@ mod inspect;
 mod labels;
 mod logs;
 mod probes;
+mod report;
 mod search;
 mod security;
 mod store;
@@ -28,6 +29,7 @@ pub(crate) use doctor::DoctorArguments;
 pub(crate) use inspect::{EnergyArguments, InspectArguments};
 pub(crate) use logs::{EventsArguments, LogsArguments, Since};
 pub(crate) use probes::Probes;
+pub(crate) use report::{ReportArguments, ReportFormat};
 pub(crate) use search::{Compat, FitArguments, Measured, Searched, SolveArguments, Solver};
 pub(crate) use security::{
     IdentityFolder, InitArguments, JoinArguments, JoinTokenFile, RevokeArguments, TokenArguments, TokenUse,
@@ -90,6 +92,8 @@ pub(crate) enum Command {
     Watch(OnExperiment),
     /// Print an experiment's results.
     Results(ResultsArguments),
+    /// Write a report on an experiment: charts and tables on one page, or as Markdown, JSON or SVG.
+    Report(ReportArguments),
     /// List a coordinator's workers.
     Workers(Remote),
     /// Watch a coordinator: experiments, workers, rates, failures.

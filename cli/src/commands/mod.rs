@@ -17,6 +17,7 @@ mod logs;
 mod probe;
 mod probes;
 mod query;
+mod report;
 mod run;
 mod security;
 mod solve;
@@ -49,6 +50,7 @@ impl Command {
             | Self::Show(_)
             | Self::Watch(_)
             | Self::Results(_)
+            | Self::Report(_)
             | Self::Workers(_)
             | Self::Top(_)
             | Self::Explain(_)
@@ -118,6 +120,7 @@ pub(crate) fn execute(arguments: &Arguments) -> Outcome {
         Command::Logs(arguments) => block_on(logs::execute(arguments, output)),
         Command::Events(arguments) => block_on(events::execute(arguments, output)),
         Command::Results(results) => block_on(query::results(results, output)),
+        Command::Report(arguments) => block_on(report::execute(arguments, output)),
         Command::Watch(on) => block_on(watch::execute(on, output)),
         Command::Pause(on) => block_on(act::execute(on, ExperimentAction::Pause, output)),
         Command::Resume(on) => block_on(act::execute(on, ExperimentAction::Resume, output)),
