@@ -106,7 +106,8 @@ fn external_crates_stay_where_they_belong() {
 
 /// Hand-written Rust sources of the workspace, relative to the root.
 fn sources() -> Vec<PathBuf> {
-    let crates = ["proto", "core", "search", "quant", "coordinator", "worker", "autoscale", "report", "cli", "tests"];
+    let crates =
+        ["proto", "core", "search", "quant", "coordinator", "worker", "autoscale", "report", "cli", "tests"];
     let all = crates.iter().flat_map(|name| files(&root().join(name), ".rs"));
     let relative = all.filter_map(|path| path.strip_prefix(root()).map(Path::to_path_buf).ok());
     let generated = ["proto/src/generated", "quant/src/onnx/generated"];
@@ -183,7 +184,9 @@ fn unsafe_code_lives_in_kernels_alone() {
 
 #[test]
 fn core_search_and_report_do_no_io() {
-    let is_pure = |path: &PathBuf| ["core/src", "search/src", "report/src"].iter().any(|folder| path.starts_with(folder));
+    let is_pure = |path: &PathBuf| {
+        ["core/src", "search/src", "report/src"].iter().any(|folder| path.starts_with(folder))
+    };
     for path in sources().into_iter().filter(|path| is_pure(path) && !is_test(path)) {
         let text = code(&path);
         for word in ["std::fs", "std::net", "std::thread", "std::env::", "async fn", "println!"] {

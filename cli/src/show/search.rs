@@ -61,9 +61,11 @@ fn heading(search: &SearchReport) -> String {
 
 /// What a search keeps to, and what it lowers within it.
 pub(crate) fn limits(search: &SearchPlan) -> Vec<String> {
-    let of = |Limit { cost, at_most }: &Limit| match at_most {
-        Amount::Of(amount) => format!("{cost} <= {amount}"),
-        Amount::OfBaselinePpm(ppm) => format!("{cost} <= {}% of the baseline's", f64::from(*ppm) / 1e4),
+    let of = |limit: &Limit| match limit.at_most {
+        Amount::Of(amount) => format!("{} <= {amount}", limit.title()),
+        Amount::OfBaselinePpm(ppm) => {
+            format!("{} <= {}% of the baseline's", limit.title(), f64::from(ppm) / 1e4)
+        }
     };
     let drop = search.method.drop_max_ppm();
     let drop = drop.map(|ppm| format!("top1_drop <= {} points", f64::from(ppm) / 1e4));

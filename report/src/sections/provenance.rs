@@ -104,6 +104,12 @@ fn stages(plan: &Plan) -> Vec<(String, String)> {
                 format!(": {}{predictor}, by {}", search.method.as_str(), search.objective.as_str())
             }
             StagePlan::AutoQKeras(search) => format!(", seed {}", search.seed),
+            StagePlan::Probe(probe) => {
+                format!(
+                    ": {}, {} configs of several widths, {} repetitions, seed {}",
+                    probe.target, probe.configs, probe.repetitions, probe.seed
+                )
+            }
             StagePlan::Verify { top, uniform } => {
                 format!(
                     ": the first {top} of every search{}",

@@ -102,7 +102,7 @@ fn what_cannot_be_executed_is_said() {
     std::fs::write(&images, [0; 12]).unwrap();
     let inputs = Inputs { images: &images, count: 1, nodes: &[], output: &output };
     let error = loaded.infer(&inputs).unwrap_err().to_string();
-    assert!(error.contains("12 bytes"), "{error}");
+    assert!(error.contains("has 12 bytes"), "{error}");
 }
 
 #[test]

@@ -138,7 +138,7 @@ mod tests {
             let mut loaded = loaded(&network(bits), batch, threads).unwrap();
 
             assert!(loaded.time(5).unwrap() > 0.0);
-            let layers = loaded.layers().unwrap();
+            let layers = loaded.layers(1).unwrap().remove(0);
             let names: Vec<&str> = layers.keys().map(String::as_str).collect();
             // The rectifier is a part of the convolution's kernel, and flattening of the linear layer's.
             assert_eq!(names, ["", "conv", "dense"], "{bits:?}");

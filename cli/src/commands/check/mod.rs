@@ -117,6 +117,9 @@ fn described(forecast: &Forecast, stage: &StagePlan) -> String {
             let words = [vec![search.method.as_str().to_owned()], show::limits(search)].concat();
             format!("{bound} {trials} trials: {}", words.join(", "))
         }
+        StagePlan::Probe(probe) => {
+            format!("about {trials} trials: {}, each network {} times", probe.target, probe.repetitions)
+        }
         StagePlan::AutoQKeras(_) => format!("at most {trials} trials"),
         StagePlan::Verify { top, .. } => format!("{trials} trials: the best {top} of each search"),
     }

@@ -8,6 +8,7 @@ use ort::memory::Allocator;
 use ort::session::{IoBinding, Session};
 use ort::value::{Outlet, Tensor, TensorRef, ValueType};
 
+use super::super::images::{Output, each_block};
 use super::super::{AdapterError, InferenceSetting, Inputs, Loaded};
 use super::profile::{self, WARM_UP};
 use super::{Runtime, Source};
