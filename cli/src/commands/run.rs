@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use bitloop_core::device::Unmet;
-use bitloop_core::plan::ExperimentId;
+use bitloop_core::plan::{ExperimentId, StagePlan};
 use bitloop_core::spec::ExperimentSpec;
 use bitloop_core::state::WorkerInfo;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
@@ -130,6 +130,14 @@ async fn require_measurable(client: &mut Client, id: &str, worker: &WorkerInfo) 
                 "`numerics: exact` needs bitloop's own kernels on a CPU, and on {} candle's operators compute; \
                  write `numerics: float`, or measure on a CPU with {KERNELS_VARIABLE} unset",
                 worker.device.class
+            ),
+            Some(Unmet::Probe(probe)) => format!(
+                "this process's worker does not offer the probe `{probe}`; start it with `--probe {probe}`, or submit the \
+                 experiment to a coordinator with workers that do"
+            ),
+            Some(Unmet::Label { key, wanted, .. }) if matches!(stage, StagePlan::Probe(_)) => format!(
+                "`on` asks for a worker with the label {key}={wanted}, and this process's has no labels; remove `on`, or \
+                 submit the experiment to a coordinator with such a worker"
             ),
             Some(unmet) => format!(
                 "this process's worker does not meet it: {unmet}; submit the experiment to a coordinator with other \

@@ -1,6 +1,7 @@
 //! What users see: tables, JSON and progress.
 
 mod answer;
+mod devices;
 mod energy;
 mod moment;
 mod overview;

@@ -2,7 +2,7 @@ use bitloop_core::evaluation::{PPM, PPM_PER_POINT};
 use bitloop_core::report::{CONFIDENCE, Effort, Measured, MeasuredBy, Report, Row, RowState};
 use bitloop_core::trial::PreparedStep;
 
-use super::{search, table, trained};
+use super::{devices, search, table, trained};
 
 /// Lays a report out for people.
 pub(crate) fn results_table(report: &Report, effort: &Effort) -> String {
@@ -56,6 +56,7 @@ fn measurements_table(report: &Report, effort: &Effort) -> String {
             .to_owned(),
     );
     lines.extend(adaptive_notes(report));
+    lines.extend(devices::devices(report));
     lines.extend(search::searches(report));
     lines.extend(effort_notes(effort));
     lines.join("\n")

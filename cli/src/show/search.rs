@@ -1,4 +1,5 @@
 use bitloop_core::plan::{Amount, Limit, Metric, SearchPlan};
+use bitloop_core::probe::Estimate;
 use bitloop_core::report::{ConfigRow, Interval, Report, RowState, SearchReport, TopRow, Verified};
 use bitloop_search::solve::PROOF;
 
@@ -67,10 +68,13 @@ pub(crate) fn limits(search: &SearchPlan) -> Vec<String> {
             format!("{} <= {}% of the baseline's", limit.title(), f64::from(ppm) / 1e4)
         }
     };
+    let lowers = search.lowers.as_ref().map(|lowers| {
+        format!("lowering {}, {} <= {}", lowers.title(), search.objective.as_str(), lowers.loss_max)
+    });
     let drop = search.method.drop_max_ppm();
     let drop = drop.map(|ppm| format!("top1_drop <= {} points", f64::from(ppm) / 1e4));
     let lowered = search.lowered_cost().map(|cost| format!("lowering {cost}"));
-    search.limits.iter().map(of).chain(drop).chain(lowered).collect()
+    search.limits.iter().map(of).chain(lowers).chain(drop).chain(lowered).collect()
 }
 
 /// A loss in the unit of its metric.
@@ -98,6 +102,8 @@ fn found(search: &SearchReport) -> String {
     let limited: Vec<&String> = search.top.first().map(|top| top.costs.keys().collect()).unwrap_or_default();
     let titles: Vec<String> = limited.iter().map(|cost| format!(">{cost}")).collect();
     header.extend(titles.iter().map(String::as_str));
+    let devices: Vec<String> = search.top.first().map(on_devices).unwrap_or_default();
+    header.extend(devices.iter().map(String::as_str));
     let rows = search.top.iter().take(SHOWN).enumerate().map(|(index, top)| {
         let mut cells = vec![(index + 1).to_string()];
         cells.extend(measured(metric, &top.row.result));
@@ -112,9 +118,20 @@ fn found(search: &SearchReport) -> String {
                 .iter()
                 .map(|cost| top.costs.get(*cost).map_or_else(String::new, |cost| format!("{cost:.4}"))),
         );
+        cells.extend(top.devices.iter().map(|device| match device.measured {
+            Some(Estimate { median, low, high }) => {
+                format!("{median:.4} [{low:.4}, {high:.4}], predicted {:.4}", device.predicted.median)
+            }
+            None => format!("predicted {:.4}", device.predicted.median),
+        }));
         cells
     });
     table(&header, rows)
+}
+
+/// Titles of what is measured on devices.
+fn on_devices(top: &TopRow) -> Vec<String> {
+    top.devices.iter().map(|device| format!("{} ({})", device.cost, device.target)).collect()
 }
 
 fn measured(metric: Metric, result: &RowState) -> [String; 2] {

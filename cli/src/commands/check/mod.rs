@@ -117,9 +117,14 @@ fn described(forecast: &Forecast, stage: &StagePlan) -> String {
             let words = [vec![search.method.as_str().to_owned()], show::limits(search)].concat();
             format!("{bound} {trials} trials: {}", words.join(", "))
         }
-        StagePlan::Probe(probe) => {
-            format!("about {trials} trials: {}, each network {} times", probe.target, probe.repetitions)
-        }
+        StagePlan::Probe(probe) => format!(
+            "about {trials} trials on {}: every network {} times, {} if each takes as long as it may; a worker started with \
+             `--probe {}` measures them",
+            probe.target,
+            probe.repetitions,
+            duration(forecast.trials as f64 * f64::from(probe.setting.at_most_ms) / 1e3),
+            probe.target.probe,
+        ),
         StagePlan::AutoQKeras(_) => format!("at most {trials} trials"),
         StagePlan::Verify { top, .. } => format!("{trials} trials: the best {top} of each search"),
     }
