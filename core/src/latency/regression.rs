@@ -105,8 +105,9 @@ fn mean_square(samples: &[Sample], predicted: &[f64]) -> f64 {
 /// are too much alike.
 fn fitted(samples: &[Sample], terms: Terms) -> Option<(Correction, Vec<f64>)> {
     let columns = terms.columns();
-    // One more than numbers to fit, when one is left out.
-    if samples.len() < columns.len() + 2 && !(columns.is_empty() && !samples.is_empty()) {
+    // One more than numbers to fit, when one is left out; where nothing is fitted, any will do.
+    let samples_min = if columns.is_empty() { 1 } else { columns.len() + 2 };
+    if samples.len() < samples_min {
         return None;
     }
     let [fixed, scale, per_change] = least_squares(samples, terms)?;
