@@ -78,7 +78,9 @@ pub fn searcher(plan: &Plan, stage: &StagePlan) -> Box<dyn Searcher> {
         StagePlan::Search(search) => Box::new(stages::Sets::new(plan, search)),
         StagePlan::AutoQKeras(search) => Box::new(stages::AutoQKeras::new(plan, search)),
         StagePlan::Probe(probe) => Box::new(stages::Probe::new(plan, probe)),
-        StagePlan::Verify { top, uniform } => Box::new(stages::Verify::new(plan, *top, *uniform)),
+        StagePlan::Verify { top, uniform, difference_max_ppm: _ } => {
+            Box::new(stages::Verify::new(plan, *top, *uniform))
+        }
     }
 }
 

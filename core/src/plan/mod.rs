@@ -27,6 +27,7 @@ use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, Pre
 
 pub use self::autoqkeras::AutoQKerasPlan;
 pub use self::error::PlanError;
+pub(crate) use self::stage::DIFFERENCE_MAX_PPM;
 pub use self::stage::{
     Amount, Limit, Lowered, Metric, Pairs, ProbePlan, SearchMethod, SearchPlan, StagePlan, SubsetDesign,
     Subsets,
@@ -421,7 +422,9 @@ fn planned(stage: &StageSpec, points: &[Point], path: &str, mistakes: &mut Vec<M
         StageSpec::Search(search) => StagePlan::Search(search.clone()),
         StageSpec::AutoQKeras(search) => StagePlan::AutoQKeras(search.clone()),
         StageSpec::Probe(probe) => StagePlan::Probe(probe.clone()),
-        StageSpec::Verify { top, uniform } => StagePlan::Verify { top: *top, uniform: *uniform },
+        StageSpec::Verify { top, uniform, difference_max_ppm } => {
+            StagePlan::Verify { top: *top, uniform: *uniform, difference_max_ppm: *difference_max_ppm }
+        }
     }
 }
 

@@ -253,6 +253,8 @@ pub struct ProbePlan {
     pub configs: u64,
     /// How often each network is measured, each time by a process of its own.
     pub repetitions: u32,
+    /// Selection images on which what the device computes is compared with the simulation, at uniform widths; 0 for none.
+    pub fidelity: u64,
     /// Of the draws.
     pub seed: u64,
 }
@@ -295,10 +297,30 @@ pub enum StagePlan {
         top: u64,
         /// Whether all points at each width alone are measured too.
         uniform: bool,
+        /// A config is not recommended if a device of the plan's probe stages recognizes so many images more or less than the
+        /// simulation says, in parts per million of them.
+        #[serde(default = "difference_max_ppm", skip_serializing_if = "is_usual_difference")]
+        difference_max_ppm: u32,
     },
 }
 
+/// Half a percentage point.
+pub(crate) const DIFFERENCE_MAX_PPM: u32 = 5_000;
+
+fn difference_max_ppm() -> u32 {
+    DIFFERENCE_MAX_PPM
+}
+
+fn is_usual_difference(ppm: &u32) -> bool {
+    *ppm == DIFFERENCE_MAX_PPM
+}
+
 impl StagePlan {
+    /// A verification with the usual difference that devices may have.
+    pub fn verify(top: u64, uniform: bool) -> Self {
+        Self::Verify { top, uniform, difference_max_ppm: DIFFERENCE_MAX_PPM }
+    }
+
     /// A sweep of single points.
     pub fn singles(single: Vec<PointIndex>) -> Self {
         Self::Sensitivity { single, pairs: None, subsets: None }

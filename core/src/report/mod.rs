@@ -11,6 +11,7 @@ mod effort;
 mod interval;
 mod measured;
 mod prices;
+mod refusal;
 mod search;
 mod so_far;
 mod trained;

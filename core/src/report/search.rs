@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measured::{Evaluations, Measured, RowState};
 use super::prices::{Price, Prices};
+use super::refusal::Refusals;
 use super::so_far::SoFar;
 use super::{Interval, Report};
 use crate::bits::{BitConfig, Bits, Choice};
@@ -45,6 +46,9 @@ pub struct TopRow {
     pub devices: Vec<OnDevice>,
     /// What came of it on the report images; open where that is not measured.
     pub verified: RowState,
+    /// Why it is not recommended after all: a device computes something else than was simulated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What a search came to, or has come to so far.
@@ -213,6 +217,7 @@ impl<'a> Configs<'a> {
             Some(selection) => (**selection).clone(),
             None => Selection { top: self.so_far(plan, progress).best(), ..Selection::default() },
         };
+        let refusals = self.refusals();
         let top = selection.top.iter().map(|selected| TopRow {
             // It may have been measured by an earlier stage.
             row: self.row("search", &selected.config, self.on_selection.result(&selected.config)),
@@ -220,6 +225,7 @@ impl<'a> Configs<'a> {
             costs: selected.costs.clone(),
             devices: selected.devices.clone(),
             verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
+            refused: refusals.as_ref().and_then(|refusals| refusals.of(&selected.config)),
         });
         SearchReport {
             stage,
@@ -241,7 +247,7 @@ impl<'a> Configs<'a> {
     /// What a verify stage measured, or will; none without such a stage.
     pub(super) fn verified(&self) -> Option<Verified> {
         let (top, uniform) = self.plan().stages.iter().find_map(|stage| match stage {
-            StagePlan::Verify { top, uniform } => Some((*top, *uniform)),
+            StagePlan::Verify { top, uniform, difference_max_ppm: _ } => Some((*top, *uniform)),
             StagePlan::Prepare
             | StagePlan::Sensitivity { .. }
             | StagePlan::Search(_)
@@ -264,6 +270,21 @@ impl<'a> Configs<'a> {
             baseline: evaluations.reference(&BitConfig::baseline()),
             found: found.map(row).collect(),
             uniform: uniform.iter().map(row).collect(),
+        })
+    }
+
+    fn refusals(&self) -> Option<Refusals<'a>> {
+        self.stages().find_map(|(_, stage, progress)| match stage {
+            StagePlan::Verify { difference_max_ppm, .. } => Some(Refusals {
+                ledger: self.ledger,
+                stage: progress,
+                difference_max_ppm: *difference_max_ppm,
+            }),
+            StagePlan::Prepare
+            | StagePlan::Sensitivity { .. }
+            | StagePlan::Search(_)
+            | StagePlan::Probe(_)
+            | StagePlan::AutoQKeras(_) => None,
         })
     }
 

@@ -20,6 +20,9 @@ const BATCH_MAX: u64 = 1024;
 const THREADS_MAX: u64 = 1024;
 const CONFIGS_DEFAULT: u64 = 16;
 const REPETITIONS_DEFAULT: u64 = 3;
+/// Images whose outputs tell whether a device computes what is simulated.
+const FIDELITY_DEFAULT: u64 = 128;
+const IMAGES_MAX: u64 = 1_000_000;
 /// Widest and narrowest interval, in percent of the median.
 const INTERVAL_PERCENT: std::ops::RangeInclusive<f64> = 0.01..=10.0;
 /// Longest measurement, in milliseconds.
@@ -27,7 +30,18 @@ const AT_MOST_MS: std::ops::RangeInclusive<u128> = 100..=600_000;
 
 /// Reads a stage that measures a device.
 pub(super) fn probe(place: &Place<'_>) -> Option<ProbePlan> {
-    let known = ["probe", "on", "batch", "threads", "configs", "repetitions", "interval", "at_most", "seed"];
+    let known = [
+        "probe",
+        "on",
+        "batch",
+        "threads",
+        "configs",
+        "repetitions",
+        "interval",
+        "at_most",
+        "fidelity",
+        "seed",
+    ];
     let fields = place.fields(&known)?;
     let usual = ProbeSetting::default();
     let target = target_of(&fields);
@@ -41,6 +55,7 @@ pub(super) fn probe(place: &Place<'_>) -> Option<ProbePlan> {
     });
     let half_width_ppm = fields.optional("interval", usual.half_width_ppm, interval);
     let at_most_ms = fields.optional("at_most", usual.at_most_ms, at_most_ms);
+    let fidelity = fields.optional("fidelity", FIDELITY_DEFAULT, |place| place.integer(0..=IMAGES_MAX));
     let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
     let setting = ProbeSetting {
         batch: batch? as u32,
@@ -49,7 +64,7 @@ pub(super) fn probe(place: &Place<'_>) -> Option<ProbePlan> {
         at_most_ms: at_most_ms?,
     };
     let (target, configs, repetitions) = (target?, configs?, repetitions? as u32);
-    Some(ProbePlan { target, setting, configs, repetitions, seed: seed? })
+    Some(ProbePlan { target, setting, configs, repetitions, fidelity: fidelity?, seed: seed? })
 }
 
 /// The keys `probe` and `on` of a mapping.

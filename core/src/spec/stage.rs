@@ -41,6 +41,8 @@ pub enum StageSpec {
         top: u64,
         /// Whether all points at each width alone are measured too, for comparison.
         uniform: bool,
+        /// By how much of the images a device may differ from the simulation, in parts per million.
+        difference_max_ppm: u32,
     },
 }
 

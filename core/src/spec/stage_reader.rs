@@ -7,9 +7,13 @@ use super::requires_reader::requires;
 use super::shared::parts_per_million;
 use super::stage::{SensitivitySpec, Single, StageSpec};
 use crate::device::Requirements;
-use crate::plan::{Lowered, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
+use crate::plan::{
+    DIFFERENCE_MAX_PPM, Lowered, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets,
+};
 
 /// Most configs of a sweep: with the smallest of networks still years of measuring.
+/// Decimals of percentage points that parts per million have.
+const POINT_DECIMALS: u8 = 4;
 const CONFIGS_MAX: u64 = 1_000_000_000;
 const POINTS_MAX: u64 = 1_000_000;
 const SHARE_DECIMALS: u8 = 6;
@@ -258,10 +262,16 @@ fn lowered(
 }
 
 fn verify(place: &Place<'_>) -> Option<StageSpec> {
-    let fields = place.fields(&["top", "on", "uniform"])?;
+    let fields = place.fields(&["top", "on", "uniform", "device_difference"])?;
     let top = fields.optional("top", TOP_DEFAULT, |place| place.integer(1..=CONFIGS_MAX));
     let on = fields.optional("on", (), |place| place.word(&[("report", ())]));
     let uniform = fields.optional("uniform", true, Place::flag);
+    let difference_max_ppm = fields.optional("device_difference", DIFFERENCE_MAX_PPM, difference);
     let ((), top, uniform) = (on?, top?, uniform?);
-    Some(StageSpec::Verify { top, uniform })
+    Some(StageSpec::Verify { top, uniform, difference_max_ppm: difference_max_ppm? })
+}
+
+/// By how much a device may differ from the simulation, in percentage points of the images.
+fn difference(place: &Place<'_>) -> Option<u32> {
+    parts_per_million(place, place.number(0.0..=100.0)?, POINT_DECIMALS)
 }

@@ -110,7 +110,7 @@ fn stages(plan: &Plan) -> Vec<(String, String)> {
                     probe.target, probe.configs, probe.repetitions, probe.seed
                 )
             }
-            StagePlan::Verify { top, uniform } => {
+            StagePlan::Verify { top, uniform, difference_max_ppm: _ } => {
                 format!(
                     ": the first {top} of every search{}",
                     if *uniform { ", and uniform widths" } else { "" }

@@ -13,7 +13,7 @@ use bitloop_core::plan::{Plan, ProbePlan};
 use bitloop_core::probe::Estimate;
 use bitloop_core::rng::rng;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
-use bitloop_core::trial::{ProbeSpec, ProbeSubject, TrialResult, TrialSpec};
+use bitloop_core::trial::{ImageRange, ProbeSpec, ProbeSubject, TrialResult, TrialSpec};
 
 use super::{NOT_PREPARED, prepared};
 use crate::{Searcher, Step};
@@ -31,6 +31,8 @@ pub(crate) struct Probe {
     probe: ProbePlan,
     /// What is measured in a round.
     networks: Vec<(BitConfig, ProbeSubject)>,
+    /// What the device is to compute as the simulation does.
+    fidelity: Vec<(BitConfig, ProbeSubject)>,
     /// What is measured instead of layers, if they cannot be.
     one_by_one: Vec<BitConfig>,
 }
@@ -45,7 +47,12 @@ impl Probe {
         let wholes: Vec<_> = wholes.map(|config| (config.clone(), ProbeSubject::Whole)).collect();
         let one_by_one = one_by_one_configs(plan).into_iter().filter(|config| !seen.contains(config));
         let one_by_one = one_by_one.take(ONE_BY_ONE_MAX).collect();
-        Self { probe: probe.clone(), networks: layers.chain(wholes).collect(), one_by_one }
+        let selection = plan.data.selection;
+        let images = ImageRange { start: 0, len: probe.fidelity.min(selection.images) };
+        let subject = ProbeSubject::Fidelity { data: selection.digest, images };
+        let compared = uniform.iter().filter(|_| images.len > 0);
+        let fidelity = compared.map(|config| (config.clone(), subject.clone())).collect();
+        Self { probe: probe.clone(), networks: layers.chain(wholes).collect(), fidelity, one_by_one }
     }
 
     /// The trials of all rounds.
@@ -56,7 +63,9 @@ impl Probe {
             networks.into_iter().map(move |(config, subject)| (config, subject, repetition))
         };
         let rounds = (0..self.probe.repetitions).flat_map(of_round);
-        rounds.map(|(config, subject, repetition)| again(survey, config, (subject, repetition))).collect()
+        let compared = self.fidelity.iter().map(|(config, subject)| (config, subject, 0));
+        let all = rounds.chain(compared);
+        all.map(|(config, subject, repetition)| again(survey, config, (subject, repetition))).collect()
     }
 
     /// What comes after the rounds: nothing if everything is known as closely as it can be.
@@ -103,7 +112,7 @@ fn again(survey: &ProbeSpec, config: &BitConfig, (subject, repetition): (&ProbeS
 
 impl Searcher for Probe {
     fn size(&self) -> u64 {
-        1 + self.networks.len() as u64 * u64::from(self.probe.repetitions)
+        1 + self.networks.len() as u64 * u64::from(self.probe.repetitions) + self.fidelity.len() as u64
     }
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {

@@ -44,6 +44,7 @@ fn probe(board: &str) -> StagePlan {
         setting: ProbeSetting::default(),
         configs: 12,
         repetitions: 2,
+        fidelity: 0,
         seed: 0,
     }))
 }

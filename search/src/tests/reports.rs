@@ -116,7 +116,7 @@ fn nothing_is_read_before_something_is_measured() {
 fn what_is_verified_is_listed_once_and_nothing_else_is() {
     let plan = staged(3, Vec::new());
     let found = || search(SearchMethod::Exact, Some(("size_bits", Amount::OfBaselinePpm(500_000))));
-    let verify = StagePlan::Verify { top: 2, uniform: true };
+    let verify = StagePlan::verify(2, true);
     let sweep = sweep(&plan, None, Some(super::stages::random(20)));
     // The second search comes to the same end as the first.
     let plan = Plan { stages: vec![StagePlan::Prepare, sweep, found(), found(), verify], ..plan };

@@ -262,7 +262,7 @@ fn a_search_that_starts_anew_after_every_trial_goes_the_same_way() {
         StagePlan::Prepare,
         sweep(&plan, Some(Pairs::Below { quantile_ppm: None }), Some(random(20))),
         found,
-        StagePlan::Verify { top: 2, uniform: true },
+        StagePlan::verify(2, true),
     ];
     let plan = Plan { stages, ..plan };
     // `ask` makes a new searcher each time; here one searcher lives as long as its stage.
@@ -289,7 +289,7 @@ fn a_search_that_starts_anew_after_every_trial_goes_the_same_way() {
 fn verification_measures_each_config_once_on_the_report_images() {
     let plan = staged(3, Vec::new());
     let found = || search(SearchMethod::Exact, Some(("size_bits", Amount::OfBaselinePpm(500_000))));
-    let verify = StagePlan::Verify { top: 2, uniform: true };
+    let verify = StagePlan::verify(2, true);
     // The second search comes to the same end as the first.
     let stages = vec![StagePlan::Prepare, sweep(&plan, None, Some(random(20))), found(), found(), verify];
     let plan = Plan { stages, ..plan };
@@ -409,7 +409,7 @@ fn a_curve_ends_with_its_trials_and_keeps_the_best_so_far() {
 fn parts_of_the_images_change_nothing_but_the_trials() {
     let plan = staged(3, Vec::new());
     let found = search(SearchMethod::Exact, Some(("size_bits", Amount::OfBaselinePpm(500_000))));
-    let verify = StagePlan::Verify { top: 2, uniform: false };
+    let verify = StagePlan::verify(2, false);
     let stages = vec![StagePlan::Prepare, sweep(&plan, None, Some(random(20))), found, verify];
     let whole = Plan { stages, ..plan };
     let in_parts =
@@ -426,7 +426,7 @@ fn parts_of_the_images_change_nothing_but_the_trials() {
 
 #[test]
 fn verification_is_proposed_in_steps_however_many_parts_the_images_have() {
-    let mut plan = staged(2, vec![StagePlan::Verify { top: 1, uniform: true }]);
+    let mut plan = staged(2, vec![StagePlan::verify(1, true)]);
     plan.evaluation = EvaluationMode::Full { part_images: Some(1) };
     plan.data.report.images = 1_200;
     let mut driver = Driver::new(plan.clone());

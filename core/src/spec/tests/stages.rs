@@ -47,7 +47,7 @@ fn every_kind_of_stage_is_read() {
         pairwise: Some(Pairs::Below { quantile_ppm: Some(750_000) }),
         multi: Some(multi),
     };
-    let verify = StageSpec::Verify { top: 3, uniform: false };
+    let verify = StageSpec::Verify { top: 3, uniform: false, difference_max_ppm: 5_000 };
     assert_eq!(read, [StageSpec::Sensitivity(sweep), StageSpec::Search(search), verify]);
 }
 
@@ -135,13 +135,14 @@ fn measurements_of_devices_and_limits_on_them_are_read() {
         class: None,
     };
     let here = ProbeTarget { probe: "integer".to_owned(), on: [].into(), class: None };
-    let plan = ProbePlan { target: pi.clone(), setting, configs: 8, repetitions: 5, seed: 9 };
+    let plan = ProbePlan { target: pi.clone(), setting, configs: 8, repetitions: 5, fidelity: 128, seed: 9 };
     assert_eq!(read[1], StageSpec::Probe(Box::new(plan)));
     let usual = ProbePlan {
         target: here.clone(),
         setting: ProbeSetting::default(),
         configs: 16,
         repetitions: 3,
+        fidelity: 128,
         seed: 0,
     };
     assert_eq!(read[2], StageSpec::Probe(Box::new(usual)));

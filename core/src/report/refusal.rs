@@ -1,0 +1,65 @@
+//! Why a config that a search found is not recommended after all.
+
+use crate::bits::BitConfig;
+use crate::state::{Ledger, StageProgress};
+use crate::trial::{Fidelity, Reading, TrialResult, TrialSpec};
+
+/// What devices computed in a verify stage, and by how much they may differ.
+pub(super) struct Refusals<'a> {
+    pub(super) ledger: &'a Ledger,
+    pub(super) stage: &'a StageProgress,
+    /// In parts per million of the images.
+    pub(super) difference_max_ppm: u32,
+}
+
+impl Refusals<'_> {
+    /// Why a config is not recommended; none if no device was found to differ.
+    pub(super) fn of(&self, config: &BitConfig) -> Option<String> {
+        let trials = self.stage.trials.iter().filter_map(|key| self.ledger.trial(key));
+        trials.filter_map(|trial| self.reason(&trial.spec, config, self.ledger.outcome(&trial.key)?)).next()
+    }
+
+    fn reason(
+        &self,
+        spec: &TrialSpec,
+        config: &BitConfig,
+        outcome: &crate::trial::Outcome,
+    ) -> Option<String> {
+        let TrialSpec::Probe(probe) = spec else { return None };
+        let TrialResult::Measured(measured) = &outcome.result else { return None };
+        let Reading::Fidelity(found) = &measured.reading else { return None };
+        let differs = probe.config == *config && difference_ppm(found) > f64::from(self.difference_max_ppm);
+        let where_first = found.first_difference.as_ref();
+        let from = where_first.map(|first| format!(", from `{}` on", first.node)).unwrap_or_default();
+        differs.then(|| {
+            format!(
+                "{} recognizes {} of {} images, {} as simulated{from}",
+                probe.target, found.device_correct, found.n, found.simulated_correct
+            )
+        })
+    }
+}
+
+/// By how many images the device differs, in parts per million of them.
+fn difference_ppm(found: &Fidelity) -> f64 {
+    found.device_correct.abs_diff(found.simulated_correct) as f64 / found.n.max(1) as f64 * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_a_part_of_the_images_to_either_side() {
+        let found = |device_correct| Fidelity {
+            n: 1_000,
+            device_correct,
+            simulated_correct: 700,
+            ..Fidelity::default()
+        };
+
+        assert_eq!(difference_ppm(&found(694)), 6_000.0);
+        assert_eq!(difference_ppm(&found(706)), 6_000.0);
+        assert_eq!(difference_ppm(&found(700)), 0.0);
+    }
+}
