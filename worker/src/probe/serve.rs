@@ -3,10 +3,13 @@
 use std::any::Any;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
@@ -25,6 +28,10 @@ const WAITING_MAX: usize = 16;
 /// From so many bytes on the C library asks the system for memory, and gives it back as soon as it is free. Left to itself it
 /// keeps more and more, so that a network's memory would be that of all networks before it.
 const GIVEN_BACK: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "65536");
+
+/// How long opening an adapter may take when the input has ended already: so that it is said why it cannot be opened, and a
+/// driver that hangs outlives nobody for long.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// Why a probe ends before its input does.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +52,14 @@ pub fn serve_process(text: &str) -> Result<(), ServeError> {
     give_memory_back();
     // Before a library is loaded that prints something.
     let mut output = own_output().map_err(ServeError::Output)?;
-    let requests = requests(io::BufReader::new(io::stdin()), || std::process::exit(0));
+    let (told, opened) = sync_channel(1);
+    let requests = requests(io::BufReader::new(io::stdin()), move || match opened.recv_timeout(OPENING) {
+        Ok(()) | Err(RecvTimeoutError::Timeout) => std::process::exit(0),
+        // Nothing was opened: the process is about to end with the reason.
+        Err(RecvTimeoutError::Disconnected) => {}
+    });
     let mut adapter = super::open(text)?;
+    told.send(()).expect("there is room for one word");
     let surroundings = Surroundings::default();
     let memory = Memory::new(surroundings.process());
     let measuring = Measuring { adapter: adapter.as_mut(), surroundings, memory };
@@ -54,10 +67,7 @@ pub fn serve_process(text: &str) -> Result<(), ServeError> {
 }
 
 /// Becomes the same program with [`GIVEN_BACK`], which the C library reads once, at the start; goes on without it if that fails.
-#[cfg(unix)]
 fn give_memory_back() {
-    use std::os::unix::process::CommandExt;
-
     let (variable, bytes) = GIVEN_BACK;
     if std::env::var_os(variable).is_none()
         && let Ok(program) = std::env::current_exe()
@@ -68,10 +78,7 @@ fn give_memory_back() {
 }
 
 /// Takes standard output away from everything else in this process: what is printed goes to standard error from now on.
-#[cfg(unix)]
 fn own_output() -> io::Result<File> {
-    use std::os::fd::AsFd;
-
     let own = io::stdout().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdout(io::stderr())?;
     Ok(File::from(own))
@@ -88,7 +95,7 @@ pub(super) fn requests(
     let (lines, requests) = sync_channel(WAITING_MAX);
     thread::spawn(move || {
         if let Err(mistake) = read_lines(input, &lines) {
-            warn!("{mistake}; the probe ends");
+            warn!(mistake, "the probe ends");
         }
         at_end();
     });
