@@ -313,6 +313,7 @@ fn a_trial_that_breaks_a_good_probe_is_at_fault_and_the_others_are_measured() {
     time(&probe).expect("another trial is measured");
     let (.., suspect) = broken(time_of(&probe, &bad).expect_err("it dies"));
     assert_eq!(suspect, Suspect::Trial);
+    assert_eq!(bench.started().len(), 5, "the process that answered before, and two that were made for it");
     time(&probe).expect("the next one is measured");
 }
 
