@@ -128,6 +128,8 @@ fn a_good_probe_answers_all_that_is_asked_in_one_process_and_ends_with_its_input
     assert_eq!(bench.started().len(), 1);
     drop(probe);
     assert!(!is_running(bench.started()[0]));
+    let told = fs::read_to_string(bench.path("started")).expect("what it told");
+    assert!(told.ends_with("ended by itself\n"), "it had the time for that: {told}");
 }
 
 fn infer(probe: &Probe, output: &Path, nodes: &[String]) -> Result<(), ProbeError> {

@@ -1,7 +1,8 @@
 //! A probe that behaves as its first argument says; `good` is one that does all it should.
 //!
 //! `--once FILE` behind it: good from the second process on, as the first one leaves the file. `--if-bad`: good but for networks
-//! that have a point `bad`. `--tell FILE` adds the number of each process that is started to a file.
+//! that have a point `bad`. `--tell FILE` adds the number of each process that is started to a file,
+//! and a word when it ends by itself.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Write};
@@ -20,13 +21,16 @@ fn main() -> io::Result<()> {
         let at = arguments.iter().position(|argument| argument == flag)?;
         Some(arguments.get(at + 1).map(String::as_str).unwrap_or_default())
     };
-    if let Some(file) = behind("--tell") {
-        writeln!(OpenOptions::new().create(true).append(true).open(file)?, "{}", std::process::id())?;
-    }
+    let tell = |text: &str| match behind("--tell") {
+        Some(file) => writeln!(OpenOptions::new().create(true).append(true).open(file)?, "{text}"),
+        None => Ok(()),
+    };
+    tell(&std::process::id().to_string())?;
     let is_first = behind("--once")
         .is_none_or(|file| OpenOptions::new().create_new(true).write(true).open(file).is_ok());
     let mode = if is_first { arguments.first().map_or("", String::as_str) } else { "good" };
-    Probe { mode: mode.to_owned(), only_bad: behind("--if-bad").is_some(), child: None }.serve()
+    Probe { mode: mode.to_owned(), only_bad: behind("--if-bad").is_some(), child: None }.serve()?;
+    tell("ended by itself")
 }
 
 struct Probe {
