@@ -17,7 +17,7 @@ pub struct OnDevice {
     pub target: ProbeTarget,
     /// The cost, such as `latency_ms`.
     pub cost: String,
-    /// As the model predicts it.
+    /// As the model predicts it from what was measured of other configs.
     pub predicted: Estimate,
     /// As it was measured, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]

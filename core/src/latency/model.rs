@@ -149,6 +149,17 @@ impl Model {
         }
     }
 
+    /// What a config was expected to take as far as others say: of one that the model was fitted to, the prediction from all
+    /// others.
+    pub fn predict_unseen(&self, config: &BitConfig) -> Estimate {
+        let predicted = self.predict(config);
+        let left_out =
+            self.known.iter().find(|known| known.config == *config).and_then(|known| known.left_out);
+        let Some(median) = left_out else { return predicted };
+        let moved = median - predicted.median;
+        Estimate { median, low: (predicted.low + moved).max(0.0).min(median), high: predicted.high + moved }
+    }
+
     /// What a config is expected to take, with the interval for a measurement of it; as wide as the value where nothing says
     /// how far predictions are off.
     pub fn predict(&self, config: &BitConfig) -> Estimate {

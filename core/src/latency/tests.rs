@@ -140,6 +140,22 @@ fn a_device_that_adds_up_is_predicted_by_the_plain_sum() {
 }
 
 #[test]
+fn a_network_that_was_measured_is_predicted_from_the_others() {
+    let plan = network(5);
+    let mut readings = ADDITIVE.readings(&plan, 12);
+    let (config, network) = readings.networks.iter_mut().next_back().unwrap();
+    let config = config.clone();
+    let Estimate { median, low, high } = network.sessions[0].config;
+    network.sessions[0].config = Estimate { median: 3.0 * median, low: 3.0 * low, high: 3.0 * high };
+
+    let model = fit(&plan, &readings);
+
+    let unseen = model.predict_unseen(&config);
+    assert!(unseen.median < 2.0 * median && unseen.low <= unseen.median && unseen.median <= unseen.high);
+    assert!(model.correction.half_width.unwrap() > 0.1 * median);
+}
+
+#[test]
 fn a_price_of_conversions_is_found_in_mixed_networks() {
     let plan = network(6);
     let made = Made { per_change: 20.0, ..ADDITIVE };

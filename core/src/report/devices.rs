@@ -31,7 +31,7 @@ pub struct NetworkRow {
     pub outliers: u64,
     /// Why repetitions are not to be relied on; empty if all are.
     pub unsteady: Vec<Unsteady>,
-    /// What the model expects, in nanoseconds; none for the float network, or where there is no model.
+    /// What the model expects from all other networks, in nanoseconds; none for the float network, or where there is no model.
     pub predicted_ns: Option<Estimate>,
     /// What the layers' times add up to, in nanoseconds.
     pub sum_ns: Option<Estimate>,
@@ -259,7 +259,7 @@ impl<'a> Devices<'a> {
                 rounds: of_sessions(|session| session.rounds),
                 outliers: of_sessions(|session| session.outliers),
                 unsteady: network.unsteady(),
-                predicted_ns: model.map(|model| model.predict(config)),
+                predicted_ns: model.map(|model| model.predict_unseen(config)),
                 sum_ns: model.map(|model| model.table.sum(&model.layout, config)),
                 peak_memory_bytes: network.estimate(Quantity::PeakMemory),
                 energy_joules: network.estimate(Quantity::Energy),

@@ -49,6 +49,10 @@ impl SoFar<'_> {
     /// The configs within the limits, least loss first: the search's own, and where sizes and bit operations are all
     /// that is limited, also those of the stages before it. Other costs cannot be priced here.
     fn least_loss(&self) -> Vec<&BitConfig> {
+        // What keeps a limit on a device is known when it was measured there, which happens last.
+        if !self.search.targets().is_empty() {
+            return Vec::new();
+        }
         let own: BTreeSet<&BitConfig> = self.own.configs().iter().copied().collect();
         let within = |config: &BitConfig| {
             let keeps = |limit| self.keeps(config, limit).unwrap_or(false);

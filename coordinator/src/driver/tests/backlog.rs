@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use bitloop_core::device::{DeviceKind, Requirements};
-use bitloop_core::plan::Plan;
+use bitloop_core::plan::{Plan, ProbePlan, StagePlan};
 use bitloop_core::state::{Backlog, WorkerInfo};
-use bitloop_core::trial::Numerics;
+use bitloop_core::trial::{Numerics, ProbeSetting, ProbeTarget};
 
 use super::*;
 
@@ -67,5 +69,31 @@ async fn that_nobody_has_exact_arithmetic_is_said_in_so_many_words() {
     assert_eq!(
         warnings,
         ["none of the 1 connected workers can measure stage `sensitivity` (exact arithmetic)"]
+    );
+}
+
+#[tokio::test]
+async fn that_nobody_has_the_probe_that_a_device_is_measured_with_is_said_with_its_labels() {
+    let fixture = Fixture::new();
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    store_inputs(handle.artifacts());
+    handle.register(worker("probeless"), Vec::new()).await.unwrap();
+    let on = BTreeMap::from([("board".to_owned(), "pi5".to_owned())]);
+    let target = ProbeTarget { probe: "integer".to_owned(), on, class: None };
+    let mut measuring = plan("measuring");
+    measuring.requirements = vec![Requirements::NONE; measuring.stages.len()];
+    measuring.requirements.push(target.requirements());
+    let probe = ProbePlan { target, setting: ProbeSetting::default(), configs: 1, repetitions: 1, seed: 0 };
+    measuring.stages.push(StagePlan::Probe(Box::new(probe)));
+
+    let id = handle.submit(measuring, Sources::new(), 0).await.unwrap().experiment;
+
+    let warnings = handle.warnings(&id).await.unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "none of the 1 connected workers can measure stage `probe` (probe integer, label board=pi5, the device to itself)"
+        ]
     );
 }

@@ -164,7 +164,7 @@ impl Devices {
         let on = |device: &Device| OnDevice {
             target: device.target.clone(),
             cost: device.cost.clone(),
-            predicted: scaled(device.model.predict(config), device.unit),
+            predicted: scaled(device.model.predict_unseen(config), device.unit),
             measured: device.measured.get(config).copied().flatten(),
         };
         self.all.iter().map(on).collect()
