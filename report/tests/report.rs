@@ -10,6 +10,14 @@ use expect_test::expect_file;
 use serde_json::Value;
 
 const SEARCH: &str = include_str!("material/search.json");
+/// The search with what a device took, of which all kinds of measurements are there.
+fn measured() -> Material {
+    let mut material = read(SEARCH);
+    let device = include_str!("material/device.json");
+    material.report.devices.push(serde_json::from_str(device).expect("what was measured on a device"));
+    material
+}
+
 const TRAINING: &str = include_str!("material/training.json");
 
 fn read(text: &str) -> Material {
@@ -18,6 +26,32 @@ fn read(text: &str) -> Material {
 
 fn document(text: &str) -> Document {
     Document::new(&read(text))
+}
+
+#[test]
+fn what_is_said_of_a_device_is_what_was_said_before() {
+    let document = Document::new(&measured());
+    let sections = document.sections.iter().filter(|section| section.id.starts_with("device-")).cloned();
+    let document = Document { sections: sections.collect(), ..document };
+
+    let ids: Vec<&str> = document.sections.iter().map(|section| section.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "device-1",
+            "device-1-front-1",
+            "device-1-finalists",
+            "device-1-additivity",
+            "device-1-layers",
+            "device-1-fidelity",
+            "device-1-environment"
+        ]
+    );
+    expect_file!["snapshots/device.md"].assert_eq(&markdown(&document));
+    let page = html(&document);
+    assert!(markup::read(&page).is_ok());
+    specs(&page).iter().for_each(|spec| assert_fields(spec, &BTreeSet::new()));
+    assert!(markup::read_xml(&svg(&document).unwrap()).is_ok());
 }
 
 /// The charts' specifications, as they stand in the page.
@@ -115,7 +149,9 @@ fn assert_fields(spec: &Value, inherited: &BTreeSet<String>) {
     let rows = spec["data"]["values"].as_array();
     let own = rows.map(|rows| {
         assert!(!rows.is_empty(), "a chart has data");
-        rows.iter().flat_map(|row| row.as_object().unwrap().keys().cloned()).collect::<BTreeSet<_>>()
+        rows.iter()
+            .flat_map(|row| row.as_object().into_iter().flat_map(serde_json::Map::keys).cloned())
+            .collect::<BTreeSet<_>>()
     });
     let known = own.as_ref().unwrap_or(inherited);
     let layers = spec["layer"].as_array();
@@ -240,8 +276,14 @@ fn pictures_and_markdown_of_hostile_names_are_only_text() {
 /// The search with many more points, pairs and larger sets than it has.
 fn large() -> Material {
     let mut material = read(SEARCH);
-    let row = material.report.rows.iter().find(|row| row.result.measured().is_some()).unwrap().clone();
-    let pair = material.report.configs.iter().find(|row| row.changes.len() == 2).unwrap().clone();
+    let row = material
+        .report
+        .rows
+        .iter()
+        .find(|row| row.result.measured().is_some())
+        .expect("a measured point")
+        .clone();
+    let pair = material.report.configs.iter().find(|row| row.changes.len() == 2).expect("a pair").clone();
     let name = |index: usize| format!("a_layer_with_a_rather_long_name.block_{index}.weight");
     let mut point = material.plan.points[0].clone();
     material.report.rows = (0..2_000).map(|index| Row { point: name(index), ..row.clone() }).collect();

@@ -3,6 +3,7 @@
 //! A subject looks at the material and gives the sections that it has something to say in, which may be none.
 
 mod chosen;
+mod devices;
 mod fronts;
 mod pairs;
 mod predicted;
@@ -55,6 +56,7 @@ const SECTIONS: &[Subject] = &[
     chosen::sections,
     fronts::sections,
     predicted::sections,
+    devices::sections,
     trained::sections,
     sensitivity::sections,
     pairs::sections,

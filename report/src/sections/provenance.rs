@@ -5,7 +5,7 @@ use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};
 
 use super::ROWS_MAX;
-use crate::document::{Cell, Column, Section, Table};
+use crate::document::{Cell, Column, Section, Table, plural};
 use crate::material::Material;
 
 pub(super) fn sections(material: &Material) -> Vec<Section> {
@@ -103,13 +103,16 @@ fn stages(plan: &Plan) -> Vec<(String, String)> {
                 };
                 format!(": {}{predictor}, by {}", search.method.as_str(), search.objective.as_str())
             }
+            StagePlan::Probe(probe) => format!(
+                ": {}, batch {}, {}, {} mixed networks, {} repetitions, seed {}",
+                probe.target,
+                probe.setting.batch,
+                plural(probe.setting.threads as usize, "thread", "threads"),
+                probe.configs,
+                probe.repetitions,
+                probe.seed
+            ),
             StagePlan::AutoQKeras(search) => format!(", seed {}", search.seed),
-            StagePlan::Probe(probe) => {
-                format!(
-                    ": {}, {} configs of several widths, {} repetitions, seed {}",
-                    probe.target, probe.configs, probe.repetitions, probe.seed
-                )
-            }
             StagePlan::Verify { top, uniform, difference_max_ppm: _ } => {
                 format!(
                     ": the first {top} of every search{}",

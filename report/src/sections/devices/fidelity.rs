@@ -1,0 +1,127 @@
+//! Whether the device computes what the simulation says.
+
+use bitloop_core::report::{DeviceReport, FidelityRow};
+
+use super::{name, names};
+use crate::chart::{Bar, Bars, Chart, Plot, once};
+use crate::document::{Cell, Column, Section, Table, plural, shown};
+use crate::sections::{NAMES_MAX, ROWS_MAX, cut};
+
+const DEVICE: &str = "on the device";
+const SIMULATED: &str = "simulated";
+
+pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
+    if device.fidelity.is_empty() {
+        return Vec::new();
+    }
+    let title = format!("Does it compute what was simulated? {}", name(device));
+    let mut section = Section::new(format!("device-{number}-fidelity"), title).say(
+        "Exported networks, executed on the device and compared with the simulation image by image. The first layer that differs \
+         is the first one, from the input on, whose values are apart by more than rounding explains.",
+    );
+    let differing = device.fidelity.iter().filter(|row| first_difference(row).is_some()).count();
+    let compared =
+        device.fidelity.iter().filter(|row| row.found.as_ref().is_some_and(|found| found.has_layers)).count();
+    if compared > 0 {
+        section = section.say(format!(
+            "Layers were compared in {}; {differing} of them have a layer that differs.",
+            plural(compared, "network", "networks")
+        ));
+    }
+    section.chart = chart(device);
+    section.table = Some(table(device));
+    vec![section]
+}
+
+/// The rows with their names.
+fn named(device: &DeviceReport) -> impl Iterator<Item = (&FidelityRow, String)> {
+    let kind = |row: &FidelityRow| match (row.is_float, row.changes.is_empty()) {
+        (true, _) => "float",
+        (false, true) => "baseline",
+        (false, false) => "quantized",
+    };
+    let names = names(device.fidelity.iter().map(|row| (kind(row), &row.changes)));
+    device.fidelity.iter().zip(names)
+}
+
+fn first_difference(row: &FidelityRow) -> Option<&bitloop_core::trial::LayerDifference> {
+    row.found.as_ref()?.first_difference.as_ref()
+}
+
+fn percent(correct: u64, n: u64) -> f64 {
+    correct as f64 / n.max(1) as f64 * 100.0
+}
+
+fn chart(device: &DeviceReport) -> Option<Chart> {
+    let bars = named(device).take(NAMES_MAX).flat_map(|(row, name)| {
+        let of = |series: &str, correct: u64, n: u64| Bar {
+            name: name.clone(),
+            series: series.to_owned(),
+            value: percent(correct, n),
+            range: None,
+        };
+        let found = row.found.as_ref();
+        found.map(|found| {
+            [of(DEVICE, found.device_correct, found.n), of(SIMULATED, found.simulated_correct, found.n)]
+        })
+    });
+    let bars: Vec<Bar> = bars.flatten().collect();
+    let apart = named(device).filter_map(|(row, name)| Some((name, row.accuracy_difference?)));
+    let (name, most) = apart.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+    let names = once(bars.iter().map(|bar| bar.name.as_str())).len();
+    Some(Chart {
+        alt: format!(
+            "Bars of the top-1 of {}, on the device and simulated. They are farthest apart in {}: {} points.",
+            plural(names, "network", "networks"),
+            name,
+            shown(most * 100.0, 2, true)
+        ),
+        plot: Plot::Bars(Bars {
+            axis: "top-1 (%)".to_owned(),
+            legend: "executed".to_owned(),
+            series: [DEVICE, SIMULATED].map(str::to_owned).to_vec(),
+            bars,
+        }),
+    })
+}
+
+fn table(device: &DeviceReport) -> Table {
+    let columns = vec![
+        Column::words("network"),
+        Column::number("images", 0),
+        Column::number("top-1 on the device (%)", 2),
+        Column::number("top-1 simulated (%)", 2),
+        Column::difference("difference (points)", 2),
+        Column::number("same class (%)", 2),
+        Column::number("largest difference of a logit", 4),
+        Column::number("mean difference", 5),
+        Column::words("first layer that differs"),
+        Column::number("part of its values (%)", 2),
+        Column::number("largest, in steps", 2),
+    ];
+    let rows = named(device).map(|(row, name)| {
+        let found = row.found.as_ref();
+        let first = first_difference(row);
+        let layer = match (&row.failed, found, first) {
+            (Some(reason), _, _) => format!("failed: {}", cut(reason)),
+            (None, None, _) => "not measured yet".to_owned(),
+            (None, Some(_), Some(first)) => first.node.clone(),
+            (None, Some(found), None) if found.has_layers => "none".to_owned(),
+            (None, Some(_), None) => "layers were not compared".to_owned(),
+        };
+        vec![
+            Cell::Words(name),
+            Cell::number(found.map(|found| found.n as f64)),
+            Cell::number(found.map(|found| percent(found.device_correct, found.n))),
+            Cell::number(found.map(|found| percent(found.simulated_correct, found.n))),
+            Cell::number(row.accuracy_difference.map(|difference| difference * 100.0)),
+            Cell::number(found.map(|found| percent(found.agreeing, found.n))),
+            Cell::number(found.map(|found| found.logit_difference_max)),
+            Cell::number(found.map(|found| found.logit_difference_mean)),
+            Cell::Words(layer),
+            Cell::number(first.map(|first| first.share * 100.0)),
+            Cell::number(first.map(|first| first.largest)),
+        ]
+    });
+    Table::new("Device and simulation", columns).fill(ROWS_MAX, rows)
+}
