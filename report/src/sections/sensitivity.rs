@@ -119,7 +119,7 @@ fn table(material: &Material, by_damage: &[&Row]) -> Table {
         Column::words("state"),
         Column::number("images", 0),
     ];
-    columns.extend(interval_columns(METRIC, "top-1"));
+    columns.extend(interval_columns(METRIC, "measured"));
     columns.push(Column::difference("increase of cross-entropy (nats)", 4));
     columns.push(Column::number("size saved (%)", 1));
     columns.push(Column::number("BOPs saved (%)", 1));

@@ -41,7 +41,7 @@ pub(super) fn sections(material: &Material) -> Vec<Section> {
         Column::number("images", 0),
         Column::number("top-1 (%)", 2),
     ];
-    columns.extend(interval_columns(METRIC, "top-1"));
+    columns.extend(interval_columns(METRIC, "measured"));
     columns.push(Column::difference("increase of cross-entropy (nats)", 4));
     columns.push(Column::number("weights (KiB)", 1));
     columns.push(Column::number("MBOPs an image", 2));

@@ -15,9 +15,9 @@ const BAR: u32 = 9;
 /// Space between the bars of two names.
 const GAP: u32 = 7;
 
-/// How many bars a name has at most.
+/// How many bars a name has room for: one where none has more.
 fn bars_per_name(bars: &Bars) -> u32 {
-    bars.series.len().max(1) as u32
+    if bars.bars.len() == names(bars).len() { 1 } else { bars.series.len().max(1) as u32 }
 }
 
 fn names(bars: &Bars) -> Vec<&str> {
@@ -59,9 +59,9 @@ pub(super) fn draw(root: &Area<'_>, area: &Area<'_>, bars: &Bars) -> Result<(), 
     let slot = f64::from(bars_per_name(bars) * BAR + GAP);
     for bar in &bars.bars {
         let index = bars.series.iter().position(|series| *series == bar.series).unwrap_or(0);
-        let top = rows
-            - places[bar.name.as_str()] as f64
-            - (f64::from(GAP) / 2.0 + index as f64 * f64::from(BAR)) / slot;
+        let offset = if bars_per_name(bars) == 1 { 0.0 } else { index as f64 };
+        let top =
+            rows - places[bar.name.as_str()] as f64 - (f64::from(GAP) / 2.0 + offset * f64::from(BAR)) / slot;
         let bottom = top - (f64::from(BAR) - 1.0) / slot;
         let fill = series.get(index).map_or(INK, |(_, colour)| *colour);
         chart.draw_series([Rectangle::new([(0.0, top), (bar.value, bottom)], fill.filled())])?;
