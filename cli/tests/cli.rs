@@ -102,6 +102,47 @@ fn logs_are_json_where_that_is_wanted() {
 }
 
 #[test]
+fn a_report_is_written_as_a_whole_in_the_form_that_is_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let bitloop = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bitloop"));
+        command.env_clear().current_dir(root()).args(arguments).arg("--data-dir").arg(&data);
+        command.output().expect("the program starts")
+    };
+    let run = bitloop(&["run", "configs/sensitivity_weights.yaml", "--workers", "1"]);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+
+    let page = folder.path().join("report.html");
+    std::fs::write(&page, "an older one").expect("a file");
+    let named = page.to_str().expect("a path in UTF-8");
+    let written = bitloop(&["report", "sensitivity-weights", "--out", named]);
+    assert!(
+        written.status.success() && written.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&written.stderr)
+    );
+    let page = std::fs::read_to_string(&page).expect("the page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+    let files = std::fs::read_dir(folder.path()).expect("the folder").count();
+    assert_eq!(files, 2, "data and the page: no temporary file is left");
+
+    let text = bitloop(&["report", "sensitivity-weights", "--format", "md"]);
+    assert!(String::from_utf8_lossy(&text.stdout).starts_with("# sensitivity-weights-"));
+    let document = bitloop(&["report", "sensitivity-weights", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&document.stdout).expect("a document");
+    assert_eq!((document["format"].as_u64(), document["status"].as_str()), (Some(1), Some("finished")));
+    let picture = bitloop(&["report", "sensitivity-weights", "--format", "svg", "--out", "-"]);
+    assert!(String::from_utf8_lossy(&picture.stdout).starts_with("<svg "));
+
+    for (out, reason) in [("/dev/null", "is no file"), ("/nowhere/report.html", "cannot write")] {
+        let refused = bitloop(&["report", "sensitivity-weights", "--out", out]);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(2) && said.contains(reason), "{said}");
+    }
+}
+
+#[test]
 fn inspect_and_check() {
     let model = "configs/quickstart/convblock.safetensors";
     expect_file!["snapshots/inspect.txt"].assert_eq(&say(&["inspect", model]));
@@ -157,7 +198,7 @@ fn json_holds_the_fields_that_scripts_rely_on() {
 fn completions_name_every_command() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = say(&["completions", shell]);
-        for command in ["run", "submit", "results", "cancel"] {
+        for command in ["run", "submit", "results", "report", "cancel"] {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }

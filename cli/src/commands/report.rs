@@ -48,7 +48,7 @@ pub(super) async fn execute(arguments: &ReportArguments, output: Output) -> Outc
         None => show::data(&content),
         Some(path) => {
             let written = whole_file::write(path, content.as_bytes(), whole_file::READABLE);
-            written.map_err(|cause| unwritable(path, &cause.to_string()))?;
+            written.map_err(|cause| unwritable(path, &cause.kind().to_string()))?;
             show::note(&format!("report: {}", path.display()));
             Ok(())
         }
@@ -78,7 +78,8 @@ fn writable(path: &Path) -> Outcome {
         }
         Ok(_) | Err(_) => {
             let tried = tempfile::NamedTempFile::new_in(whole_file::folder(path));
-            tried.map(|_| ()).map_err(|cause| unwritable(path, &cause.to_string()))
+            // The whole message names a file that nobody asked for.
+            tried.map(|_| ()).map_err(|cause| unwritable(path, &cause.kind().to_string()))
         }
     }
 }
