@@ -138,16 +138,17 @@ fn beginning(folder: &Path, start: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// The version, as the file's name or what the library says of its build has it.
+/// The version, as the file's name or what the library says of its build has it; the commit where neither does.
 fn version(library: &Path) -> String {
     let of_name =
         library.file_name().and_then(|name| name.to_str()?.split_once(".so.").map(|(_, version)| version));
-    let of_build = || {
-        let branch = ort::info().split_once("git-branch=")?.1;
-        branch.split([',', ' ']).next()?.strip_prefix("rel-")
-    };
+    let of_build = |key: &str| ort::info().split_once(key)?.1.split([',', ' ']).next();
     let full = of_name.filter(|version| version.contains('.'));
-    full.or_else(of_build).unwrap_or("of unknown version").to_owned()
+    let branch = || of_build("git-branch=").and_then(|branch| branch.strip_prefix("rel-"));
+    match full.or_else(branch) {
+        Some(version) => version.to_owned(),
+        None => format!("of commit {}", of_build("git-commit-id=").unwrap_or("unknown")),
+    }
 }
 
 fn one_line(text: &str) -> String {
