@@ -57,6 +57,7 @@ fn allowed_users() -> Vec<(&'static str, &'static [&'static str])> {
         ("rustls-webpki", &["bitloop-proto"]),
         ("tokio-rustls", &["bitloop-proto", "bitloop-coordinator"]),
         ("plotters", &["bitloop-report"]),
+        ("ort", &["bitloop-worker"]),
         ("anyhow", &["bitloop", "bitloop-tests"]),
         ("opentelemetry", &["bitloop"]),
         ("opentelemetry-otlp", &["bitloop"]),
@@ -147,6 +148,15 @@ fn databases_are_seen_by_the_store_alone() {
 #[test]
 fn buckets_are_seen_by_artifacts_alone() {
     assert_only_in("object_store::", |path| path.starts_with("coordinator/src/artifacts"));
+}
+
+#[test]
+fn onnx_runtime_is_seen_by_its_adapter_alone() {
+    // Other paths end in the same letters.
+    for before in [" ", "(", "<", "&"] {
+        let word = format!("{before}ort::");
+        assert_only_in(&word, |path| path.starts_with("worker/src/probe/onnxruntime"));
+    }
 }
 
 #[test]

@@ -13,8 +13,12 @@ use crate::{SETTING, Written, adapter};
 const NOISE: usize = 64;
 /// Of the labelled images one in so many is evaluated, and the next one is for calibration.
 const EVERY: usize = 7;
-/// Part of the images on which the largest logit is the same one.
+/// Part of the images on which the largest logit is the same one. We add a bias to a product in one rounding, ONNX Runtime adds it
+/// to the codes' sum: what lies next to the middle of two codes may become either, and behind fifty layers two fifths of the
+/// logits are another code.
 const AGREEMENT: f64 = 0.95;
+/// Part of the labelled images that may be recognized on one side alone.
+const RIGHT: f64 = 0.02;
 
 /// How two networks' logits compare.
 struct Compared {
@@ -65,7 +69,9 @@ fn every_width_computes_what_is_simulated() {
     let prepared = prepared(&model, &images, [&widths, &widths]);
     let input = normalized(&model, &images);
     for width in widths {
-        for [weight, activation] in [[width, width], [width, 8], [8, width]] {
+        let mut pairs = vec![[width, width], [width, 8], [8, width]];
+        pairs.dedup();
+        for [weight, activation] in pairs {
             let config = config(&prepared, bits(weight), bits(activation));
             let ours = simulated(&prepared, &images, &config, Numerics::Exact);
             let written = Written::new(&prepared, &config, CodeTypes::Int8);
@@ -97,13 +103,12 @@ fn labelled_images_are_recognized_as_simulated() {
         .filter_map(|entry| Some(entry.unwrap().file_name().to_str()?.strip_suffix(".jpg")?.to_owned()))
         .collect();
     names.sort();
-    let every: usize = std::env::var("EVERY").ok().map_or(EVERY, |every| every.parse().unwrap());
     let part = |rest: usize| {
-        let chosen = names.iter().enumerate().filter(|(index, _)| index % every == rest);
+        let chosen = names.iter().enumerate().filter(|(index, _)| index % EVERY == rest);
         let chosen: Vec<String> = chosen.map(|(_, name)| name.clone()).collect();
         Arc::new(labelled(&model, &folder, &chosen))
     };
-    let (images, calibration) = (part(0), part(1 % every));
+    let (images, calibration) = (part(0), part(1));
     let prepared = prepared(&model, &calibration, [&[4, 8], &[4, 8]]);
     let input = normalized(&model, &images);
     for [weight, activation] in [[8, 8], [4, 8], [8, 4]] {
@@ -122,5 +127,6 @@ fn labelled_images_are_recognized_as_simulated() {
         let (simulated, measured, count) = (right(&ours), right(&theirs), images.len());
         eprintln!("W{weight}A{activation}: {simulated} and {measured} of {count} right, {compared}");
         assert!(compared.agreeing >= AGREEMENT, "W{weight}A{activation}: {compared}");
+        assert!(simulated.abs_diff(measured) as f64 <= RIGHT * count as f64, "W{weight}A{activation}");
     }
 }

@@ -52,7 +52,13 @@ pub(crate) fn blocks(seed: u64) -> Model {
     graph.push("head_relu", Op::Relu6, &["head"]);
     graph.push("pool", Op::GlobalAveragePool, &["head_relu"]);
     graph.push("fc", Op::Linear(Linear { out_features: 10, bias: true }), &["pool"]);
-    let weights = initial_weights(&graph, Initializer::HeNormal, seed).unwrap();
+    let mut weights = initial_weights(&graph, Initializer::HeNormal, seed).unwrap();
+    for node in &graph.nodes {
+        let Some(weight) = weights.get(&format!("{}.weight", node.name)) else { continue };
+        // Biases of the size of the weights; initial ones are 0.
+        let bias = weight.flatten_from(1).unwrap().mean(1).unwrap().affine(2.0, 0.05).unwrap();
+        weights.insert(format!("{}.bias", node.name), bias);
+    }
     Model::new(graph, weights).unwrap()
 }
 
