@@ -45,7 +45,11 @@ impl<'a> Parts<'a> {
             let input = layer.input_point.and_then(|name| position(&prepared.points, &name));
             let input = input.map(|index| exported.encoding(index)).transpose()?.flatten();
             let bias = match (prepared.biases, input, parts.weights.get(node.name.as_str())) {
-                (Biases::Int32, Some(input), Some(weight)) => in_steps(&values, input, weight),
+                (Biases::Int32, Some(input), Some(weight)) => {
+                    let summands =
+                        prepared.model.weights[&format!("{}.weight", node.name)].dims()[1..].iter();
+                    in_steps(&values, input, weight, summands.product())
+                }
                 (Biases::Int32 | Biases::Float, _, _) => Bias::Float(values),
             };
             parts.biases.insert(&node.name, bias);
@@ -72,12 +76,21 @@ fn bias_values(exported: &Exported<'_>, layer: &str) -> Result<Option<Vec<f32>>,
 }
 
 /// Rounds a bias as evaluation does, to steps of both scales' product.
-fn in_steps(values: &[f32], input: &Encoding, weight: &Encoding) -> Bias {
+///
+/// Where weights are next to nothing, steps are too, and a bias has more of them than 32 bits hold. Runtimes add products to it in
+/// 32 bits, so that it keeps as far from their ends as the sum of so many can get.
+fn in_steps(values: &[f32], input: &Encoding, weight: &Encoding, summands: usize) -> Bias {
     let scale: Vec<f32> = weight.scale().iter().map(|scale| input.scale()[0] * scale).collect();
+    let (inputs, weights) = (input.grid(), weight.grid());
+    let product = i64::from(inputs.qmax() - inputs.qmin()) * i64::from(weights.qmax().max(-weights.qmin()));
+    let largest = i64::from(i32::MAX);
+    let sum = i64::try_from(summands).unwrap_or(largest).saturating_mul(product);
+    // Sums of wider codes are not made in 32 bits.
+    let limit = (largest - sum.min(largest / 2)) as f64;
     let code = |(value, step): (&f32, &f32)| {
         let code = (f64::from(*value) / f64::from(*step)).round_ties_even();
-        // The cast saturates, and takes the 0 / 0 of a step that vanished as 0.
-        code as i32
+        // The cast takes the 0 / 0 of a step that vanished as 0.
+        code.clamp(-limit, limit) as i32
     };
     let codes = values.iter().zip(scale.iter().cycle()).map(code).collect();
     Bias::Int32 { codes, scale }

@@ -2,7 +2,9 @@
 
 use bitloop_core::bits::Choice;
 use bitloop_core::graph::{Op, PointKind};
+use bitloop_core::trial::Biases;
 use bitloop_quant::export::{CodeTypes, Exported, onnx, onnx_for_device};
+use bitloop_quant::model::Model;
 use bitloop_quant::onnx::{ElementType, ImportOptions, Imported, Kernels, import, with_outputs};
 use bitloop_quant::prepare::Prepared;
 
@@ -98,6 +100,29 @@ fn widths_that_fill_their_type_are_written_as_ever() {
         imported(&prepared, all(&prepared, 4), CodeTypes::Int8).encodings["input.output"].element,
         ElementType::Uint8
     );
+}
+
+#[test]
+fn a_bias_of_very_many_steps_leaves_room_for_the_sum_that_is_added() {
+    let graph = small();
+    let mut model = with_weights(graph.clone());
+    let dead = |name: &str, factor: f64, model: &mut Model| {
+        let weight = model.weights[name].affine(factor, 0.0).unwrap();
+        model.weights.insert(name.to_owned(), weight);
+    };
+    dead("conv.weight", 1e-9, &mut model);
+    dead("conv.bias", 1e4, &mut model);
+    let wanted = Wanted { biases: Biases::Int32, ..Wanted::default() };
+    let prepared = wanted.prepare(&model, images(&graph.input.shape));
+
+    let back = imported(&prepared, all(&prepared, 8), CodeTypes::Int8);
+
+    let steps = values(&back.model.weights)["conv.bias"].clone();
+    let steps = steps.iter().zip(&back.encodings["conv.bias"].scale).map(|(bias, scale)| bias / scale);
+    // Two channels and nine places, bytes and weights of 8 bits.
+    let room = (2 * 9 * 255 * 128) as f32;
+    assert!(steps.clone().any(|steps| steps.abs() > 2e9), "{steps:?}");
+    assert!(steps.clone().all(|steps| steps.abs() <= 2_147_483_647.0 - 0.99 * room), "{steps:?}");
 }
 
 #[test]
