@@ -84,7 +84,14 @@ async fn that_nobody_has_the_probe_that_a_device_is_measured_with_is_said_with_i
     let mut measuring = plan("measuring");
     measuring.requirements = vec![Requirements::NONE; measuring.stages.len()];
     measuring.requirements.push(target.requirements());
-    let probe = ProbePlan { target, setting: ProbeSetting::default(), configs: 1, repetitions: 1, seed: 0 };
+    let probe = ProbePlan {
+        target,
+        setting: ProbeSetting::default(),
+        configs: 1,
+        repetitions: 1,
+        fidelity: 0,
+        seed: 0,
+    };
     measuring.stages.push(StagePlan::Probe(Box::new(probe)));
 
     let id = handle.submit(measuring, Sources::new(), 0).await.unwrap().experiment;
