@@ -97,6 +97,7 @@ pub(super) fn requests(
         if let Err(mistake) = read_lines(input, &lines) {
             warn!(mistake, "the probe ends");
         }
+        drop(lines);
         at_end();
     });
     requests
