@@ -1,6 +1,6 @@
 //! Probes: what networks take on devices, measured.
 //!
-//! A probe is a process that says how long a network takes ([`protocol`]). This program is one itself (`bitloop probe NAME`) for
+//! A probe is a process that says how long a network takes ([`Request`], [`Answer`]). This program is one itself (`bitloop probe NAME`) for
 //! each [`Adapter`] of the registry; others are registered in the worker's own file. The worker starts them and checks what they
 //! say.
 
