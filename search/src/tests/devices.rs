@@ -242,8 +242,10 @@ fn finalists_that_break_a_limit_tighten_it_until_one_keeps_it() {
 
     let driver = run(plan, &[("one", Board { later: 1.4, ..PLAIN })]);
 
-    assert_eq!(driver.status(), "finished");
-    let search = &driver.results().searches[0];
+    let experiment = driver.state.ledger.experiment(&driver.plan.id()).unwrap();
+    assert_eq!(experiment.status, Status::Finished);
+    let results = driver.results();
+    let search = &results.searches[0];
     assert!(!search.top.is_empty());
     assert!(search.top.iter().all(|top| top.devices[0].measured.unwrap().median <= 4.0));
     assert!(

@@ -105,7 +105,8 @@ impl Devices {
     /// Whether finalists were measured, and none of them keeps all limits.
     pub(super) fn is_disappointed(&self) -> bool {
         let own = self.own();
-        !own.is_empty() && !own.iter().any(|config| self.all.iter().all(|device| device.keeps(config, 0)))
+        !own.is_empty()
+            && !own.iter().any(|config| self.all.iter().all(|device| device.keeps(config, device.at_most)))
     }
 
     /// How often the limits were tightened.
@@ -238,11 +239,15 @@ impl Device {
         }
     }
 
-    /// Whether a config keeps the limit: the median of what was measured does; what was not measured keeps the limit as it was
-    /// tightened.
-    pub(super) fn keeps(&self, config: &BitConfig, tightened: usize) -> bool {
-        let is_measured = self.measured.contains_key(config);
-        let at_most = if is_measured { self.at_most } else { self.tightened(tightened) };
+    /// Whether it has a limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.at_most.is_some()
+    }
+
+    /// Whether a config keeps the limit: the median of what was measured does; what was not measured keeps the limit
+    /// `unmeasured`, as it was tightened.
+    pub(super) fn keeps(&self, config: &BitConfig, unmeasured: Option<f64>) -> bool {
+        let at_most = if self.measured.contains_key(config) { self.at_most } else { unmeasured };
         self.value(config).is_some_and(|value| at_most.is_none_or(|at_most| value <= at_most))
     }
 

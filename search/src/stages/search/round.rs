@@ -112,13 +112,14 @@ impl Round {
     }
 
     /// What is solved: limits on computed costs first, then those on devices.
-    fn problem(&self, predictor: &dyn Predictor, form: impl Fn(&Device) -> Cost) -> Problem {
+    ///
+    /// `tight` is how much of the tightening of the latter counts, in 0..=1.
+    fn problem(&self, predictor: &dyn Predictor, tight: f64, form: impl Fn(&Device) -> Cost) -> Problem {
         let times = self.devices.tightened();
-        let on_devices = self
-            .devices
-            .all
-            .iter()
-            .filter_map(|device| Some(Limit { cost: form(device), at_most: device.tightened(times)? }));
+        let on_devices = self.devices.all.iter().filter_map(|device| {
+            let (limit, tightened) = (device.tightened(0)?, device.tightened(times)?);
+            Some(Limit { cost: form(device), at_most: limit - tight * (limit - tightened) })
+        });
         Problem {
             space: self.searched.space.clone(),
             objective: predictor.form(),
@@ -126,13 +127,39 @@ impl Round {
         }
     }
 
-    /// Assignments that the predictor and the devices' models let expect to be best. Where prices of conversions tie too many
-    /// layers together for the exact solver, they are taken at their average.
+    /// Assignments that the predictor and the devices' models let expect to be best. Limits that were tightened so far that
+    /// nothing keeps them are tightened less.
     fn solved(&self, predictor: &dyn Predictor, round: usize) -> Result<(Problem, Solved), SolveError> {
+        let is_tightened = self.devices.tightened() > 0;
+        let mut last = self.attempt(predictor, round, 1.0);
+        for tight in [0.5, 0.25, 0.125, 0.0] {
+            let is_infeasible = matches!(last.1, Err(SolveError::Infeasible { .. }));
+            if is_infeasible && is_tightened {
+                last = self.attempt(predictor, round, tight);
+            }
+        }
+        match last {
+            (problem, Ok(solved)) => Ok((problem, solved)),
+            // What is left to choose from is what was measured.
+            (problem, Err(SolveError::Infeasible { .. })) if !self.devices.own().is_empty() => {
+                Ok((problem, Solved::default()))
+            }
+            (_, Err(error)) => Err(error),
+        }
+    }
+
+    /// The same with limits tightened so far. Where prices of conversions tie too many layers together for the exact solver,
+    /// they are taken at their average.
+    fn attempt(
+        &self,
+        predictor: &dyn Predictor,
+        round: usize,
+        tight: f64,
+    ) -> (Problem, Result<Solved, SolveError>) {
         let full = |device: &Device| device.form(&self.searched);
         let simpler = |device: &Device| device.simpler_form(&self.searched);
         let draw = self.tried.len() as u64;
-        let attempt = |problem: &Problem, form: &dyn Fn(&Device) -> Cost| match self.lowered() {
+        let solved = |problem: &Problem, form: &dyn Fn(&Device) -> Cost| match self.lowered() {
             Some((device, loss_max)) => {
                 let allowed = |levels: &[u8]| predictor.predict(levels).value <= loss_max;
                 let asked = Asked { method: self.plan.method, count: round, draw };
@@ -140,25 +167,15 @@ impl Round {
             }
             None => solve(problem, self.plan.method, round, draw),
         };
-        let problem = self.problem(predictor, full);
-        let solved = attempt(&problem, &full);
-        let is_tied = matches!(solved, Err(SolveError::TooManyChoices { .. }));
-        let (problem, solved) = match is_tied && self.devices.all.iter().any(Device::has_changes) {
-            true => {
-                let problem = self.problem(predictor, simpler);
-                let solved = attempt(&problem, &simpler);
-                (problem, solved)
-            }
-            false => (problem, solved),
-        };
-        match solved {
-            Ok(solved) => Ok((problem, solved)),
-            // What is left to choose from is what was measured.
-            Err(SolveError::Infeasible { .. }) if !self.devices.own().is_empty() => {
-                Ok((problem, Solved::default()))
-            }
-            Err(error) => Err(error),
+        let problem = self.problem(predictor, tight, full);
+        let found = solved(&problem, &full);
+        let is_tied = matches!(found, Err(SolveError::TooManyChoices { .. }));
+        if !is_tied || !self.devices.all.iter().any(Device::has_changes) {
+            return (problem, found);
         }
+        let problem = self.problem(predictor, tight, simpler);
+        let found = solved(&problem, &simpler);
+        (problem, found)
     }
 
     /// What is measured on all images within the limits, best estimate first, or cheapest first where a cost is lowered.
@@ -190,8 +207,12 @@ impl Round {
         if !candidate.keeps(computed) {
             return false;
         }
-        let (config, times) = (self.searched.assigned(levels), self.devices.tightened());
-        self.devices.all.iter().all(|device| device.keeps(&config, times))
+        let config = self.searched.assigned(levels);
+        let mut limits = problem.limits[self.limits.len()..].iter().map(|limit| limit.at_most);
+        self.devices.all.iter().all(|device| {
+            let unmeasured = if device.is_limited() { limits.next() } else { None };
+            device.keeps(&config, unmeasured)
+        })
     }
 
     /// The best known configs, as far as they were not measured on the devices yet.
