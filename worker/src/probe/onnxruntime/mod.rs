@@ -1,7 +1,7 @@
 //! ONNX Runtime as a device: networks with their quantizers as ONNX files, executed by a library that is found and loaded when
 //! the probe starts. Nothing of it is needed to build.
 //!
-//! Start at [`open`]. Options: `lib` where the library is ([`library`]), `provider` what executes ([`PROVIDERS`]), `codes` in
+//! Start at [`open`]. Options: `lib` where the library is ([`library`]), `provider` what executes ([`provider::PROVIDERS`]), `codes` in
 //! which integers narrow codes lie (`int8` by default, as the processors' kernels have no fewer), `class` and `device` what the
 //! worker is told of an accelerator.
 

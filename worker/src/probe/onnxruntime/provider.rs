@@ -15,7 +15,7 @@ pub(super) struct Provider {
 }
 
 /// The providers that can be asked for; which of them there are depends on the library.
-pub(super) const PROVIDERS: [Provider; 12] = [
+pub(super) static PROVIDERS: [Provider; 12] = [
     of::<ep::CPU>("cpu", true),
     of::<ep::ACL>("acl", true),
     of::<ep::CoreML>("coreml", false),
@@ -29,8 +29,6 @@ pub(super) const PROVIDERS: [Provider; 12] = [
     of::<ep::TensorRT>("tensorrt", false),
     of::<ep::XNNPACK>("xnnpack", true),
 ];
-
-static REGISTRY: [Provider; 12] = PROVIDERS;
 
 const fn of<E>(option: &'static str, is_processor: bool) -> Provider
 where
@@ -49,8 +47,8 @@ where
 ///
 /// Errors: a text with the names that there are.
 pub(super) fn named(option: &str) -> Result<&'static Provider, String> {
-    REGISTRY.iter().find(|provider| provider.option == option).ok_or_else(|| {
-        let known: Vec<&str> = REGISTRY.iter().map(|provider| provider.option).collect();
+    PROVIDERS.iter().find(|provider| provider.option == option).ok_or_else(|| {
+        let known: Vec<&str> = PROVIDERS.iter().map(|provider| provider.option).collect();
         format!("onnxruntime has no provider `{option}`; there are {}", known.join(", "))
     })
 }
@@ -69,7 +67,7 @@ impl Provider {
         if has(&self) {
             return Ok(());
         }
-        let others: Vec<&str> = REGISTRY.iter().filter(has).map(|provider| provider.option).collect();
+        let others: Vec<&str> = PROVIDERS.iter().filter(has).map(|provider| provider.option).collect();
         let (option, others) = (self.option, others.join(", "));
         Err(AdapterError::Unable(format!(
             "this library of onnxruntime was built without the provider `{option}`; it has {others}: choose one of \
