@@ -5,6 +5,9 @@ use super::estimate::{Estimate, median};
 /// The widest interval of a steady measurement, as a part of the median.
 const STEADY: f64 = 0.03;
 
+/// The most of the processors' time that others may have.
+const QUIET: f64 = 0.2;
+
 /// Values farther from the median than so many times the usual distance are outliers.
 const OUTLIER: f64 = 5.0;
 
@@ -28,6 +31,8 @@ pub enum Unsteady {
     Wide(f64),
     /// From the first third of the rounds to the last the median moved by this part, farther than chance moves it.
     Drift(f64),
+    /// Others had this part of the processors' time meanwhile: what they slow down steadily neither widens the interval nor drifts.
+    Busy(f64),
 }
 
 /// What one process measured in one go.
@@ -62,6 +67,16 @@ impl Session {
             outliers: outliers(&times, config.median),
             unsteady: drift(&times).or_else(|| wide(config)),
         })
+    }
+}
+
+impl Session {
+    /// The same beside others that had a part of the processors' time, if anyone knows.
+    #[must_use]
+    pub fn beside(mut self, others: Option<f64>) -> Self {
+        let busy = others.filter(|others| *others > QUIET).map(Unsteady::Busy);
+        self.unsteady = self.unsteady.or(busy);
+        self
     }
 }
 

@@ -155,3 +155,13 @@ fn noise_is_measured_longer_and_not_for_ever() {
     let spent = order.len() as f64 * 2e6;
     assert!(spent < 1.5 * Patience::default().at_most_ns, "{spent}");
 }
+
+#[test]
+fn a_measurement_beside_others_is_not_relied_on() {
+    let rounds = vec![Round { config: 1.0, baseline: 1.0 }; 60];
+    let session = Session::of(&rounds).unwrap();
+
+    assert_eq!(session.clone().beside(None).unsteady, None);
+    assert_eq!(session.clone().beside(Some(0.05)).unsteady, None);
+    assert_eq!(session.beside(Some(0.6)).unsteady, Some(Unsteady::Busy(0.6)));
+}

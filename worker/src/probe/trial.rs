@@ -131,6 +131,7 @@ fn whole(timed: Timed) -> Result<Measured, Obstacle> {
     let rounds: Vec<Round> =
         rounds.into_iter().map(|[config, baseline]| Round { config, baseline }).collect();
     let session = Session::of(&rounds).ok_or_else(|| Obstacle::Failed("no round was timed".to_owned()))?;
+    let session = session.beside(environment.others);
     let energy = energy.and_then(|EnergyReading { source, joules }| {
         let of = |side: usize| Estimate::of(&joules.iter().map(|pair| pair[side]).collect::<Vec<_>>());
         Some(Energy { source, config: of(0)?, baseline: of(1)? })
