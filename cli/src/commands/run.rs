@@ -104,12 +104,15 @@ async fn measure(
         None => available_parallelism()?.get(),
     };
     let left = summary.total.saturating_sub(summary.settled);
-    for _ in 0..workers.min(usize::try_from(left)?) {
+    for number in 0..workers.min(usize::try_from(left)?) {
         let mut executor = executor(&arguments.device, arguments.threads)?;
         // No two workers measure with one device.
         executor.take_probes(std::mem::take(&mut probes));
         let options = options(arguments.threads);
-        require_measurable(&mut client, &summary.id, &options.offer(executor.as_ref())).await?;
+        // The first one has everything that any of them has.
+        if number == 0 {
+            require_measurable(&mut client, &summary.id, &options.offer(executor.as_ref())).await?;
+        }
         local.add_worker(executor, options);
     }
     let unwritable = local.results_unwritable(ExperimentId(summary.id.clone()));

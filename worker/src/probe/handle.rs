@@ -178,6 +178,13 @@ impl Probe {
         })
     }
 
+    /// Ends the process, if there is one: what is measured next is measured by another.
+    pub fn rest(&self) {
+        if let Some(running) = self.lock().process.take() {
+            running.process.end();
+        }
+    }
+
     /// Asks until there is an answer, or the process has broken twice in a row without having done anything before.
     fn answer<T>(&self, question: &Question<'_, T>) -> Result<T, ProbeError> {
         let mut state = self.lock();
@@ -270,9 +277,7 @@ impl Probe {
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        if let Some(running) = self.lock().process.take() {
-            running.process.end();
-        }
+        self.rest();
     }
 }
 

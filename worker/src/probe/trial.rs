@@ -98,7 +98,10 @@ fn attempt(
         ProbeSubject::Whole => {
             let baseline = (&BitConfig::baseline(), spec.baseline);
             let baseline = staged.network("baseline", baseline, probe.hello())?;
-            whole(probe.time((&config, &baseline), how, setting.stop)?)
+            let timed = probe.time((&config, &baseline), how, setting.stop)?;
+            // Where its memory came to lie is a part of what it measured; the next repetition is to have its own.
+            probe.rest();
+            whole(timed)
         }
         ProbeSubject::Layers => {
             require(probe, Ability::Layers, "say how long layers take")?;

@@ -1,0 +1,109 @@
+//! Experiments that measure a device, as a user runs them: with the built-in probe, on this machine, interrupted.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use bitloop_tests::experiment::Experiment;
+use bitloop_tests::process::{Process, bitloop, now, say};
+use serde_json::Value;
+
+const STAGES: [&str; 4] = [
+    "sensitivity: { single: all }",
+    "probe: { probe: integer, configs: 3, repetitions: 2, at_most: 100ms, interval: 10%, fidelity: 16 }",
+    "search: { constraints: { latency_ms: { max: 1000, probe: integer } }, trials: 4, round: 2 }",
+    "verify: { top: 1 }",
+];
+
+/// A second is kept by everything.
+const LIMIT_MS: f64 = 1000.0;
+
+fn results(folder: &Path, name: &str) -> Value {
+    let said = say(folder, ["results", name, "--data-dir", "data", "--format", "json"]).ok();
+    serde_json::from_str(&said.out).expect("a report is JSON")
+}
+
+/// What was measured on the one device.
+fn device(report: &Value) -> &Value {
+    let devices = report["devices"].as_array().expect("devices");
+    assert_eq!(devices.len(), 1);
+    &devices[0]
+}
+
+/// Checks that everything was measured, on this device alone, and that what was found keeps its limit.
+fn assert_measured(report: &Value) {
+    assert_eq!(report["status"], "finished", "{report}");
+    let device = device(report);
+    assert!(device["class"].as_str().is_some_and(|class| !class.is_empty()), "{device}");
+    let networks = device["networks"].as_array().expect("networks");
+    assert!(networks.len() > 3);
+    for network in networks {
+        let times = &network["latency_ns"];
+        let [low, median, high] = ["low", "median", "high"].map(|key| times[key].as_f64().expect("a time"));
+        assert!(0.0 < low && low <= median && median <= high, "{network}");
+        assert!(network["sessions"].as_u64().expect("a number") >= 2, "{network}");
+    }
+    // The probe executes what the simulation does.
+    let compared = device["fidelity"].as_array().expect("comparisons");
+    assert!(!compared.is_empty());
+    for row in compared {
+        assert_eq!(row["found"]["agreeing"], row["found"]["n"], "{row}");
+        assert!(row["found"]["first_difference"].is_null(), "{row}");
+    }
+    let top = &report["searches"][0]["top"][0];
+    let measured = device["finalists"].as_array().expect("finalists");
+    assert!(top["refused"].is_null() && !measured.is_empty(), "{top}");
+    for finalist in measured {
+        let median = finalist["measured"]["median"].as_f64().expect("it was measured whole");
+        assert!(median <= LIMIT_MS, "{finalist}");
+    }
+}
+
+#[test]
+fn a_search_keeps_a_limit_that_was_measured_on_this_machine() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = Experiment::with_stages(folder.path(), "measured", &STAGES, 320);
+
+    // The second worker has no probe, and measures losses.
+    let arguments = ["run", &experiment.path(), "--data-dir", "data", "--workers", "2", "--probe", "integer"];
+    say(folder.path(), arguments).ok();
+
+    assert_measured(&results(folder.path(), "measured"));
+}
+
+#[test]
+fn an_experiment_without_its_probe_is_refused_with_the_option_that_it_lacks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = Experiment::with_stages(folder.path(), "unmeasured", &STAGES, 320);
+
+    let said = say(folder.path(), ["run", &experiment.path(), "--data-dir", "data"]);
+
+    assert_eq!(said.status.code(), Some(1), "{}", said.err);
+    assert!(said.err.contains("start it with `--probe integer`"), "{}", said.err);
+}
+
+#[test]
+fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_device() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = Experiment::with_stages(folder.path(), "killed", &STAGES, 320);
+    let mut kills: u64 = 0;
+    loop {
+        let path = experiment.path();
+        let arguments = ["run", &path, "--data-dir", "data", "--workers", "1", "--probe", "integer"];
+        let mut process = Process::start(bitloop(folder.path(), arguments));
+        let started = now();
+        let patience = Duration::from_millis(500 + 400 * kills);
+        while process.is_running() && started.elapsed() < patience {
+            thread::sleep(Duration::from_millis(5));
+        }
+        if kills == 6 || !process.is_running() {
+            process.end().ok();
+            break;
+        }
+        process.kill();
+        kills += 1;
+    }
+
+    assert!(kills >= 2, "it is long enough to be killed more than once");
+    assert_measured(&results(folder.path(), "killed"));
+}
