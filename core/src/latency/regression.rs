@@ -66,17 +66,22 @@ pub struct Correction {
 /// A simpler correction is kept unless a richer one errs less than this part of it.
 const WORTH_A_TERM: f64 = 0.95;
 
+/// And unless it errs less by this part of what is predicted: what is left of a perfect sum is rounding.
+const WORTH_PREDICTING: f64 = 1e-6;
+
 impl Correction {
     /// Fits every set of terms that there are networks enough for, and keeps the one that predicts networks it has not seen
     /// best. Gives with it what each network is predicted as from all others. `is_plain` says whether the sum is in the unit
     /// of what is predicted.
     pub(super) fn fit(samples: &[Sample], is_plain: bool) -> (Self, Vec<f64>) {
         let plain = Self { scale: 1.0, configs: samples.len() as u64, ..Self::default() };
+        let values: f64 = samples.iter().map(|sample| sample.value.abs()).sum();
+        let worth = WORTH_PREDICTING * values / samples.len().max(1) as f64;
         let mut best: Option<(f64, Self, Vec<f64>)> = None;
         for terms in Terms::ALL.into_iter().filter(|terms| is_plain || *terms != Terms::Plain) {
             let Some((correction, left_out)) = fitted(samples, terms) else { continue };
             let error = mean_square(samples, &left_out).sqrt();
-            if best.as_ref().is_none_or(|(known, ..)| error < WORTH_A_TERM * known) {
+            if best.as_ref().is_none_or(|(known, ..)| error < WORTH_A_TERM * known && known - error > worth) {
                 best = Some((error, correction, left_out));
             }
         }

@@ -80,7 +80,12 @@ pub fn merged(sessions: &[Estimate]) -> Option<Estimate> {
         0 => 0.0,
         freedom => t_quantile(freedom) * (squares / freedom as f64 * (1.0 + 1.0 / count)).sqrt(),
     };
-    Some(Estimate { median: middle, low: middle - below.max(reach), high: middle + above.max(reach) })
+    // Nothing that is measured is negative.
+    Some(Estimate {
+        median: middle,
+        low: (middle - below.max(reach)).max(0.0),
+        high: middle + above.max(reach),
+    })
 }
 
 /// Two-sided 95 % quantile of Student's t distribution; the normal one's where nobody counts degrees of freedom.

@@ -2,22 +2,25 @@
 //! workers re-attach the trials they still hold.
 
 mod check;
+mod info;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::device::{Device, DeviceKind, Offer, ProbeOffer, Requirements, Share, Unmet};
-use crate::trial::{Company, Numerics, TrialKey};
+use crate::device::{Requirements, Share};
+use crate::trial::{Company, TrialKey};
 
 use super::UnixMillis;
 use super::change::Change;
 use super::fairness::Served;
 use super::ledger::{Claim, Ledger, Trial, TrialState};
 use super::occupancy::{Occupancy, Place, Taken};
-use super::pace::{Pace, WorkerClass};
+use super::pace::Pace;
 use super::queue::{Group, Lane, Queue, Queued};
 use super::rests::{RestFrom, Rests};
 use super::troubles::{Obstacle, ObstacleKind, Troubles};
+
+pub use info::WorkerInfo;
 
 /// A worker's name: stable while its process lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,63 +29,6 @@ pub struct WorkerId(pub String);
 /// Number of a lease; never used twice within an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
-
-/// What a worker says of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkerInfo {
-    /// Its name.
-    pub id: WorkerId,
-    /// Host it runs on, for people.
-    pub host: String,
-    /// Its machine: the same for all workers on one kernel, whatever they call their host, and no other machine's.
-    pub machine: String,
-    /// The device it measures on.
-    pub device: Device,
-    /// Its part of the device.
-    pub share: Share,
-    /// What its owner calls it.
-    pub labels: BTreeMap<String, String>,
-    /// What it can measure devices with, each of its own name.
-    pub probes: Vec<ProbeOffer>,
-    /// Threads it evaluates with.
-    pub threads: u32,
-    /// Whether it cannot measure with exact arithmetic.
-    pub float_only: bool,
-}
-
-impl WorkerInfo {
-    /// Workers like it.
-    pub fn class(&self) -> WorkerClass {
-        WorkerClass { device: self.device.class.clone(), threads: self.threads }
-    }
-
-    /// Why it cannot measure what has these requirements and this arithmetic; none if it can.
-    pub fn unmet(&self, requirements: &Requirements, numerics: Numerics) -> Option<Unmet> {
-        if numerics == Numerics::Exact && self.float_only {
-            return Some(Unmet::ExactArithmetic);
-        }
-        requirements.unmet(&Offer {
-            device: &self.device,
-            share: self.share,
-            labels: &self.labels,
-            probes: &self.probes,
-        })
-    }
-
-    /// The device of the probe that it would measure with under these requirements, if it is not its own.
-    pub(super) fn probed(&self, requirements: &Requirements) -> Option<&str> {
-        let need = requirements.probe.as_ref()?;
-        self.probes.iter().find(|offer| need.is_met(offer))?.device.as_deref()
-    }
-
-    /// The device it measures on. A GPU has its id wherever it is seen; processors have theirs on one machine.
-    pub(super) fn place(&self) -> (&str, &str) {
-        match self.device.kind {
-            DeviceKind::Cpu => (&self.machine, &self.device.id),
-            DeviceKind::Cuda => ("", &self.device.id),
-        }
-    }
-}
 
 /// A worker that has been heard from lately.
 #[derive(Clone, Debug, PartialEq)]

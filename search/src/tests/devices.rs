@@ -1,7 +1,7 @@
 //! Searches within limits on devices, against devices whose times are known.
 
 use bitloop_core::bits::BitConfig;
-use bitloop_core::latency::{Layout, Source, Terms};
+use bitloop_core::latency::{Layout, Source};
 use bitloop_core::plan::{Amount, Limit, Lowered, Metric, ProbePlan, SearchMethod, SearchPlan};
 use bitloop_core::probe::{Environment, Estimate, Session, Unsteady};
 use bitloop_core::state::Status;
@@ -184,7 +184,9 @@ fn a_search_keeps_a_measured_limit_on_a_device_that_adds_up() {
     let layers = device.layers.as_ref().unwrap();
     assert_eq!(layers.source, Source::Layers);
     assert!(device.additivity.as_ref().unwrap().mean_error < 0.001);
-    assert_eq!(device.correction.as_ref().unwrap().terms, Terms::Plain);
+    // Chance decides whether a factor next to one is worth its place.
+    let correction = device.correction.as_ref().unwrap();
+    assert!((correction.scale - 1.0).abs() < 0.01 && correction.per_change == 0.0, "{correction:?}");
     assert!(device.fronts[0].points.len() > 2);
     assert!(device.finalists.iter().all(|finalist| finalist.measured.is_some()));
     // The baseline takes 5.1 ms: something had to be lowered, and only as far as it takes.
