@@ -24,6 +24,35 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// What is known without an error.
+    pub fn exactly(value: f64) -> Self {
+        Self { median: value, low: value, high: value }
+    }
+
+    /// Times a number.
+    #[must_use]
+    pub fn scaled(self, factor: f64) -> Self {
+        let Self { median, low, high } = self;
+        Self { median: median * factor, low: low * factor, high: high * factor }
+    }
+
+    /// What sessions' medians span, at least as wide to either side as the widest session; none of no sessions.
+    pub fn over(sessions: &[Self]) -> Option<Self> {
+        let mut medians: Vec<f64> = sessions.iter().map(|session| session.median).collect();
+        let middle = median(&mut medians)?;
+        let widest = |of: fn(&Self) -> f64| sessions.iter().map(of).fold(0.0, f64::max);
+        let (below, above) = (widest(|s| s.median - s.low), widest(|s| s.high - s.median));
+        let low = medians.iter().copied().fold(middle - below, f64::min);
+        let high = medians.iter().copied().fold(middle + above, f64::max);
+        Some(Self { median: middle, low, high })
+    }
+
+    /// The same of something that is never negative, as times are: differences of them may be.
+    #[must_use]
+    pub fn not_negative(self) -> Self {
+        Self { low: self.low.max(0.0), ..self }
+    }
+
     /// The median of values in the order in which they were measured; none of no values.
     ///
     /// Neighbours are alike on a machine that others use too, so that single values drawn anew would promise too much: blocks
@@ -80,12 +109,7 @@ pub fn merged(sessions: &[Estimate]) -> Option<Estimate> {
         0 => 0.0,
         freedom => t_quantile(freedom) * (squares / freedom as f64 * (1.0 + 1.0 / count)).sqrt(),
     };
-    // Nothing that is measured is negative.
-    Some(Estimate {
-        median: middle,
-        low: (middle - below.max(reach)).max(0.0),
-        high: middle + above.max(reach),
-    })
+    Some(Estimate { median: middle, low: middle - below.max(reach), high: middle + above.max(reach) })
 }
 
 /// Two-sided 95 % quantile of Student's t distribution; the normal one's where nobody counts degrees of freedom.

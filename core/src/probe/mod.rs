@@ -7,6 +7,7 @@
 mod environment;
 mod estimate;
 mod pacing;
+mod quiet;
 mod session;
 
 pub use environment::Environment;

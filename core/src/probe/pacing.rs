@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::estimate::{Estimate, median};
+use super::quiet::quiet;
 use super::session::Round;
 
 /// Rounds of a window of the warm-up, whose medians are compared.
@@ -15,7 +16,7 @@ const LOOK_EVERY: usize = 20;
 /// How long and how closely one measures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Patience {
-    /// The fewest rounds, warm-up not counted.
+    /// The fewest rounds that count.
     pub rounds_min: usize,
     /// The interval is narrow enough at this distance from the median, as a part of it.
     pub half_width: f64,
@@ -23,13 +24,14 @@ pub struct Patience {
     pub at_most_ns: f64,
     /// The shortest warm-up, in nanoseconds: what is slow for a while may look steady meanwhile.
     pub warm_up_ns: f64,
-    /// The shortest turn, in nanoseconds: faster inferences are repeated within a turn, so that reading the clock costs nothing.
+    /// The shortest turn, in nanoseconds: faster inferences are repeated within a turn, so that reading the clock costs nothing
+    /// and caches hold what the turn needs, not what the other side left.
     pub turn_ns: f64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { rounds_min: 60, half_width: 0.005, at_most_ns: 10e9, warm_up_ns: 0.2e9, turn_ns: 1e6 }
+        Self { rounds_min: 60, half_width: 0.005, at_most_ns: 10e9, warm_up_ns: 0.2e9, turn_ns: 10e6 }
     }
 }
 
@@ -137,8 +139,10 @@ impl Pacing {
         }
         let count = self.rounds.len();
         self.warm && count >= rounds_min && (count - rounds_min).is_multiple_of(LOOK_EVERY) && {
-            let times: Vec<f64> = self.rounds.iter().map(|round| round.config).collect();
-            Estimate::of(&times).is_some_and(|estimate| estimate.half_width() <= half_width)
+            let quiet = quiet(&self.rounds);
+            let times: Vec<f64> = quiet.iter().map(|round| round.config).collect();
+            times.len() >= rounds_min
+                && Estimate::of(&times).is_some_and(|estimate| estimate.half_width() <= half_width)
         }
     }
 }

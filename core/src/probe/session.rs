@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::estimate::{Estimate, median};
+use super::quiet::quiet;
 
 /// The widest interval of a steady measurement, as a part of the median.
 const STEADY: f64 = 0.03;
@@ -35,6 +36,13 @@ pub enum Unsteady {
     Busy(f64),
 }
 
+impl Unsteady {
+    /// What is said of an interval, if it is too wide.
+    pub fn if_wide(estimate: Estimate) -> Option<Self> {
+        Some(estimate.half_width()).filter(|half| *half > STEADY).map(Self::Wide)
+    }
+}
+
 /// What one process measured in one go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
@@ -44,17 +52,25 @@ pub struct Session {
     pub baseline: Estimate,
     /// Of the config's time as a part of the baseline's in the same round; what both suffer from is not in it.
     pub ratio: Estimate,
-    /// How many rounds there were.
+    /// How many rounds count.
     pub rounds: u64,
+    /// How many do not, as the baseline says that something disturbed them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub disturbed: u64,
     /// How many of the config's times lie far from the median. They count: a median is not moved by them.
     pub outliers: u64,
     /// Why it is not to be relied on, if so.
     pub unsteady: Option<Unsteady>,
 }
 
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Session {
-    /// What rounds in the order of time came to; none of no rounds.
-    pub fn of(rounds: &[Round]) -> Option<Self> {
+    /// What rounds in the order of time came to, as far as they count; none of no rounds.
+    pub fn of(all: &[Round]) -> Option<Self> {
+        let rounds = quiet(all);
         let times: Vec<f64> = rounds.iter().map(|round| round.config).collect();
         let baselines: Vec<f64> = rounds.iter().map(|round| round.baseline).collect();
         let ratios: Vec<f64> = rounds.iter().map(|round| round.config / round.baseline).collect();
@@ -64,8 +80,9 @@ impl Session {
             baseline: Estimate::of(&baselines)?,
             ratio: Estimate::of(&ratios)?,
             rounds: rounds.len() as u64,
+            disturbed: (all.len() - rounds.len()) as u64,
             outliers: outliers(&times, config.median),
-            unsteady: drift(&times).or_else(|| wide(config)),
+            unsteady: drift(&times).or_else(|| Unsteady::if_wide(config)),
         })
     }
 }
@@ -78,10 +95,6 @@ impl Session {
         self.unsteady = self.unsteady.or(busy);
         self
     }
-}
-
-fn wide(estimate: Estimate) -> Option<Unsteady> {
-    Some(estimate.half_width()).filter(|half| *half > STEADY).map(Unsteady::Wide)
 }
 
 /// How far times moved while they were taken, if they moved farther than the intervals of both ends and [`STEADY`] allow.

@@ -270,6 +270,7 @@ impl Measured {
                     baseline: time,
                     ratio: always(1.0),
                     rounds: 1,
+                    disturbed: 0,
                     outliers: 0,
                     unsteady: None,
                 },

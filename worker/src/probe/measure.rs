@@ -65,7 +65,11 @@ impl Measuring<'_> {
         let peak_memory_bytes = self.peak(config.as_mut())?;
         let mut sides = [config, self.adapter.load(baseline, setting)?];
         let before = self.surroundings.look();
-        let rounds = paced(patience, |side, inferences| timed(sides[side as usize].as_mut(), inferences))?;
+        let rounds = paced(patience, |side, inferences| {
+            let loaded = sides[side as usize].as_mut();
+            warmed(loaded, inferences)?;
+            timed(loaded, inferences)
+        })?;
         let environment = before.until(&self.surroundings.look());
         let energy = match self.adapter.meter() {
             Some(mut meter) => energy(meter.as_mut(), &mut sides, &rounds)?,
@@ -96,7 +100,10 @@ impl Measuring<'_> {
         let turn_ns = patience.turn_ns.max(patience.at_most_ns / (2.0 * LAYER_ROUNDS_MAX));
         let before = self.surroundings.look();
         let rounds = paced(Patience { turn_ns, ..patience }, |side, inferences| match side {
-            Side::Config => timed(loaded.as_mut(), inferences),
+            Side::Config => {
+                warmed(loaded.as_mut(), inferences)?;
+                timed(loaded.as_mut(), inferences)
+            }
             Side::Baseline => {
                 let layers = mean_layers(loaded.as_mut(), inferences)?;
                 let elapsed = layers.values().sum::<f64>() * inferences as f64;
@@ -146,6 +153,11 @@ fn paced(
         pacing.timed(side, elapsed);
     }
     Ok(pacing.rounds().to_vec())
+}
+
+/// Lets caches forget the other side before a turn of several inferences; one that is longer than a turn has forgotten it anyway.
+fn warmed(loaded: &mut dyn Loaded, inferences: u64) -> Result<(), AdapterError> {
+    if inferences > 1 { timed(loaded, 1).map(|_| ()) } else { Ok(()) }
 }
 
 fn timed(loaded: &mut dyn Loaded, inferences: u64) -> Result<f64, AdapterError> {
