@@ -12,15 +12,18 @@ mod quantity;
 mod readings;
 mod regression;
 mod table;
+mod usual;
 
 pub use additivity::Additivity;
 pub use layout::{Edge, Layout, Unit};
 pub use model::{Known, Model, ModelError};
 pub use probed::Probed;
 pub use quantity::Quantity;
-pub use readings::{NetworkReadings, Readings};
+pub(crate) use readings::is_quantized;
+pub use readings::{LayerReadings, NetworkReadings, Readings};
 pub use regression::{Correction, Terms};
 pub use table::{LayerTable, LayerTime, Source};
+pub use usual::Usual;
 
 /// Width of a tensor without a quantizer.
 pub const FLOAT_BITS: u32 = 32;

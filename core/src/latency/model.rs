@@ -98,17 +98,20 @@ impl Model {
                 left_out: left_out.get(index).copied(),
             })
             .collect();
-        model.additivity = model.tested();
+        model.additivity = model.tested(readings);
         Ok(model)
     }
 
     /// What was not used to make the table is compared with it.
-    fn tested(&self) -> Additivity {
+    fn tested(&self, readings: &Readings) -> Additivity {
         if self.quantity != Quantity::Latency || self.table.source == Source::Nothing {
             return Additivity::default();
         }
         let is_unseen = |known: &&Known| match self.table.source {
-            Source::Layers | Source::Nothing => true,
+            Source::Layers => {
+                readings.networks.get(&known.config).is_none_or(|network| network.layers.is_empty())
+            }
+            Source::Nothing => true,
             Source::OneByOne => {
                 known.config.changes().len() > 0 && self.layout.only_changed(&known.config).is_none()
             }
@@ -190,7 +193,8 @@ impl Model {
                 ),
             });
         }
-        let unsteady = readings.networks.values().filter(|network| !network.unsteady().is_empty()).count();
+        let unsteady =
+            readings.networks.keys().filter(|config| !readings.unsteady(config).is_empty()).count();
         if unsteady > 0 {
             notes.push(format!("{unsteady} networks were measured unsteadily"));
         }

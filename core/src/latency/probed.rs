@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use crate::state::{Experiment, Ledger, TrialState};
 use crate::trial::{Outcome, ProbeSpec, ProbeTarget, TrialSpec};
 
@@ -15,11 +17,13 @@ pub struct Probed<'a> {
 }
 
 impl<'a> Probed<'a> {
-    /// All trials of an experiment on a device, in the order of stages: the one that surveys it comes before those that search
-    /// within limits on it.
+    /// All trials of an experiment on a device, each once, in the order of stages: the one that surveys it comes before those
+    /// that search within limits on it.
     pub fn all(ledger: &'a Ledger, experiment: &'a Experiment, target: &ProbeTarget) -> Vec<Self> {
         let stages = (0_u32..).zip(&experiment.stages);
         let keys = stages.flat_map(|(stage, progress)| progress.trials.iter().map(move |key| (stage, key)));
+        let mut seen = BTreeSet::new();
+        let keys = keys.filter(|(_, key)| seen.insert(*key));
         let probed = keys.filter_map(|(stage, key)| {
             let trial = ledger.trial(key)?;
             let is_settled = !matches!(trial.state, TrialState::Open);

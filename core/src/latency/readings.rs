@@ -1,9 +1,20 @@
 use std::collections::BTreeMap;
 
-use super::{Probed, Quantity};
+use super::{Probed, Quantity, Usual};
 use crate::bits::{BitConfig, Choice};
 use crate::probe::{Environment, Estimate, Session, Unsteady, merged};
 use crate::trial::{Energy, Outcome, ProbeSpec, ProbeSubject, Reading, TrialResult};
+
+/// What a network's layers took in one repetition, in nanoseconds of an inference.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerReadings {
+    /// By node.
+    pub nodes: BTreeMap<String, Estimate>,
+    /// What belongs to no node.
+    pub other: Estimate,
+    /// Inferences that were not taken apart, meanwhile.
+    pub whole: Estimate,
+}
 
 /// All that was measured of one network on one class of device.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,10 +25,8 @@ pub struct NetworkReadings {
     pub peak_memory_bytes: Vec<u64>,
     /// Energy, per repetition that has it.
     pub energy: Vec<Energy>,
-    /// What each node took, per repetition.
-    pub layers: Vec<BTreeMap<String, Estimate>>,
-    /// What belongs to no node, per repetition.
-    pub other: Vec<Estimate>,
+    /// What its layers took, per repetition.
+    pub layers: Vec<LayerReadings>,
     /// Why whole inferences could not be measured.
     pub failed: Vec<String>,
     /// Why layers could not be measured.
@@ -27,33 +36,15 @@ pub struct NetworkReadings {
 }
 
 impl NetworkReadings {
-    /// Of all repetitions together, in the quantity's unit; none if there are none.
-    pub fn estimate(&self, quantity: Quantity) -> Option<Estimate> {
-        match quantity {
-            Quantity::Latency => {
-                let times: Vec<Estimate> = self.sessions.iter().map(|session| session.config).collect();
-                merged(&times)
-            }
-            Quantity::Energy => {
-                let energies: Vec<Estimate> = self.energy.iter().map(|energy| energy.config).collect();
-                merged(&energies)
-            }
-            Quantity::PeakMemory => {
-                let exact =
-                    |bytes: &u64| Estimate { median: *bytes as f64, low: *bytes as f64, high: *bytes as f64 };
-                merged(&self.peak_memory_bytes.iter().map(exact).collect::<Vec<_>>())
-            }
-        }
-    }
-
-    /// Its time as a part of the baseline's.
+    /// Its time as a part of the baseline's, from turns with it; none if there were none.
     pub fn ratio(&self) -> Option<Estimate> {
-        merged(&self.sessions.iter().map(|session| session.ratio).collect::<Vec<_>>())
+        merged(&self.relied_on().map(|session| session.ratio).collect::<Vec<_>>()).map(Estimate::not_negative)
     }
 
-    /// Why repetitions are not to be relied on.
-    pub fn unsteady(&self) -> Vec<Unsteady> {
-        self.sessions.iter().filter_map(|session| session.unsteady).collect()
+    /// The repetitions that count: the steady ones, or all where none was steady.
+    pub fn relied_on(&self) -> impl Iterator<Item = &Session> {
+        let has_steady = self.sessions.iter().any(|session| session.unsteady.is_none());
+        self.sessions.iter().filter(move |session| !has_steady || session.unsteady.is_none())
     }
 }
 
@@ -68,24 +59,35 @@ pub struct Readings {
     pub networks: BTreeMap<BitConfig, NetworkReadings>,
     /// What the device was like, per measurement.
     pub environments: Vec<Environment>,
+    /// What the device is usually like; none while nothing was measured whole.
+    pub usual: Option<Usual>,
 }
 
 impl Readings {
     /// Gathers what came of trials in their order, the survey first: its device's class is that of all others. What was
-    /// measured on another class, or of what the device computes, is left out. A trial without an outcome was lost.
+    /// measured on another class, or of what the device computes, is left out. A trial without an outcome was lost, and one that
+    /// was given up counts as failed, whoever gave it up.
     pub fn of(trials: &[Probed<'_>]) -> Self {
         let mut readings = Self::default();
         for Probed { spec, outcome, .. } in trials.iter().filter(|probed| probed.is_settled).copied() {
-            if let Some(outcome) = outcome {
+            // Whoever gives a trial up names the worker's device, not the probe's.
+            let on_device = outcome.filter(|outcome| !outcome.is_given_up());
+            if let Some(outcome) = on_device {
                 readings.class.get_or_insert_with(|| outcome.provenance.device.clone());
             }
             let is_class =
-                outcome.is_none_or(|outcome| readings.class.as_ref() == Some(&outcome.provenance.device));
+                on_device.is_none_or(|outcome| readings.class.as_ref() == Some(&outcome.provenance.device));
             if is_class {
                 readings.add(spec, outcome);
             }
         }
+        readings.compare();
         readings
+    }
+
+    /// Finds out what the device is usually like from all that is known of it.
+    pub(super) fn compare(&mut self) {
+        self.usual = Usual::of(self.networks.values());
     }
 
     fn add(&mut self, spec: &ProbeSpec, outcome: Option<&Outcome>) {
@@ -112,10 +114,11 @@ impl Readings {
                         network.peak_memory_bytes.extend(peak_memory_bytes);
                         network.energy.extend(energy.clone());
                     }
-                    Reading::Layers { nodes, other, .. } => {
-                        network.layers.push(nodes.clone());
-                        network.other.push(*other);
-                    }
+                    Reading::Layers { nodes, other, whole } => network.layers.push(LayerReadings {
+                        nodes: nodes.clone(),
+                        other: *other,
+                        whole: *whole,
+                    }),
                     Reading::Fidelity(_) => {}
                 }
             }
@@ -123,21 +126,48 @@ impl Readings {
         }
     }
 
-    /// Of a network, if it was measured whole.
-    pub fn whole(&self, config: &BitConfig, quantity: Quantity) -> Option<Estimate> {
-        self.networks.get(config)?.estimate(quantity)
+    /// What a network takes, in the quantity's unit, with an interval for one more measurement; none if that is not known.
+    pub fn estimate(&self, config: &BitConfig, quantity: Quantity) -> Option<Estimate> {
+        let network = self.networks.get(config)?;
+        let sessions: Vec<Estimate> = match quantity {
+            Quantity::Latency => return self.usual?.time(network),
+            Quantity::Energy => network.energy.iter().map(|energy| energy.config).collect(),
+            Quantity::PeakMemory => {
+                network.peak_memory_bytes.iter().map(|bytes| Estimate::exactly(*bytes as f64)).collect()
+            }
+        };
+        merged(&sessions).map(Estimate::not_negative)
+    }
+
+    /// Why what was measured of a network is not to be relied on: no repetition was steady, or the interval is too wide. Empty
+    /// if it is, or nothing was measured.
+    pub fn unsteady(&self, config: &BitConfig) -> Vec<Unsteady> {
+        let Some(network) = self.networks.get(config) else { return Vec::new() };
+        let reasons: Vec<Unsteady> = network.relied_on().filter_map(|session| session.unsteady).collect();
+        if !reasons.is_empty() {
+            return reasons;
+        }
+        self.estimate(config, Quantity::Latency).and_then(Unsteady::if_wide).into_iter().collect()
+    }
+
+    /// Whether another repetition of a network may say more: up to twice as many as were asked for, unless one failed, which
+    /// costs the device its time and says nothing new.
+    pub fn is_worth_repeating(&self, config: &BitConfig, repetitions: u32) -> bool {
+        let may_say_more =
+            |network: &NetworkReadings| network.failed.is_empty() && network.settled < 2 * repetitions;
+        self.networks.get(config).is_some_and(may_say_more) && !self.unsteady(config).is_empty()
+    }
+
+    /// The next repetition of a network: as many as were settled, but for the survey, which measured the baseline besides.
+    pub fn next_repetition(&self, config: &BitConfig) -> u32 {
+        let settled = self.networks.get(config).map_or(0, |network| network.settled);
+        settled.saturating_sub(u32::from(*config == BitConfig::baseline()))
     }
 
     /// The networks that have quantizers everywhere and were measured whole.
     pub fn quantized(&self, quantity: Quantity) -> Vec<(&BitConfig, Estimate)> {
-        let is_quantized = |config: &BitConfig| {
-            config.changes().all(|(_, choice)| match choice {
-                Choice::Bits(_) => true,
-                Choice::Float => false,
-            })
-        };
         let quantized = self.networks.iter().filter(|(config, _)| is_quantized(config));
-        quantized.filter_map(|(config, network)| Some((config, network.estimate(quantity)?))).collect()
+        quantized.filter_map(|(config, _)| Some((config, self.estimate(config, quantity)?))).collect()
     }
 
     /// Whether no layers were measured anywhere though they were asked for.
@@ -146,4 +176,12 @@ impl Readings {
         all().all(|network| network.layers.is_empty())
             && all().any(|network| !network.layers_failed.is_empty())
     }
+}
+
+/// Whether all points of a config have widths.
+pub(crate) fn is_quantized(config: &BitConfig) -> bool {
+    config.changes().all(|(_, choice)| match choice {
+        Choice::Bits(_) => true,
+        Choice::Float => false,
+    })
 }

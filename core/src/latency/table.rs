@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Layout, Quantity, Readings, Unit};
+use super::{LayerReadings, Layout, Quantity, Readings, Unit, is_quantized};
 use crate::bits::{BitConfig, PointIndex};
 use crate::probe::{Estimate, merged};
 
@@ -57,31 +57,47 @@ impl LayerTable {
         if layers.source == Source::Layers { layers } else { Self::one_by_one(layout, readings) }
     }
 
+    /// A layer's time is its part of the network that it was measured in, times what that network takes. A node that a probe
+    /// tells of in other networks alone takes nothing in this one: it is a part of another one's kernel there.
+    ///
+    /// What belongs to no node is a constant as far as every network has it. The rest comes with a network's widths, as conversions
+    /// do, and is shared out among its nodes by their times.
     fn of_layers(layout: &Layout, readings: &Readings) -> Self {
+        let networks: Vec<(&BitConfig, LayersOnce)> = readings
+            .networks
+            .iter()
+            .flat_map(|(config, network)| network.layers.iter().map(move |layers| (config, layers)))
+            .map(|(config, layers)| {
+                (config, LayersOnce::of(layers, readings.estimate(config, Quantity::Latency)))
+            })
+            .collect();
+        // The float network takes no grids in and gives none out.
+        let others = networks.iter().filter(|(config, _)| is_quantized(config)).map(|(_, once)| once.other);
+        let constant = others.reduce(f64::min).unwrap_or_default();
+        let told: BTreeSet<&str> =
+            networks.iter().flat_map(|(_, once)| once.nodes.keys().map(String::as_str)).collect();
         let mut times: BTreeMap<(usize, Widths), Vec<Estimate>> = BTreeMap::new();
-        let mut other = Vec::new();
-        for (config, network) in &readings.networks {
-            for nodes in &network.layers {
-                for (index, unit) in layout.units.iter().enumerate() {
-                    if let Some(time) = nodes.get(&unit.node) {
-                        times.entry((index, layout.widths(config, unit))).or_default().push(*time);
-                    }
-                }
+        for (config, once) in &networks {
+            let units = layout.units.iter().enumerate();
+            for (index, unit) in units.filter(|(_, unit)| told.contains(unit.node.as_str())) {
+                let time = once.nodes.get(&unit.node).copied().unwrap_or(Estimate::exactly(0.0));
+                let of_unit = times.entry((index, layout.widths(config, unit))).or_default();
+                of_unit.push(time.scaled(once.with_its_part_of(once.other - constant)));
             }
-            other.extend(&network.other);
         }
         let source = if times.is_empty() { Source::Nothing } else { Source::Layers };
-        Self::of(layout, source, merged(&other).map_or(0.0, |other| other.median), times)
+        Self::of(layout, source, constant, times)
     }
 
     fn one_by_one(layout: &Layout, readings: &Readings) -> Self {
-        let baseline = readings.whole(&BitConfig::baseline(), Quantity::Latency);
+        let baseline = readings.estimate(&BitConfig::baseline(), Quantity::Latency);
         let Some(constant) = baseline.map(|baseline| baseline.median) else { return Self::default() };
         let mut times: BTreeMap<(usize, Widths), Vec<Estimate>> = BTreeMap::new();
-        for (config, network) in &readings.networks {
-            let Some((unit, ratio)) = layout.only_changed(config).zip(network.ratio()) else { continue };
-            let over = |ratio: f64| (ratio - 1.0) * constant;
-            let time = Estimate { median: over(ratio.median), low: over(ratio.low), high: over(ratio.high) };
+        for config in readings.networks.keys() {
+            let whole = readings.estimate(config, Quantity::Latency);
+            let Some((unit, whole)) = layout.only_changed(config).zip(whole) else { continue };
+            let over = |time: f64| time - constant;
+            let time = Estimate { median: over(whole.median), low: over(whole.low), high: over(whole.high) };
             // Units of its kind take the same.
             let alike = layout.units.iter().enumerate().filter(|(_, other)| other.kind == unit.kind);
             for (index, other) in alike {
@@ -100,11 +116,14 @@ impl LayerTable {
         times: BTreeMap<(usize, Widths), Vec<Estimate>>,
     ) -> Self {
         let time = |((unit, (weight_bits, input_bits)), sessions): ((usize, Widths), Vec<Estimate>)| {
+            let time = merged(&sessions)?;
+            // Times are never negative; differences to the baseline may be.
+            let time_ns = if source == Source::Layers { time.not_negative() } else { time };
             Some(LayerTime {
                 node: layout.units[unit].node.clone(),
                 weight_bits,
                 input_bits,
-                time_ns: merged(&sessions)?,
+                time_ns,
                 sessions: sessions.len() as u64,
             })
         };
@@ -117,7 +136,7 @@ impl LayerTable {
     }
 
     /// What a unit takes at some widths: as measured there, otherwise as at the nearest wider ones, otherwise as at the nearest.
-    /// Nothing where the unit was not measured, as what is part of another one's kernel.
+    /// Nothing where the unit was not measured.
     pub fn time(&self, layout: &Layout, unit: &Unit, widths: Widths) -> Estimate {
         let none = Estimate { median: 0.0, low: 0.0, high: 0.0 };
         let widths = match self.source {
@@ -150,6 +169,27 @@ impl LayerTable {
             sum.high += (high - median) * (high - median);
         }
         Estimate { median: sum.median, low: sum.median - sum.low.sqrt(), high: sum.median + sum.high.sqrt() }
+    }
+}
+
+/// One repetition of a network's layers, so that nodes and what belongs to none come to what the network usually takes.
+struct LayersOnce {
+    nodes: BTreeMap<String, Estimate>,
+    other: f64,
+}
+
+impl LayersOnce {
+    fn of(layers: &LayerReadings, usual: Option<Estimate>) -> Self {
+        let sum: f64 = layers.nodes.values().map(|time| time.median).sum::<f64>() + layers.other.median;
+        let to_usual = usual.unwrap_or(layers.whole).median / sum.max(f64::MIN_POSITIVE);
+        let nodes = layers.nodes.iter().map(|(node, time)| (node.clone(), time.scaled(to_usual)));
+        Self { nodes: nodes.collect(), other: layers.other.median * to_usual }
+    }
+
+    /// The factor by which nodes take longer if they bear so much of what belongs to none.
+    fn with_its_part_of(&self, rest: f64) -> f64 {
+        let nodes: f64 = self.nodes.values().map(|time| time.median).sum();
+        if nodes > 0.0 { 1.0 + rest.max(0.0) / nodes } else { 1.0 }
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, PointKind, Shape};
 use crate::plan::Plan;
-use crate::probe::{Estimate, Session};
+use crate::probe::{Estimate, Session, Unsteady};
 use crate::rng::rng;
 use crate::state::tests::plan as small_plan;
 
@@ -66,6 +66,7 @@ impl Made {
                 baseline: of_baseline,
                 ratio,
                 rounds: 60,
+                disturbed: 0,
                 outliers: 0,
                 unsteady: None,
             };
@@ -77,10 +78,14 @@ impl Made {
                     (unit.node.clone(), (self.layer)(index, weight.unwrap_or(0), input))
                 };
                 let nodes: Vec<_> = layout.units.iter().enumerate().map(time).collect();
-                network.layers.push(nodes.into_iter().map(|(node, time)| (node, about(time))).collect());
-                network.other.push(about(self.fixed));
+                network.layers.push(LayerReadings {
+                    nodes: nodes.into_iter().map(|(node, time)| (node, about(time))).collect(),
+                    other: about(self.fixed),
+                    whole: about(self.whole(&layout, &config)),
+                });
             }
         }
+        readings.compare();
         readings
     }
 }
@@ -145,8 +150,8 @@ fn a_network_that_was_measured_is_predicted_from_the_others() {
     let mut readings = ADDITIVE.readings(&plan, 12);
     let (config, network) = readings.networks.iter_mut().next_back().unwrap();
     let config = config.clone();
-    let Estimate { median, low, high } = network.sessions[0].config;
-    network.sessions[0].config = Estimate { median: 3.0 * median, low: 3.0 * low, high: 3.0 * high };
+    let median = network.sessions[0].config.median;
+    network.sessions[0].config = network.sessions[0].config.scaled(3.0);
 
     let model = fit(&plan, &readings);
 
@@ -188,10 +193,7 @@ fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
     let plan = network(4);
     let layout = Layout::new(&plan).unwrap();
     let mut readings = ADDITIVE.readings(&plan, 8);
-    readings.networks.values_mut().for_each(|network| {
-        network.layers.clear();
-        network.other.clear();
-    });
+    readings.networks.values_mut().for_each(|network| network.layers.clear());
     let baseline = ADDITIVE.whole(&layout, &BitConfig::baseline());
     for unit in &layout.units {
         for (weight, input) in [(2, 4), (2, 8), (4, 4), (4, 8), (8, 4)] {
@@ -199,13 +201,13 @@ fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
             let changes = [(unit.weight.unwrap(), choice(weight)), (unit.input.unwrap(), choice(input))];
             let config = BitConfig::against(layout.baseline, changes);
             let time = ADDITIVE.whole(&layout, &config);
-            let always = |median| Estimate { median, low: median, high: median };
-            let [config_time, of_baseline, ratio] = [time, baseline, time / baseline].map(always);
+            let [config_time, of_baseline, ratio] = [time, baseline, time / baseline].map(Estimate::exactly);
             readings.networks.entry(config).or_default().sessions = vec![Session {
                 config: config_time,
                 baseline: of_baseline,
                 ratio,
                 rounds: 60,
+                disturbed: 0,
                 outliers: 0,
                 unsteady: None,
             }];
@@ -215,11 +217,135 @@ fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
     let model = fit(&plan, &readings);
 
     assert_eq!(model.table.source, Source::OneByOne);
+    // Differences to the baseline are negative, and so are the ends of their intervals.
+    for LayerTime { time_ns: Estimate { median, low, high }, .. } in &model.table.times {
+        assert!(low <= median && median <= high, "{low} {median} {high}");
+    }
     // Layers of one kind share what was measured of each of them, though here every one takes another time.
     let last = layout.units.last().unwrap();
     let time = model.table.time(&layout, last, (Some(2), 8));
     assert!((time.median + 5.0 * 60.0).abs() < 1e-6, "{time:?}");
     assert_eq!(model.table.time(&layout, last, (Some(8), 8)).median, 0.0);
+}
+
+#[test]
+fn what_slows_down_a_whole_session_changes_no_estimate() {
+    let plan = network(5);
+    let readings = ADDITIVE.readings(&plan, 12);
+    let mut slowed = readings.clone();
+    // Every third network was measured while the machine took twice as long for everything.
+    for network in slowed.networks.values_mut().step_by(3) {
+        for session in &mut network.sessions {
+            session.config = session.config.scaled(2.0);
+            session.baseline = session.baseline.scaled(2.0);
+        }
+        for layers in &mut network.layers {
+            let all = layers.nodes.values_mut().chain([&mut layers.other, &mut layers.whole]);
+            all.for_each(|time| *time = time.scaled(2.0));
+        }
+    }
+    slowed.compare();
+
+    let (calm, busy) = (fit(&plan, &readings), fit(&plan, &slowed));
+
+    for (config, _) in configs(&plan, 30) {
+        let pair = [&calm, &busy].map(|model| model.predict(&config).median);
+        assert!((pair[0] / pair[1] - 1.0).abs() < 1e-9, "{pair:?}");
+    }
+    assert!(busy.additivity.is_additive() && busy.additivity.max_error < 1e-9);
+}
+
+fn session(config: f64, baseline: f64, unsteady: Option<Unsteady>) -> Session {
+    let [config, baseline, ratio] = [config, baseline, config / baseline].map(Estimate::exactly);
+    Session { config, baseline, ratio, rounds: 60, disturbed: 0, outliers: 0, unsteady }
+}
+
+/// One network with these sessions.
+fn one(sessions: Vec<Session>) -> Readings {
+    let network = NetworkReadings { settled: sessions.len() as u32, sessions, ..NetworkReadings::default() };
+    let mut readings = Readings::default();
+    readings.networks.insert(BitConfig::baseline(), network);
+    readings.compare();
+    readings
+}
+
+#[test]
+fn steady_repetitions_alone_count_where_there_are_some() {
+    let busy = Some(Unsteady::Busy(0.5));
+    let known = |readings: &Readings| {
+        let config = BitConfig::baseline();
+        let time = readings.estimate(&config, Quantity::Latency).unwrap().median;
+        (time, readings.unsteady(&config).len(), readings.is_worth_repeating(&config, 3))
+    };
+
+    let mixed = one(vec![session(2.0, 1.0, busy), session(0.5, 1.0, None), session(0.5, 1.0, None)]);
+    assert_eq!(known(&mixed), (0.5, 0, false));
+    assert_eq!(known(&one(vec![session(2.0, 1.0, busy); 3])), (2.0, 3, true));
+    assert_eq!(known(&one(vec![session(2.0, 1.0, busy); 6])), (2.0, 6, false));
+    let apart = one(vec![session(0.5, 1.0, None), session(0.6, 1.0, None)]);
+    assert!(matches!(
+        apart.unsteady(&BitConfig::baseline()).as_slice(),
+        [Unsteady::Wide(wide)] if *wide > 0.03
+    ));
+}
+
+#[test]
+fn all_networks_say_together_how_far_times_follow_the_baseline() {
+    let mut rng = rng(11, 0);
+    // Three processes for each of 40 networks; what slows the baseline slows them by half as much, and they scatter a little.
+    for (follows, scatter) in [(0.0, 0.01), (0.5, 0.01), (1.0, 0.002)] {
+        let mut readings = Readings::default();
+        let networks = configs(&network(5), 34);
+        for (index, (config, _)) in networks.iter().enumerate() {
+            let time = 100.0 + index as f64;
+            let sessions = (0..4).map(|_| {
+                let slower = 0.1 * rng.uniform();
+                let own = 1.0 + scatter * rng.normal();
+                session(time * (1.0 + follows * slower) * own, 1000.0 * (1.0 + slower), None)
+            });
+            let network =
+                NetworkReadings { settled: 4, sessions: sessions.collect(), ..NetworkReadings::default() };
+            readings.networks.insert(config.clone(), network);
+        }
+        // The fourth process is the one more that intervals are for.
+        let fourth: Vec<Session> =
+            readings.networks.values_mut().map(|network| network.sessions.pop().unwrap()).collect();
+        readings.compare();
+
+        let usual = readings.usual.unwrap();
+        assert!((usual.follows - follows).abs() < 0.15, "{usual:?}");
+        assert!((0.5..2.0).contains(&(usual.spread / scatter)), "{usual:?} {scatter}");
+        let inside = readings.networks.keys().zip(&fourth).filter(|(config, session)| {
+            let slower = session.baseline.median / usual.baseline_ns - 1.0;
+            let as_usual = session.config.median / (1.0 + usual.follows * slower);
+            readings.estimate(config, Quantity::Latency).unwrap().holds(as_usual)
+        });
+        let inside = inside.count();
+        assert!(inside * 100 >= fourth.len() * 85, "{inside} of {} for {usual:?}", fourth.len());
+        let widths = readings.networks.keys().map(|config| {
+            let time = readings.estimate(config, Quantity::Latency).unwrap();
+            time.half_width()
+        });
+        let widest = widths.fold(0.0, f64::max);
+        assert!(widest < 6.0 * scatter, "{widest} for {scatter}");
+    }
+}
+
+#[test]
+fn a_node_that_is_a_part_of_another_kernel_at_some_widths_takes_nothing_there() {
+    let plan = network(2);
+    let mut readings = ADDITIVE.readings(&plan, 4);
+    let layout = Layout::new(&plan).unwrap();
+    let narrow = |config: &BitConfig| layout.widths(config, &layout.units[1]).1 == 4;
+    for (_, network) in readings.networks.iter_mut().filter(|(config, _)| narrow(config)) {
+        network.layers.iter_mut().for_each(|layers| _ = layers.nodes.remove("dense_1"));
+    }
+
+    let model = fit(&plan, &readings);
+
+    let time = |input| model.table.time(&layout, &layout.units[1], (Some(8), input)).median;
+    assert_eq!(time(4), 0.0);
+    assert!(time(8) > 0.0);
 }
 
 #[test]
@@ -282,9 +408,11 @@ proptest! {
                 by(&mut session.config);
                 by(&mut session.baseline);
             });
-            network.layers.iter_mut().flat_map(|nodes| nodes.values_mut()).for_each(by);
-            network.other.iter_mut().for_each(by);
+            for layers in &mut network.layers {
+                layers.nodes.values_mut().chain([&mut layers.other, &mut layers.whole]).for_each(by);
+            }
         }
+        scaled.compare();
 
         let (model, other) = (fit(&plan, &readings), fit(&plan, &scaled));
 

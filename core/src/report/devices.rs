@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Interval;
 use crate::bits::{BitConfig, Bits, Choice};
-use crate::latency::{Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings};
+use crate::latency::{Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, is_quantized};
 use crate::plan::{Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
 use crate::state::{Experiment, Ledger, StageProgress};
@@ -15,21 +15,24 @@ use crate::trial::{Fidelity, Outcome, ProbeSetting, ProbeSubject, ProbeTarget, R
 /// What one network took on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkRow {
-    /// `float`, `baseline`, `uniform`, `mixed` or `search`: where it comes from.
+    /// `float`, `baseline`, `uniform`, `mixed`, or `search` if a search had it measured: where it comes from.
     pub kind: String,
     /// The points that are not at the baseline's width, with theirs; empty for the float network too.
     pub changes: BTreeMap<String, Bits>,
-    /// Nanoseconds of an inference, over all repetitions; none if it could not be measured, or was not yet.
+    /// Nanoseconds of an inference while the device is as usual, with an interval for one more process. None if it could not be
+    /// measured, or was not yet.
     pub latency_ns: Option<Estimate>,
-    /// Its time as a part of the baseline's in the same rounds.
+    /// Its time as a part of the baseline's in the same rounds, over the repetitions that count.
     pub ratio: Option<Estimate>,
     /// Repetitions, each by a process of its own.
     pub sessions: u64,
-    /// Rounds of all repetitions.
+    /// Rounds of all repetitions that count.
     pub rounds: u64,
+    /// Rounds that something disturbed, as the baseline's times say.
+    pub disturbed: u64,
     /// Times that lie far from the median, of all repetitions.
     pub outliers: u64,
-    /// Why repetitions are not to be relied on; empty if all are.
+    /// Why this is not to be relied on; empty if it is. Where some repetitions were steady, they alone count.
     pub unsteady: Vec<Unsteady>,
     /// What the model expects from all other networks, in nanoseconds; none for the float network, or where there is no model.
     pub predicted_ns: Option<Estimate>,
@@ -97,6 +100,8 @@ pub struct Finalist {
     pub predicted: Estimate,
     /// As it was measured.
     pub measured: Option<Estimate>,
+    /// Why that is not to be relied on; empty if it is.
+    pub unsteady: Vec<Unsteady>,
 }
 
 /// A config of a front.
@@ -236,15 +241,16 @@ impl<'a> Devices<'a> {
 
     fn networks(&self, readings: &Readings, model: Option<&Model>, trials: &[Probed<'_>]) -> Vec<NetworkRow> {
         let mut seen = BTreeSet::new();
-        let wholes = trials.iter().map(|asked| &asked.spec.config).filter(|config| seen.insert(*config));
-        let rows = wholes.filter_map(|config| {
+        let first = trials.iter().filter(|asked| seen.insert(&asked.spec.config));
+        let rows = first.filter_map(|asked| {
+            let config = &asked.spec.config;
             let network = readings.networks.get(config)?;
             let is_float = !is_quantized(config);
             let kind = match (is_float, config.changes().len()) {
                 (true, _) => "float",
                 (false, 0) => "baseline",
                 (false, _) if self.is_uniform(config) => "uniform",
-                (false, _) if self.is_found(config) => "search",
+                (false, _) if self.is_search(asked.stage) => "search",
                 (false, _) => "mixed",
             };
             let of_sessions =
@@ -253,16 +259,17 @@ impl<'a> Devices<'a> {
             Some(NetworkRow {
                 kind: kind.to_owned(),
                 changes: self.changes(config),
-                latency_ns: network.estimate(Quantity::Latency),
+                latency_ns: readings.estimate(config, Quantity::Latency),
                 ratio: network.ratio(),
                 sessions: network.sessions.len() as u64,
                 rounds: of_sessions(|session| session.rounds),
+                disturbed: of_sessions(|session| session.disturbed),
                 outliers: of_sessions(|session| session.outliers),
-                unsteady: network.unsteady(),
+                unsteady: readings.unsteady(config),
                 predicted_ns: model.map(|model| model.predict_unseen(config)),
                 sum_ns: model.map(|model| model.table.sum(&model.layout, config)),
-                peak_memory_bytes: network.estimate(Quantity::PeakMemory),
-                energy_joules: network.estimate(Quantity::Energy),
+                peak_memory_bytes: readings.estimate(config, Quantity::PeakMemory),
+                energy_joules: readings.estimate(config, Quantity::Energy),
                 energy_source: network.energy.first().map(|energy| energy.source.clone()),
             })
         });
@@ -282,9 +289,8 @@ impl<'a> Devices<'a> {
         kinds.len() == widths.len()
     }
 
-    fn is_found(&self, config: &BitConfig) -> bool {
-        let selections = self.experiment.stages.iter().filter_map(|progress| progress.selection.as_ref());
-        selections.flat_map(|selection| &selection.top).any(|selected| selected.config == *config)
+    fn is_search(&self, stage: u32) -> bool {
+        matches!(self.plan.stages.get(stage as usize), Some(StagePlan::Search(_)))
     }
 
     fn finalists(&self, target: &ProbeTarget) -> Vec<Finalist> {
@@ -298,6 +304,7 @@ impl<'a> Devices<'a> {
                     cost: device.cost.clone(),
                     predicted: device.predicted,
                     measured: device.measured,
+                    unsteady: device.unsteady.clone(),
                 }));
             }
         }
@@ -350,10 +357,6 @@ impl<'a> Devices<'a> {
         };
         asked.map(row).collect()
     }
-}
-
-fn is_quantized(config: &BitConfig) -> bool {
-    config.changes().all(|(_, choice)| matches!(choice, Choice::Bits(_)))
 }
 
 fn reason(outcome: &Outcome) -> Option<&str> {
