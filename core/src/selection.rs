@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::BitConfig;
-use crate::probe::Estimate;
+use crate::probe::{Estimate, Unsteady};
 use crate::report::Interval;
 use crate::trial::ProbeTarget;
 
@@ -22,6 +22,9 @@ pub struct OnDevice {
     /// As it was measured, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Estimate>,
+    /// Why that is not to be relied on; empty if it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsteady: Vec<Unsteady>,
 }
 
 /// A config that no other beats in both predicted loss and predicted cost on a device.

@@ -103,7 +103,9 @@ async fn measure(
         Some(workers) => usize::from(workers),
         None => available_parallelism()?.get(),
     };
+    // What is left is a guess, and of an active experiment never nothing: a stage may ask for more than it announced.
     let left = summary.total.saturating_sub(summary.settled);
+    let left = left.max(u64::from(summary.status() == ExperimentStatus::Active));
     for number in 0..workers.min(usize::try_from(left)?) {
         let mut executor = executor(&arguments.device, arguments.threads)?;
         // No two workers measure with one device.

@@ -136,6 +136,13 @@ pub(super) fn constraints(place: &Place<'_>) -> Option<Constraints> {
         }
         let limits = match Quantity::of_cost(&name) {
             Some(_) => measured_limits(&place, &name),
+            None if place.is_mapping() || place.is_list() => {
+                let known = Quantity::COST_NAMES.join(", ");
+                place.mistake(
+                    format!("`{name}` is not measured on devices"),
+                    format!("measured costs are {known}; others have a number or a percentage"),
+                )
+            }
             None => amount(&place).map(|at_most| vec![Limit::computed(&name, at_most)]),
         };
         complete &= limits.is_some();

@@ -11,9 +11,9 @@ use crate::plan::{
     DIFFERENCE_MAX_PPM, Lowered, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets,
 };
 
-/// Most configs of a sweep: with the smallest of networks still years of measuring.
 /// Decimals of percentage points that parts per million have.
 const POINT_DECIMALS: u8 = 4;
+/// Most configs of a sweep: with the smallest of networks still years of measuring.
 const CONFIGS_MAX: u64 = 1_000_000_000;
 const POINTS_MAX: u64 = 1_000_000;
 const SHARE_DECIMALS: u8 = 6;

@@ -17,6 +17,7 @@ mod table;
 mod terms;
 
 use bitloop_core::graph::GraphError;
+use bitloop_core::latency::Quantity;
 
 use crate::form::Form;
 use crate::space::Space;
@@ -104,8 +105,13 @@ pub fn cost(name: &str, subject: &Subject<'_>) -> Result<Cost, CostError> {
     }
     match subject.tables.iter().find(|table| table.name() == name) {
         Some(table) => table.cost(subject),
-        None => Err(CostError::UnknownCost { name: name.to_owned(), known: known(subject).join(", ") }),
+        None => Err(CostError::UnknownCost { name: name.to_owned(), known: there_are(subject) }),
     }
+}
+
+/// The names that may be limited, as people read them: measured ones want to know the device besides.
+fn there_are(subject: &Subject<'_>) -> String {
+    format!("{}; measured on devices: {}", known(subject).join(", "), Quantity::COST_NAMES.join(", "))
 }
 
 /// The names that [`cost`] knows for a subject.

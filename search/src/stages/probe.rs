@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::graph::PointKind;
-use bitloop_core::latency::{Layout, NetworkReadings, Quantity, Readings, Unit};
+use bitloop_core::latency::{Layout, Readings, Unit};
 use bitloop_core::plan::{Plan, ProbePlan};
-use bitloop_core::probe::Estimate;
 use bitloop_core::rng::rng;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::trial::{ImageRange, ProbeSpec, ProbeSubject, TrialResult, TrialSpec};
@@ -20,9 +19,6 @@ use crate::{Searcher, Step};
 
 /// Most networks with one layer changed: layers of one kind count once, so that few networks come near it.
 const ONE_BY_ONE_MAX: usize = 256;
-
-/// The widest interval of a network that is not repeated, as a part of the median.
-const STEADY: f64 = 0.03;
 
 /// Tells the order of a round from what else is drawn with the seed.
 const ORDER_STEP: u64 = 1 << 32;
@@ -79,23 +75,11 @@ impl Probe {
                 .map(|(config, repetition)| again(survey, config, (&ProbeSubject::Whole, repetition)))
                 .collect();
         }
-        let unsure = readings.networks.iter().filter(|(_, network)| self.is_unsure(network));
-        // The survey was a repetition of the baseline beside those of the rounds.
-        let next = |config: &BitConfig, network: &NetworkReadings| {
-            network.settled - u32::from(*config == BitConfig::baseline())
-        };
+        let unsure = readings.networks.keys();
+        let unsure = unsure.filter(|config| readings.is_worth_repeating(config, self.probe.repetitions));
         let trials = unsure
-            .map(|(config, network)| again(survey, config, (&ProbeSubject::Whole, next(config, network))));
+            .map(|config| again(survey, config, (&ProbeSubject::Whole, readings.next_repetition(config))));
         trials.collect()
-    }
-
-    /// Whether a network is worth another repetition.
-    fn is_unsure(&self, network: &NetworkReadings) -> bool {
-        let is_wide = |estimate: Estimate| estimate.half_width() > STEADY;
-        let is_doubtful =
-            !network.unsteady().is_empty() || network.estimate(Quantity::Latency).is_some_and(is_wide);
-        // What failed once is left alone: it costs its device time, and says nothing new.
-        is_doubtful && network.failed.is_empty() && network.settled < 2 * self.probe.repetitions
     }
 }
 
@@ -111,6 +95,7 @@ fn again(survey: &ProbeSpec, config: &BitConfig, (subject, repetition): (&ProbeS
 }
 
 impl Searcher for Probe {
+    /// Without what is measured again, or one by one: whether that comes, the device decides.
     fn size(&self) -> u64 {
         1 + self.networks.len() as u64 * u64::from(self.probe.repetitions) + self.fidelity.len() as u64
     }

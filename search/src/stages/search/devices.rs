@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::{BitConfig, Choice};
-use bitloop_core::latency::{Model, Quantity, Readings, Terms};
+use bitloop_core::latency::{Model, Probed, Quantity, Readings, Terms};
 use bitloop_core::plan::{Amount, Plan, ProbePlan, SearchPlan, StagePlan};
-use bitloop_core::probe::Estimate;
+use bitloop_core::probe::{Estimate, Unsteady};
 use bitloop_core::selection::OnDevice;
 use bitloop_core::state::StageHistory;
 use bitloop_core::trial::{ProbeSpec, ProbeSubject, ProbeTarget, TrialSpec};
@@ -32,17 +32,27 @@ pub(super) struct Device {
     model: Model,
     /// What was measured whole; none of what could not be.
     measured: BTreeMap<BitConfig, Option<Estimate>>,
+    /// Why what was measured is not to be relied on, where it is not.
+    unsteady: BTreeMap<BitConfig, Vec<Unsteady>>,
     /// Configs that the search had measured, in order.
     own: Vec<BitConfig>,
+}
+
+/// How finalists are measured on a device.
+struct Probing {
+    /// What all trials have in common.
+    probe: ProbeSpec,
+    /// How often each config is measured.
+    repetitions: u32,
+    readings: Readings,
 }
 
 /// All costs on devices of a search.
 pub(super) struct Devices {
     /// The cost that is lowered first, if there is one, then the limited ones in the order of the file.
     pub(super) all: Vec<Device>,
-    /// How finalists are measured, by device.
-    probes: Vec<ProbeSpec>,
-    repetitions: Vec<u32>,
+    /// One for each device, which may have several costs.
+    probing: Vec<Probing>,
 }
 
 impl Devices {
@@ -51,31 +61,16 @@ impl Devices {
     /// Errors: why there is none, as when nothing was measured.
     pub(super) fn new(history: &StageHistory<'_>, search: &SearchPlan) -> Result<Self, String> {
         let plan = history.plan();
-        let mut probes = Vec::new();
-        let mut repetitions = Vec::new();
-        let mut known: Vec<(&ProbeTarget, Readings, Vec<BitConfig>)> = Vec::new();
+        let mut probing = Vec::new();
+        let mut known: Vec<(&ProbeTarget, usize, Vec<BitConfig>)> = Vec::new();
         for target in search.targets() {
-            let probe = probe_of(plan, target)?;
             let probed = history.probed(target);
-            let readings = Readings::of(&probed);
-            let class = readings.class.clone().ok_or_else(|| format!("nothing was measured on {target}"))?;
-            let prepared = probed.first().map(|probed| probed.spec.prepared);
-            probes.push(ProbeSpec {
-                target: target.of_class(&class),
-                prepared: prepared.ok_or_else(|| format!("nothing was measured on {target}"))?,
-                baseline: Choice::Bits(plan.candidates.baseline),
-                config: BitConfig::baseline(),
-                setting: probe.setting,
-                subject: ProbeSubject::Whole,
-                repetition: 0,
-                asked_by: None,
-            });
-            repetitions.push(probe.repetitions);
             let own = probed.iter().filter(|probed| probed.stage == history.stage());
             let mut seen = BTreeSet::new();
             let own =
                 own.map(|probed| probed.spec.config.clone()).filter(|config| seen.insert(config.clone()));
-            known.push((target, readings, own.collect()));
+            known.push((target, probing.len(), own.collect()));
+            probing.push(Probing::new(plan, target, &probed)?);
         }
         let lowered =
             search.lowers.iter().map(|lowers| (lowers.cost.as_str(), &lowers.target, lowers.title(), None));
@@ -84,12 +79,12 @@ impl Devices {
         });
         let device = |(cost, target, title, at_most): (&str, &ProbeTarget, String, Option<Amount>)| {
             let known = known.iter().find(|(known, ..)| *known == target);
-            let (_, readings, own) = known.ok_or_else(|| format!("nothing was measured on {target}"))?;
-            Device::new(plan, (cost, target, title, at_most), readings)
+            let (_, index, own) = known.ok_or_else(|| format!("nothing was measured on {target}"))?;
+            Device::new(plan, (cost, target, title, at_most), &probing[*index].readings)
                 .map(|device| Device { own: own.clone(), ..device })
         };
         let all: Result<Vec<Device>, String> = lowered.chain(limited).map(device).collect();
-        Ok(Self { all: all?, probes, repetitions })
+        Ok(Self { all: all?, probing })
     }
 
     /// Configs that the search had measured, whichever the device.
@@ -109,7 +104,7 @@ impl Devices {
             && !own.iter().any(|config| self.all.iter().all(|device| device.keeps(config, device.at_most)))
     }
 
-    /// How often the limits were tightened.
+    /// How often the search has begun anew with tighter limits.
     pub(super) fn tightened(&self) -> usize {
         if self.is_disappointed() { self.own().len().div_ceil(FINALISTS) } else { 0 }
     }
@@ -119,22 +114,23 @@ impl Devices {
         self.all.iter().all(|device| device.measured.contains_key(config))
     }
 
-    /// The measurements of configs on every device: repetitions behind each other, so that they are spread over time.
+    /// Whether another measurement would say no more of it.
+    pub(super) fn is_known(&self, config: &BitConfig) -> bool {
+        self.probing.iter().all(|probing| probing.wanted(config) == 0)
+    }
+
+    /// The measurements that configs still lack, on whichever device: repetitions behind each other, so that they are spread
+    /// over time, and one more of what was measured unsteadily.
     pub(super) fn trials(&self, configs: &[BitConfig]) -> Vec<TrialSpec> {
-        let mut trials = Vec::new();
-        for repetition in 0..self.repetitions.iter().copied().max().unwrap_or_default() {
-            let asked = self.probes.iter().zip(&self.repetitions).filter(|(_, times)| repetition < **times);
-            for (probe, _) in asked {
-                trials.extend(configs.iter().map(|config| {
-                    TrialSpec::Probe(Box::new(ProbeSpec {
-                        config: config.clone(),
-                        repetition,
-                        ..probe.clone()
-                    }))
-                }));
-            }
-        }
-        trials
+        let rounds = self.probing.iter().map(|probing| probing.repetitions).max().unwrap_or_default();
+        let asked = (0..rounds).flat_map(|round| self.probing.iter().map(move |probing| (round, probing)));
+        let trials = asked.flat_map(|(round, probing)| {
+            configs.iter().filter_map(move |config| {
+                let repetition = probing.readings.next_repetition(config) + round;
+                (round < probing.wanted(config)).then(|| probing.trial(config, repetition))
+            })
+        });
+        trials.collect()
     }
 
     /// What of the measured configs came nearest to the limits, as a sentence; none if nothing was measured.
@@ -165,8 +161,9 @@ impl Devices {
         let on = |device: &Device| OnDevice {
             target: device.target.clone(),
             cost: device.cost.clone(),
-            predicted: scaled(device.model.predict_unseen(config), device.unit),
+            predicted: device.model.predict_unseen(config).scaled(device.unit.recip()),
             measured: device.measured.get(config).copied().flatten(),
+            unsteady: device.unsteady.get(config).cloned().unwrap_or_default(),
         };
         self.all.iter().map(on).collect()
     }
@@ -183,6 +180,10 @@ impl Devices {
                     reach / device.unit,
                     correction.configs
                 ));
+            }
+            let unsteady = device.own.iter().filter(|config| device.unsteady.contains_key(*config)).count();
+            if unsteady > 0 {
+                notes.push(format!("{}: {unsteady} finalists were measured unsteadily", device.title));
             }
             let failed =
                 device.own.iter().filter(|config| device.measured.get(*config) == Some(&None)).count();
@@ -204,6 +205,41 @@ impl Devices {
     }
 }
 
+impl Probing {
+    fn new(plan: &Plan, target: &ProbeTarget, probed: &[Probed<'_>]) -> Result<Self, String> {
+        let stage = probe_of(plan, target)?;
+        let readings = Readings::of(probed);
+        let nothing = || format!("nothing was measured on {target}");
+        let class = readings.class.clone().ok_or_else(nothing)?;
+        let probe = ProbeSpec {
+            target: target.of_class(&class),
+            prepared: probed.first().map(|probed| probed.spec.prepared).ok_or_else(nothing)?,
+            baseline: Choice::Bits(plan.candidates.baseline),
+            config: BitConfig::baseline(),
+            setting: stage.setting,
+            subject: ProbeSubject::Whole,
+            repetition: 0,
+            asked_by: None,
+        };
+        Ok(Self { probe, repetitions: stage.repetitions, readings })
+    }
+
+    /// Repetitions that a config lacks.
+    fn wanted(&self, config: &BitConfig) -> u32 {
+        match self.readings.networks.get(config) {
+            Some(network) if network.settled > 0 => {
+                u32::from(self.readings.is_worth_repeating(config, self.repetitions))
+            }
+            Some(_) | None => self.repetitions,
+        }
+    }
+
+    fn trial(&self, config: &BitConfig, repetition: u32) -> TrialSpec {
+        let spec = ProbeSpec { config: config.clone(), repetition, ..self.probe.clone() };
+        TrialSpec::Probe(Box::new(spec))
+    }
+}
+
 impl Device {
     fn new(
         plan: &Plan,
@@ -217,18 +253,28 @@ impl Device {
             None => None,
             Some(Amount::Of(amount)) => Some(amount),
             Some(Amount::OfBaselinePpm(ppm)) => {
-                let baseline = readings.whole(&BitConfig::baseline(), quantity);
+                let baseline = readings.estimate(&BitConfig::baseline(), quantity);
                 let baseline = baseline.ok_or_else(|| format!("{title}: the baseline was not measured"))?;
                 Some(baseline.median / unit * f64::from(ppm) / 1e6)
             }
         };
-        let whole = readings.networks.iter().filter(|(_, network)| network.settled > 0);
-        let measured = whole.map(|(config, network)| {
-            (config.clone(), network.estimate(quantity).map(|estimate| scaled(estimate, unit)))
+        let whole = || readings.networks.iter().filter(|(_, network)| network.settled > 0);
+        let measured = whole().map(|(config, _)| {
+            let estimate = readings.estimate(config, quantity);
+            (config.clone(), estimate.map(|estimate| estimate.scaled(unit.recip())))
         });
-        let measured = measured.collect();
-        let (target, cost) = (target.clone(), cost.to_owned());
-        Ok(Self { title, target, cost, at_most, unit, model, measured, own: Vec::new() })
+        let unsteady = whole().map(|(config, _)| (config.clone(), readings.unsteady(config)));
+        Ok(Self {
+            title,
+            target: target.clone(),
+            cost: cost.to_owned(),
+            at_most,
+            unit,
+            model,
+            measured: measured.collect(),
+            unsteady: unsteady.filter(|(_, reasons)| !reasons.is_empty()).collect(),
+            own: Vec::new(),
+        })
     }
 
     /// What a config takes: as measured, else as predicted; none of what cannot be measured.
@@ -239,9 +285,9 @@ impl Device {
         }
     }
 
-    /// Whether it has a limit.
-    pub(super) fn is_limited(&self) -> bool {
-        self.at_most.is_some()
+    /// The limit; none of a cost that is lowered.
+    pub(super) fn at_most(&self) -> Option<f64> {
+        self.at_most
     }
 
     /// Whether a config keeps the limit: the median of what was measured does; what was not measured keeps the limit
@@ -256,21 +302,22 @@ impl Device {
         self.model.predict(config).median / self.unit
     }
 
-    /// The limit for what was not measured, after finalists were measured so many times in vain: lower by how much they took
-    /// more than the model says that knows them, and by half of its interval each time.
-    pub(super) fn tightened(&self, times: usize) -> Option<f64> {
+    /// The limit for what was not measured, if finalists broke it: lower by how much they took more than the model says that
+    /// knows them, and by half of its interval for every [`FINALISTS`] of them.
+    pub(super) fn tightened(&self) -> Option<f64> {
         let at_most = self.at_most?;
-        if times == 0 {
-            return Some(at_most);
-        }
         let over = |config: &BitConfig| {
             let measured = self.measured.get(config)?.as_ref()?.median;
             (measured > at_most).then(|| measured - self.predicted(config))
         };
         let over: Vec<f64> = self.own.iter().filter_map(over).collect();
-        let bias = over.iter().sum::<f64>() / over.len().max(1) as f64;
+        if over.is_empty() {
+            return Some(at_most);
+        }
+        let bias = over.iter().sum::<f64>() / over.len() as f64;
         let reach = self.model.correction.half_width.unwrap_or_default() / self.unit;
-        Some((at_most - bias.max(0.0) - reach * times as f64 / 2.0).max(0.0))
+        let times = over.len().div_ceil(FINALISTS) as f64;
+        Some((at_most - bias.max(0.0) - reach * times / 2.0).max(0.0))
     }
 
     /// The prediction as solvers take it.
@@ -299,11 +346,6 @@ impl Device {
     pub(super) fn named(&self) -> (ProbeTarget, String) {
         (self.target.clone(), self.cost.clone())
     }
-}
-
-fn scaled(estimate: Estimate, unit: f64) -> Estimate {
-    let Estimate { median, low, high } = estimate;
-    Estimate { median: median / unit, low: low / unit, high: high / unit }
 }
 
 /// The stage that measured a device.

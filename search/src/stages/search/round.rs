@@ -83,7 +83,8 @@ impl Round {
             Some(lowered) => self.cheaper(&solved.pool, lowered, &known),
             None => self.fresh(&solved.pool, predictor, &known),
         };
-        if !fresh.is_empty() && round > 0 {
+        // Once no more finalists are measured, nothing new can be recommended.
+        if !fresh.is_empty() && round > 0 && !self.devices.is_exhausted() {
             let next = fresh.into_iter().take(round).map(|levels| self.searched.assigned(&levels));
             return Ok(Outlook::Measure(next.collect()));
         }
@@ -115,9 +116,10 @@ impl Round {
     ///
     /// `tight` is how much of the tightening of the latter counts, in 0..=1.
     fn problem(&self, predictor: &dyn Predictor, tight: f64, form: impl Fn(&Device) -> Cost) -> Problem {
-        let times = self.devices.tightened();
+        let is_tightened = self.devices.tightened() > 0;
         let on_devices = self.devices.all.iter().filter_map(|device| {
-            let (limit, tightened) = (device.tightened(0)?, device.tightened(times)?);
+            let limit = device.at_most()?;
+            let tightened = if is_tightened { device.tightened()? } else { limit };
             Some(Limit { cost: form(device), at_most: limit - tight * (limit - tightened) })
         });
         Problem {
@@ -183,7 +185,9 @@ impl Round {
         let all = self.measured.rows.iter().map(|row| (row.levels(&problem.space), row));
         let complete = all.filter(|(levels, _)| !self.partial.contains(levels));
         let within = complete.filter(|(levels, _)| self.keeps(problem, levels));
-        let known = within.map(|(levels, row)| {
+        let allowed = self.lowered().map_or(f64::INFINITY, |(_, loss_max)| loss_max);
+        // A loss that was measured above the limit breaks it, whatever the predictor makes of it.
+        let known = within.filter(|(_, row)| row.loss <= allowed).map(|(levels, row)| {
             let prediction = predictor.predict(&levels);
             let error = self.sampling.get(&row.changes).copied().unwrap_or(0.0);
             let estimate = together([row.loss, error], &prediction);
@@ -191,7 +195,6 @@ impl Round {
             let price = self.lowered().map_or(0.0, |(device, _)| device.value(&config).unwrap_or(f64::MAX));
             Known { estimate, price, levels, prediction }
         });
-        let allowed = self.lowered().map_or(f64::INFINITY, |(_, loss_max)| loss_max);
         let mut known: Vec<Known> = known.filter(|known| known.estimate <= allowed).collect();
         known.sort_by(|a, b| {
             let by_estimate = a.estimate.total_cmp(&b.estimate);
@@ -210,29 +213,37 @@ impl Round {
         let config = self.searched.assigned(levels);
         let mut limits = problem.limits[self.limits.len()..].iter().map(|limit| limit.at_most);
         self.devices.all.iter().all(|device| {
-            let unmeasured = if device.is_limited() { limits.next() } else { None };
+            let unmeasured = device.at_most().and_then(|_| limits.next());
             device.keeps(&config, unmeasured)
         })
     }
 
-    /// The best known configs, as far as they were not measured on the devices yet.
+    /// The best known configs, as far as their measurements on the devices can say more: nothing new once there were enough.
     fn finalists(&self, known: &[Known]) -> Vec<BitConfig> {
-        if self.devices.is_exhausted() {
-            return Vec::new();
-        }
+        let is_exhausted = self.devices.is_exhausted();
         let first = known.iter().take(FINALISTS).map(|known| self.searched.assigned(&known.levels));
-        first.filter(|config| !self.devices.is_measured(config)).collect()
+        let open = first.filter(|config| !self.devices.is_known(config));
+        open.filter(|config| !is_exhausted || self.devices.is_measured(config)).collect()
     }
 
     /// Why nothing can be recommended.
     fn in_vain(&self) -> String {
-        match self.devices.nearest() {
-            Some(nearest) => {
-                format!("no config that was measured on the devices keeps the limits; nearest to them came {nearest}")
+        if let Some(nearest) = self.devices.nearest() {
+            return format!(
+                "no config that was measured on the devices keeps the limits; nearest to them came {nearest}"
+            );
+        }
+        let least = self.measured.rows.iter().map(|row| row.loss).fold(f64::INFINITY, f64::min);
+        match self.lowered() {
+            Some((_, loss_max)) if least > loss_max => format!(
+                "the loss of no config that was measured is as low as {loss_max}, the least is {least:.4}; allow more \
+                 loss, or more `trials`"
+            ),
+            Some(_) | None => {
+                "no config that was measured on all images is expected to keep the limits on devices; \
+                               allow more `trials`, or higher limits"
+                    .to_owned()
             }
-            None => "no config that was measured on all images is expected to keep the limits on devices; allow more \
-                     `trials`, or higher limits"
-                .to_owned(),
         }
     }
 
@@ -256,7 +267,8 @@ impl Round {
                         let loss = predictor.predict(&point.candidate.levels).value;
                         FrontPoint { loss, cost: device.predicted(&config), config }
                     };
-                    fronts.push(Front { target, cost, points: points.into_iter().map(point).collect() });
+                    let points = unbeaten(points.into_iter().map(point).collect());
+                    fronts.push(Front { target, cost, points });
                 }
                 Err(error) => notes.push(format!("{}: there is no front: {error}", device.title)),
             }
@@ -318,6 +330,19 @@ impl Round {
             costs: names.zip(costs).collect::<BTreeMap<_, _>>(),
         }
     }
+}
+
+/// The points that no other one beats in both, by ascending loss: prices that were left out while they were found may have
+/// changed their order.
+fn unbeaten(mut points: Vec<FrontPoint>) -> Vec<FrontPoint> {
+    points.sort_by(|a, b| a.loss.total_cmp(&b.loss).then(a.cost.total_cmp(&b.cost)));
+    let mut least = f64::INFINITY;
+    points.retain(|point| {
+        let is_cheaper = point.cost < least;
+        least = least.min(point.cost);
+        is_cheaper
+    });
+    points
 }
 
 /// The mean of a loss with its sampling error and a prediction, weighted by what each is sure of: the best of many

@@ -63,7 +63,7 @@ pub(super) struct Asked {
 /// Finds assignments of little cost among those that are `allowed`, cheapest first: the cost is limited ever closer to where
 /// the best by the objective is allowed no more.
 ///
-/// Errors: those of [`solve`], but for limits that nothing keeps.
+/// Errors: those of [`solve`].
 pub(super) fn cheapest(
     problem: &Problem,
     cost: &Cost,
@@ -79,7 +79,8 @@ pub(super) fn cheapest(
         limited.limits.push(Limit { cost: cost.clone(), at_most });
         let found = match solve(&limited, asked.method, asked.count, asked.draw) {
             Ok(solved) => solved.pool,
-            Err(SolveError::Infeasible { .. }) => Vec::new(),
+            // What the loosest limit rules out, the others do.
+            Err(SolveError::Infeasible { .. }) if halving > 0 => Vec::new(),
             Err(error) => return Err(error),
         };
         let found: Vec<Vec<u8>> = found.into_iter().filter(|levels| allowed(levels)).collect();
