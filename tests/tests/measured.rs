@@ -1,5 +1,6 @@
 //! Experiments that measure a device, as a user runs them: with the built-in probe, on this machine, interrupted.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const STAGES: [&str; 4] = [
     "verify: { top: 1 }",
 ];
 
-/// A second is kept by everything.
+/// A second is kept by everything: which configs keep a limit depends on the machine, here it is about who measures what.
 const LIMIT_MS: f64 = 1000.0;
 
 fn results(folder: &Path, name: &str) -> Value {
@@ -60,7 +61,7 @@ fn assert_measured(report: &Value) {
 }
 
 #[test]
-fn a_search_keeps_a_limit_that_was_measured_on_this_machine() {
+fn what_a_search_finds_was_measured_on_this_machine() {
     let folder = tempfile::tempdir().expect("a folder");
     let experiment = Experiment::with_stages(folder.path(), "measured", &STAGES, 320);
 
@@ -82,11 +83,25 @@ fn an_experiment_without_its_probe_is_refused_with_the_option_that_it_lacks() {
     assert!(said.err.contains("start it with `--probe integer`"), "{}", said.err);
 }
 
+/// Repetitions of every network and what they came to, by its kind and widths; nothing before the experiment is known.
+fn known(folder: &Path, name: &str) -> BTreeMap<String, (u64, Value)> {
+    let said = say(folder, ["results", name, "--data-dir", "data", "--format", "json"]);
+    let Ok(report) = serde_json::from_str::<Value>(&said.out) else { return BTreeMap::new() };
+    let devices = report["devices"].as_array().into_iter().flatten();
+    let networks = devices.flat_map(|device| device["networks"].as_array().into_iter().flatten());
+    let known = networks.map(|row| {
+        let sessions = row["sessions"].as_u64().expect("a number");
+        (format!("{} {}", row["kind"], row["changes"]), (sessions, row["ratio"].clone()))
+    });
+    known.collect()
+}
+
 #[test]
 fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_device() {
     let folder = tempfile::tempdir().expect("a folder");
     let experiment = Experiment::with_stages(folder.path(), "killed", &STAGES, 320);
     let mut kills: u64 = 0;
+    let mut kept = Vec::new();
     loop {
         let path = experiment.path();
         let arguments = ["run", &path, "--data-dir", "data", "--workers", "1", "--probe", "integer"];
@@ -102,8 +117,18 @@ fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_dev
         }
         process.kill();
         kills += 1;
+        kept.push(known(folder.path(), "killed"));
     }
 
     assert!(kills >= 2, "it is long enough to be killed more than once");
     assert_measured(&results(folder.path(), "killed"));
+    // No two measurements come to the same, so what is the same was not measured again.
+    let last = known(folder.path(), "killed");
+    let earlier: Vec<_> = kept.iter().flatten().filter(|(_, (sessions, _))| *sessions > 0).collect();
+    assert!(!earlier.is_empty(), "something was measured before a kill");
+    for (network, (sessions, ratio)) in earlier {
+        let (all, final_ratio) = &last[network];
+        assert!(all >= sessions, "{network}: {all} repetitions of {sessions} are left");
+        assert!(all > sessions || final_ratio == ratio, "{network}: {ratio} became {final_ratio}");
+    }
 }

@@ -20,6 +20,7 @@ pub(super) fn searches(report: &Report) -> Vec<String> {
         lines.push(String::new());
         lines.push(heading(search));
         lines.push(found(search));
+        lines.extend(search.refusals().iter().map(|refusal| format!("{refusal}.")));
         lines.extend(proof(search));
         lines.extend(search.notes.iter().map(|note| format!("{}.", note.trim_end_matches('.'))));
     }
@@ -105,7 +106,8 @@ fn found(search: &SearchReport) -> String {
     let devices: Vec<String> = search.top.first().map(on_devices).unwrap_or_default();
     header.extend(devices.iter().map(String::as_str));
     let rows = search.top.iter().take(SHOWN).enumerate().map(|(index, top)| {
-        let mut cells = vec![(index + 1).to_string()];
+        let refused = if top.refused.is_some() { " refused" } else { "" };
+        let mut cells = vec![format!("{}{refused}", index + 1)];
         cells.extend(measured(metric, &top.row.result));
         if has_predictions {
             cells.push(top.predicted.map_or_else(String::new, |predicted| loss(metric, predicted.value)));
@@ -120,7 +122,11 @@ fn found(search: &SearchReport) -> String {
         );
         cells.extend(top.devices.iter().map(|device| match device.measured {
             Some(Estimate { median, low, high }) => {
-                format!("{median:.4} [{low:.4}, {high:.4}], predicted {:.4}", device.predicted.median)
+                let unsteady = if device.unsteady.is_empty() { "" } else { " unsteady" };
+                format!(
+                    "{median:.4} [{low:.4}, {high:.4}]{unsteady}, predicted {:.4}",
+                    device.predicted.median
+                )
             }
             None => format!("predicted {:.4}", device.predicted.median),
         }));

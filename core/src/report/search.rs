@@ -72,6 +72,19 @@ pub struct SearchReport {
     pub notes: Vec<String>,
 }
 
+impl SearchReport {
+    /// The best config that no device refused, with its rank from 1; none if there is none.
+    pub fn recommended(&self) -> Option<(usize, &TopRow)> {
+        (1..).zip(&self.top).find(|(_, top)| top.refused.is_none())
+    }
+
+    /// What was refused, as sentences.
+    pub fn refusals(&self) -> Vec<String> {
+        let refused = (1..).zip(&self.top).filter_map(|(rank, top)| Some((rank, top.refused.as_ref()?)));
+        refused.map(|(rank, reason)| format!("rank {rank} is not recommended: {reason}")).collect()
+    }
+}
+
 /// What was measured on the report images beside the searches' configs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verified {

@@ -21,12 +21,13 @@ pub(super) fn sections(material: &Material) -> Vec<Section> {
 }
 
 fn section(material: &Material, number: usize, search: &SearchReport) -> Option<Section> {
-    let best = search.top.first()?;
+    let (rank, best) = search.recommended()?;
     let layers = material.plan.layer_costs().ok()?;
     let baseline = material.report.baseline_bits;
     let word = if search.is_over { "recommends" } else { "has found so far" };
     let mut section = Section::new(format!("chosen-{number}"), format!("What search {number} {word}"))
-        .say(sentence(search, best));
+        .say(sentence(search, rank, best));
+    section.text.extend(search.refusals().iter().map(|refusal| format!("Note: {}.", cut(refusal))));
     section
         .text
         .extend(search.notes.iter().map(|note| format!("Note: {}.", cut(note).trim_end_matches('.'))));
@@ -57,7 +58,7 @@ fn section(material: &Material, number: usize, search: &SearchReport) -> Option<
     Some(section)
 }
 
-fn sentence(search: &SearchReport, best: &TopRow) -> String {
+fn sentence(search: &SearchReport, rank: usize, best: &TopRow) -> String {
     let metric = search.plan.objective;
     let lost = |result: &bitloop_core::report::RowState| {
         result.measured().map(|measured| measured.loss_by(metric).value)
@@ -68,11 +69,16 @@ fn sentence(search: &SearchReport, best: &TopRow) -> String {
     });
     let verified =
         lost(&best.verified).map(|lost| format!(" and {} on the report images", loss(metric, lost)));
-    let costs: Vec<String> = best.costs.iter().map(|(name, cost)| format!("{name} {cost:.4}")).collect();
+    let computed = best.costs.iter().map(|(name, cost)| format!("{name} {cost:.4}"));
+    let on_devices = best.devices.iter().map(|device| match device.measured {
+        Some(measured) => format!("{} {:.4} measured on {}", device.cost, measured.median, device.target),
+        None => format!("{} {:.4} predicted for {}", device.cost, device.predicted.median, device.target),
+    });
+    let costs: Vec<String> = computed.chain(on_devices).collect();
     let costs =
         if costs.is_empty() { String::new() } else { format!(" Limited costs: {}.", costs.join(", ")) };
     format!(
-        "The first of {} by {}: {} lowered, {:.1} KiB of weights, {:.1} MBOPs an image. It {measured}{}.{costs}",
+        "Rank {rank} of {} by {}: {} lowered, {:.1} KiB of weights, {:.1} MBOPs an image. It {measured}{}.{costs}",
         plural(search.top.len(), "configuration", "configurations"),
         search.plan.method.as_str(),
         plural(best.row.changes.len(), "point is", "points are"),

@@ -56,8 +56,14 @@ fn progress(material: &Material) -> String {
 fn best(material: &Material) -> Vec<String> {
     let searches = material.report.searches.iter().zip(1..);
     let sentence = |(search, number): (&bitloop_core::report::SearchReport, usize)| {
-        let Some(best) = search.top.first() else {
-            return format!("Search {number} ({}) has found nothing so far.", search.plan.method.as_str());
+        let Some((_, best)) = search.recommended() else {
+            let method = search.plan.method.as_str();
+            return match search.top.len() {
+                0 => format!("Search {number} ({method}) has found nothing so far."),
+                _ => format!(
+                    "Search {number} ({method}) recommends nothing: devices compute none of its configurations as simulated."
+                ),
+            };
         };
         let size = kib(best.row.size_bits);
         let bops = millions(best.row.bops);

@@ -70,6 +70,12 @@ fn gaps(material: &Material) -> Vec<String> {
             chronicle.asked, chronicle.of
         ));
     }
+    if !material.report.devices.is_empty() {
+        gaps.push(
+            "Attempts at measurements on devices are not asked for here: `bitloop logs TRIAL` has those of each."
+                .to_owned(),
+        );
+    }
     if chronicle.missed > 0 {
         gaps.push(format!("{} events before these are not kept any more.", chronicle.missed));
     }

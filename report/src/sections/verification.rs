@@ -70,7 +70,10 @@ fn rows<'a>(report: &'a Report, verified: &'a Verified) -> Vec<Row<'a>> {
     for (number, search) in (1..).zip(&report.searches) {
         let is_asked_for = |(_, top): &(usize, &TopRow)| !matches!(top.verified, RowState::Open);
         rows.extend((1..).zip(&search.top).filter(is_asked_for).map(|(rank, top)| Row {
-            name: format!("search {number}, rank {rank}"),
+            name: format!(
+                "search {number}, rank {rank}{}",
+                if top.refused.is_some() { ", not recommended" } else { "" }
+            ),
             series: FOUND,
             result: &top.verified,
             price: Some((top.row.size_bits, top.row.bops)),

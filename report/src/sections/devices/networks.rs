@@ -17,7 +17,7 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     let unsteady = device.networks.iter().filter(|row| !row.unsteady.is_empty()).count();
     if unsteady > 0 {
         section = section.say(format!(
-            "{} measured unsteadily (an interval wider than 3 %, or a drift); their rows say so.",
+            "{} measured unsteadily; their rows say why.",
             plural(unsteady, "network was", "networks were")
         ));
     }
@@ -44,7 +44,8 @@ fn how(device: &DeviceReport) -> String {
     let runtime = device.runtime.as_ref().map(|runtime| format!("{}, ", cut(runtime))).unwrap_or_default();
     format!(
         "Whole inferences on the device itself: {runtime}batches of {}, {}, {} of each network by processes of their own. Times are \
-         medians with 95 % intervals; the baseline was measured in turns with every network.",
+         ratios to the baseline, which had turns with every network, times what the baseline takes; intervals are of 95 % and for \
+         one more measurement.",
         setting.batch,
         plural(setting.threads as usize, "thread", "threads"),
         plural(device.repetitions as usize, "repetition", "repetitions")
