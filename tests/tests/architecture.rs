@@ -155,7 +155,21 @@ fn onnx_runtime_is_seen_by_its_adapter_alone() {
     // Other paths end in the same letters.
     for before in [" ", "(", "<", "&"] {
         let word = format!("{before}ort::");
-        assert_only_in(&word, |path| path.starts_with("worker/src/probe/onnxruntime"));
+        assert_only_in(&word, |path| path.starts_with("worker/src/adapter/onnxruntime"));
+    }
+}
+
+/// A probe is a process of its own, whoever wrote it.
+#[test]
+fn workers_and_device_adapters_share_the_protocol_of_probes_alone() {
+    assert_only_in("crate::adapter", |path| path.starts_with("worker/src/adapter"));
+    let adapters = |path: &PathBuf| path.starts_with("worker/src/adapter") && !is_test(path);
+    for path in sources().into_iter().filter(adapters) {
+        let text = code(&path);
+        let allowed = ["crate::probe::protocol", "crate::clock"];
+        let allowed: usize = allowed.iter().map(|module| text.matches(module).count()).sum();
+        let all = text.matches("crate::").count();
+        assert_eq!(all, allowed, "{} must see nothing of the worker but the protocol", path.display());
     }
 }
 

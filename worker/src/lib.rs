@@ -3,6 +3,7 @@
 //! Start at [`work`]. Compute runs on one thread of its own, heartbeats on another; everything else is one async
 //! task. What it says to the coordinator and when is decided by `bitloop_core::worker`, which this program feeds. What to measure next is none of the worker's business.
 
+pub mod adapter;
 mod artifacts;
 mod client;
 mod clock;

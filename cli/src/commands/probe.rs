@@ -1,6 +1,6 @@
 //! `bitloop probe`: this program as a probe, which a worker starts.
 
-use bitloop_worker::probe::{OpenError, ServeError, serve_process};
+use bitloop_worker::adapter::{OpenError, ServeError, serve_process};
 
 use crate::failure::{Failure, Outcome};
 

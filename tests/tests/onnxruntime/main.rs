@@ -15,7 +15,8 @@ use bitloop_core::bits::BitConfig;
 use bitloop_quant::export::{CodeTypes, Exported, onnx_for_device};
 use bitloop_quant::prepare::Prepared;
 use bitloop_tests::is_required;
-use bitloop_worker::probe::{Adapter, InferenceSetting, Inputs, Loaded, Network, open};
+use bitloop_worker::adapter::{Adapter, Inputs, Loaded, open};
+use bitloop_worker::probe::{InferenceSetting, Network};
 
 use networks::BASELINE;
 

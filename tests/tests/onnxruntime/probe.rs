@@ -3,7 +3,8 @@ use std::sync::Arc;
 use bitloop_core::graph::Op;
 use bitloop_quant::export::CodeTypes;
 use bitloop_quant::prepare::Prepared;
-use bitloop_worker::probe::{AdapterError, Inputs, Network, open};
+use bitloop_worker::adapter::{Adapter, AdapterError, Inputs, open};
+use bitloop_worker::probe::Network;
 
 use crate::networks::{BASELINE, bits, blocks, config, noise, normalized, prepared};
 use crate::{LIBRARY, SETTING, Written, adapter};
@@ -86,7 +87,7 @@ fn what_cannot_be_executed_is_said() {
     let Some(mut adapter) = adapter(CodeTypes::Int8) else { return };
     let prepared = small();
     let written = Written::new(&prepared, &config(&prepared, bits(8), bits(8)), CodeTypes::Int8);
-    let refused = |adapter: &mut dyn bitloop_worker::probe::Adapter, network: &Network| {
+    let refused = |adapter: &mut dyn Adapter, network: &Network| {
         adapter.load(network, SETTING).err().unwrap()
     };
 

@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_adapter_of_this_program_can_be_named() {
-        for adapter in crate::probe::ADAPTERS {
+        for adapter in crate::adapter::ADAPTERS {
             assert!(adapter.name.parse::<ProbeOption>().is_ok(), "{}", adapter.name);
         }
     }
