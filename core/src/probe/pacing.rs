@@ -115,9 +115,11 @@ impl Pacing {
         }
     }
 
-    /// The rounds after the warm-up, in the order of time; those of the warm-up if it never ended.
+    /// The rounds after the warm-up, in the order of time. Of a warm-up that never ended the last ones, which are so few that
+    /// nobody relies on them.
     pub fn rounds(&self) -> &[Round] {
-        &self.rounds
+        let first = if self.warm { 0 } else { self.rounds.len().saturating_sub(WINDOW) };
+        &self.rounds[first..]
     }
 
     /// Whether times did not get shorter any more.

@@ -6,6 +6,9 @@ use super::quiet::quiet;
 /// The widest interval of a steady measurement, as a part of the median.
 const STEADY: f64 = 0.03;
 
+/// Fewer rounds say nothing of how far off their median may be: of one or two, the interval has no width.
+const ROUNDS_MIN: usize = 6;
+
 /// The most of the processors' time that others may have.
 const QUIET: f64 = 0.2;
 
@@ -28,6 +31,8 @@ pub struct Round {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unsteady {
+    /// So few rounds that their interval says nothing; there are as few, too, where the warm-up never ended.
+    Few(u64),
     /// The interval is wider than 3 % of the median to one side: this part.
     Wide(f64),
     /// From the first third of the rounds to the last the median moved by this part, farther than chance moves it.
@@ -82,18 +87,28 @@ impl Session {
             rounds: rounds.len() as u64,
             disturbed: (all.len() - rounds.len()) as u64,
             outliers: outliers(&times, config.median),
-            unsteady: drift(&times).or_else(|| Unsteady::if_wide(config)),
+            unsteady: Unsteady::of(&times, config),
         })
     }
-}
 
-impl Session {
     /// The same beside others that had a part of the processors' time, if anyone knows.
     #[must_use]
     pub fn beside(mut self, others: Option<f64>) -> Self {
-        let busy = others.filter(|others| *others > QUIET).map(Unsteady::Busy);
-        self.unsteady = self.unsteady.or(busy);
+        self.unsteady = self.unsteady.or(Unsteady::if_busy(others));
         self
+    }
+}
+
+impl Unsteady {
+    /// What speaks against times in the order in which they were taken, which come to `estimate`.
+    pub fn of(times: &[f64], estimate: Estimate) -> Option<Self> {
+        let few = (times.len() < ROUNDS_MIN).then_some(Self::Few(times.len() as u64));
+        few.or_else(|| drift(times)).or_else(|| Self::if_wide(estimate))
+    }
+
+    /// That others had too much of the processors' time, if anyone knows how much they had.
+    pub fn if_busy(others: Option<f64>) -> Option<Self> {
+        others.filter(|others| *others > QUIET).map(Self::Busy)
     }
 }
 

@@ -131,6 +131,26 @@ fn few_wild_times_are_said_to_be_unsteady() {
     assert!(session.unsteady.is_some(), "{session:?}");
 }
 
+#[test]
+fn a_few_rounds_are_not_relied_on_however_alike_they_are() {
+    let session = |count: usize| Session::of(&vec![Round { config: 1.0, baseline: 1.0 }; count]).unwrap();
+
+    assert_eq!(session(1).unsteady, Some(Unsteady::Few(1)));
+    assert_eq!(session(5).unsteady, Some(Unsteady::Few(5)));
+    assert_eq!(session(6).unsteady, None);
+}
+
+#[test]
+fn a_warm_up_that_never_ends_gives_nothing_to_rely_on() {
+    let patience = Patience { at_most_ns: 50e6, ..Patience::default() };
+
+    let (rounds, order, _) = play(patience, |_, _| 1e6);
+
+    assert!(order.len() > 40, "{}", order.len());
+    let session = Session::of(&rounds).unwrap();
+    assert!(matches!(session.unsteady, Some(Unsteady::Few(_))), "{session:?}");
+}
+
 /// Plays a device: what one inference takes of the number of inferences before it.
 fn play(patience: Patience, mut one: impl FnMut(Side, u64) -> f64) -> (Vec<Round>, Vec<Side>, u64) {
     let (mut pacing, mut order, mut inferences_of_all) = (Pacing::new(patience), Vec::new(), 0);

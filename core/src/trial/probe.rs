@@ -10,7 +10,7 @@ use crate::canonical::Encoder;
 use crate::device::{ProbeNeed, Requirements};
 use crate::digest::Digest;
 use crate::plan::ExperimentId;
-use crate::probe::{Environment, Estimate, Patience, Session};
+use crate::probe::{Environment, Estimate, Patience, Session, Unsteady};
 use crate::trial::KEY_SCHEMA;
 
 /// What measures, and where.
@@ -94,13 +94,20 @@ impl Default for ProbeSetting {
     }
 }
 
+/// The part of a measurement's time that the shortest warm-up takes at most.
+const WARM_UP_PART: f64 = 0.25;
+
 impl ProbeSetting {
     /// How long and how closely times are taken.
     pub fn patience(&self) -> Patience {
+        let usual = Patience::default();
+        let at_most_ns = f64::from(self.at_most_ms) * 1e6;
         Patience {
             half_width: f64::from(self.half_width_ppm) / 1e6,
-            at_most_ns: f64::from(self.at_most_ms) * 1e6,
-            ..Patience::default()
+            at_most_ns,
+            // Most of the time is for rounds that count.
+            warm_up_ns: usual.warm_up_ns.min(at_most_ns * WARM_UP_PART),
+            ..usual
         }
     }
 }
@@ -242,6 +249,9 @@ pub enum Reading {
         other: Estimate,
         /// Whole inferences meanwhile.
         whole: Estimate,
+        /// Why they are not to be relied on, if so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unsteady: Option<Unsteady>,
     },
     /// Of what the device computes.
     Fidelity(Fidelity),
@@ -277,7 +287,9 @@ impl Measured {
                 peak_memory_bytes: None,
                 energy: None,
             },
-            ProbeSubject::Layers => Reading::Layers { nodes: BTreeMap::new(), other: time, whole: time },
+            ProbeSubject::Layers => {
+                Reading::Layers { nodes: BTreeMap::new(), other: time, whole: time, unsteady: None }
+            }
             ProbeSubject::Fidelity { images, .. } => {
                 Reading::Fidelity(Fidelity { n: images.len, agreeing: images.len, ..Fidelity::default() })
             }
@@ -307,7 +319,7 @@ impl Measured {
                 let energies = energy.iter().flat_map(|energy| [&energy.config, &energy.baseline]);
                 checked(energies.chain([&session.config, &session.baseline, &session.ratio]))
             }
-            Reading::Layers { nodes, other, whole } => checked(nodes.values().chain([other, whole])),
+            Reading::Layers { nodes, other, whole, .. } => checked(nodes.values().chain([other, whole])),
             Reading::Fidelity(found) => {
                 let counts = [found.device_correct, found.simulated_correct, found.agreeing];
                 let numbers = [found.logit_difference_max, found.logit_difference_mean];

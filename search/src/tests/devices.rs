@@ -131,7 +131,8 @@ fn measured(plan: &Plan, board: &Board, spec: &ProbeSpec) -> TrialResult {
                 (unit.node.clone(), about((board.layer)(weight.unwrap(), input) * 1e6, &trial))
             };
             let nodes = layout.units.iter().map(of_unit).collect();
-            Reading::Layers { nodes, other: about(0.3e6, &trial), whole: about(time, &trial) }
+            let (other, whole) = (about(0.3e6, &trial), about(time, &trial));
+            Reading::Layers { nodes, other, whole, unsteady: None }
         }
         ProbeSubject::Fidelity { images, .. } => {
             let is_baseline = spec.config == BitConfig::baseline();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::BitConfig;
-use bitloop_core::probe::{Estimate, Round, Session};
+use bitloop_core::probe::{Estimate, Round, Session, Unsteady};
 use bitloop_core::trial::{
     Energy, Measured, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, Provenance, Reading, TrialResult, Work,
 };
@@ -143,11 +143,12 @@ fn whole(timed: Timed) -> Result<Measured, Obstacle> {
 }
 
 fn layers(layered: Layered) -> Result<Measured, Obstacle> {
-    let Layered { nodes, other, whole, environment } = layered;
+    let Layered { nodes, other, whole: times, environment } = layered;
     let nodes = nodes.into_iter().filter_map(|(node, times)| Some((node, Estimate::of(&times)?)));
     let nodes: BTreeMap<String, Estimate> = nodes.collect();
     let nothing = Estimate { median: 0.0, low: 0.0, high: 0.0 };
     let other = Estimate::of(&other).unwrap_or(nothing);
-    let whole = Estimate::of(&whole).ok_or_else(|| Obstacle::Failed("no inference was timed".to_owned()))?;
-    Ok(Measured { reading: Reading::Layers { nodes, other, whole }, environment })
+    let whole = Estimate::of(&times).ok_or_else(|| Obstacle::Failed("no inference was timed".to_owned()))?;
+    let unsteady = Unsteady::of(&times, whole).or_else(|| Unsteady::if_busy(environment.others));
+    Ok(Measured { reading: Reading::Layers { nodes, other, whole, unsteady }, environment })
 }

@@ -102,6 +102,7 @@ fn table(device: &DeviceReport) -> Table {
 
 fn unsteady(reason: &Unsteady) -> String {
     match reason {
+        Unsteady::Few(rounds) => format!("{rounds} rounds"),
         Unsteady::Wide(share) => format!("interval of {:.1} %", share * 100.0),
         Unsteady::Drift(share) => format!("drift of {:.1} %", share * 100.0),
         Unsteady::Busy(share) => format!("others had {:.0} % of the processors", share * 100.0),
