@@ -25,6 +25,10 @@ impl Groups {
     /// it, as far as they take a few seconds; one while it is unknown how long that takes.
     pub(crate) fn next(&self, trials: &[(TrialKey, TrialSpec)]) -> usize {
         let Some(((_, first), rest)) = trials.split_first() else { return 0 };
+        // Measurements of devices share no work: each has its own time.
+        if matches!(first, TrialSpec::Probe(_)) {
+            return 1;
+        }
         let together = 1 + rest.iter().take_while(|(_, spec)| first.goes_with(spec)).count();
         let Some(company) = first.company() else { return together };
         let pace = self.pace.filter(|(context, _)| *context == company.context);
@@ -48,8 +52,10 @@ impl Groups {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bitloop_core::bits::{BitConfig, Choice, PointIndex};
-    use bitloop_core::trial::ImageRange;
+    use bitloop_core::trial::{ImageRange, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget};
 
     use super::*;
 
@@ -77,6 +83,24 @@ mod tests {
             left = behind;
         }
         sizes
+    }
+
+    #[test]
+    fn networks_on_a_device_are_measured_one_by_one_however_fast() {
+        let spec = |repetition| ProbeSpec {
+            target: ProbeTarget { probe: "integer".to_owned(), on: BTreeMap::new(), class: None },
+            prepared: Digest::of(b"prepared"),
+            baseline: Choice::Bits(eight()),
+            config: BitConfig::baseline(),
+            setting: ProbeSetting::default(),
+            subject: ProbeSubject::Whole,
+            repetition,
+            asked_by: None,
+        };
+        let trial = |repetition| TrialSpec::Probe(Box::new(spec(repetition)));
+        let trials: Vec<_> = (0..4).map(|repetition| (trial(repetition).key(), trial(repetition))).collect();
+
+        assert_eq!(cut(&mut Groups::default(), &trials, 1), [1; 4]);
     }
 
     #[test]
