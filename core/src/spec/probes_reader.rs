@@ -22,12 +22,16 @@ const ARGUMENT_BYTES_MAX: usize = 128 * 1024;
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// Boards that have to boot first take a while.
 const START_LIMIT_DEFAULT: Duration = Duration::from_secs(30);
-const START_LIMIT_MAX: Duration = Duration::from_secs(15 * 60);
 const TIME_LIMIT_DEFAULT: Duration = Duration::from_secs(5 * 60);
-/// A request is tried three times at most; a worker that gets nowhere for an hour is given up.
-const TIME_LIMIT_MAX: Duration = Duration::from_secs(15 * 60);
 
 impl ProbesSpec {
+    /// Longest time to start. A request is tried three times at most, twice behind a start, and a worker that gets nowhere for an
+    /// hour is given up.
+    pub const START_LIMIT_MAX: Duration = Duration::from_secs(5 * 60);
+
+    /// Longest time for a request that asks for no more.
+    pub const TIME_LIMIT_MAX: Duration = Duration::from_secs(15 * 60);
+
     /// Reads a worker's file of external probes; its keys are described in docs/probes.md, below `version: 1`.
     ///
     /// Errors: every mistake in the text, in the order of the file.
@@ -55,10 +59,9 @@ fn probe(key: &str, place: &Place<'_>) -> Option<ExternalProbe> {
     let fields = place.fields(&["command", "environment", "start_limit", "time_limit"])?;
     let command = fields.required("command", "command: [python3, board.py]", command);
     let environment = fields.optional("environment", BTreeMap::new(), environment);
-    let start_limit = fields
-        .optional("start_limit", START_LIMIT_DEFAULT, |place| time(place, MILLISECOND..=START_LIMIT_MAX));
-    let time_limit =
-        fields.optional("time_limit", TIME_LIMIT_DEFAULT, |place| time(place, MILLISECOND..=TIME_LIMIT_MAX));
+    let limit = |key, usual, longest| fields.optional(key, usual, |place| time(place, MILLISECOND..=longest));
+    let start_limit = limit("start_limit", START_LIMIT_DEFAULT, ProbesSpec::START_LIMIT_MAX);
+    let time_limit = limit("time_limit", TIME_LIMIT_DEFAULT, ProbesSpec::TIME_LIMIT_MAX);
     Some(ExternalProbe {
         name: name?,
         command: command?,

@@ -19,9 +19,9 @@ const LOAD_ALLOWANCE: Duration = Duration::from_secs(2 * 60);
 /// A probe's own clock says how long it has measured; what is between two turns comes on top, at most as much again.
 const PATIENCE_FACTOR: f64 = 2.0;
 
-/// No request lasts longer, whatever is asked for: it is tried three times at most, and a worker that gets nowhere for an hour is
-/// given up.
-const REQUEST_LIMIT_MAX: Duration = Duration::from_secs(18 * 60);
+/// No request lasts longer, whatever is asked for: it is tried three times at most, twice behind a start, and a worker that gets
+/// nowhere for an hour is given up.
+const REQUEST_LIMIT_MAX: Duration = Duration::from_secs(16 * 60);
 
 /// Time between the end of standard input and being killed: enough to tell a board to stop.
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -71,7 +71,20 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
+    use bitloop_core::spec::ProbesSpec;
+
     use super::*;
+
+    #[test]
+    fn whatever_a_probe_does_a_request_is_over_before_its_worker_is_given_up() {
+        let hour = Duration::from_secs(3_600);
+
+        // In the process that is there, and in two that are started for it.
+        assert!(3 * REQUEST_LIMIT_MAX + 2 * ProbesSpec::START_LIMIT_MAX < hour);
+        assert!(
+            ProbesSpec::TIME_LIMIT_MAX <= REQUEST_LIMIT_MAX && START_LIMIT <= ProbesSpec::START_LIMIT_MAX
+        );
+    }
 
     #[test]
     fn whoever_is_to_measure_long_gets_the_time_for_it() {
