@@ -45,7 +45,7 @@ pub use experiment::{
 pub use experiment_reader::PRIORITY_MAX;
 pub use model::{ModelSpec, PrepareRules, StridesSpec};
 pub use pattern::matches;
-pub use probes::{ExternalProbe, PROBE_KINDS, ProbesSpec};
+pub use probes::{ExternalProbe, PROBE_KINDS, ProbesSpec, is_probe_name};
 pub use requires_reader::{LABEL_BYTES_MAX, LABELS_MAX, is_label};
 pub(crate) use stage::misplaced;
 pub use stage::{SensitivitySpec, Single, StageSpec};

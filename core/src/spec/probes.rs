@@ -1,8 +1,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::shared::is_plain_name;
+
 /// Names of what measures without being registered, and of what registers others.
 pub const PROBE_KINDS: [&str; 4] = ["integer", "onnxruntime", "candle-cuda", "external"];
+
+/// Longest name of a probe, in bytes: it stands in tables beside others.
+pub(super) const NAME_BYTES_MAX: usize = 32;
+
+/// Whether experiments can call a probe so.
+pub fn is_probe_name(text: &str) -> bool {
+    is_plain_name(text, NAME_BYTES_MAX)
+}
 
 /// The programs that a worker's owner lets measure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,12 @@ use std::time::Duration;
 
 use super::error::SpecError;
 use super::file::read_file_like;
-use super::probes::{ExternalProbe, PROBE_KINDS, ProbesSpec};
+use super::probes::{ExternalProbe, NAME_BYTES_MAX, PROBE_KINDS, ProbesSpec};
 use super::reader::{Fields, Place};
 use super::shared::{file_name, plain_name, time};
 
 const EXAMPLE: &str = "configs/probes/example.yaml is an example to start from";
 
-/// Longest name: it stands in tables beside others.
-const NAME_BYTES_MAX: usize = 32;
 /// Most probes of a file; a worker measures with one at a time.
 const PROBES_MAX: usize = 32;
 const ARGUMENTS_MAX: usize = 256;

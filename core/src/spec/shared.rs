@@ -41,15 +41,18 @@ pub(super) fn name(place: &Place<'_>) -> Option<String> {
 
 /// A name of letters, digits, `-` and `_` alone: no file name, and one word wherever it stands.
 pub(super) fn plain_name(place: &Place<'_>, text: &str, bytes_max: usize) -> Option<String> {
-    let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
-    let is_name = (1..=bytes_max).contains(&text.len())
-        && text.chars().all(allowed)
-        && text.starts_with(|char: char| char.is_ascii_alphanumeric());
-    if is_name {
+    if is_plain_name(text, bytes_max) {
         return Some(text.to_owned());
     }
     let hint = format!("use 1 to {bytes_max} letters, digits, `-` and `_`, beginning with a letter or digit");
     place.mistake(format!("`{text}` is no name"), hint)
+}
+
+pub(super) fn is_plain_name(text: &str, bytes_max: usize) -> bool {
+    let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    (1..=bytes_max).contains(&text.len())
+        && text.chars().all(allowed)
+        && text.starts_with(|char: char| char.is_ascii_alphanumeric())
 }
 
 /// A duration.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use bitloop_core::spec::{ExternalProbe, PROBE_KINDS, ProbesSpec, SpecError};
+use bitloop_core::spec::{ExternalProbe, PROBE_KINDS, ProbesSpec, SpecError, is_probe_name};
 
 use super::command::{Limits, ProbeCommand};
 
@@ -16,14 +16,19 @@ const PROBES_MAX: usize = 64;
 /// The kind that stands for programs of a file.
 const EXTERNAL: &str = "external";
 
+/// Before the name that experiments call one of several probes of a kind.
+const NAME: &str = "name=";
+
 /// One `--probe NAME[=OPTIONS]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeOption {
     /// An adapter of this program, which reads its options itself.
     Adapter {
-        /// Its name.
-        name: &'static str,
-        /// What stands behind the `=`.
+        /// Which.
+        adapter: &'static str,
+        /// What experiments call the probe, if not as the adapter.
+        name: Option<String>,
+        /// What else stands behind the `=`.
         options: Option<String>,
     },
     /// The programs of a file.
@@ -36,6 +41,12 @@ pub enum ProbeOptionError {
     /// There is no such probe.
     #[error("there is no probe `{0}`; there are {kinds}; programs of your own stand in the file of `external=FILE`", kinds = PROBE_KINDS.join(", "))]
     Unknown(String),
+    /// Experiments cannot call it so.
+    #[error(
+        "`{0}` is no name for a probe; give one name of 1 to 32 letters, digits, `-` and `_` that is no probe's of bitloop's own, \
+         such as name=second"
+    )]
+    Name(String),
     /// It names no file.
     #[error("write `external=FILE`; docs/probes.md says what stands in it")]
     NoFile,
@@ -54,9 +65,26 @@ impl FromStr for ProbeOption {
         match (name, options) {
             (EXTERNAL, None | Some("")) => Err(ProbeOptionError::NoFile),
             (EXTERNAL, Some(file)) => Ok(Self::External(PathBuf::from(file))),
-            (_, options) => Ok(Self::Adapter { name, options: options.map(str::to_owned) }),
+            (adapter, options) => {
+                let (name, options) = named(options)?;
+                Ok(Self::Adapter { adapter, name, options })
+            }
         }
     }
+}
+
+/// What a probe is to be called, which is for the worker, and the other options, which are for the adapter.
+fn named(options: Option<&str>) -> Result<(Option<String>, Option<String>), ProbeOptionError> {
+    let parts = options.into_iter().flat_map(|options| options.split(','));
+    let (names, others): (Vec<&str>, Vec<&str>) = parts.partition(|part| part.starts_with(NAME));
+    if names.is_empty() {
+        return Ok((None, options.map(str::to_owned)));
+    }
+    let name = names.join(",").split_off(NAME.len());
+    if !is_probe_name(&name) || PROBE_KINDS.contains(&name.as_str()) {
+        return Err(ProbeOptionError::Name(name));
+    }
+    Ok((Some(name), (!others.is_empty()).then(|| others.join(","))))
 }
 
 /// Why nobody knows how a worker's probes are started.
@@ -84,7 +112,7 @@ pub enum RegistrationError {
     )]
     TooMany(usize),
     /// Experiments could not tell two probes from each other.
-    #[error("two probes are called `{0}`; give one of them another name")]
+    #[error("two probes are called `{0}`; give one of them another name, one of bitloop's own by name=NAME")]
     Twice(String),
 }
 
@@ -98,8 +126,9 @@ pub fn registered(
     let mut found = Vec::new();
     for option in options {
         match option {
-            ProbeOption::Adapter { name, options } => {
-                found.push(((*name).to_owned(), adapter(name, options.as_deref(), program)));
+            ProbeOption::Adapter { adapter, name, options } => {
+                let name = name.clone().unwrap_or_else(|| (*adapter).to_owned());
+                found.push((name, of_adapter(adapter, options.as_deref(), program)));
             }
             ProbeOption::External(path) => found.extend(external(path)?),
         }
@@ -114,8 +143,8 @@ pub fn registered(
     }
 }
 
-fn adapter(name: &str, options: Option<&str>, program: &Path) -> ProbeCommand {
-    let what = options.map_or_else(|| name.to_owned(), |options| format!("{name}={options}"));
+fn of_adapter(adapter: &str, options: Option<&str>, program: &Path) -> ProbeCommand {
+    let what = options.map_or_else(|| adapter.to_owned(), |options| format!("{adapter}={options}"));
     ProbeCommand {
         program: program.to_owned(),
         arguments: vec!["probe".to_owned(), what],
@@ -166,6 +195,25 @@ mod tests {
         let arguments: Vec<String> = found.iter().map(|(_, command)| command.arguments.join(" ")).collect();
         assert_eq!(arguments, ["probe integer", "probe onnxruntime=lib=/opt/lib.so,provider=cpu"]);
         assert!(found.iter().all(|(_, command)| command.program == Path::new(PROGRAM)));
+    }
+
+    #[test]
+    fn two_probes_of_a_kind_have_names_of_their_own() {
+        let options =
+            [parsed("integer=name=first,cpus=0"), parsed("integer=cpus=1,name=second"), parsed("integer")];
+
+        let found = registered(&options, Path::new(PROGRAM)).unwrap();
+
+        let found: Vec<_> =
+            found.iter().map(|(name, command)| (name.as_str(), command.arguments[1].as_str())).collect();
+        assert_eq!(
+            found,
+            [("first", "integer=cpus=0"), ("second", "integer=cpus=1"), ("integer", "integer")]
+        );
+        for wrong in ["name=", "name=a b", "name=onnxruntime", "name=a,name=b"] {
+            let error = format!("integer={wrong}").parse::<ProbeOption>().unwrap_err();
+            assert!(matches!(error, ProbeOptionError::Name(_)), "{wrong}: {error}");
+        }
     }
 
     #[test]
