@@ -48,6 +48,18 @@ impl ExecuteError {
     }
 }
 
+/// Why a trial gave nothing: for good, or just here and now.
+pub(crate) enum Obstacle {
+    Failed(String),
+    Here(ExecuteError),
+}
+
+impl<E: Into<ExecuteError>> From<E> for Obstacle {
+    fn from(error: E) -> Self {
+        Self::Here(error.into())
+    }
+}
+
 /// What trials that are measured together have in common.
 pub struct Setting<'a> {
     /// What their evaluations share.

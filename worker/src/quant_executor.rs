@@ -23,7 +23,7 @@ use bitloop_quant::transforms::TransformError;
 use tracing::{debug, info};
 
 use crate::artifacts::Artifacts;
-use crate::executor::{ExecuteError, Executor, Setting};
+use crate::executor::{ExecuteError, Executor, Obstacle, Setting};
 use crate::probe::{Probe, Probes};
 
 /// How many contexts' evaluators, models and data sets are kept: the current one's and that of the stage before.
@@ -65,20 +65,8 @@ pub struct QuantExecutor {
     probes: Probes,
 }
 
-/// Why a trial gave no numbers: for good, or just here and now.
-enum Obstacle {
-    Failed(String),
-    Here(ExecuteError),
-}
-
 /// What came of each trial, in their order, and the work for all of them.
 type Results = (Vec<Result<TrialResult, Obstacle>>, Work);
-
-impl<E: Into<ExecuteError>> From<E> for Obstacle {
-    fn from(error: E) -> Self {
-        Self::Here(error.into())
-    }
-}
 
 impl QuantExecutor {
     /// Prepares to compute on a device, called `cpu` or `cuda:N`, with as many threads.

@@ -58,6 +58,25 @@ pub enum InferenceError {
     Kernels,
 }
 
+impl InferenceError {
+    /// Whether it is this machine that cannot compute the network now; otherwise none can.
+    pub fn is_of_this_machine(&self) -> bool {
+        match self {
+            Self::Kernels => true,
+            Self::Evaluate(error) => {
+                matches!(error, EvaluateError::Lanes(_) | EvaluateError::Kernels(_) | EvaluateError::Exact)
+            }
+            Self::Setting { .. }
+            | Self::MissingPoint(_)
+            | Self::UnknownPoint(_)
+            | Self::Bits { .. }
+            | Self::UnknownNode(_)
+            | Self::Images { .. }
+            | Self::NoPixel { .. } => false,
+        }
+    }
+}
+
 impl From<EngineError> for InferenceError {
     fn from(error: EngineError) -> Self {
         Self::Evaluate(error.into())

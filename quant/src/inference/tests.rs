@@ -5,6 +5,7 @@ use candle_core::Device;
 
 use super::*;
 use crate::engine::tests::everything;
+use crate::evaluate::EvaluateError;
 use crate::evaluate::tests::{composed_logits, images};
 use crate::executor;
 use crate::prepare::Prepared;
@@ -50,6 +51,14 @@ fn an_inference_gives_the_logits_that_an_evaluation_has() {
         let different = found.iter().zip(&expected).filter(differs).count();
         assert!(different * 10 < expected.len(), "{width:?}: {different} of {}", expected.len());
     }
+}
+
+#[test]
+fn what_this_machine_lacks_is_told_from_what_no_machine_computes() {
+    assert!(InferenceError::Kernels.is_of_this_machine());
+    assert!(InferenceError::from(EvaluateError::Exact).is_of_this_machine());
+    assert!(!InferenceError::from(EvaluateError::UnknownPoint { index: 9, points: 3 }).is_of_this_machine());
+    assert!(!InferenceError::MissingPoint("conv.weight".to_owned()).is_of_this_machine());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{AdapterError, Inputs};
+use crate::probe::values::{decoded, encoded};
 
 /// Images that are read and computed at a time.
 const BLOCK_IMAGES: u64 = 32;
@@ -31,7 +32,7 @@ pub(super) fn each_block(
         let images = left.min(BLOCK_IMAGES);
         let mut bytes = vec![0; (images * image_bytes) as usize];
         file.read_exact(&mut bytes).map_err(|error| unable("read", path, &error))?;
-        each(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())?;
+        each(decoded(&bytes))?;
         left -= images;
     }
     Ok(())
@@ -52,8 +53,7 @@ impl<'a> Output<'a> {
 
     /// Errors: `Unable`.
     pub(super) fn write(&mut self, values: &[f32]) -> Result<(), AdapterError> {
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.file.write_all(&bytes).map_err(|error| unable("write", self.path, &error))
+        self.file.write_all(&encoded(values)).map_err(|error| unable("write", self.path, &error))
     }
 
     /// Goes to where the value of this number is, for what is not computed in the file's order.

@@ -24,19 +24,12 @@ pub(super) fn quantized(network: &Network) -> Result<Quantized, AdapterError> {
     Ok(Quantized::new(Arc::new(prepared), &network.bits)?)
 }
 
-/// Whatever keeps a network from being executed would do so anywhere.
+/// Whatever keeps a network from being executed would do so anywhere, unless it is this machine.
 impl From<InferenceError> for AdapterError {
     fn from(error: InferenceError) -> Self {
-        match error {
-            InferenceError::Kernels => Self::Unable(error.to_string()),
-            InferenceError::Evaluate(_)
-            | InferenceError::Setting { .. }
-            | InferenceError::MissingPoint(_)
-            | InferenceError::UnknownPoint(_)
-            | InferenceError::Bits { .. }
-            | InferenceError::UnknownNode(_)
-            | InferenceError::Images { .. }
-            | InferenceError::NoPixel { .. } => Self::Failed(error.to_string()),
+        match error.is_of_this_machine() {
+            true => Self::Unable(error.to_string()),
+            false => Self::Failed(error.to_string()),
         }
     }
 }

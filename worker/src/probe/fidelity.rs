@@ -1,7 +1,6 @@
 //! What a device computes beside what the simulation does: sample by sample, and layer by layer where they differ.
 
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::fs;
 use std::path::Path;
 
 use bitloop_core::digest::Digest;
@@ -11,11 +10,12 @@ use bitloop_quant::data::Images;
 use bitloop_quant::inference::{Inference, InferenceError, Quantized, Setting as OneByOne};
 
 use super::handle::Inference as Asked;
-use super::staged::{Staged, Unstaged};
-use super::trial::Obstacle;
+use super::staged::Staged;
+use super::trial::Unmeasured;
+use super::values::{decoded, encoded};
 use super::{Network, Probe};
 use crate::artifacts::ArtifactError;
-use crate::executor::Setting;
+use crate::executor::{ExecuteError, Obstacle, Setting};
 
 /// Images that are computed before any is compared: their values lie in a file.
 const CHUNK_IMAGES: usize = 64;
@@ -34,9 +34,13 @@ const FLOAT_PART: f32 = 1e-3;
 /// come out a step further in the next layer.
 const SHARE: f64 = 0.01;
 
-impl From<InferenceError> for Obstacle {
+impl From<InferenceError> for Unmeasured {
     fn from(error: InferenceError) -> Self {
-        Self::Failed(format!("the simulation cannot compute the network: {error}"))
+        let reason = format!("the simulation cannot compute the network: {error}");
+        Self::Obstacle(match error.is_of_this_machine() {
+            true => Obstacle::Here(ExecuteError::Device { reason }),
+            false => Obstacle::Failed(reason),
+        })
     }
 }
 
@@ -52,10 +56,10 @@ pub(super) fn fidelity(
     (probe, staged, config): (&Probe, &Staged, &Network),
     (data, range): (&Digest, ImageRange),
     setting: &Setting<'_>,
-) -> Result<Fidelity, Obstacle> {
+) -> Result<Fidelity, Unmeasured> {
     let images = Images::from_bytes(&setting.artifacts.fetch(data)?);
-    let images = images.map_err(|error| Obstacle::Failed(error.to_string()))?;
-    let range = images.range(range).map_err(|error| Obstacle::Failed(error.to_string()))?;
+    let images = images.map_err(|error| Unmeasured::failed(error.to_string()))?;
+    let range = images.range(range).map_err(|error| Unmeasured::failed(error.to_string()))?;
     let pair = Pair { probe, staged, config, network: staged.quantized(config)? };
     let elements = images.shape.elements();
     let one = OneByOne { images: 1, threads: 1 };
@@ -78,16 +82,21 @@ pub(super) fn fidelity(
 
 impl Pair<'_> {
     /// What the device computes: `(images, logits)`, then `(images, elements)` of each node.
-    fn computed(&self, pixels: &[u8], nodes: &[String], setting: &Setting<'_>) -> Result<Vec<f32>, Obstacle> {
+    fn computed(
+        &self,
+        pixels: &[u8],
+        nodes: &[String],
+        setting: &Setting<'_>,
+    ) -> Result<Vec<f32>, Unmeasured> {
         let graph = &self.network.prepared().model.graph;
         let values = self.network.values(pixels)?;
-        let logits = graph.logits().map_err(|error| Obstacle::Failed(error.to_string()))?;
+        let logits = graph.logits().map_err(|error| Unmeasured::failed(error.to_string()))?;
         let mut elements = self.network.elements(logits)?;
         for node in nodes {
             elements += self.network.elements(node)?;
         }
         let (images, output) = (self.staged.file("images"), self.staged.file("output"));
-        write(&images, &values).map_err(|error| unwritten(&images, error))?;
+        fs::write(&images, encoded(&values)).map_err(|error| unwritten(&images, error))?;
         let asked = Asked {
             config: self.config,
             images: &images,
@@ -97,7 +106,7 @@ impl Pair<'_> {
             output: &output,
         };
         self.probe.infer(&asked, setting.stop)?;
-        let computed = read(&output).map_err(|error| unwritten(&output, error))?;
+        let computed = decoded(&fs::read(&output).map_err(|error| unwritten(&output, error))?);
         // They may be large.
         for path in [&images, &output] {
             fs::remove_file(path).map_err(|error| unwritten(path, error))?;
@@ -110,14 +119,14 @@ impl Pair<'_> {
         &self,
         pixels: &[u8],
         setting: &Setting<'_>,
-    ) -> Result<Option<LayerDifference>, Obstacle> {
+    ) -> Result<Option<LayerDifference>, Unmeasured> {
         let graph = &self.network.prepared().model.graph;
         let is_computed = |op: &Op| !matches!(op, Op::Constant { .. });
         let nodes = graph.nodes.iter().filter(|node| is_computed(&node.op)).map(|node| node.name.clone());
         let nodes: Vec<String> = nodes.collect();
         let device = self.computed(pixels, &nodes, setting)?;
         let images = pixels.len() / graph.input.shape.elements();
-        let logits = graph.logits().map_err(|error| Obstacle::Failed(error.to_string()))?;
+        let logits = graph.logits().map_err(|error| Unmeasured::failed(error.to_string()))?;
         let mut rest = &device[images * self.network.elements(logits)?..];
         for node in &nodes {
             let (values, behind) = rest.split_at(images * self.network.elements(node)?);
@@ -210,20 +219,8 @@ fn largest(values: &[f32]) -> Option<usize> {
     (!values.is_empty()).then_some(best)
 }
 
-fn unwritten(path: &Path, source: std::io::Error) -> Obstacle {
-    Obstacle::Network(Unstaged::from(ArtifactError::Cache { path: path.to_owned(), source }))
-}
-
-fn write(path: &Path, values: &[f32]) -> std::io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    values.iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))?;
-    file.flush()
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<f32>> {
-    let mut bytes = Vec::new();
-    BufReader::new(File::open(path)?).read_to_end(&mut bytes)?;
-    Ok(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+fn unwritten(path: &Path, source: std::io::Error) -> ArtifactError {
+    ArtifactError::Cache { path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -11,21 +11,7 @@ use bitloop_quant::prepare::Prepared;
 
 use super::{Hello, Network};
 use crate::artifacts::{ArtifactCache, ArtifactError, Artifacts};
-use crate::executor::ExecuteError;
-
-/// Why a network is not there as files.
-pub(super) enum Unstaged {
-    /// It cannot be, wherever that is tried.
-    Failed(String),
-    /// Something is missing here and now.
-    Here(ExecuteError),
-}
-
-impl<E: Into<ExecuteError>> From<E> for Unstaged {
-    fn from(error: E) -> Self {
-        Self::Here(error.into())
-    }
-}
+use crate::executor::Obstacle;
 
 /// The prepared network that was asked for last, in a folder of this process.
 pub(crate) struct Staged {
@@ -39,9 +25,9 @@ const PREPARED: &str = "prepared.safetensors";
 
 impl Staged {
     /// Fetches a prepared network.
-    pub(super) fn fetch(digest: &Digest, artifacts: &dyn Artifacts) -> Result<Self, Unstaged> {
+    pub(super) fn fetch(digest: &Digest, artifacts: &dyn Artifacts) -> Result<Self, Obstacle> {
         let bytes = artifacts.fetch(digest)?;
-        let prepared = Prepared::from_bytes(&bytes).map_err(|error| Unstaged::Failed(error.to_string()))?;
+        let prepared = Prepared::from_bytes(&bytes).map_err(|error| Obstacle::Failed(error.to_string()))?;
         let folder = ArtifactCache::open(None)?;
         let staged = Self { folder, digest: *digest, prepared: Arc::new(prepared) };
         staged.write(PREPARED, &bytes)?;
@@ -54,9 +40,9 @@ impl Staged {
     }
 
     /// The network at the widths of a config, in memory.
-    pub(super) fn quantized(&self, network: &Network) -> Result<Quantized, Unstaged> {
+    pub(super) fn quantized(&self, network: &Network) -> Result<Quantized, Obstacle> {
         Quantized::new(Arc::clone(&self.prepared), &network.bits)
-            .map_err(|error| Unstaged::Failed(error.to_string()))
+            .map_err(|error| Obstacle::Failed(error.to_string()))
     }
 
     /// The same as files, of a name that no other network of a request has.
@@ -65,7 +51,7 @@ impl Staged {
         name: &str,
         (config, baseline): (&BitConfig, Choice),
         hello: &Hello,
-    ) -> Result<Network, Unstaged> {
+    ) -> Result<Network, Obstacle> {
         let choice = |index: usize| config.choice(PointIndex(index as u32), baseline);
         let points = self.prepared.points.iter().enumerate();
         let bits = points.map(|(index, point)| {
@@ -90,10 +76,10 @@ impl Staged {
         &self,
         (config, baseline): (&BitConfig, Choice),
         codes: CodeTypes,
-    ) -> Result<Vec<u8>, Unstaged> {
+    ) -> Result<Vec<u8>, Obstacle> {
         let exported = Exported::at(&self.prepared, config, baseline);
         let written = exported.and_then(|exported| export::onnx_for_device(&exported, codes));
-        written.map_err(|error| Unstaged::Failed(format!("the network cannot be exported: {error}")))
+        written.map_err(|error| Obstacle::Failed(format!("the network cannot be exported: {error}")))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ArtifactError> {

@@ -9,9 +9,9 @@ use bitloop_core::trial::{
 };
 
 use super::fidelity::fidelity;
-use super::staged::{Staged, Unstaged};
+use super::staged::Staged;
 use super::{Ability, EnergyReading, InferenceSetting, Layered, Probe, ProbeError, Timed};
-use crate::executor::{ExecuteError, Setting};
+use crate::executor::{ExecuteError, Obstacle, Setting};
 
 /// What probe trials keep between them.
 #[derive(Default)]
@@ -21,22 +21,27 @@ pub(crate) struct Probes {
 }
 
 /// Why a trial gave no measurement.
-pub(super) enum Obstacle {
-    Network(Unstaged),
+pub(super) enum Unmeasured {
+    /// Its network or its images, or what the probe says makes no sense, or it cannot do what is asked for.
+    Obstacle(Obstacle),
     Probe(ProbeError),
-    /// What the probe says makes no sense, or it cannot do what is asked for.
-    Failed(String),
 }
 
-impl From<ProbeError> for Obstacle {
+impl Unmeasured {
+    pub(super) fn failed(reason: impl Into<String>) -> Self {
+        Self::Obstacle(Obstacle::Failed(reason.into()))
+    }
+}
+
+impl From<ProbeError> for Unmeasured {
     fn from(error: ProbeError) -> Self {
         Self::Probe(error)
     }
 }
 
-impl<E: Into<Unstaged>> From<E> for Obstacle {
+impl<E: Into<Obstacle>> From<E> for Unmeasured {
     fn from(error: E) -> Self {
-        Self::Network(error.into())
+        Self::Obstacle(error.into())
     }
 }
 
@@ -72,11 +77,9 @@ impl Probes {
         let outcome = |result| Outcome { result, provenance, work: Work::default() };
         let result = match attempt(spec, (probe, staged), setting) {
             Ok(measured) => Some(TrialResult::Measured(Box::new(measured))),
-            Err(Obstacle::Failed(reason) | Obstacle::Network(Unstaged::Failed(reason))) => {
-                Some(TrialResult::Failed { reason })
-            }
-            Err(Obstacle::Network(Unstaged::Here(error))) => return Err(error),
-            Err(Obstacle::Probe(error)) => error.into_result()?,
+            Err(Unmeasured::Obstacle(Obstacle::Failed(reason))) => Some(TrialResult::Failed { reason }),
+            Err(Unmeasured::Obstacle(Obstacle::Here(error))) => return Err(error),
+            Err(Unmeasured::Probe(error)) => error.into_result()?,
         };
         Ok(result.map(outcome))
     }
@@ -86,7 +89,7 @@ fn attempt(
     spec: &ProbeSpec,
     (probe, kept): (&Probe, &mut Option<Staged>),
     setting: &Setting<'_>,
-) -> Result<Measured, Obstacle> {
+) -> Result<Measured, Unmeasured> {
     let staged = match kept.take().filter(|staged| staged.is(&spec.prepared)) {
         Some(staged) => staged,
         None => Staged::fetch(&spec.prepared, setting.artifacts)?,
@@ -118,10 +121,10 @@ fn attempt(
     }
 }
 
-fn require(probe: &Probe, ability: Ability, what: &str) -> Result<(), Obstacle> {
+fn require(probe: &Probe, ability: Ability, what: &str) -> Result<(), Unmeasured> {
     match probe.hello().abilities.contains(&ability) {
         true => Ok(()),
-        false => Err(Obstacle::Failed(format!("probe `{}` does not {what}", probe.name()))),
+        false => Err(Unmeasured::failed(format!("probe `{}` does not {what}", probe.name()))),
     }
 }
 
@@ -129,11 +132,11 @@ fn inference_setting(setting: ProbeSetting) -> InferenceSetting {
     InferenceSetting { batch: setting.batch, threads: setting.threads }
 }
 
-fn whole(timed: Timed) -> Result<Measured, Obstacle> {
+fn whole(timed: Timed) -> Result<Measured, Unmeasured> {
     let Timed { rounds, peak_memory_bytes, energy, environment } = timed;
     let rounds: Vec<Round> =
         rounds.into_iter().map(|[config, baseline]| Round { config, baseline }).collect();
-    let session = Session::of(&rounds).ok_or_else(|| Obstacle::Failed("no round was timed".to_owned()))?;
+    let session = Session::of(&rounds).ok_or_else(|| Unmeasured::failed("no round was timed"))?;
     let session = session.beside(environment.others);
     let energy = energy.and_then(|EnergyReading { source, joules }| {
         let of = |side: usize| Estimate::of(&joules.iter().map(|pair| pair[side]).collect::<Vec<_>>());
@@ -142,13 +145,13 @@ fn whole(timed: Timed) -> Result<Measured, Obstacle> {
     Ok(Measured { reading: Reading::Whole { session, peak_memory_bytes, energy }, environment })
 }
 
-fn layers(layered: Layered) -> Result<Measured, Obstacle> {
+fn layers(layered: Layered) -> Result<Measured, Unmeasured> {
     let Layered { nodes, other, whole: times, environment } = layered;
     let nodes = nodes.into_iter().filter_map(|(node, times)| Some((node, Estimate::of(&times)?)));
     let nodes: BTreeMap<String, Estimate> = nodes.collect();
     let nothing = Estimate { median: 0.0, low: 0.0, high: 0.0 };
     let other = Estimate::of(&other).unwrap_or(nothing);
-    let whole = Estimate::of(&times).ok_or_else(|| Obstacle::Failed("no inference was timed".to_owned()))?;
+    let whole = Estimate::of(&times).ok_or_else(|| Unmeasured::failed("no inference was timed"))?;
     let unsteady = Unsteady::of(&times, whole).or_else(|| Unsteady::if_busy(environment.others));
     Ok(Measured { reading: Reading::Layers { nodes, other, whole, unsteady }, environment })
 }
