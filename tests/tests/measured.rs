@@ -1,12 +1,13 @@
 //! Experiments that measure a device, as a user runs them: with the built-in probe, on this machine, interrupted.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use bitloop_tests::experiment::Experiment;
-use bitloop_tests::process::{Process, bitloop, now, say};
+use bitloop_tests::process::{Process, binary, bitloop, now, say};
 use serde_json::Value;
 
 const STAGES: [&str; 4] = [
@@ -94,6 +95,43 @@ fn known(folder: &Path, name: &str) -> BTreeMap<String, (u64, Value)> {
         (format!("{} {}", row["kind"], row["changes"]), (sessions, row["ratio"].clone()))
     });
     known.collect()
+}
+
+/// A line in which a probe that writes down what it is asked begins.
+const STARTED: &str = "started";
+
+/// Measures with the built-in probe and gives the lines that its processes wrote down.
+fn noted(folder: &Path) -> Vec<String> {
+    let program = format!("echo {STARTED} >> asked; tee -a asked | {} probe integer", binary().display());
+    let probes = format!("version: 1\nprobes:\n  noted:\n    command: [/bin/sh, -c, \"{program}\"]\n");
+    fs::write(folder.join("probes.yaml"), probes).expect("a file");
+    let stage =
+        "probe: { probe: noted, configs: 0, repetitions: 1, at_most: 100ms, interval: 10%, fidelity: 16 }";
+    let experiment = Experiment::with_stages(folder, "noted", &[stage], 320);
+    let path = experiment.path();
+    say(folder, ["run", &path, "--data-dir", "data", "--probe", "external=probes.yaml"]).ok();
+    let asked = fs::read_to_string(folder.join("asked")).expect("what it was asked");
+    asked.lines().map(str::to_owned).collect()
+}
+
+/// What a line asks for, by kind.
+fn ask(line: &str) -> Value {
+    serde_json::from_str::<Value>(line).expect("a request")["ask"].take()
+}
+
+#[test]
+fn each_measurement_has_a_process_of_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+
+    let lines = noted(folder.path());
+
+    for kind in ["time", "layers"] {
+        let asks = |line: &String| line != STARTED && ask(line).get(kind).is_some();
+        assert!(lines.iter().any(asks), "{kind}");
+        for pair in lines.windows(2).filter(|pair| asks(&pair[1])) {
+            assert_eq!(pair[0], STARTED, "a process that had measured before was asked {}", pair[1]);
+        }
+    }
 }
 
 #[test]

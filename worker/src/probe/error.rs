@@ -60,7 +60,7 @@ pub enum ProbeError {
         suspect: Suspect,
     },
     /// Its device cannot be used now, it says.
-    #[error("the device of probe `{probe}` cannot be used: {reason}")]
+    #[error("probe `{probe}` is unable to: {reason}")]
     Unable {
         /// Its name.
         probe: String,
@@ -73,6 +73,14 @@ pub enum ProbeError {
         /// Its name.
         probe: String,
         /// Why.
+        reason: String,
+    },
+    /// There is no room here for what it is to compute.
+    #[error("the output of probe `{probe}` cannot be written: {reason}")]
+    NoRoom {
+        /// Its name.
+        probe: String,
+        /// Which file, and why.
         reason: String,
     },
     /// What it was to say is not wanted any more.
@@ -99,7 +107,7 @@ impl ProbeError {
             Self::Broken { suspect: Suspect::Probe, .. } | Self::Unable { .. } => {
                 Err(ExecuteError::Device { reason })
             }
-            Self::Absent { .. } => Err(ExecuteError::Probe { reason }),
+            Self::Absent { .. } | Self::NoRoom { .. } => Err(ExecuteError::Probe { reason }),
             Self::Stopped { .. } => Ok(None),
         }
     }
@@ -122,8 +130,11 @@ mod tests {
         assert_eq!(reason, "probe `pi5` hung: so");
 
         let unable = ProbeError::Unable { probe: "pi5".to_owned(), reason: "unplugged".to_owned() };
-        for error in [broken(Suspect::Probe), unable] {
-            assert_eq!(error.into_result().unwrap_err().obstacle(), ObstacleKind::Device);
+        let said = ["probe `pi5` hung: so", "probe `pi5` is unable to: unplugged"];
+        for (error, said) in [broken(Suspect::Probe), unable].into_iter().zip(said) {
+            let error = error.into_result().unwrap_err();
+            assert_eq!(error.obstacle(), ObstacleKind::Device);
+            assert_eq!(error.to_string(), format!("the device cannot be used: {said}"));
         }
         let absent = ProbeError::Absent { probe: "pi5".to_owned(), reason: "no such file".to_owned() };
         let error = absent.into_result().unwrap_err();

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bitloop_core::device::ProbeOffer;
 use bitloop_core::probe::Patience;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::checks::{self, Layered};
 use super::command::ProbeCommand;
 use super::error::{Breakage, ProbeError, Suspect};
 use super::process::{Process, Silence, Wait, excerpt};
 use super::restarts::Restarts;
+use super::unburied::Unburied;
 use super::{Answer, Ask, Hello, InferenceSetting, Network, Reply, Request, Timed};
 use crate::clock;
 
@@ -33,9 +34,12 @@ pub struct Probe {
 struct State {
     process: Option<Running>,
     restarts: Restarts,
+    unburied: Unburied,
     next_id: u64,
     /// Whether it has answered something since it broke last.
     is_trusted: bool,
+    /// Whether the last process was ended so that another one measures next, which is no restart to speak of.
+    is_renewed: bool,
 }
 
 struct Running {
@@ -82,11 +86,13 @@ impl Probe {
     ///
     /// Errors: `Absent`, `Stopped`.
     pub fn start(name: &str, command: ProbeCommand, stop: &AtomicBool) -> Result<Self, ProbeError> {
-        let started = start(name, &command, stop).map_err(|silence| absent(name, silence))?;
+        let mut state = State::default();
+        let started =
+            start((name, &command), &state.unburied, stop).map_err(|silence| absent(name, silence))?;
         let (process, hello) = started;
         info!(probe = name, class = hello.class, runtime = hello.runtime, "the probe is ready");
-        let process = Some(Running { process, is_fresh: true });
-        let state = Mutex::new(State { process, ..State::default() });
+        state.process = Some(Running { process, is_fresh: true });
+        let state = Mutex::new(state);
         Ok(Self { name: name.to_owned(), command, hello, state })
     }
 
@@ -159,7 +165,7 @@ impl Probe {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             let reason = format!("{}: {error}", asked.output.display());
-            return Err(ProbeError::Absent { probe: self.name.clone(), reason });
+            return Err(ProbeError::NoRoom { probe: self.name.clone(), reason });
         }
         self.answer(&Question {
             ask: Ask::Infer {
@@ -178,10 +184,11 @@ impl Probe {
         })
     }
 
-    /// Ends the process, if there is one: what is measured next is measured by another.
-    pub fn rest(&self) {
-        if let Some(running) = self.lock().process.take() {
-            running.process.end();
+    /// Ends the process if it has answered anything: what is measured next is measured by one that has done nothing before.
+    pub fn renew(&self) {
+        let mut state = self.lock();
+        if state.process.as_ref().is_some_and(|running| !running.is_fresh) {
+            state.end();
         }
     }
 
@@ -246,22 +253,32 @@ impl Probe {
                 Err(Silence::Stopped) => {}
             }
         }
+        if let Some(process) = state.unburied.first() {
+            // Two on one device would disturb each other.
+            let reason = format!("process {process} was killed and is still there, as a driver may keep it");
+            return Err(ProbeError::Absent { probe: self.name.clone(), reason });
+        }
         if let Some(pause) = state.restarts.pause(clock::now()) {
             let reason = format!("it broke again and again, and is not started for another {pause:.0?}");
             return Err(ProbeError::Absent { probe: self.name.clone(), reason });
         }
-        let started = start(&self.name, &self.command, stop);
+        let started = start((&self.name, &self.command), &state.unburied, stop);
         let (process, hello) = started.map_err(|silence| {
             state.restarts.failed(clock::now());
             state.is_trusted = false;
             absent(&self.name, silence)
         })?;
-        info!(probe = self.name, restarts = state.restarts.started(), "the probe is started again");
+        match std::mem::take(&mut state.is_renewed) {
+            true => debug!(probe = self.name, "the probe is started for the next measurement"),
+            false => {
+                info!(probe = self.name, restarts = state.restarts.started(), "the probe is started again")
+            }
+        }
         if hello != self.hello {
             state.restarts.failed(clock::now());
             // Times of both would be taken for those of one device.
             let reason = format!(
-                "it was {} with {} when the worker started and now calls itself {} with {}; start the worker again",
+                "it was {} with {} when the worker started and now calls itself {} with {}; start the worker again if that is right",
                 self.hello.class, self.hello.runtime, hello.class, hello.runtime
             );
             return Err(ProbeError::Absent { probe: self.name.clone(), reason });
@@ -275,9 +292,19 @@ impl Probe {
     }
 }
 
+impl State {
+    /// Ends the process, if there is one.
+    fn end(&mut self) {
+        if let Some(running) = self.process.take() {
+            running.process.end();
+            self.is_renewed = true;
+        }
+    }
+}
+
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.rest();
+        self.lock().end();
     }
 }
 
@@ -311,8 +338,12 @@ impl Process {
 }
 
 /// Starts a process and reads what it says of itself.
-fn start(name: &str, command: &ProbeCommand, stop: &AtomicBool) -> Result<(Process, Hello), Silence> {
-    let mut process = Process::start(name, command).map_err(|error| Silence::Broken {
+fn start(
+    (name, command): (&str, &ProbeCommand),
+    unburied: &Unburied,
+    stop: &AtomicBool,
+) -> Result<(Process, Hello), Silence> {
+    let mut process = Process::start(name, command, unburied).map_err(|error| Silence::Broken {
         how: Breakage::Died,
         reason: format!("{} cannot be started: {error}", command.program.display()),
     })?;

@@ -19,6 +19,7 @@ mod registered;
 mod restarts;
 mod staged;
 mod trial;
+mod unburied;
 pub(crate) mod values;
 
 pub use checks::Layered;

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use super::command::ProbeCommand;
 use super::error::Breakage;
 use super::lines::{ANSWER_BYTES_MAX, Complaints, Said, hand_on_answers, hand_on_complaints};
+use super::unburied::Unburied;
 use crate::clock;
 
 /// Time between two looks at what else may have happened while one waits for a line.
@@ -78,11 +79,13 @@ pub(super) struct Process {
     told: u64,
     last_words: VecDeque<String>,
     end_grace: Duration,
+    /// Where it goes if it cannot be killed.
+    unburied: Unburied,
 }
 
 impl Process {
     /// Starts one, in a process group of its own, so that what it starts ends with it.
-    pub(super) fn start(name: &str, command: &ProbeCommand) -> io::Result<Self> {
+    pub(super) fn start(name: &str, command: &ProbeCommand, unburied: &Unburied) -> io::Result<Self> {
         let mut started = Command::new(&command.program);
         started.args(&command.arguments).envs(&command.environment).process_group(0);
         started.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -106,6 +109,7 @@ impl Process {
             told: 0,
             last_words: VecDeque::new(),
             end_grace: command.limits.end,
+            unburied: unburied.clone(),
         };
         // From here on dropping it ends the process.
         let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
@@ -295,7 +299,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.bury();
+        if self.bury().is_none() {
+            self.unburied.add(self.group);
+        }
     }
 }
 

@@ -101,16 +101,16 @@ fn attempt(
         ProbeSubject::Whole => {
             let baseline = (&BitConfig::baseline(), spec.baseline);
             let baseline = staged.network("baseline", baseline, probe.hello())?;
-            let timed = probe.time((&config, &baseline), how, setting.stop)?;
-            // Where its memory came to lie is a part of what it measured; the next repetition is to have its own.
-            probe.rest();
-            whole(timed)
+            // Where its memory came to lie is a part of what a process measures; each repetition is to have its own.
+            probe.renew();
+            whole(probe.time((&config, &baseline), how, setting.stop)?)
         }
         ProbeSubject::Layers => {
             require(probe, Ability::Layers, "say how long layers take")?;
             let nodes = staged.quantized(&config)?;
             let nodes = nodes.prepared().model.graph.nodes.iter().map(|node| node.name.clone());
             let nodes: BTreeSet<String> = nodes.collect();
+            probe.renew();
             layers(probe.layers((&config, &nodes), how, setting.stop)?)
         }
         ProbeSubject::Fidelity { data, images } => {
