@@ -100,8 +100,8 @@ fn known(folder: &Path, name: &str) -> BTreeMap<String, (u64, Value)> {
 /// A line in which a probe that writes down what it is asked begins.
 const STARTED: &str = "started";
 
-/// Measures with the built-in probe and gives the lines that its processes wrote down.
-fn noted(folder: &Path) -> Vec<String> {
+/// Measures with the built-in probe and gives what was compared, and the lines that its processes wrote down.
+fn noted(folder: &Path) -> (Vec<Value>, Vec<String>) {
     let program = format!("echo {STARTED} >> asked; tee -a asked | {} probe integer", binary().display());
     let probes = format!("version: 1\nprobes:\n  noted:\n    command: [/bin/sh, -c, \"{program}\"]\n");
     fs::write(folder.join("probes.yaml"), probes).expect("a file");
@@ -110,8 +110,10 @@ fn noted(folder: &Path) -> Vec<String> {
     let experiment = Experiment::with_stages(folder, "noted", &[stage], 320);
     let path = experiment.path();
     say(folder, ["run", &path, "--data-dir", "data", "--probe", "external=probes.yaml"]).ok();
+    let report = results(folder, "noted");
+    let compared = device(&report)["fidelity"].as_array().expect("comparisons").clone();
     let asked = fs::read_to_string(folder.join("asked")).expect("what it was asked");
-    asked.lines().map(str::to_owned).collect()
+    (compared, asked.lines().map(str::to_owned).collect())
 }
 
 /// What a line asks for, by kind.
@@ -123,7 +125,7 @@ fn ask(line: &str) -> Value {
 fn each_measurement_has_a_process_of_its_own() {
     let folder = tempfile::tempdir().expect("a folder");
 
-    let lines = noted(folder.path());
+    let (_, lines) = noted(folder.path());
 
     for kind in ["time", "layers"] {
         let asks = |line: &String| line != STARTED && ask(line).get(kind).is_some();
@@ -132,6 +134,19 @@ fn each_measurement_has_a_process_of_its_own() {
             assert_eq!(pair[0], STARTED, "a process that had measured before was asked {}", pair[1]);
         }
     }
+}
+
+#[test]
+fn layers_are_left_alone_where_every_logit_is_as_simulated() {
+    let folder = tempfile::tempdir().expect("a folder");
+
+    let (compared, lines) = noted(folder.path());
+
+    assert!(compared.iter().all(|row| row["found"]["logit_difference_max"] == 0.0), "{compared:?}");
+    let asked = lines.iter().filter(|line| *line != STARTED).map(|line| ask(line));
+    let inferred: Vec<Value> = asked.filter_map(|mut ask| Some(ask.get_mut("infer")?.take())).collect();
+    assert!(!compared.is_empty() && inferred.len() == compared.len(), "{inferred:?}");
+    assert!(inferred.iter().all(|infer| infer["nodes"] == Value::Array(Vec::new())), "{inferred:?}");
 }
 
 #[test]
