@@ -6,6 +6,7 @@ use bitloop_quant::device::{Kernels, cpu_class};
 use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{Inference, Quantized, Setting};
 
+use super::energy::{self, Meter};
 use super::images::{Output, each_block};
 use super::network::quantized;
 use super::{
@@ -49,6 +50,14 @@ impl Adapter for Integer {
         let setting = Setting { images: setting.batch as usize, threads: setting.threads as usize };
         let inference = Inference::new(&quantized(network)?, setting)?;
         Ok(Box::new(Ready { network: network.clone(), inference }))
+    }
+
+    fn meter(&self) -> Option<Box<dyn Meter>> {
+        energy::rapl()
+    }
+
+    fn is_in_this_process(&self) -> bool {
+        true
     }
 }
 

@@ -34,9 +34,9 @@ pub use energy::Meter;
 pub use options::{OptionsError, ProbeOptions};
 pub use serve::{ServeError, serve_process};
 
-/// A built-in adapter, by which this program is a probe.
+/// An adapter of the registry, by which this program is a probe.
 #[derive(Clone, Copy, Debug)]
-pub struct Registered {
+pub struct BuiltIn {
     /// Its name for `--probe`.
     pub name: &'static str,
     /// What it measures, in a line.
@@ -46,19 +46,19 @@ pub struct Registered {
 }
 
 /// Every built-in adapter: a file and a line here each.
-pub const ADAPTERS: &[Registered] = &[
-    Registered {
+pub const ADAPTERS: &[BuiltIn] = &[
+    BuiltIn {
         name: "integer",
         summary: "bitloop's own integer kernels on this machine's processor",
         open: integer::open,
     },
     #[cfg(feature = "cuda")]
-    Registered {
+    BuiltIn {
         name: "candle-cuda",
         summary: "what bitloop evaluates with on a CUDA GPU: fake quantization in f32",
         open: cuda::open,
     },
-    Registered {
+    BuiltIn {
         name: "onnxruntime",
         summary: "ONNX Runtime, whose library is loaded: lib=PATH,provider=NAME,codes=int8|native",
         open: onnxruntime::open,
@@ -71,15 +71,15 @@ pub const ADAPTERS: &[Registered] = &[
 /// Errors: what is wrong with the text, or why the adapter cannot be used here.
 pub fn open(text: &str) -> Result<Box<dyn Adapter>, OpenError> {
     let mut options = ProbeOptions::parse(text)?;
-    let registered = ADAPTERS.iter().find(|registered| registered.name == options.name());
-    let registered = registered.ok_or_else(|| {
-        let known: Vec<&str> = ADAPTERS.iter().map(|registered| registered.name).collect();
+    let built_in = ADAPTERS.iter().find(|built_in| built_in.name == options.name());
+    let built_in = built_in.ok_or_else(|| {
+        let known: Vec<&str> = ADAPTERS.iter().map(|built_in| built_in.name).collect();
         OpenError::Unknown { name: options.name().to_owned(), known: known.join(", ") }
     })?;
     if let Some(processors) = options.take("cpus") {
         affinity::pin(&processors)?;
     }
-    let adapter = (registered.open)(&mut options)?;
+    let adapter = (built_in.open)(&mut options)?;
     options.finish()?;
     Ok(adapter)
 }
@@ -131,16 +131,11 @@ pub trait Adapter {
     fn load(&mut self, network: &Network, setting: InferenceSetting)
     -> Result<Box<dyn Loaded>, AdapterError>;
 
-    /// What counts the energy of the device that it executes on; none where nothing does. Without an answer of its own, that of
-    /// the processor.
-    fn meter(&self) -> Option<Box<dyn Meter>> {
-        energy::rapl()
-    }
+    /// What counts the energy of the device that it executes on; none where nothing does.
+    fn meter(&self) -> Option<Box<dyn Meter>>;
 
     /// Whether networks lie in this process's memory, so that its peak is theirs.
-    fn is_in_this_process(&self) -> bool {
-        true
-    }
+    fn is_in_this_process(&self) -> bool;
 }
 
 /// A network that is ready to be executed, on some input.

@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 /// What `--probe NAME[=OPTIONS]` says: a name, and `key=value` pairs with commas between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +45,16 @@ pub enum OptionsError {
         /// What was given.
         value: String,
         /// What it may be.
+        expected: String,
+    },
+    /// It has to be given.
+    #[error("the probe `{name}` needs the option `{key}` here; give the device's own: {expected}")]
+    Missing {
+        /// The probe.
+        name: String,
+        /// The option.
+        key: String,
+        /// What it may be.
         expected: &'static str,
     },
 }
@@ -79,21 +88,33 @@ impl ProbeOptions {
         self.pairs.remove(key)
     }
 
-    /// Takes an option out and reads it; `expected` says what it may be.
+    /// Takes an option out that is one of some words, and returns what the word stands for.
     ///
     /// Errors: `Value`.
-    pub fn take_as<T: FromStr>(
+    pub fn take_one_of<T: Copy>(
         &mut self,
         key: &str,
-        expected: &'static str,
+        words: &[(&str, T)],
     ) -> Result<Option<T>, OptionsError> {
         let Some(value) = self.take(key) else { return Ok(None) };
-        match value.parse() {
-            Ok(read) => Ok(Some(read)),
-            Err(_) => {
+        match words.iter().find(|(word, _)| *word == value) {
+            Some((_, meant)) => Ok(Some(*meant)),
+            None => {
+                let expected = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
                 Err(OptionsError::Value { name: self.name.clone(), key: key.to_owned(), value, expected })
             }
         }
+    }
+
+    /// Takes an option out that has to be given; `expected` says what it may be.
+    ///
+    /// Errors: `Missing`.
+    pub fn take_needed(&mut self, key: &str, expected: &'static str) -> Result<String, OptionsError> {
+        self.take(key).ok_or_else(|| OptionsError::Missing {
+            name: self.name.clone(),
+            key: key.to_owned(),
+            expected,
+        })
     }
 
     /// Refuses what nobody has taken.
@@ -113,11 +134,12 @@ mod tests {
 
     #[test]
     fn a_probe_is_named_with_options_or_without() {
-        let mut options = ProbeOptions::parse("integer=cpus=0-1,threads=2").unwrap();
+        let mut options = ProbeOptions::parse("integer=cpus=0-1,codes=int8").unwrap();
 
         assert_eq!(options.name(), "integer");
         assert_eq!(options.take("cpus").as_deref(), Some("0-1"));
-        assert_eq!(options.take_as::<u32>("threads", "a number"), Ok(Some(2)));
+        assert_eq!(options.take_one_of("codes", &[("native", 1), ("int8", 2)]), Ok(Some(2)));
+        assert_eq!(options.take_one_of("codes", &[("native", 1)]), Ok(None));
         assert_eq!(options.take("cpus"), None);
         assert_eq!(options.finish(), Ok(()));
         assert_eq!(ProbeOptions::parse("integer").unwrap().finish(), Ok(()));
@@ -132,8 +154,8 @@ mod tests {
         assert_eq!(error("p=fast"), "`fast` is no option of the probe `p`; write NAME=key=value,key=value");
         assert_eq!(error("p=a=1,a=2"), "the probe `p` is given the option `a` twice");
         let mut options = ProbeOptions::parse("p=a=x,b=1").unwrap();
-        let value = options.take_as::<u32>("a", "a number").unwrap_err();
-        assert_eq!(value.to_string(), "the option `a` of the probe `p` cannot be `x`; give a number");
+        let value = options.take_one_of("a", &[("y", 1), ("z", 2)]).unwrap_err();
+        assert_eq!(value.to_string(), "the option `a` of the probe `p` cannot be `x`; give y, z");
         assert_eq!(options.finish().unwrap_err().to_string(), "the probe `p` has no option `b`");
     }
 }

@@ -10,6 +10,7 @@ mod network;
 mod profile;
 mod provider;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bitloop_quant::device::cpu_class;
@@ -18,12 +19,13 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
+use super::energy::{self, Meter};
 use super::{
-    Ability, Adapter, AdapterError, Hello, InferenceSetting, Loaded, Network, OptionsError, PROTOCOL,
-    ProbeOptions,
+    Ability, Adapter, AdapterError, Hello, InferenceSetting, Loaded, Network, PROTOCOL, ProbeOptions,
 };
-use network::LoadedNetwork;
-use provider::Provider;
+use library::one_line;
+use network::{LoadedNetwork, unread};
+use provider::{PROVIDERS, Provider};
 
 /// Name of the first axis in the files that bitloop writes.
 const BATCH: &str = "batch";
@@ -45,20 +47,20 @@ struct Runtime {
 ///
 /// Errors: `Unable` where the library is not found, is none or too old, or has no such provider; wrong options.
 pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, AdapterError> {
-    let codes = match options.take("codes").as_deref() {
-        None | Some("int8") => CodeTypes::Int8,
-        Some("native") => CodeTypes::Native,
-        Some(other) => return Err(wrong(options, "codes", other, "native or int8").into()),
+    let codes = [("int8", CodeTypes::Int8), ("native", CodeTypes::Native)];
+    let codes = options.take_one_of("codes", &codes)?.unwrap_or(CodeTypes::Int8);
+    let providers = PROVIDERS.each_ref().map(|provider| (provider.option, provider));
+    let provider = options.take_one_of("provider", &providers)?.unwrap_or(&PROVIDERS[0]);
+    let (class, device) = match provider.is_processor {
+        true => (options.take("class").unwrap_or_else(cpu_class), options.take("device")),
+        // Nothing here knows what it is, and two that are taken for one would be measured as one.
+        false => {
+            let (class, device) = ("its model", "a name that no other device has");
+            (options.take_needed("class", class)?, Some(options.take_needed("device", device)?))
+        }
     };
-    let provider = options.take("provider").unwrap_or_else(|| "cpu".to_owned());
-    let provider = provider::named(&provider).map_err(AdapterError::Unable)?;
-    let (class, device) = (options.take("class"), options.take("device"));
     let (environment, version) = library::loaded(options.take("lib").map(PathBuf::from))?;
-    provider.check()?;
-    let class = class.unwrap_or_else(|| match provider.is_processor {
-        true => cpu_class(),
-        false => format!("{} beside {}", provider.name(), cpu_class()),
-    });
+    provider.check(&environment)?;
     let hello = Hello {
         protocol: PROTOCOL,
         class,
@@ -69,11 +71,6 @@ pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, Adapt
         abilities: vec![Ability::Layers, Ability::Infer],
     };
     Ok(Box::new(OnnxRuntime { runtime: Runtime { environment, provider }, hello }))
-}
-
-fn wrong(options: &ProbeOptions, key: &str, value: &str, expected: &'static str) -> OptionsError {
-    let name = options.name().to_owned();
-    OptionsError::Value { name, key: key.to_owned(), value: value.to_owned(), expected }
 }
 
 impl Adapter for OnnxRuntime {
@@ -90,6 +87,15 @@ impl Adapter for OnnxRuntime {
         let file = network.onnx.as_ref().ok_or_else(lacking)?;
         Ok(Box::new(LoadedNetwork::new(self.runtime.clone(), file.clone(), setting)?))
     }
+
+    /// Of an accelerator nothing here knows a counter.
+    fn meter(&self) -> Option<Box<dyn Meter>> {
+        if self.runtime.provider.is_processor { energy::rapl() } else { None }
+    }
+
+    fn is_in_this_process(&self) -> bool {
+        self.runtime.provider.is_processor
+    }
 }
 
 /// Where a session's network comes from.
@@ -101,17 +107,25 @@ enum Source<'a> {
 impl Runtime {
     /// Makes a network ready; with a path, its kernels' times are written to a file that begins with it.
     ///
-    /// Errors: `Failed`.
+    /// Errors: `Unable`; `Failed` if it is the network that cannot be executed.
     fn session(
         &self,
         source: &Source<'_>,
         setting: InferenceSetting,
         profile: Option<&Path>,
     ) -> Result<Session, AdapterError> {
-        let made = self.builder(setting, profile).and_then(|mut builder| match source {
-            Source::File(file) => builder.commit_from_file(file),
+        let builder = self.builder(setting, profile);
+        let mut builder = builder.map_err(|error| {
+            AdapterError::Unable(format!("onnxruntime makes no session: {}", one_line(&error.to_string())))
+        })?;
+        let made = match source {
+            Source::File(file) => {
+                // Otherwise a file that cannot be read would be said to be no network.
+                File::open(file).map_err(|error| unread(file, &error))?;
+                builder.commit_from_file(file)
+            }
             Source::Bytes(bytes) => builder.commit_from_memory(bytes),
-        });
+        };
         made.map_err(|error| AdapterError::Failed(format!("onnxruntime refuses the network: {error}")))
     }
 
@@ -127,5 +141,35 @@ impl Runtime {
             Some(path) => Ok(builder.with_profiling(path)?),
             None => Ok(builder),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(options: &str) -> String {
+        let mut options = ProbeOptions::parse(options).unwrap();
+        open(&mut options).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn an_accelerator_needs_a_class_and_a_name_of_its_own() {
+        let class = refused("onnxruntime=provider=cuda,device=orin-1,lib=/missing");
+        assert_eq!(
+            class,
+            "the probe `onnxruntime` needs the option `class` here; give the device's own: its model"
+        );
+        let device = refused("onnxruntime=provider=cuda,class=Orin,lib=/missing");
+        assert!(device.contains("needs the option `device`"), "{device}");
+        let given = refused("onnxruntime=provider=cuda,class=Orin,device=orin-1,lib=/missing");
+        assert!(given.contains("there is no library of onnxruntime at /missing"), "{given}");
+    }
+
+    #[test]
+    fn options_that_are_none_are_refused_with_those_there_are() {
+        assert!(refused("onnxruntime=codes=int3").ends_with("give int8, native"));
+        let provider = refused("onnxruntime=provider=abacus");
+        assert!(provider.contains("`abacus`") && provider.contains("openvino"), "{provider}");
     }
 }

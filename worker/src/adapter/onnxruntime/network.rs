@@ -36,7 +36,7 @@ pub(super) struct LoadedNetwork {
 impl LoadedNetwork {
     /// Makes a network ready.
     ///
-    /// Errors: `Failed`.
+    /// Errors: `Failed`, `Unable`.
     pub(super) fn new(
         runtime: Runtime,
         file: PathBuf,
@@ -67,24 +67,20 @@ impl Loaded for LoadedNetwork {
     }
 
     fn infer(&mut self, inputs: &Inputs<'_>) -> Result<(), AdapterError> {
-        let setting = InferenceSetting { batch: 1, ..self.setting };
-        let mut logits = self.runtime.session(&Source::File(&self.file), setting, None)?;
         // Outputs within the network may keep its nodes from being fused, so that the logits are not taken from there.
-        let (file, tensors) = with_outputs(&read(&self.file)?, inputs.nodes)
-            .map_err(|error| AdapterError::Failed(error.to_string()))?;
         let mut within = match inputs.nodes {
             [] => None,
-            _ => Some(self.runtime.session(&Source::Bytes(&file), setting, None)?),
+            nodes => Some(self.telling(nodes)?),
         };
-        drop(file);
-        let shape = input(&logits).map_err(|error| refused(&error))?.1;
+        let shape = input(&self.session).map_err(|error| refused(&error))?.1;
         let elements = shape.iter().product();
         let (mut output, mut index) = (Output::create(inputs.output)?, 0);
         each_block(inputs, elements, |images| {
             for image in images.chunks_exact(elements) {
-                let mut parts = outputs(&mut logits, &shape, image, &[]).map_err(|error| stopped(&error))?;
-                if let Some(session) = &mut within {
-                    let nodes = outputs(session, &shape, image, &tensors);
+                let logits = outputs(&mut self.session, &shape, image, &[]);
+                let mut parts = logits.map_err(|error| stopped(&error))?;
+                if let Some((session, tensors)) = &mut within {
+                    let nodes = outputs(session, &shape, image, tensors);
                     parts.extend(nodes.map_err(|error| stopped(&error))?);
                 }
                 // Each part stands behind those of all images before it.
@@ -104,6 +100,15 @@ impl Loaded for LoadedNetwork {
 }
 
 impl LoadedNetwork {
+    /// A session that gives what nodes give, and the names of these outputs.
+    ///
+    /// Errors: `Failed`, `Unable`.
+    fn telling(&self, nodes: &[String]) -> Result<(Session, Vec<String>), AdapterError> {
+        let (file, tensors) = with_outputs(&read(&self.file)?, nodes)
+            .map_err(|error| AdapterError::Failed(error.to_string()))?;
+        Ok((self.runtime.session(&Source::Bytes(&file), self.setting, None)?, tensors))
+    }
+
     /// Times of inferences by node, from a session that writes a profile: it does so until it ends.
     ///
     /// Errors: `Failed`, `Unable`.
@@ -169,7 +174,11 @@ fn outputs(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, AdapterError> {
-    fs::read(path).map_err(|error| AdapterError::Unable(format!("cannot read {}: {error}", path.display())))
+    fs::read(path).map_err(|error| unread(path, &error))
+}
+
+pub(super) fn unread(path: &Path, error: &std::io::Error) -> AdapterError {
+    AdapterError::Unable(format!("cannot read {}: {error}", path.display()))
 }
 
 fn refused(error: &ort::Error) -> AdapterError {

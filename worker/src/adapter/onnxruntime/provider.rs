@@ -1,11 +1,15 @@
+use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
 
+use ort::session::Session;
+
 use super::super::AdapterError;
+use super::library::one_line;
 
 /// What executes the operators that it knows; the processor executes the others.
 pub(super) struct Provider {
     /// For `provider=`.
-    option: &'static str,
+    pub(super) option: &'static str,
     /// ONNX Runtime's own name.
     name: &'static str,
     /// Whether it is the processor by another way.
@@ -43,29 +47,22 @@ where
     }
 }
 
-/// Finds a provider by what `provider=` says.
-///
-/// Errors: a text with the names that there are.
-pub(super) fn named(option: &str) -> Result<&'static Provider, String> {
-    PROVIDERS.iter().find(|provider| provider.option == option).ok_or_else(|| {
-        let known: Vec<&str> = PROVIDERS.iter().map(|provider| provider.option).collect();
-        format!("onnxruntime has no provider `{option}`; there are {}", known.join(", "))
-    })
-}
-
 impl Provider {
     /// ONNX Runtime's own name.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Whether the library that is loaded has it.
+    /// Whether the library that is loaded has it, and it can be used here and now.
     ///
-    /// Errors: `Unable`, naming those that it has.
-    pub(super) fn check(&self) -> Result<(), AdapterError> {
+    /// Errors: `Unable`, naming those that the library has, or saying why not.
+    pub(super) fn check(&self, environment: &Environment) -> Result<(), AdapterError> {
         let has = |provider: &&Provider| (provider.is_available)().unwrap_or(false);
         if has(&self) {
-            return Ok(());
+            return self.registered(environment).map_err(|error| {
+                let (option, error) = (self.option, one_line(&error.to_string()));
+                AdapterError::Unable(format!("the provider `{option}` cannot be used here: {error}"))
+            });
         }
         let others: Vec<&str> = PROVIDERS.iter().filter(has).map(|provider| provider.option).collect();
         let (option, others) = (self.option, others.join(", "));
@@ -73,6 +70,12 @@ impl Provider {
             "this library of onnxruntime was built without the provider `{option}`; it has {others}: choose one of \
              these, or name a library with it by lib=PATH"
         )))
+    }
+
+    /// Registers it for a session that is not made: what it needs of the machine is looked for then.
+    fn registered(&self, environment: &Environment) -> ort::Result<()> {
+        Session::builder(environment)?.with_execution_providers(self.dispatches())?;
+        Ok(())
     }
 
     /// What a session is told; nothing for the processor alone, which always comes last.
