@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitloop_worker::Executor;
+use bitloop_worker::adapter::this_program;
 use bitloop_worker::probe::{Probe, RegistrationError, registered};
 use tokio::task::spawn_blocking;
 
@@ -37,7 +38,7 @@ fn start_all(
     options: &[bitloop_worker::probe::ProbeOption],
     stop: &AtomicBool,
 ) -> Result<Vec<Probe>, Failure> {
-    let commands = registered(options, &std::env::current_exe()?).map_err(|error| match error {
+    let commands = registered(options, &this_program()?).map_err(|error| match error {
         RegistrationError::Mistakes { path, error } => Failure::in_file(&path, &error),
         error @ (RegistrationError::File { .. }
         | RegistrationError::TooMany(_)

@@ -32,7 +32,7 @@ use crate::probe::protocol::{
 
 pub use energy::Meter;
 pub use options::{OptionsError, ProbeOptions};
-pub use serve::{ServeError, serve_process};
+pub use serve::{ServeError, serve_process, this_program};
 
 /// An adapter of the registry, by which this program is a probe.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -70,10 +71,21 @@ pub fn serve_process(text: &str) -> Result<(), ServeError> {
 fn give_memory_back() {
     let (variable, bytes) = GIVEN_BACK;
     if std::env::var_os(variable).is_none()
-        && let Ok(program) = std::env::current_exe()
+        && let Ok(program) = this_program()
     {
         let error = Command::new(program).args(std::env::args_os().skip(1)).env(variable, bytes).exec();
         warn!(%error, "memory of networks before stays counted");
+    }
+}
+
+/// This very program, also when another one has its name by now, as after an upgrade: the name of its file says less.
+///
+/// Errors: those of [`std::env::current_exe`].
+pub fn this_program() -> io::Result<PathBuf> {
+    const THIS: &str = "/proc/self/exe";
+    match Path::new(THIS).exists() {
+        true => Ok(PathBuf::from(THIS)),
+        false => std::env::current_exe(),
     }
 }
 
