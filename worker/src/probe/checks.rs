@@ -14,8 +14,8 @@ use super::{Ability, EnergyReading, Hello, PROTOCOL, Timed};
 /// Most rounds, stretches or repetitions of an answer; as many as [`super::lines::ANSWER_BYTES_MAX`] holds.
 const VALUES_MAX: usize = 100_000;
 
-/// No inference is faster, in nanoseconds. Networks unrolled into an FPGA take some tens of them; milliseconds or microseconds that
-/// are given as nanoseconds mostly come out below.
+/// No inference is faster, in nanoseconds. Networks unrolled into an FPGA take some tens of them; seconds and milliseconds that are
+/// given as nanoseconds mostly come out below, microseconds those of the smallest networks alone.
 const INFERENCE_NS_MIN: f64 = 10.0;
 
 /// The clock of a device may run faster than the worker's by this part, and its beginning and end are not ours.
