@@ -25,13 +25,14 @@ install_moto() {
   export BITLOOP_TEST_MOTO="$folder/bin/moto_server"
 }
 
-# ONNX Runtime, whose library tests load, from PyPI; kept between runs.
+# ONNX Runtime, whose library tests load, and NumPy, so that the example of a probe can use it from Python; from PyPI, kept
+# between runs.
 install_onnxruntime() {
-  local folder="${XDG_CACHE_HOME:-$HOME/.cache}/bitloop/onnxruntime-1.32.0"
+  local folder="${XDG_CACHE_HOME:-$HOME/.cache}/bitloop/onnxruntime-1.32.0-numpy-2.4.6"
   if [ ! -e "$folder/complete" ]; then
     rm -rf "$folder" &&
       python3 -m venv "$folder" &&
-      "$folder/bin/pip" install -q --no-deps 'onnxruntime==1.32.0' &&
+      "$folder/bin/pip" install -q --no-deps 'onnxruntime==1.32.0' 'numpy==2.4.6' &&
       touch "$folder/complete" || return 1
   fi
   export BITLOOP_TEST_ONNXRUNTIME="$folder"
