@@ -143,7 +143,8 @@ pub struct ProbeOffer {
     pub name: String,
     /// The class of device that it measures on.
     pub class: String,
-    /// The one device, if it is not the worker's own: nobody else measures on it meanwhile, at whichever worker.
+    /// The name of the one device, a GPU's UUID if it is one; the processor of the worker's machine without one. Nobody else
+    /// measures on it meanwhile, at whichever worker.
     pub device: Option<String>,
     /// What executes networks there.
     pub runtime: String,

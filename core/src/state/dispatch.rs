@@ -67,7 +67,7 @@ pub struct Lease {
     /// Whether nobody else may measure on the device meanwhile.
     pub exclusive: bool,
     /// The device of a probe that nobody else may measure on meanwhile, if it is not the worker's own.
-    pub probed: Option<String>,
+    pub(super) probed: Option<Place>,
     /// Whether another worker has all of these trials too; the first result wins.
     pub second: bool,
     /// What its experiment is charged for each of its trials, and gets back for one that is not begun, in milliseconds.
@@ -442,17 +442,17 @@ impl Dispatch {
         let Taken { holders, share, exclusive: alone } = self.taken(info, Some(&info.id));
         let fits = share + info.share.ten_thousandths() <= Share::WHOLE.ten_thousandths();
         let is_probed =
-            info.probed(requirements).is_some_and(|device| self.prober(device, &info.id).is_some());
+            info.probed(requirements).is_some_and(|place| self.taken_at(&place, Some(&info.id)).holders > 0);
         alone.is_none() && fits && !(requirements.exclusive && holders > 0) && !is_probed
-    }
-
-    /// Who, beside `but`, measures on a probe's device.
-    pub(super) fn prober(&self, device: &str, but: &WorkerId) -> Option<&WorkerId> {
-        self.occupancy.prober(device, but)
     }
 
     /// What leases take of a worker's device, those of `but` left out.
     pub(super) fn taken(&self, info: &WorkerInfo, but: Option<&WorkerId>) -> Taken<'_> {
-        self.occupancy.taken(info, but)
+        self.taken_at(&Place::of(info), but)
+    }
+
+    /// What leases take of a device, those of `but` left out.
+    pub(super) fn taken_at(&self, place: &Place, but: Option<&WorkerId>) -> Taken<'_> {
+        self.occupancy.taken(place, but)
     }
 }

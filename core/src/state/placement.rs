@@ -195,15 +195,12 @@ fn places_able(ledger: &Ledger, dispatch: &Dispatch, lane: &Lane) -> BTreeSet<Pl
     able.map(|worker| Place::of(&worker.info)).collect()
 }
 
-/// A device, by its host and its own name.
-type Spot<'a> = (&'a str, &'a str);
-
 /// One moment of a cluster, with what is the same for all its workers and takes a look at all of them: found once, if at all.
 pub(super) struct Moment<'a> {
     ledger: &'a Ledger,
     dispatch: &'a Dispatch,
     /// The lanes whose trials need a device to themselves, and the devices that rest for them.
-    alone: OnceCell<Vec<(&'a Lane, BTreeSet<Spot<'a>>)>>,
+    alone: OnceCell<Vec<(&'a Lane, BTreeSet<Place>)>>,
 }
 
 impl<'a> Moment<'a> {
@@ -232,9 +229,12 @@ impl<'a> Moment<'a> {
         if let Some(by) = exclusive {
             return Some(Hindrance::HeldAlone { by: by.clone() });
         }
-        let probed = worker.info.probed(requirements);
-        if let Some(by) = probed.and_then(|device| self.dispatch.prober(device, &worker.info.id)) {
-            return Some(Hindrance::HeldAlone { by: by.clone() });
+        if let Some(probed) = worker.info.probed(requirements) {
+            match self.dispatch.taken_at(&probed, Some(&worker.info.id)) {
+                Taken { exclusive: Some(by), .. } => return Some(Hindrance::HeldAlone { by: by.clone() }),
+                Taken { holders: 0, .. } => {}
+                Taken { holders: others, .. } => return Some(Hindrance::NotAlone { others }),
+            }
         }
         if requirements.exclusive {
             return (holders > 0).then_some(Hindrance::NotAlone { others: holders });
@@ -261,12 +261,13 @@ impl<'a> Moment<'a> {
             Ordering::Less => false,
         };
         let alone = self.alone.get_or_init(|| self.resting());
-        alone.iter().any(|(other, resting)| is_next(other) && resting.contains(&worker.info.place()))
+        let place = LazyCell::new(|| Place::of(&worker.info));
+        alone.iter().any(|(other, resting)| is_next(other) && resting.contains(&*place))
     }
 
     /// As many devices rest for a lane as it has trials, those first that are free soonest, and behind them those that could
-    /// not measure them.
-    fn resting(&self) -> Vec<(&'a Lane, BTreeSet<Spot<'a>>)> {
+    /// not measure them. Where a probe measures on another device than its worker's, both of them rest.
+    fn resting(&self) -> Vec<(&'a Lane, BTreeSet<Place>)> {
         let (ledger, dispatch) = (self.ledger, self.dispatch);
         // A look at all leases, which most requests need not take.
         let busy = LazyCell::new(|| busy(dispatch));
@@ -274,16 +275,17 @@ impl<'a> Moment<'a> {
         let resting = alone.map(|(lane, group)| {
             let requirements: &Requirements = ledger.requirements(lane);
             let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, lane)).is_none();
-            let devices: BTreeSet<(bool, Busy, Spot<'_>)> = dispatch
+            let devices: BTreeSet<(bool, Busy, Vec<Place>)> = dispatch
                 .workers()
                 .filter(fits)
                 .map(|fitting| {
-                    let place = fitting.info.place();
+                    let places = places(&fitting.info, requirements);
                     let refuses = refuses_all(ledger, dispatch, (&fitting.info, group));
-                    (refuses, busy.get(&place).copied().unwrap_or(Busy::Free), place)
+                    let busy = places.iter().filter_map(|place| busy.get(place)).max();
+                    (refuses, busy.copied().unwrap_or(Busy::Free), places)
                 })
                 .collect();
-            (lane, devices.into_iter().take(group.len()).map(|(_, _, place)| place).collect())
+            (lane, first_apart(devices.into_iter().map(|(_, _, places)| places), group.len()))
         });
         resting.collect()
     }
@@ -293,6 +295,27 @@ impl<'a> Moment<'a> {
 pub(super) fn numerics(ledger: &Ledger, lane: &Lane) -> Numerics {
     let context = lane.company.and_then(|company| ledger.context(&company.context));
     context.map_or(Numerics::Float, |context| context.numerics)
+}
+
+/// The devices that a worker takes to measure what has these requirements: its own first.
+fn places(info: &WorkerInfo, requirements: &Requirements) -> Vec<Place> {
+    [Some(Place::of(info)), info.probed(requirements)].into_iter().flatten().collect()
+}
+
+/// The first `most` of these sets of devices that have none in common, together: two workers at one board measure one after the
+/// other.
+fn first_apart(sets: impl Iterator<Item = Vec<Place>>, most: usize) -> BTreeSet<Place> {
+    let (mut taken, mut count) = (BTreeSet::new(), 0);
+    for places in sets {
+        if count == most {
+            break;
+        }
+        if !places.iter().any(|place| taken.contains(place)) {
+            taken.extend(places);
+            count += 1;
+        }
+    }
+    taken
 }
 
 /// Whether a worker's device could measure none of a group's trials.
@@ -314,14 +337,16 @@ enum Busy {
 }
 
 /// The devices that leases take.
-fn busy(dispatch: &Dispatch) -> BTreeMap<Spot<'_>, Busy> {
+fn busy(dispatch: &Dispatch) -> BTreeMap<Place, Busy> {
     let mut busy = BTreeMap::new();
     for (_, lease) in dispatch.leases() {
         let Some(holder) = dispatch.worker(&lease.worker) else { continue };
         let end = lease.predicted_ms.map(|predicted_ms| lease.since.after(predicted_ms as u64));
         let end = end.map_or(Busy::Unknown, Busy::Until);
-        let known = busy.entry(holder.info.place()).or_insert(end);
-        *known = end.max(*known);
+        for place in [Some(Place::of(&holder.info)), lease.probed.clone()].into_iter().flatten() {
+            let known = busy.entry(place).or_insert(end);
+            *known = end.max(*known);
+        }
     }
     busy
 }

@@ -48,7 +48,7 @@ fn still_held<'a>(state: &'a State, info: &WorkerInfo, held: &[TrialKey]) -> Opt
     let together = || claimed.iter().filter(|(trial, _)| context(trial) == context(last));
     let lanes = || together().map(|(trial, claim)| Lane::of(*claim, trial));
     let exclusive = lanes().any(|lane| state.ledger.requirements(&lane).exclusive);
-    let probed = lanes().find_map(|lane| info.probed(state.ledger.requirements(&lane)).map(str::to_owned));
+    let probed = lanes().find_map(|lane| info.probed(state.ledger.requirements(&lane)));
     let second = together().all(|(trial, _)| others(&trial.key) > 0);
     let trials: Vec<_> = together().map(|(trial, _)| (&trial.key, &trial.spec)).collect();
     let predicted_ms = predicted(&state.dispatch, info, &trials);

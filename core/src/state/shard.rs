@@ -63,7 +63,7 @@ pub(super) struct Portion<'a> {
     /// Whether it must have its device to itself.
     pub(super) exclusive: bool,
     /// The device of a probe that nobody else may measure on meanwhile.
-    pub(super) probed: Option<String>,
+    pub(super) probed: Option<Place>,
     /// Whether another worker has all of them too.
     pub(super) second: bool,
 }
@@ -90,7 +90,7 @@ pub(super) fn next_shard<'a>(
     };
     let trials = take(ledger, dispatch, (worker, group, most), &fitting.barred);
     let requirements = ledger.requirements(lane);
-    let (exclusive, probed) = (requirements.exclusive, worker.info.probed(requirements).map(str::to_owned));
+    let (exclusive, probed) = (requirements.exclusive, worker.info.probed(requirements));
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
     Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive, probed, second: false })
 }

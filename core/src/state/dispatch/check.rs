@@ -56,13 +56,11 @@ impl Dispatch {
         for lease in self.leases.values() {
             let Some(holder) = self.workers.get(&lease.worker) else { continue };
             let taken = self.taken(&holder.info, None);
-            if taken.exclusive.is_some() && taken.holders > 1 {
-                return Err(format!("{} measures beside an exclusive lease", holder.info.id.0));
-            }
-            if let Some(device) = &lease.probed
-                && let Some(other) = self.prober(device, &lease.worker)
-            {
-                return Err(format!("{} and {} both measure on `{device}`", holder.info.id.0, other.0));
+            let probed = lease.probed.as_ref().map(|place| self.taken_at(place, None));
+            for taken in [Some(taken), probed].into_iter().flatten() {
+                if taken.exclusive.is_some() && taken.holders > 1 {
+                    return Err(format!("{} measures beside an exclusive lease", holder.info.id.0));
+                }
             }
             if taken.share > Share::WHOLE.ten_thousandths() {
                 return Err(format!("more than all of {}'s device is leased", holder.info.id.0));

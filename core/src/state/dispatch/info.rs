@@ -6,6 +6,7 @@ use crate::device::{Device, DeviceKind, Offer, ProbeOffer, Requirements, Share, 
 use crate::trial::Numerics;
 
 use super::WorkerId;
+use crate::state::occupancy::Place;
 use crate::state::pace::WorkerClass;
 
 /// What a worker says of itself.
@@ -51,9 +52,11 @@ impl WorkerInfo {
     }
 
     /// The device of the probe that it would measure with under these requirements, if it is not its own.
-    pub(in crate::state) fn probed(&self, requirements: &Requirements) -> Option<&str> {
+    pub(in crate::state) fn probed(&self, requirements: &Requirements) -> Option<Place> {
         let need = requirements.probe.as_ref()?;
-        self.probes.iter().find(|offer| need.is_met(offer))?.device.as_deref()
+        let offer = self.probes.iter().find(|offer| need.is_met(offer))?;
+        let place = Place::of_probe(offer.device.as_deref(), self);
+        (place != Place::of(self)).then_some(place)
     }
 
     /// The device it measures on. A GPU has its id wherever it is seen; processors have theirs on one machine.

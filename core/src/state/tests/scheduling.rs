@@ -1,5 +1,6 @@
 //! Who gets which trials: requirements, devices, priorities, fair shares, late and unbegun trials.
 
+mod boards;
 mod explaining;
 
 use super::*;

@@ -1,0 +1,109 @@
+//! Probes: what they take beside their worker's own device.
+
+use super::*;
+use crate::device::ProbeOffer;
+use crate::trial::{Measured, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget};
+
+/// A worker with a probe, on its machine's processor unless the probe names a device.
+fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
+    let (name, class, runtime) = (probe.to_owned(), "a class".to_owned(), "a runtime".to_owned());
+    WorkerInfo { probes: vec![ProbeOffer { name, class, device: device.map(str::to_owned), runtime }], ..info }
+}
+
+pub(in crate::state::tests) fn probe(name: &str, repetition: u32) -> TrialSpec {
+    TrialSpec::Probe(Box::new(ProbeSpec {
+        target: ProbeTarget { probe: name.to_owned(), on: BTreeMap::new(), class: None },
+        prepared: Digest::of(b"prepared"),
+        baseline: Choice::Float,
+        config: BitConfig::baseline(),
+        setting: ProbeSetting::default(),
+        subject: ProbeSubject::Whole,
+        repetition,
+        asked_by: None,
+    }))
+}
+
+impl Engine {
+    fn propose_probes(&mut self, experiment: &ExperimentId, name: &str, count: u32) -> Vec<TrialKey> {
+        let trials: Vec<TrialSpec> = (0..count).map(|repetition| probe(name, repetition)).collect();
+        let keys = trials.iter().map(TrialSpec::key).collect();
+        let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
+        self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
+        keys
+    }
+
+    fn commit_measured(&mut self, worker: &WorkerId, shard: &Shard) {
+        let measured = Measured::made_up(&ProbeSubject::Whole, 1e6);
+        let outcome = Outcome { result: TrialResult::Measured(Box::new(measured)), ..evaluated(0) };
+        let reports: Vec<_> = shard.trials.iter().map(|(key, _)| (*key, outcome.clone())).collect();
+        self.commit(worker, &reports);
+    }
+
+    /// The one trial that a worker gets.
+    fn only(&mut self, worker: &WorkerId) -> (TrialKey, Shard) {
+        let shard = self.request(worker).unwrap();
+        assert_eq!(shard.trials.len(), 1);
+        (shard.trials[0].0, shard)
+    }
+}
+
+#[test]
+fn a_processor_that_a_gpus_worker_probes_is_nobody_elses() {
+    let mut engine = Engine::new();
+    let (probes, shared) = (engine.submit_with("probes", 1, Requirements::NONE), engine.submit("shared"));
+    let keys = engine.propose_probes(&probes, "integer", 2);
+    engine.propose_points(&shared, 0..8);
+    let first = engine.join_as(offering(gpu("g1", 16), "integer", None));
+    let second = engine.join_as(offering(other_gpu("g2", 16), "integer", None));
+    let processor = engine.join_as(cpu("p"));
+
+    let (probed, shard) = engine.only(&first);
+    assert_eq!(probed, keys[0]);
+    assert!(!keys.contains(&engine.only(&second).0), "it evaluates on its own device");
+    assert_eq!(engine.request(&processor), None);
+    let explained = engine.explained(&keys[1]);
+    assert!(explained.contains("`g2`: its device is `g1`'s alone for a while"), "{explained}");
+    let elsewhere = engine.join_as(offering(cpu_of("another machine", "e"), "integer", None));
+    assert_eq!(engine.only(&elsewhere).0, keys[1], "that is another processor");
+
+    engine.commit_measured(&first, &shard);
+    assert!(engine.request(&processor).is_some());
+}
+
+#[test]
+fn a_gpu_that_a_processors_worker_probes_is_nobody_elses() {
+    let mut engine = Engine::new();
+    let (probes, shared) = (engine.submit_with("probes", 1, Requirements::NONE), engine.submit("shared"));
+    engine.propose_points(&shared, 0..8);
+    let prober = engine.join_as(offering(cpu("p"), "candle-cuda", Some("gpu-1")));
+    let evaluator = engine.join_as(gpu("g", 16));
+    let (_, busy) = engine.only(&evaluator);
+    let keys = engine.propose_probes(&probes, "candle-cuda", 1);
+
+    assert_eq!(engine.request(&prober), None, "the GPU is busy, and its own device rests for the probe");
+    let explained = engine.explained(&keys[0]);
+    assert!(explained.contains("`p`: its device is needed alone, one worker still measures on it"), "{explained}");
+    engine.commit_after(&evaluator, &busy, 1.0);
+    assert_eq!(engine.request(&evaluator), None, "the GPU rests, too");
+
+    let (probed, shard) = engine.only(&prober);
+    assert_eq!(probed, keys[0]);
+    assert_eq!(engine.request(&evaluator), None);
+    engine.commit_measured(&prober, &shard);
+    assert!(engine.request(&evaluator).is_some());
+}
+
+#[test]
+fn a_board_that_two_hosts_reach_is_one_device() {
+    let mut engine = Engine::new();
+    let probes = engine.submit("probes");
+    let keys = engine.propose_probes(&probes, "external", 2);
+    let hosts = ["a", "b"].map(|host| {
+        engine.join_as(offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5")))
+    });
+
+    let (_, shard) = engine.only(&hosts[0]);
+    assert_eq!(engine.request(&hosts[1]), None);
+    engine.commit_measured(&hosts[0], &shard);
+    assert_eq!(engine.only(&hosts[1]).0, keys[1]);
+}
