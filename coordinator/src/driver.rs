@@ -29,7 +29,7 @@ use std::time::Duration;
 use bitloop_core::digest::Digest;
 use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
-    Event, Fact, Input, LEASE_TERM_MS, Rejection, Reply, State, UnixMillis, WorkerId, decide,
+    Change, Event, Fact, Input, LEASE_TERM_MS, Rejection, Reply, State, UnixMillis, WorkerId, decide,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -172,13 +172,14 @@ impl Driver {
         let is_blank = chronicle.is_blank();
         info!(epoch, facts = loaded.facts.len(), "store loaded");
         let (mut sizes, mut origins) = (Sizes::default(), Origins::default());
-        let state = State::replayed(loaded.facts, |state, fact| {
+        let mut state = State::replayed(loaded.facts, |state, fact| {
             sizes.extend(sized(fact));
             origins.note(fact);
             if is_blank {
                 chronicle.remember(state, fact);
             }
         });
+        state.apply(&Change::Started { now }.into());
         let mut driver = Self {
             state,
             store: parts.store,

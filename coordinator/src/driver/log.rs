@@ -49,6 +49,8 @@ fn write_change(change: &Change) {
         Change::WorkerSeen { .. }
         | Change::WorkerCommitted { .. }
         | Change::LeaseRenewed { .. }
+        | Change::Started { .. }
+        | Change::Settled
         | Change::HeldUp { .. } => {}
         Change::LeaseGranted { lease, terms } => {
             let (worker, trials, second) = (&terms.worker.0, terms.trials.len(), terms.second);

@@ -13,6 +13,13 @@ use super::troubles::{Loss, Obstacle};
 /// A change to who works on what.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
+    /// A coordinator began with what is stored. Who measures on devices it does not know yet.
+    Started {
+        /// When.
+        now: UnixMillis,
+    },
+    /// Whoever measured on a device when the coordinator began has come back or has broken off.
+    Settled,
     /// A worker came, or came back.
     WorkerJoined {
         /// The worker.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use crate::device::{Requirements, Share};
 use crate::trial::{Company, TrialKey};
 
-use super::UnixMillis;
 use super::change::Change;
 use super::fairness::Served;
 use super::ledger::{Claim, Ledger, Trial, TrialState};
@@ -19,6 +18,7 @@ use super::pace::Pace;
 use super::queue::{Group, Lane, Queue, Queued};
 use super::rests::{RestFrom, Rests};
 use super::troubles::{Obstacle, ObstacleKind, Troubles};
+use super::{LEASE_TERM_MS, UnixMillis};
 
 pub use info::WorkerInfo;
 
@@ -103,12 +103,22 @@ pub struct Dispatch {
     turns: u64,
     pace: Pace,
     served: Served,
+    /// Until when a device may be measured for the coordinator before, by a worker that has not come back.
+    unsettled_until: Option<UnixMillis>,
 }
 
 impl Dispatch {
     /// Records a change.
     pub(super) fn apply(&mut self, change: &Change, ledger: &Ledger) {
         match change {
+            Change::Started { now } => {
+                let may_be_measured = self.queue.queued().probe > 0;
+                self.unsettled_until = may_be_measured.then(|| now.after(LEASE_TERM_MS));
+            }
+            Change::Settled => {
+                self.unsettled_until = None;
+                self.turns += 1;
+            }
             Change::WorkerJoined { info, now } => {
                 let (info, last_seen) = (info.clone(), *now);
                 let worker =
@@ -430,6 +440,11 @@ impl Dispatch {
             ObstacleKind::Device | ObstacleKind::Panic => RestFrom::Everything,
         };
         self.rests.times(&Place::of(info), from)
+    }
+
+    /// Until when no probe is begun, as the device may be measured for the coordinator before.
+    pub(super) fn unsettled_until(&self) -> Option<UnixMillis> {
+        self.unsettled_until
     }
 
     /// A number no lease has had.

@@ -32,6 +32,8 @@ pub enum Hindrance {
     },
     /// The device is kept free for trials that need it to themselves.
     Resting,
+    /// A worker that has not come back since the coordinator began may still measure on the device.
+    Unsettled,
     /// Others have taken too much of the device.
     Full {
         /// What the worker needs of it, in ten-thousandths.
@@ -53,6 +55,9 @@ impl fmt::Display for Hindrance {
                 write!(f, "its device is needed alone, {others} workers still measure on it")
             }
             Self::Resting => f.write_str("its device is kept free for trials that need it alone"),
+            Self::Unsettled => f.write_str(
+                "its probe waits for a moment behind the coordinator's start, as another worker may still use the device",
+            ),
             Self::Full { share, left } => {
                 write!(f, "it needs {share} of its device's 10000 parts, {left} are left")
             }
@@ -225,6 +230,9 @@ impl<'a> Moment<'a> {
         if let Some(unmet) = worker.info.unmet(requirements, numerics(self.ledger, lane)) {
             return Some(Hindrance::Unmet(unmet));
         }
+        if self.is_unsettled(requirements) {
+            return Some(Hindrance::Unsettled);
+        }
         let Taken { holders, share, exclusive } = taken;
         if let Some(by) = exclusive {
             return Some(Hindrance::HeldAlone { by: by.clone() });
@@ -245,6 +253,10 @@ impl<'a> Moment<'a> {
             return Some(Hindrance::Full { share: needed, left });
         }
         self.rests(worker, lane).then_some(Hindrance::Resting)
+    }
+
+    fn is_unsettled(&self, requirements: &Requirements) -> bool {
+        requirements.probe.is_some() && self.dispatch.unsettled_until().is_some()
     }
 
     /// Whether the worker's device takes no more trials of a lane, so that one that needs it alone gets its turn.
@@ -271,7 +283,9 @@ impl<'a> Moment<'a> {
         let (ledger, dispatch) = (self.ledger, self.dispatch);
         // A look at all leases, which most requests need not take.
         let busy = LazyCell::new(|| busy(dispatch));
-        let alone = dispatch.lanes().filter(|(lane, _)| ledger.requirements(lane).exclusive);
+        let is_alone =
+            |requirements: &Requirements| requirements.exclusive && !self.is_unsettled(requirements);
+        let alone = dispatch.lanes().filter(|(lane, _)| is_alone(ledger.requirements(lane)));
         let resting = alone.map(|(lane, group)| {
             let requirements: &Requirements = ledger.requirements(lane);
             let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, lane)).is_none();

@@ -98,5 +98,8 @@ pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event
     events.extend(lost);
     events.extend(blame::quarantined(state, now));
     events.extend(state.ledger.ends_cut_off().map(Event::from));
+    if state.dispatch.unsettled_until().is_some_and(|until| until <= now) {
+        events.push(Change::Settled.into());
+    }
     events
 }

@@ -103,9 +103,10 @@ impl Coordinator {
     /// Loads the disk and raises the epoch. Whether the artifacts are there is for [`Self::inspect`].
     pub(crate) fn start(disk: &mut Disk, start: u64, now: Instant, calendar: Calendar) -> Self {
         let Calendar { date, sabotage } = calendar;
-        let state = State::replayed(disk.facts().iter().cloned(), |_, _| {});
+        let mut state = State::replayed(disk.facts().iter().cloned(), |_, _| {});
         disk.epoch += 1;
         let clock = Clock { started: now, date_at_start: date };
+        state.apply(&Change::Started { now: clock.now(now) }.into());
         Self {
             start,
             state,

@@ -10,7 +10,7 @@ fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
     WorkerInfo { probes: vec![ProbeOffer { name, class, device: device.map(str::to_owned), runtime }], ..info }
 }
 
-pub(in crate::state::tests) fn probe(name: &str, repetition: u32) -> TrialSpec {
+pub(crate) fn probe(name: &str, repetition: u32) -> TrialSpec {
     TrialSpec::Probe(Box::new(ProbeSpec {
         target: ProbeTarget { probe: name.to_owned(), on: BTreeMap::new(), class: None },
         prepared: Digest::of(b"prepared"),
@@ -106,4 +106,43 @@ fn a_board_that_two_hosts_reach_is_one_device() {
     assert_eq!(engine.request(&hosts[1]), None);
     engine.commit_measured(&hosts[0], &shard);
     assert_eq!(engine.only(&hosts[1]).0, keys[1]);
+}
+
+#[test]
+fn behind_a_start_no_probe_begins_until_whoever_used_the_device_has_broken_off() {
+    let mut engine = Engine::new();
+    let probes = engine.submit("probes");
+    let on = |host: &str| offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5"));
+    let first = engine.join_as(on("a"));
+    let keys = engine.propose_probes(&probes, "external", 2);
+    engine.only(&first);
+
+    for is_back in [true, false] {
+        engine.state = engine.replayed();
+        engine.state.apply(&Change::Started { now: engine.now }.into());
+        let other = engine.join_as(on("b"));
+        assert_eq!(engine.request(&other), None);
+        let explained = engine.explained(&keys[0]);
+        assert!(explained.contains("`on-b`: its probe waits for a moment"), "{explained}");
+        if is_back {
+            let (info, held) = (on("a"), keys[..1].to_vec());
+            let Reply::Registered { adopted } = engine.feed(Input::Register { info, held }).unwrap() else {
+                panic!("it registers");
+            };
+            assert!(adopted.is_some(), "it goes on with what it has");
+        }
+        engine.wait(LEASE_TERM_MS);
+        assert_eq!(engine.request(&other).is_some(), !is_back, "the first one has it still, or no more");
+    }
+}
+
+#[test]
+fn a_start_without_probes_under_way_makes_none_wait() {
+    let mut engine = Engine::new();
+    engine.state.apply(&Change::Started { now: engine.now }.into());
+    let probes = engine.submit("probes");
+    let keys = engine.propose_probes(&probes, "external", 1);
+    let worker = engine.join_as(offering(cpu("w"), "external", Some("pi5")));
+
+    assert_eq!(engine.only(&worker).0, keys[0]);
 }
