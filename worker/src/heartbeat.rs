@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use crate::client::{Client, ClientError};
+use crate::clock;
 use crate::presence::Presence;
 
 /// The shortest period, should a coordinator ask for none.
@@ -80,8 +81,13 @@ async fn beat_forever(pulse: &Pulse) {
 /// Sends a heartbeat; returns what the session has to know of the answer.
 async fn beat(client: &Client, presence: &Presence) -> Option<Input> {
     let (beat, running) = presence.beat()?;
+    let sent = clock::now();
     match client.heartbeat(beat, &running).await {
-        Ok(answer) if answer.lease_valid => give_back(client, presence, (beat, &answer.recalled)).await,
+        Ok(answer) if answer.lease_valid => {
+            let given_back = give_back(client, presence, (beat, &answer.recalled)).await;
+            let ago_ms = clock::elapsed(sent).as_millis() as u64;
+            given_back.or(Some(Input::Heard { beat, ago_ms }))
+        }
         Ok(_) => Some(Input::LeaseVoid(beat)),
         Err(ClientError::NotRegistered { .. }) => Some(Input::Displaced(beat.epoch)),
         Err(error) => {

@@ -9,6 +9,8 @@ mod simulation;
 
 use std::collections::BTreeMap;
 
+pub(crate) use scheduling::probe;
+
 use super::*;
 use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::digest::Digest;

@@ -82,6 +82,13 @@ pub enum Input {
     Displaced(Epoch),
     /// A heartbeat was not answered.
     Silence,
+    /// A heartbeat was told that its lease is in force.
+    Heard {
+        /// What it said.
+        beat: Beat,
+        /// How long ago it was sent, in milliseconds: the coordinator heard it no earlier.
+        ago_ms: u64,
+    },
     /// Trials of the current order that others wait for are not measured here any more, and the coordinator knows it.
     GivenBack {
         /// What the heartbeat said that was told of them.

@@ -51,6 +51,8 @@ pub(crate) struct Program {
     pub(crate) call: Option<u64>,
     /// What the heartbeat thread waits for the answer of.
     pub(crate) beat: Option<(u64, Body)>,
+    /// When that was sent.
+    pub(crate) beat_at: Instant,
     computing: Option<Computing>,
     orders: u64,
     /// Nothing happens to it before: it was suspended.
@@ -101,6 +103,8 @@ pub(crate) struct Site {
 pub(crate) enum Beaten {
     Nothing,
     Tell(Input),
+    /// Its lease is in force.
+    Heard(Beat),
     /// The heartbeat thread goes on with this.
     Send(Body),
 }
@@ -184,6 +188,7 @@ impl Host {
             protocol: Protocol::new(Settings { info, max_give_backs: None, idle_exit_ms: None, spool: left }),
             call: None,
             beat: None,
+            beat_at: now,
             computing: None,
             orders: 0,
             suspended_until: 0,
@@ -259,7 +264,10 @@ impl Program {
     pub(crate) fn beaten(&mut self, asked: Body, answer: Returned) -> Beaten {
         match (asked, answer) {
             (Body::Beat { beat, .. }, Returned::Beat(answer)) => match answer {
-                Ok(Pulse { lease_valid: true, recalled }) => self.give_back(beat, &recalled),
+                Ok(Pulse { lease_valid: true, recalled }) => match self.give_back(beat, &recalled) {
+                    Beaten::Nothing => Beaten::Heard(beat),
+                    given_back @ (Beaten::Tell(_) | Beaten::Heard(_) | Beaten::Send(_)) => given_back,
+                },
                 Ok(Pulse { lease_valid: false, .. }) => Beaten::Tell(Input::LeaseVoid(beat)),
                 Err(FailureKind::NotRegistered) => Beaten::Tell(Input::Displaced(beat.epoch)),
                 Err(

@@ -4,6 +4,7 @@ mod boards;
 mod explaining;
 
 use super::*;
+pub(crate) use boards::probe;
 use crate::device::{Device, DeviceKind, Requirements, Share};
 
 const GIB: u64 = 1 << 30;

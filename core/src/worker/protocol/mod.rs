@@ -1,6 +1,7 @@
 //! The state machine: what each input changes. What is to be done then is in `next.rs`.
 
 mod next;
+mod unheard;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -64,6 +65,8 @@ enum Progress {
 #[derive(Clone, Debug)]
 struct Current {
     remaining: BTreeSet<TrialKey>,
+    /// Whether it takes a device that another worker may reach, too.
+    is_probe: bool,
     progress: Progress,
 }
 
@@ -113,6 +116,8 @@ pub struct Protocol {
     has_spool: bool,
     epoch: Option<Epoch>,
     lease: Option<LeaseId>,
+    /// When the coordinator is known to have prolonged the lease last.
+    heard: Millis,
     current: Option<Current>,
     contexts: VecDeque<(Digest, Arc<EvaluateContext>)>,
     pending: Pending,
@@ -151,6 +156,7 @@ impl Protocol {
             has_spool,
             epoch: None,
             lease: None,
+            heard: Millis(0),
             current: None,
             contexts: VecDeque::with_capacity(KEPT_CONTEXTS),
             is_spooled: !pending.is_empty(),
@@ -192,6 +198,7 @@ impl Protocol {
             Input::LeaseVoid(beat) => self.revoke(beat),
             Input::Displaced(epoch) => self.displace(epoch),
             Input::Silence => self.is_away = true,
+            Input::Heard { beat, ago_ms } => self.is_heard(beat, ago_ms),
             Input::GivenBack { beat, trials } => self.forget_trials(beat, &trials),
             Input::Time | Input::SpoolFailed => {}
             Input::Shutdown => self.wind_down(Finish::Shutdown),
@@ -203,7 +210,7 @@ impl Protocol {
     /// When [`Input::Time`] is to be fed in at the latest, unless something else is before.
     pub fn due(&self) -> Option<Millis> {
         let limit = match self.phase {
-            Phase::Working => self.patience_ends(),
+            Phase::Working => self.patience_ends().into_iter().chain(self.breaks_off()).min(),
             Phase::Over => None,
             Phase::WindingDown { until } | Phase::Farewell { until } => Some(until),
         };
@@ -294,7 +301,7 @@ impl Protocol {
         let wanted = |shard: &&Shard| shard.trials.iter().any(|(key, _)| current.remaining.contains(key));
         match adopted.filter(wanted) {
             Some(Shard { lease, trials, .. }) => {
-                self.lease = Some(*lease);
+                (self.lease, self.heard) = (Some(*lease), self.now);
                 self.tell(Notice::Adopted { lease: *lease, trials: trials.len() });
             }
             None => self.stop(),
@@ -339,9 +346,10 @@ impl Protocol {
         self.forget_waits();
         self.summary.shards += 1;
         self.idle_since = None;
-        self.lease = Some(lease);
+        (self.lease, self.heard) = (Some(lease), self.now);
         let remaining = trials.iter().map(|(key, _)| *key).collect();
-        self.current = Some(Current { remaining, progress: Progress::Waiting { context, trials } });
+        let is_probe = trials.iter().any(|(_, spec)| matches!(spec, TrialSpec::Probe(_)));
+        self.current = Some(Current { remaining, is_probe, progress: Progress::Waiting { context, trials } });
     }
 
     /// Does what a failed call asks for before it is tried again: wait, and register if need be.

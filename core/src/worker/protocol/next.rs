@@ -20,6 +20,7 @@ impl Protocol {
         if self.is_away && self.phase != Phase::Over {
             self.spool();
         }
+        self.break_off();
         self.settle_current();
         self.lose_patience();
         self.pass_time();

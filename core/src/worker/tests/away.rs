@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::state::tests::probe;
 
 #[test]
 fn what_is_measured_while_the_coordinator_is_away_is_written_down_once_and_committed_later() {
@@ -224,4 +225,60 @@ fn a_worker_is_back_within_ten_seconds_of_its_coordinator_however_long_that_was_
 
         assert!(latest < 10_000 - 1_000, "{latest} ms with attempts of {attempt_ms} ms");
     }
+}
+
+/// A worker that measures a device under lease 7 of epoch 1.
+fn probing() -> Bench {
+    let mut bench = Bench::new();
+    let spec = probe("external", 0);
+    bench.take_shard(Shard { lease: LeaseId(7), context: None, trials: vec![(spec.key(), spec)] });
+    bench
+}
+
+#[test]
+fn a_probe_breaks_off_before_another_worker_can_have_its_device() {
+    let mut bench = probing();
+    let beat = bench.protocol.beat().unwrap();
+    for _ in 0..10 {
+        bench.wait(LEASE_TERM_MS / 5);
+        bench.feed(Input::Heard { beat, ago_ms: 100 });
+        bench.assert_idle();
+    }
+    bench.feed(Input::Silence);
+    bench.feed(Input::Heard { beat: Beat { lease: None, ..beat }, ago_ms: 0 });
+
+    bench.wait(LEASE_TERM_MS - 2_000 - 100 - 1);
+    bench.assert_idle();
+    bench.wait(1);
+
+    assert_eq!(bench.next(), Effect::Stop);
+    assert_eq!(bench.protocol.beat().unwrap().lease, None, "it is not prolonged any more");
+    bench.feed(Input::Heard { beat, ago_ms: 0 });
+    bench.feed(Input::Ended(End::Stopped));
+    assert!(matches!(bench.call(), Call::RequestShard { .. }));
+    bench.assert_idle();
+}
+
+#[test]
+fn a_probe_goes_on_under_a_new_coordinator_that_knows_of_it() {
+    let mut bench = probing();
+    bench.wait(5_000);
+    bench.feed(Input::Displaced(Epoch(1)));
+    let spec = probe("external", 0);
+    let adopted = Shard { lease: LeaseId(0), context: None, trials: vec![(spec.key(), spec)] };
+    bench.register(2, Some(adopted));
+
+    bench.wait(7_999);
+    bench.assert_idle();
+    bench.wait(1);
+    assert_eq!(bench.next(), Effect::Stop);
+}
+
+#[test]
+fn an_evaluation_goes_on_however_long_the_coordinator_is_away() {
+    let (mut bench, _) = Bench::measuring(2);
+
+    bench.wait(100 * LEASE_TERM_MS);
+
+    bench.assert_idle();
 }

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::state::tests::{evaluated, trials};
-use crate::state::{ObstacleKind, WorkerId};
+use crate::state::{LEASE_TERM_MS, ObstacleKind, WorkerId};
 use crate::trial::{Outcome, Provenance, TrialResult, Work};
 
 mod ahead;

@@ -173,6 +173,7 @@ impl World {
     }
 
     pub(super) fn returns(&mut self, to: Process, call: u64, body: Returned) {
+        let now = self.now;
         let Some(program) = self.program_mut(to) else { return };
         let input = match body {
             Returned::Call(answer) if program.call == Some(call) => Some(program.answered(answer)),
@@ -183,6 +184,7 @@ impl World {
                 match program.beaten(asked, body) {
                     Beaten::Nothing => None,
                     Beaten::Tell(input) => Some(input),
+                    Beaten::Heard(beat) => Some(Input::Heard { beat, ago_ms: now - program.beat_at }),
                     Beaten::Send(body) => return self.send_beat(to, body),
                 }
             }
@@ -206,9 +208,10 @@ impl World {
 
     /// The heartbeat thread sends one thing at a time.
     fn send_beat(&mut self, process: Process, body: Body) {
-        let call = self.next_call();
+        let (call, now) = (self.next_call(), self.now);
         let Some(program) = self.program_mut(process) else { return };
         program.beat = Some((call, body.clone()));
+        program.beat_at = now;
         let worker = program.id.clone();
         self.send(Request { from: process, call, worker, body }, QUICK_MS);
     }
