@@ -143,7 +143,9 @@ impl Oracle {
                 }
                 Event::Fact(fact) => self.before_fact(state, input, fact),
                 Event::Change(
-                    Change::LeaseEnded { .. }
+                    Change::Started { .. }
+                    | Change::Settled
+                    | Change::LeaseEnded { .. }
                     | Change::WorkerLeft { .. }
                     | Change::WorkerJoined { .. }
                     | Change::WorkerSeen { .. }
