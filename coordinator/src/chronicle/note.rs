@@ -373,7 +373,7 @@ impl Notes<'_> {
             let first = obstacle.trials.first().and_then(|key| self.state.ledger.trial(key));
             let info = self.state.dispatch.worker(worker).map(|worker| &worker.info);
             let Some((trial, info)) = first.zip(info) else { continue };
-            let before = self.state.dispatch.given_back(info, (trial, obstacle.kind));
+            let before = self.state.dispatch.given_back(info, (trial, obstacle.kind), self.now);
             if before + 1 == UNABLE_TIMES {
                 let text = format!("it gave trials back {UNABLE_TIMES} times in a row: {}", obstacle.reason);
                 let experiments = self.experiments(&obstacle.trials);

@@ -56,7 +56,7 @@ pub(super) fn given_back(
     let obstacle = Arc::new(Obstacle { trials, ..obstacle.clone() });
     match obstacle.trials.as_slice() {
         [] => Vec::new(),
-        [key] if has_failed(state, (lease, info), &obstacle) => {
+        [key] if has_failed(state, (lease, info), &obstacle, now) => {
             vec![state.ledger.outcome_of(*key, failed(info, &obstacle.reason)).into()]
         }
         _ => vec![Change::TrialsGivenBack { worker: info.id.clone(), obstacle, now }.into()],
@@ -64,23 +64,28 @@ pub(super) fn given_back(
 }
 
 /// Whether a trial that comes back alone could not be measured often enough.
-fn has_failed(state: &State, (lease, info): (&Lease, &WorkerInfo), obstacle: &Obstacle) -> bool {
+fn has_failed(
+    state: &State,
+    (lease, info): (&Lease, &WorkerInfo),
+    obstacle: &Obstacle,
+    now: UnixMillis,
+) -> bool {
     let [key] = obstacle.trials.as_slice() else { return false };
     let is_held_against_it = match obstacle.kind {
         ObstacleKind::Supply => false,
         ObstacleKind::Device | ObstacleKind::Panic => true,
     };
     let is_elsewhere = || state.dispatch.holders(key).any(|held| held.worker != lease.worker);
-    let is_able_elsewhere = || is_able_elsewhere(state, key, &Place::of(info));
+    let is_able_elsewhere = || is_able_elsewhere(state, (key, &Place::of(info)), now);
     let refusal = (info.machine.as_str(), obstacle.kind);
     let is_final = || state.dispatch.troubles().is_final(key, refusal, is_able_elsewhere);
     is_held_against_it && !is_elsewhere() && is_final()
 }
 
 /// Whether a device is there that may measure a trial and has not tried.
-fn is_able_elsewhere(state: &State, key: &TrialKey, but: &Place) -> bool {
+fn is_able_elsewhere(state: &State, (key, but): (&TrialKey, &Place), now: UnixMillis) -> bool {
     let trial = state.ledger.trial(key);
-    trial.is_some_and(|trial| placement::may_elsewhere(&state.ledger, &state.dispatch, (trial, but)))
+    trial.is_some_and(|trial| placement::may_elsewhere(&state.ledger, &state.dispatch, (trial, but), now))
 }
 
 /// What the last worker said counts, word for word: it does not depend on who tried when.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::trial::TrialKey;
+use crate::trial::{Company, TrialKey};
 
 use super::UnixMillis;
 use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
@@ -49,6 +49,8 @@ pub enum Change {
         trial_ms: f64,
         /// What they were about and how much there was to do in one of them, if that is one thing.
         subject: Option<(Subject, f64)>,
+        /// What they were measured together with: whatever that needs is there.
+        companies: BTreeSet<Option<Company>>,
     },
     /// The coordinator itself was held up and heard nobody; so nobody is late for it.
     HeldUp {

@@ -61,7 +61,9 @@ pub(super) fn commit(
     if accepted > 0 && trial_ms.is_finite() && trial_ms > 0.0 {
         let (worker, trials) = (worker.clone(), u64::from(accepted));
         let subject = subject(state, reports);
-        events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject }.into());
+        let measured = reports.iter().filter_map(|report| state.ledger.trial(&report.key));
+        let companies = measured.map(|trial| trial.spec.company()).collect();
+        events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject, companies }.into());
     }
     Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
 }

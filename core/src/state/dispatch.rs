@@ -136,10 +136,13 @@ impl Dispatch {
                     worker.last_seen = *now;
                 }
             }
-            Change::WorkerCommitted { worker, trials, trial_ms, subject } => {
+            Change::WorkerCommitted { worker, trials, trial_ms, subject, companies } => {
                 if let Some(worker) = self.workers.get_mut(worker) {
-                    let has_rested = self.rests.end(&Place::of(&worker.info), RestFrom::Everything);
-                    self.turns += u64::from(has_rested);
+                    let place = Place::of(&worker.info);
+                    let lanes = companies.iter().map(|company| RestFrom::lane(*company));
+                    for from in lanes.chain([RestFrom::Everything]) {
+                        self.turns += u64::from(self.rests.end(&place, from));
+                    }
                     worker.committed += trials;
                     let old = worker.trial_ms.unwrap_or(*trial_ms);
                     worker.trial_ms = Some(old + TRIAL_TIME_SMOOTHING * (trial_ms - old));
@@ -434,12 +437,17 @@ impl Dispatch {
     }
 
     /// How often in a row a worker's device gave trials back for want of what this one needs, or for any other reason.
-    pub fn given_back(&self, info: &WorkerInfo, (trial, kind): (&Trial, ObstacleKind)) -> u32 {
+    pub fn given_back(
+        &self,
+        info: &WorkerInfo,
+        (trial, kind): (&Trial, ObstacleKind),
+        now: UnixMillis,
+    ) -> u32 {
         let from = match kind {
             ObstacleKind::Supply => RestFrom::trial(trial),
             ObstacleKind::Device | ObstacleKind::Panic => RestFrom::Everything,
         };
-        self.rests.times(&Place::of(info), from)
+        self.rests.times(&Place::of(info), from, now)
     }
 
     /// Until when no probe is begun, as the device may be measured for the coordinator before.

@@ -112,7 +112,7 @@ impl State {
             TrialState::Open => {
                 let (standing, mut reasons) = self.explain_open(key, trial, now);
                 reasons.extend(self.explain_trouble(key, now));
-                let lacking = self.dispatch.rests().of(RestFrom::trial(trial)).take(NAMED_MAX);
+                let lacking = self.dispatch.rests().of(RestFrom::trial(trial), now).take(NAMED_MAX);
                 reasons.extend(lacking.map(|(place, rest)| rest.text(place)));
                 (standing, reasons)
             }
@@ -208,7 +208,7 @@ impl State {
             let bar = |worker: &Worker| bar_lane(&self.ledger, &self.dispatch, (worker, now), lane);
             reasons.extend(glance.hindrances(lane, bar));
         }
-        let troubles = self.troubles_of(experiment);
+        let troubles = self.troubles_of(experiment, now);
         let is_troubled = !troubles.is_empty();
         reasons.extend(troubles);
         match (leased, stages.is_empty()) {
@@ -291,7 +291,7 @@ impl State {
     }
 
     /// What attempts at an experiment's trials came to, counted.
-    fn troubles_of(&self, experiment: &Experiment) -> Vec<String> {
+    fn troubles_of(&self, experiment: &Experiment, now: UnixMillis) -> Vec<String> {
         let troubles = self.dispatch.troubles();
         let own = troubles
             .all()
@@ -317,12 +317,12 @@ impl State {
         if let Some((place, refusal)) = last {
             reasons.push(format!("{given_back} of its open trials were given back; {}", refusal.text(place)));
         }
-        reasons.extend(self.lacks(experiment));
+        reasons.extend(self.lacks(experiment, now));
         reasons
     }
 
     /// What trials of an experiment need that did not come, as one worker says it.
-    fn lacks(&self, experiment: &Experiment) -> Option<String> {
+    fn lacks(&self, experiment: &Experiment, now: UnixMillis) -> Option<String> {
         let companies: BTreeSet<Company> =
             self.own_lanes(experiment).filter_map(|(lane, _)| lane.company).collect();
         let is_own = |from: &RestFrom| match from {
@@ -333,7 +333,7 @@ impl State {
             }
             RestFrom::Everything | RestFrom::Alone => false,
         };
-        let (place, _, rest) = self.dispatch.rests().all().find(|(_, from, _)| is_own(from))?;
+        let (place, _, rest) = self.dispatch.rests().all(now).find(|(_, from, _)| is_own(from))?;
         Some(format!("what its trials need does not come; {}", rest.text(place)))
     }
 

@@ -117,7 +117,7 @@ fn barred(ledger: &Ledger, dispatch: &Dispatch, (worker, now): (&Worker, UnixMil
         ledger.claims(trial).into_iter().any(|claim| {
             let lane = Lane::of(claim, trial);
             let able = able.entry(claim).or_insert_with(|| places_able(ledger, dispatch, &lane));
-            able.iter().any(|other| may_at(dispatch, trial, other))
+            able.iter().any(|other| may_at(dispatch, (trial, other), now))
         })
     };
     let refused = dispatch.troubles().refused_at(&place).filter_map(|key| ledger.trial(key));
@@ -130,17 +130,22 @@ fn barred(ledger: &Ledger, dispatch: &Dispatch, (worker, now): (&Worker, UnixMil
 }
 
 /// Whether a device other than `but` is there that may measure a trial and has not tried.
-pub(super) fn may_elsewhere(ledger: &Ledger, dispatch: &Dispatch, (trial, but): (&Trial, &Place)) -> bool {
+pub(super) fn may_elsewhere(
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+    (trial, but): (&Trial, &Place),
+    now: UnixMillis,
+) -> bool {
     ledger.claims(trial).into_iter().any(|claim| {
         let able = places_able(ledger, dispatch, &Lane::of(claim, trial));
-        able.iter().any(|other| other != but && may_at(dispatch, trial, other))
+        able.iter().any(|other| other != but && may_at(dispatch, (trial, other), now))
     })
 }
 
-/// Whether a device may measure a trial, as far as it has tried or lacked what that needs.
-fn may_at(dispatch: &Dispatch, trial: &Trial, place: &Place) -> bool {
+/// Whether a device may measure a trial, as far as it has tried or has lately lacked what that needs.
+fn may_at(dispatch: &Dispatch, (trial, place): (&Trial, &Place), now: UnixMillis) -> bool {
     !dispatch.troubles().has_tried(place, &trial.key)
-        && dispatch.rests().times(place, RestFrom::trial(trial)) == 0
+        && dispatch.rests().times(place, RestFrom::trial(trial), now) == 0
 }
 
 /// How it is said that a device which could not measure something does not get it again yet.

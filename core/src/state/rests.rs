@@ -127,8 +127,8 @@ impl Rests {
     }
 
     /// How often in a row a device began to rest from this, lately.
-    pub(super) fn times(&self, place: &Place, from: RestFrom) -> u32 {
-        self.at(place, from).map_or(0, |rest| rest.times)
+    pub(super) fn times(&self, place: &Place, from: RestFrom, now: UnixMillis) -> u32 {
+        self.at(place, from).filter(|rest| !rest.is_over(now)).map_or(0, |rest| rest.times)
     }
 
     /// Whether a device rests from this.
@@ -155,13 +155,16 @@ impl Rests {
         rests.any(|rest| rest.has_ended(now))
     }
 
-    /// Where devices rest from this.
-    pub(super) fn of(&self, from: RestFrom) -> impl Iterator<Item = (&Place, &Rest)> {
-        self.0.iter().filter_map(move |(place, known)| Some((place, known.get(&from)?)))
+    /// Where devices rest from this, or did lately.
+    pub(super) fn of(&self, from: RestFrom, now: UnixMillis) -> impl Iterator<Item = (&Place, &Rest)> {
+        let rests = self.0.iter().filter_map(move |(place, known)| Some((place, known.get(&from)?)));
+        rests.filter(move |(_, rest)| !rest.is_over(now))
     }
 
-    /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Place, &RestFrom, &Rest)> {
-        self.0.iter().flat_map(|(place, known)| known.iter().map(move |(from, rest)| (place, from, rest)))
+    /// All of them that are not over, or were not until lately.
+    pub(super) fn all(&self, now: UnixMillis) -> impl Iterator<Item = (&Place, &RestFrom, &Rest)> {
+        let rests =
+            self.0.iter().flat_map(|(place, known)| known.iter().map(move |(from, rest)| (place, from, rest)));
+        rests.filter(move |(_, _, rest)| !rest.is_over(now))
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn next_shard<'a>(
     let workers = dispatch.workers().len().max(1);
     // A trial may wait in several lanes.
     let waiting = fitting.lanes.iter().map(|(_, group)| group.len()).sum::<usize>().min(dispatch.waiting());
-    let most = match dispatch.rests().times(&Place::of(&worker.info), RestFrom::Everything) {
+    let most = match dispatch.rests().times(&Place::of(&worker.info), RestFrom::Everything, now) {
         0 => waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS),
         // One is enough to see whether it can do anything, and what comes back together is measured alone.
         _ => 1,

@@ -1,5 +1,7 @@
 //! Trials that workers give back, as they cannot measure them.
 
+mod resting;
+
 use super::*;
 use crate::device::Device;
 use crate::trial::PrepareSpec;
@@ -305,11 +307,11 @@ fn what_is_remembered_of_what_did_not_come_does_not_grow_with_the_trials() {
     }
 
     assert_eq!(engine.state.dispatch.troubles().all().count(), 0);
-    assert_eq!(engine.state.dispatch.rests().all().count(), 20);
+    assert_eq!(engine.state.dispatch.rests().all(engine.now).count(), 20);
     for worker in workers {
         engine.feed(Input::Leave { worker }).unwrap();
     }
-    assert_eq!(engine.state.dispatch.rests().all().count(), 0);
+    assert_eq!(engine.state.dispatch.rests().all(engine.now).count(), 0);
 }
 
 #[test]
