@@ -341,7 +341,7 @@ fn request(state: &State, worker: &WorkerId, now: UnixMillis) -> Result<Decision
         let (grant, shard) = grant(state, worker, portion, now);
         return Ok(Decision::new(vec![grant.into()], Reply::Shard(Some(shard))));
     }
-    let recalled = unbegun_trials(ledger, dispatch, known)
+    let recalled = unbegun_trials(ledger, dispatch, (known, now))
         .map(|(lease, trials)| Change::TrialsRecalled { lease, trials: trials.into_iter().collect() }.into());
     Ok(Decision::new(recalled.into_iter().collect(), Reply::Shard(None)))
 }

@@ -148,6 +148,13 @@ fn may_at(dispatch: &Dispatch, (trial, place): (&Trial, &Place), now: UnixMillis
         && dispatch.rests().times(place, RestFrom::trial(trial), now) == 0
 }
 
+/// Whether a worker may have a trial now that another one holds: its device has not refused it, and rests from nothing that it needs.
+pub(super) fn may_share(dispatch: &Dispatch, (worker, now): (&Worker, UnixMillis), trial: &Trial) -> bool {
+    let froms = [RestFrom::trial(trial), RestFrom::lane(trial.spec.company())];
+    rest(dispatch, (worker, now), &froms).is_none()
+        && !dispatch.troubles().is_refused_at(&Place::of(&worker.info), &trial.key)
+}
+
 /// How it is said that a device which could not measure something does not get it again yet.
 const REFUSED: &str = "its device could not measure it, and is not asked again now";
 

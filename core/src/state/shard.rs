@@ -11,7 +11,7 @@ use super::UnixMillis;
 use super::dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerInfo};
 use super::ledger::{Claim, Ledger, Trial};
 use super::occupancy::Place;
-use super::placement::{Fitting, Moment};
+use super::placement::{Fitting, Moment, may_share};
 use super::queue::{Group, Lane};
 use super::rests::RestFrom;
 
@@ -83,16 +83,22 @@ pub(super) fn next_shard<'a>(
     let workers = dispatch.workers().len().max(1);
     // A trial may wait in several lanes.
     let waiting = fitting.lanes.iter().map(|(_, group)| group.len()).sum::<usize>().min(dispatch.waiting());
-    let most = match dispatch.rests().times(&Place::of(&worker.info), RestFrom::Everything, now) {
-        0 => waiting.div_ceil(QUEUE_SHARE * workers).clamp(1, MAX_SHARD_TRIALS),
-        // One is enough to see whether it can do anything, and what comes back together is measured alone.
-        _ => 1,
-    };
+    let share = waiting.div_ceil(QUEUE_SHARE * workers);
+    let most = share.clamp(1, most_trials(dispatch, (worker, now)));
     let trials = take(ledger, dispatch, (worker, group, most), &fitting.barred);
     let requirements = ledger.requirements(lane);
     let (exclusive, probed) = (requirements.exclusive, worker.info.probed(requirements));
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
     Some(Portion { claim: lane.claim, trials, predicted_ms, exclusive, probed, second: false })
+}
+
+/// How many trials a worker gets at most. From one that measured nothing of late one is enough to see whether it can do anything, and what
+/// comes back together is measured alone.
+fn most_trials(dispatch: &Dispatch, (worker, now): (&Worker, UnixMillis)) -> usize {
+    match dispatch.rests().times(&Place::of(&worker.info), RestFrom::Everything, now) {
+        0 => MAX_SHARD_TRIALS,
+        _ => 1,
+    }
 }
 
 /// Takes the first trials of a group: as many as fill a shard, at most `most`, cut where it costs least.
@@ -222,12 +228,13 @@ pub(super) fn late_trials<'a>(
     dispatch: &'a Dispatch,
     (worker, now): (&Worker, UnixMillis),
 ) -> Option<Portion<'a>> {
+    let most = most_trials(dispatch, (worker, now));
     let may_be = |lease: &&Lease| is_late(lease, now) && lease.worker != worker.info.id;
     let mut late: Vec<&Lease> = dispatch.leases().map(|(_, lease)| lease).filter(may_be).collect();
     late.sort_by_key(|lease| lease.since);
     // What may have ended a worker, or what a device could not do, goes alone and ends no second one meanwhile.
     let is_welcome = |key: &&TrialKey| !dispatch.has_second(key) && !dispatch.troubles().goes_alone(key);
-    let room = Room::new(ledger, dispatch, worker);
+    let room = Room::new((ledger, dispatch), (worker, now));
     // Since they were leased, whom they are measured for may have come to need a device alone.
     let claim_met = |trial: &Trial| room.claim_met(trial, |lane| !ledger.requirements(lane).exclusive);
     let (claim, trials) = late.into_iter().find_map(|lease| {
@@ -235,7 +242,7 @@ pub(super) fn late_trials<'a>(
         let mut single = single.peekable();
         // They were leased for one claim, so that one tells of all.
         let claim = claim_met(single.peek()?)?;
-        let met = single.filter(|trial| claim_met(trial).is_some());
+        let met = single.filter(|trial| claim_met(trial).is_some()).take(most);
         Some((claim, met.map(|trial| (&trial.key, &trial.spec)).collect::<Vec<_>>()))
     })?;
     let predicted_ms = predicted(dispatch, &worker.info, &trials);
@@ -247,13 +254,14 @@ pub(super) fn late_trials<'a>(
 pub(super) fn unbegun_trials(
     ledger: &Ledger,
     dispatch: &Dispatch,
-    worker: &Worker,
+    (worker, now): (&Worker, UnixMillis),
 ) -> Option<(LeaseId, Vec<TrialKey>)> {
-    let room = Room::new(ledger, dispatch, worker);
+    let room = Room::new((ledger, dispatch), (worker, now));
+    let most = most_trials(dispatch, (worker, now));
     let of_lease = |(id, lease): (&LeaseId, &Lease)| {
         let trials = unbegun(ledger, dispatch, lease).filter(|_| lease.worker != worker.info.id)?;
         let fits = trials.iter().all(|trial| room.claim_met(trial, |_| true).is_some());
-        let half = trials.len().div_ceil(2);
+        let half = trials.len().div_ceil(2).min(most);
         let keys: Vec<TrialKey> = trials.iter().take(half).map(|trial| trial.key).collect();
         fits.then_some((*id, keys))
     };
@@ -282,18 +290,26 @@ fn unbegun<'a>(ledger: &'a Ledger, dispatch: &Dispatch, lease: &Lease) -> Option
 /// What one worker can take at one moment.
 struct Room<'a> {
     moment: Moment<'a>,
+    dispatch: &'a Dispatch,
     worker: &'a Worker,
+    now: UnixMillis,
     /// Trials that are held by others may be many, and their lanes are few.
     met: RefCell<BTreeMap<Lane, bool>>,
 }
 
 impl<'a> Room<'a> {
-    fn new(ledger: &'a Ledger, dispatch: &'a Dispatch, worker: &'a Worker) -> Self {
-        Self { moment: Moment::new(ledger, dispatch), worker, met: RefCell::default() }
+    fn new(
+        (ledger, dispatch): (&'a Ledger, &'a Dispatch),
+        (worker, now): (&'a Worker, UnixMillis),
+    ) -> Self {
+        Self { moment: Moment::new(ledger, dispatch), dispatch, worker, now, met: RefCell::default() }
     }
 
     /// Whom the worker can measure a trial for now: the first that it is for and that `is_meant`.
     fn claim_met(&self, trial: &Trial, is_meant: impl Fn(&Lane) -> bool) -> Option<Claim> {
+        if !may_share(self.dispatch, (self.worker, self.now), trial) {
+            return None;
+        }
         let mut met = self.met.borrow_mut();
         self.moment.claims(trial).into_iter().find(|claim| {
             let lane = Lane::of(*claim, trial);

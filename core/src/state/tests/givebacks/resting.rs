@@ -31,3 +31,50 @@ fn what_did_not_come_to_a_device_once_keeps_no_trial_from_it_later() {
         assert_eq!(keys(&engine.request(&large).unwrap()), proposed[1..]);
     }
 }
+
+/// A worker that holds most of the trials, which take `trial_ms` each, and one that has just come to nothing for the third time, for
+/// something that came while the first one measured for `since_ms`.
+fn beside_one_that_rests(trial_ms: f64, since_ms: u64) -> (Engine, [WorkerId; 2], LeaseId) {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let proposed = engine.propose_points(&experiment, 0..12);
+    let (good, broken) = (engine.join_on("good", "a"), engine.join_on("broken", "b"));
+    engine.request(&good).unwrap();
+    let reports = vec![Report { key: proposed[0], outcome: evaluated(90) }];
+    engine.feed(Input::Commit { worker: good.clone(), reports, trial_ms }).unwrap();
+    for _ in 0..2 {
+        let shard = engine.request(&broken).unwrap();
+        engine.give_back(&broken, &shard, ObstacleKind::Device);
+    }
+    let held = engine.rejoin_on(&good, &proposed[3..]);
+    engine.beat(&good, &held);
+    engine.pass(since_ms, &good);
+    engine.propose_points(&experiment, 12..13);
+    let shard = engine.request(&broken).unwrap();
+    engine.give_back(&broken, &shard, ObstacleKind::Device);
+    (engine, [good, broken], held.lease)
+}
+
+#[test]
+fn a_device_that_rests_does_not_get_what_others_are_late_with_and_then_one_trial() {
+    let (mut engine, [_, broken], _) = beside_one_that_rests(1.0, 4_001);
+
+    assert_eq!(engine.request(&broken), None, "it rests");
+    engine.pass(2_000, &broken);
+    let late = engine.request(&broken).unwrap();
+
+    assert_eq!(late.trials.len(), 1, "to see whether it can do anything");
+}
+
+#[test]
+fn for_a_device_that_rests_nothing_is_asked_back_and_then_one_trial() {
+    let (mut engine, [_, broken], lease) = beside_one_that_rests(1_000.0, 1_001);
+    let recalled = |engine: &Engine| engine.state.dispatch.lease(lease).unwrap().recalled.len();
+
+    assert_eq!(engine.request(&broken), None);
+    assert_eq!(recalled(&engine), 0);
+    engine.pass(2_000, &broken);
+    assert_eq!(engine.request(&broken), None);
+
+    assert_eq!(recalled(&engine), 1);
+}
