@@ -142,9 +142,9 @@ pub(super) fn may_elsewhere(
     })
 }
 
-/// Whether a device may measure a trial, as far as it has tried or has lately lacked what that needs.
+/// Whether a device may measure a trial, as far as it has tried it alone or has lately lacked what that needs.
 fn may_at(dispatch: &Dispatch, (trial, place): (&Trial, &Place), now: UnixMillis) -> bool {
-    !dispatch.troubles().has_tried(place, &trial.key)
+    !dispatch.troubles().is_refused_at(place, &trial.key)
         && dispatch.rests().times(place, RestFrom::trial(trial), now) == 0
 }
 

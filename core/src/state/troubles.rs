@@ -285,11 +285,6 @@ impl Troubles {
         self.at_places.get(place).is_some_and(|refused| refused.contains(key))
     }
 
-    /// Whether a device could not measure a trial, alone or with others.
-    pub(super) fn has_tried(&self, place: &Place, key: &TrialKey) -> bool {
-        self.trials.get(key).is_some_and(|trouble| trouble.refusals.contains_key(place))
-    }
-
     /// Whether a device that could not measure a trial is not asked again yet.
     pub(super) fn rests_at(&self, place: &Place, key: &TrialKey, now: UnixMillis) -> bool {
         let refusal = self.trials.get(key).and_then(|trouble| trouble.refusals.get(place));

@@ -78,3 +78,24 @@ fn for_a_device_that_rests_nothing_is_asked_back_and_then_one_trial() {
 
     assert_eq!(recalled(&engine), 1);
 }
+
+#[test]
+fn a_device_that_could_not_measure_a_shard_may_measure_each_of_its_trials() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let proposed = engine.propose(&experiment, 3);
+    let (large, small) = (engine.join_on("large", "a"), engine.join_on("small", "b"));
+    let shard = engine.rejoin_on(&large, &proposed);
+    engine.give_back(&large, &shard, ObstacleKind::Device);
+    let alone = engine.request(&small).unwrap();
+    engine.give_back(&small, &alone, ObstacleKind::Device);
+    let refused = keys(&alone);
+
+    for key in proposed.iter().filter(|key| !refused.contains(key)) {
+        engine.commit(&small, &[(*key, evaluated(90))]);
+    }
+    engine.pass(20_000, &small);
+
+    assert_eq!(engine.request(&small), None, "the other one has not tried it alone");
+    assert_eq!(keys(&engine.request(&large).unwrap()), refused);
+}
