@@ -54,13 +54,15 @@ pub(super) fn given_back(
     let named: BTreeSet<TrialKey> = obstacle.trials.iter().copied().collect();
     let trials: Vec<TrialKey> = named.intersection(&lease.trials).copied().collect();
     let obstacle = Arc::new(Obstacle { trials, ..obstacle.clone() });
-    match obstacle.trials.as_slice() {
-        [] => Vec::new(),
-        [key] if has_failed(state, (lease, info), &obstacle, now) => {
-            vec![state.ledger.outcome_of(*key, failed(info, &obstacle.reason)).into()]
-        }
-        _ => vec![Change::TrialsGivenBack { worker: info.id.clone(), obstacle, now }.into()],
+    if obstacle.trials.is_empty() {
+        return Vec::new();
     }
+    let has_failed = has_failed(state, (lease, info), &obstacle, now);
+    let last = obstacle.trials.first().filter(|_| has_failed);
+    let outcome = last.map(|key| state.ledger.outcome_of(*key, failed(info, &obstacle.reason)).into());
+    // The device came to nothing with its last attempt, too.
+    let given_back = Change::TrialsGivenBack { worker: info.id.clone(), obstacle, now };
+    [given_back.into()].into_iter().chain(outcome).collect()
 }
 
 /// Whether a trial that comes back alone could not be measured often enough.

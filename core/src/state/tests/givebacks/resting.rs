@@ -99,3 +99,22 @@ fn a_device_that_could_not_measure_a_shard_may_measure_each_of_its_trials() {
     assert_eq!(engine.request(&small), None, "the other one has not tried it alone");
     assert_eq!(keys(&engine.request(&large).unwrap()), refused);
 }
+
+#[test]
+fn a_device_rests_after_the_last_attempt_at_a_trial_as_after_every_other() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let proposed = engine.propose(&experiment, 2);
+    let worker = engine.join_on("w", "a");
+    let is_first = |shard: &Shard| keys(shard) == proposed[..1];
+    let first = engine.request(&worker).unwrap();
+    engine.give_back(&worker, &first, ObstacleKind::Panic);
+
+    let again = engine.request(&worker).filter(is_first).expect("a panic is tried again at once");
+    engine.give_back(&worker, &again, ObstacleKind::Panic);
+
+    assert!(engine.failed(&proposed[0]).is_some());
+    assert_eq!(engine.request(&worker), None, "it came to nothing twice in a row");
+    engine.pass(1_000, &worker);
+    assert_eq!(keys(&engine.request(&worker).unwrap()), proposed[1..]);
+}
