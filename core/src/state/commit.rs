@@ -43,6 +43,8 @@ pub(super) fn commit(
                 accepted += 1;
                 events.push(state.ledger.outcome_of(key, outcome).into());
             }
+            // That nobody could measure it was no result, with which another one could be in conflict.
+            TrialState::Done(first) if first.is_given_up() => duplicates += 1,
             // No measurement of a device is like another, and each has its repetition in its key.
             TrialState::Done(_) if matches!(trial.spec, TrialSpec::Probe(_)) => duplicates += 1,
             TrialState::Done(first) if first.agrees_with(&outcome, numerics(state, &trial.spec)) => {

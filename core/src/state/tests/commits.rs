@@ -59,3 +59,21 @@ fn a_worker_is_busy_only_with_what_it_holds() {
     let running = &engine.state.dispatch.lease(shard.lease).unwrap().running;
     assert_eq!(running.iter().collect::<Vec<_>>(), [&own]);
 }
+
+#[test]
+fn what_a_trial_gives_that_was_given_up_is_no_conflict() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    let keys = engine.propose(&experiment, 1);
+    let worker = engine.join("w1");
+    let says = |reason: &str, provenance: Provenance| {
+        let result = TrialResult::Failed { reason: reason.to_owned() };
+        Outcome { result, provenance, work: Work::default() }
+    };
+    engine.commit(&worker, &[(keys[0], says("out of memory", Provenance::of_nobody("cpu".to_owned())))]);
+
+    assert_eq!(engine.commit(&worker, &[(keys[0], says("no such layer", provenance("cpu")))]), (0, 1, 0));
+    assert_eq!(engine.commit(&worker, &[(keys[0], evaluated(90)), (keys[0], evaluated(90))]), (1, 1, 0));
+
+    assert_eq!(engine.state.ledger.conflicts(), 0);
+}
