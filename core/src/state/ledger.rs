@@ -48,6 +48,14 @@ impl Status {
         }
     }
 
+    /// Whether it goes on, or may be revived.
+    fn may_go_on(&self) -> bool {
+        match self {
+            Self::Active | Self::Paused | Self::Cancelled => true,
+            Self::Finished | Self::Failed { .. } => false,
+        }
+    }
+
     /// Whether nothing more will happen unless a user acts.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Cancelled | Self::Finished | Self::Failed { .. })
@@ -161,7 +169,8 @@ pub struct Experiment {
     pub reused: u64,
     /// Of the settled trials, those that failed or were quarantined.
     pub failed: u64,
-    /// How often what it had proposed was taken back, as it followed from an artifact that is no more.
+    /// How often what its searchers had made of outcomes became void: what it had proposed was taken back, as it followed from an artifact
+    /// that is no more, or a trial that nobody could measure was measured after all.
     pub restarts: u32,
 }
 

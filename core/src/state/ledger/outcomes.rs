@@ -1,8 +1,9 @@
 //! What came of trials: outcomes that are there, that were lost with their artifact, and that were given again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Claim, Ledger, Status, Trial, TrialState, has_failed, is_settled};
+use super::{Claim, Ledger, Trial, TrialState, has_failed, is_settled};
 use crate::digest::Digest;
 use crate::state::fact::Fact;
 use crate::trial::{Outcome, TrialKey};
@@ -40,9 +41,12 @@ impl Ledger {
     }
 
     /// Gives a trial that lost its outcome, or was given up, another one. Whatever followed from an artifact that is another one now is taken
-    /// back, so that nothing rests on two.
+    /// back, so that nothing rests on two. A searcher that has gone on without the trial is made anew, as a coordinator that starts makes it.
     pub(super) fn replace(&mut self, key: &TrialKey, outcome: &Outcome) -> Vec<TrialKey> {
         let lost = self.lost.get(key).and_then(|lost| lost.result.artifact());
+        if self.outcome(key).is_some_and(Outcome::is_given_up) {
+            self.restart_claimants(key);
+        }
         self.settle(key, TrialState::Done(Arc::new(outcome.clone())));
         if lost == outcome.result.artifact() {
             return Vec::new();
@@ -52,13 +56,21 @@ impl Ledger {
         claims.into_iter().flat_map(|claim| self.take_back(claim, key)).collect()
     }
 
+    /// Has searchers of experiments that are not over and want a trial made anew. Nothing is taken back.
+    fn restart_claimants(&mut self, key: &TrialKey) {
+        let claims = self.trials.get(key).into_iter().flat_map(Trial::claims);
+        let claimants: BTreeSet<u32> = claims.map(|claim| claim.experiment).collect();
+        for experiment in claimants {
+            let experiment = &mut self.experiments[experiment as usize];
+            experiment.restarts += u32::from(experiment.status.may_go_on());
+        }
+    }
+
     /// Takes back what an experiment proposed after a trial, in its stage and in those behind. One that is over keeps all.
     fn take_back(&mut self, claim: Claim, key: &TrialKey) -> Vec<TrialKey> {
         let experiment = &mut self.experiments[claim.experiment as usize];
-        match experiment.status {
-            Status::Finished | Status::Failed { .. } => return Vec::new(),
-            // A cancelled one may be revived.
-            Status::Active | Status::Paused | Status::Cancelled => {}
+        if !experiment.status.may_go_on() {
+            return Vec::new();
         }
         let first = &experiment.stages[claim.stage as usize];
         // It is there no more if an earlier stage wanted it too.
@@ -93,10 +105,7 @@ impl Ledger {
     /// Whether an experiment proposed a trial that goes on, or may be revived.
     pub fn is_in_use(&self, key: &TrialKey) -> bool {
         let mut claims = self.trials.get(key).into_iter().flat_map(Trial::claims);
-        claims.any(|claim| match self.claimant(claim).status {
-            Status::Active | Status::Paused | Status::Cancelled => true,
-            Status::Finished | Status::Failed { .. } => false,
-        })
+        claims.any(|claim| self.claimant(claim).status.may_go_on())
     }
 
     /// The outcome that a trial has lost, if it has none since.

@@ -77,3 +77,24 @@ fn what_a_trial_gives_that_was_given_up_is_no_conflict() {
 
     assert_eq!(engine.state.ledger.conflicts(), 0);
 }
+
+#[test]
+fn searchers_are_made_anew_when_a_trial_that_was_given_up_is_measured_after_all() {
+    let mut engine = Engine::new();
+    let (going_on, finished) = (engine.submit("a"), engine.submit("b"));
+    let keys = engine.propose(&going_on, 2);
+    engine.propose(&finished, 2);
+    let worker = engine.join("w1");
+    let result = TrialResult::Failed { reason: "out of memory".to_owned() };
+    let given_up = Outcome { result, provenance: Provenance::of_nobody("cpu".to_owned()), ..evaluated(0) };
+    engine.commit(&worker, &[(keys[0], given_up), (keys[1], evaluated(80))]);
+    let (experiment, proposal) = (finished.clone(), Proposal::Finished);
+    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+
+    engine.commit(&worker, &[(keys[0], evaluated(90))]);
+
+    let of = |id| engine.state.ledger.experiment(id).unwrap();
+    assert_eq!((of(&going_on).restarts, of(&finished).restarts), (1, 0));
+    assert_eq!(of(&going_on).stages[0].trials, keys, "nothing is taken back");
+    assert_eq!(engine.replayed().ledger, engine.state.ledger);
+}
