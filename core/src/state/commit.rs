@@ -33,13 +33,19 @@ pub(super) fn commit(
         match &trial.state {
             // A search that trains has gone on without it, and what came of that is to stay.
             TrialState::Quarantined { .. } if matches!(trial.spec, TrialSpec::Train(_)) => duplicates += 1,
+            // Finished experiments keep their results, also those that they lack.
+            TrialState::Quarantined { .. } if !state.ledger.is_in_use(&key) => duplicates += 1,
             // A correct outcome is welcome from any attempt, also for a trial that was given up.
             TrialState::Open | TrialState::Quarantined { .. } if seen.insert(key) => {
                 accepted += 1;
                 events.push(state.ledger.outcome_of(key, outcome).into());
             }
             TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
-            TrialState::Done(first) if is_welcome(first, trial, &outcome) && seen.insert(key) => {
+            TrialState::Done(first)
+                if is_welcome(first, trial, &outcome)
+                    && state.ledger.is_in_use(&key)
+                    && seen.insert(key) =>
+            {
                 accepted += 1;
                 events.push(state.ledger.outcome_of(key, outcome).into());
             }

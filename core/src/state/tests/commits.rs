@@ -98,3 +98,27 @@ fn searchers_are_made_anew_when_a_trial_that_was_given_up_is_measured_after_all(
     assert_eq!(of(&going_on).stages[0].trials, keys, "nothing is taken back");
     assert_eq!(engine.replayed().ledger, engine.state.ledger);
 }
+
+#[test]
+fn a_finished_experiment_keeps_what_could_not_be_measured_unless_another_one_wants_it() {
+    let mut engine = Engine::new();
+    let (first, second) = (engine.submit("a"), engine.submit("b"));
+    let keys = engine.propose(&first, 2);
+    let worker = engine.join("w1");
+    let result = TrialResult::Failed { reason: "out of memory".to_owned() };
+    let given_up = Outcome { result, provenance: Provenance::of_nobody("cpu".to_owned()), ..evaluated(0) };
+    engine.commit(&worker, &[(keys[0], given_up)]);
+    let quarantined = Fact::TrialQuarantined { key: keys[1], losses: QUARANTINE_LOSSES };
+    engine.state.apply(&quarantined.clone().into());
+    engine.facts.push(quarantined);
+    let (experiment, proposal) = (first.clone(), Proposal::Finished);
+    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+    let measured = keys.iter().map(|key| (*key, evaluated(90))).collect::<Vec<_>>();
+
+    assert_eq!(engine.commit(&worker, &measured), (0, 2, 0));
+    assert_eq!(engine.state.ledger.experiment(&first).unwrap().failed, 2);
+    engine.propose(&second, 2);
+    assert_eq!(engine.commit(&worker, &measured), (2, 0, 0));
+
+    assert_eq!(engine.replayed().ledger, engine.state.ledger);
+}
