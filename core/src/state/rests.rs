@@ -22,7 +22,7 @@ const REST_MS_MIN: u64 = 1_000;
 const REST_MS_MAX: u64 = 60_000;
 
 /// Those who wait are asked for so long after a rest, in milliseconds: longer than the coordinator is held up without taking note.
-const JUST_NOW_MS: u64 = 3_000;
+pub(super) const JUST_NOW_MS: u64 = 3_000;
 
 /// What a device rests from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

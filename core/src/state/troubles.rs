@@ -10,6 +10,7 @@ use crate::trial::TrialKey;
 
 use super::dispatch::{WorkerId, WorkerInfo};
 use super::occupancy::Place;
+use super::rests::JUST_NOW_MS;
 use super::{QUARANTINE_LOSSES, UnixMillis};
 
 /// Machines on which a trial could not be measured, after which it has failed: the devices of one may all be broken.
@@ -291,9 +292,10 @@ impl Troubles {
         refusal.is_some_and(|refusal| refusal.retry_at > now)
     }
 
-    /// Trials that a device which could not measure them may be asked for again.
+    /// Trials that a device which could not measure them may be asked for again since a moment ago.
     pub(super) fn retried(&self, now: UnixMillis) -> impl Iterator<Item = &TrialKey> {
-        let is_retried = move |refusal: &Refusal| refusal.attempts > 0 && refusal.retry_at <= now;
+        let is_now = move |at: UnixMillis| at <= now && now <= at.after(JUST_NOW_MS);
+        let is_retried = move |refusal: &Refusal| refusal.attempts > 0 && is_now(refusal.retry_at);
         let trials = self.trials.iter();
         trials.filter(move |(_, trouble)| trouble.refusals.values().any(is_retried)).map(|(key, _)| key)
     }

@@ -118,3 +118,21 @@ fn a_device_rests_after_the_last_attempt_at_a_trial_as_after_every_other() {
     engine.pass(1_000, &worker);
     assert_eq!(keys(&engine.request(&worker).unwrap()), proposed[1..]);
 }
+
+#[test]
+fn who_waits_is_not_asked_again_and_again_for_a_trial_that_was_refused_long_ago() {
+    let mut engine = Engine::new();
+    let experiment = engine.submit("a");
+    engine.propose(&experiment, 1);
+    let (worker, _other) = (engine.join_on("w", "a"), engine.join_on("other", "b"));
+    let shard = engine.request(&worker).unwrap();
+    engine.give_back(&worker, &shard, ObstacleKind::Device);
+    let spare_after = |engine: &mut Engine, millis| {
+        engine.pass(millis, &worker);
+        engine.state.has_spare_trials(engine.now)
+    };
+
+    assert!(!spare_after(&mut engine, 14_999));
+    assert!(spare_after(&mut engine, 1), "it may be asked again");
+    assert!(!spare_after(&mut engine, 3_001));
+}
