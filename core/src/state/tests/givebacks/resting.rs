@@ -37,16 +37,18 @@ fn what_did_not_come_to_a_device_once_keeps_no_trial_from_it_later() {
 fn beside_one_that_rests(trial_ms: f64, since_ms: u64) -> (Engine, [WorkerId; 2], LeaseId) {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
-    let proposed = engine.propose_points(&experiment, 0..12);
+    let proposed = engine.propose_points(&experiment, 0..1);
     let (good, broken) = (engine.join_on("good", "a"), engine.join_on("broken", "b"));
     engine.request(&good).unwrap();
     let reports = vec![Report { key: proposed[0], outcome: evaluated(90) }];
     engine.feed(Input::Commit { worker: good.clone(), reports, trial_ms }).unwrap();
-    for _ in 0..2 {
+    for point in 1..3 {
+        engine.propose_points(&experiment, point..point + 1);
         let shard = engine.request(&broken).unwrap();
         engine.give_back(&broken, &shard, ObstacleKind::Device);
     }
-    let held = engine.rejoin_on(&good, &proposed[3..]);
+    let most = engine.propose_points(&experiment, 3..12);
+    let held = engine.rejoin_on(&good, &most);
     engine.beat(&good, &held);
     engine.pass(since_ms, &good);
     engine.propose_points(&experiment, 12..13);
