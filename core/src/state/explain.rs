@@ -354,10 +354,10 @@ impl State {
     /// What waits for which workers, by what is asked for.
     pub fn backlog(&self) -> Vec<Backlog> {
         let mut classes = Classes::new();
-        for (lane, group) in self.dispatch.lanes() {
+        for (lane, group) in self.dispatch.lanes().filter(|(_, group)| group.counted() > 0) {
             let class = self.class_of(lane, &mut classes);
-            class.queued += group.len() as u64;
-            class.add(self.predicted_first(group), group.len());
+            class.queued += group.counted() as u64;
+            class.add(self.predicted_first(group), group.counted());
         }
         for (_, lease) in self.dispatch.leases() {
             // Most leases have trials of one lane, in which they stand together.

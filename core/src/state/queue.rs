@@ -48,6 +48,8 @@ impl Place {
 pub(super) struct Group {
     places: BTreeSet<Place>,
     sequences: BTreeSet<u32>,
+    /// How many of them count in another lane.
+    elsewhere: usize,
 }
 
 impl Group {
@@ -59,6 +61,11 @@ impl Group {
     /// How many.
     pub(super) fn len(&self) -> usize {
         self.sequences.len()
+    }
+
+    /// How many count here: one that waits in several lanes counts where it is wanted first.
+    pub(super) fn counted(&self) -> usize {
+        self.len() - self.elsewhere
     }
 
     /// Sequences of the trials in the order in which they are taken.
@@ -98,22 +105,28 @@ pub(super) struct Queue {
     changes: u64,
     queued: Queued,
     claims: BTreeSet<(u32, Claim)>,
+    /// Where trials count that wait in several lanes; most wait in one.
+    counted: BTreeMap<u32, Claim>,
     groups: BTreeMap<Lane, Group>,
 }
 
 impl Queue {
     /// Puts a trial into the lanes of these claims, out of all others: whoever can measure it for one of them takes it.
     pub(super) fn set(&mut self, trial: &Trial, claims: &[Claim]) {
-        if self.claims_of(trial).eq(claims.iter().copied().collect::<BTreeSet<_>>()) {
+        let counted = claims.first().filter(|_| claims.len() > 1).copied();
+        let is_counted = self.counted.get(&trial.sequence) == counted.as_ref();
+        if is_counted && self.claims_of(trial).eq(claims.iter().copied().collect::<BTreeSet<_>>()) {
             return;
         }
         self.remove(trial);
         self.changes += 1;
         *self.queued.of_mut(&trial.spec) += u64::from(!claims.is_empty());
+        self.counted.extend(counted.map(|claim| (trial.sequence, claim)));
         for claim in claims.iter().copied() {
             self.claims.insert((trial.sequence, claim));
             let group = self.groups.entry(Lane::of(claim, trial)).or_default();
             group.sequences.insert(trial.sequence);
+            group.elsewhere += usize::from(counted.is_some_and(|counted| counted != claim));
             group.places.insert(place(trial));
         }
     }
@@ -122,11 +135,13 @@ impl Queue {
         let claims: Vec<Claim> = self.claims_of(trial).collect();
         self.changes += u64::from(!claims.is_empty());
         *self.queued.of_mut(&trial.spec) -= u64::from(!claims.is_empty());
+        let counted = self.counted.remove(&trial.sequence);
         for claim in claims {
             self.claims.remove(&(trial.sequence, claim));
             let lane = Lane::of(claim, trial);
             let Some(group) = self.groups.get_mut(&lane) else { continue };
             group.sequences.remove(&trial.sequence);
+            group.elsewhere -= usize::from(counted.is_some_and(|counted| counted != claim));
             group.places.remove(&place(trial));
             if group.places.is_empty() {
                 self.groups.remove(&lane);
@@ -188,7 +203,8 @@ impl Queue {
             let places = group.trials().collect::<BTreeSet<u32>>();
             !places.is_empty() && places == group.sequences
         });
-        let counted = self.len() == self.trials().count();
+        let in_lanes: usize = self.groups.values().map(Group::counted).sum();
+        let counted = self.len() == self.trials().count() && self.len() == in_lanes;
         match whole && counted && in_groups == self.claims {
             true => Ok(()),
             false => Err("the queue's lanes do not hold or count the queue's trials".to_owned()),

@@ -141,3 +141,20 @@ fn workers_of_a_busy_cluster_are_told_apart() {
     assert!(of_shared.contains("`g`: its device is kept free for trials that need it alone"), "{of_shared}");
     assert!(of_shared.contains("`p`, `q`: is busy with"), "{of_shared}");
 }
+
+#[test]
+fn a_trial_that_waits_for_several_experiments_is_one_in_the_backlog() {
+    let mut engine = Engine::new();
+    let (any, gpus) = (engine.submit("any"), engine.submit_with("gpus", 1, on_gpu(8)));
+    engine.propose_points(&any, 0..3);
+    engine.propose_points(&gpus, 1..4);
+    let counts = |engine: &Engine| -> Vec<(Requirements, u64)> {
+        engine.state.backlog().into_iter().map(|class| (class.requirements, class.queued)).collect()
+    };
+
+    assert_eq!(counts(&engine), [(Requirements::NONE, 1), (on_gpu(8), 3)]);
+    engine.submit_with("gpus", -1, on_gpu(8));
+    assert_eq!(counts(&engine), [(Requirements::NONE, 3), (on_gpu(8), 1)]);
+    engine.feed(Input::Act { experiment: any, action: Action::Cancel }).unwrap();
+    assert_eq!(counts(&engine), [(on_gpu(8), 3)]);
+}
