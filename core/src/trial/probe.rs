@@ -206,12 +206,9 @@ pub struct Fidelity {
     pub logit_difference_max: f64,
     /// The mean of the differences' magnitudes.
     pub logit_difference_mean: f64,
-    /// The first layer, in the order of the graph, whose values differ by more than rounding explains; none if all agree, or
-    /// the device does not tell.
+    /// The first layer, in the order of the graph, whose values differ by more than rounding explains; none if all agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_difference: Option<LayerDifference>,
-    /// Whether layers were compared.
-    pub has_layers: bool,
 }
 
 /// How a layer's values differ between device and simulation.

@@ -79,7 +79,6 @@ pub(super) fn fidelity(
         let pixels = &images.pixels[range.start * elements..end * elements];
         found.first_difference = pair.first_difference(pixels, setting)?;
     }
-    found.has_layers = true;
     Ok(found)
 }
 
