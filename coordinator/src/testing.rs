@@ -11,7 +11,7 @@ use bitloop_core::device::Device;
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
-use bitloop_core::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::plan::{DataPart, DataParts, ExperimentId, OLDEST_PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::state::{Batch, Fact, Report, Shard, Sources, WorkerId, WorkerInfo};
 use bitloop_core::trial::{
     Candidates, Evaluation, Guard, ImageRange, Measured, Numerics, Outcome, Provenance, TrialKey,
@@ -61,7 +61,7 @@ pub(crate) fn plan(name: &str) -> Plan {
     let bits = |widths: &[u8]| widths.iter().map(|bits| Bits::new(*bits).unwrap()).collect();
     let part = |bytes: &[u8], images| DataPart { digest: Digest::of(bytes), images };
     Plan {
-        format: PLAN_FORMAT,
+        format: OLDEST_PLAN_FORMAT,
         name: name.to_owned(),
         numerics: Numerics::Float,
         model: Digest::of(MODEL),

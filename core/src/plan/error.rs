@@ -1,6 +1,6 @@
 //! What is wrong with a plan that somebody hands in.
 
-use super::{IMAGES_MAX, NODES_MAX, PARTS_MAX, PLAN_FORMAT, ProbePlan};
+use super::{IMAGES_MAX, NODES_MAX, OLDEST_PLAN_FORMAT, PARTS_MAX, PLAN_FORMAT, ProbePlan};
 use crate::graph::GraphError;
 
 /// Why a document is no plan.
@@ -11,11 +11,22 @@ pub enum PlanError {
     Malformed(String),
     /// Written by another version.
     #[error(
-        "the plan has format {found}, this program reads format {PLAN_FORMAT}; use the same version everywhere"
+        "the plan has format {found}, this program reads formats {OLDEST_PLAN_FORMAT} to {PLAN_FORMAT}; use the same version \
+         everywhere"
     )]
     Format {
         /// Its version.
         found: u32,
+    },
+    /// It names another version than the oldest that can say what it says.
+    #[error(
+        "the plan names format {found}, and what it says is of format {due}; submit its file with `bitloop submit`"
+    )]
+    WrongFormat {
+        /// The version that it names.
+        found: u32,
+        /// Its version.
+        due: u32,
     },
     /// It is larger than any network that could be measured.
     #[error(

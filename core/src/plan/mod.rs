@@ -33,8 +33,12 @@ pub use self::stage::{
     Subsets,
 };
 
-/// Version of the plan's JSON form.
-pub const PLAN_FORMAT: u32 = 4;
+/// The newest version of the plan's JSON form. A plan names the oldest that can say what it says ([`StagePlan::format_of`]), so
+/// that it keeps its bytes, and its experiment's id, from one version of the program to the next.
+pub const PLAN_FORMAT: u32 = 5;
+
+/// The oldest version that is read: without devices.
+pub const OLDEST_PLAN_FORMAT: u32 = 4;
 
 /// The most images that a plan may measure on; an experiment file allows fewer.
 const IMAGES_MAX: u64 = 1 << 40;
@@ -97,7 +101,7 @@ pub struct DataParts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// [`PLAN_FORMAT`].
+    /// The version of its JSON form: what [`StagePlan::format_of`] says of its stages.
     pub format: u32,
     /// The user's name for it.
     pub name: String,
@@ -163,7 +167,7 @@ impl Plan {
             return Err(SpecError { mistakes });
         }
         Ok(Self {
-            format: PLAN_FORMAT,
+            format: StagePlan::format_of(&stages),
             name: spec.name.clone(),
             numerics: spec.numerics,
             model: inputs.model,
@@ -198,7 +202,7 @@ impl Plan {
         let selection = inputs.data.selection;
         let unused = Bits::new(BASELINE_UNUSED).expect("a width that there is");
         Ok(Self {
-            format: PLAN_FORMAT,
+            format: StagePlan::format_of(&stages),
             name: spec.name.clone(),
             numerics: spec.numerics,
             model: inputs.model,
@@ -224,11 +228,16 @@ impl Plan {
         }
         let header: Header =
             serde_json::from_slice(text).map_err(|error| PlanError::Malformed(error.to_string()))?;
-        if header.format != PLAN_FORMAT {
+        if !(OLDEST_PLAN_FORMAT..=PLAN_FORMAT).contains(&header.format) {
             return Err(PlanError::Format { found: header.format });
         }
         let plan: Self =
             serde_json::from_slice(text).map_err(|error| PlanError::Malformed(error.to_string()))?;
+        let due = StagePlan::format_of(&plan.stages);
+        if plan.format != due {
+            // Otherwise one plan would have two ids, or an older program be told of a form that it knows.
+            return Err(PlanError::WrongFormat { found: plan.format, due });
+        }
         plan.check_size()?;
         plan.check_images()?;
         plan.graph.shapes()?;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::AutoQKerasPlan;
+use super::{AutoQKerasPlan, OLDEST_PLAN_FORMAT, PLAN_FORMAT};
 use crate::bits::PointIndex;
 use crate::trial::{ProbeSetting, ProbeTarget};
 
@@ -319,6 +319,24 @@ impl StagePlan {
     /// A verification with the usual difference that devices may have.
     pub fn verify(top: u64, uniform: bool) -> Self {
         Self::Verify { top, uniform, difference_max_ppm: DIFFERENCE_MAX_PPM }
+    }
+
+    /// The version of a plan with these stages: the oldest that has all they say.
+    pub fn format_of(stages: &[Self]) -> u32 {
+        match stages.iter().any(Self::names_devices) {
+            true => PLAN_FORMAT,
+            false => OLDEST_PLAN_FORMAT,
+        }
+    }
+
+    /// Whether it says what plans could not say before networks were measured on devices.
+    fn names_devices(&self) -> bool {
+        match self {
+            Self::Probe(_) => true,
+            Self::Search(search) => !search.targets().is_empty(),
+            Self::Verify { difference_max_ppm, .. } => !is_usual_difference(difference_max_ppm),
+            Self::Prepare | Self::Sensitivity { .. } | Self::AutoQKeras(_) => false,
+        }
     }
 
     /// A sweep of single points.

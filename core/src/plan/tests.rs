@@ -123,8 +123,15 @@ fn a_plan_survives_its_document_and_other_documents_are_refused() {
     assert_eq!(Plan::from_document(&document).unwrap(), plan);
 
     let text = String::from_utf8(document).unwrap();
-    let newer = text.replacen("\"format\":4", "\"format\":5", 1);
-    assert_eq!(Plan::from_document(newer.as_bytes()), Err(PlanError::Format { found: 5 }));
+    for found in [OLDEST_PLAN_FORMAT - 1, PLAN_FORMAT + 1] {
+        let other = text.replacen("\"format\":4", &format!("\"format\":{found}"), 1);
+        let error = Plan::from_document(other.as_bytes()).unwrap_err();
+        assert_eq!(error, PlanError::Format { found });
+        assert!(
+            error.to_string().contains(&format!("format {found}, this program reads formats 4 to 5")),
+            "{error}"
+        );
+    }
     let unknown = text.replacen("\"format\":4", "\"format\":4,\"color\":3", 1);
     assert!(matches!(Plan::from_document(unknown.as_bytes()), Err(PlanError::Malformed(_))));
     let point = text.replacen("\"single\":[0", "\"single\":[99", 1);
@@ -277,6 +284,27 @@ fn plans_without_devices_keep_the_bytes_and_ids_that_they_had_before_there_were_
 
     assert!(text.contains(stage), "{text}");
     assert_eq!(plan.id().0, "test-2eafa16c");
+}
+
+#[test]
+fn a_plan_names_the_oldest_format_that_has_what_it_says() {
+    let found = "all }\n  - search: { constraints: { size_kib: 50% } }\n  - verify: { top: 1";
+    let (usual, other) =
+        (format!("{found}, device_difference: 0.5"), format!("{found}, device_difference: 1"));
+    let probe = "all }\n  - probe: { probe: integer";
+    let limited =
+        format!("{probe} }}\n  - search: {{ constraints: {{ latency_ms: {{ max: 1, probe: integer }} }}");
+    let files = [("all", 4), (found, 4), (&usual, 4), (&other, 5), (probe, 5), (&limited, 5)];
+    for (file, format) in files {
+        let plan = plan(file).unwrap();
+        assert_eq!(plan.format, format, "{file}");
+        assert_eq!(Plan::from_document(&plan.to_document()).as_ref(), Ok(&plan), "{file}");
+        let other = 9 - format;
+
+        let misnamed = Plan::from_document(&Plan { format: other, ..plan }.to_document());
+
+        assert_eq!(misnamed, Err(PlanError::WrongFormat { found: other, due: format }), "{file}");
+    }
 }
 
 #[test]

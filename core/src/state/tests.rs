@@ -16,7 +16,7 @@ use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::digest::Digest;
 use crate::evaluation::EvaluationMode;
 use crate::graph::tests::small;
-use crate::plan::{DataPart, DataParts, ExperimentId, PLAN_FORMAT, Plan, StagePlan};
+use crate::plan::{DataPart, DataParts, ExperimentId, OLDEST_PLAN_FORMAT, Plan, StagePlan};
 use crate::trial::{
     Candidates, EvaluateContext, Evaluation, Guard, ImageRange, Numerics, Outcome, Provenance, TrialKey,
     TrialResult, TrialSpec, Work,
@@ -28,7 +28,7 @@ pub(crate) fn plan(name: &str) -> Plan {
     let selection = part("s", 100);
     let whole = ImageRange { start: 0, len: selection.images };
     Plan {
-        format: PLAN_FORMAT,
+        format: OLDEST_PLAN_FORMAT,
         name: name.to_owned(),
         numerics: Numerics::Float,
         model: Digest::of(b"model"),

@@ -7,7 +7,7 @@ use bitloop_core::bits::{Bits, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Graph, INPUT, Input, Linear, Op, Shape};
-use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Pairs, Plan, StagePlan};
+use bitloop_core::plan::{DataPart, DataParts, OLDEST_PLAN_FORMAT, Pairs, Plan, StagePlan};
 use bitloop_core::state::Sources;
 use bitloop_core::trial::{Candidates, Guard, ImageRange, Numerics};
 
@@ -75,7 +75,7 @@ impl Trials {
         let points = graph.points()?;
         let single = (0..points.len() as u32).map(PointIndex).collect();
         let plan = Plan {
-            format: PLAN_FORMAT,
+            format: OLDEST_PLAN_FORMAT,
             name: name.to_owned(),
             numerics: Numerics::Float,
             model: empty,
