@@ -8,8 +8,11 @@ use crate::trial::{Outcome, TrialKey};
 
 use super::Measured;
 
-/// Version of the lines.
-pub const SPOOL_FORMAT: u32 = 1;
+/// Version of the lines: since 2, outcomes may be measurements of devices.
+pub const SPOOL_FORMAT: u32 = 2;
+
+/// The oldest version that this one reads.
+const OLDEST_FORMAT: u32 = 1;
 
 /// What a spool holds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,7 +21,7 @@ pub struct Recovered {
     pub outcomes: Vec<Measured>,
     /// Lines that cannot be read: the last one, as a crash leaves it, or damaged ones.
     pub unreadable: usize,
-    /// The version that wrote it, if it is not this one; then nothing else of it is read.
+    /// The version that wrote it, if this one does not read it; then nothing else of it is read.
     pub foreign_format: Option<u32>,
 }
 
@@ -62,7 +65,7 @@ pub fn read_spool(bytes: &[u8]) -> Recovered {
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
         let head: Option<Head> = if index == 0 { opened(line) } else { None };
         match head {
-            Some(Head { spool: SPOOL_FORMAT }) => {}
+            Some(Head { spool: OLDEST_FORMAT..=SPOOL_FORMAT }) => {}
             Some(Head { spool }) => {
                 recovered.foreign_format = Some(spool);
                 return recovered;
@@ -88,6 +91,7 @@ fn opened<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Option<T> {
 mod tests {
     use super::super::tests::measured;
     use super::*;
+    use crate::trial::{Reading, TrialResult};
 
     fn spool(count: usize) -> Vec<u8> {
         let lines = (0..count).map(|index| spool_line(&measured(index)));
@@ -129,11 +133,36 @@ mod tests {
         assert_eq!(read_spool(&bytes), Recovered { foreign_format, ..Recovered::default() });
     }
 
-    /// What format 1 looks like: a change of this text is a new format.
     #[test]
-    fn format_1_is_as_it_was() {
-        let text = String::from_utf8(spool(1)).unwrap();
+    fn a_spool_of_format_1_is_read() {
+        let recovered = read_spool(include_bytes!("tests/spool-1.jsonl"));
 
-        assert_eq!(text, include_str!("tests/spool-1.jsonl"));
+        assert_eq!(recovered, Recovered { outcomes: vec![measured(0)], ..Recovered::default() });
+    }
+
+    /// The file has an outcome that failed and one of each kind of measurement. A change of this text is a new format.
+    #[test]
+    fn a_spool_of_this_format_is_read_and_written_byte_for_byte() {
+        let golden = include_str!("tests/spool-2.jsonl");
+
+        let recovered = read_spool(golden.as_bytes());
+
+        assert_eq!((recovered.unreadable, recovered.foreign_format), (0, None));
+        let kinds: Vec<&str> = recovered.outcomes.iter().map(kind).collect();
+        assert_eq!(kinds, ["failed", "whole", "layers", "fidelity"]);
+        let written = std::iter::once(spool_head()).chain(recovered.outcomes.iter().map(spool_line));
+        assert_eq!(String::from_utf8(written.flatten().collect()).unwrap(), golden);
+    }
+
+    fn kind(measured: &Measured) -> &'static str {
+        match &measured.report.outcome.result {
+            TrialResult::Failed { .. } => "failed",
+            TrialResult::Measured(measured) => match &measured.reading {
+                Reading::Whole { .. } => "whole",
+                Reading::Layers { .. } => "layers",
+                Reading::Fidelity(_) => "fidelity",
+            },
+            other => panic!("{other:?}"),
+        }
     }
 }
