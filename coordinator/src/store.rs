@@ -30,8 +30,8 @@ pub use self::postgres::{
 };
 pub use self::tools::{Compacted, Held, Rebuilt, ToolError, Verified, bytes_below, compact, rebuild, verify};
 
-/// Version of the layout on disk, and of facts.
-pub const STORE_FORMAT: u32 = 3;
+/// Version of the layout on disk, and of facts: since 4, plans, trials, outcomes and selections may speak of devices.
+pub const STORE_FORMAT: u32 = 4;
 
 /// The oldest version that this one reads. The next start raises it, and only then are facts written as this one does.
 const OLDEST_FORMAT: u32 = 2;

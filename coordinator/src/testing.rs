@@ -1,5 +1,6 @@
 //! Small plans, outcomes, workers and services for tests.
 
+pub(crate) mod devices;
 pub(crate) mod moto;
 pub(crate) mod postgres;
 

@@ -12,6 +12,7 @@ use bitloop_core::state::State;
 use bitloop_core::trial::TrialResult;
 
 use super::*;
+use crate::testing::devices::{facts_in_every_form, facts_of_devices};
 use crate::testing::{facts, facts_with_losses};
 
 /// What every store must do. `open` opens the same store again after the last one was dropped.

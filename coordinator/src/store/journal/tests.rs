@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::super::OLDEST_FORMAT;
 use super::*;
+use crate::testing::devices::{facts_in_every_form, facts_of_devices};
 use crate::testing::{facts, facts_with_losses};
 
 /// A journal of one start and then facts in batches.
@@ -91,6 +92,8 @@ fn a_torn_last_line_is_cut_off_wherever_it_is_torn() {
         let written = Written::of(with_losses[..last].to_vec(), 1, SEGMENT_BYTES);
         a_torn_last_line_is_cut_off(&written);
     }
+    // A measurement of a device.
+    a_torn_last_line_is_cut_off(&Written::of(facts_of_devices()[..4].to_vec(), 1, SEGMENT_BYTES));
 }
 
 fn a_torn_last_line_is_cut_off(written: &Written) {
@@ -263,21 +266,28 @@ fn no_folder_and_an_empty_one_have_no_journal() {
 }
 
 #[test]
-fn a_journal_of_format_2_goes_on_in_a_segment_of_this_format() {
-    let written = Written::small();
-    fs::write(written.segment(1), include_bytes!("format_2.jsonl")).unwrap();
-    let more = facts(4);
+fn a_journal_of_an_older_format_goes_on_in_a_segment_of_this_format() {
+    let older = [
+        (2, &include_bytes!("format_2.jsonl")[..], facts(2)),
+        (3, &include_bytes!("format_3.jsonl")[..], facts_with_losses(2)),
+    ];
+    for (number, golden, held) in older {
+        let written = Written::small();
+        fs::write(written.segment(1), golden).unwrap();
+        let more = facts_of_devices();
 
-    let mut journal = written.open().unwrap();
+        let mut journal = written.open().unwrap();
 
-    assert_eq!((read_all(&journal), journal.epoch()), (facts(2), 1));
-    journal.append(&[&more[5]]).unwrap();
-    let format = |number| {
-        let bytes = fs::read(written.segment(number)).unwrap();
-        line::named_format(bytes.split(|byte| *byte == b'\n').next().unwrap())
-    };
-    assert_eq!((format(1), format(2)), (Some(2), Some(STORE_FORMAT)), "what is there stays as it is");
-    assert_eq!(read_all(&written.open().unwrap()), [&facts(2)[..], &more[5..6]].concat());
+        assert_eq!((read_all(&journal), journal.epoch()), (held.clone(), 1));
+        journal.append(&more.iter().collect::<Vec<_>>()).unwrap();
+        let format = |number| {
+            let bytes = fs::read(written.segment(number)).unwrap();
+            line::named_format(bytes.split(|byte| *byte == b'\n').next().unwrap())
+        };
+        assert_eq!(fs::read(written.segment(1)).unwrap(), golden, "what is there stays as it is");
+        assert_eq!((format(1), format(2)), (Some(number), Some(STORE_FORMAT)));
+        assert_eq!(read_all(&written.open().unwrap()), [held, more].concat());
+    }
 }
 
 #[test]
@@ -299,13 +309,13 @@ fn a_journal_of_another_format_is_refused_by_name() {
 /// The file is read by every later version; one that cannot raises `STORE_FORMAT` and keeps it for a test that refuses it.
 #[test]
 fn a_journal_of_this_format_reads_and_is_written_byte_for_byte() {
-    let written = Written::of(facts_with_losses(2), 3, SEGMENT_BYTES);
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/journal/format_3.jsonl");
+    let written = Written::of(facts_in_every_form(), 3, SEGMENT_BYTES);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/journal/format_4.jsonl");
 
     expect_file![golden].assert_eq(&String::from_utf8(written.bytes()).unwrap());
 
     let folder = tempfile::tempdir().unwrap();
     fs::copy(golden, folder.path().join("000001.jsonl")).unwrap();
     let journal = Journal::open(folder.path()).unwrap().unwrap();
-    assert_eq!((read_all(&journal), journal.epoch()), (facts_with_losses(2), 1));
+    assert_eq!((read_all(&journal), journal.epoch()), (facts_in_every_form(), 1));
 }

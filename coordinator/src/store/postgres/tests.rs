@@ -5,6 +5,7 @@ use expect_test::expect_file;
 use super::*;
 use crate::store::STORE_FORMAT;
 use crate::store::tests as contract;
+use crate::testing::devices::{facts_in_every_form, facts_of_devices};
 use crate::testing::postgres::Database;
 use crate::testing::{facts, facts_with_losses};
 
@@ -256,23 +257,45 @@ const ROWS: &str = "
                           only_row, tables_format, facts_format, epoch, facts) FROM bitloop_store)
     FROM bitloop_facts";
 
-/// The tables are those of the dump of format 1.
+/// A database with these rows, in the tables of the dump of format 1.
+fn with_rows(rows: &str) -> Option<Database> {
+    let database = Database::create()?;
+    database.execute(include_str!("golden/format_1.sql"));
+    database.execute("TRUNCATE public.bitloop_facts, public.bitloop_store");
+    database.execute(rows);
+    Some(database)
+}
+
+#[test]
+fn facts_of_format_3_are_read_and_go_on_in_this_format() {
+    let Some(database) = with_rows(include_str!("golden/facts_3.sql")) else { return };
+    let (history, more) = (facts_with_losses(2), facts_of_devices());
+    let format = || database.number("SELECT facts_format::bigint FROM bitloop_store");
+    assert_eq!(format(), 3);
+
+    let mut store = opened(&database);
+
+    assert_eq!(store.load().unwrap(), Loaded { epoch: 1, facts: history.clone() });
+    assert_eq!(format(), 3, "the next start says so");
+    assert_eq!(store.raise_epoch().unwrap(), 2);
+    assert_eq!(format(), i64::from(STORE_FORMAT));
+    store.append(&more).unwrap();
+    assert_eq!(store.load().unwrap(), Loaded { epoch: 2, facts: [history, more].concat() });
+}
+
 #[test]
 fn facts_of_this_format_are_read_and_written_row_by_row() {
     let Some(database) = Database::create() else { return };
-    let history = facts_with_losses(2);
+    let history = facts_in_every_form();
     let mut store = opened(&database);
     store.raise_epoch().unwrap();
     store.append(&history).unwrap();
     drop(store);
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/postgres/golden/facts_3.sql");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/postgres/golden/facts_4.sql");
 
     expect_file![golden].assert_eq(&database.text(ROWS));
 
-    let other = Database::create().unwrap();
-    other.execute(include_str!("golden/format_1.sql"));
-    other.execute("TRUNCATE public.bitloop_facts, public.bitloop_store");
-    other.execute(&std::fs::read_to_string(golden).unwrap());
+    let other = with_rows(&std::fs::read_to_string(golden).unwrap()).unwrap();
     assert_eq!(opened(&other).load().unwrap(), Loaded { epoch: 1, facts: history });
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use bitloop_core::plan::Plan;
 use expect_test::expect_file;
 
 use super::super::sled::SledStore;
@@ -11,8 +12,10 @@ use super::*;
 
 const INDEX_2: &str = include_str!("../golden/sled_2.txt");
 const INDEX_3: &str = include_str!("../golden/sled_3.txt");
+const INDEX_4: &str = include_str!("../golden/sled_4.txt");
 const WITNESS_2: &str = include_str!("../golden/witness_2.json");
 const WITNESS_3: &str = include_str!("../golden/witness_3.json");
+const WITNESS_4: &str = include_str!("../golden/witness_4.json");
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -62,51 +65,80 @@ fn read(folder: &Path) -> Loaded {
     SledStore::open(folder).unwrap().load().unwrap()
 }
 
-/// Facts of every kind that has a place of its own.
-fn history() -> Vec<Fact> {
-    let mut history = facts_with_losses(2);
+/// With a conflict, which has a tree of its own.
+fn with_conflict(mut history: Vec<Fact>) -> Vec<Fact> {
     history.push(conflict(&history[2]));
     history
 }
 
-#[test]
-fn an_index_of_format_2_is_read() {
-    assert_eq!(read(written_as(INDEX_2).path()), Loaded { epoch: 1, facts: facts(2) });
+/// The older formats, each with its index, its witness, and what both hold.
+fn older() -> [(u32, &'static str, &'static str, Vec<Fact>); 2] {
+    [(2, INDEX_2, WITNESS_2, facts(2)), (3, INDEX_3, WITNESS_3, with_conflict(facts_with_losses(2)))]
 }
 
 #[test]
-fn a_witness_of_format_2_is_believed_and_the_next_start_writes_this_format() {
-    let folder = written_as(INDEX_2);
-    let path = folder.path().join("witness.json");
-    fs::write(&path, WITNESS_2).unwrap();
-    assert_eq!(Witness::read(folder.path()).unwrap(), Some(Witness { format: 2, epoch: 1, facts: 5 }));
+fn an_index_of_an_older_format_is_read() {
+    for (format, index, _, facts) in older() {
+        assert_eq!(read(written_as(index).path()), Loaded { epoch: 1, facts }, "{format}");
+    }
+}
 
-    SledStore::open(folder.path()).unwrap().set_epoch(2).unwrap();
+#[test]
+fn a_witness_of_an_older_format_is_believed_and_the_next_start_writes_this_format() {
+    for (format, index, witness, history) in older() {
+        let folder = written_as(index);
+        let path = folder.path().join("witness.json");
+        let facts = history.len() as u64;
+        fs::write(&path, witness).unwrap();
+        assert_eq!(Witness::read(folder.path()).unwrap(), Some(Witness { format, epoch: 1, facts }));
 
-    let written = Witness { format: STORE_FORMAT, epoch: 2, facts: 5 };
-    assert_eq!(Witness::read(folder.path()).unwrap(), Some(written));
-    assert_eq!(read(folder.path()), Loaded { epoch: 2, facts: facts(2) });
-    fs::write(&path, WITNESS_2.replace("\"facts\":5", "\"facts\":6")).unwrap();
-    let refused = SledStore::open(folder.path()).map(drop).unwrap_err();
-    assert!(refused.to_string().contains("it holds 5 facts, but held 6"), "{refused}");
+        SledStore::open(folder.path()).unwrap().set_epoch(2).unwrap();
+
+        let written = Witness { format: STORE_FORMAT, epoch: 2, facts };
+        assert_eq!(Witness::read(folder.path()).unwrap(), Some(written));
+        assert_eq!(read(folder.path()), Loaded { epoch: 2, facts: history });
+        let more = format!("\"facts\":{}", facts + 1);
+        fs::write(&path, witness.replace(&format!("\"facts\":{facts}"), &more)).unwrap();
+        let refused = SledStore::open(folder.path()).map(drop).unwrap_err();
+        let why = format!("it holds {facts} facts, but held {}", facts + 1);
+        assert!(refused.to_string().contains(&why), "{refused}");
+    }
 }
 
 #[test]
 fn an_index_of_this_format_is_read_and_written_record_by_record() {
+    let history = with_conflict(facts_in_every_form());
     let folder = tempfile::tempdir().unwrap();
     let mut store = SledStore::open(folder.path()).unwrap();
-    store.append(&history().iter().collect::<Vec<_>>()).unwrap();
+    store.append(&history.iter().collect::<Vec<_>>()).unwrap();
     store.set_epoch(1).unwrap();
     drop(store);
 
     let golden = |name| expect_file![format!("{}/src/store/golden/{name}", env!("CARGO_MANIFEST_DIR"))];
-    golden("sled_3.txt").assert_eq(&as_text(folder.path()));
+    golden("sled_4.txt").assert_eq(&as_text(folder.path()));
     let witness = fs::read_to_string(folder.path().join("witness.json")).unwrap();
-    golden("witness_3.json").assert_eq(&witness);
+    golden("witness_4.json").assert_eq(&witness);
 
-    let other = written_as(INDEX_3);
-    fs::write(other.path().join("witness.json"), WITNESS_3).unwrap();
-    let epoch = 1;
-    assert_eq!(Witness::read(other.path()).unwrap(), Some(Witness { format: 3, epoch, facts: 10 }));
-    assert_eq!(read(other.path()), Loaded { epoch, facts: history() });
+    let other = written_as(INDEX_4);
+    fs::write(other.path().join("witness.json"), WITNESS_4).unwrap();
+    let (epoch, facts) = (1, history.len() as u64);
+    assert_eq!(Witness::read(other.path()).unwrap(), Some(Witness { format: 4, epoch, facts }));
+    assert_eq!(read(other.path()), Loaded { epoch, facts: history });
+}
+
+/// What the golden files hold means something to the ledger, and to whoever submits the plan.
+#[test]
+fn facts_of_devices_come_to_a_state() {
+    let history = facts_of_devices();
+    let Fact::ExperimentSubmitted { plan, .. } = &history[0] else { panic!("{:?}", history[0]) };
+    assert_eq!(Plan::from_document(&plan.to_document()).as_ref(), Ok(plan.as_ref()));
+
+    let state = State::replayed(history.clone(), |_, _| {});
+
+    assert_eq!(state.check(), Ok(()));
+    let outcomes = history.iter().filter_map(|fact| match fact {
+        Fact::OutcomeCommitted { key, .. } => Some(state.ledger.outcome(key).is_some()),
+        _ => None,
+    });
+    assert_eq!(outcomes.collect::<Vec<_>>(), [true; 8]);
 }

@@ -35,8 +35,9 @@ fn a_torn_log_gives_a_prefix_or_an_error_and_never_a_panic() {
 
 #[test]
 fn a_log_that_is_cut_at_any_byte_of_its_last_record_gives_the_facts_before_it() {
-    // The last record is that of an outcome, and of the end of a stage.
-    for history in [&facts(1)[..3], &facts(1)] {
+    // The last record is that of an outcome, of the end of a stage, and of a device's time.
+    let of_devices = facts_of_devices();
+    for history in [&facts(1)[..3], &facts(1), &of_devices[..4]] {
         let root = tempfile::tempdir().unwrap();
         let (live, killed) = (root.path().join("live"), root.path().join("killed"));
         let (last, before) = history.split_last().unwrap();
@@ -92,23 +93,26 @@ fn a_folder_that_sled_cannot_read_is_named() {
 #[test]
 fn a_witness_of_a_newer_format_is_enough_to_refuse() {
     let root = tempfile::tempdir().unwrap();
-    super::super::witness::Witness { format: 4, epoch: 1, facts: 0 }.write(root.path()).unwrap();
+    super::super::witness::Witness { format: STORE_FORMAT + 1, epoch: 1, facts: 0 }
+        .write(root.path())
+        .unwrap();
 
     let refused = SledStore::open(root.path()).map(drop).unwrap_err();
 
-    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 4 });
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: STORE_FORMAT + 1 });
 }
 
 #[test]
 fn a_newer_store_is_refused_with_both_formats() {
     let root = tempfile::tempdir().unwrap();
     drop(SledStore::open(root.path()).unwrap());
-    SledStore::set_format(root.path(), &4_u32.to_be_bytes());
+    SledStore::set_format(root.path(), &(STORE_FORMAT + 1).to_be_bytes());
 
     let refused = SledStore::open(root.path()).map(drop).unwrap_err();
 
-    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: 4 });
-    assert!(refused.to_string().contains("(format 4, this one reads 3); use that version"), "{refused}");
+    assert_eq!(refused, StoreError::Newer { folder: root.path().to_owned(), found: STORE_FORMAT + 1 });
+    let both = format!("(format {}, this one reads {STORE_FORMAT}); use that version", STORE_FORMAT + 1);
+    assert!(refused.to_string().contains(&both), "{refused}");
 }
 
 #[test]
@@ -124,17 +128,19 @@ fn an_older_store_is_refused_and_not_called_damaged() {
 }
 
 #[test]
-fn a_store_of_format_2_is_raised_by_the_next_start_alone() {
-    let root = tempfile::tempdir().unwrap();
-    drop(SledStore::open(root.path()).unwrap());
-    SledStore::set_format(root.path(), &2_u32.to_be_bytes());
-    let format = || SledStore::format(root.path());
+fn a_store_of_an_older_format_is_raised_by_the_next_start_alone() {
+    for older in OLDEST_FORMAT..STORE_FORMAT {
+        let root = tempfile::tempdir().unwrap();
+        drop(SledStore::open(root.path()).unwrap());
+        SledStore::set_format(root.path(), &older.to_be_bytes());
+        let format = || SledStore::format(root.path());
 
-    drop(SledStore::open(root.path()).unwrap());
-    assert_eq!(format(), 2_u32.to_be_bytes());
-    SledStore::open(root.path()).unwrap().set_epoch(1).unwrap();
+        drop(SledStore::open(root.path()).unwrap());
+        assert_eq!(format(), older.to_be_bytes());
+        SledStore::open(root.path()).unwrap().set_epoch(1).unwrap();
 
-    assert_eq!(format(), STORE_FORMAT.to_be_bytes());
+        assert_eq!(format(), STORE_FORMAT.to_be_bytes());
+    }
 }
 
 #[test]
