@@ -1,10 +1,11 @@
-//! Why something is measured or not, in sentences, and what waits for which workers.
+//! Why something is measured or not, in sentences.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::device::{DeviceKind, Requirements};
+use crate::device::{ProbeNeed, Requirements};
+use crate::digest::Digest;
 use crate::plan::ExperimentId;
-use crate::trial::{Company, Numerics, TrialKey, TrialResult, TrialSpec};
+use crate::trial::{Company, Numerics, TrialKey, TrialResult};
 
 use super::dispatch::{Worker, WorkerId};
 use super::ledger::{Claim, Experiment, Status, Trial, TrialState};
@@ -20,9 +21,6 @@ const NAMED_MAX: usize = 3;
 /// Trials before another one that are counted: whoever asks must not hold up everyone else.
 const AHEAD_MAX: usize = 10_000;
 
-/// What a trial counts for in a backlog while nobody has measured anything like it, in milliseconds.
-const UNKNOWN_TRIAL_MS: f64 = 1_000.0;
-
 /// Where something stands and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
@@ -34,52 +32,17 @@ pub struct Explanation {
     pub reasons: Vec<String>,
 }
 
-/// Trials that ask the same of workers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Backlog {
-    /// What they ask for.
-    pub requirements: Requirements,
-    /// Whether they need exact arithmetic.
-    pub numerics: Numerics,
-    /// Trials that wait.
-    pub queued: u64,
-    /// Trials under a lease.
-    pub leased: u64,
-    /// How long all of them take one worker of the slowest known class; a second for each that nobody has measured alike.
-    pub predicted_ms: f64,
-    /// The same with no trial counted longer than [`WANTED_MS_MAX`]: one that takes hours keeps one worker busy, not many.
-    pub wanted_ms: f64,
-    /// Connected workers that can measure them.
-    pub workers: u64,
-}
+/// What the trials of a stage have in common that decides who can measure them: whom they are for, and the device that they are
+/// to be measured on, if any. A search that is limited on devices has trials of several such parts.
+type Part = (Claim, Option<Digest>);
 
-impl Backlog {
-    fn add(&mut self, trial_ms: f64, count: usize) {
-        self.predicted_ms += trial_ms * count as f64;
-        self.wanted_ms += trial_ms.min(WANTED_MS_MAX) * count as f64;
-    }
-
-    /// The kind of device that they need: exact arithmetic is a processor's, and its own memory a GPU's.
-    pub fn device(&self) -> Option<DeviceKind> {
-        let of_arithmetic = (self.numerics == Numerics::Exact).then_some(DeviceKind::Cpu);
-        let of_memory = self.requirements.gpu_memory_bytes.map(|_| DeviceKind::Cuda);
-        self.requirements.device.or(of_arithmetic).or(of_memory)
-    }
-}
-
-/// What waits, by requirements and by whether arithmetic is to be exact.
-type Classes<'a> = BTreeMap<(&'a Requirements, bool), Backlog>;
-
-/// The work that is worth a worker of its own, in milliseconds: however long a trial takes, one worker measures it.
-pub const WANTED_MS_MAX: f64 = 600_000.0;
-
-/// Stages by their claims, each with one of its lanes and the number of its trials.
-type Stages = BTreeMap<Claim, (Lane, usize)>;
+/// Parts of stages, each with one of its lanes and the number of its trials.
+type Parts = BTreeMap<Part, (Lane, usize)>;
 
 /// The trials of an experiment that wait in another one's name, as far as they have been looked for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Elsewhere {
-    stages: Stages,
+    parts: Parts,
     looked_at: usize,
     is_done: bool,
 }
@@ -154,6 +117,7 @@ impl State {
         for claim in claims {
             let lane = Lane::of(claim, trial);
             reasons.push(format!("{} asks for: {}", claim_text(self, &lane), self.asked(&lane)));
+            reasons.extend(self.unprobed(&lane));
             reasons.extend(
                 glance.hindrances(&lane, |worker| bar(&self.ledger, &self.dispatch, (worker, now), trial)),
             );
@@ -193,25 +157,26 @@ impl State {
         (elsewhere, now): (&Elsewhere, UnixMillis),
     ) -> (&'static str, Vec<String>) {
         let leased = self.leased_of(|known| known.id == experiment.id);
-        let mut stages = self.own_stages(experiment);
-        for (claim, (lane, count)) in &elsewhere.stages {
-            stages.entry(*claim).or_insert((*lane, 0)).1 += count;
+        let mut parts = self.own_parts(experiment);
+        for (part, (lane, count)) in &elsewhere.parts {
+            parts.entry(*part).or_insert((*lane, 0)).1 += count;
         }
         let glance = Glance::new(self);
         let mut reasons = Vec::new();
         if leased > 0 {
             reasons.push(format!("{leased} trials are leased"));
         }
-        for (lane, waiting) in stages.values() {
+        for (lane, waiting) in parts.values() {
             let asked = self.asked(lane);
             reasons.push(format!("{waiting} trials of {} wait and ask for: {asked}", claim_text(self, lane)));
+            reasons.extend(self.unprobed(lane));
             let bar = |worker: &Worker| bar_lane(&self.ledger, &self.dispatch, (worker, now), lane);
             reasons.extend(glance.hindrances(lane, bar));
         }
         let troubles = self.troubles_of(experiment, now);
         let is_troubled = !troubles.is_empty();
         reasons.extend(troubles);
-        match (leased, stages.is_empty()) {
+        match (leased, parts.is_empty()) {
             (0, true) if is_troubled => ("waiting", reasons),
             (0, true) => ("thinking", vec!["its searcher has not said yet what is next".to_owned()]),
             (0, false) => ("waiting", reasons),
@@ -219,13 +184,18 @@ impl State {
         }
     }
 
-    /// The stages of an experiment whose trials wait, each with one of its lanes and their number.
-    fn own_stages(&self, experiment: &Experiment) -> Stages {
-        let mut stages = Stages::new();
+    /// The parts of an experiment's stages whose trials wait, each with one of its lanes and their number.
+    fn own_parts(&self, experiment: &Experiment) -> Parts {
+        let mut parts = Parts::new();
         for (lane, group) in self.own_lanes(experiment) {
-            stages.entry(lane.claim).or_insert((*lane, 0)).1 += group.len();
+            parts.entry(self.part(lane)).or_insert((*lane, 0)).1 += group.len();
         }
-        stages
+        parts
+    }
+
+    fn part(&self, lane: &Lane) -> Part {
+        let target = lane.company.map(|company| company.context);
+        (lane.claim, target.filter(|digest| self.ledger.is_target(digest)))
     }
 
     fn own_lanes(&self, experiment: &Experiment) -> impl Iterator<Item = (&Lane, &Group)> {
@@ -256,7 +226,7 @@ impl State {
             let is_own = |claim: &Claim| self.ledger.claimant(*claim).id == experiment.id;
             if let Some(first) = claims.first().filter(|_| !claims.iter().any(is_own)) {
                 let lane = Lane::of(*first, trial);
-                so_far.stages.entry(*first).or_insert((lane, 0)).1 += 1;
+                so_far.parts.entry(self.part(&lane)).or_insert((lane, 0)).1 += 1;
             }
         }
         so_far.looked_at += looked_at;
@@ -264,7 +234,7 @@ impl State {
     }
 
     fn is_all_its_own(&self, experiment: &Experiment) -> bool {
-        let own: usize = self.own_stages(experiment).values().map(|(_, count)| count).sum();
+        let own: usize = self.own_parts(experiment).values().map(|(_, count)| count).sum();
         let leased = self.leased_of(|known| known.id == experiment.id);
         let stages = experiment.stages.iter();
         let open: u64 = stages.map(|stage| stage.trials.len() as u64 - stage.settled).sum();
@@ -341,6 +311,22 @@ impl State {
         self.ledger.experiments_of(trial).any(|one| one.id == experiment.id)
     }
 
+    /// Why no connected worker can measure a lane's trials on their device; none if one can, or they need none.
+    fn unprobed(&self, lane: &Lane) -> Option<String> {
+        let requirements = self.ledger.requirements(lane);
+        let need = requirements.probe.as_ref()?;
+        if self.able(requirements, numerics(&self.ledger, lane)) > 0 {
+            return None;
+        }
+        let any_class = ProbeNeed { class: None, ..need.clone() };
+        let of_any_class = Requirements { probe: Some(any_class.clone()), ..requirements.clone() };
+        let there = self.dispatch.workers().map(|worker| &worker.info);
+        let there = there.filter(|info| info.unmet(&of_any_class, Numerics::Float).is_none());
+        let offers = there.flat_map(|info| info.probes.iter().filter(|offer| any_class.is_met(offer)));
+        let classes: BTreeSet<&str> = offers.map(|offer| offer.class.as_str()).collect();
+        Some(unprobed_text(need, &requirements.labels, &classes))
+    }
+
     fn asked(&self, lane: &Lane) -> String {
         asked_text(self.ledger.requirements(lane), numerics(&self.ledger, lane))
     }
@@ -350,65 +336,14 @@ impl State {
         let trials = keys.filter_map(|key| self.ledger.trial(key));
         trials.filter(|trial| self.ledger.experiments_of(trial).any(&is_meant)).count() as u64
     }
-
-    /// What waits for which workers, by what is asked for.
-    pub fn backlog(&self) -> Vec<Backlog> {
-        let mut classes = Classes::new();
-        for (lane, group) in self.dispatch.lanes().filter(|(_, group)| group.counted() > 0) {
-            let class = self.class_of(lane, &mut classes);
-            class.queued += group.counted() as u64;
-            class.add(self.predicted_first(group), group.counted());
-        }
-        for (_, lease) in self.dispatch.leases() {
-            // Most leases have trials of one lane, in which they stand together.
-            let trials = lease.trials.iter().filter_map(|key| self.ledger.trial(key));
-            let trials: Vec<(Lane, &Trial)> =
-                trials.map(|trial| (Lane::of(lease.claim, trial), trial)).collect();
-            for together in trials.chunk_by(|(lane, _), (next, _)| lane == next) {
-                let class = self.class_of(&together[0].0, &mut classes);
-                class.leased += together.len() as u64;
-                together.iter().for_each(|(_, trial)| class.add(self.predicted(&trial.spec), 1));
-            }
-        }
-        classes.into_values().collect()
-    }
-
-    /// What asks for the same as a lane.
-    fn class_of<'a, 'c>(&'a self, lane: &Lane, classes: &'c mut Classes<'a>) -> &'c mut Backlog {
-        let (requirements, numerics) = (self.ledger.requirements(lane), numerics(&self.ledger, lane));
-        classes.entry((requirements, numerics == Numerics::Exact)).or_insert_with(|| Backlog {
-            requirements: requirements.clone(),
-            numerics,
-            queued: 0,
-            leased: 0,
-            predicted_ms: 0.0,
-            wanted_ms: 0.0,
-            workers: self.able(requirements, numerics),
-        })
-    }
-
-    /// How long a lane's first trial takes; all of them take as long, for a glance must not look at every one.
-    fn predicted_first(&self, group: &Group) -> f64 {
-        let first = group.trials().next();
-        first.map_or(0.0, |sequence| self.predicted(&self.ledger.proposed_at(sequence).spec))
-    }
-
-    fn predicted(&self, spec: &TrialSpec) -> f64 {
-        self.dispatch.pace().predict_slowest(spec).unwrap_or(UNKNOWN_TRIAL_MS)
-    }
-
-    /// How many connected workers can measure what has these requirements and this arithmetic.
-    pub fn able(&self, requirements: &Requirements, numerics: Numerics) -> u64 {
-        let able = |worker: &&Worker| worker.info.unmet(requirements, numerics).is_none();
-        self.dispatch.workers().filter(able).count() as u64
-    }
 }
 
 /// What one explanation needs to know of all workers and leases, found once for all workers.
 struct Glance<'a> {
     state: &'a State,
     moment: Moment<'a>,
-    /// One lane for each stage that has trials waiting and each arithmetic: what keeps a worker from the others is the same.
+    /// One lane for each part of a stage that has trials waiting and each arithmetic: what keeps a worker from the others is the
+    /// same.
     waiting: Vec<&'a Lane>,
     /// Trials of each worker's first lease.
     busy: HashMap<&'a WorkerId, usize>,
@@ -416,8 +351,8 @@ struct Glance<'a> {
 
 impl<'a> Glance<'a> {
     fn new(state: &'a State) -> Self {
-        let kind = |lane: &Lane| (lane.claim, numerics(&state.ledger, lane) == Numerics::Exact);
-        let waiting: BTreeMap<(Claim, bool), &Lane> =
+        let kind = |lane: &Lane| (state.part(lane), numerics(&state.ledger, lane) == Numerics::Exact);
+        let waiting: BTreeMap<(Part, bool), &Lane> =
             state.dispatch.lanes().map(|(lane, _)| (kind(lane), lane)).collect();
         let mut busy = HashMap::new();
         for (_, lease) in state.dispatch.leases() {
@@ -464,6 +399,32 @@ pub fn asked_text(requirements: &Requirements, numerics: Numerics) -> String {
         Numerics::Exact if requirements.is_none() => "exact arithmetic".to_owned(),
         Numerics::Exact => format!("{requirements}, exact arithmetic"),
         Numerics::Float => requirements.to_string(),
+    }
+}
+
+/// That nobody offers a probe, or on which classes of device it is offered instead.
+fn unprobed_text(need: &ProbeNeed, labels: &BTreeMap<String, String>, classes: &BTreeSet<&str>) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let (with, options) = match pairs.is_empty() {
+        true => (String::new(), String::new()),
+        false => {
+            let options = pairs.iter().map(|pair| format!(" --label {pair}")).collect();
+            (format!(" with {}", pairs.join(", ")), options)
+        }
+    };
+    let name = &need.name;
+    match (&need.class, classes.is_empty()) {
+        (Some(class), false) => {
+            let there: Vec<&str> = classes.iter().take(NAMED_MAX).copied().collect();
+            format!(
+                "its stage measures on `{class}`, and mixes it with no other class of device; workers{with} offer the probe \
+                 `{name}` on `{}`",
+                there.join("`, `")
+            )
+        }
+        (Some(_) | None, _) => format!(
+            "no connected worker{with} offers the probe `{name}`; one that is started there with `--probe {name}{options}` does"
+        ),
     }
 }
 

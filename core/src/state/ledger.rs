@@ -377,6 +377,11 @@ impl Ledger {
         target.unwrap_or_else(|| self.claimant(lane.claim).plan.requires(lane.claim.stage))
     }
 
+    /// Whether a digest is that of a device which trials were proposed for.
+    pub(super) fn is_target(&self, digest: &Digest) -> bool {
+        self.targets.contains_key(digest)
+    }
+
     /// The experiment of a claim.
     pub(super) fn claimant(&self, claim: Claim) -> &Experiment {
         &self.experiments[claim.experiment as usize]

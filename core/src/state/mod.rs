@@ -4,6 +4,7 @@
 //! replay. The [`Ledger`] holds what facts say and is durable; [`Dispatch`] holds queue, leases and workers and is
 //! not. The caller stores the facts among the events before it sends the reply.
 
+mod backlog;
 mod blame;
 mod change;
 mod commit;
@@ -26,10 +27,11 @@ mod shard;
 mod trials;
 mod troubles;
 
+pub use backlog::{Backlog, WANTED_MS_MAX};
 pub use change::Change;
 pub use decide::{Action, Decision, Input, Proposal, Rejection, Reply, Report, decide};
 pub use dispatch::{Dispatch, Lease, LeaseId, Worker, WorkerId, WorkerInfo};
-pub use explain::{Backlog, Elsewhere, Explanation, WANTED_MS_MAX, asked_text};
+pub use explain::{Elsewhere, Explanation, asked_text};
 pub use fact::{Batch, Fact, Sources};
 pub use history::StageHistory;
 pub use ledger::{Claim, Experiment, Ledger, StageProgress, Status, Trial, TrialState};

@@ -25,6 +25,13 @@ pub enum Hindrance {
         /// Which.
         by: WorkerId,
     },
+    /// Another worker measures on the device of its probe.
+    Probed {
+        /// The device.
+        device: String,
+        /// Who.
+        by: WorkerId,
+    },
     /// They need the device to themselves, and others still measure on it.
     NotAlone {
         /// How many.
@@ -48,6 +55,9 @@ impl fmt::Display for Hindrance {
         match self {
             Self::Unmet(unmet) => unmet.fmt(f),
             Self::HeldAlone { by } => write!(f, "its device is `{}`'s alone for a while", by.0),
+            Self::Probed { device, by } => {
+                write!(f, "`{}` measures on its probe's device `{device}` at the moment", by.0)
+            }
             Self::NotAlone { others: 1 } => {
                 f.write_str("its device is needed alone, one worker still measures on it")
             }
@@ -111,12 +121,12 @@ impl<'a> Fitting<'a> {
 /// may, and for a while in any case.
 fn barred(ledger: &Ledger, dispatch: &Dispatch, (worker, now): (&Worker, UnixMillis)) -> BTreeSet<TrialKey> {
     let place = Place::of(&worker.info);
-    // The same for most of them.
-    let mut able: BTreeMap<Claim, BTreeSet<Place>> = BTreeMap::new();
+    // The same for most of them. A stage may have trials for everybody and for one device.
+    let mut able: BTreeMap<Lane, BTreeSet<Place>> = BTreeMap::new();
     let mut may_elsewhere = |trial: &Trial| {
         ledger.claims(trial).into_iter().any(|claim| {
             let lane = Lane::of(claim, trial);
-            let able = able.entry(claim).or_insert_with(|| places_able(ledger, dispatch, &lane));
+            let able = able.entry(lane).or_insert_with(|| places_able(ledger, dispatch, &lane));
             able.iter().any(|other| may_at(dispatch, (trial, other), now))
         })
     };
@@ -251,7 +261,9 @@ impl<'a> Moment<'a> {
         }
         if let Some(probed) = worker.info.probed(requirements) {
             match self.dispatch.taken_at(&probed, Some(&worker.info.id)) {
-                Taken { exclusive: Some(by), .. } => return Some(Hindrance::HeldAlone { by: by.clone() }),
+                Taken { exclusive: Some(by), .. } => {
+                    return Some(Hindrance::Probed { device: probed.device, by: by.clone() });
+                }
                 Taken { holders: 0, .. } => {}
                 Taken { holders: others, .. } => return Some(Hindrance::NotAlone { others }),
             }

@@ -2,6 +2,7 @@
 
 mod boards;
 mod explaining;
+mod probing;
 
 use super::*;
 pub(crate) use boards::probe;
