@@ -88,6 +88,12 @@ pub struct Queued {
 }
 
 impl Queued {
+    /// How many of all kinds.
+    pub fn all(self) -> u64 {
+        let Self { prepare, evaluate, train, probe } = self;
+        prepare + evaluate + train + probe
+    }
+
     fn of_mut(&mut self, spec: &TrialSpec) -> &mut u64 {
         match spec {
             TrialSpec::Prepare(_) => &mut self.prepare,
@@ -171,8 +177,7 @@ impl Queue {
 
     /// How many they are.
     pub(super) fn len(&self) -> usize {
-        let Queued { prepare, evaluate, train, probe } = self.queued;
-        (prepare + evaluate + train + probe) as usize
+        self.queued.all() as usize
     }
 
     /// The trials in order of proposal.

@@ -411,6 +411,12 @@ pub struct Requirements {
     /// Whether it must measure with exact arithmetic.
     #[prost(bool, tag = "4")]
     pub exact: bool,
+    /// The probe that the worker must offer; empty for none.
+    #[prost(string, tag = "5")]
+    pub probe: ::prost::alloc::string::String,
+    /// The class of device that the probe must measure on; empty for any.
+    #[prost(string, tag = "6")]
+    pub probe_class: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BacklogRequest {}
