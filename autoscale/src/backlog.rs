@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitloop_core::device::DeviceKind;
+use bitloop_core::device::{DeviceKind, ProbeNeed, ProbeOffer};
 use bitloop_core::spec::{Offers, WorkerClass};
 
 /// Open trials that need the same of a worker.
@@ -17,6 +17,8 @@ pub struct Demand {
     pub labels: BTreeMap<String, String>,
     /// Whether it must measure with exact arithmetic.
     pub exact: bool,
+    /// What it must be able to measure a device with.
+    pub probe: Option<ProbeNeed>,
     /// How many they are, waiting and leased.
     pub trials: u64,
     /// Estimated work for one worker.
@@ -26,10 +28,12 @@ pub struct Demand {
 /// A worker that is there already and was not asked for here: started by hand, say, or by another file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Other {
-    /// What it has.
+    /// What it has, but for probes.
     pub offers: Offers,
     /// Whether it measures with exact arithmetic.
     pub exact: bool,
+    /// What it measures devices with.
+    pub probes: Vec<ProbeOffer>,
 }
 
 /// What a look at the coordinator showed.
@@ -42,7 +46,13 @@ pub struct Work {
 }
 
 impl Demand {
+    /// Whether workers of a class can do it. Of which class the devices of their probes are nobody knows before they are there.
     fn is_met_by(&self, offers: &Offers) -> bool {
+        let probe = self.probe.as_ref().is_none_or(|need| offers.probes.contains_key(&need.name));
+        probe && self.is_met_but_for_probes(offers)
+    }
+
+    fn is_met_but_for_probes(&self, offers: &Offers) -> bool {
         let device = self.device.as_deref().is_none_or(|device| device == offers.device.as_str());
         let labels = self.labels.iter().all(|(key, value)| offers.labels.get(key) == Some(value));
         let exact = !self.exact || offers.device == DeviceKind::Cpu;
@@ -50,7 +60,10 @@ impl Demand {
     }
 
     fn is_met_by_other(&self, other: &Other) -> bool {
-        self.is_met_by(&other.offers) && (other.exact || !self.exact)
+        let has = |need: &ProbeNeed| other.probes.iter().any(|offer| need.is_met(offer));
+        self.probe.as_ref().is_none_or(has)
+            && self.is_met_but_for_probes(&other.offers)
+            && (other.exact || !self.exact)
     }
 }
 
@@ -72,7 +85,10 @@ pub fn shares<'a>(classes: &[WorkerClass], work: &'a Work) -> (Vec<Share>, Vec<&
     let mut strange = Vec::new();
     let mut free: Vec<&Other> = work.others.iter().collect();
     // Those that can do the least come first, so that work which needs more finds the others.
-    free.sort_by_key(|other| (other.offers.device, other.offers.gpu_memory_bytes, other.offers.labels.len()));
+    free.sort_by_key(|other| {
+        let Offers { device, gpu_memory_bytes, labels, probes: _ } = &other.offers;
+        (other.probes.len(), *device, *gpu_memory_bytes, labels.len())
+    });
     for demand in work.demands.iter().filter(|demand| demand.trials > 0) {
         let mut left = Left { seconds: demand.seconds.max(0.0), trials: demand.trials };
         let able = |class: &WorkerClass| demand.is_met_by(&class.offers);

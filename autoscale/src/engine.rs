@@ -4,6 +4,7 @@ mod command;
 mod pbs;
 mod slurm;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -140,6 +141,11 @@ impl WorkerCommand {
         let labels = class.offers.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         for (key, value) in std::iter::once(own).chain(labels) {
             option("--label", format!("{key}={value}"));
+        }
+        // One file may have several probes.
+        let probes: BTreeSet<&String> = class.offers.probes.values().collect();
+        for probe in probes {
+            option("--probe", probe.clone());
         }
         option("--idle-exit", seconds(class.idle_exit));
         // A coordinator that is not there has no work either.

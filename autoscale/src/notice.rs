@@ -74,6 +74,9 @@ impl fmt::Display for Notice {
                 if demand.gpu_memory_bytes > 0 {
                     write!(f, ", {} MiB of GPU memory", demand.gpu_memory_bytes >> 20)?;
                 }
+                if let Some(probe) = &demand.probe {
+                    write!(f, ", {probe}")?;
+                }
                 for (key, value) in &demand.labels {
                     write!(f, ", {key}={value}")?;
                 }

@@ -5,7 +5,7 @@ mod simulation;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bitloop_core::device::DeviceKind;
+use bitloop_core::device::{DeviceKind, ProbeNeed, ProbeOffer};
 use bitloop_core::spec::{AutoscaleSpec, Offers};
 
 use crate::engine::{Phase, Seen, SubmissionId};
@@ -107,13 +107,62 @@ fn work_goes_to_the_first_class_that_can_do_it_and_what_is_too_much_to_the_next(
 }
 
 fn cpu_of_others() -> Other {
-    let offers = Offers { device: DeviceKind::Cpu, gpu_memory_bytes: 0, labels: BTreeMap::new() };
-    Other { offers, exact: true }
+    let offers = Offers {
+        device: DeviceKind::Cpu,
+        gpu_memory_bytes: 0,
+        labels: BTreeMap::new(),
+        probes: BTreeMap::new(),
+    };
+    Other { offers, exact: true, probes: Vec::new() }
 }
 
 fn gpu_of_others(gpu_memory_bytes: u64) -> Other {
-    let offers = Offers { device: DeviceKind::Cuda, gpu_memory_bytes, labels: BTreeMap::new() };
-    Other { offers, exact: false }
+    let (labels, probes) = (BTreeMap::new(), BTreeMap::new());
+    let offers = Offers { device: DeviceKind::Cuda, gpu_memory_bytes, labels, probes };
+    Other { offers, exact: false, probes: Vec::new() }
+}
+
+fn on_probe(class: Option<&str>, seconds: f64) -> Demand {
+    let probe = Some(ProbeNeed { name: "snpe".to_owned(), class: class.map(str::to_owned) });
+    Demand { probe, trials: 10, ..work(seconds) }
+}
+
+/// Of a device that only a probe on a board measures, no other worker could measure anything, however many there were.
+#[test]
+fn no_worker_is_asked_for_to_measure_a_device_that_no_class_offers() {
+    let mut spec = spec();
+    let shares = |spec: &AutoscaleSpec, others: &[Other], demands: &[Demand]| {
+        let work = Work { demands: demands.to_vec(), others: others.to_vec() };
+        let (shares, strange) = shares(&spec.classes, &work);
+        let said = strange.into_iter().map(|demand| Notice::NoClass { demand: demand.clone() }.to_string());
+        (shares.iter().map(|share| share.workers).collect::<Vec<_>>(), said.collect::<Vec<_>>())
+    };
+    let demands = [on_probe(Some("Orin"), 1e6), work(150.0)];
+    let nobody =
+        "10 trials need a worker that no class of the file offers: device any, probe snpe on Orin".to_owned();
+
+    assert_eq!(shares(&spec, &[], &demands), (vec![2, 0], vec![nobody.clone()]));
+    // A worker of others that has it on a device of another class can do none of it either.
+    let offer = |class: &str| ProbeOffer {
+        name: "snpe".to_owned(),
+        class: class.to_owned(),
+        ..ProbeOffer::default()
+    };
+    let beside = |class: &str| Other { probes: vec![offer(class)], ..cpu_of_others() };
+    assert_eq!(shares(&spec, &[beside("Nano")], &demands[..1]), (vec![0, 0], vec![nobody]));
+    assert_eq!(shares(&spec, &[beside("Orin")], &demands[..1]), (vec![0, 0], vec![]));
+
+    spec.classes[1].offers.probes =
+        BTreeMap::from([("snpe".to_owned(), "external=/opt/lab/probes.yaml".to_owned())]);
+
+    assert_eq!(shares(&spec, &[], &demands), (vec![2, 4], vec![]), "four are the most");
+    assert_eq!(shares(&spec, &[], &[on_probe(None, 150.0)]), (vec![0, 2], vec![]));
+    assert_eq!(shares(&spec, &[beside("Orin")], &[on_probe(None, 150.0)]), (vec![0, 1], vec![]));
+    // A worker with the probe is kept for what needs it.
+    let both = [work(50.0), on_probe(None, 50.0)];
+    for others in [[beside("Orin"), cpu_of_others()], [cpu_of_others(), beside("Orin")]] {
+        assert_eq!(shares(&spec, &others, &both), (vec![0, 0], vec![]));
+    }
 }
 
 #[test]

@@ -51,6 +51,18 @@ fn workers_are_told_where_their_identity_lies_and_nothing_of_it() {
 }
 
 #[test]
+fn workers_are_started_with_the_probes_that_their_class_offers() {
+    let class = "{ offers: { device: cpu, labels: { board: pi5 }, probes: { integer: integer=cpus=2-3, \
+                 one: external=/opt/lab/probes.yaml, two: external=/opt/lab/probes.yaml } }, workers: { max: 4 }, slurm: {} }";
+
+    let Submission { script, .. } = submission("slurm", class, 1);
+
+    let options =
+        " --label board=pi5 --probe external=/opt/lab/probes.yaml --probe integer=cpus=2-3 --idle-exit ";
+    assert!(script.contains(options), "{script}");
+}
+
+#[test]
 fn several_workers_are_started_by_srun_and_by_pbsdsh() {
     let slurm = submission(
         "slurm",

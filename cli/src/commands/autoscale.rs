@@ -2,8 +2,10 @@
 
 mod state_file;
 
+use std::collections::BTreeMap;
+
 use bitloop_autoscale::{Action, Autoscaler, Demand, Done, Happened, Notice, Other, Turn, Work, engine_of};
-use bitloop_core::device::{DeviceKind, Offer};
+use bitloop_core::device::{DeviceKind, Offer, ProbeNeed};
 use bitloop_core::spec::{AUTOSCALE_LABEL, AutoscaleSpec, Offers};
 use bitloop_core::state::WorkerInfo;
 use bitloop_proto::v1::{BacklogClass, WorkerSummary};
@@ -146,8 +148,9 @@ fn other(worker: WorkerSummary, name: &str) -> Option<Other> {
                 .share_memory()
         }
     };
-    let offers = Offers { device: info.device.kind, gpu_memory_bytes, labels: info.labels };
-    Some(Other { offers, exact: !info.float_only })
+    let offers =
+        Offers { device: info.device.kind, gpu_memory_bytes, labels: info.labels, probes: BTreeMap::new() };
+    Some(Other { offers, exact: !info.float_only, probes: info.probes })
 }
 
 fn demand(class: &BacklogClass) -> Demand {
@@ -157,6 +160,10 @@ fn demand(class: &BacklogClass) -> Demand {
         gpu_memory_bytes: requires.gpu_memory_bytes,
         labels: requires.labels.into_iter().collect(),
         exact: requires.exact,
+        probe: (!requires.probe.is_empty()).then(|| ProbeNeed {
+            name: requires.probe,
+            class: Some(requires.probe_class).filter(|class| !class.is_empty()),
+        }),
         trials: class.queued.saturating_add(class.leased),
         // A coordinator whose estimate is no number is taken to know none.
         seconds: if class.seconds.is_finite() { class.seconds } else { 0.0 },
@@ -270,10 +277,9 @@ fn done_json(done: &Done) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use bitloop_core::device::{Device, Share};
+    use bitloop_core::device::{Device, ProbeOffer, Share};
     use bitloop_core::state::WorkerId;
+    use bitloop_proto::v1::Requirements;
 
     use super::*;
 
@@ -303,5 +309,41 @@ mod tests {
         let part = other(worker(None, gpu), "lab").unwrap();
         assert_eq!((part.offers.gpu_memory_bytes, part.exact), (16 << 30, false), "a quarter of the GPU");
         assert_eq!(other(WorkerSummary::default(), "lab"), None);
+    }
+
+    #[test]
+    fn what_needs_a_probe_is_told_from_what_any_worker_does() {
+        let class = |probe: &str, probe_class: &str| BacklogClass {
+            requires: Some(Requirements {
+                probe: probe.to_owned(),
+                probe_class: probe_class.to_owned(),
+                ..Requirements::default()
+            }),
+            queued: 3,
+            ..BacklogClass::default()
+        };
+        let need = |name: &str, class: Option<&str>| {
+            Some(ProbeNeed { name: name.to_owned(), class: class.map(str::to_owned) })
+        };
+
+        assert_eq!(demand(&class("", "")).probe, None);
+        assert_eq!(demand(&class("snpe", "")).probe, need("snpe", None));
+        assert_eq!(demand(&class("snpe", "Orin")).probe, need("snpe", Some("Orin")));
+
+        let mut info = WorkerInfo::try_from(
+            worker(None, Device { id: "cpu".to_owned(), class: "a".to_owned(), ..Device::default() })
+                .info
+                .unwrap(),
+        )
+        .unwrap();
+        let offer = ProbeOffer {
+            name: "snpe".to_owned(),
+            class: "Orin".to_owned(),
+            device: None,
+            runtime: "SNPE 2".to_owned(),
+        };
+        info.probes.push(offer.clone());
+        let summary = WorkerSummary { info: Some((&info).into()), ..WorkerSummary::default() };
+        assert_eq!(other(summary, "lab").unwrap().probes, [offer]);
     }
 }

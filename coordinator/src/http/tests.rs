@@ -124,9 +124,18 @@ async fn a_finished_sweep_is_seen_in_the_metrics() {
         ("bitloop_experiments{status=\"active\"}", 0.0),
         ("bitloop_queued_trials{kind=\"evaluate\"}", 0.0),
         ("bitloop_leases", 0.0),
-        ("bitloop_backlog_trials{device=\"any\",exact=\"false\",gpu_memory_gib=\"0\",labels=\"\"}", 0.0),
-        ("bitloop_waiting_trials{device=\"any\",exact=\"false\",gpu_memory_gib=\"0\",labels=\"\"}", 0.0),
-        ("bitloop_backlog_seconds{device=\"cpu\",exact=\"true\",gpu_memory_gib=\"0\",labels=\"\"}", 0.0),
+        (
+            "bitloop_backlog_trials{device=\"any\",exact=\"false\",gpu_memory_gib=\"0\",labels=\"\",probe=\"\"}",
+            0.0,
+        ),
+        (
+            "bitloop_waiting_trials{device=\"any\",exact=\"false\",gpu_memory_gib=\"0\",labels=\"\",probe=\"\"}",
+            0.0,
+        ),
+        (
+            "bitloop_backlog_seconds{device=\"cpu\",exact=\"true\",gpu_memory_gib=\"0\",labels=\"\",probe=\"\"}",
+            0.0,
+        ),
         ("bitloop_workers{device=\"cpu\"}", 1.0),
         ("bitloop_busy_seconds_total{device=\"cpu\"}", 0.5 * PLAN_TRIALS as f64),
         ("bitloop_store_failures_total", 0.0),

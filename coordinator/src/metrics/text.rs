@@ -104,7 +104,12 @@ pub(super) fn write(metrics: &Metrics, overview: &Overview) -> String {
 /// What the driver's latest overview says.
 fn state(text: &mut Text, overview: &Overview) {
     let queued = overview.queued;
-    let kinds = [("prepare", queued.prepare), ("evaluate", queued.evaluate), ("train", queued.train)];
+    let kinds = [
+        ("prepare", queued.prepare),
+        ("evaluate", queued.evaluate),
+        ("train", queued.train),
+        ("probe", queued.probe),
+    ];
     text.family("bitloop_queued_trials", "gauge", "Trials that wait for a worker, by kind.");
     text.labelled("bitloop_queued_trials", "kind", kinds.map(|(kind, count)| (kind.to_owned(), count)));
     let mut statuses = BTreeMap::from(STATUSES.map(|status| (status.to_owned(), 0_u64)));
@@ -122,6 +127,7 @@ fn state(text: &mut Text, overview: &Overview) {
     text.labelled("bitloop_experiments", "status", statuses);
     text.family("bitloop_workers", "gauge", "Workers heard from lately, by class of device.");
     text.labelled("bitloop_workers", "device", devices);
+    probes(text, overview);
     let reused: u64 = overview.experiments.iter().map(|experiment| experiment.reused).sum();
     let leases = overview.leases;
     text.single(
@@ -137,6 +143,22 @@ fn state(text: &mut Text, overview: &Overview) {
     text.family(name, "gauge", "Leases in force that were granted longer ago than so many seconds.");
     let older = LEASE_AGES_MS.iter().zip(leases.older_than);
     text.labelled(name, "seconds", older.map(|(age_ms, count)| ((age_ms / 1_000).to_string(), count)));
+}
+
+/// What connected workers measure devices with.
+fn probes(text: &mut Text, overview: &Overview) {
+    let name = "bitloop_probes";
+    text.family(name, "gauge", "Probes of workers heard from lately, by name and class of device.");
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for offer in overview.workers.iter().flat_map(|worker| &worker.info.probes) {
+        let offered = (offer.name.as_str(), offer.class.as_str());
+        let is_told = counts.contains_key(&offered) || counts.len() < DEVICES_MAX;
+        *counts.entry(if is_told { offered } else { (OTHER_DEVICE, OTHER_DEVICE) }).or_default() += 1;
+    }
+    for ((probe, class), count) in counts {
+        let (probe, class) = (escaped(probe), escaped(class));
+        text.line(format_args!("{name}{{probe=\"{probe}\",device=\"{class}\"}} {count}"));
+    }
 }
 
 fn counters(text: &mut Text, metrics: &Metrics) {

@@ -74,6 +74,8 @@ pub struct Offers {
     pub gpu_memory_bytes: u64,
     /// Labels that they carry.
     pub labels: BTreeMap<String, String>,
+    /// What they measure devices with: by the names of probes, the values of `--probe` that have workers offer them.
+    pub probes: BTreeMap<String, String>,
 }
 
 /// What an engine is told of a class beside the time.

@@ -8,7 +8,7 @@ use super::autoscale::{
 use super::error::SpecError;
 use super::file::read_file_like;
 use super::reader::{Fields, Place};
-use super::requires_reader::{LABELS_MAX, bytes, device, labels};
+use super::requires_reader::{LABELS_MAX, bytes, device, is_label, labels};
 use super::shared::{file_name, plain_name, time};
 use crate::device::DeviceKind;
 
@@ -21,6 +21,7 @@ const WORKERS_MAX: u64 = 10_000;
 /// Most processors of a worker, as its `--threads`.
 const CPUS_MAX: u64 = 256;
 const CLASSES_MAX: usize = 32;
+const PROBES_MAX: usize = 32;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -185,10 +186,11 @@ fn idle_exit(place: &Place<'_>, every: Duration) -> Option<Duration> {
 }
 
 fn offers(place: &Place<'_>) -> Option<Offers> {
-    let fields = place.fields(&["device", "gpu_memory", "labels"])?;
+    let fields = place.fields(&["device", "gpu_memory", "labels", "probes"])?;
     let device = fields.required("device", "device: cpu", device);
     let gpu_memory_bytes = fields.optional("gpu_memory", 0, bytes);
     let labels = fields.optional("labels", BTreeMap::new(), labels);
+    let probes = fields.optional("probes", BTreeMap::new(), probes);
     let (device, gpu_memory_bytes) = (device?, gpu_memory_bytes?);
     if device == DeviceKind::Cpu && gpu_memory_bytes > 0 {
         return fields.mistake("gpu_memory", "a CPU has no GPU's memory", "remove it");
@@ -200,7 +202,25 @@ fn offers(place: &Place<'_>) -> Option<Offers> {
             format!("`{AUTOSCALE_LABEL}` is a label that bitloop adds itself, beside {most} at most");
         return fields.mistake("labels", problem, "take one out");
     }
-    Some(Offers { device, gpu_memory_bytes, labels })
+    Some(Offers { device, gpu_memory_bytes, labels, probes: probes? })
+}
+
+/// Reads `{ integer: integer, board: external=/opt/lab/probes.yaml }`.
+fn probes(place: &Place<'_>) -> Option<BTreeMap<String, String>> {
+    const EXAMPLE: &str = "integer: integer=cpus=0-3";
+    let entries = place.entries(EXAMPLE)?;
+    if entries.len() > PROBES_MAX {
+        return place.mistake(format!("{} probes", entries.len()), format!("at most {PROBES_MAX} are read"));
+    }
+    let read = entries.iter().map(|(name, here)| match is_label(name) {
+        true => Some(((*name).to_owned(), word(here)?)),
+        false => here.mistake(
+            format!("`{name}` is no probe"),
+            format!("write its name and the value of `--probe` that has a worker offer it: `{EXAMPLE}`"),
+        ),
+    });
+    let read: Vec<_> = read.collect();
+    read.into_iter().collect()
 }
 
 struct Workers {

@@ -7,12 +7,12 @@ use bitloop_core::device::{DeviceKind, Requirements};
 use bitloop_core::state::Backlog;
 use bitloop_core::trial::Numerics;
 
-use super::Text;
+use super::{Text, escaped};
 
 /// Sets of requirements that are told apart: stages may ask for any labels, so that there must be an end to it.
 const NEEDS_MAX: usize = 64;
 
-/// Memory and labels of all further sets. No stage asks for such, so nobody takes these for work of a class of workers.
+/// Memory, labels and probes of all further sets. No stage asks for such, so nobody takes these for work of a class of workers.
 const OTHER: &str = "other";
 
 /// What workers must have.
@@ -24,39 +24,42 @@ struct Needs {
     gpu_memory_gib: String,
     /// As `key=value`, ascending.
     labels: String,
+    /// The name of the probe that measures a device; empty where none is asked for.
+    probe: String,
 }
 
 impl Needs {
     fn of(class: &Backlog) -> Self {
-        let Requirements { gpu_memory_bytes, labels, device: _, exclusive: _, probe: _ } =
-            &class.requirements;
+        let Requirements { gpu_memory_bytes, labels, probe, device: _, exclusive: _ } = &class.requirements;
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         Self {
             gpu_memory_gib: gpu_memory_bytes.unwrap_or(0).div_ceil(1 << 30).to_string(),
             labels: labels.join(","),
+            probe: probe.as_ref().map(|need| need.name.clone()).unwrap_or_default(),
             ..Self::nothing(class.device(), class.numerics == Numerics::Exact)
         }
     }
 
-    /// Neither memory nor labels.
+    /// Neither memory nor labels nor a probe.
     fn nothing(device: Option<DeviceKind>, exact: bool) -> Self {
         let device = device.map_or("any", DeviceKind::as_str);
-        Self { device, exact, gpu_memory_gib: "0".to_owned(), labels: String::new() }
+        let (labels, probe) = (String::new(), String::new());
+        Self { device, exact, gpu_memory_gib: "0".to_owned(), labels, probe }
     }
 
     fn lumped(self) -> Self {
-        Self { gpu_memory_gib: OTHER.to_owned(), labels: OTHER.to_owned(), ..self }
+        let other = || OTHER.to_owned();
+        let probe = if self.probe.is_empty() { self.probe } else { other() };
+        Self { gpu_memory_gib: other(), labels: other(), probe, ..self }
     }
 }
 
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, exact, gpu_memory_gib, labels } = self;
+        let Self { device, exact, gpu_memory_gib, labels, probe } = self;
         // Devices and memory are our own words, and labels have no character that would have to be escaped.
-        write!(
-            f,
-            "{{device=\"{device}\",exact=\"{exact}\",gpu_memory_gib=\"{gpu_memory_gib}\",labels=\"{labels}\"}}"
-        )
+        write!(f, "{{device=\"{device}\",exact=\"{exact}\",gpu_memory_gib=\"{gpu_memory_gib}\",")?;
+        write!(f, "labels=\"{labels}\",probe=\"{}\"}}", escaped(probe))
     }
 }
 
@@ -116,6 +119,8 @@ pub(super) fn write(text: &mut Text, classes: &[Backlog]) {
 
 #[cfg(test)]
 mod tests {
+    use bitloop_core::device::ProbeNeed;
+
     use super::*;
 
     fn open(requirements: Requirements, numerics: Numerics) -> Backlog {
@@ -145,13 +150,37 @@ mod tests {
         ]);
 
         for line in [
-            r#"bitloop_backlog_seconds{device="any",exact="false",gpu_memory_gib="0",labels=""} 1"#,
-            r#"bitloop_backlog_seconds{device="cuda",exact="false",gpu_memory_gib="41",labels=""} 0.5"#,
-            r#"bitloop_backlog_seconds{device="cpu",exact="true",gpu_memory_gib="0",labels=""} 0"#,
-            r#"bitloop_backlog_seconds{device="cpu",exact="true",gpu_memory_gib="0",labels="board=orin,rack=2"} 0.5"#,
-            r#"bitloop_wanted_seconds{device="any",exact="false",gpu_memory_gib="0",labels=""} 0.5"#,
-            r#"bitloop_waiting_trials{device="any",exact="false",gpu_memory_gib="0",labels=""} 4"#,
-            r#"bitloop_backlog_trials{device="any",exact="false",gpu_memory_gib="0",labels=""} 6"#,
+            r#"bitloop_backlog_seconds{device="any",exact="false",gpu_memory_gib="0",labels="",probe=""} 1"#,
+            r#"bitloop_backlog_seconds{device="cuda",exact="false",gpu_memory_gib="41",labels="",probe=""} 0.5"#,
+            r#"bitloop_backlog_seconds{device="cpu",exact="true",gpu_memory_gib="0",labels="",probe=""} 0"#,
+            r#"bitloop_backlog_seconds{device="cpu",exact="true",gpu_memory_gib="0",labels="board=orin,rack=2",probe=""} 0.5"#,
+            r#"bitloop_wanted_seconds{device="any",exact="false",gpu_memory_gib="0",labels="",probe=""} 0.5"#,
+            r#"bitloop_waiting_trials{device="any",exact="false",gpu_memory_gib="0",labels="",probe=""} 4"#,
+            r#"bitloop_backlog_trials{device="any",exact="false",gpu_memory_gib="0",labels="",probe=""} 6"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    /// A worker without the probe can do nothing of this, so nobody who sums up what any worker can do may count it.
+    #[test]
+    fn what_only_a_probe_can_measure_is_told_apart() {
+        let on_board = |class: Option<&str>| {
+            let need = ProbeNeed { name: "snpe".to_owned(), class: class.map(str::to_owned) };
+            Requirements { probe: Some(need), exclusive: true, ..labelled(&[("board", "orin")]) }
+        };
+        let on_any = Requirements { labels: BTreeMap::new(), ..on_board(None) };
+        let text = written(&[
+            open(Requirements::NONE, Numerics::Float),
+            open(on_any, Numerics::Float),
+            open(on_board(None), Numerics::Float),
+            open(on_board(Some("Orin")), Numerics::Float),
+        ]);
+
+        for line in [
+            r#"bitloop_wanted_seconds{device="any",exact="false",gpu_memory_gib="0",labels="",probe=""} 0.25"#,
+            r#"bitloop_wanted_seconds{device="any",exact="false",gpu_memory_gib="0",labels="",probe="snpe"} 0.25"#,
+            r#"bitloop_wanted_seconds{device="any",exact="false",gpu_memory_gib="0",labels="board=orin",probe="snpe"} 0.5"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
@@ -169,6 +198,6 @@ mod tests {
         assert_eq!(of_seconds().count(), NEEDS_MAX + 1);
         let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
         assert_eq!(of_seconds().filter_map(value).sum::<f64>(), 0.5 * classes.len() as f64);
-        assert!(text.contains(r#"gpu_memory_gib="other",labels="other"} "#), "{text}");
+        assert!(text.contains(r#"gpu_memory_gib="other",labels="other",probe=""} "#), "{text}");
     }
 }

@@ -26,7 +26,7 @@ classes:
       { partition: gpu, account: nets, qos: low, gres: 'gpu:1', cpus: 4, memory: 32GiB,
         arguments: [--exclude=node7, --constraint=a100] }
   cpu:
-    offers: { device: cpu }
+    offers: { device: cpu, probes: { integer: integer=cpus=0-3, board: external=/opt/lab/probes.yaml } }
     workers: { max: 32, per_submission: 8 }
     slurm: {}
 ";
@@ -47,6 +47,8 @@ fn every_key_is_read() {
     assert_eq!((gpu.name.as_str(), cpu.name.as_str()), ("gpu", "cpu"), "the order of the file is kept");
     assert_eq!((gpu.offers.device, gpu.offers.gpu_memory_bytes), (DeviceKind::Cuda, 16 << 30));
     assert_eq!(gpu.offers.labels["site"], "lab");
+    assert_eq!(cpu.offers.probes["board"], "external=/opt/lab/probes.yaml");
+    assert_eq!((cpu.offers.probes.len(), gpu.offers.probes.len()), (2, 0));
     assert_eq!((gpu.workers_min, gpu.workers_max, gpu.waiting_max, gpu.per_submission), (1, 4, 2, 1));
     assert_eq!(gpu.time, Some(Duration::from_secs(4 * 3_600)));
     let SubmissionSpec::Slurm(slurm) = &gpu.submission else { panic!("{gpu:?}") };
@@ -93,6 +95,29 @@ fn the_label_by_which_workers_are_known_is_bitloops_own() {
     let expected =
         "classes.gpu.offers.labels: `autoscale` is a label that bitloop adds itself, beside 15 at most";
     assert!(found.iter().any(|mistake| mistake.starts_with(expected)), "{found:?}");
+}
+
+#[test]
+fn a_probe_is_a_name_and_the_word_that_has_workers_offer_it() {
+    let of = |probes: &str| {
+        mistakes(
+            &SLURM.replace("{ integer: integer=cpus=0-3, board: external=/opt/lab/probes.yaml }", probes),
+        )
+    };
+
+    let name = of("{ 'a b': integer }");
+    let words = of("{ integer: 'integer --force' }");
+    let list = of("[integer]");
+
+    assert!(
+        name[0].starts_with("classes.cpu.offers.probes.a b: `a b` is no probe; write its name and "),
+        "{name:?}"
+    );
+    assert!(
+        words[0].contains("classes.cpu.offers.probes.integer: `integer --force` is no single word"),
+        "{words:?}"
+    );
+    assert!(list[0].starts_with("classes.cpu.offers.probes: "), "{list:?}");
 }
 
 #[test]
