@@ -53,7 +53,8 @@ pub(crate) fn workers_table(workers: &[WorkerSummary]) -> String {
     table(&header, rows)
 }
 
-/// The device's class, a part of it if that is all the worker has, and the worker's labels.
+/// The device's class, a part of it if that is all the worker has, the worker's labels, and its probes with the classes of
+/// devices that are not its own.
 pub(super) fn device_text(info: &WorkerInfo) -> String {
     let mut text = info.device.as_ref().map(|device| device.class.clone()).unwrap_or_default();
     if (1..10_000).contains(&info.share) {
@@ -61,6 +62,13 @@ pub(super) fn device_text(info: &WorkerInfo) -> String {
     }
     let labels: BTreeMap<&String, &String> = info.labels.iter().collect();
     labels.into_iter().for_each(|(key, value)| text.push_str(&format!(", {key}={value}")));
+    let own = info.device.as_ref().map(|device| device.class.as_str());
+    for probe in &info.probes {
+        text.push_str(&format!(", probe {}", probe.name));
+        if own != Some(&probe.class) {
+            text.push_str(&format!(" ({})", probe.class));
+        }
+    }
     text
 }
 
@@ -93,6 +101,15 @@ pub(crate) fn worker_json(worker: &WorkerSummary) -> Value {
         DeviceKind::Cpu => "cpu",
         DeviceKind::Cuda => "cuda",
     };
+    let probes = info.probes.iter().map(|probe| {
+        json!({
+            "name": probe.name,
+            "device": probe.class,
+            "device_id": probe.device,
+            "runtime": probe.runtime,
+        })
+    });
+    let probes: Vec<Value> = probes.collect();
     json!({
         "id": info.id,
         "host": info.host,
@@ -105,6 +122,7 @@ pub(crate) fn worker_json(worker: &WorkerSummary) -> Value {
         "compute_capability": capability,
         "share": info.share,
         "labels": labels,
+        "probes": probes,
         "threads": info.threads,
         "leased": worker.leased,
         "committed": worker.committed,
@@ -118,4 +136,35 @@ pub(crate) fn fields(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use bitloop_proto::v1::{Device, ProbeOffer};
+
+    use super::*;
+
+    #[test]
+    fn a_worker_is_shown_with_its_probes_and_what_devices_they_measure_on() {
+        let offer = |name: &str, class: &str, device: &str| ProbeOffer {
+            name: name.to_owned(),
+            class: class.to_owned(),
+            device: (!device.is_empty()).then(|| device.to_owned()),
+            runtime: "1.2".to_owned(),
+        };
+        let info = WorkerInfo {
+            device: Some(Device { class: "AMD EPYC".to_owned(), ..Device::default() }),
+            labels: [("board".to_owned(), "orin".to_owned())].into(),
+            probes: vec![offer("integer", "AMD EPYC", ""), offer("snpe", "Orin", "serial-1")],
+            ..WorkerInfo::default()
+        };
+
+        assert_eq!(device_text(&info), "AMD EPYC, board=orin, probe integer, probe snpe (Orin)");
+        let json = worker_json(&WorkerSummary { info: Some(info), ..WorkerSummary::default() });
+        let expected = json!([
+            { "name": "integer", "device": "AMD EPYC", "device_id": null, "runtime": "1.2" },
+            { "name": "snpe", "device": "Orin", "device_id": "serial-1", "runtime": "1.2" },
+        ]);
+        assert_eq!(json["probes"], expected);
+    }
 }
