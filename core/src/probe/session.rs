@@ -46,6 +46,16 @@ impl Unsteady {
     pub fn if_wide(estimate: Estimate) -> Option<Self> {
         Some(estimate.half_width()).filter(|half| *half > STEADY).map(Self::Wide)
     }
+
+    /// The word used in results.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Few(_) => "few",
+            Self::Wide(_) => "wide",
+            Self::Drift(_) => "drift",
+            Self::Busy(_) => "busy",
+        }
+    }
 }
 
 /// What one process measured in one go.

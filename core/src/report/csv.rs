@@ -1,13 +1,16 @@
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::io;
 
+use super::csv_devices::DeviceColumns;
 use super::{CONFIDENCE, CSV_FORMAT, ConfigRow, Measured, Report, RowState};
 use crate::bits::Bits;
 use crate::digest::Digest;
 use crate::evaluation::PPM;
 
-/// The columns of a results file, in order; documented in `docs/results.md`. A change raises `CSV_FORMAT`.
+/// The columns of every results file, in order; behind them come those of devices, if there are any. They are documented in
+/// `docs/results.md`, and a change raises `CSV_FORMAT`.
 #[rustfmt::skip]
 pub const CSV_COLUMNS: [&str; 31] = [
     "format", "experiment", "model", "data", "numerics", "baseline_bits",
@@ -30,6 +33,8 @@ struct Named<'a> {
     changes: String,
     /// Point, kind and bits; of several points only the kinds, in the order of `changes`.
     point: [&'a str; 3],
+    /// What the columns of devices say.
+    on_devices: &'a [String],
 }
 
 pub(super) fn render(report: &Report) -> String {
@@ -44,13 +49,16 @@ pub(super) fn write<C: Borrow<ConfigRow>>(
     configs: impl Iterator<Item = C>,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let mut table = Table::new(report, out)?;
+    let devices = DeviceColumns::of(report);
+    let mut table = Table::new((report, &devices), out)?;
     let width = report.baseline_bits.to_string();
     table.references(&report.float, &report.baseline, &width)?;
     for row in &report.rows {
         let bits = row.bits.to_string();
         let point = [row.point.as_str(), row.kind.as_str(), &bits];
-        let named = Named { stage: "sensitivity", changes: change(&row.point, row.bits), point };
+        let lowered = (!devices.is_empty()).then(|| BTreeMap::from([(row.point.clone(), row.bits)]));
+        let on_devices = lowered.map_or(&[][..], |lowered| devices.config(&lowered));
+        let named = Named { stage: "sensitivity", changes: change(&row.point, row.bits), point, on_devices };
         table.row(&named, &row.result, [row.size_saved_bits, row.bops_saved])?;
     }
     for row in configs {
@@ -72,6 +80,7 @@ fn change(point: &str, bits: Bits) -> String {
 
 struct Table<'a> {
     report: &'a Report,
+    devices: &'a DeviceColumns<'a>,
     /// The first columns of every row on the images at hand, up to `baseline_bits`.
     first: [String; 6],
     writer: csv::Writer<&'a mut dyn io::Write>,
@@ -80,10 +89,13 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(report: &'a Report, out: &'a mut dyn io::Write) -> csv::Result<Self> {
+    fn new(
+        (report, devices): (&'a Report, &'a DeviceColumns<'a>),
+        out: &'a mut dyn io::Write,
+    ) -> csv::Result<Self> {
         let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(CSV_COLUMNS)?;
-        Ok(Self { report, first: first(report, report.data), writer, field: String::new() })
+        writer.write_record(CSV_COLUMNS.into_iter().chain(devices.names.iter().map(String::as_str)))?;
+        Ok(Self { report, devices, first: first(report, report.data), writer, field: String::new() })
     }
 
     fn text(&mut self, text: &str) -> csv::Result<()> {
@@ -105,8 +117,11 @@ impl<'a> Table<'a> {
     }
 
     fn references(&mut self, float: &RowState, baseline: &RowState, width: &str) -> csv::Result<()> {
-        for (kind, width, result) in [("float", "", float), ("baseline", width, baseline)] {
-            let named = Named { stage: "", changes: String::new(), point: ["", kind, width] };
+        let of_baseline = self.devices.config(&BTreeMap::new());
+        for (kind, width, result, on_devices) in
+            [("float", "", float, &self.devices.float[..]), ("baseline", width, baseline, of_baseline)]
+        {
+            let named = Named { stage: "", changes: String::new(), point: ["", kind, width], on_devices };
             self.row(&named, result, [0, 0])?;
         }
         Ok(())
@@ -127,6 +142,7 @@ impl<'a> Table<'a> {
             stage: &row.stage,
             changes: changes.join(BETWEEN_CHANGES),
             point: [point, &kinds, &bits],
+            on_devices: self.devices.config(&row.changes),
         };
         self.row(&named, &row.result, saved)
     }
@@ -149,6 +165,9 @@ impl<'a> Table<'a> {
         }
         for saved in saved {
             self.number(saved)?;
+        }
+        for cell in named.on_devices {
+            self.text(cell)?;
         }
         self.writer.write_record(None::<&[u8]>)
     }
@@ -204,7 +223,7 @@ const EXPONENT_BIAS: u32 = 1_075;
 ///
 /// The standard library takes 20 times as long for numbers whose digits end soon, such as whole ones, and tables are full
 /// of those. A number is a whole one times a power of two: below 2^53 its millionths are found by whole numbers alone.
-fn write_real(field: &mut String, value: f64) -> fmt::Result {
+pub(super) fn write_real(field: &mut String, value: f64) -> fmt::Result {
     if !value.is_finite() || value.abs() >= (1_u64 << f64::MANTISSA_DIGITS) as f64 {
         return write!(field, "{value:.DIGITS$}");
     }

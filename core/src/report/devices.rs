@@ -5,12 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Interval;
+use super::refusal::refusal;
 use crate::bits::{BitConfig, Bits, Choice};
 use crate::latency::{Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, is_quantized};
 use crate::plan::{Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
 use crate::state::{Experiment, Ledger, StageProgress};
-use crate::trial::{Fidelity, Outcome, ProbeSetting, ProbeSubject, ProbeTarget, Reading, TrialResult};
+use crate::trial::{
+    Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialResult,
+};
+
+/// The kind of the float network.
+const FLOAT: &str = "float";
 
 /// What one network took on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,6 +149,9 @@ pub struct FidelityRow {
     pub accuracy_difference: Option<f64>,
     /// Why it could not be measured.
     pub failed: Option<String>,
+    /// Why the config is not recommended after that, where the stage verifies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What one probe stage measured, and what searches made of it.
@@ -247,7 +256,7 @@ impl<'a> Devices<'a> {
             let network = readings.networks.get(config)?;
             let is_float = !is_quantized(config);
             let kind = match (is_float, config.changes().len()) {
-                (true, _) => "float",
+                (true, _) => FLOAT,
                 (false, 0) => "baseline",
                 (false, _) if self.is_uniform(config) => "uniform",
                 (false, _) if self.is_search(asked.stage) => "search",
@@ -351,11 +360,26 @@ impl<'a> Devices<'a> {
                 is_float: !is_quantized(&spec.config),
                 changes: self.changes(&spec.config),
                 accuracy_difference: found.as_ref().map(difference),
+                refused: found.as_ref().and_then(|found| self.refused(*stage, spec, found)),
                 found,
                 failed: outcome.and_then(|outcome| reason(outcome).map(str::to_owned)),
             }
         };
         asked.map(row).collect()
+    }
+}
+
+impl Devices<'_> {
+    /// Why a stage that verifies does not recommend a config after what a device computed of it.
+    fn refused(&self, stage: u32, spec: &ProbeSpec, found: &Fidelity) -> Option<String> {
+        match self.plan.stages.get(stage as usize)? {
+            StagePlan::Verify { difference_max_ppm, .. } => refusal(spec, found, *difference_max_ppm),
+            StagePlan::Prepare
+            | StagePlan::Sensitivity { .. }
+            | StagePlan::Search(_)
+            | StagePlan::Probe(_)
+            | StagePlan::AutoQKeras(_) => None,
+        }
     }
 }
 
@@ -415,6 +439,11 @@ impl EnvironmentSummary {
 }
 
 impl NetworkRow {
+    /// Whether it is the float network, which differs from the baseline in no point's width.
+    pub(super) fn is_float(&self) -> bool {
+        self.kind == FLOAT
+    }
+
     /// What was measured as an interval in milliseconds.
     pub fn latency_ms(&self) -> Option<Interval> {
         self.latency_ns.map(|Estimate { median, low, high }| Interval {

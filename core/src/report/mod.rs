@@ -6,6 +6,7 @@
 //! Its JSON form is a versioned document; its CSV form is described in `docs/results.md`.
 
 mod csv;
+mod csv_devices;
 mod devices;
 mod effort;
 mod interval;
@@ -49,8 +50,11 @@ pub use self::trained_csv::{TRAINED_CSV_COLUMNS, TRAINED_CSV_FORMAT};
 /// Version of the report's JSON form.
 pub const REPORT_FORMAT: u32 = 5;
 
-/// Version of the report's CSV form.
-pub const CSV_FORMAT: u32 = 4;
+/// Version of the report's CSV form: since 5, columns of devices follow the others.
+pub const CSV_FORMAT: u32 = 5;
+
+/// The oldest version whose losses this one reads.
+pub const OLDEST_CSV_FORMAT: u32 = 4;
 
 /// Confidence of every interval in a report but those of [`EvaluationMode::Adaptive`], which name their own.
 pub const CONFIDENCE: f64 = 0.95;
@@ -228,7 +232,7 @@ impl Report {
         rows
     }
 
-    /// The report as a CSV text with a header; see [`CSV_COLUMNS`], or [`TRAINED_CSV_COLUMNS`] for searches that train.
+    /// The report as a CSV text with a header; see [`CSV_COLUMNS`], behind which come those of devices, or [`TRAINED_CSV_COLUMNS`] for searches that train.
     pub fn to_csv(&self) -> String {
         match self.trained.is_empty() {
             true => csv::render(self),

@@ -2,7 +2,7 @@
 
 use crate::bits::BitConfig;
 use crate::state::{Ledger, StageProgress};
-use crate::trial::{Fidelity, Reading, TrialResult, TrialSpec};
+use crate::trial::{Fidelity, ProbeSpec, Reading, TrialResult, TrialSpec};
 
 /// What devices computed in a verify stage, and by how much they may differ.
 pub(super) struct Refusals<'a> {
@@ -28,16 +28,21 @@ impl Refusals<'_> {
         let TrialSpec::Probe(probe) = spec else { return None };
         let TrialResult::Measured(measured) = &outcome.result else { return None };
         let Reading::Fidelity(found) = &measured.reading else { return None };
-        let differs = probe.config == *config && difference_ppm(found) > f64::from(self.difference_max_ppm);
-        let where_first = found.first_difference.as_ref();
-        let from = where_first.map(|first| format!(", from `{}` on", first.node)).unwrap_or_default();
-        differs.then(|| {
-            format!(
-                "{} recognizes {} of {} images, {} as simulated{from}",
-                probe.target, found.device_correct, found.n, found.simulated_correct
-            )
-        })
+        refusal(probe, found, self.difference_max_ppm).filter(|_| probe.config == *config)
     }
+}
+
+/// Why a config is not recommended of which a device recognizes so many report images; none if they are as many as simulated,
+/// but for so many parts per million.
+pub(super) fn refusal(probe: &ProbeSpec, found: &Fidelity, difference_max_ppm: u32) -> Option<String> {
+    let first = found.first_difference.as_ref();
+    let from = first.map(|first| format!(", from `{}` on", first.node)).unwrap_or_default();
+    (difference_ppm(found) > f64::from(difference_max_ppm)).then(|| {
+        format!(
+            "{} recognizes {} of {} images, {} as simulated{from}",
+            probe.target, found.device_correct, found.n, found.simulated_correct
+        )
+    })
 }
 
 /// By how many images the device differs, in parts per million of them.

@@ -1,3 +1,4 @@
+mod devices;
 mod golden_trained;
 
 use std::collections::BTreeMap;
@@ -128,15 +129,15 @@ fn golden_report() -> Report {
 }
 
 #[test]
-fn golden_csv_of_format_4() {
-    let expected = include_str!("golden_v4.csv");
+fn golden_csv_of_format_5() {
+    let expected = include_str!("golden_v5.csv");
     assert_eq!(golden_report().to_csv(), expected, "a changed results file needs a new CSV_FORMAT");
 }
 
 #[test]
-fn golden_csv_of_format_4_with_adaptive_evaluation() {
+fn golden_csv_of_format_5_with_adaptive_evaluation() {
     let report = adaptive_report();
-    assert_eq!(report.to_csv(), include_str!("golden_v4_adaptive.csv"));
+    assert_eq!(report.to_csv(), include_str!("golden_v5_adaptive.csv"));
 
     let states: Vec<&str> = report.rows.iter().map(|row| row.result.as_str()).collect();
     assert_eq!(states, ["harmful", "decided", "done", "partial", "failed", "open", "open"]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bitloop_core::bits::Bits;
 use bitloop_core::graph::PointKind;
 use bitloop_core::plan::Metric;
-use bitloop_core::report::{CSV_FORMAT, Interval, REPORT_FORMAT, Report, RowState};
+use bitloop_core::report::{CSV_FORMAT, Interval, OLDEST_CSV_FORMAT, REPORT_FORMAT, Report, RowState};
 
 use super::lines::{Lines, reason};
 use crate::measurements::{Measurements, Row};
@@ -188,7 +188,8 @@ fn lines(text: &str, metric: Metric) -> Result<Vec<Line>, ResultsError> {
         let record = record.map_err(|error| malformed(counted.record(error.position()), error))?;
         let number = counted.record(record.position());
         let cell = |column: usize| record.get(column).unwrap_or_default();
-        if cell(format) != CSV_FORMAT.to_string() {
+        // What is read of a line is the same in all of them.
+        if !(OLDEST_CSV_FORMAT..=CSV_FORMAT).any(|known| cell(format) == known.to_string()) {
             return Err(ResultsError::Format { found: cell(format).to_owned(), known: CSV_FORMAT });
         }
         lines.push(Line {
