@@ -43,32 +43,41 @@ pub(super) fn probe(place: &Place<'_>) -> Option<ProbePlan> {
         "seed",
     ];
     let fields = place.fields(&known)?;
-    let usual = ProbeSetting::default();
     let target = target_of(&fields);
+    let setting = setting(&fields);
+    let configs =
+        fields.optional("configs", CONFIGS_DEFAULT, |place| place.integer(0..=ProbePlan::CONFIGS_MAX));
+    let repetitions = repetitions(&fields);
+    let fidelity = fields.optional("fidelity", FIDELITY_DEFAULT, |place| place.integer(0..=IMAGES_MAX));
+    let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
+    let (target, configs, repetitions) = (target?, configs?, repetitions?);
+    Some(ProbePlan { target, setting: setting?, configs, repetitions, fidelity: fidelity?, seed: seed? })
+}
+
+/// The keys `batch`, `threads`, `interval` and `at_most` of a mapping.
+pub(super) fn setting(fields: &Fields<'_>) -> Option<ProbeSetting> {
+    let usual = ProbeSetting::default();
     let batch = fields.optional("batch", u64::from(usual.batch), |place| place.integer(1..=BATCH_MAX));
     let threads =
         fields.optional("threads", u64::from(usual.threads), |place| place.integer(1..=THREADS_MAX));
-    let configs =
-        fields.optional("configs", CONFIGS_DEFAULT, |place| place.integer(0..=ProbePlan::CONFIGS_MAX));
-    let repetitions = fields.optional("repetitions", REPETITIONS_DEFAULT, |place| {
-        place.integer(1..=u64::from(ProbePlan::REPETITIONS_MAX))
-    });
     let half_width_ppm = fields.optional("interval", usual.half_width_ppm, interval);
     let at_most_ms = fields.optional("at_most", usual.at_most_ms, at_most_ms);
-    let fidelity = fields.optional("fidelity", FIDELITY_DEFAULT, |place| place.integer(0..=IMAGES_MAX));
-    let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
-    let setting = ProbeSetting {
+    Some(ProbeSetting {
         batch: batch? as u32,
         threads: threads? as u32,
         half_width_ppm: half_width_ppm?,
         at_most_ms: at_most_ms?,
-    };
-    let (target, configs, repetitions) = (target?, configs?, repetitions? as u32);
-    Some(ProbePlan { target, setting, configs, repetitions, fidelity: fidelity?, seed: seed? })
+    })
+}
+
+/// The key `repetitions` of a mapping.
+pub(super) fn repetitions(fields: &Fields<'_>) -> Option<u32> {
+    let read = |place: &Place<'_>| place.integer(1..=u64::from(ProbePlan::REPETITIONS_MAX));
+    fields.optional("repetitions", REPETITIONS_DEFAULT, read).map(|repetitions| repetitions as u32)
 }
 
 /// The keys `probe` and `on` of a mapping.
-fn target_of(fields: &Fields<'_>) -> Option<ProbeTarget> {
+pub(super) fn target_of(fields: &Fields<'_>) -> Option<ProbeTarget> {
     let probe = fields.required("probe", "probe: integer", |place| {
         let text = place.text()?;
         match is_label(text) {
