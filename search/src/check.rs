@@ -54,7 +54,9 @@ pub fn check(plan: &Plan) -> Vec<Mistake> {
 
 /// What whoever wrote a plan should know, though nothing is wrong: each with its place in the file.
 pub fn warnings(plan: &Plan) -> Vec<String> {
-    let searches = plan.stages.iter().enumerate().filter_map(|(index, stage)| match stage {
+    // The file does not name preparing.
+    let named = plan.stages.iter().filter(|stage| !matches!(stage, StagePlan::Prepare));
+    let searches = named.enumerate().filter_map(|(index, stage)| match stage {
         StagePlan::AutoQKeras(search) => Some((index, BlockSearch::new(search, &plan.graph).ok()?)),
         _ => None,
     });

@@ -52,6 +52,7 @@ fn outcome(result: TrialResult) -> Outcome {
 mod adaptive;
 mod autoqkeras;
 mod devices;
+mod measured_goal;
 mod reports;
 mod so_far;
 mod stages;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 
 use bitloop_core::device::Unmet;
-use bitloop_core::plan::{ExperimentId, StagePlan};
+use bitloop_core::plan::ExperimentId;
 use bitloop_core::spec::ExperimentSpec;
 use bitloop_core::state::WorkerInfo;
 use bitloop_proto::v1::{ExperimentAction, ExperimentStatus, ExperimentSummary};
@@ -129,7 +129,9 @@ async fn measure(
 async fn require_measurable(client: &mut Client, id: &str, worker: &WorkerInfo) -> Result<(), Failure> {
     let (_, plan, _) = client.show(id).await?;
     for (index, stage) in (0..).zip(&plan.stages) {
-        let hint = match worker.unmet(plan.requires(index), plan.numerics_of(index)) {
+        let asked = plan.all_required(index);
+        let unmet = asked.iter().find_map(|asked| worker.unmet(asked, plan.numerics_of(index)));
+        let hint = match unmet {
             None => continue,
             Some(Unmet::ExactArithmetic) => format!(
                 "`numerics: exact` needs bitloop's own kernels on a CPU, and on {} candle's operators compute; \
@@ -140,10 +142,12 @@ async fn require_measurable(client: &mut Client, id: &str, worker: &WorkerInfo) 
                 "this process's worker does not offer the probe `{probe}`; start it with `--probe {probe}`, or submit the \
                  experiment to a coordinator with workers that do"
             ),
-            Some(Unmet::Label { key, wanted, .. }) if matches!(stage, StagePlan::Probe(_)) => format!(
-                "`on` asks for a worker with the label {key}={wanted}, and this process's has no labels; remove `on`, or \
+            Some(Unmet::Label { key, wanted, .. }) if asked.iter().any(|asked| asked.probe.is_some()) => {
+                format!(
+                    "`on` asks for a worker with the label {key}={wanted}, and this process's has no labels; remove `on`, or \
                  submit the experiment to a coordinator with such a worker"
-            ),
+                )
+            }
             Some(unmet) => format!(
                 "this process's worker does not meet it: {unmet}; submit the experiment to a coordinator with other \
                  workers, or change `requires`"

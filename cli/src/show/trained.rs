@@ -1,7 +1,8 @@
 //! What searches that train came to, for people.
 
 use bitloop_core::autoqkeras::Order;
-use bitloop_core::report::{BlockRows, FoundNetwork, Report, TrainedRow, TrainedSearch};
+use bitloop_core::probe::Estimate;
+use bitloop_core::report::{BlockRows, FoundNetwork, Report, SearchedDevice, TrainedRow, TrainedSearch};
 use bitloop_core::trial::Trained;
 
 use super::table;
@@ -27,6 +28,7 @@ pub(super) fn searches(report: &Report) -> Vec<String> {
             lines.push(format!("fine-tuning  {}", state(row)));
         }
         lines.extend(search.found.iter().flat_map(|found| network(search, found)));
+        lines.extend(search.device.iter().flat_map(|device| measured(search, device)));
     }
     lines
 }
@@ -90,6 +92,28 @@ fn chosen_in(block: &BlockRows, row: &TrainedRow) -> String {
     if own.is_empty() { described } else { own.join("; ") }
 }
 
+/// On which device sizes were measured, and what the network found takes there beside the float network.
+fn measured(search: &TrainedSearch, device: &SearchedDevice) -> Vec<String> {
+    let class = device.class.as_deref().unwrap_or("not known yet");
+    let mut lines = vec![String::new(), format!("device       {}: {class}", device.target)];
+    let of = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    lines.push(format!(
+        "             {} networks measured for the search{}{}",
+        device.networks,
+        of(device.unsteady, "of them unsteadily"),
+        of(device.failed, "failed")
+    ));
+    let reference = search.reference.trial;
+    lines.extend(device.found.map(|Estimate { median, low, high }| {
+        let [median, low, high] = [median, low, high].map(|share| size(share * reference, &search.unit));
+        format!(
+            "             found, measured anew: {median} [{low}, {high}]; float takes {}",
+            size(reference, &search.unit)
+        )
+    }));
+    lines
+}
+
 fn state(row: &TrainedRow) -> String {
     match (&row.failed, &row.trained) {
         (Some(reason), _) => format!("failed: {reason}"),
@@ -129,5 +153,9 @@ fn top1(trained: &Trained) -> String {
 }
 
 fn size(size: f64, unit: &str) -> String {
-    format!("{} {unit}", super::with_thousands(size.round() as u64))
+    match unit {
+        "bits" | "pJ" => format!("{} {unit}", super::with_thousands(size.round() as u64)),
+        // What is measured may be far below one.
+        _ => format!("{size:.4} {unit}"),
+    }
 }

@@ -201,13 +201,13 @@ impl View<'_> {
         let stages = experiment.plan.stages.iter().zip(&experiment.stages).enumerate();
         let unmet =
             stages.filter(|(_, (_, progress))| !progress.finished).filter_map(|(index, (stage, _))| {
-                let requirements = experiment.plan.requires(index as u32);
                 let numerics = experiment.plan.numerics_of(index as u32);
-                let is_unmet = self.state.able(requirements, numerics) == 0;
-                is_unmet.then(|| {
-                    let (stage, asked) = (stage.as_str(), asked_text(requirements, numerics));
-                    format!("none of the {connected} connected workers can measure stage `{stage}` ({asked})")
-                })
+                let asked = experiment.plan.all_required(index as u32);
+                let unmet = asked.iter().find(|asked| self.state.able(asked, numerics) == 0)?;
+                let (stage, asked) = (stage.as_str(), asked_text(unmet, numerics));
+                Some(format!(
+                    "none of the {connected} connected workers can measure stage `{stage}` ({asked})"
+                ))
             });
         unmet.collect()
     }

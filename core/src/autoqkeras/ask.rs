@@ -48,6 +48,11 @@ pub struct Ask {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
+    /// The float network on the device where sizes are measured: says which class of device that is, and what sizes are compared
+    /// with.
+    Survey,
+    /// A network on that device, before trials of it are trained.
+    Measured,
     /// The float network on the selection images, which drops are counted from.
     Float,
     /// A tuner asked for it, in a search of one block.
@@ -59,6 +64,8 @@ pub enum Purpose {
         /// What was asked for.
         ask: Ask,
     },
+    /// What the search came to, on the device: measured anew, since it was chosen by what was measured before.
+    FoundOnDevice,
     /// What the search came to is trained on.
     FineTuning,
     /// The float network on the report images.
@@ -67,12 +74,26 @@ pub enum Purpose {
     FoundOnReport,
 }
 
+impl Purpose {
+    /// Whether a device measures it, and nothing is trained.
+    pub fn is_measured(&self) -> bool {
+        match self {
+            Self::Survey | Self::Measured | Self::FoundOnDevice => true,
+            Self::Float
+            | Self::Search { .. }
+            | Self::FineTuning
+            | Self::FloatOnReport
+            | Self::FoundOnReport => false,
+        }
+    }
+}
+
 /// What a trial is for, and what its network costs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
     /// What it is for.
     pub purpose: Purpose,
-    /// The network's size beside the reference's.
+    /// The network's size beside the reference's; nothing where it is measured to find out.
     pub size: Comparison,
     /// Least share of the selection images that it is to recognize; see [`super::objective`].
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A network's size, as a goal counts it: in bits, or in picojoules.
+/// A network's size, as a goal counts it: in bits, in picojoules, or in a measured cost's unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Size {
     /// The whole network's; whole picojoules for energy.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEFAULT, ForgivingFactor};
+use super::{DEFAULT, ForgivingFactor, MeasuredGoal};
 use crate::qkeras::Quantizer;
 
 /// What a network's size is, and how much accuracy a smaller one may cost.
@@ -15,6 +15,8 @@ pub enum Goal {
     Bits(BitsGoal),
     /// QTools's energy of an inference.
     Energy(EnergyGoal),
+    /// What an inference takes on a device.
+    Measured(MeasuredGoal),
 }
 
 impl Default for Goal {
@@ -30,6 +32,15 @@ impl Goal {
         match self {
             Self::Bits(goal) => &goal.factor,
             Self::Energy(goal) => &goal.factor,
+            Self::Measured(goal) => &goal.factor,
+        }
+    }
+
+    /// What is measured on a device, if sizes are.
+    pub fn measured(&self) -> Option<&MeasuredGoal> {
+        match self {
+            Self::Bits(_) | Self::Energy(_) => None,
+            Self::Measured(goal) => Some(goal),
         }
     }
 }

@@ -8,6 +8,7 @@ mod ask;
 mod factor;
 mod goal;
 mod limit;
+mod measured;
 mod ordered;
 mod score;
 mod settings;
@@ -19,6 +20,7 @@ pub use goal::{
     BitsGoal, EnergyGoal, Goal, MeasuredEnergy, Part, Placement, PlainNumber, Process, SourceNumber,
 };
 pub use limit::{Bound, DEFAULT, Entry, Limit, QuantizationConfig};
+pub use measured::{MeasuredCost, MeasuredGoal, activation_codes, image_codes, kernel_codes};
 pub use ordered::Ordered;
 pub use score::{best, objective};
 pub use settings::{BlockOrder, BlockSettings, Compat, Settings, TuneFilters};

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::autoqkeras::{BlockSettings, Goal, Settings, TunerSettings};
+use crate::graph::{Graph, GraphError, Point};
+use crate::placement::Placement;
 use crate::trial::{Recipe, Start};
 
 /// AutoQKeras's search over a network, block by block or all at once.
@@ -29,4 +31,12 @@ pub struct AutoQKerasPlan {
     pub fine_tuning: Option<Recipe>,
     /// Of the tuner's draws.
     pub seed: u64,
+}
+
+/// Where a device that measures networks of such a search has quantizers: where the default rules place them once batch norms
+/// are folded.
+///
+/// Errors: those of [`Placement::points`].
+pub fn device_points(graph: &Graph) -> Result<Vec<Point>, GraphError> {
+    Placement::default().points(&graph.without_folded_batch_norms())
 }

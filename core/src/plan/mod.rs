@@ -25,7 +25,7 @@ use crate::spec::{
 };
 use crate::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
 
-pub use self::autoqkeras::AutoQKerasPlan;
+pub use self::autoqkeras::{AutoQKerasPlan, device_points};
 pub use self::error::PlanError;
 pub(crate) use self::stage::DIFFERENCE_MAX_PPM;
 pub use self::stage::{
@@ -187,7 +187,8 @@ impl Plan {
         })
     }
 
-    /// A plan whose stages train: the network is not prepared, and has no points.
+    /// A plan whose stages train: the network is not prepared, and has no points. Where sizes are measured on a device, it is
+    /// prepared for that alone, with batch norms folded, since devices execute it so; what is trained keeps them.
     fn trained(spec: &ExperimentSpec, inputs: Inputs) -> Result<Self, SpecError> {
         inputs.graph.shapes().map_err(|error| graph_mistake(spec.model.key(), &error))?;
         let mut mistakes = misplaced(&spec.stages);
@@ -195,23 +196,31 @@ impl Plan {
             let path = format!("stages[{index}].{}", stage.as_str());
             planned(stage, &[], &path, &mut mistakes)
         });
-        let stages: Vec<StagePlan> = stages.collect();
+        let mut stages: Vec<StagePlan> = stages.collect();
         if !mistakes.is_empty() {
             return Err(SpecError { mistakes });
         }
-        let selection = inputs.data.selection;
         let unused = Bits::new(BASELINE_UNUSED).expect("a width that there is");
+        let mut candidates = Candidates::with_default_rules(Vec::new(), Vec::new(), unused);
+        let (mut points, mut transforms) = (Vec::new(), Vec::new());
+        if let Some(settings) = stages.iter().find_map(StagePlan::measured_settings) {
+            points = device_points(&inputs.graph).map_err(|error| graph_mistake(spec.model.key(), &error))?;
+            candidates = settings.device_candidates();
+            transforms.push(Transform::FoldBatchNorm);
+            stages.insert(0, StagePlan::Prepare);
+        }
+        let selection = inputs.data.selection;
         Ok(Self {
             format: StagePlan::format_of(&stages),
             name: spec.name.clone(),
             numerics: spec.numerics,
             model: inputs.model,
             graph: inputs.graph,
-            points: Vec::new(),
+            points,
             data: inputs.data,
-            transforms: Vec::new(),
+            transforms,
             guard: Guard { data: selection.digest, images: selection.first(None), drop_max_ppm: 0 },
-            candidates: Candidates::with_default_rules(Vec::new(), Vec::new(), unused),
+            candidates,
             evaluation: EvaluationMode::default(),
             requirements: requirements::of_stages(spec, &stages),
             stages,
@@ -254,6 +263,11 @@ impl Plan {
                     || !(1..=ProbePlan::REPETITIONS_MAX).contains(&probe.repetitions))
             {
                 return Err(PlanError::Networks { configs: probe.configs, repetitions: probe.repetitions });
+            }
+            if let Some(goal) = stage.measured_goal()
+                && !(1..=ProbePlan::REPETITIONS_MAX).contains(&goal.repetitions)
+            {
+                return Err(PlanError::Networks { configs: 0, repetitions: goal.repetitions });
             }
             if let StagePlan::Sensitivity {
                 single, subsets: Some(Subsets { points: [low, high], .. }), ..

@@ -10,6 +10,14 @@ impl Plan {
         self.requirements.get(stage as usize).unwrap_or(&NOTHING)
     }
 
+    /// All that a stage's trials ask of workers: what [`Self::requires`] says, and, of a search that trains and measures beside
+    /// it, what measuring asks for.
+    pub fn all_required(&self, stage: u32) -> Vec<Requirements> {
+        let measured = self.stages.get(stage as usize).and_then(StagePlan::measured_goal);
+        let measured = measured.map(|goal| goal.target.requirements());
+        std::iter::once(self.requires(stage).clone()).chain(measured).collect()
+    }
+
     /// The arithmetic that a stage's trials need of their workers: preparing and training have their own.
     pub fn numerics_of(&self, stage: u32) -> Numerics {
         match self.stages.get(stage as usize) {

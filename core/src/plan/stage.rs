@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AutoQKerasPlan, OLDEST_PLAN_FORMAT, PLAN_FORMAT};
+use crate::autoqkeras::{MeasuredGoal, Settings};
 use crate::bits::PointIndex;
 use crate::trial::{ProbeSetting, ProbeTarget};
 
@@ -342,6 +343,27 @@ impl StagePlan {
     /// A sweep of single points.
     pub fn singles(single: Vec<PointIndex>) -> Self {
         Self::Sensitivity { single, pairs: None, subsets: None }
+    }
+
+    /// What it measures on a device to compare networks that it trains, if it does.
+    pub fn measured_goal(&self) -> Option<&MeasuredGoal> {
+        self.trained()?.goal.measured()
+    }
+
+    /// What may be chosen of networks that are measured so.
+    pub(super) fn measured_settings(&self) -> Option<&Settings> {
+        self.trained().filter(|search| search.goal.measured().is_some()).map(|search| &search.settings)
+    }
+
+    fn trained(&self) -> Option<&AutoQKerasPlan> {
+        match self {
+            Self::AutoQKeras(search) => Some(search),
+            Self::Prepare
+            | Self::Sensitivity { .. }
+            | Self::Search(_)
+            | Self::Probe(_)
+            | Self::Verify { .. } => None,
+        }
     }
 
     /// The word used in results and messages.

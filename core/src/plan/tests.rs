@@ -1,4 +1,5 @@
 use super::*;
+use crate::autoqkeras::Goal;
 use crate::graph::Op;
 use crate::graph::tests::small;
 
@@ -231,6 +232,52 @@ fn what_trains_is_not_prepared_and_keeps_the_graph_as_it_is() {
     let parts = [plan.model, data.selection.digest, data.report.digest, training.digest];
     assert_eq!(plan.artifacts(), parts);
     assert_eq!(Plan::from_document(&plan.to_document()).unwrap(), plan);
+}
+
+#[test]
+fn what_trains_by_the_word_of_a_device_is_prepared_for_it_and_keeps_its_batch_norms() {
+    let goal =
+        "\n      goal: { type: measured, params: { cost: latency_us, probe: integer, on: { board: pi5 } } }";
+    let text = SEARCH.replace("autoqkeras:", &format!("autoqkeras:{goal}"));
+    let spec =
+        ExperimentSpec::parse(&text.replace("selection: 20", "calibration: 10, selection: 20")).unwrap();
+    let training = DataPart { digest: Digest::of(b"t"), images: 30 };
+    let data = DataParts { training: Some(training), ..inputs().data };
+
+    let plan = Plan::new(&spec, Inputs { data, ..inputs() }).unwrap();
+
+    assert!(matches!(plan.stages.as_slice(), [StagePlan::Prepare, StagePlan::AutoQKeras(_)]));
+    assert_eq!(plan.graph, inputs().graph, "trials train the batch norm");
+    let prepare = plan.prepare();
+    assert_eq!(prepare.transforms, [Transform::FoldBatchNorm]);
+    assert!(prepare.points.iter().all(|point| point.node != "bn") && !prepare.points.is_empty());
+    assert_eq!(prepare.candidates.weight_bits, [Bits::new(4).unwrap()]);
+    assert!(plan.artifacts().contains(&data.calibration.digest));
+    // Training asks for nothing, measuring for the device.
+    assert_eq!(plan.requires(1), &Requirements::NONE);
+    let [own, measuring] = plan.all_required(1).try_into().unwrap();
+    assert!(own.is_none() && measuring.exclusive && measuring.labels["board"] == "pi5");
+    assert_eq!(plan.all_required(0), [Requirements::NONE]);
+    assert_eq!(Plan::from_document(&plan.to_document()).unwrap(), plan);
+
+    let mut endless = plan;
+    let StagePlan::AutoQKeras(search) = &mut endless.stages[1] else { panic!("a search") };
+    let Goal::Measured(goal) = &mut search.goal else { panic!("a device") };
+    goal.repetitions = 1_000;
+    let refused = PlanError::Networks { configs: 0, repetitions: 1_000 };
+    assert_eq!(Plan::from_document(&endless.to_document()), Err(refused));
+}
+
+/// Stores have such plans, and their experiments' ids are these bytes.
+#[test]
+fn searches_that_train_keep_the_bytes_and_ids_that_they_had_before_devices_said_sizes() {
+    let spec = ExperimentSpec::parse(SEARCH).unwrap();
+    let training = DataPart { digest: Digest::of(b"t"), images: 30 };
+    let data = DataParts { training: Some(training), ..inputs().data };
+
+    let plan = Plan::new(&spec, Inputs { data, ..inputs() }).unwrap();
+
+    assert_eq!(plan.id().0, "test-96df6571");
 }
 
 #[test]

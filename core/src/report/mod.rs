@@ -14,6 +14,7 @@ mod measured;
 mod prices;
 mod refusal;
 mod search;
+mod searched_device;
 mod so_far;
 mod trained;
 mod trained_csv;
@@ -44,6 +45,7 @@ pub use self::measured::{Measured, RowState};
 use self::prices::Prices;
 use self::search::Configs;
 pub use self::search::{ConfigRow, SearchReport, TopRow, Verified, uniform_configs};
+pub use self::searched_device::SearchedDevice;
 pub use self::trained::{BlockRows, FoundNetwork, TrainedRow, TrainedSearch};
 pub use self::trained_csv::{TRAINED_CSV_COLUMNS, TRAINED_CSV_FORMAT};
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::SearchedDevice;
 use crate::autoqkeras::{Asked, Comparison, Compat, Goal, Order, Place, Purpose, best, objective};
 use crate::digest::Digest;
 use crate::evaluation::PPM;
@@ -68,7 +69,7 @@ pub struct FoundNetwork {
 pub struct TrainedSearch {
     /// Index of the stage in the plan.
     pub stage: u32,
-    /// Unit of sizes: `pJ` or `bits`.
+    /// Unit of sizes: `pJ`, `bits`, or that of a measured cost: `ms`, `us` or `mJ`.
     pub unit: String,
     /// The float network's size, which trials are compared with.
     pub reference: Comparison,
@@ -88,18 +89,23 @@ pub struct TrainedSearch {
     pub found: Option<FoundNetwork>,
     /// Whether the search is over.
     pub is_over: bool,
+    /// The device that sizes were measured on, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<SearchedDevice>,
 }
 
 /// Trials of a stage with what they are for.
 struct Stage<'a> {
     ledger: &'a Ledger,
+    experiment: &'a Experiment,
     plan: &'a AutoQKerasPlan,
     progress: &'a StageProgress,
 }
 
 struct Entry<'a> {
     asked: &'a Asked,
-    training: &'a Training,
+    /// None where its network could not be measured, so that it was not trained.
+    training: Option<&'a Training>,
     state: &'a TrialState,
 }
 
@@ -107,7 +113,7 @@ struct Entry<'a> {
 pub(super) fn searches(ledger: &Ledger, experiment: &Experiment) -> Vec<TrainedSearch> {
     let stages = (0u32..).zip(experiment.plan.stages.iter().zip(&experiment.stages));
     let searches = stages.filter_map(|(index, (stage, progress))| match stage {
-        StagePlan::AutoQKeras(plan) => Some(Stage { ledger, plan, progress }.gather(index)),
+        StagePlan::AutoQKeras(plan) => Some(Stage { ledger, experiment, plan, progress }.gather(index)),
         StagePlan::Prepare
         | StagePlan::Sensitivity { .. }
         | StagePlan::Search(_)
@@ -123,7 +129,11 @@ impl<'a> Stage<'a> {
         let trials = self.progress.asked.iter().zip(&self.progress.trials);
         trials.filter_map(move |(asked, key)| {
             let trial = ledger.trial(key)?;
-            let TrialSpec::Train(training) = &trial.spec else { return None };
+            let training = match &trial.spec {
+                TrialSpec::Train(training) => Some(training.as_ref()),
+                TrialSpec::Probe(_) if !asked.purpose.is_measured() => None,
+                TrialSpec::Probe(_) | TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } => return None,
+            };
             Some(Entry { asked, training, state: &trial.state })
         })
     }
@@ -142,9 +152,10 @@ impl<'a> Stage<'a> {
         let reference = self.entries().next().map(|entry| entry.asked.size);
         TrainedSearch {
             stage,
-            unit: match self.plan.goal {
+            unit: match &self.plan.goal {
                 Goal::Bits(_) => "bits".to_owned(),
                 Goal::Energy(_) => "pJ".to_owned(),
+                Goal::Measured(goal) => goal.cost.unit().to_owned(),
             },
             reference: reference.unwrap_or_default(),
             least_accuracy: least,
@@ -155,6 +166,11 @@ impl<'a> Stage<'a> {
             blocks,
             fine_tuning,
             is_over: self.progress.finished,
+            device: self
+                .plan
+                .goal
+                .measured()
+                .map(|goal| SearchedDevice::new((self.ledger, self.experiment), self.progress, goal)),
         }
     }
 
@@ -179,7 +195,7 @@ impl<'a> Stage<'a> {
     /// The network that is looked at on the report images, which nothing is proposed for before it is known.
     fn found(&self, blocks: &[BlockRows], fine_tuning: Option<&TrainedRow>) -> Option<FoundNetwork> {
         let entry = self.find(&Purpose::FoundOnReport)?;
-        let Training { model, quantizers, outputs, compat, .. } = entry.training;
+        let Training { model, quantizers, outputs, compat, .. } = entry.training?;
         let last = blocks.last().and_then(|rows| rows.trials.get(rows.best?));
         let rows = fine_tuning.into_iter().chain(last);
         let selection = rows.filter_map(|row| row.trained.as_ref());
@@ -217,7 +233,8 @@ impl Entry<'_> {
             TrialState::Done(outcome) => match &outcome.result {
                 TrialResult::Failed { reason } => Some(reason.clone()),
                 TrialResult::Trained(_) => None,
-                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Measured(_) => {
+                TrialResult::Measured(_) => Some("the device does not say its size".to_owned()),
+                TrialResult::Prepared { .. } | TrialResult::Evaluated(_) => {
                     Some("it gave no training".to_owned())
                 }
             },
@@ -236,8 +253,8 @@ impl Entry<'_> {
             score: trained.map(|trained| f64::from(self.asked.size.score(trained.accuracy()))),
             size: self.asked.size,
             least: self.asked.least,
-            quantizers: self.training.quantizers.clone(),
-            outputs: self.training.outputs.clone(),
+            quantizers: self.training.map(|training| training.quantizers.clone()).unwrap_or_default(),
+            outputs: self.training.map(|training| training.outputs.clone()).unwrap_or_default(),
         }
     }
 }

@@ -101,6 +101,7 @@ fn experiment(fields: &Fields<'_>) -> Option<ExperimentSpec> {
         priority: priority?,
     };
     can_be_exact(fields, &spec)?;
+    calibrates(fields, &spec)?;
     Some(spec)
 }
 
@@ -130,6 +131,21 @@ fn refuse_where_trained(fields: &Fields<'_>) -> Option<()> {
         fields.mistake::<()>(key, problem, hint);
     }
     given.is_empty().then_some(())
+}
+
+/// Reports a search that trains and measures on a device without the images by which the network gets its scales there.
+fn calibrates(fields: &Fields<'_>, spec: &ExperimentSpec) -> Option<()> {
+    let measures = |stage: &StageSpec| match stage {
+        StageSpec::AutoQKeras(search) => search.goal.measured().is_some(),
+        StageSpec::Sensitivity(_) | StageSpec::Search(_) | StageSpec::Probe(_) | StageSpec::Verify { .. } => {
+            false
+        }
+    };
+    if spec.data.calibration == 0 && spec.stages.iter().any(measures) {
+        let problem = "is missing: the goal `measured` needs images by which scales are found for the device";
+        return fields.mistake("data.calibration", problem, "add `calibration: 128`");
+    }
+    Some(())
 }
 
 /// Reports stages that ask for exact arithmetic on devices that do not have it.

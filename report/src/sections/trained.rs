@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bitloop_core::autoqkeras::Order;
+use bitloop_core::probe::Estimate;
 use bitloop_core::qkeras::Quantizer;
-use bitloop_core::report::{BlockRows, FoundNetwork, TrainedRow, TrainedSearch};
+use bitloop_core::report::{BlockRows, FoundNetwork, SearchedDevice, TrainedRow, TrainedSearch};
 use bitloop_core::trial::{NodeQuantizers, Trained};
 
 use super::{MARKS_MAX, NAMES_MAX, ROWS_MAX, cut, spread};
@@ -34,6 +35,8 @@ fn size(search: &TrainedSearch, size: f64) -> (String, f64) {
     match search.unit.as_str() {
         "bits" => ("size (KiB)".to_owned(), size / 8.0 / 1024.0),
         "pJ" => ("energy (nJ)".to_owned(), size / 1e3),
+        "mJ" => ("measured energy (mJ)".to_owned(), size),
+        unit @ ("ms" | "us") => (format!("measured latency ({unit})"), size),
         unit => (format!("size ({unit})"), size),
     }
 }
@@ -66,9 +69,37 @@ fn trials(number: usize, search: &TrainedSearch) -> Section {
     if !search.is_over {
         section = section.say("The search is not over.");
     }
+    if let Some(device) = &search.device {
+        section = section.say(device_sentence(search, device));
+    }
     section.chart = chart(search);
     section.table = Some(table(search));
     section
+}
+
+/// Where sizes were measured, and what the network found takes there beside the float network.
+fn device_sentence(search: &TrainedSearch, device: &SearchedDevice) -> String {
+    let class = device.class.as_deref().map_or_else(|| "a device that is not known yet".to_owned(), cut);
+    let unsteady = match device.unsteady {
+        0 => String::new(),
+        count => format!(", {count} of them unsteadily"),
+    };
+    let found = device.found.map(|Estimate { median, low, high }| {
+        let [median, low, high] = [median, low, high].map(|share| share * search.reference.trial);
+        let unit = &search.unit;
+        format!(
+            " Measured anew at the end, which nothing was chosen by, the network found takes {median:.4} {unit} (95 % interval \
+             {low:.4} to {high:.4}), and float {:.4} {unit}.",
+            search.reference.trial
+        )
+    });
+    format!(
+        "Sizes were measured on {class}, by {}: {}{unsteady}, each {} or more, in turns with the float network.{}",
+        cut(&device.target.to_string()),
+        plural(device.networks as usize, "network", "networks"),
+        plural(device.repetitions as usize, "time", "times"),
+        found.unwrap_or_default()
+    )
 }
 
 /// The trials that were trained, with the names of their blocks, best last in each block.

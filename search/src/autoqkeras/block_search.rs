@@ -6,7 +6,10 @@ use bitloop_core::plan::AutoQKerasPlan;
 
 use super::schedule::{Block, LayerCosts, Schedule, schedule};
 use super::tuners::{self, SettingsError, Tuner};
-use super::{Changes, ScheduleError, SearchSpace, Settings, SpaceError, SpaceWarning, TrialError};
+use super::{
+    Changes, DeviceCodes, NotExecuted, ScheduleError, SearchSpace, Settings, SpaceError, SpaceWarning,
+    TrialError,
+};
 use crate::energy::ValueCounts;
 use crate::goal::{self, GoalError};
 use crate::network::Network;
@@ -18,8 +21,10 @@ pub struct BlockSearch {
     pub plan: AutoQKerasPlan,
     /// The float network.
     pub network: Network,
-    /// Its size, without stress.
+    /// Its size, without stress; of a goal that is measured its bits, which blocks are weighed by.
     pub reference: Size,
+    /// What a device executes of its quantizers, if one says sizes.
+    pub device: Option<DeviceCodes>,
     /// The searches, in their order; one where the network is searched all at once.
     pub schedule: Schedule,
     /// What is odd about the limit and the candidates.
@@ -62,6 +67,16 @@ pub enum BlockSearchError {
         value: String,
         /// Why not.
         error: Box<GoalError>,
+    },
+    /// No device executes a candidate, which sizes are measured of.
+    #[error("{name}: `{value}` cannot be measured: {error}")]
+    Unmeasurable {
+        /// What is chosen.
+        name: String,
+        /// The candidate.
+        value: String,
+        /// Why not.
+        error: NotExecuted,
     },
     /// A network has no size, or an infinite one.
     #[error(
@@ -112,7 +127,8 @@ impl BlockSearch {
             }
             None => Schedule::whole(&network, &plan.settings, &costs)?,
         };
-        let search = Self { plan: plan.clone(), network, reference, schedule, warnings };
+        let device = plan.goal.measured().map(|_| DeviceCodes::new(graph)).transpose()?;
+        let search = Self { plan: plan.clone(), network, reference, device, schedule, warnings };
         // As the searches will go, each from what the last one may come to.
         let mut base = search.network.clone();
         for block in (0..search.schedule.blocks.len()).filter(|block| search.is_searched(*block)) {
@@ -146,6 +162,9 @@ impl BlockSearch {
                 graph.with_outputs(&changes.outputs)?;
                 let priced = self.sized(&network);
                 let (name, value) = (&hyperparameter.name, value.to_string());
+                if let Some(Err(error)) = self.device.as_ref().map(|device| device.config(&changes)) {
+                    return Err(BlockSearchError::Unmeasurable { name: name.clone(), value, error });
+                }
                 let size = priced.map_err(|error| BlockSearchError::Unpriced {
                     name: name.clone(),
                     value: value.clone(),
@@ -199,7 +218,7 @@ impl BlockSearch {
         }
     }
 
-    /// A network's size beside the reference's.
+    /// A network's size beside the reference's; of a goal that is measured, that of its bits.
     ///
     /// Errors: those of [`goal::trial`].
     pub fn sized(&self, network: &Network) -> Result<Comparison, GoalError> {

@@ -8,7 +8,7 @@ use super::{BlockSearch, BlockSearchError, Hyperparameter};
 /// A search that trains, before it starts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SearchForecast {
-    /// What sizes are counted in: `pJ` or `bits`.
+    /// What sizes are counted in: `pJ`, or `bits`, by which blocks are weighed too where sizes are measured.
     pub unit: &'static str,
     /// The float network's size, without stress.
     pub reference: f64,
@@ -62,7 +62,7 @@ impl BlockSearch {
         let epochs = of_blocks.saturating_add(u64::from(fine_tuning_epochs));
         Ok(SearchForecast {
             unit: match self.plan.goal {
-                Goal::Bits(_) => "bits",
+                Goal::Bits(_) | Goal::Measured(_) => "bits",
                 Goal::Energy(_) => "pJ",
             },
             reference: self.reference.total,

@@ -7,6 +7,7 @@
 
 mod block_search;
 mod collect;
+mod device;
 mod error;
 mod forecast;
 mod learning_rate;
@@ -24,6 +25,7 @@ pub use bitloop_core::autoqkeras::{
     TuneFilters,
 };
 pub use block_search::{BlockSearch, BlockSearchError};
+pub use device::{DeviceCodes, NotExecuted};
 pub use error::{SpaceError, SpaceWarning};
 pub use forecast::{BlockForecast, SearchForecast};
 pub use learning_rate::LEARNING_RATE;

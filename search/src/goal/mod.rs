@@ -1,6 +1,7 @@
 //! What AutoQKeras searches for: accuracy, forgiven some of its loss for every halving of a network's size.
 //!
-//! A [`Goal`] says how networks are sized, in bits or in picojoules ([`reference()`], [`trial`]); [`ForgivingFactor`] turns the sizes of the reference and of a trial
+//! A [`Goal`] says how networks are sized, in bits or in picojoules ([`reference()`], [`trial`]), or that a device says it, of which nothing
+//! is known here; [`ForgivingFactor`] turns the sizes of the reference and of a trial
 //! into the factor of the trial's score. It knows nothing of how trials are chosen. Start reading at [`Goal`].
 
 mod bits;
@@ -18,7 +19,8 @@ pub use bitloop_core::autoqkeras::{
 pub use bits::{LayerBits, layers as bits_of_layers};
 pub use energy::{plain_number, reference_profile, source_number, trial_profile};
 
-/// Returns the size that trials are compared with, without stress; `qkeras` as in [`EnergyOptions`](crate::energy::EnergyOptions).
+/// Returns the size that trials are compared with, without stress, or, of a goal that is measured, the network's bits: blocks are
+/// weighed by them before anything is measured. `qkeras` as in [`EnergyOptions`](crate::energy::EnergyOptions).
 ///
 /// Errors: `Factor`; what the size of the network finds wrong.
 pub fn reference(goal: &Goal, network: &Network, qkeras: bool) -> Result<Size, GoalError> {
@@ -32,10 +34,11 @@ pub fn reference(goal: &Goal, network: &Network, qkeras: bool) -> Result<Size, G
                 false => measured::size(goal, &profile, &profile),
             }
         }
+        Goal::Measured(_) => bits::size(&BitsGoal::default(), network, qkeras),
     }
 }
 
-/// Returns a trial's size. The counts of values are looked at where the goal is for trained models. What is measured holds
+/// Returns a trial's size, or its bits as [`reference()`]. The counts of values are looked at where the goal is for trained models. What is measured holds
 /// for the filter counts that it was measured with, which trials are to have too.
 ///
 /// Errors: as [`reference()`].
@@ -51,6 +54,7 @@ pub fn trial(goal: &Goal, network: &Network, values: &ValueCounts, qkeras: bool)
                 false => measured::size(goal, &reference_profile(goal, network, qkeras)?, &profile),
             }
         }
+        Goal::Measured(_) => bits::size(&BitsGoal::default(), network, qkeras),
     }
 }
 

@@ -1,11 +1,15 @@
-//! The search that trains: block after block, each by its tuner; then a fine-tuning and a look at the report images.
+//! The search that trains: block after block, each by its tuner; then a fine-tuning and a look at the report images. Where sizes
+//! are measured, a device is asked about each network before trials of it are trained ([`measured`]).
 //!
 //! Everything follows from what was asked for and what came of it: a [`Search`] is asked with all of that each time, and
 //! keeps nothing.
 
+mod measured;
+
 use std::sync::Arc;
 
 use bitloop_core::autoqkeras::{Ask, Asked, Comparison, Compat, Purpose, objective};
+use bitloop_core::bits::BitConfig;
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::PPM;
 use bitloop_core::plan::{AutoQKerasPlan, Plan};
@@ -17,19 +21,24 @@ use crate::autoqkeras::{BlockSearch, Changes, SearchSpace};
 use crate::network::Network;
 use crate::{Searcher, Step};
 
+use measured::{Device, Sized};
+
 /// The most trials of a block under way at a time, whatever its tuner would ask for.
 const ROOM: usize = 256;
 
 /// A stage that such a search drives.
 pub(crate) struct AutoQKeras {
-    search: Result<Arc<Search>, String>,
+    search: Result<Search, String>,
     /// What was settled when it was asked last.
     seen: Option<(usize, u64)>,
 }
 
+#[derive(Clone)]
 struct Search {
-    plan: Plan,
-    blocks: BlockSearch,
+    plan: Arc<Plan>,
+    blocks: Arc<BlockSearch>,
+    /// What the device knows by now that says sizes, if one does.
+    device: Option<Arc<Device>>,
 }
 
 /// A trial of the stage and what came of it.
@@ -67,7 +76,11 @@ struct Standing {
 impl AutoQKeras {
     pub(crate) fn new(plan: &Plan, stage: &AutoQKerasPlan) -> Self {
         let blocks = BlockSearch::new(stage, &plan.graph).map_err(|error| error.to_string());
-        let search = blocks.map(|blocks| Arc::new(Search { plan: plan.clone(), blocks }));
+        let search = blocks.map(|blocks| Search {
+            plan: Arc::new(plan.clone()),
+            blocks: Arc::new(blocks),
+            device: None,
+        });
         Self { search, seen: None }
     }
 }
@@ -80,19 +93,28 @@ impl Searcher for AutoQKeras {
 
     fn propose(&mut self, history: &StageHistory<'_>) -> Step {
         let search = match &self.search {
-            Ok(search) => Arc::clone(search),
+            Ok(search) => search.clone(),
             Err(reason) => return Step::Propose(Proposal::Failed(reason.clone())),
         };
         let now = (history.asked().len(), history.settled());
         if self.seen.replace(now) == Some(now) {
             return Step::Propose(Proposal::Wait);
         }
+        let device = search.stage().goal.measured().map(|goal| Device::of(history, goal)).transpose();
+        let search = match device {
+            Ok(device) => Search { device: device.map(Arc::new), ..search },
+            Err(reason) => return Step::Propose(Proposal::Failed(reason)),
+        };
         let trials = history.asked().iter().zip(history.proposed());
+        let trials = trials.filter(|(asked, _)| !asked.purpose.is_measured());
         let known = trials.map(|(asked, key)| {
             let state = match history.outcome(key).map(|outcome| &outcome.result) {
                 Some(TrialResult::Trained(trained)) => State::Trained(trained.clone()),
                 Some(TrialResult::Failed { reason }) => State::Failed(reason.clone()),
-                Some(TrialResult::Prepared { .. } | TrialResult::Evaluated(_) | TrialResult::Measured(_)) => {
+                Some(TrialResult::Measured(_)) => {
+                    State::Failed("the device does not say its size".to_owned())
+                }
+                Some(TrialResult::Prepared { .. } | TrialResult::Evaluated(_)) => {
                     State::Failed("it gave no training; its worker has another version".to_owned())
                 }
                 None if history.is_settled(key) => {
@@ -116,7 +138,11 @@ impl Search {
             self.blocks.tuner(block, &space).ok().map(|tuner| tuner.most())
         });
         let trials = most.flatten().fold(0, u64::saturating_add);
-        trials.saturating_add(3 + u64::from(self.stage().fine_tuning.is_some()))
+        // On a device: the survey, every trial's network, and the one found.
+        let measured = self.stage().goal.measured().map_or(0, |goal| {
+            trials.saturating_add(1).saturating_mul(goal.repetitions.into()).saturating_add(1)
+        });
+        trials.saturating_add(measured).saturating_add(3 + u64::from(self.stage().fine_tuning.is_some()))
     }
 
     fn stage(&self) -> &AutoQKerasPlan {
@@ -125,15 +151,18 @@ impl Search {
 
     /// What is next. Errors: why the stage cannot go on.
     fn next(&self, known: &[Known]) -> Result<Proposal, String> {
+        if let Some(proposal) = self.device.as_ref().map_or(Ok(None), |device| device.begin())? {
+            return Ok(proposal);
+        }
         let float = match find(known, &Purpose::Float) {
-            None => return self.look(Purpose::Float, &self.float()),
+            None => return self.look(Purpose::Float, &self.float()?),
             Some(State::Open) => return Ok(Proposal::Wait),
             Some(State::Failed(reason)) => {
                 return Err(format!("the float network cannot be measured: {reason}"));
             }
             Some(State::Trained(trained)) => trained.accuracy(),
         };
-        let mut standing = Standing { start: self.stage().start, ..self.float() };
+        let mut standing = Standing { start: self.stage().start, ..self.float()? };
         for (block, least) in self.least(float).into_iter().enumerate() {
             standing.least = least;
             if let Some(proposal) = self.block(block, &mut standing, known)? {
@@ -159,18 +188,19 @@ impl Search {
         shares.map(|share| drop.map(|drop| float - drop * share)).collect()
     }
 
-    /// The checkpoint.
-    fn float(&self) -> Standing {
-        Standing {
+    /// The checkpoint. Errors: its size is to be measured, and is not.
+    fn float(&self) -> Result<Standing, String> {
+        let measured = self.device.as_ref().map(|device| device.float_size()).transpose()?;
+        Ok(Standing {
             network: self.blocks.network.clone(),
-            size: self.blocks.float_size(),
+            size: measured.unwrap_or_else(|| self.blocks.float_size()),
             model: self.plan.model,
             start: Start::Model,
             finished: Vec::new(),
             rate: None,
             accuracy: None,
             least: None,
-        }
+        })
     }
 
     /// What the search of a block wants next; none if it is over, and then the standing is what it came to.
@@ -203,18 +233,7 @@ impl Search {
         let trials: Vec<tuners::Trial> = own.iter().map(trial).collect();
         match tuner.propose(&trials, self.room(&trials)) {
             tuners::Proposal::Wait => Ok(Some(Proposal::Wait)),
-            tuners::Proposal::Trials(asks) => {
-                let mut batch = Batch::default();
-                for ask in asks {
-                    let before = ask.place.before().and_then(|place| {
-                        own.iter().find(|(earlier, _)| earlier.place == place).map(|(_, known)| *known)
-                    });
-                    let (asked, training) = self.asked((block, &space), standing, (ask, before))?;
-                    batch.asked.push(asked);
-                    batch.trials.push(TrialSpec::Train(Box::new(training)));
-                }
-                Ok(Some(Proposal::Trials(batch)))
-            }
+            tuners::Proposal::Trials(asks) => self.batch((block, &space), standing, (asks, &own)).map(Some),
             // Nothing more is asked for, but what was may still come to something.
             tuners::Proposal::Done if !trials.iter().all(tuners::Trial::is_settled) => {
                 Ok(Some(Proposal::Wait))
@@ -243,6 +262,72 @@ impl Search {
         }
     }
 
+    /// The trials that a tuner asks for, or what has to be measured of their networks before.
+    fn batch(
+        &self,
+        (block, space): (usize, &SearchSpace),
+        standing: &Standing,
+        (asks, own): (Vec<Ask>, &[(&Ask, &Known)]),
+    ) -> Result<Proposal, String> {
+        let (mut batch, mut missing, mut is_open) = (Batch::default(), Vec::new(), false);
+        for ask in asks {
+            let network = space.network(&ask.levels).map_err(|error| error.to_string())?;
+            let (asked, trial) = match self.sized(&network)? {
+                Sized::Known(size) => {
+                    let before = ask.place.before().and_then(|place| {
+                        own.iter().find(|(earlier, _)| earlier.place == place).map(|(_, known)| *known)
+                    });
+                    let (asked, training) = self.asked((block, space), standing, (ask, before, size))?;
+                    (asked, TrialSpec::Train(Box::new(training)))
+                }
+                // What came of measuring it is what comes of the trial.
+                Sized::Failed(spec) => {
+                    let (purpose, size) = (self.purpose(block, ask), self.float()?.size);
+                    (Asked { purpose, size, least: standing.least }, TrialSpec::Probe(Box::new(spec)))
+                }
+                Sized::Missing(specs) => {
+                    missing.extend(specs);
+                    continue;
+                }
+                Sized::Open => {
+                    is_open = true;
+                    continue;
+                }
+            };
+            batch.asked.push(asked);
+            batch.trials.push(trial);
+        }
+        Ok(match (missing.is_empty(), is_open) {
+            (false, _) => measured::measured(missing),
+            (true, true) => Proposal::Wait,
+            (true, false) => Proposal::Trials(batch),
+        })
+    }
+
+    /// A network's size. Errors: none can be told.
+    fn sized(&self, network: &Network) -> Result<Sized, String> {
+        match &self.device {
+            None => self.blocks.sized(network).map(Sized::Known).map_err(|error| error.to_string()),
+            Some(device) => device.sized(&self.codes(network)?),
+        }
+    }
+
+    /// What a device executes of a network.
+    fn codes(&self, network: &Network) -> Result<BitConfig, String> {
+        let codes = self.blocks.device.as_ref().ok_or("no device says sizes")?;
+        codes.config(&self.changes(network)?).map_err(|error| error.to_string())
+    }
+
+    fn changes(&self, network: &Network) -> Result<Changes, String> {
+        let grammar = self.stage().settings.compat.grammar();
+        Changes::of(network, &self.plan.graph, grammar).map_err(|error| error.to_string())
+    }
+
+    fn purpose(&self, block: usize, ask: Ask) -> Purpose {
+        let pattern = self.blocks.schedule.blocks[block].pattern.clone();
+        Purpose::Search { block: block as u32, pattern, ask }
+    }
+
     fn nothing_found(&self, block: usize, own: &[(&Ask, &Known)]) -> String {
         let mut reasons = own.iter().filter_map(|(_, known)| match &known.state {
             State::Failed(reason) => Some(reason.as_str()),
@@ -268,10 +353,9 @@ impl Search {
         &self,
         (block, space): (usize, &SearchSpace),
         standing: &Standing,
-        (ask, before): (Ask, Option<&Known>),
+        (ask, before, size): (Ask, Option<&Known>, Comparison),
     ) -> Result<(Asked, Training), String> {
         let network = space.network(&ask.levels).map_err(|error| error.to_string())?;
-        let size = self.blocks.sized(&network).map_err(|error| error.to_string())?;
         if !size.is_finite() {
             return Err("the goal counts nothing of a trial's network; look at its `config`".to_owned());
         }
@@ -305,13 +389,16 @@ impl Search {
             recipe.optimizer = recipe.optimizer.with_learning_rate(*learning_rate);
         }
         let training = self.training(&network, (model, start), recipe, Images::Selection)?;
-        let pattern = self.blocks.schedule.blocks[block].pattern.clone();
-        let purpose = Purpose::Search { block: block as u32, pattern, ask };
-        Ok((Asked { purpose, size, least: standing.least }, training))
+        Ok((Asked { purpose: self.purpose(block, ask), size, least: standing.least }, training))
     }
 
-    /// After the last block: fine-tuning, then the report images.
+    /// After the last block: the device once more, fine-tuning, then the report images.
     fn ending(&self, known: &[Known], mut standing: Standing) -> Result<Proposal, String> {
+        if let Some(device) = &self.device
+            && let Some(proposal) = device.end(&self.codes(&standing.network)?)
+        {
+            return Ok(proposal);
+        }
         if let Some(recipe) = &self.stage().fine_tuning {
             match find(known, &Purpose::FineTuning) {
                 None => {
@@ -339,7 +426,7 @@ impl Search {
         }
         let looks = [Purpose::FloatOnReport, Purpose::FoundOnReport].map(|purpose| find(known, &purpose));
         match looks {
-            [None, _] => self.look(Purpose::FloatOnReport, &self.float()),
+            [None, _] => self.look(Purpose::FloatOnReport, &self.float()?),
             [_, None] => self.look(Purpose::FoundOnReport, &standing),
             [Some(State::Failed(reason)), _] | [_, Some(State::Failed(reason))] => {
                 Err(format!("what was found cannot be measured on the report images: {reason}"))
@@ -354,6 +441,7 @@ impl Search {
         let images = match purpose {
             Purpose::FloatOnReport | Purpose::FoundOnReport => Images::Report,
             Purpose::Float | Purpose::Search { .. } | Purpose::FineTuning => Images::Selection,
+            Purpose::Survey | Purpose::Measured | Purpose::FoundOnDevice => Images::Selection,
         };
         let recipe = Recipe { epochs: 0, patience: None, finds_rate: false, ..self.stage().training.clone() };
         let of = (standing.model, standing.start);
@@ -368,8 +456,7 @@ impl Search {
         recipe: Recipe,
         images: Images,
     ) -> Result<Training, String> {
-        let grammar = self.stage().settings.compat.grammar();
-        let changes = Changes::of(network, &self.plan.graph, grammar).map_err(|error| error.to_string())?;
+        let changes = self.changes(network)?;
         let data = &self.plan.data;
         let whole = |part: bitloop_core::plan::DataPart| ImagesOf {
             data: part.digest,

@@ -145,7 +145,7 @@ fn proposal(trials: Vec<TrialSpec>) -> Proposal {
     Proposal::Trials(Batch { trials, ..Batch::default() })
 }
 
-fn survey_failed(result: &TrialResult) -> Option<String> {
+pub(super) fn survey_failed(result: &TrialResult) -> Option<String> {
     match result {
         TrialResult::Measured(_) => None,
         TrialResult::Failed { reason } => Some(format!("the baseline cannot be measured: {reason}")),

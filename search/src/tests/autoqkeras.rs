@@ -32,7 +32,7 @@ fn recipe(epochs: u32) -> Recipe {
 }
 
 /// Two blocks of two layers each, kernels of one to eight bits.
-fn settings() -> AutoQKerasPlan {
+pub(super) fn settings() -> AutoQKerasPlan {
     let read = |text: &str| serde_json::from_str::<QuantizationConfig>(text).unwrap();
     let kernels = r#"{"kernel": {"binary": 1, "quantized_bits(2,0,1)": 2, "quantized_bits(4,0,1)": 4, "quantized_bits(8,0,1)": 8}}"#;
     AutoQKerasPlan {

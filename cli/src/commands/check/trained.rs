@@ -93,6 +93,21 @@ fn described(search: &AutoQKerasPlan, forecast: &SearchForecast) -> String {
             .push(("limit", format!("{} points of accuracy below the float network", f64::from(ppm) / 1e4)));
     }
     fields.push(("trials", format!("at most {}", thousands(forecast.trials))));
+    if let Some(goal) = search.goal.measured() {
+        let seconds = f64::from(goal.repetitions) * f64::from(goal.setting.at_most_ms) / 1e3;
+        fields.push((
+            "measured",
+            format!(
+                "`{}` on {} of every network before it is trained, {} times, {} if each takes as long as it may; a worker \
+                 started with `--probe {}` measures it. Until then bits say what blocks cost",
+                goal.cost.as_str(),
+                goal.target,
+                goal.repetitions,
+                super::duration(seconds),
+                goal.target.probe,
+            ),
+        ));
+    }
     let fine_tuning = match forecast.fine_tuning_epochs {
         0 => String::new(),
         epochs => format!(", {epochs} of them fine-tuning"),

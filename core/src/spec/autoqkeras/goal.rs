@@ -1,10 +1,11 @@
 //! What a network's size is, as `goal:` says it.
 
+use super::super::probe_reader::{repetitions, setting, target_of};
 use super::super::reader::{Fields, Place};
 use super::bits;
 use crate::autoqkeras::{
-    BitsGoal, EnergyGoal, ForgivingFactor, Goal, MeasuredEnergy, Part, Placement, PlainNumber, Process,
-    SourceNumber,
+    BitsGoal, EnergyGoal, ForgivingFactor, Goal, MeasuredCost, MeasuredEnergy, MeasuredGoal, Part, Placement,
+    PlainNumber, Process, SourceNumber,
 };
 use crate::qkeras::{Grammar, Quantizer};
 
@@ -43,17 +44,22 @@ const PLAIN: [(&str, PlainNumber); 5] = [
 enum Kind {
     Bits,
     Energy,
+    Measured,
 }
 
 /// Reads `{ type: energy, params: { ... } }`.
 pub(super) fn goal(place: &Place<'_>, grammar: Grammar) -> Option<Goal> {
     let fields = place.fields(&["type", "params"])?;
-    let kinds = [("bits", Kind::Bits), ("energy", Kind::Energy)];
+    let kinds = [("bits", Kind::Bits), ("energy", Kind::Energy), ("measured", Kind::Measured)];
     match fields.required("type", "type: energy", |place| place.word(&kinds))? {
         Kind::Bits => fields.optional("params", BitsGoal::default(), bits_goal).map(Goal::Bits),
         Kind::Energy => {
             let read = |place: &Place<'_>| energy_goal(place, grammar);
             fields.optional("params", EnergyGoal::default(), read).map(Goal::Energy)
+        }
+        Kind::Measured => {
+            let example = "params: { cost: latency_us, probe: integer }";
+            fields.required("params", example, measured_goal).map(Goal::Measured)
         }
     }
 }
@@ -141,6 +147,28 @@ fn energy_goal(place: &Place<'_>, grammar: Grammar) -> Option<EnergyGoal> {
         reference_internal: internal?,
         reference_accumulator: accumulator?,
         measured: measured?,
+    })
+}
+
+/// Reads `{ cost: latency_us, probe: integer, on: { board: pi5 }, delta_p: 8 }`.
+fn measured_goal(place: &Place<'_>) -> Option<MeasuredGoal> {
+    let known = [
+        FACTOR.as_slice(),
+        &["cost", "probe", "on", "batch", "threads", "repetitions", "interval", "at_most"],
+    ];
+    let fields = place.fields(&known.concat())?;
+    let factor = factor(&fields);
+    let costs = MeasuredCost::ALL.map(|cost| (cost.as_str(), cost));
+    let cost = fields.required("cost", "cost: latency_us", |place| place.word(&costs));
+    let target = target_of(&fields);
+    let setting = setting(&fields);
+    let repetitions = repetitions(&fields);
+    Some(MeasuredGoal {
+        factor: factor?,
+        cost: cost?,
+        target: target?,
+        setting: setting?,
+        repetitions: repetitions?,
     })
 }
 

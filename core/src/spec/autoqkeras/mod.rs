@@ -5,6 +5,7 @@
 
 mod candidates;
 mod goal;
+mod measurable;
 mod recipe;
 mod tuner;
 
@@ -78,9 +79,11 @@ pub(super) fn autoqkeras(place: &Place<'_>) -> Option<AutoQKerasPlan> {
     let seed = fields.optional("seed", 0, |place| place.integer(0..=u64::MAX));
     let recipes = recipe::recipes(&fields, mode, tuner);
     let (training, fine_tuning) = recipes?;
+    let (goal, settings) = (goal?, settings?);
+    measurable::check(&fields, &goal, &settings)?;
     Some(AutoQKerasPlan {
-        goal: goal?,
-        settings: settings?,
+        goal,
+        settings,
         blocks: blocks?,
         tuner: tuner?,
         drop_max_ppm: drop_max_ppm?,

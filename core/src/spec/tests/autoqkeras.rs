@@ -1,13 +1,13 @@
 use super::{EXPERIMENT, SEARCH, experiment_mistakes, with};
 use crate::autoqkeras::{
-    BlockOrder, BlockSettings, Bound, Compat, EnergyGoal, Entry, ForgivingFactor, Goal, MeasuredEnergy,
-    Placement, PlainNumber, SourceNumber, TuneFilters, TunerSettings,
+    BlockOrder, BlockSettings, Bound, Compat, EnergyGoal, Entry, ForgivingFactor, Goal, MeasuredCost,
+    MeasuredEnergy, MeasuredGoal, Placement, PlainNumber, SourceNumber, TuneFilters, TunerSettings,
 };
 use crate::plan::AutoQKerasPlan;
 use crate::spec::{
     Augmentation, Dataset, ExperimentSpec, ImageCount, ImageSource, Optimizer, Split, StageSpec,
 };
-use crate::trial::{RateSchedule, Recipe, Start};
+use crate::trial::{ProbeSetting, ProbeTarget, RateSchedule, Recipe, Start};
 
 /// As little as a search needs.
 const SMALLEST: &str = "\
@@ -187,6 +187,82 @@ fn measured_energies_are_read_and_looked_at() {
         let lines = experiment_mistakes(&measured(rows));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].starts_with(&format!("{PLACE}{line}")), "{lines:?}");
+    }
+}
+
+const ON_DEVICE: &str = "goal: { type: measured, params: { cost: latency_us, probe: integer } }";
+
+/// The smallest search with a goal that is measured, and something else changed.
+fn on_device(goal: &str, from: &str, to: &str) -> String {
+    let text = with(SMALLEST, "      max_trials: 2", &format!("      {goal}\n      max_trials: 2"));
+    with(&with(&text, "selection: 100", "calibration: 64, selection: 100"), from, to)
+}
+
+#[test]
+fn sizes_may_be_what_a_device_takes() {
+    let goal = "goal: { type: measured, params: { cost: energy_mj, probe: onnxruntime, on: { board: pi5 }, delta_p: 2, \
+                rate: 4, stress: 0.5, batch: 8, threads: 2, repetitions: 5, interval: 1%, at_most: 2s } }";
+    let plan = search(&on_device(goal, "version: 1", "version: 1"));
+
+    let on = [("board".to_owned(), "pi5".to_owned())].into();
+    let expected = MeasuredGoal {
+        factor: ForgivingFactor { delta_p: 2.0, delta_n: 8.0, rate: 4.0, stress: 0.5 },
+        cost: MeasuredCost::EnergyMj,
+        target: ProbeTarget { probe: "onnxruntime".to_owned(), on, class: None },
+        setting: ProbeSetting { batch: 8, threads: 2, half_width_ppm: 10_000, at_most_ms: 2_000 },
+        repetitions: 5,
+    };
+    assert_eq!(plan.goal, Goal::Measured(expected));
+    let plain = search(&on_device(ON_DEVICE, "version: 1", "version: 1"));
+    let usual = plain.goal.measured().unwrap();
+    assert_eq!((usual.setting, usual.repetitions, usual.target.on.len()), (ProbeSetting::default(), 3, 0));
+}
+
+#[test]
+fn what_no_device_is_asked_is_a_mistake() {
+    const STAGE: &str = "stages[0].autoqkeras";
+    let params = |params: &str| format!("goal: {{ type: measured{params} }}");
+    for (goal, line) in [
+        (params(""), ".goal.params: is missing; add `params: { cost: latency_us, probe: integer }`"),
+        (params(", params: { probe: integer }"), ".goal.params.cost: is missing; add `cost: latency_us`"),
+        (params(", params: { cost: latency_us }"), ".goal.params.probe: is missing; add `probe: integer`"),
+        (params(", params: { cost: peak_memory_mib, probe: integer }"), ".goal.params.cost: "),
+        (
+            params(", params: { cost: latency_us, probe: integer, process: horowitz }"),
+            ".goal.params.process: unknown key",
+        ),
+    ] {
+        let lines = experiment_mistakes(&on_device(&goal, "version: 1", "version: 1"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with(&format!("{STAGE}{line}")), "{lines:?}");
+    }
+    for (from, to, line) in [
+        (
+            "max_trials: 2",
+            "max_trials: 2\n      tune_filters: layer",
+            "stages[0].autoqkeras.tune_filters: networks are measured with the filter counts of the model; remove it, or \
+             choose the goal `bits` or `energy`",
+        ),
+        (
+            "max_trials: 2",
+            "max_trials: 2\n      learning_rate_optimizer: true",
+            "stages[0].autoqkeras.learning_rate_optimizer: its learning rates follow from sizes, and a network is measured \
+             only once it is chosen; remove it; `find_learning_rate` looks for a rate",
+        ),
+        (
+            "binary: 1 }",
+            "binary: 1, \"quantized_po2(4)\": 4 }",
+            "stages[0].autoqkeras.quantization_config: kernel: no device executes `quantized_po2(4)` as codes of up to 16 \
+             bits; use `quantized_bits`, `quantized_linear`, `binary` or `ternary`, or another goal",
+        ),
+        (
+            "calibration: 64, ",
+            "",
+            "data.calibration: is missing: the goal `measured` needs images by which scales are found for the device; add \
+             `calibration: 128`",
+        ),
+    ] {
+        assert_eq!(experiment_mistakes(&on_device(ON_DEVICE, from, to)), [line]);
     }
 }
 
