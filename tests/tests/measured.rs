@@ -1,6 +1,6 @@
 //! Experiments that measure a device, as a user runs them: with the built-in probe, on this machine, interrupted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -149,31 +149,36 @@ fn layers_are_left_alone_where_every_logit_is_as_simulated() {
     assert!(inferred.iter().all(|infer| infer["nodes"] == Value::Array(Vec::new())), "{inferred:?}");
 }
 
-#[test]
-fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_device() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let experiment = Experiment::with_stages(folder.path(), "killed", &STAGES, 320);
-    let mut kills: u64 = 0;
+/// Starts an experiment again and again, each time killing it a little later, at most six times; says what was known at each kill.
+fn through_kills(folder: &Path, experiment: &Experiment) -> Vec<BTreeMap<String, (u64, Value)>> {
     let mut kept = Vec::new();
     loop {
         let path = experiment.path();
         let arguments = ["run", &path, "--data-dir", "data", "--workers", "1", "--probe", "integer"];
-        let mut process = Process::start(bitloop(folder.path(), arguments));
+        let mut process = Process::start(bitloop(folder, arguments));
         let started = now();
-        let patience = Duration::from_millis(500 + 400 * kills);
+        let patience = Duration::from_millis(500 + 400 * kept.len() as u64);
         while process.is_running() && started.elapsed() < patience {
             thread::sleep(Duration::from_millis(5));
         }
-        if kills == 6 || !process.is_running() {
+        if kept.len() == 6 || !process.is_running() {
             process.end().ok();
-            break;
+            return kept;
         }
         process.kill();
-        kills += 1;
-        kept.push(known(folder.path(), "killed"));
+        let name = experiment.file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        kept.push(known(folder, name));
     }
+}
 
-    assert!(kills >= 2, "it is long enough to be killed more than once");
+#[test]
+fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_device() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = Experiment::with_stages(folder.path(), "killed", &STAGES, 320);
+
+    let kept = through_kills(folder.path(), &experiment);
+
+    assert!(kept.len() >= 2, "it is long enough to be killed more than once");
     assert_measured(&results(folder.path(), "killed"));
     // No two measurements come to the same, so what is the same was not measured again.
     let last = known(folder.path(), "killed");
@@ -184,4 +189,77 @@ fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_dev
         assert!(all >= sessions, "{network}: {all} repetitions of {sessions} are left");
         assert!(all > sessions || final_ratio == ratio, "{network}: {ratio} became {final_ratio}");
     }
+}
+
+/// Two blocks, and kernels of which the narrower ones save no time.
+const TRAINED: &str = r#"goal:
+  type: measured
+  params: { cost: latency_us, probe: integer, repetitions: 1, at_most: 100ms, interval: 10%, delta_p: 4, delta_n: 4 }
+quantization_config:
+  kernel: { ternary: 2, "quantized_bits(4,0,1)": 4, "quantized_bits(8,0,1)": 8 }
+  bias: { "quantized_bits(6,2,1)": 6 }
+  activation: { "quantized_relu(4,2)": 4, "quantized_relu(8,2)": 8 }
+limit: { Dense: [8, 8, 8], Conv2D: [8, 8, 8], Activation: [8], BatchNormalization: [] }
+mode: random
+max_trials: 6
+blocks: ["^(conv2d|act|bn)_[01]_", "^((conv2d|act|bn)_2_|dense)"]
+training: { epochs: 1, batch: 64, optimizer: { adam: { learning_rate: 0.001 } } }"#;
+
+/// An experiment that trains and has a device say how large networks are.
+fn that_trains_by_measuring(folder: &Path, name: &str) -> Experiment {
+    let experiment = Experiment::that_trains(folder, name, TRAINED);
+    let text = fs::read_to_string(&experiment.file).expect("the experiment file");
+    let text = text.replace("training: 512\n", "training: 512\n  calibration: 64\n");
+    fs::write(&experiment.file, text).expect("the experiment file");
+    experiment
+}
+
+#[test]
+fn a_search_that_trains_forgives_what_was_measured_on_this_machine_also_after_kills() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = that_trains_by_measuring(folder.path(), "forgiven");
+
+    let kept = through_kills(folder.path(), &experiment);
+
+    assert!(kept.len() >= 2, "it is long enough to be killed more than once");
+    let report = results(folder.path(), "forgiven");
+    assert_eq!(report["status"], "finished", "{report}");
+    let search = &report["trained"][0];
+    assert_eq!(search["unit"], "us");
+    let device = &search["device"];
+    assert!(device["class"].as_str().is_some_and(|class| !class.is_empty()), "{device}");
+    assert_eq!(device["failed"], 0, "{device}");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let float = number(&search["reference"]["trial"]);
+    let mut sizes = BTreeSet::new();
+    for row in search["blocks"]
+        .as_array()
+        .expect("blocks")
+        .iter()
+        .flat_map(|block| block["trials"].as_array().expect("trials").iter())
+    {
+        assert_eq!(number(&row["size"]["reference"]), float, "all are compared with the same: {row}");
+        assert!(number(&row["size"]["trial"]) > 0.0 && row["failed"].is_null(), "{row}");
+        sizes.insert(row["size"]["trial"].to_string());
+    }
+    assert!(sizes.len() > 2 && sizes.len() as u64 <= number(&device["networks"]) as u64, "{sizes:?}");
+    let found = &search["found"];
+    assert!(number(&found["size"]["trial"]) > 0.0 && found["report"]["n"].as_u64() > Some(0), "{found}");
+    let anew = number(&device["found"]["median"]);
+    // A busy machine may say another time, but no other order of magnitude.
+    let before = number(&found["size"]["trial"]) / float;
+    assert!((0.2..5.0).contains(&(anew / before)), "{before} of float's time, then {anew}");
+    let said = say(folder.path(), ["results", "forgiven", "--data-dir", "data"]).ok();
+    assert!(said.out.contains("found, measured anew: "), "{}", said.out);
+}
+
+#[test]
+fn a_search_that_trains_without_its_probe_is_refused_with_the_option_that_it_lacks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = that_trains_by_measuring(folder.path(), "unforgiven");
+
+    let said = say(folder.path(), ["run", &experiment.path(), "--data-dir", "data"]);
+
+    assert_eq!(said.status.code(), Some(2), "{}", said.err);
+    assert!(said.err.contains("start it with `--probe integer`"), "{}", said.err);
 }
