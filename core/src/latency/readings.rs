@@ -14,6 +14,8 @@ pub struct LayerReadings {
     pub other: Estimate,
     /// Inferences that were not taken apart, meanwhile.
     pub whole: Estimate,
+    /// Why this is not to be relied on, if so.
+    pub unsteady: Option<Unsteady>,
 }
 
 /// All that was measured of one network on one class of device.
@@ -39,6 +41,29 @@ impl NetworkReadings {
     /// Its time as a part of the baseline's, from turns with it; none if there were none.
     pub fn ratio(&self) -> Option<Estimate> {
         merged(&self.relied_on().map(|session| session.ratio).collect::<Vec<_>>()).map(Estimate::not_negative)
+    }
+
+    /// What it took in its own repetitions, in the quantity's unit; none if there are none.
+    pub fn by_itself(&self, quantity: Quantity) -> Option<Estimate> {
+        let sessions: Vec<Estimate> = match quantity {
+            Quantity::Latency => self.relied_on().map(|session| session.config).collect(),
+            Quantity::Energy => self.energy.iter().map(|energy| energy.config).collect(),
+            Quantity::PeakMemory => {
+                self.peak_memory_bytes.iter().map(|bytes| Estimate::exactly(*bytes as f64)).collect()
+            }
+        };
+        merged(&sessions).map(Estimate::not_negative)
+    }
+
+    /// What speaks against the repetitions that count: nothing if any was steady.
+    pub fn reasons(&self) -> Vec<Unsteady> {
+        self.relied_on().filter_map(|session| session.unsteady).collect()
+    }
+
+    /// The repetitions of its layers that count: as [`Self::relied_on`].
+    pub fn layers_relied_on(&self) -> impl Iterator<Item = &LayerReadings> {
+        let has_steady = self.layers.iter().any(|layers| layers.unsteady.is_none());
+        self.layers.iter().filter(move |layers| !has_steady || layers.unsteady.is_none())
     }
 
     /// The repetitions that count: the steady ones, or all where none was steady.
@@ -114,10 +139,11 @@ impl Readings {
                         network.peak_memory_bytes.extend(peak_memory_bytes);
                         network.energy.extend(energy.clone());
                     }
-                    Reading::Layers { nodes, other, whole } => network.layers.push(LayerReadings {
+                    Reading::Layers { nodes, other, whole, unsteady } => network.layers.push(LayerReadings {
                         nodes: nodes.clone(),
                         other: *other,
                         whole: *whole,
+                        unsteady: *unsteady,
                     }),
                     Reading::Fidelity(_) => {}
                 }
@@ -129,21 +155,17 @@ impl Readings {
     /// What a network takes, in the quantity's unit, with an interval for one more measurement; none if that is not known.
     pub fn estimate(&self, config: &BitConfig, quantity: Quantity) -> Option<Estimate> {
         let network = self.networks.get(config)?;
-        let sessions: Vec<Estimate> = match quantity {
-            Quantity::Latency => return self.usual?.time(network),
-            Quantity::Energy => network.energy.iter().map(|energy| energy.config).collect(),
-            Quantity::PeakMemory => {
-                network.peak_memory_bytes.iter().map(|bytes| Estimate::exactly(*bytes as f64)).collect()
-            }
-        };
-        merged(&sessions).map(Estimate::not_negative)
+        match quantity {
+            Quantity::Latency => self.usual?.time(network),
+            Quantity::Energy | Quantity::PeakMemory => network.by_itself(quantity),
+        }
     }
 
     /// Why what was measured of a network is not to be relied on: no repetition was steady, or the interval is too wide. Empty
     /// if it is, or nothing was measured.
     pub fn unsteady(&self, config: &BitConfig) -> Vec<Unsteady> {
         let Some(network) = self.networks.get(config) else { return Vec::new() };
-        let reasons: Vec<Unsteady> = network.relied_on().filter_map(|session| session.unsteady).collect();
+        let reasons = network.reasons();
         if !reasons.is_empty() {
             return reasons;
         }

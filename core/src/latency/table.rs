@@ -66,7 +66,7 @@ impl LayerTable {
         let networks: Vec<(&BitConfig, LayersOnce)> = readings
             .networks
             .iter()
-            .flat_map(|(config, network)| network.layers.iter().map(move |layers| (config, layers)))
+            .flat_map(|(config, network)| network.layers_relied_on().map(move |layers| (config, layers)))
             .map(|(config, layers)| {
                 (config, LayersOnce::of(layers, readings.estimate(config, Quantity::Latency)))
             })

@@ -82,6 +82,7 @@ impl Made {
                     nodes: nodes.into_iter().map(|(node, time)| (node, about(time))).collect(),
                     other: about(self.fixed),
                     whole: about(self.whole(&layout, &config)),
+                    unsteady: None,
                 });
             }
         }

@@ -58,7 +58,7 @@ impl SearchedDevice {
             setting: goal.setting,
             repetitions: goal.repetitions,
             networks: search.networks.len() as u64,
-            unsteady: count(|network| !network.unsteady().is_empty()),
+            unsteady: count(|network| !network.reasons().is_empty()),
             failed: count(|network| network.sessions.is_empty()),
             found: found.and_then(|found| goal.cost.share(found)),
         }

@@ -42,9 +42,7 @@ pub(super) fn commit(
             }
             TrialState::Open | TrialState::Quarantined { .. } => duplicates += 1,
             TrialState::Done(first)
-                if is_welcome(first, trial, &outcome)
-                    && state.ledger.is_in_use(&key)
-                    && seen.insert(key) =>
+                if is_welcome(first, trial, &outcome) && state.ledger.is_in_use(&key) && seen.insert(key) =>
             {
                 accepted += 1;
                 events.push(state.ledger.outcome_of(key, outcome).into());

@@ -22,8 +22,8 @@ impl Place {
 
     /// Where a probe measures: on the device that it names, which no other one is called, or on its worker's processor.
     pub(super) fn of_probe(named: Option<&str>, worker: &WorkerInfo) -> Self {
-        let (machine, device) = named
-            .map_or_else(|| (worker.machine.as_str(), DeviceKind::Cpu.as_str()), |device| ("", device));
+        let (machine, device) =
+            named.map_or_else(|| (worker.machine.as_str(), DeviceKind::Cpu.as_str()), |device| ("", device));
         Self { machine: machine.to_owned(), device: device.to_owned() }
     }
 }

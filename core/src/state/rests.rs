@@ -163,8 +163,10 @@ impl Rests {
 
     /// All of them that are not over, or were not until lately.
     pub(super) fn all(&self, now: UnixMillis) -> impl Iterator<Item = (&Place, &RestFrom, &Rest)> {
-        let rests =
-            self.0.iter().flat_map(|(place, known)| known.iter().map(move |(from, rest)| (place, from, rest)));
+        let rests = self
+            .0
+            .iter()
+            .flat_map(|(place, known)| known.iter().map(move |(from, rest)| (place, from, rest)));
         rests.filter(move |(_, _, rest)| !rest.is_over(now))
     }
 }

@@ -298,10 +298,7 @@ struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    fn new(
-        (ledger, dispatch): (&'a Ledger, &'a Dispatch),
-        (worker, now): (&'a Worker, UnixMillis),
-    ) -> Self {
+    fn new((ledger, dispatch): (&'a Ledger, &'a Dispatch), (worker, now): (&'a Worker, UnixMillis)) -> Self {
         Self { moment: Moment::new(ledger, dispatch), dispatch, worker, now, met: RefCell::default() }
     }
 

@@ -97,6 +97,9 @@ impl Default for ProbeSetting {
 /// The part of a measurement's time that the shortest warm-up takes at most.
 const WARM_UP_PART: f64 = 0.25;
 
+/// Turns that a measurement is to have time for.
+const TURNS_MIN: f64 = 400.0;
+
 impl ProbeSetting {
     /// How long and how closely times are taken.
     pub fn patience(&self) -> Patience {
@@ -107,6 +110,7 @@ impl ProbeSetting {
             at_most_ns,
             // Most of the time is for rounds that count.
             warm_up_ns: usual.warm_up_ns.min(at_most_ns * WARM_UP_PART),
+            turn_ns: usual.turn_ns.min(at_most_ns / TURNS_MIN),
             ..usual
         }
     }

@@ -5,8 +5,8 @@ mod explaining;
 mod probing;
 
 use super::*;
-pub(crate) use boards::probe;
 use crate::device::{Device, DeviceKind, Requirements, Share};
+pub(crate) use boards::probe;
 
 const GIB: u64 = 1 << 30;
 

@@ -10,10 +10,11 @@ use bitloop_core::bits::{BitConfig, Choice};
 use bitloop_core::digest::Digest;
 use bitloop_core::latency::{Probed, Readings};
 use bitloop_core::plan::ExperimentId;
+use bitloop_core::probe::Unsteady;
 use bitloop_core::state::{Batch, Proposal, StageHistory};
 use bitloop_core::trial::{ProbeSpec, ProbeSubject, TrialSpec};
 
-use crate::stages::probe::{STEADY, survey_failed};
+use crate::stages::probe::survey_failed;
 use crate::stages::{NOT_PREPARED, prepared};
 
 /// A device that says sizes, and what it said so far.
@@ -124,7 +125,8 @@ impl Device {
     /// Errors: the device does not tell.
     pub(super) fn reference(&self) -> Result<Size, String> {
         let (quantity, unit) = self.goal.cost.quantity();
-        let whole = self.readings.whole(&BitConfig::baseline(), quantity);
+        let float = self.readings.networks.get(&BitConfig::baseline());
+        let whole = float.and_then(|float| float.by_itself(quantity));
         match whole.map(|estimate| estimate.median / unit).filter(|total| *total > 0.0) {
             Some(total) => Ok(Size { total, layers: Vec::new() }),
             None => Err(format!(
@@ -163,7 +165,7 @@ impl Device {
         let network = self.readings.networks.get(config);
         let share = network.and_then(|network| self.goal.cost.share(network));
         let is_doubtful = network.zip(share).is_some_and(|(network, share)| {
-            network.failed.is_empty() && (!network.unsteady().is_empty() || share.half_width() > STEADY)
+            network.failed.is_empty() && (!network.reasons().is_empty() || Unsteady::if_wide(share).is_some())
         });
         if is_doubtful && asked < self.goal.repetitions_max() {
             return missing(asked + 1);

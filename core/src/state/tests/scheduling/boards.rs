@@ -7,7 +7,10 @@ use crate::trial::{Measured, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget}
 /// A worker with a probe, on its machine's processor unless the probe names a device.
 fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
     let (name, class, runtime) = (probe.to_owned(), "a class".to_owned(), "a runtime".to_owned());
-    WorkerInfo { probes: vec![ProbeOffer { name, class, device: device.map(str::to_owned), runtime }], ..info }
+    WorkerInfo {
+        probes: vec![ProbeOffer { name, class, device: device.map(str::to_owned), runtime }],
+        ..info
+    }
 }
 
 pub(crate) fn probe(name: &str, repetition: u32) -> TrialSpec {
@@ -82,7 +85,10 @@ fn a_gpu_that_a_processors_worker_probes_is_nobody_elses() {
 
     assert_eq!(engine.request(&prober), None, "the GPU is busy, and its own device rests for the probe");
     let explained = engine.explained(&keys[0]);
-    assert!(explained.contains("`p`: its device is needed alone, one worker still measures on it"), "{explained}");
+    assert!(
+        explained.contains("`p`: its device is needed alone, one worker still measures on it"),
+        "{explained}"
+    );
     engine.commit_after(&evaluator, &busy, 1.0);
     assert_eq!(engine.request(&evaluator), None, "the GPU rests, too");
 
@@ -98,9 +104,8 @@ fn a_board_that_two_hosts_reach_is_one_device() {
     let mut engine = Engine::new();
     let probes = engine.submit("probes");
     let keys = engine.propose_probes(&probes, "external", 2);
-    let hosts = ["a", "b"].map(|host| {
-        engine.join_as(offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5")))
-    });
+    let hosts = ["a", "b"]
+        .map(|host| engine.join_as(offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5"))));
 
     let (_, shard) = engine.only(&hosts[0]);
     assert_eq!(engine.request(&hosts[1]), None);
