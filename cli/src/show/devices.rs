@@ -33,11 +33,10 @@ pub(super) fn devices(report: &Report) -> Vec<String> {
 
 fn heading(device: &DeviceReport) -> String {
     let class = device.class.as_deref().unwrap_or("no device yet");
-    let runtime = device.runtime.as_ref().map_or(String::new(), |runtime| format!(", {runtime}"));
     let setting = device.setting;
     let state = if device.is_over { "" } else { "; under way" };
     format!(
-        "device      {}: {class}{runtime}, batch {}, {} threads{state}",
+        "device      {}: {class}, batch {}, {} threads{state}",
         device.target, setting.batch, setting.threads
     )
 }

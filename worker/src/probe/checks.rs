@@ -78,6 +78,7 @@ pub(super) fn hello(line: &[u8]) -> Checked<Hello> {
     {
         text.map_or(Ok(()), |text| text_of(field, text))?;
     }
+    text_of("class", &hello.device_class())?;
     let abilities: BTreeSet<Ability> = hello.abilities.iter().copied().collect();
     if abilities.len() != hello.abilities.len() {
         return Err("it has an ability twice".to_owned());

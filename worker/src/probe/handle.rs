@@ -108,8 +108,8 @@ impl Probe {
 
     /// What a coordinator hears of it.
     pub fn offer(&self) -> ProbeOffer {
-        let Hello { class, device, runtime, .. } = self.hello.clone();
-        ProbeOffer { name: self.name.clone(), class, device, runtime }
+        let Hello { device, runtime, .. } = self.hello.clone();
+        ProbeOffer { name: self.name.clone(), class: self.hello.device_class(), device, runtime }
     }
 
     /// Times a network beside its baseline.

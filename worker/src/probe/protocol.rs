@@ -30,7 +30,7 @@ pub enum Ability {
 pub struct Hello {
     /// [`PROTOCOL`].
     pub protocol: u32,
-    /// Class of the device that it measures on, such as a processor's model. Times of one class are compared with each other.
+    /// Class of the device that it measures on, such as a processor's model. Times of one class and runtime are compared with each other.
     pub class: String,
     /// Name of the one device, if it is not the worker's own: no two probes use it at a time, wherever their workers are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +46,13 @@ pub struct Hello {
     /// What else it can do.
     #[serde(default)]
     pub abilities: Vec<Ability>,
+}
+
+impl Hello {
+    /// What must be the same where times are put beside each other: the device, and what executes networks there.
+    pub fn device_class(&self) -> String {
+        format!("{}, {}", self.class, self.runtime)
+    }
 }
 
 fn is_native(codes: &CodeTypes) -> bool {

@@ -71,7 +71,7 @@ impl Probes {
         let hello = probe.hello();
         let provenance = Provenance {
             engine: format!("bitloop {}", env!("CARGO_PKG_VERSION")),
-            device: hello.class.clone(),
+            device: hello.device_class(),
             kernels: hello.runtime.clone(),
         };
         let outcome = |result| Outcome { result, provenance, work: Work::default() };

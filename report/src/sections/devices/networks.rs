@@ -43,9 +43,9 @@ fn how(device: &DeviceReport) -> String {
     let setting = &device.setting;
     let runtime = device.runtime.as_ref().map(|runtime| format!("{}, ", cut(runtime))).unwrap_or_default();
     format!(
-        "Whole inferences on the device itself: {runtime}batches of {}, {}, {} of each network by processes of their own. Times are \
-         ratios to the baseline, which had turns with every network, times what the baseline takes; intervals are of 95 % and for \
-         one more measurement.",
+        "Whole inferences on the device itself: {runtime}batches of {}, {}, {} of each network by processes of their own. The \
+         baseline had turns with each. Times are those while it takes what it usually does, intervals are of 95 % and for one more \
+         process.",
         setting.batch,
         plural(setting.threads as usize, "thread", "threads"),
         plural(device.repetitions as usize, "repetition", "repetitions")
