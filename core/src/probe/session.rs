@@ -42,6 +42,17 @@ pub enum Unsteady {
 }
 
 impl Unsteady {
+    /// What speaks against times in the order in which they were taken, which come to `estimate`.
+    pub fn of(times: &[f64], estimate: Estimate) -> Option<Self> {
+        let few = (times.len() < ROUNDS_MIN).then_some(Self::Few(times.len() as u64));
+        few.or_else(|| drift(times)).or_else(|| Self::if_wide(estimate))
+    }
+
+    /// That others had too much of the processors' time, if anyone knows how much they had.
+    pub fn if_busy(others: Option<f64>) -> Option<Self> {
+        others.filter(|others| *others > QUIET).map(Self::Busy)
+    }
+
     /// What is said of an interval, if it is too wide.
     pub fn if_wide(estimate: Estimate) -> Option<Self> {
         Some(estimate.half_width()).filter(|half| *half > STEADY).map(Self::Wide)
@@ -106,19 +117,6 @@ impl Session {
     pub fn beside(mut self, others: Option<f64>) -> Self {
         self.unsteady = self.unsteady.or(Unsteady::if_busy(others));
         self
-    }
-}
-
-impl Unsteady {
-    /// What speaks against times in the order in which they were taken, which come to `estimate`.
-    pub fn of(times: &[f64], estimate: Estimate) -> Option<Self> {
-        let few = (times.len() < ROUNDS_MIN).then_some(Self::Few(times.len() as u64));
-        few.or_else(|| drift(times)).or_else(|| Self::if_wide(estimate))
-    }
-
-    /// That others had too much of the processors' time, if anyone knows how much they had.
-    pub fn if_busy(others: Option<f64>) -> Option<Self> {
-        others.filter(|others| *others > QUIET).map(Self::Busy)
     }
 }
 
