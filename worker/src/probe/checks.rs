@@ -22,8 +22,9 @@ const INFERENCE_NS_MIN: f64 = 10.0;
 const CLOCK_PART: f64 = 0.01;
 const CLOCK_NS: f64 = 1e6;
 
-/// Layers that are timed one by one may take longer together than the whole, whose layers overlap or are not held up by a clock.
-const LAYERS_PART_MAX: f64 = 3.0;
+/// Layers that are timed one by one may take longer together than the whole, whose layers overlap or are not held up by a clock:
+/// of a hundred layers of two microseconds each, a profile of ONNX Runtime came to 3.5 times the whole. Units differ by more.
+const LAYERS_PART_MAX: f64 = 20.0;
 
 /// What is in no layer is in `other`, so that they cannot come to next to nothing together.
 const LAYERS_PART_MIN: f64 = 0.01;
