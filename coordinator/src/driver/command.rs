@@ -66,6 +66,8 @@ pub enum RequestError {
     NotFinite(TrialKey),
     #[error("trial {0} reports numbers that no training gives; use workers of the coordinator's version")]
     Inconsistent(TrialKey),
+    #[error("what `{0}` rests on was measured anew while its results were copied; ask again")]
+    Changed(ExperimentId),
     #[error("the report cannot be made: {0}")]
     Report(#[from] GraphError),
     #[error(

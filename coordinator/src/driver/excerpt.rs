@@ -1,8 +1,8 @@
 //! One experiment's share of the ledger, copied a page at a time, so that nobody waits for a report or a results file but
 //! whoever makes it.
 //!
-//! An outcome that is there stays as it is. So what is put together from pages is what the ledger said at the outline's
-//! time, with some of the outcomes that came while it was copied.
+//! An outcome that is there stays as it is, or the experiment counts a restart, behind which no page of the outline is given. So what is
+//! put together from pages is what the ledger said at the outline's time, with some of the outcomes that came while it was copied.
 
 use std::sync::Arc;
 
@@ -145,14 +145,16 @@ impl View<'_> {
         })
     }
 
+    /// Copies a page.
+    ///
+    /// Errors: `Changed`, once what stands on it may be of another kind than what was copied before.
     pub(super) fn page(&self, id: &ExperimentId, start: PageStart) -> Result<Page, RequestError> {
         let ledger = &self.state.ledger;
         let experiment = self.experiment(id)?;
         let mut page =
             Page { contexts: Vec::new(), specs: Vec::new(), asked: Vec::new(), states: Vec::new() };
-        // What has been proposed since some was taken back is of no use beside what was copied before.
         if experiment.restarts != start.restarts {
-            return Ok(page);
+            return Err(RequestError::Changed(id.clone()));
         }
         let stage = &experiment.stages[start.stage as usize];
         let keys = stage.trials.iter().skip(start.trial).take(PAGE_TRIALS);

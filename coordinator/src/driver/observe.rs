@@ -10,12 +10,16 @@ use bitloop_core::state::{Elsewhere, Explanation, Rejection, TrialState, UnixMil
 use bitloop_core::trial::TrialKey;
 
 use super::command::RequestError;
+use super::excerpt::{Outline, Page, PageStart};
 use super::handle::Handle;
 use super::view::{Overview, Shown, Summary, View, WorkerSummary};
 use crate::metrics::Counts;
 
 /// Fewest digits of a trial's key that someone may mean it by.
 const KEY_DIGITS_MIN: usize = 6;
+
+/// How often results are copied that change meanwhile: what they rest on is seldom measured anew.
+const COPIES_MAX: usize = 3;
 
 /// Trials that are looked through at once for those with some digits: less than a millisecond of the driver's time. Tests
 /// have small sweeps, which are to take several looks.
@@ -105,13 +109,14 @@ impl Handle {
     /// The results so far, and what they took. The driver copies a page of trials at a time, between other things.
     pub async fn report(&self, id: &ExperimentId) -> Result<(Report, Effort), RequestError> {
         let gathering = Arc::clone(&self.reports).acquire_owned().await.map_err(|_| RequestError::Stopped)?;
-        let outlined = id.clone();
-        let outline = self.ask(move |view| view.outline(&outlined)).await??;
-        let mut pages = Vec::new();
-        for start in outline.pages() {
-            let id = id.clone();
-            pages.push((start, self.ask(move |view| view.page(&id, start)).await??));
+        let mut copied = self.copied(id).await;
+        for _ in 1..COPIES_MAX {
+            if !matches!(copied, Err(RequestError::Changed(_))) {
+                break;
+            }
+            copied = self.copied(id).await;
         }
+        let (outline, pages) = copied?;
         // What is begun goes on when nobody waits for it any more, and counts until it is over.
         let made = tokio::task::spawn_blocking(move || {
             let made = outline.report(pages);
@@ -120,6 +125,17 @@ impl Handle {
         })
         .await;
         made.map_err(|_| RequestError::Stopped)?
+    }
+
+    async fn copied(&self, id: &ExperimentId) -> Result<(Outline, Vec<(PageStart, Page)>), RequestError> {
+        let outlined = id.clone();
+        let outline = self.ask(move |view| view.outline(&outlined)).await??;
+        let mut pages = Vec::new();
+        for start in outline.pages() {
+            let id = id.clone();
+            pages.push((start, self.ask(move |view| view.page(&id, start)).await??));
+        }
+        Ok((outline, pages))
     }
 
     /// Why an experiment, or a trial by the first digits of its key, is measured or not. The driver is asked: the reasons

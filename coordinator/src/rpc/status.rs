@@ -38,6 +38,7 @@ pub(super) fn refused(error: &RequestError) -> Status {
         // A worker keeps what it has measured, and tries again.
         RequestError::NotStored(_) | RequestError::Artifacts { .. } => Status::resource_exhausted(text),
         RequestError::Report(_) => Status::internal(text),
+        RequestError::Changed(_) => Status::aborted(text),
         // Its process ends, and another start may follow.
         RequestError::Stopped => Status::unavailable(text),
     }

@@ -227,7 +227,7 @@ pub(crate) fn facts_of_devices() -> Vec<Fact> {
     let outcomes: Vec<Fact> = outcomes.collect();
     let finished =
         |stage, selection| Fact::StageFinished { experiment: experiment.clone(), stage, selection };
-    let batch = Batch { trials: trials.clone(), ..Batch::default() };
+    let batch = Batch { trials, ..Batch::default() };
     let mut facts = vec![
         Fact::ExperimentSubmitted { plan: Box::new(plan), sources: Sources::new(), priority: -1 },
         Fact::StepProposed { experiment: experiment.clone(), stage: PROBES, batch },

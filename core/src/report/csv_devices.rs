@@ -91,11 +91,11 @@ impl<'a> Known<'a> {
     }
 
     fn of_config(device: &'a DeviceReport, changes: &Changes) -> Self {
-        let compared = device.fidelity.iter().filter(|row| !row.is_float && row.changes == *changes);
+        let mut compared = device.fidelity.iter().filter(|row| !row.is_float && row.changes == *changes);
         Self {
             network: device.networks.iter().find(|row| !row.is_float() && row.changes == *changes),
             finalists: device.finalists.iter().filter(|finalist| finalist.changes == *changes).collect(),
-            refused: compared.into_iter().find_map(|row| row.refused.as_deref()),
+            refused: compared.find_map(|row| row.refused.as_deref()),
         }
     }
 

@@ -302,6 +302,11 @@ fn results_are_known_behind_a_byte_order_mark_and_blanks() {
     assert_eq!((row.loss, row.error), (25.0, Some(0.0)));
 
     assert_eq!(read(format!("\u{feff}{csv}")).unwrap(), plain);
+    let own = format!("\n{},", bitloop_core::report::CSV_FORMAT);
+    let of_format = |format: u32| csv.replace(&own, &format!("\n{format},"));
+    assert_eq!(read(of_format(bitloop_core::report::OLDEST_CSV_FORMAT)).unwrap(), plain);
+    let refused = read(of_format(3)).unwrap_err().to_string();
+    assert!(refused.contains("format 3, this program reads 5"), "{refused}");
 
     for before in ["\u{feff}", " \n\t", "\u{feff}\r\n"] {
         let error = read(format!("{before}{{\"format\": 0}}")).unwrap_err();

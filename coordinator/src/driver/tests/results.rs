@@ -1,6 +1,7 @@
 //! Results files, and what is said of experiments until they are there.
 
 use bitloop_core::report::Report;
+use bitloop_core::trial::Provenance;
 
 use super::*;
 use crate::chronicle::{Event, EventKind};
@@ -202,4 +203,30 @@ async fn a_file_that_still_lacks_pages_holds_up_no_stop() {
     let mut overview = coordinator.handle().overview();
     overview.wait_for(|overview| overview.experiments[0].status == Status::Finished).await.unwrap();
     assert!(fixture.results(&id).exists(), "the next start makes it");
+}
+
+#[tokio::test]
+async fn results_that_change_while_they_are_copied_are_copied_again() {
+    let fixture = Fixture::new();
+    let (_coordinator, handle, id, worker) = sweep(&fixture).await;
+    work_once(&handle, &worker).await;
+    let shard = handle.request_shard(&worker).await.unwrap().unwrap();
+    let mut given_up = other_reports(&shard);
+    for report in &mut given_up {
+        report.outcome.provenance = Provenance::of_nobody("cpu".to_owned());
+    }
+    handle.commit(&worker, given_up, 1.0).await.unwrap();
+    let outlined = id.clone();
+    let outline = handle.ask(move |view| view.outline(&outlined)).await.unwrap().unwrap();
+    let copy = async |start| {
+        let id = id.clone();
+        handle.ask(move |view| view.page(&id, start).map(|_| ())).await.unwrap()
+    };
+    let start = outline.pages()[0];
+    assert_eq!(copy(start).await, Ok(()));
+
+    assert_eq!(handle.commit(&worker, reports(&shard), 1.0).await.unwrap().accepted, 1);
+
+    assert_eq!(copy(start).await, Err(RequestError::Changed(id.clone())));
+    assert!(handle.report(&id).await.is_ok());
 }
