@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
 mod agreement;
+#[path = "../labelled/mod.rs"]
+mod labelled;
 mod networks;
 mod probe;
 

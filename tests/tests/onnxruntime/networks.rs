@@ -1,17 +1,16 @@
 //! Networks that are prepared, and what is simulated of them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, PointKind, Shape};
-use bitloop_core::spec::{DataSpec, Fit, ImageCount, ImageSource, Initializer};
+use bitloop_core::spec::Initializer;
 use bitloop_core::trial::{
     Biases, Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform,
 };
-use bitloop_quant::data::{Images, Request, read};
+use bitloop_quant::data::Images;
 use bitloop_quant::device;
 use bitloop_quant::evaluate::{Evaluator, Materials};
 use bitloop_quant::executor::normalize;
@@ -126,34 +125,10 @@ pub(crate) fn simulated(
     evaluator.logits(&config, whole, &AtomicBool::new(false)).unwrap().unwrap()
 }
 
-/// Images as the network reads them.
-pub(crate) fn normalized(model: &Model, images: &Images) -> Vec<f32> {
+/// Images, of which these are the pixels, as the network reads them.
+pub(crate) fn normalized(model: &Model, pixels: &[u8]) -> Vec<f32> {
     let cpu = device::open("cpu").unwrap().device;
-    let tensor = normalize(&model.graph.input, &images.pixels, images.len(), &cpu).unwrap();
+    let input = &model.graph.input;
+    let tensor = normalize(input, pixels, pixels.len() / input.shape.elements(), &cpu).unwrap();
     tensor.flatten_all().unwrap().to_vec1().unwrap()
-}
-
-/// Labelled images of a folder, whose names are their classes.
-pub(crate) fn labelled(model: &Model, folder: &Path, names: &[String]) -> Images {
-    let own = tempfile::tempdir().unwrap();
-    let labels: String =
-        names.iter().map(|name| format!("{name}.jpg,{}\n", name.parse::<u32>().unwrap())).collect();
-    std::fs::write(own.path().join("labels.csv"), labels).unwrap();
-    let spec = DataSpec {
-        source: ImageSource::Folder {
-            images: folder.to_str().unwrap().to_owned(),
-            labels: Some("labels.csv".to_owned()),
-        },
-        fit: Fit::default(),
-        normalize: None,
-        calibration: 1,
-        selection: ImageCount::Count(1),
-        report: ImageCount::Rest,
-        training: None,
-        seed: 0,
-    };
-    let shape = &model.graph.input.shape;
-    let request =
-        Request { spec: &spec, beside: own.path(), folders: &[], cache: None, shape, classes: 1000 };
-    read(&request).unwrap().images
 }

@@ -63,7 +63,7 @@ fn nodes_give_values_of_their_grids() {
     let mut loaded = adapter.load(&written.network(), SETTING).unwrap();
     let nodes = ["stem_relu".to_owned(), "sum".to_owned()];
 
-    let input = normalized(&model, &images);
+    let input = normalized(&model, &images.pixels);
     let all = written.infer(loaded.as_mut(), &input, 3, &nodes);
     let logits = written.infer(loaded.as_mut(), &input, 3, &[]);
 

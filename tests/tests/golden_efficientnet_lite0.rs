@@ -4,25 +4,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a reference that cannot be read must fail the test")]
 
+mod labelled;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bitloop_core::bits::{Bits, Choice};
 use bitloop_core::digest::Digest;
-use bitloop_core::spec::{DataSpec, Fit, ImageCount, ImageSource};
 use bitloop_core::trial::{Candidates, EvaluateContext, Guard, ImageRange, Numerics, PrepareSpec, Transform};
-use bitloop_quant::data::{Images, Request, read};
+use bitloop_quant::data::Images;
+use bitloop_quant::device;
 use bitloop_quant::evaluate::{self, Evaluator};
 use bitloop_quant::executor::{FloatPass, forward, normalize};
-use bitloop_quant::model::Model;
 use bitloop_quant::prepare;
-use bitloop_quant::zoo::{Zoo, architecture, keys};
-use candle_core::{Device, Tensor};
 use serde_json::Value;
+
+use labelled::{CLASSES, Labelled, largest};
 
 /// Absolute. The decoder gives the reference's pixels, so only the rounding of f32 sums is left.
 const LOGIT: f64 = 1e-3;
@@ -32,95 +31,38 @@ const AGREEMENT: f64 = 0.99;
 const BATCH: usize = 28;
 /// Top-1 that 8 bits may cost, in points.
 const LOSS_MAX: f64 = 1.5;
-/// One image in so many is for calibration.
-const CALIBRATED_EVERY: usize = 7;
-/// Of ImageNet.
-const CLASSES: u32 = 1000;
 
-fn data() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    if folder.join("efficientnet_lite0").is_dir() && folder.join("imagenet_sample").is_dir() {
-        return folder.canonicalize().ok();
-    }
-    drop(writeln!(
-        std::io::stderr(),
-        "skipped: {} has no efficientnet_lite0 and imagenet_sample",
-        folder.display()
-    ));
-    None
-}
-
-fn model(data: &Path) -> Model {
-    let path = data.join("efficientnet_lite0/efficientnet_lite0.safetensors");
-    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    let zoo = Zoo::published(architecture("efficientnet_lite0").unwrap());
-    keys::load(&zoo, tensors.into_iter().collect()).unwrap()
-}
-
-fn expected(data: &Path) -> Value {
-    let text = fs::read_to_string(data.join("imagenet_sample/expected_efficientnet_lite0.json")).unwrap();
+/// What PyTorch gives.
+fn expected(labelled: &Labelled) -> Value {
+    let text = fs::read_to_string(labelled.folder.join("expected_efficientnet_lite0.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
-/// The named images as an experiment reads them, in the order of the names.
-fn images(model: &Model, folder: &Path, names: &[&String]) -> Images {
-    let own = tempfile::tempdir().unwrap();
-    // A file's number is its class.
-    let labels: String =
-        names.iter().map(|name| format!("{name}.jpg,{}\n", name.parse::<u32>().unwrap())).collect();
-    fs::write(own.path().join("labels.csv"), labels).unwrap();
-    let spec = DataSpec {
-        source: ImageSource::Folder {
-            images: folder.to_str().unwrap().to_owned(),
-            labels: Some("labels.csv".to_owned()),
-        },
-        fit: Fit::default(),
-        normalize: None,
-        calibration: 1,
-        selection: ImageCount::Count(1),
-        report: ImageCount::Rest,
-        training: None,
-        seed: 0,
-    };
-    let request = Request {
-        spec: &spec,
-        beside: own.path(),
-        folders: &[],
-        cache: None,
-        shape: &model.graph.input.shape,
-        classes: CLASSES,
-    };
-    read(&request).unwrap().images
-}
-
 /// Logits of images by name.
-fn logits(model: &Model, folder: &Path, names: &[&String]) -> BTreeMap<String, Vec<f32>> {
-    let images = images(model, folder, names);
-    assert_eq!(images.len(), names.len());
+fn logits(labelled: &Labelled, names: &[&str]) -> BTreeMap<String, Vec<f32>> {
+    let (model, images) = (&labelled.model, labelled.images(names));
+    let cpu = device::open("cpu").unwrap().device;
     let mut pass = FloatPass { weights: &model.weights };
     let mut logits = BTreeMap::new();
     let batches = images.pixels.chunks(BATCH * images.shape.elements());
     for (names, pixels) in names.chunks(BATCH).zip(batches) {
-        let input = normalize(&model.graph.input, pixels, names.len(), &Device::Cpu).unwrap();
-        let output: Tensor = forward(&model.graph, &input, model.graph.logits().unwrap(), &mut pass).unwrap();
+        let input = normalize(&model.graph.input, pixels, names.len(), &cpu).unwrap();
+        let output = forward(&model.graph, &input, model.graph.logits().unwrap(), &mut pass).unwrap();
         let rows = output.to_vec2::<f32>().unwrap();
-        logits.extend(names.iter().map(|name| (*name).clone()).zip(rows));
+        assert!(rows.iter().all(|row| row.len() == CLASSES as usize));
+        logits.extend(names.iter().map(|name| (*name).to_owned()).zip(rows));
     }
     logits
 }
 
-fn largest(logits: &[f32]) -> usize {
-    (0..logits.len()).max_by(|left, right| logits[*left].total_cmp(&logits[*right])).unwrap()
-}
-
 #[test]
 fn golden_efficientnet_lite0_logits_and_predictions() {
-    let Some(data) = data() else { return };
-    let expected = expected(&data);
+    let Some(labelled) = Labelled::found() else { return };
+    let expected = expected(&labelled);
     let predictions = expected["prediction"].as_object().unwrap();
-    let names: Vec<&String> = predictions.keys().collect();
+    let names: Vec<&str> = predictions.keys().map(String::as_str).collect();
 
-    let found = logits(&model(&data), &data.join("imagenet_sample"), &names);
+    let found = logits(&labelled, &names);
 
     let mut worst = (0.0_f64, String::new());
     for (name, logits) in expected["logits_first10_classes"].as_object().unwrap() {
@@ -142,19 +84,8 @@ fn golden_efficientnet_lite0_logits_and_predictions() {
 
 #[test]
 fn golden_efficientnet_lite0_loses_little_at_8_bits() {
-    let Some(data) = data() else { return };
-    let model = model(&data);
-    let expected = expected(&data);
-    let names: Vec<&String> = expected["prediction"].as_object().unwrap().keys().collect();
-    // Every seventh image, as neighbours are of similar classes.
-    let (calibration, selection): (Vec<_>, Vec<_>) =
-        names.iter().enumerate().partition(|(index, _)| index % CALIBRATED_EVERY == 0);
-    let folder = data.join("imagenet_sample");
-    let part = |names: Vec<(usize, &&String)>| {
-        let names: Vec<&String> = names.into_iter().map(|(_, name)| *name).collect();
-        Arc::new(images(&model, &folder, &names))
-    };
-    let (calibration, selection) = (part(calibration), part(selection));
+    let Some(labelled) = Labelled::found() else { return };
+    let (model, [calibration, selection]) = (&labelled.model, labelled.parts());
     let whole = |images: &Images| ImageRange { start: 0, len: images.len() as u64 };
     let (any, bits) = (Digest::of(b""), Bits::new(8).unwrap());
     let spec = PrepareSpec {
@@ -166,8 +97,7 @@ fn golden_efficientnet_lite0_loses_little_at_8_bits() {
         candidates: Candidates::with_default_rules(vec![bits], vec![bits], bits),
         points: model.graph.without_folded_batch_norms().points().unwrap(),
     };
-    let materials =
-        prepare::Materials { model: &model, calibration: &calibration, guard: &selection, spec: &spec };
+    let materials = prepare::Materials { model, calibration: &calibration, guard: &selection, spec: &spec };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let never = AtomicBool::new(false);
     let (prepared, _) = prepare::prepare(&materials, threads, &never).unwrap().unwrap();
@@ -181,7 +111,7 @@ fn golden_efficientnet_lite0_loses_little_at_8_bits() {
     };
     let materials =
         evaluate::Materials { prepared: Arc::new(prepared), images: Arc::clone(&selection), context };
-    let evaluator = Evaluator::new(materials, threads, &Device::Cpu).unwrap();
+    let evaluator = Evaluator::new(materials, threads, &device::open("cpu").unwrap().device).unwrap();
 
     let found = evaluator.references(&never).unwrap().unwrap();
 
