@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "test code, also outside of test functions")]
 
 mod agreement;
+mod experiment;
 #[path = "../labelled/mod.rs"]
 mod labelled;
 mod networks;
@@ -27,18 +28,23 @@ const LIBRARY: &str = "BITLOOP_TEST_ONNXRUNTIME";
 
 const SETTING: InferenceSetting = InferenceSetting { batch: 1, threads: 1 };
 
-/// ONNX Runtime; none, after saying so, where there is none.
-fn adapter(codes: CodeTypes) -> Option<Box<dyn Adapter>> {
+/// Where it is; none, after saying so, where there is none.
+fn library() -> Option<PathBuf> {
     let Some(library) = std::env::var_os(LIBRARY) else {
         assert!(!is_required("onnxruntime"), "BITLOOP_REQUIRE names onnxruntime, but {LIBRARY} is not set");
         drop(writeln!(std::io::stderr(), "skipped: {LIBRARY} names no library of onnxruntime"));
         return None;
     };
+    Some(PathBuf::from(library))
+}
+
+/// ONNX Runtime; none, after saying so, where there is none.
+fn adapter(codes: CodeTypes) -> Option<Box<dyn Adapter>> {
+    let library = library()?;
     let codes = match codes {
         CodeTypes::Native => "native",
         CodeTypes::Int8 => "int8",
     };
-    let library = PathBuf::from(library);
     Some(open(&format!("onnxruntime=lib={},codes={codes}", library.display())).unwrap())
 }
 
