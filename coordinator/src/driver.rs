@@ -31,6 +31,7 @@ use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{
     Change, Event, Fact, Input, LEASE_TERM_MS, Rejection, Reply, State, UnixMillis, WorkerId, decide,
 };
+use bitloop_search::Concluded;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,7 @@ use self::lease_times::LeaseTimes;
 use self::parked::Parked;
 use self::queries::QUERIES_WAITING;
 use self::results::Results;
-use self::searchers::{Concluded, Searchers};
+use self::searchers::Searchers;
 use self::view::Sizes;
 
 /// How long a request for a shard waits for work, in milliseconds: long beside a round trip, short beside the

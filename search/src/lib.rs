@@ -30,8 +30,10 @@ pub mod solve;
 pub mod space;
 mod stages;
 pub mod tables;
+mod turns;
 
 pub use check::{check, warnings};
+pub use turns::{Concluded, Searchers, Thinking};
 
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::plan::{Plan, StagePlan};

@@ -12,13 +12,13 @@ use bitloop_core::state::{
 };
 use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
+use bitloop_search::{Concluded, Searchers, Thinking};
 
 use self::parked::Waiter;
 use crate::disk::Disk;
 use crate::faults::Sabotage;
 use crate::message::{Body, Instant, Pulse, Reply, Request, Returned};
 use crate::oracle::Oracle;
-use crate::searchers::{Searchers, Thought};
 
 /// As the driver: how often time passes for leases.
 const TICK_MS: u64 = 500;
@@ -73,7 +73,7 @@ pub(crate) struct Calendar {
 #[derive(Default)]
 pub(crate) struct After {
     pub(crate) replies: Vec<Reply>,
-    pub(crate) thoughts: Vec<Thought>,
+    pub(crate) thoughts: Vec<Concluded>,
     /// Facts are on their way to the disk.
     pub(crate) is_storing: bool,
 }
@@ -208,7 +208,7 @@ impl Coordinator {
         self.act(&Input::Inspect { missing }, now, oracle);
     }
 
-    pub(crate) fn conclude(&mut self, thought: Thought, now: Instant, oracle: &mut Oracle) {
+    pub(crate) fn conclude(&mut self, thought: Concluded, now: Instant, oracle: &mut Oracle) {
         self.is_searching = true;
         if let Some(answer) = self.searchers.has_concluded(&self.state, thought) {
             self.act(&answer, now, oracle);
@@ -326,7 +326,9 @@ impl Coordinator {
         }
         self.is_searching = true;
         for _ in 0..STEPS_PER_ROUND {
-            let answers = self.searchers.ask_all(&self.state, &mut after.thoughts);
+            let mut thinking = Vec::new();
+            let answers = self.searchers.ask_all(&self.state, &mut thinking);
+            after.thoughts.extend(thinking.into_iter().map(Thinking::conclude));
             if answers.is_empty() {
                 self.is_searching = false;
                 return;

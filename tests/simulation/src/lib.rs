@@ -12,7 +12,6 @@ mod faults;
 mod host;
 mod message;
 mod oracle;
-mod searchers;
 mod world;
 
 pub use faults::Sabotage;

@@ -5,8 +5,7 @@ use bitloop_core::plan::ExperimentId;
 use bitloop_core::state::{LeaseId, WorkerId};
 use bitloop_core::trial::TrialKey;
 use bitloop_core::worker::{Answer, Beat, Call, Epoch, FailureKind};
-
-use crate::searchers::Thought;
+use bitloop_search::Concluded;
 
 /// Milliseconds since the simulation began, which no clock within it shows.
 pub(crate) type Instant = u64;
@@ -98,7 +97,7 @@ pub(crate) enum Event {
     /// The coordinator's disk has answered.
     Stored { start: u64 },
     /// A searcher has thought.
-    Concluded { start: u64, thought: Thought },
+    Concluded { start: u64, thought: Concluded },
     /// The coordinator hears of an artifact that a reader has missed.
     Missed { start: u64, artifact: Digest },
     /// An artifact that was gone is there again.
