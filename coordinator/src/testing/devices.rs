@@ -103,6 +103,7 @@ fn timed(unsteady: Option<Unsteady>) -> Reading {
             baseline: whole(2_000.25),
             ratio: Estimate { median: 0.75, low: 0.7, high: 0.8 },
             rounds: 120,
+            disturbed: 0,
             outliers: 3,
             unsteady,
         },
@@ -148,6 +149,7 @@ fn asked(experiment: &ExperimentId) -> Vec<(ProbeSpec, TrialResult)> {
         |len| ProbeSubject::Fidelity { data: Digest::of(SELECTION), images: ImageRange { start: 0, len } };
     let difference = LayerDifference { node: "conv".to_owned(), share: 0.25, largest: 3.0 };
     let layers = Reading::Layers {
+        unsteady: None,
         nodes: BTreeMap::from([("conv".to_owned(), whole(900.0)), ("dense".to_owned(), whole(300.0))]),
         other: whole(50.0),
         whole: whole(1_250.0),
@@ -183,12 +185,19 @@ fn selection() -> Selection {
     let predicted = Estimate { median: 3.25, low: 3.0, high: 3.5 };
     let devices = vec![
         OnDevice {
+            unsteady: Vec::new(),
             target: board(),
             cost: "latency_ms".to_owned(),
             predicted,
             measured: Some(Estimate { median: 3.375, low: 3.25, high: 3.5 }),
         },
-        OnDevice { target: here(), cost: "peak_memory_mib".to_owned(), predicted, measured: None },
+        OnDevice {
+            target: here(),
+            cost: "peak_memory_mib".to_owned(),
+            predicted,
+            measured: None,
+            unsteady: Vec::new(),
+        },
     ];
     Selection {
         top: vec![Selected {

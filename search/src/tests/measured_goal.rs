@@ -65,6 +65,7 @@ fn exactly(median: f64) -> Estimate {
 
 fn reading(time: f64, float: f64) -> Measured {
     let session = Session {
+        disturbed: 0,
         config: exactly(time),
         baseline: exactly(float),
         ratio: exactly(time / float),

@@ -71,6 +71,7 @@ fn timed(median: f64, unsteady: Option<Unsteady>) -> Reading {
             baseline: ms(2.0),
             ratio: Estimate { median: median / 2.0, low: median / 2.0, high: median / 2.0 },
             rounds: 60,
+            disturbed: 0,
             outliers: 1,
             unsteady,
         },
@@ -166,7 +167,13 @@ fn report_on_devices() -> Report {
         config: config.clone(),
         predicted: None,
         costs: BTreeMap::new(),
-        devices: vec![OnDevice { target: board(), cost: "latency_us".to_owned(), predicted, measured }],
+        devices: vec![OnDevice {
+            target: board(),
+            cost: "latency_us".to_owned(),
+            predicted,
+            measured,
+            unsteady: Vec::new(),
+        }],
     };
     let top = vec![chosen(&mixed, Some(predicted)), chosen(&single, None)];
     let selection = Some(Box::new(Selection { top, ..Selection::default() }));

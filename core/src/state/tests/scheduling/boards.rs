@@ -27,7 +27,7 @@ pub(crate) fn probe(name: &str, repetition: u32) -> TrialSpec {
 }
 
 impl Engine {
-    fn propose_probes(&mut self, experiment: &ExperimentId, name: &str, count: u32) -> Vec<TrialKey> {
+    fn propose_board_probes(&mut self, experiment: &ExperimentId, name: &str, count: u32) -> Vec<TrialKey> {
         let trials: Vec<TrialSpec> = (0..count).map(|repetition| probe(name, repetition)).collect();
         let keys = trials.iter().map(TrialSpec::key).collect();
         let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
@@ -54,7 +54,7 @@ impl Engine {
 fn a_processor_that_a_gpus_worker_probes_is_nobody_elses() {
     let mut engine = Engine::new();
     let (probes, shared) = (engine.submit_with("probes", 1, Requirements::NONE), engine.submit("shared"));
-    let keys = engine.propose_probes(&probes, "integer", 2);
+    let keys = engine.propose_board_probes(&probes, "integer", 2);
     engine.propose_points(&shared, 0..8);
     let first = engine.join_as(offering(gpu("g1", 16), "integer", None));
     let second = engine.join_as(offering(other_gpu("g2", 16), "integer", None));
@@ -81,7 +81,7 @@ fn a_gpu_that_a_processors_worker_probes_is_nobody_elses() {
     let prober = engine.join_as(offering(cpu("p"), "candle-cuda", Some("gpu-1")));
     let evaluator = engine.join_as(gpu("g", 16));
     let (_, busy) = engine.only(&evaluator);
-    let keys = engine.propose_probes(&probes, "candle-cuda", 1);
+    let keys = engine.propose_board_probes(&probes, "candle-cuda", 1);
 
     assert_eq!(engine.request(&prober), None, "the GPU is busy, and its own device rests for the probe");
     let explained = engine.explained(&keys[0]);
@@ -103,7 +103,7 @@ fn a_gpu_that_a_processors_worker_probes_is_nobody_elses() {
 fn a_board_that_two_hosts_reach_is_one_device() {
     let mut engine = Engine::new();
     let probes = engine.submit("probes");
-    let keys = engine.propose_probes(&probes, "external", 2);
+    let keys = engine.propose_board_probes(&probes, "external", 2);
     let hosts = ["a", "b"]
         .map(|host| engine.join_as(offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5"))));
 
@@ -119,7 +119,7 @@ fn behind_a_start_no_probe_begins_until_whoever_used_the_device_has_broken_off()
     let probes = engine.submit("probes");
     let on = |host: &str| offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5"));
     let first = engine.join_as(on("a"));
-    let keys = engine.propose_probes(&probes, "external", 2);
+    let keys = engine.propose_board_probes(&probes, "external", 2);
     engine.only(&first);
 
     for is_back in [true, false] {
@@ -146,7 +146,7 @@ fn a_start_without_probes_under_way_makes_none_wait() {
     let mut engine = Engine::new();
     engine.state.apply(&Change::Started { now: engine.now }.into());
     let probes = engine.submit("probes");
-    let keys = engine.propose_probes(&probes, "external", 1);
+    let keys = engine.propose_board_probes(&probes, "external", 1);
     let worker = engine.join_as(offering(cpu("w"), "external", Some("pi5")));
 
     assert_eq!(engine.only(&worker).0, keys[0]);
