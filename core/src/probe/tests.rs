@@ -142,7 +142,7 @@ fn a_few_rounds_are_not_relied_on_however_alike_they_are() {
 
 #[test]
 fn a_warm_up_that_never_ends_gives_nothing_to_rely_on() {
-    let patience = Patience { at_most_ns: 50e6, ..Patience::default() };
+    let patience = Patience { at_most_ns: 50e6, turn_ns: 1e6, ..Patience::default() };
 
     let (rounds, order, _) = play(patience, |_, _| 1e6);
 

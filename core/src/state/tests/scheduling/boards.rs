@@ -65,7 +65,7 @@ fn a_processor_that_a_gpus_worker_probes_is_nobody_elses() {
     assert!(!keys.contains(&engine.only(&second).0), "it evaluates on its own device");
     assert_eq!(engine.request(&processor), None);
     let explained = engine.explained(&keys[1]);
-    assert!(explained.contains("`g2`: its device is `g1`'s alone for a while"), "{explained}");
+    assert!(explained.contains("`g2`: `g1` measures on its probe's device"), "{explained}");
     let elsewhere = engine.join_as(offering(cpu_of("another machine", "e"), "integer", None));
     assert_eq!(engine.only(&elsewhere).0, keys[1], "that is another processor");
 
