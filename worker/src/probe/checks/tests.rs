@@ -123,6 +123,9 @@ fn layers_are_those_of_the_network_and_come_to_about_the_whole() {
     let check = |layered: &Layered| layers(layered, &names, SECOND);
     assert_eq!(check(&layered(&[("conv", 4.0), ("dense", 1.0)], 1.0)), Ok(()));
     assert_eq!(check(&Layered { other: Vec::new(), ..layered(&[("conv", 5.0)], 0.0) }), Ok(()));
+    let mut interrupted = layered(&[("conv", 5.0)], 0.5);
+    interrupted.nodes.get_mut("conv").unwrap()[1] = millis(500.0);
+    assert_eq!(check(&interrupted), Ok(()), "others had the processor meanwhile");
 
     let cases = [
         (layered(&[("conv", 4.0), ("softmax", 1.0)], 1.0), "which the network does not have"),
