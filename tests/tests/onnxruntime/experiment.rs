@@ -22,11 +22,11 @@ fn an_experiment_measures_with_it_as_a_process() {
     let (path, probe) = (experiment.path(), format!("onnxruntime=lib={}", library.display()));
 
     // Where other tests have the processors, profiles of so small a network may be refused, which fails their trials.
-    let run = say(folder.path(), ["run", &path, "--data-dir", "data", "--probe", &probe]);
+    let ended = say(folder.path(), ["run", &path, "--data-dir", "data", "--probe", &probe]);
 
     let said = say(folder.path(), ["results", "elsewhere", "--data-dir", "data", "--format", "json"]).ok();
     let report: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(report["status"], "finished", "{}", run.err);
+    assert_eq!(report["status"], "finished", "{}", ended.err);
     let device = &report["devices"][0];
     let networks = device["networks"].as_array().unwrap();
     assert!(networks.len() > 3, "{device}");
