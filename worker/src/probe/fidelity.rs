@@ -116,7 +116,9 @@ impl Pair<'_> {
         Ok(computed)
     }
 
-    /// The first node whose values differ, in the order of the graph.
+    /// The first node whose values differ, in the order of the graph: of those on grids, or of all where there are none.
+    ///
+    /// A runtime keeps what is asked for: between quantizers that would part what it computes as one, and be another network.
     fn first_difference(
         &self,
         pixels: &[u8],
@@ -125,7 +127,10 @@ impl Pair<'_> {
         let graph = &self.network.prepared().model.graph;
         let is_computed = |op: &Op| !matches!(op, Op::Constant { .. });
         let nodes = graph.nodes.iter().filter(|node| is_computed(&node.op)).map(|node| node.name.clone());
-        let nodes: Vec<String> = nodes.collect();
+        let all: Vec<String> = nodes.collect();
+        let on_grids = all.iter().filter(|node| self.network.step(node).is_some()).cloned();
+        let on_grids: Vec<String> = on_grids.collect();
+        let nodes = if on_grids.is_empty() { all } else { on_grids };
         let device = self.computed(pixels, &nodes, setting)?;
         let images = pixels.len() / graph.input.shape.elements();
         let logits = graph.logits().map_err(|error| Unmeasured::failed(error.to_string()))?;
