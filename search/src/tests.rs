@@ -6,7 +6,7 @@ use bitloop_core::bits::{Bits, Choice, PointIndex};
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, Shape};
-use bitloop_core::plan::{DataPart, DataParts, PLAN_FORMAT, Plan, StagePlan};
+use bitloop_core::plan::{DataPart, DataParts, OLDEST_PLAN_FORMAT, Plan, StagePlan};
 use bitloop_core::report::Report as Results;
 use bitloop_core::state::{Event, Fact, Input, Proposal, Report, State, UnixMillis, WorkerId, decide};
 use bitloop_core::trial::{
@@ -28,7 +28,7 @@ pub(crate) fn plan(layers: usize) -> Plan {
     let bits = |widths: &[u8]| widths.iter().map(|width| Bits::new(*width).unwrap()).collect();
     let points = graph.points().unwrap().len() as u32;
     Plan {
-        format: PLAN_FORMAT,
+        format: OLDEST_PLAN_FORMAT,
         name: "test".to_owned(),
         numerics: Numerics::Float,
         model: Digest::of(b"model"),

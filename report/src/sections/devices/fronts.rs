@@ -2,7 +2,7 @@
 
 use bitloop_core::report::{DeviceFront, DeviceReport};
 
-use super::{estimate_cells, estimate_columns, name};
+use super::{estimate_cells, estimate_columns, name, networks};
 use crate::chart::{Chart, Mark, Plot, Scatter, Trace};
 use crate::document::{Cell, Column, Section, Table, plural};
 use crate::sections::{MARKS_MAX, ROWS_MAX, changes, spread};
@@ -104,6 +104,7 @@ fn finalists(number: usize, device: &DeviceReport) -> Option<Section> {
     let mut columns = vec![Column::words("search"), Column::words("configuration"), Column::words("cost")];
     columns.extend(estimate_columns("predicted", 4));
     columns.extend(estimate_columns("measured", 4));
+    columns.push(Column::words("unsteady"));
     let rows = device.finalists.iter().map(|finalist| {
         let mut cells = vec![
             Cell::Words(format!("search of stage {}", finalist.stage + 1)),
@@ -112,6 +113,7 @@ fn finalists(number: usize, device: &DeviceReport) -> Option<Section> {
         ];
         cells.extend(estimate_cells(Some(finalist.predicted)));
         cells.extend(estimate_cells(finalist.measured));
+        cells.push(networks::reasons(&finalist.unsteady));
         cells
     });
     section.table =

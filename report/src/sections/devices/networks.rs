@@ -80,7 +80,9 @@ fn table(device: &DeviceReport) -> Table {
     let mut columns = vec![Column::words("network")];
     columns.extend(estimate_columns("latency (ms)", 4));
     columns.extend(estimate_columns("beside the baseline in the same rounds", 3));
-    columns.extend(["repetitions", "rounds", "outliers"].map(|title| Column::number(title, 0)));
+    columns.extend(
+        ["repetitions", "rounds", "disturbed rounds", "outliers"].map(|title| Column::number(title, 0)),
+    );
     columns.push(Column::number("peak memory (MiB)", 1));
     columns.push(Column::number("energy (mJ)", 3));
     columns.push(Column::words("energy from"));
@@ -89,18 +91,23 @@ fn table(device: &DeviceReport) -> Table {
         let mut cells = vec![Cell::Words(name)];
         cells.extend(estimate_cells(row.latency_ns.map(milliseconds)));
         cells.extend(estimate_cells(row.ratio));
-        cells.extend([row.sessions, row.rounds, row.outliers].map(Cell::count));
+        cells.extend([row.sessions, row.rounds, row.disturbed, row.outliers].map(Cell::count));
         cells.push(Cell::number(row.peak_memory_bytes.map(|bytes| bytes.median / f64::from(1 << 20))));
         cells.push(Cell::number(row.energy_joules.map(|joules| joules.median * 1e3)));
         cells.push(row.energy_source.as_ref().map_or(Cell::Nothing, |source| Cell::Words(cut(source))));
-        cells.push(Cell::Words(row.unsteady.iter().map(unsteady).collect::<Vec<_>>().join(", ")));
+        cells.push(reasons(&row.unsteady));
         cells
     };
     Table::new("Networks", columns)
         .fill(ROWS_MAX, device.networks.iter().zip(network_names(device)).map(cells))
 }
 
-fn unsteady(reason: &Unsteady) -> String {
+/// Why something is not to be relied on.
+pub(super) fn reasons(unsteady: &[Unsteady]) -> Cell {
+    Cell::Words(unsteady.iter().map(reason).collect::<Vec<_>>().join(", "))
+}
+
+fn reason(reason: &Unsteady) -> String {
     match reason {
         Unsteady::Few(rounds) => format!("{rounds} rounds"),
         Unsteady::Wide(share) => format!("interval of {:.1} %", share * 100.0),
