@@ -164,7 +164,7 @@ fn this_machine_is_timed_with_onnx_runtime_or_the_probe_says_what_to_install() {
         Network { prepared: None, onnx: Some(file), bits: BTreeMap::new() }
     };
     let (config, baseline) = (network(Choice::Bits(8.try_into().expect("a width"))), network(Choice::Float));
-    let patience = Patience { at_most_ns: 0.2e9, warm_up_ns: 0.02e9, ..Patience::default() };
+    let patience = Patience { at_most_ns: 0.2e9, warm_up_ns: 0.02e9, turn_ns: 1e6, ..Patience::default() };
     let setting = InferenceSetting { batch: 2, threads: 1 };
     let timed = probe.time((&config, &baseline), (setting, patience), &GO_ON).expect("times");
     assert!(probe.hello().runtime.starts_with("onnxruntime "), "{:?}", probe.hello());

@@ -19,9 +19,9 @@ use crate::failure::{Exit, Failure, Outcome};
 const NAME: &str = "this process";
 
 /// What is missing in this process cannot be handed in from elsewhere, so a worker says that it cannot go on, after a while in
-/// which another one may be making what it waits for. Trials that its device cannot measure are another matter: the coordinator
-/// gives them up.
-const GIVE_BACKS: u32 = 6;
+/// which another one may be making what it waits for: its device rests ever longer between, half a minute in all where there are two
+/// of them. Trials that its device cannot measure are another matter: the coordinator gives them up.
+const GIVE_BACKS: u32 = 3;
 
 /// How often it is looked whether a results file cannot be written.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
 use bitloop_core::plan::{
-    Amount, DataPart, DataParts, Limit, Metric, PLAN_FORMAT, Pairs, Plan, SearchMethod, SearchPlan, StagePlan,
+    Amount, DataPart, DataParts, Limit, Metric, Pairs, Plan, SearchMethod, SearchPlan, StagePlan,
 };
 use bitloop_core::trial::{
     Candidates, Evaluation, Guard, ImageRange, Measured, Numerics, Outcome, Provenance, TrialKey,
@@ -200,7 +200,7 @@ fn plan(name: &str, stages: Vec<StagePlan>) -> Plan {
     let part = |name: &str| DataPart { digest: Digest::of(name.as_bytes()), images: IMAGES };
     let selection = part("selection");
     Plan {
-        format: PLAN_FORMAT,
+        format: StagePlan::format_of(&stages),
         name: name.to_owned(),
         numerics: Numerics::Float,
         model: Digest::of(b"model"),
