@@ -250,7 +250,7 @@ mod tests {
     fn a_spool_of_a_newer_version_stays_where_it_is() {
         let cache = tempfile::tempdir().unwrap();
         fs::create_dir(cache.path().join(FOLDER)).unwrap();
-        let mut line = br#"{"spool":2"#.to_vec();
+        let mut line = format!("{{\"spool\":{}", SPOOL_FORMAT + 1).into_bytes();
         bitloop_core::checked::seal(&mut line);
         fs::write(cache.path().join(FOLDER).join("newer.jsonl"), line).unwrap();
 

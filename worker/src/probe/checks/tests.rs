@@ -129,7 +129,7 @@ fn layers_are_those_of_the_network_and_come_to_about_the_whole() {
 
     let cases = [
         (layered(&[("conv", 4.0), ("softmax", 1.0)], 1.0), "which the network does not have"),
-        (layered(&[("conv", 40.0)], 1.0), "are both nanoseconds?"),
+        (layered(&[("conv", 400.0)], 1.0), "are both nanoseconds?"),
         (layered(&[("conv", 0.004)], 0.001), "are both nanoseconds?"),
         (layered(&[("conv", -1.0), ("dense", 7.0)], 0.0), "a layer takes"),
         (layered(&[("conv", f64::NAN), ("dense", 6.0)], 0.0), "a layer takes"),
