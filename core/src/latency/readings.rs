@@ -112,7 +112,7 @@ impl Readings {
 
     /// Finds out what the device is usually like from all that is known of it.
     pub(super) fn compare(&mut self) {
-        self.usual = Usual::of(self.networks.values());
+        self.usual = Usual::of(self);
     }
 
     fn add(&mut self, spec: &ProbeSpec, outcome: Option<&Outcome>) {
@@ -152,11 +152,21 @@ impl Readings {
         }
     }
 
-    /// What a network takes, in the quantity's unit, with an interval for one more measurement; none if that is not known.
+    /// What a network takes, in the quantity's unit, with an interval for the same measurement once more, at another time; none if
+    /// that is not known.
     pub fn estimate(&self, config: &BitConfig, quantity: Quantity) -> Option<Estimate> {
         let network = self.networks.get(config)?;
         match quantity {
             Quantity::Latency => self.usual?.time(network),
+            Quantity::Energy | Quantity::PeakMemory => network.by_itself(quantity),
+        }
+    }
+
+    /// The same with an interval for comparisons with other networks of the device: what all of them suffer from is not in it.
+    pub(super) fn beside_others(&self, config: &BitConfig, quantity: Quantity) -> Option<Estimate> {
+        let network = self.networks.get(config)?;
+        match quantity {
+            Quantity::Latency => self.usual?.beside_others(network),
             Quantity::Energy | Quantity::PeakMemory => network.by_itself(quantity),
         }
     }
@@ -186,10 +196,10 @@ impl Readings {
         settled.saturating_sub(u32::from(*config == BitConfig::baseline()))
     }
 
-    /// The networks that have quantizers everywhere and were measured whole.
-    pub fn quantized(&self, quantity: Quantity) -> Vec<(&BitConfig, Estimate)> {
+    /// The networks that have quantizers everywhere and were measured whole, as they compare with one another.
+    pub(super) fn quantized(&self, quantity: Quantity) -> Vec<(&BitConfig, Estimate)> {
         let quantized = self.networks.iter().filter(|(config, _)| is_quantized(config));
-        quantized.filter_map(|(config, _)| Some((config, self.estimate(config, quantity)?))).collect()
+        quantized.filter_map(|(config, _)| Some((config, self.beside_others(config, quantity)?))).collect()
     }
 
     /// Whether no layers were measured anywhere though they were asked for.

@@ -68,7 +68,7 @@ impl LayerTable {
             .iter()
             .flat_map(|(config, network)| network.layers_relied_on().map(move |layers| (config, layers)))
             .map(|(config, layers)| {
-                (config, LayersOnce::of(layers, readings.estimate(config, Quantity::Latency)))
+                (config, LayersOnce::of(layers, readings.beside_others(config, Quantity::Latency)))
             })
             .collect();
         // The float network takes no grids in and gives none out.
@@ -90,11 +90,11 @@ impl LayerTable {
     }
 
     fn one_by_one(layout: &Layout, readings: &Readings) -> Self {
-        let baseline = readings.estimate(&BitConfig::baseline(), Quantity::Latency);
+        let baseline = readings.beside_others(&BitConfig::baseline(), Quantity::Latency);
         let Some(constant) = baseline.map(|baseline| baseline.median) else { return Self::default() };
         let mut times: BTreeMap<(usize, Widths), Vec<Estimate>> = BTreeMap::new();
         for config in readings.networks.keys() {
-            let whole = readings.estimate(config, Quantity::Latency);
+            let whole = readings.beside_others(config, Quantity::Latency);
             let Some((unit, whole)) = layout.only_changed(config).zip(whole) else { continue };
             let over = |time: f64| time - constant;
             let time = Estimate { median: over(whole.median), low: over(whole.low), high: over(whole.high) };

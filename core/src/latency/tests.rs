@@ -1,10 +1,12 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, PointKind, Shape};
 use crate::plan::Plan;
-use crate::probe::{Estimate, Session, Unsteady};
+use crate::probe::{Environment, Estimate, Session, Unsteady};
 use crate::rng::rng;
 use crate::state::tests::plan as small_plan;
 
@@ -261,10 +263,16 @@ fn session(config: f64, baseline: f64, unsteady: Option<Unsteady>) -> Session {
     Session { config, baseline, ratio, rounds: 60, disturbed: 0, outliers: 0, unsteady }
 }
 
-/// One network with these sessions.
+/// Nothing was measured on it yet.
+fn device(governor: Option<&str>) -> Readings {
+    let environment = Environment { governor: governor.map(str::to_owned), ..Environment::default() };
+    Readings { environments: vec![environment], ..Readings::default() }
+}
+
+/// One network with these sessions, on a device that keeps its frequency.
 fn one(sessions: Vec<Session>) -> Readings {
     let network = NetworkReadings { settled: sessions.len() as u32, sessions, ..NetworkReadings::default() };
-    let mut readings = Readings::default();
+    let mut readings = device(Some("performance"));
     readings.networks.insert(BitConfig::baseline(), network);
     readings.compare();
     readings
@@ -290,46 +298,71 @@ fn steady_repetitions_alone_count_where_there_are_some() {
     ));
 }
 
-#[test]
-fn all_networks_say_together_how_far_times_follow_the_baseline() {
+/// Three processes for each of many networks, each at a level of its own, and what as many more come to at one other level.
+fn twice(follows: f64, scatter: f64) -> (Readings, BTreeMap<BitConfig, f64>) {
     let mut rng = rng(11, 0);
-    // Three processes for each of 40 networks; what slows the baseline slows them by half as much, and they scatter a little.
+    let (mut readings, mut later) = (device(Some("performance")), BTreeMap::new());
+    for (index, (config, _)) in configs(&network(5), 34).into_iter().enumerate() {
+        let levels: Vec<f64> = (0..4).map(|_| 0.02 * rng.normal()).collect();
+        let mut process = |level: f64| {
+            let own = 1.0 + scatter * rng.normal();
+            let time = (100.0 + index as f64) * (1.0 + follows * level) * own;
+            session(time, 1000.0 * (1.0 + level), None)
+        };
+        let sessions = levels[..3].iter().map(|level| process(*level)).collect();
+        let mut next: Vec<f64> = (0..3).map(|_| process(levels[3]).config.median).collect();
+        next.sort_by(f64::total_cmp);
+        later.insert(config.clone(), next[1]);
+        let network = NetworkReadings { settled: 3, sessions, ..NetworkReadings::default() };
+        readings.networks.insert(config, network);
+    }
+    readings.compare();
+    (readings, later)
+}
+
+#[test]
+fn all_networks_say_together_how_far_times_follow_the_baseline_and_its_level() {
     for (follows, scatter) in [(0.0, 0.01), (0.5, 0.01), (1.0, 0.002)] {
-        let mut readings = Readings::default();
-        let networks = configs(&network(5), 34);
-        for (index, (config, _)) in networks.iter().enumerate() {
-            let time = 100.0 + index as f64;
-            let sessions = (0..4).map(|_| {
-                let slower = 0.1 * rng.uniform();
-                let own = 1.0 + scatter * rng.normal();
-                session(time * (1.0 + follows * slower) * own, 1000.0 * (1.0 + slower), None)
-            });
-            let network =
-                NetworkReadings { settled: 4, sessions: sessions.collect(), ..NetworkReadings::default() };
-            readings.networks.insert(config.clone(), network);
-        }
-        // The fourth process is the one more that intervals are for.
-        let fourth: Vec<Session> =
-            readings.networks.values_mut().map(|network| network.sessions.pop().unwrap()).collect();
-        readings.compare();
+        let (readings, later) = twice(follows, scatter);
 
         let usual = readings.usual.unwrap();
         assert!((usual.follows - follows).abs() < 0.15, "{usual:?}");
         assert!((0.5..2.0).contains(&(usual.spread / scatter)), "{usual:?} {scatter}");
-        let inside = readings.networks.keys().zip(&fourth).filter(|(config, session)| {
-            let slower = session.baseline.median / usual.baseline_ns - 1.0;
-            let as_usual = session.config.median / (1.0 + usual.follows * slower);
-            readings.estimate(config, Quantity::Latency).unwrap().holds(as_usual)
-        });
-        let inside = inside.count();
-        assert!(inside * 100 >= fourth.len() * 85, "{inside} of {} for {usual:?}", fourth.len());
-        let widths = readings.networks.keys().map(|config| {
+        assert!((0.03..0.05).contains(&usual.level), "{usual:?}");
+        let times = later.iter().map(|(config, next)| {
             let time = readings.estimate(config, Quantity::Latency).unwrap();
-            time.half_width()
+            (time.half_width(), time.holds(*next))
         });
-        let widest = widths.fold(0.0, f64::max);
-        assert!(widest < 6.0 * scatter, "{widest} for {scatter}");
+        let (widths, held): (Vec<f64>, Vec<bool>) = times.unzip();
+        let inside = held.iter().filter(|held| **held).count();
+        assert!(inside * 100 >= held.len() * 85, "{inside} of {} for {usual:?}", held.len());
+        // Normal quantiles of what both measurements differ by, a half more for what few repetitions scatter.
+        let promised = 1.96 * (scatter * scatter * 2.0 / 3.0 + (follows * 0.02).powi(2)).sqrt();
+        let mean = widths.iter().sum::<f64>() / widths.len() as f64;
+        assert!(mean < 1.5 * promised, "{mean} for {promised}");
     }
+}
+
+#[test]
+fn an_hour_may_differ_from_the_next_where_nobody_keeps_the_frequency() {
+    for (governor, least) in [(Some("performance"), 0.0), (Some("schedutil"), 0.025), (None, 0.025)] {
+        let mut readings = one(vec![session(1.0, 1.0, None); 4]);
+        readings.environments = device(governor).environments;
+        readings.compare();
+
+        let time = readings.estimate(&BitConfig::baseline(), Quantity::Latency).unwrap();
+        assert!((time.half_width() - least).abs() < 1e-9, "{time:?} {governor:?}");
+    }
+}
+
+#[test]
+fn more_repetitions_narrow_what_processes_differ_by() {
+    let apart = |count: usize| {
+        let sessions = (0..count).map(|index| session(1.0 + 0.01 * (index % 2) as f64, 1.0, None));
+        one(sessions.collect()).estimate(&BitConfig::baseline(), Quantity::Latency).unwrap().half_width()
+    };
+
+    assert!(apart(8) < 0.6 * apart(2), "{} {}", apart(8), apart(2));
 }
 
 #[test]

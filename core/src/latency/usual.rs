@@ -1,5 +1,14 @@
-use super::NetworkReadings;
-use crate::probe::{Estimate, Session, t_quantile};
+use serde::{Deserialize, Serialize};
+
+use super::{NetworkReadings, Readings};
+use crate::probe::{Environment, Estimate, Session, median, t_quantile};
+
+/// What the level of a device may move by from hour to hour while nobody fixes its frequency, as a part of it: on virtual machines, and
+/// where caches are shared, sessions of one hour say nothing of the next one. What 95 % of the hours come to in docs/experiments/devices.
+const BY_THE_HOUR: f64 = 0.025;
+
+/// The part of the processes whose level an interval is for.
+const MOST: f64 = 0.95;
 
 /// Makes the median distance an estimate of a normal distribution's standard deviation.
 const TO_DEVIATION: f64 = 1.4826;
@@ -9,7 +18,7 @@ const TO_DEVIATION: f64 = 1.4826;
 /// Each process measures a network in turns with the baseline, so there is a pair of times for each. Processes differ: memory lies
 /// elsewhere, others are busy. How much of what slows the baseline down slows networks down, too, is one number for the device,
 /// and what is then left between processes another one; a network's own few repetitions could tell neither.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Usual {
     /// What the baseline takes in the middle of all processes, in nanoseconds.
     pub baseline_ns: f64,
@@ -18,6 +27,10 @@ pub struct Usual {
     pub follows: f64,
     /// Standard deviation of what is left between processes, as a part of the time.
     pub spread: f64,
+    /// How far the level moves: in 95 % of the processes what the baseline takes is within this part of [`Self::baseline_ns`].
+    pub level: f64,
+    /// Whether somebody keeps the frequency of the device where it is.
+    pub is_fixed: bool,
     /// Sessions behind these numbers, less the networks they are of: none where each was measured once.
     pub freedom: usize,
 }
@@ -32,8 +45,9 @@ struct Deviation {
 
 impl Usual {
     /// Looks at the sessions that count; none if there are none.
-    pub(super) fn of<'a>(networks: impl Iterator<Item = &'a NetworkReadings>) -> Option<Self> {
-        let networks: Vec<Vec<&Session>> = networks.map(|network| network.relied_on().collect()).collect();
+    pub(super) fn of(readings: &Readings) -> Option<Self> {
+        let networks: Vec<Vec<&Session>> =
+            readings.networks.values().map(|network| network.relied_on().collect()).collect();
         let mut baselines: Vec<f64> =
             networks.iter().flatten().map(|session| session.baseline.median).collect();
         baselines.sort_by(f64::total_cmp);
@@ -48,32 +62,58 @@ impl Usual {
             .iter()
             .map(|deviation| (deviation.config - follows * deviation.baseline).abs() * deviation.few)
             .collect();
-        left.sort_by(f64::total_cmp);
-        let middle = left.get(left.len() / 2).copied().unwrap_or_default();
+        // No deviation that a few do not move: where most processes are of one hour, the others tell what an hour makes.
+        let mut moved: Vec<f64> =
+            baselines.iter().map(|baseline| (baseline / baseline_ns - 1.0).abs()).collect();
+        moved.sort_by(f64::total_cmp);
+        let most = (MOST * moved.len() as f64).ceil() as usize;
         let repeated = networks.iter().filter(|sessions| sessions.len() > 1).count();
-        Some(Self { baseline_ns, follows, spread: TO_DEVIATION * middle, freedom: left.len() - repeated })
+        Some(Self {
+            baseline_ns,
+            follows,
+            spread: TO_DEVIATION * median(&mut left).unwrap_or_default(),
+            level: moved[most - 1],
+            is_fixed: readings.environments.iter().all(Environment::has_fixed_frequency),
+            freedom: deviations.len() - repeated,
+        })
     }
 
-    /// What a network takes while the device is as usual, in nanoseconds, with an interval that holds one more process's median;
-    /// none without sessions.
+    /// What a network takes while the device is as usual, in nanoseconds, with an interval that holds what it would come to if it
+    /// were measured as often once more, at another level; none without sessions.
     ///
-    /// The interval is as wide as processes differ on this device, and never narrower than any session's own, or than they lie apart.
+    /// More repetitions narrow what processes differ by, and not what the level moves by: that is the machine's.
     pub(super) fn time(&self, network: &NetworkReadings) -> Option<Estimate> {
+        let seen = self.follows * self.level;
+        self.at_level(network, if self.is_fixed { seen } else { seen.max(BY_THE_HOUR) })
+    }
+
+    /// The same at one level, which networks that are compared with one another have in common.
+    pub(super) fn beside_others(&self, network: &NetworkReadings) -> Option<Estimate> {
+        self.at_level(network, 0.0)
+    }
+
+    /// A network that scatters more than others do has its own scatter.
+    fn at_level(&self, network: &NetworkReadings, moved: f64) -> Option<Estimate> {
         let as_usual = |session: &Session| {
             let slower = session.baseline.median / self.baseline_ns - 1.0;
             session.config.scaled((1.0 + self.follows * slower).recip())
         };
         let sessions: Vec<Estimate> = network.relied_on().map(as_usual).collect();
-        let own = Estimate::over(&sessions)?;
-        let reach = match self.freedom {
-            0 => 0.0,
-            freedom => {
-                t_quantile(freedom) * self.spread * (1.0 + 1.0 / sessions.len() as f64).sqrt() * own.median
-            }
-        };
-        let (low, high) = (own.low.min(own.median - reach).max(0.0), own.high.max(own.median + reach));
-        Some(Estimate { median: own.median, low, high })
+        let median = median(&mut sessions.iter().map(|session| session.median).collect::<Vec<_>>())?;
+        let within = sessions.iter().map(Estimate::half_width).fold(0.0, f64::max) / t_quantile(usize::MAX);
+        let scatter = self.spread.max(within).max(scatter(&sessions, median));
+        // Both measurements have as many processes, this one and the next.
+        let processes = t_quantile(self.freedom) * scatter * (2.0 / sessions.len() as f64).sqrt();
+        let reach = processes.hypot(moved) * median;
+        Some(Estimate { median, low: (median - reach).max(0.0), high: median + reach })
     }
+}
+
+/// Standard deviation of sessions' medians, as a part of the one in the middle; nothing of a single one.
+fn scatter(sessions: &[Estimate], middle: f64) -> f64 {
+    let square = |session: &Estimate| (session.median / middle - 1.0).powi(2);
+    let freedom = sessions.len().saturating_sub(1).max(1) as f64;
+    (sessions.iter().map(square).sum::<f64>() / freedom).sqrt()
 }
 
 /// Of one network: nothing of a single session, which is its own mean.

@@ -26,3 +26,10 @@ pub struct Environment {
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub more: std::collections::BTreeMap<String, String>,
 }
+
+impl Environment {
+    /// Whether the device is kept at one frequency, as far as its system tells.
+    pub(crate) fn has_fixed_frequency(&self) -> bool {
+        self.governor.as_deref() == Some("performance")
+    }
+}

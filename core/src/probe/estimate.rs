@@ -36,17 +36,6 @@ impl Estimate {
         Self { median: median * factor, low: low * factor, high: high * factor }
     }
 
-    /// What sessions' medians span, at least as wide to either side as the widest session; none of no sessions.
-    pub fn over(sessions: &[Self]) -> Option<Self> {
-        let mut medians: Vec<f64> = sessions.iter().map(|session| session.median).collect();
-        let middle = median(&mut medians)?;
-        let widest = |of: fn(&Self) -> f64| sessions.iter().map(of).fold(0.0, f64::max);
-        let (below, above) = (widest(|s| s.median - s.low), widest(|s| s.high - s.median));
-        let low = medians.iter().copied().fold(middle - below, f64::min);
-        let high = medians.iter().copied().fold(middle + above, f64::max);
-        Some(Self { median: middle, low, high })
-    }
-
     /// The same of something that is never negative, as times are: differences of them may be.
     #[must_use]
     pub fn not_negative(self) -> Self {
@@ -118,7 +107,7 @@ pub(crate) fn t_quantile(freedom: usize) -> f64 {
 }
 
 /// The middle of the values, which it reorders; the mean of the middle two of an even number.
-pub(super) fn median(values: &mut [f64]) -> Option<f64> {
+pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
     let (middle, is_odd) = (values.len() / 2, values.len() % 2 == 1);
     if values.is_empty() {
         return None;

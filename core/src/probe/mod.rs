@@ -11,8 +11,8 @@ mod quiet;
 mod session;
 
 pub use environment::Environment;
-pub(crate) use estimate::t_quantile;
 pub use estimate::{Estimate, merged};
+pub(crate) use estimate::{median, t_quantile};
 pub use pacing::{Pacing, Patience, Side, Step};
 pub use session::{Round, Session, Unsteady};
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Interval;
 use super::refusal::refusal;
 use crate::bits::{BitConfig, Bits, Choice};
-use crate::latency::{Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, is_quantized};
+use crate::latency::{
+    Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, Usual, is_quantized,
+};
 use crate::plan::{Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
 use crate::state::{Experiment, Ledger, StageProgress};
@@ -25,9 +27,11 @@ pub struct NetworkRow {
     pub kind: String,
     /// The points that are not at the baseline's width, with theirs; empty for the float network too.
     pub changes: BTreeMap<String, Bits>,
-    /// Nanoseconds of an inference while the device is as usual, with an interval for one more process. None if it could not be
-    /// measured, or was not yet.
+    /// Nanoseconds of an inference while the device is as usual, with an interval for the same measurement at another time. None if
+    /// it could not be measured, or was not yet.
     pub latency_ns: Option<Estimate>,
+    /// Medians of each repetition's own rounds, in nanoseconds, also of those that do not count: its own, and the baseline's.
+    pub sessions_ns: Vec<[f64; 2]>,
     /// Its time as a part of the baseline's in the same rounds, over the repetitions that count.
     pub ratio: Option<Estimate>,
     /// Repetitions, each by a process of its own.
@@ -171,6 +175,8 @@ pub struct DeviceReport {
     pub repetitions: u32,
     /// Whether the stage is over.
     pub is_over: bool,
+    /// What it is usually like; none while nothing was measured whole.
+    pub usual: Option<Usual>,
     /// The networks: float, baseline, uniform widths, mixed ones, searches' finalists.
     pub networks: Vec<NetworkRow>,
     /// What layers take by widths; none before anything is known.
@@ -227,6 +233,7 @@ impl<'a> Devices<'a> {
             setting: probe.setting,
             repetitions: probe.repetitions,
             is_over: progress.finished,
+            usual: readings.usual,
             networks: self.networks(&readings, model.as_ref(), &trials),
             environment: EnvironmentSummary::of(&readings.environments),
             failures: failures(&trials),
@@ -269,6 +276,11 @@ impl<'a> Devices<'a> {
                 kind: kind.to_owned(),
                 changes: self.changes(config),
                 latency_ns: readings.estimate(config, Quantity::Latency),
+                sessions_ns: network
+                    .sessions
+                    .iter()
+                    .map(|session| [session.config.median, session.baseline.median])
+                    .collect(),
                 ratio: network.ratio(),
                 sessions: network.sessions.len() as u64,
                 rounds: of_sessions(|session| session.rounds),
