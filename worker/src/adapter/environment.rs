@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bitloop_core::probe::Environment;
 
-use super::affinity;
+use super::{affinity, frequency};
 
 /// Sensors that show less or more are broken, or not connected.
 const CELSIUS: std::ops::Range<f64> = -40.0..150.0;
@@ -15,11 +15,13 @@ const CELSIUS: std::ops::Range<f64> = -40.0..150.0;
 pub(super) struct Surroundings {
     pub(super) proc: PathBuf,
     pub(super) sys: PathBuf,
+    /// Megahertz of this thread's processor, where the system does not tell.
+    pub(super) mhz: fn() -> Option<f64>,
 }
 
 impl Default for Surroundings {
     fn default() -> Self {
-        Self { proc: PathBuf::from("/proc"), sys: PathBuf::from("/sys") }
+        Self { proc: PathBuf::from("/proc"), sys: PathBuf::from("/sys"), mhz: || Some(frequency::mhz()) }
     }
 }
 
@@ -92,18 +94,7 @@ impl Surroundings {
         if !own.is_empty() {
             return Some(own.iter().sum::<f64>() / own.len() as f64);
         }
-        let text = read(&self.proc.join("cpuinfo"))?;
-        let (mut processor, mut found) = (None, Vec::new());
-        for (name, value) in text.lines().filter_map(|line| line.split_once(':')) {
-            match name.trim() {
-                "processor" => processor = value.trim().parse::<u32>().ok(),
-                "cpu MHz" if processor.is_some_and(|processor| affinity.contains(&processor)) => {
-                    found.extend(value.trim().parse::<f64>());
-                }
-                _ => {}
-            }
-        }
-        (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64)
+        (self.mhz)()
     }
 
     /// What the hottest sensor shows.
@@ -202,7 +193,7 @@ mod tests {
         }
 
         fn surroundings(&self) -> Surroundings {
-            Surroundings { proc: self.0.path().join("proc"), sys: self.0.path().join("sys") }
+            Surroundings { proc: self.0.path().join("proc"), sys: self.0.path().join("sys"), mhz: || None }
         }
 
         fn write(&self, path: &str, text: &str) {
@@ -260,15 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn a_processor_without_scaling_tells_its_frequency_elsewhere() {
+    fn the_frequency_of_a_processor_without_scaling_is_measured() {
         let machine = Machine::new();
         machine.write("proc/self/status", "Cpus_allowed_list:\t1\n");
-        machine.write(
-            "proc/cpuinfo",
-            "processor\t: 0\ncpu MHz\t\t: 1000.0\n\nprocessor\t: 1\ncpu MHz\t\t: 2500.5\n",
-        );
 
-        let look = machine.surroundings().look();
+        let look = Surroundings { mhz: || Some(2500.5), ..machine.surroundings() }.look();
 
         assert_eq!((look.mhz, look.governor), (Some(2500.5), None));
     }
@@ -287,7 +274,7 @@ mod tests {
         let machine = Machine::new();
         machine.write("proc/self/status", "Cpus_allowed_list:\tall\n");
         machine.write("proc/loadavg", "much\n");
-        machine.write("proc/cpuinfo", "processor : x\ncpu MHz : fast\n");
+        machine.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "fast\n");
         machine.write("sys/class/thermal/thermal_zone0/temp", "hot\n");
         machine.times(["x y", "a b c", "-1"]);
         let surroundings = machine.surroundings();

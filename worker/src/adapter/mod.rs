@@ -4,13 +4,14 @@
 //! and nothing here knows of workers, coordinators or trials. Start at [`serve_process`], which reads requests and writes answers
 //! over one [`Adapter`] of the registry [`ADAPTERS`]; `measure` decides what is timed in which order, whatever the device is. An
 //! adapter is a file and a line in the registry. What lies beside them is what they share: the machine that they find themselves
-//! on (`environment`, `affinity`, `memory`, `energy`) and the files that requests name (`network`, `images`).
+//! on (`environment`, `frequency`, `affinity`, `memory`, `energy`) and the files that requests name (`network`, `images`).
 
 mod affinity;
 #[cfg(feature = "cuda")]
 mod cuda;
 pub mod energy;
 mod environment;
+mod frequency;
 mod images;
 mod integer;
 mod measure;

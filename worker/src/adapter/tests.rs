@@ -133,7 +133,7 @@ fn spoken(fake: &Fake, lines: &[String]) -> (Vec<Value>, bool) {
     let mut output = Vec::new();
     let mut fake = fake.clone();
     let missing = PathBuf::from("/missing");
-    let surroundings = Surroundings { proc: missing.clone(), sys: missing };
+    let surroundings = Surroundings { proc: missing.clone(), sys: missing, mhz: || None };
     let memory = Memory::new(surroundings.process());
     serve(Measuring { adapter: &mut fake, surroundings, memory }, &requests, &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
@@ -219,7 +219,7 @@ fn memory_is_that_of_the_config_alone() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("status"), "VmHWM: 5000 kB\nVmRSS: 1000 kB\n").unwrap();
     std::fs::write(folder.path().join("clear_refs"), "").unwrap();
-    let surroundings = Surroundings { proc: "/missing".into(), sys: "/missing".into() };
+    let surroundings = Surroundings { proc: "/missing".into(), sys: "/missing".into(), mhz: || None };
     let peak = |is_elsewhere| {
         let mut fake = Fake { is_elsewhere, ..Fake::default() };
         let adapter = fake.seen.clone();
@@ -364,7 +364,7 @@ fn the_end_of_the_input_is_seen_in_the_middle_of_a_measurement() {
     let mut output = Vec::new();
     {
         let mut fake = fake;
-        let surroundings = Surroundings { proc: "/missing".into(), sys: "/missing".into() };
+        let surroundings = Surroundings { proc: "/missing".into(), sys: "/missing".into(), mhz: || None };
         let memory = Memory::new("/missing".into());
         serve(Measuring { adapter: &mut fake, surroundings, memory }, &requests, &mut output).unwrap();
     }
@@ -401,7 +401,7 @@ fn an_input_that_never_makes_sense_again_is_at_its_end() {
 fn an_output_that_nobody_reads_ends_the_probe() {
     let requests = requests(Cursor::new(Vec::new()), || {});
     let mut full = [0; 4];
-    let surroundings = Surroundings { proc: "/missing".into(), sys: "/missing".into() };
+    let surroundings = Surroundings { proc: "/missing".into(), sys: "/missing".into(), mhz: || None };
     let memory = Memory::new("/missing".into());
     let mut fake = Fake::default();
 
