@@ -1,60 +1,73 @@
-"""Makes the tables of README.md from results of `bitloop results NAME --format json`, of two runs at different times.
+"""Makes the tables of README.md from results of `bitloop results NAME --format json`: of a first run, and of more repetitions later.
 
-usage: figures.py FIRST_FOLDER LATER_FOLDER, with files NAME.json in both
+usage: figures.py FIRST_FOLDER LATER_FOLDER, with files NAME.json; repetitions of the first are among the later ones. What is not
+in the second folder was not repeated.
 """
 
 import json
 import sys
 from pathlib import Path
+from statistics import median
 
 
-def widths(row):
-    """What a network is called: the widths of its weights and activations, or how many points are lowered."""
-    if row["kind"] == "float":
-        return "float"
-    kinds = {"W": set(), "A": set()}
-    for point, bits in row["changes"].items():
-        kinds["W" if point.endswith(".weight") else "A"].add(bits)
-    if row["kind"] == "mixed":
-        return f"mixed, {len(row['changes'])} points at 4 bits"
-    return "".join(kind + str(next(iter(found), 8)) for kind, found in kinds.items())
+def cell(row):
+    """What a network takes, and how surely."""
+    time = row["latency_ns"]
+    reach = max(time["high"] - time["median"], time["median"] - time["low"]) / time["median"]
+    return [f"{time['median'] / 1e6:.4f}", f"{100 * reach:.1f} %" + (" (unsteady)" if row["unsteady"] else "")]
 
 
-def cell(estimate):
-    reach = max(estimate["high"] - estimate["median"], estimate["median"] - estimate["low"]) / estimate["median"]
-    return f"{estimate['median'] / 1e6:.4f}", f"{100 * reach:.1f} %"
+def later_times(first, later):
+    """What each network's new repetitions come to, as bitloop finds it: while the baseline takes what it usually takes in them."""
+    known = {name(row): row["sessions"] for row in first["networks"]}
+    new = {name(row): row["sessions_ns"][known[name(row)] :] for row in later["networks"]}
+    usual = median(baseline for pairs in new.values() for _, baseline in pairs)
+    follows = later["usual"]["follows"]
+    return {
+        which: median(config / (1 + follows * (baseline / usual - 1)) for config, baseline in pairs)
+        for which, pairs in new.items()
+    }
+
+
+def name(row):
+    return json.dumps(row["changes"], sort_keys=True) + row["kind"]
 
 
 def device_rows(first, later):
-    again = {json.dumps(row["changes"], sort_keys=True) + row["kind"]: row for row in later["networks"]}
+    again = {name(row): row for row in later["networks"]} if later else {}
+    new = later_times(first, later) if later else {}
     baseline = next(row for row in first["networks"] if row["kind"] == "baseline")["latency_ns"]["median"]
     for row in first["networks"]:
-        time, reach = cell(row["latency_ns"])
-        second = again.get(json.dumps(row["changes"], sort_keys=True) + row["kind"])
-        text, verdict = "", ""
-        if second and second["latency_ns"]:
-            text = f"{second['latency_ns']['median'] / 1e6:.4f}"
-            inside = row["latency_ns"]["low"] <= second["latency_ns"]["median"] <= row["latency_ns"]["high"]
-            unsteady = bool(row["unsteady"]) or bool(second["unsteady"])
-            verdict = "yes" if inside else "unsteady" if unsteady else "no"
-        mark = " (unsteady)" if row["unsteady"] else ""
-        yield [widths(row), time, reach + mark, f"{row['latency_ns']['median'] / baseline:.3f}", text, verdict]
+        beside = f"{row['latency_ns']['median'] / baseline:.3f}"
+        yield [row["name"], *cell(row), beside, *(again_cells(row, again[name(row)], new[name(row)]) if later else [])]
+
+
+def again_cells(row, both, new):
+    inside = row["latency_ns"]["low"] <= new <= row["latency_ns"]["high"]
+    unsteady = bool(row["unsteady"]) or bool(both["unsteady"])
+    return [f"{new / 1e6:.4f}", "yes" if inside else "unsteady" if unsteady else "no", *cell(both)]
+
+
+def additivity(found):
+    return (
+        f"Sums of layers beside {found['configs']} mixed networks: off by {100 * found['mean_error']:.2f} % on average, "
+        f"{100 * found['max_error']:.2f} % at most; corrected {100 * found['corrected_mean_error']:.2f} and "
+        f"{100 * found['corrected_max_error']:.2f} %."
+    )
 
 
 def main(first_folder, later_folder):
-    header = ["network", "ms", "half width", "beside W8A8", "later, ms", "within"]
+    header = ["network", "ms", "half width", "beside W8A8"]
+    header_again = ["later, ms", "within", "both, ms", "half width"]
     for file in sorted(Path(first_folder).glob("*.json")):
         first = json.loads(file.read_text())
-        later = json.loads((Path(later_folder) / file.name).read_text())
-        for device, other in zip(first["devices"], later["devices"]):
-            found = other["additivity"]
+        again = Path(later_folder) / file.name
+        later = json.loads(again.read_text())["devices"] if again.exists() else [None] * len(first["devices"])
+        for device, other in zip(first["devices"], later):
+            columns = header + (header_again if other else [])
             print(f"\n### {file.stem}, {device['target']['probe']}\n")
-            print(
-                f"Sums of layers beside {found['configs']} mixed networks, in the later run: off by {100 * found['mean_error']:.2f} % on average, "
-                f"{100 * found['max_error']:.2f} % at most; corrected {100 * found['corrected_mean_error']:.2f} and "
-                f"{100 * found['corrected_max_error']:.2f} %.\n"
-            )
-            print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
+            print(additivity((other or device)["additivity"]) + "\n")
+            print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
             for row in device_rows(device, other):
                 print("| " + " | ".join(row) + " |")
 
