@@ -1,6 +1,7 @@
 //! Whether the device computes what the simulation says.
 
 use bitloop_core::report::{DeviceReport, FidelityRow};
+use bitloop_core::trial::{Fidelity, LayerDifference};
 
 use super::{name, names};
 use crate::chart::{Bar, Bars, Chart, Plot, once};
@@ -9,6 +10,9 @@ use crate::sections::{NAMES_MAX, ROWS_MAX, cut};
 
 const DEVICE: &str = "on the device";
 const SIMULATED: &str = "simulated";
+
+/// Where layers were not looked at.
+const EQUAL: &str = "not needed: every logit is equal";
 
 pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     if device.fidelity.is_empty() {
@@ -19,17 +23,34 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
         "Exported networks, executed on the device and compared with the simulation image by image. The first layer that differs \
          is the first one, from the input on, whose values are apart by more than rounding explains.",
     );
-    let differing = device.fidelity.iter().filter(|row| first_difference(row).is_some()).count();
-    let compared = device.fidelity.iter().filter(|row| row.found.is_some()).count();
-    if compared > 0 {
-        section = section.say(format!(
-            "Layers were compared in {}; {differing} of them have a layer that differs.",
-            plural(compared, "network", "networks")
-        ));
-    }
+    section.text.extend(compared(device));
     section.chart = chart(device);
     section.table = Some(table(device));
     vec![section]
+}
+
+/// In how many networks layers were compared: in those alone of which a logit differs.
+fn compared(device: &DeviceReport) -> Option<String> {
+    let found: Vec<&Fidelity> = device.fidelity.iter().filter_map(|row| row.found.as_ref()).collect();
+    let equal = found.iter().filter(|found| has_equal_logits(found)).count();
+    let compared = found.len() - equal;
+    let differing = found.iter().filter(|found| found.first_difference.is_some()).count();
+    let have = if differing == 1 { "has" } else { "have" };
+    let equal = (equal > 0).then(|| {
+        let networks = plural(equal, "network", "networks");
+        format!("In {networks} every logit is equal, so that no layer's difference comes through.")
+    });
+    let compared = (compared > 0).then(|| {
+        let networks = plural(compared, "network", "networks");
+        format!("Layers were compared in {networks}; {differing} of them {have} a layer that differs.")
+    });
+    let sentences: Vec<String> = compared.into_iter().chain(equal).collect();
+    (!sentences.is_empty()).then(|| sentences.join(" "))
+}
+
+/// Whether not one bit of a logit differs.
+fn has_equal_logits(found: &Fidelity) -> bool {
+    found.logit_difference_max == 0.0
 }
 
 /// The rows with their names.
@@ -43,7 +64,7 @@ fn named(device: &DeviceReport) -> impl Iterator<Item = (&FidelityRow, String)> 
     device.fidelity.iter().zip(names)
 }
 
-fn first_difference(row: &FidelityRow) -> Option<&bitloop_core::trial::LayerDifference> {
+fn first_difference(row: &FidelityRow) -> Option<&LayerDifference> {
     row.found.as_ref()?.first_difference.as_ref()
 }
 
@@ -96,7 +117,7 @@ fn table(device: &DeviceReport) -> Table {
         Column::number("mean difference", 5),
         Column::words("first layer that differs"),
         Column::number("part of its values (%)", 2),
-        Column::number("largest, in steps", 2),
+        Column::number("largest, in steps of its grid (of floats, in parts of the largest value)", 4),
     ];
     let rows = named(device).map(|(row, name)| {
         let found = row.found.as_ref();
@@ -105,6 +126,7 @@ fn table(device: &DeviceReport) -> Table {
             (Some(reason), _, _) => format!("failed: {}", cut(reason)),
             (None, None, _) => "not measured yet".to_owned(),
             (None, Some(_), Some(first)) => first.node.clone(),
+            (None, Some(found), None) if has_equal_logits(found) => EQUAL.to_owned(),
             (None, Some(_), None) => "none".to_owned(),
         };
         vec![
