@@ -52,7 +52,7 @@ fn cells(row: &NetworkRow) -> Vec<String> {
         estimate.map_or_else(|| "-".to_owned(), text)
     };
     vec![
-        name(row),
+        row.name.clone(),
         of(row.latency_ns, &|time| milliseconds(time.median)),
         of(row.latency_ns, &|time| format!("[{}, {}]", milliseconds(time.low), milliseconds(time.high))),
         of(row.ratio, &|ratio| format!("{:.3}", ratio.median)),
@@ -60,16 +60,6 @@ fn cells(row: &NetworkRow) -> Vec<String> {
         row.sessions.to_string(),
         if row.unsteady.is_empty() { String::new() } else { "unsteady".to_owned() },
     ]
-}
-
-fn name(row: &NetworkRow) -> String {
-    let mut widths: Vec<String> = row.changes.values().map(ToString::to_string).collect();
-    widths.sort();
-    widths.dedup();
-    match widths.is_empty() {
-        true => row.kind.clone(),
-        false => format!("{}, {} points at {}", row.kind, row.changes.len(), widths.join("/")),
-    }
 }
 
 fn additivity(found: &Additivity) -> Option<String> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Interval;
+use super::network_names::{FLOAT, Named, NetworkNames};
 use super::refusal::refusal;
 use crate::bits::{BitConfig, Bits, Choice};
 use crate::latency::{
@@ -17,14 +18,15 @@ use crate::trial::{
     Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialResult,
 };
 
-/// The kind of the float network.
-const FLOAT: &str = "float";
-
 /// What one network took on a device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkRow {
     /// `float`, `baseline`, `uniform`, `mixed`, or `search` if a search had it measured: where it comes from.
     pub kind: String,
+    /// What it is called, unlike every other one on the device: `W4A8` by the widths of weights and activations that may be chosen;
+    /// those of several widths are numbered, as `mixed 2: 44 points at 4 bits`.
+    #[serde(default)]
+    pub name: String,
     /// The points that are not at the baseline's width, with theirs; empty for the float network too.
     pub changes: BTreeMap<String, Bits>,
     /// Nanoseconds of an inference while the device is as usual, with an interval for the same measurement at another time. None if
@@ -145,6 +147,9 @@ pub struct FidelityRow {
     pub stage: u32,
     /// Whether it is the float network.
     pub is_float: bool,
+    /// What it is called, as [`NetworkRow::name`].
+    #[serde(default)]
+    pub name: String,
     /// The points that are not at the baseline's width, with theirs.
     pub changes: BTreeMap<String, Bits>,
     /// What was found; none where it failed or is open.
@@ -225,6 +230,7 @@ impl<'a> Devices<'a> {
         let trials = Probed::all(self.ledger, self.experiment, &probe.target);
         let readings = Readings::of(&trials);
         let model = Model::fit(self.plan, &readings, Quantity::Latency).ok();
+        let names = NetworkNames::of(self.plan, &trials);
         DeviceReport {
             stage,
             target: probe.target.clone(),
@@ -234,12 +240,12 @@ impl<'a> Devices<'a> {
             repetitions: probe.repetitions,
             is_over: progress.finished,
             usual: readings.usual,
-            networks: self.networks(&readings, model.as_ref(), &trials),
+            networks: self.networks(&readings, model.as_ref(), (&trials, &names)),
             environment: EnvironmentSummary::of(&readings.environments),
             failures: failures(&trials),
             finalists: self.finalists(&probe.target),
             fronts: self.fronts(&probe.target),
-            fidelity: self.fidelity(&trials),
+            fidelity: self.fidelity(&trials, &names),
             notes: model.as_ref().map(|model| model.notes(&readings)).unwrap_or_default(),
             correction: model.as_ref().map(|model| model.correction.clone()),
             additivity: model.as_ref().map(|model| model.additivity.clone()),
@@ -255,25 +261,24 @@ impl<'a> Devices<'a> {
         changes.collect()
     }
 
-    fn networks(&self, readings: &Readings, model: Option<&Model>, trials: &[Probed<'_>]) -> Vec<NetworkRow> {
+    fn networks(
+        &self,
+        readings: &Readings,
+        model: Option<&Model>,
+        (trials, names): (&[Probed<'_>], &NetworkNames),
+    ) -> Vec<NetworkRow> {
         let mut seen = BTreeSet::new();
         let first = trials.iter().filter(|asked| seen.insert(&asked.spec.config));
         let rows = first.filter_map(|asked| {
             let config = &asked.spec.config;
             let network = readings.networks.get(config)?;
-            let is_float = !is_quantized(config);
-            let kind = match (is_float, config.changes().len()) {
-                (true, _) => FLOAT,
-                (false, 0) => "baseline",
-                (false, _) if self.is_uniform(config) => "uniform",
-                (false, _) if self.is_search(asked.stage) => "search",
-                (false, _) => "mixed",
-            };
+            let Named { kind, name } = names.get(config)?;
             let of_sessions =
                 |count: fn(&crate::probe::Session) -> u64| network.sessions.iter().map(count).sum();
-            let model = model.filter(|_| !is_float);
+            let model = model.filter(|_| *kind != FLOAT);
             Some(NetworkRow {
-                kind: kind.to_owned(),
+                kind: (*kind).to_owned(),
+                name: name.clone(),
                 changes: self.changes(config),
                 latency_ns: readings.estimate(config, Quantity::Latency),
                 sessions_ns: network
@@ -295,23 +300,6 @@ impl<'a> Devices<'a> {
             })
         });
         rows.collect()
-    }
-
-    /// Whether all searchable weights have one width, and all searchable activations.
-    fn is_uniform(&self, config: &BitConfig) -> bool {
-        let baseline = Choice::Bits(self.plan.candidates.baseline);
-        let widths: BTreeSet<_> = self
-            .plan
-            .searchable()
-            .into_iter()
-            .map(|point| (self.plan.points[point.0 as usize].kind, config.choice(point, baseline)))
-            .collect();
-        let kinds: BTreeSet<_> = widths.iter().map(|(kind, _)| *kind).collect();
-        kinds.len() == widths.len()
-    }
-
-    fn is_search(&self, stage: u32) -> bool {
-        matches!(self.plan.stages.get(stage as usize), Some(StagePlan::Search(_)))
     }
 
     fn finalists(&self, target: &ProbeTarget) -> Vec<Finalist> {
@@ -351,7 +339,7 @@ impl<'a> Devices<'a> {
         FrontRow { changes: self.changes(&point.config), loss: point.loss, cost: point.cost }
     }
 
-    fn fidelity(&self, trials: &[Probed<'_>]) -> Vec<FidelityRow> {
+    fn fidelity(&self, trials: &[Probed<'_>], names: &NetworkNames) -> Vec<FidelityRow> {
         let asked = trials.iter().filter(|asked| matches!(asked.spec.subject, ProbeSubject::Fidelity { .. }));
         let row = |Probed { stage, spec, outcome, .. }: &Probed<'_>| {
             let found = outcome.and_then(|outcome| match &outcome.result {
@@ -370,6 +358,7 @@ impl<'a> Devices<'a> {
             FidelityRow {
                 stage: *stage,
                 is_float: !is_quantized(&spec.config),
+                name: names.get(&spec.config).map(|named| named.name.clone()).unwrap_or_default(),
                 changes: self.changes(&spec.config),
                 accuracy_difference: found.as_ref().map(difference),
                 refused: found.as_ref().and_then(|found| self.refused(*stage, spec, found)),

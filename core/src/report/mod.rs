@@ -11,6 +11,7 @@ mod devices;
 mod effort;
 mod interval;
 mod measured;
+mod network_names;
 mod prices;
 mod refusal;
 mod search;

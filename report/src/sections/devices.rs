@@ -7,13 +7,10 @@ mod fronts;
 mod layers;
 mod networks;
 
-use std::collections::BTreeMap;
-
-use bitloop_core::bits::Bits;
 use bitloop_core::probe::Estimate;
 use bitloop_core::report::DeviceReport;
 
-use super::{changes, cut};
+use super::cut;
 use crate::chart::Range;
 use crate::document::{Cell, Column, Section};
 use crate::material::Material;
@@ -48,20 +45,6 @@ fn name(device: &DeviceReport) -> String {
         if labels.is_empty() { "a device".to_owned() } else { labels }
     });
     format!("{} on {}", cut(&device.target.probe), cut(&class))
-}
-
-/// Names of networks by what they are and what they change, numbered within their kind: cut changes may look alike.
-fn names<'a>(networks: impl Iterator<Item = (&'a str, &'a BTreeMap<String, Bits>)>) -> Vec<String> {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let named = networks.map(|(kind, lowered)| match kind {
-        "float" | "baseline" => kind.to_owned(),
-        kind => {
-            let count = counts.entry(kind).or_default();
-            *count += 1;
-            format!("{kind} {count}: {}", changes(lowered))
-        }
-    });
-    named.collect()
 }
 
 fn milliseconds(estimate: Estimate) -> Estimate {

@@ -195,6 +195,53 @@ fn report_on_devices() -> Report {
     Report::new(&state.ledger, &state.ledger.experiments()[0]).unwrap()
 }
 
+/// Networks that stages had measured whole, in this order.
+fn report_on_networks(plan: &Plan, asked: Vec<(u32, Vec<BitConfig>)>) -> Report {
+    let submitted =
+        Fact::ExperimentSubmitted { plan: Box::new(plan.clone()), sources: BTreeMap::new(), priority: 0 };
+    let mut history = History { plan: plan.clone(), facts: vec![submitted] };
+    for (stage, configs) in asked {
+        let whole = |config: &BitConfig| (probed(plan, (config, ProbeSubject::Whole, 0)), timed(2.0, None));
+        history.measured(stage, configs.iter().map(whole).collect());
+    }
+    let state = State::replayed(history.facts, |_, _| {});
+    Report::new(&state.ledger, &state.ledger.experiments()[0]).unwrap()
+}
+
+#[test]
+fn networks_are_called_by_their_widths_and_no_two_alike() {
+    let plan = plan_of_devices();
+    let at = |weights: u8, activations: u8| {
+        let bits = |point: &Point| match point.kind {
+            PointKind::Weight => weights,
+            PointKind::Activation => activations,
+        };
+        let all: Vec<(u32, u8)> = (0..).zip(plan.points.iter().map(bits)).collect();
+        config(&all, &plan)
+    };
+    let of = |changes: &[(u32, u8)]| config(changes, &plan);
+    let surveyed = vec![at(8, 8), plan.float_config(), at(4, 8), at(8, 4), at(4, 4)];
+    let drawn = vec![of(&[(0, 4), (1, 2), (2, 4)]), of(&[(1, 2)])];
+    let found = vec![of(&[(1, 4)]), at(2, 4)];
+
+    let report = report_on_networks(&plan, vec![(1, [surveyed, drawn].concat()), (3, found)]);
+
+    let networks = &report.devices[0].networks;
+    let names: Vec<_> = networks.iter().map(|row| (row.kind.as_str(), row.name.as_str())).collect();
+    let expected = [
+        ("baseline", "baseline W8A8"),
+        ("float", "float"),
+        ("uniform", "W4A8"),
+        ("uniform", "W8A4"),
+        ("uniform", "W4A4"),
+        ("mixed", "mixed 1: 1 point at 2, 2 at 4 bits"),
+        ("mixed", "mixed 2: 1 point at 2 bits"),
+        ("search", "finalist 1: 1 point at 4 bits"),
+        ("uniform", "W2A4"),
+    ];
+    assert_eq!(names, expected);
+}
+
 /// The first row of a kind, by column. Rows of another width than the header's are no CSV.
 fn row(csv: &str, kind: &str) -> BTreeMap<String, String> {
     let mut reader = ::csv::Reader::from_reader(csv.as_bytes());

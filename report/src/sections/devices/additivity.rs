@@ -1,8 +1,8 @@
 //! What layers' times add up to, beside whole networks.
 
+use bitloop_core::probe::Estimate;
 use bitloop_core::report::{DeviceReport, NetworkRow};
 
-use super::networks::network_names;
 use super::{estimate_cells, estimate_columns, milliseconds, name, range};
 use crate::chart::{Chart, Mark, Plot, Scatter};
 use crate::document::{Cell, Column, Section, Table, plural};
@@ -12,9 +12,8 @@ const SUM: &str = "sum of layers";
 const MODEL: &str = "corrected model";
 
 pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
-    let rows = device.networks.iter().zip(network_names(device));
-    let rows: Vec<(&NetworkRow, String)> =
-        rows.filter(|(row, _)| row.latency_ns.is_some() && row.sum_ns.is_some()).collect();
+    let rows = device.networks.iter().filter(|row| row.latency_ns.is_some() && row.sum_ns.is_some());
+    let rows: Vec<&NetworkRow> = rows.collect();
     if rows.is_empty() {
         return Vec::new();
     }
@@ -31,12 +30,12 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     columns.extend(estimate_columns("measured (ms)", 4));
     columns.push(Column::difference("sum less measured (%)", 2));
     columns.push(Column::difference("model less measured (%)", 2));
-    let cells = rows.iter().map(|(row, name)| {
-        let beyond = |predicted: Option<bitloop_core::probe::Estimate>| {
+    let cells = rows.iter().map(|row| {
+        let beyond = |predicted: Option<Estimate>| {
             let (predicted, measured) = predicted.zip(row.latency_ns)?;
             Some((predicted.median / measured.median - 1.0) * 100.0)
         };
-        let mut cells = vec![Cell::words(name)];
+        let mut cells = vec![Cell::words(&row.name)];
         cells.extend(estimate_cells(row.sum_ns.map(milliseconds)));
         cells.extend(estimate_cells(row.predicted_ns.map(milliseconds)));
         cells.extend(estimate_cells(row.latency_ns.map(milliseconds)));
@@ -82,13 +81,11 @@ fn judgement(device: &DeviceReport) -> Vec<String> {
     text
 }
 
-fn chart(rows: &[(&NetworkRow, String)]) -> Chart {
-    let mark = |(row, name): &(&NetworkRow, String),
-                series: &str,
-                predicted: Option<bitloop_core::probe::Estimate>| {
+fn chart(rows: &[&NetworkRow]) -> Chart {
+    let mark = |row: &NetworkRow, series: &str, predicted: Option<Estimate>| {
         let (predicted, measured) = (milliseconds(predicted?), milliseconds(row.latency_ns?));
         Some(Mark {
-            name: name.clone(),
+            name: row.name.clone(),
             series: series.to_owned(),
             x: predicted.median,
             y: measured.median,
@@ -96,8 +93,7 @@ fn chart(rows: &[(&NetworkRow, String)]) -> Chart {
             y_range: range(measured),
         })
     };
-    let both =
-        rows.iter().flat_map(|row| [mark(row, SUM, row.0.sum_ns), mark(row, MODEL, row.0.predicted_ns)]);
+    let both = rows.iter().flat_map(|row| [mark(row, SUM, row.sum_ns), mark(row, MODEL, row.predicted_ns)]);
     let marks: Vec<Mark> = both.flatten().take(MARKS_MAX).collect();
     let has = |series: &&str| marks.iter().any(|mark| mark.series == *series);
     Chart {

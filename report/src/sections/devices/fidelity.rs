@@ -3,7 +3,7 @@
 use bitloop_core::report::{DeviceReport, FidelityRow};
 use bitloop_core::trial::{Fidelity, LayerDifference};
 
-use super::{name, names};
+use super::name;
 use crate::chart::{Bar, Bars, Chart, Plot, once};
 use crate::document::{Cell, Column, Section, Table, plural, shown};
 use crate::sections::{NAMES_MAX, ROWS_MAX, cut};
@@ -53,17 +53,6 @@ fn has_equal_logits(found: &Fidelity) -> bool {
     found.logit_difference_max == 0.0
 }
 
-/// The rows with their names.
-fn named(device: &DeviceReport) -> impl Iterator<Item = (&FidelityRow, String)> {
-    let kind = |row: &FidelityRow| match (row.is_float, row.changes.is_empty()) {
-        (true, _) => "float",
-        (false, true) => "baseline",
-        (false, false) => "quantized",
-    };
-    let names = names(device.fidelity.iter().map(|row| (kind(row), &row.changes)));
-    device.fidelity.iter().zip(names)
-}
-
 fn first_difference(row: &FidelityRow) -> Option<&LayerDifference> {
     row.found.as_ref()?.first_difference.as_ref()
 }
@@ -73,9 +62,9 @@ fn percent(correct: u64, n: u64) -> f64 {
 }
 
 fn chart(device: &DeviceReport) -> Option<Chart> {
-    let bars = named(device).take(NAMES_MAX).flat_map(|(row, name)| {
+    let bars = device.fidelity.iter().take(NAMES_MAX).flat_map(|row| {
         let of = |series: &str, correct: u64, n: u64| Bar {
-            name: name.clone(),
+            name: row.name.clone(),
             series: series.to_owned(),
             value: percent(correct, n),
             range: None,
@@ -86,7 +75,7 @@ fn chart(device: &DeviceReport) -> Option<Chart> {
         })
     });
     let bars: Vec<Bar> = bars.flatten().collect();
-    let apart = named(device).filter_map(|(row, name)| Some((name, row.accuracy_difference?)));
+    let apart = device.fidelity.iter().filter_map(|row| Some((&row.name, row.accuracy_difference?)));
     let (name, most) = apart.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
     let names = once(bars.iter().map(|bar| bar.name.as_str())).len();
     Some(Chart {
@@ -119,7 +108,7 @@ fn table(device: &DeviceReport) -> Table {
         Column::number("part of its values (%)", 2),
         Column::number("largest, in steps of its grid (of floats, in parts of the largest value)", 4),
     ];
-    let rows = named(device).map(|(row, name)| {
+    let rows = device.fidelity.iter().map(|row| {
         let found = row.found.as_ref();
         let first = first_difference(row);
         let layer = match (&row.failed, found, first) {
@@ -130,7 +119,7 @@ fn table(device: &DeviceReport) -> Table {
             (None, Some(_), None) => "none".to_owned(),
         };
         vec![
-            Cell::Words(name),
+            Cell::words(&row.name),
             Cell::number(found.map(|found| found.n as f64)),
             Cell::number(found.map(|found| percent(found.device_correct, found.n))),
             Cell::number(found.map(|found| percent(found.simulated_correct, found.n))),

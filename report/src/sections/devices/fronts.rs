@@ -1,6 +1,9 @@
 //! Loss against what a device takes, and what was measured of the configs that searches chose by it.
 
-use bitloop_core::report::{DeviceFront, DeviceReport};
+use std::collections::BTreeMap;
+
+use bitloop_core::bits::Bits;
+use bitloop_core::report::{DeviceFront, DeviceReport, NetworkRow};
 
 use super::{estimate_cells, estimate_columns, name, networks};
 use crate::chart::{Chart, Mark, Plot, Scatter, Trace};
@@ -101,13 +104,15 @@ fn finalists(number: usize, device: &DeviceReport) -> Option<Section> {
         "Configurations that searches chose by what they take here; {measured} of {} were measured whole.",
         device.finalists.len()
     ));
-    let mut columns = vec![Column::words("search"), Column::words("configuration"), Column::words("cost")];
+    let words = ["search", "network", "configuration", "cost"];
+    let mut columns: Vec<Column> = words.into_iter().map(Column::words).collect();
     columns.extend(estimate_columns("predicted", 4));
     columns.extend(estimate_columns("measured", 4));
     columns.push(Column::words("unsteady"));
     let rows = device.finalists.iter().map(|finalist| {
         let mut cells = vec![
             Cell::Words(format!("search of stage {}", finalist.stage + 1)),
+            network_name(device, &finalist.changes),
             Cell::Words(changes(&finalist.changes)),
             Cell::words(&finalist.cost),
         ];
@@ -119,4 +124,10 @@ fn finalists(number: usize, device: &DeviceReport) -> Option<Section> {
     section.table =
         Some(Table::new("Predicted and measured, in the unit of the cost", columns).fill(ROWS_MAX, rows));
     Some(section)
+}
+
+/// What a configuration is called where it was measured whole.
+fn network_name(device: &DeviceReport, changes: &BTreeMap<String, Bits>) -> Cell {
+    let is_it = |row: &&NetworkRow| row.kind != "float" && row.changes == *changes;
+    device.networks.iter().find(is_it).map_or(Cell::Nothing, |row| Cell::words(&row.name))
 }

@@ -3,10 +3,10 @@
 use bitloop_core::probe::Unsteady;
 use bitloop_core::report::{DeviceReport, NetworkRow};
 
-use super::{estimate_cells, estimate_columns, milliseconds, name, names, range};
+use super::{estimate_cells, estimate_columns, milliseconds, name, range};
 use crate::chart::{Bar, Bars, Chart, Plot, once};
 use crate::document::{Cell, Column, Section, Table, plural, shown};
-use crate::sections::{NAMES_MAX, ROWS_MAX, cut};
+use crate::sections::{NAMES_MAX, ROWS_MAX, changes, cut};
 
 pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     let mut section =
@@ -53,12 +53,12 @@ fn how(device: &DeviceReport) -> String {
 }
 
 fn chart(device: &DeviceReport) -> Option<Chart> {
-    let bar = |(row, name): (&NetworkRow, String)| {
+    let bar = |row: &NetworkRow| {
         let time = milliseconds(row.latency_ns?);
+        let name = row.name.clone();
         Some(Bar { name, series: row.kind.clone(), value: time.median, range: range(time) })
     };
-    let bars: Vec<Bar> =
-        device.networks.iter().zip(network_names(device)).filter_map(bar).take(NAMES_MAX).collect();
+    let bars: Vec<Bar> = device.networks.iter().filter_map(bar).take(NAMES_MAX).collect();
     let fastest = bars.iter().min_by(|a, b| a.value.total_cmp(&b.value))?;
     let alt = format!(
         "Bars of the latency of {}. The fastest is {} with {} ms.",
@@ -69,11 +69,6 @@ fn chart(device: &DeviceReport) -> Option<Chart> {
     let series = once(bars.iter().map(|bar| bar.series.as_str())).into_iter().map(str::to_owned).collect();
     let axis = "latency (ms)".to_owned();
     Some(Chart { alt, plot: Plot::Bars(Bars { axis, legend: "network".to_owned(), series, bars }) })
-}
-
-/// The networks' names, in their order.
-pub(super) fn network_names(device: &DeviceReport) -> Vec<String> {
-    names(device.networks.iter().map(|row| (row.kind.as_str(), &row.changes)))
 }
 
 fn table(device: &DeviceReport) -> Table {
@@ -87,8 +82,9 @@ fn table(device: &DeviceReport) -> Table {
     columns.push(Column::number("energy (mJ)", 3));
     columns.push(Column::words("energy from"));
     columns.push(Column::words("unsteady"));
-    let cells = |(row, name): (&NetworkRow, String)| {
-        let mut cells = vec![Cell::Words(name)];
+    columns.push(Column::words("points at other widths than the baseline's"));
+    let cells = |row: &NetworkRow| {
+        let mut cells = vec![Cell::words(&row.name)];
         cells.extend(estimate_cells(row.latency_ns.map(milliseconds)));
         cells.extend(estimate_cells(row.ratio));
         cells.extend([row.sessions, row.rounds, row.disturbed, row.outliers].map(Cell::count));
@@ -96,10 +92,10 @@ fn table(device: &DeviceReport) -> Table {
         cells.push(Cell::number(row.energy_joules.map(|joules| joules.median * 1e3)));
         cells.push(row.energy_source.as_ref().map_or(Cell::Nothing, |source| Cell::Words(cut(source))));
         cells.push(reasons(&row.unsteady));
+        cells.push(if row.changes.is_empty() { Cell::Nothing } else { Cell::Words(changes(&row.changes)) });
         cells
     };
-    Table::new("Networks", columns)
-        .fill(ROWS_MAX, device.networks.iter().zip(network_names(device)).map(cells))
+    Table::new("Networks", columns).fill(ROWS_MAX, device.networks.iter().map(cells))
 }
 
 /// Why something is not to be relied on.
