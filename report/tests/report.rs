@@ -54,6 +54,23 @@ fn what_is_said_of_a_device_is_what_was_said_before() {
     assert!(markup::read_xml(&svg(&document).unwrap()).is_ok());
 }
 
+#[test]
+fn networks_that_the_table_was_made_of_are_drawn_apart_from_those_that_test_it() {
+    let document = Document::new(&measured());
+
+    let section = document.sections.iter().find(|section| section.id == "device-1-additivity").unwrap();
+    let plot = section.chart.as_ref().map(|chart| &chart.plot);
+    let Some(Plot::Scatter(scatter)) = plot else { panic!("no marks: {plot:?}") };
+    let names = |series: &str| {
+        let marks = scatter.marks.iter().filter(|mark| mark.series == series);
+        marks.map(|mark| mark.name.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("part of the table"), ["baseline W8A8", "W4A8"]);
+    let tests = ["mixed 1: 1 point at 4 bits", "finalist 1: 1 point at 4 bits"];
+    assert_eq!((names("sum of layers"), names("corrected model")), (tests.to_vec(), tests.to_vec()));
+    assert_eq!(scatter.series, ["corrected model", "sum of layers", "part of the table"]);
+}
+
 /// The charts' specifications, as they stand in the page.
 fn specs(page: &str) -> Vec<Value> {
     let (_, rest) = page.split_once("id=\"charts\"").expect("charts");

@@ -107,19 +107,20 @@ impl Model {
         if self.quantity != Quantity::Latency || self.table.source == Source::Nothing {
             return Additivity::default();
         }
-        let is_unseen = |known: &&Known| match self.table.source {
-            Source::Layers => {
-                readings.networks.get(&known.config).is_none_or(|network| network.layers.is_empty())
-            }
-            Source::Nothing => true,
-            Source::OneByOne => {
-                known.config.changes().len() > 0 && self.layout.only_changed(&known.config).is_none()
-            }
-        };
-        let unseen: Vec<&Known> = self.known.iter().filter(is_unseen).collect();
+        let unseen: Vec<&Known> =
+            self.known.iter().filter(|known| !self.is_in_table(readings, &known.config)).collect();
         let pairs: Vec<[Estimate; 2]> = unseen.iter().map(|known| [known.sum, known.whole]).collect();
         let corrected = unseen.iter().filter_map(|known| Some((known.left_out?, known.whole.median)));
         Additivity::of(&pairs).with_corrected(corrected)
+    }
+
+    /// Whether the table was made of a network, so that the sum of its layers agrees with it by construction.
+    pub fn is_in_table(&self, readings: &Readings, config: &BitConfig) -> bool {
+        match self.table.source {
+            Source::Layers => readings.networks.get(config).is_some_and(|network| !network.layers.is_empty()),
+            Source::OneByOne => config.changes().len() == 0 || self.layout.only_changed(config).is_some(),
+            Source::Nothing => false,
+        }
     }
 
     fn sample(&self, config: &BitConfig, whole: Estimate) -> Sample {

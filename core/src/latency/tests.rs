@@ -148,6 +148,18 @@ fn a_device_that_adds_up_is_predicted_by_the_plain_sum() {
 }
 
 #[test]
+fn networks_that_the_table_was_made_of_are_told_from_those_that_test_it() {
+    let plan = network(5);
+    let readings = ADDITIVE.readings(&plan, 12);
+
+    let model = fit(&plan, &readings);
+
+    let in_table = readings.networks.keys().filter(|config| model.is_in_table(&readings, config)).count();
+    assert_eq!(in_table, 6, "three widths of weights by two of activations");
+    assert_eq!(model.additivity.configs as usize, readings.networks.len() - in_table);
+}
+
+#[test]
 fn a_network_that_was_measured_is_predicted_from_the_others() {
     let plan = network(5);
     let mut readings = ADDITIVE.readings(&plan, 12);
@@ -220,6 +232,8 @@ fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
     let model = fit(&plan, &readings);
 
     assert_eq!(model.table.source, Source::OneByOne);
+    assert!(model.is_in_table(&readings, &BitConfig::baseline()));
+    assert!(!model.is_in_table(&readings, &config(&plan, |_, _| 4)), "all layers differ");
     // Differences to the baseline are negative, and so are the ends of their intervals.
     for LayerTime { time_ns: Estimate { median, low, high }, .. } in &model.table.times {
         assert!(low <= median && median <= high, "{low} {median} {high}");

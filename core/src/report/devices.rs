@@ -50,6 +50,9 @@ pub struct NetworkRow {
     pub predicted_ns: Option<Estimate>,
     /// What the layers' times add up to, in nanoseconds.
     pub sum_ns: Option<Estimate>,
+    /// Whether the table of layers was made of it, so that the sum agrees with it by construction.
+    #[serde(default)]
+    pub in_table: bool,
     /// Peak memory in bytes.
     pub peak_memory_bytes: Option<Estimate>,
     /// Joules of an inference.
@@ -294,6 +297,7 @@ impl<'a> Devices<'a> {
                 unsteady: readings.unsteady(config),
                 predicted_ns: model.map(|model| model.predict_unseen(config)),
                 sum_ns: model.map(|model| model.table.sum(&model.layout, config)),
+                in_table: model.is_some_and(|model| model.is_in_table(readings, config)),
                 peak_memory_bytes: readings.estimate(config, Quantity::PeakMemory),
                 energy_joules: readings.estimate(config, Quantity::Energy),
                 energy_source: network.energy.first().map(|energy| energy.source.clone()),

@@ -10,6 +10,7 @@ use crate::sections::{MARKS_MAX, ROWS_MAX};
 
 const SUM: &str = "sum of layers";
 const MODEL: &str = "corrected model";
+const TABLE: &str = "part of the table";
 
 pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     let rows = device.networks.iter().filter(|row| row.latency_ns.is_some() && row.sum_ns.is_some());
@@ -22,9 +23,10 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
         "The times of layers at their widths, added up, and what the corrected model makes of that, beside whole networks as they \
          were measured. On the line both are equal.",
     );
+    section.text.extend(by_construction(&rows));
     section.text.extend(judgement(device));
     section.chart = Some(chart(&rows));
-    let mut columns = vec![Column::words("network")];
+    let mut columns = vec![Column::words("network"), Column::words("its layers")];
     columns.extend(estimate_columns("sum of layers (ms)", 4));
     columns.extend(estimate_columns("model (ms)", 4));
     columns.extend(estimate_columns("measured (ms)", 4));
@@ -35,7 +37,8 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
             let (predicted, measured) = predicted.zip(row.latency_ns)?;
             Some((predicted.median / measured.median - 1.0) * 100.0)
         };
-        let mut cells = vec![Cell::words(&row.name)];
+        let role = if row.in_table { TABLE } else { "put to the test" };
+        let mut cells = vec![Cell::words(&row.name), Cell::words(role)];
         cells.extend(estimate_cells(row.sum_ns.map(milliseconds)));
         cells.extend(estimate_cells(row.predicted_ns.map(milliseconds)));
         cells.extend(estimate_cells(row.latency_ns.map(milliseconds)));
@@ -44,6 +47,18 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     });
     section.table = Some(Table::new("Predicted and measured whole", columns).fill(ROWS_MAX, cells));
     vec![section]
+}
+
+/// Which of the networks say nothing of how well layers add up.
+fn by_construction(rows: &[&NetworkRow]) -> Option<String> {
+    let count = rows.iter().filter(|row| row.in_table).count();
+    (count > 0).then(|| {
+        format!(
+            "The table of layers was made of {}: by construction their sums come out near what was measured, and test nothing. What is \
+             said of sums is of the others alone.",
+            plural(count, "network", "networks")
+        )
+    })
 }
 
 fn judgement(device: &DeviceReport) -> Vec<String> {
@@ -93,8 +108,11 @@ fn chart(rows: &[&NetworkRow]) -> Chart {
             y_range: range(measured),
         })
     };
-    let both = rows.iter().flat_map(|row| [mark(row, SUM, row.sum_ns), mark(row, MODEL, row.predicted_ns)]);
-    let marks: Vec<Mark> = both.flatten().take(MARKS_MAX).collect();
+    let of = |row: &&NetworkRow| match row.in_table {
+        true => [mark(row, TABLE, row.sum_ns), None],
+        false => [mark(row, SUM, row.sum_ns), mark(row, MODEL, row.predicted_ns)],
+    };
+    let marks: Vec<Mark> = rows.iter().flat_map(of).flatten().take(MARKS_MAX).collect();
     let has = |series: &&str| marks.iter().any(|mark| mark.series == *series);
     Chart {
         alt: format!(
@@ -106,7 +124,7 @@ fn chart(rows: &[&NetworkRow]) -> Chart {
             x: "predicted latency (ms)".to_owned(),
             y: "measured latency (ms)".to_owned(),
             legend: "predicted by".to_owned(),
-            series: [MODEL, SUM].into_iter().filter(has).map(str::to_owned).collect(),
+            series: [MODEL, SUM, TABLE].into_iter().filter(has).map(str::to_owned).collect(),
             marks,
             traces: Vec::new(),
             has_diagonal: true,
