@@ -23,6 +23,7 @@ pub(super) fn devices(report: &Report) -> Vec<String> {
                 .push(format!("{} more networks (`--output json` has each).", device.networks.len() - SHOWN));
         }
         lines.extend(device.additivity.as_ref().and_then(additivity));
+        lines.extend(device.price_of_changes());
         lines.extend(device.notes.iter().map(|note| format!("{note}.")));
         lines.extend(device.failures.iter().map(|failure| {
             format!("{} trials ({}) failed: {}.", failure.trials, failure.subject, failure.reason)
@@ -76,4 +77,27 @@ fn additivity(found: &Additivity) -> Option<String> {
             corrected.unwrap_or_default()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bitloop_report::Material;
+
+    use super::*;
+
+    #[test]
+    fn networks_have_their_names_and_the_price_of_changes_is_spoken_of() {
+        let material: Material =
+            serde_json::from_str(include_str!("../../../report/tests/material/search.json")).unwrap();
+        let mut report = material.report;
+        report.devices =
+            vec![serde_json::from_str(include_str!("../../../report/tests/material/device.json")).unwrap()];
+
+        let text = devices(&report).join("\n");
+
+        for name in ["float", "baseline W8A8", "W4A8", "mixed 1: 1 point at 4 bits"] {
+            assert_eq!(text.matches(name).count(), 1, "{name}: {text}");
+        }
+        assert!(text.contains("No price of values that go from a layer to one of another width"), "{text}");
+    }
 }

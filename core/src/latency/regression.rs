@@ -61,6 +61,9 @@ pub struct Correction {
     pub half_width: Option<f64>,
     /// Networks that it was fitted to.
     pub configs: u64,
+    /// Of them those in which values go from a layer to one of another width.
+    #[serde(default)]
+    pub with_changes: u64,
 }
 
 /// A simpler correction is kept unless a richer one errs less than this part of it.
@@ -74,7 +77,7 @@ impl Correction {
     /// best. Gives with it what each network is predicted as from all others. `is_plain` says whether the sum is in the unit
     /// of what is predicted.
     pub(super) fn fit(samples: &[Sample], is_plain: bool) -> (Self, Vec<f64>) {
-        let plain = Self { scale: 1.0, configs: samples.len() as u64, ..Self::default() };
+        let plain = Self { scale: 1.0, ..Self::of(samples) };
         let values: f64 = samples.iter().map(|sample| sample.value.abs()).sum();
         let worth = WORTH_PREDICTING * values / samples.len().max(1) as f64;
         let mut best: Option<(f64, Self, Vec<f64>)> = None;
@@ -93,6 +96,12 @@ impl Correction {
             }
         };
         best.map_or((without_choice, Vec::new()), |(_, correction, left_out)| (correction, left_out))
+    }
+
+    /// Without any number yet.
+    fn of(samples: &[Sample]) -> Self {
+        let with_changes = samples.iter().filter(|sample| sample.features[2] > 0.0).count() as u64;
+        Self { configs: samples.len() as u64, with_changes, ..Self::default() }
     }
 
     /// Its value for the features of a network.
@@ -127,8 +136,7 @@ fn fitted(samples: &[Sample], terms: Terms) -> Option<(Correction, Vec<f64>)> {
     let freedom = samples.len() - columns.len();
     let spread = mean_square(samples, &left_out).sqrt();
     let half_width = (samples.len() >= 2).then(|| t_quantile(freedom) * spread);
-    let configs = samples.len() as u64;
-    Some((Correction { terms, fixed, scale, per_change, half_width, configs }, left_out))
+    Some((Correction { terms, fixed, scale, per_change, half_width, ..Correction::of(samples) }, left_out))
 }
 
 /// Pivots below this part of the largest are those of columns that say the same.

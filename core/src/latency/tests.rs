@@ -183,6 +183,10 @@ fn a_price_of_conversions_is_found_in_mixed_networks() {
     let model = fit(&plan, &made.readings(&plan, 16));
 
     assert_eq!(model.correction.terms, Terms::Changes);
+    let has_changes = |known: &&Known| model.layout.changed_elements(&known.config) > 0.0;
+    let with_changes = model.known.iter().filter(has_changes).count();
+    assert_eq!(model.correction.with_changes as usize, with_changes);
+    assert!((1..model.known.len()).contains(&with_changes), "uniform networks have none");
     assert!((model.correction.per_change - 20.0).abs() < 1e-6, "{:?}", model.correction);
     assert!(!model.additivity.is_additive() && model.additivity.bias < -0.01);
     assert!(model.additivity.corrected_max_error.unwrap() < 1e-9);

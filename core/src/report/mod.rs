@@ -12,6 +12,7 @@ mod effort;
 mod interval;
 mod measured;
 mod network_names;
+mod price_of_changes;
 mod prices;
 mod refusal;
 mod search;

@@ -85,14 +85,7 @@ fn judgement(device: &DeviceReport) -> Vec<String> {
             corrected.unwrap_or_default()
         ));
     }
-    if let Some(correction) = &device.correction
-        && correction.per_change != 0.0
-    {
-        text.push(format!(
-            "A value that goes from a layer to one of another width costs {:.4} ns.",
-            correction.per_change
-        ));
-    }
+    text.extend(device.price_of_changes());
     text
 }
 
