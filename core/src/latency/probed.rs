@@ -1,13 +1,15 @@
 use std::collections::BTreeSet;
 
 use crate::state::{Experiment, Ledger, TrialState};
-use crate::trial::{Outcome, ProbeSpec, ProbeTarget, TrialSpec};
+use crate::trial::{Outcome, ProbeSpec, ProbeTarget, TrialKey, TrialSpec};
 
 /// A trial on a device and what came of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Probed<'a> {
     /// Index of the stage that asked.
     pub stage: u32,
+    /// Its key.
+    pub key: &'a TrialKey,
     /// What was asked.
     pub spec: &'a ProbeSpec,
     /// What came of it; none of one that is open or lost.
@@ -29,7 +31,7 @@ impl<'a> Probed<'a> {
             let is_settled = !matches!(trial.state, TrialState::Open);
             match &trial.spec {
                 TrialSpec::Probe(spec) if spec.target.is_on(target) => {
-                    Some(Self { stage, spec, outcome: ledger.outcome(key), is_settled })
+                    Some(Self { stage, key, spec, outcome: ledger.outcome(key), is_settled })
                 }
                 TrialSpec::Probe(_)
                 | TrialSpec::Prepare(_)

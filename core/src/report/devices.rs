@@ -15,7 +15,7 @@ use crate::plan::{Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::trial::{
-    Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialResult,
+    Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialKey, TrialResult,
 };
 
 /// What one network took on a device.
@@ -205,6 +205,9 @@ pub struct DeviceReport {
     pub fidelity: Vec<FidelityRow>,
     /// Sentences about all that.
     pub notes: Vec<String>,
+    /// The trials on the device, those of searches and of comparisons among them, in the order in which they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trials: Vec<TrialKey>,
 }
 
 /// The report on every probe stage of an experiment, in their order.
@@ -253,6 +256,7 @@ impl<'a> Devices<'a> {
             correction: model.as_ref().map(|model| model.correction.clone()),
             additivity: model.as_ref().map(|model| model.additivity.clone()),
             layers: model.map(|model| model.table),
+            trials: trials.iter().map(|asked| *asked.key).collect(),
         }
     }
 

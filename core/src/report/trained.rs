@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::evaluation::PPM;
 use crate::plan::{AutoQKerasPlan, StagePlan};
 use crate::state::{Experiment, Ledger, StageProgress, TrialState};
-use crate::trial::{NodeQuantizers, Trained, Training, TrialResult, TrialSpec};
+use crate::trial::{NodeQuantizers, Trained, Training, TrialKey, TrialResult, TrialSpec};
 
 /// A trial of a search that trains.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +89,9 @@ pub struct TrainedSearch {
     pub found: Option<FoundNetwork>,
     /// Whether the search is over.
     pub is_over: bool,
+    /// Its trials, measurements on a device among them, in the order in which they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trials: Vec<TrialKey>,
     /// The device that sizes were measured on, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<SearchedDevice>,
@@ -166,6 +169,7 @@ impl<'a> Stage<'a> {
             blocks,
             fine_tuning,
             is_over: self.progress.finished,
+            trials: self.progress.trials.clone(),
             device: self
                 .plan
                 .goal

@@ -55,12 +55,7 @@ fn is_of_the_cluster(event: &Event) -> bool {
 fn gaps(material: &Material) -> Vec<String> {
     let chronicle = &material.chronicle;
     let mut gaps = Vec::new();
-    if !material.report.trained.is_empty() {
-        gaps.push(
-            "Attempts at trials that train are not asked for here: `bitloop logs TRIAL` has those of each."
-                .to_owned(),
-        );
-    } else if chronicle.attempts.is_empty() {
+    if chronicle.attempts.is_empty() {
         gaps.push(
             "The coordinator keeps no attempts at these trials any more; only events are shown.".to_owned(),
         );
@@ -69,12 +64,6 @@ fn gaps(material: &Material) -> Vec<String> {
             "Attempts are those at {} of {} trials, evenly spread over the experiment.",
             chronicle.asked, chronicle.of
         ));
-    }
-    if !material.report.devices.is_empty() {
-        gaps.push(
-            "Attempts at measurements on devices are not asked for here: `bitloop logs TRIAL` has those of each."
-                .to_owned(),
-        );
     }
     if chronicle.missed > 0 {
         gaps.push(format!("{} events before these are not kept any more.", chronicle.missed));

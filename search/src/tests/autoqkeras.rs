@@ -123,6 +123,8 @@ fn blocks_are_searched_one_after_another_from_what_the_last_one_came_to() {
 
     assert_eq!(driver.status(), "finished");
     let search = found(&driver);
+    let trained = driver.proposed.iter().filter(|trial| matches!(trial, TrialSpec::Train(_)));
+    assert_eq!(search.trials, trained.map(TrialSpec::key).collect::<Vec<_>>());
     assert_eq!(search.blocks.len(), 2);
     let [first, second] = [0, 1].map(|block| &search.blocks[block]);
     let best = &first.trials[first.best.unwrap()];

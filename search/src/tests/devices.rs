@@ -248,6 +248,8 @@ fn a_search_keeps_a_measured_limit_on_a_device_that_adds_up() {
     assert!((correction.scale - 1.0).abs() < 0.01 && correction.per_change == 0.0, "{correction:?}");
     assert!(device.fronts[0].points.len() > 2);
     assert!(device.finalists.iter().all(|finalist| finalist.measured.is_some()));
+    let probes = driver.proposed.iter().filter(|trial| matches!(trial, TrialSpec::Probe(_)));
+    assert_eq!(device.trials, probes.map(TrialSpec::key).collect::<Vec<_>>());
     // The baseline takes 5.1 ms: something had to be lowered, and only as far as it takes.
     assert!(search.top[0].devices[0].measured.unwrap().median > 3.5);
 }

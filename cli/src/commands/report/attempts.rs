@@ -1,8 +1,9 @@
 //! Attempts at some of an experiment's trials, from the coordinator's logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::{BitConfig, Choice, PointIndex};
+use bitloop_core::digest::Digest;
 use bitloop_core::plan::Plan;
 use bitloop_core::report::Report;
 use bitloop_core::trial::{TrialKey, TrialSpec};
@@ -36,8 +37,7 @@ pub(super) async fn ask(client: &mut Client, plan: &Plan, report: &Report) -> As
     let keys = keys(plan, report);
     let mut asked = Asked { of: keys.len() as u64, ..Asked::default() };
     let stopwatch = Stopwatch::start();
-    let step = keys.len().div_ceil(ASKED_MAX).max(1);
-    for key in keys.into_iter().step_by(step) {
+    for key in spread(keys) {
         if stopwatch.seconds() > SECONDS_MAX {
             break;
         }
@@ -52,9 +52,25 @@ pub(super) async fn ask(client: &mut Client, plan: &Plan, report: &Report) -> As
     asked
 }
 
-/// The trials that a report's numbers are of: the preparation, then the first part of every config that is not open.
+/// As many of the trials as are asked for.
+fn spread(keys: Vec<TrialKey>) -> impl Iterator<Item = TrialKey> {
+    let step = keys.len().div_ceil(ASKED_MAX).max(1);
+    keys.into_iter().step_by(step)
+}
+
+/// The trials that a report's numbers are of: what was evaluated, then what was measured on devices, then what was trained.
 fn keys(plan: &Plan, report: &Report) -> Vec<TrialKey> {
-    let Some(prepared) = report.prepared else { return Vec::new() };
+    let evaluated = report.prepared.map(|prepared| evaluations(plan, report, prepared));
+    let probed = report.devices.iter().flat_map(|device| &device.trials);
+    let trained = report.trained.iter().flat_map(|search| &search.trials);
+    let all = evaluated.into_iter().flatten().chain(probed.chain(trained).copied());
+    // Two stages may have asked the same of one device.
+    let mut seen = BTreeSet::new();
+    all.filter(|key| seen.insert(*key)).collect()
+}
+
+/// The preparation, then the first part of every config that is not open.
+fn evaluations(plan: &Plan, report: &Report, prepared: Digest) -> Vec<TrialKey> {
     let context = plan.context(prepared);
     let places = plan.points.iter().zip(0..);
     let places: BTreeMap<&str, PointIndex> =
@@ -110,11 +126,44 @@ fn attempts(entries: Vec<TrialLogEntry>) -> Vec<Attempt> {
 
 #[cfg(test)]
 mod tests {
+    use bitloop_core::report::DeviceReport;
+    use bitloop_report::Material;
+
     use super::*;
 
     fn entry(unix_ms: u64, what: &str, attempt: u32) -> TrialLogEntry {
         let worker = format!("w{attempt}");
         TrialLogEntry { unix_ms, what: what.to_owned(), attempt, worker, ..TrialLogEntry::default() }
+    }
+
+    #[test]
+    fn measurements_on_devices_and_trainings_are_asked_for_beside_evaluations() {
+        let read = |text: &str| serde_json::from_str::<Material>(text).unwrap();
+        let searched = read(include_str!("../../../../report/tests/material/search.json"));
+        let device = include_str!("../../../../report/tests/material/device.json");
+        let trained = read(include_str!("../../../../report/tests/material/training.json"));
+        let made = |what: &str, count: u32| -> Vec<TrialKey> {
+            (0..count).map(|index| TrialKey(Digest::of(format!("{what} {index}").as_bytes()))).collect()
+        };
+        let evaluated = keys(&searched.plan, &searched.report);
+        let (probed, trainings) = (made("probe", 100), made("training", 60));
+        let mut report = searched.report;
+        let measured =
+            DeviceReport { trials: probed.clone(), ..serde_json::from_str::<DeviceReport>(device).unwrap() };
+        // The same device by two stages.
+        report.devices = vec![measured.clone(), measured];
+        report.trained = trained.report.trained;
+        report.trained[0].trials.clone_from(&trainings);
+
+        let all = keys(&searched.plan, &report);
+
+        assert!(evaluated.len() > 10, "{} evaluations", evaluated.len());
+        assert_eq!(all, [evaluated.clone(), probed.clone(), trainings.clone()].concat());
+        let asked: Vec<TrialKey> = spread(all).collect();
+        assert!(asked.len() <= ASKED_MAX);
+        for kind in [evaluated, probed, trainings] {
+            assert!(kind.iter().any(|key| asked.contains(key)));
+        }
     }
 
     #[test]

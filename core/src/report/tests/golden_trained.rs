@@ -77,6 +77,7 @@ fn search() -> TrainedSearch {
             outputs: promoted.outputs,
         }),
         is_over: true,
+        trials: Vec::new(),
         device: None,
     }
 }
