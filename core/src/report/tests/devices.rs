@@ -308,3 +308,13 @@ fn columns_of_devices_tell_predicted_from_measured_and_doubtful_from_refused() {
 fn a_results_file_without_devices_has_no_columns_of_any() {
     assert_eq!(golden_report().to_csv().lines().next(), Some(CSV_COLUMNS.join(",").as_str()));
 }
+
+#[test]
+fn the_page_on_results_names_every_reason_not_to_rely_on_a_latency() {
+    let page = include_str!("../../../../docs/results.md");
+    let row = page.lines().find(|line| line.starts_with("| `deviceN_unsteady` |")).unwrap();
+
+    for reason in [Unsteady::Few(1), Unsteady::Wide(0.1), Unsteady::Drift(0.1), Unsteady::Busy(0.5)] {
+        assert!(row.contains(&format!("`{}`", reason.as_str())), "{reason:?}: {row}");
+    }
+}
