@@ -2,10 +2,14 @@
 
 mod markup;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bitloop_core::report::{ConfigRow, Row, RowState};
-use bitloop_report::{Document, Material, Plot, html, markdown, svg};
+use bitloop_core::plan::{Amount, Limit};
+use bitloop_core::probe::{Estimate, Unsteady};
+use bitloop_core::report::{ConfigRow, DeviceReport, Row, RowState};
+use bitloop_core::selection::OnDevice;
+use bitloop_core::trial::ProbeTarget;
+use bitloop_report::{Cell, Document, Material, Plot, html, markdown, svg};
 use expect_test::expect_file;
 use serde_json::Value;
 
@@ -69,6 +73,69 @@ fn networks_that_the_table_was_made_of_are_drawn_apart_from_those_that_test_it()
     let tests = ["mixed 1: 1 point at 4 bits", "finalist 1: 1 point at 4 bits"];
     assert_eq!((names("sum of layers"), names("corrected model")), (tests.to_vec(), tests.to_vec()));
     assert_eq!(scatter.series, ["corrected model", "sum of layers", "part of the table"]);
+}
+
+/// Two devices, and a search within limits on both.
+fn fleet() -> Material {
+    let mut material = measured();
+    let device = material.report.devices[0].clone();
+    let on = BTreeMap::from([("board".to_owned(), "orin".to_owned())]);
+    let target = ProbeTarget { probe: "integer".to_owned(), on, class: None };
+    material.report.devices.push(DeviceReport { target: target.clone(), ..device.clone() });
+    let limit = |at_most, target: &ProbeTarget| Limit {
+        cost: "latency_ms".to_owned(),
+        at_most,
+        target: Some(target.clone()),
+    };
+    let search = &mut material.report.searches[0];
+    // The baseline takes 2 ms.
+    search.plan.limits =
+        vec![limit(Amount::Of(2.5), &device.target), limit(Amount::OfBaselinePpm(900_000), &target)];
+    search.top.truncate(5);
+    let estimate = |[median, low, high]: [f64; 3]| Estimate { median, low, high };
+    let taken = [
+        [Some([2.3, 2.2, 2.6]), Some([1.5, 1.4, 1.6])],
+        [Some([2.4, 2.3, 2.5]), Some([1.7, 1.6, 1.8])],
+        [Some([2.2, 2.1, 2.3]), Some([1.9, 1.7, 2.0])],
+        [Some([2.2, 2.1, 2.3]), None],
+        [Some([2.0, 1.9, 2.1]), Some([1.2, 1.1, 1.3])],
+    ];
+    for (top, taken) in search.top.iter_mut().zip(taken) {
+        let targets = [&device.target, &target].into_iter().zip(taken);
+        top.devices = targets
+            .map(|(target, measured)| OnDevice {
+                target: target.clone(),
+                cost: "latency_ms".to_owned(),
+                predicted: estimate([2.0, 1.5, 2.5]),
+                measured: measured.map(estimate),
+                unsteady: Vec::new(),
+            })
+            .collect();
+    }
+    search.top[4].devices[1].unsteady = vec![Unsteady::Busy(0.5)];
+    material
+}
+
+#[test]
+fn choices_for_several_devices_stand_in_one_table_beside_their_limits() {
+    let document = Document::new(&fleet());
+    let sections = document.sections.iter().filter(|section| section.id == "devices").cloned();
+    let document = Document { sections: sections.collect(), ..document };
+
+    expect_file!["snapshots/fleet.md"].assert_eq(&markdown(&document));
+    let [section] = document.sections.as_slice() else { panic!("one section") };
+    let table = section.table.as_ref().unwrap();
+    let verdicts: Vec<&Cell> = table.rows.iter().filter_map(|row| row.last()).collect();
+    let expected = [
+        "kept by medians alone",
+        "kept with whole intervals",
+        "not kept",
+        "not measured everywhere",
+        "measured unsteadily",
+    ];
+    assert_eq!(verdicts, expected.map(|words| Cell::Words(words.to_owned())).iter().collect::<Vec<_>>());
+    let alone = Document::new(&measured());
+    assert!(alone.sections.iter().all(|section| section.id != "devices"), "there is one device");
 }
 
 /// The charts' specifications, as they stand in the page.

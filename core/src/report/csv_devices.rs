@@ -8,7 +8,7 @@ use super::csv::write_real;
 use super::{DeviceReport, Finalist, NetworkRow, Report};
 use crate::bits::Bits;
 use crate::latency::Quantity;
-use crate::probe::{Estimate, Unsteady};
+use crate::probe::Unsteady;
 
 /// What is told of a device, by the cost's name and so in its unit; every device has all of it, though few can measure all.
 const COSTS: [&str; 3] = ["latency_ms", "energy_mj", "peak_memory_mib"];
@@ -103,7 +103,7 @@ impl<'a> Known<'a> {
         let mut cells = vec![device.target.to_string(), device.class.clone().unwrap_or_default()];
         for cost in COSTS {
             let (quantity, unit) = Quantity::of_cost(cost).expect("costs that are measured");
-            let measured = self.measured(quantity);
+            let measured = self.network.and_then(|network| network.measured(quantity));
             let values = [
                 self.predicted(quantity),
                 measured.map(|measured| measured.median),
@@ -115,16 +115,6 @@ impl<'a> Known<'a> {
         cells.push(self.unsteady());
         cells.push(self.refused.unwrap_or_default().to_owned());
         cells
-    }
-
-    /// In the quantity's unit, over all repetitions.
-    fn measured(&self, quantity: Quantity) -> Option<Estimate> {
-        let network = self.network?;
-        match quantity {
-            Quantity::Latency => network.latency_ns,
-            Quantity::Energy => network.energy_joules,
-            Quantity::PeakMemory => network.peak_memory_bytes,
-        }
     }
 
     /// As the first search expected it that chose the config, in the quantity's unit; of times, else as the model expects them

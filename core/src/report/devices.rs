@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Interval;
-use super::network_names::{FLOAT, Named, NetworkNames};
+use super::network_names::{BASELINE, FLOAT, Named, NetworkNames};
 use super::refusal::refusal;
 use crate::bits::{BitConfig, Bits, Choice};
 use crate::latency::{
     Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, Usual, is_quantized,
 };
-use crate::plan::{Plan, ProbePlan, StagePlan};
+use crate::plan::{Amount, Limit, Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::trial::{
@@ -418,6 +418,21 @@ fn failures(trials: &[Probed<'_>]) -> Vec<Failure> {
     counted.into_iter().map(failure).collect()
 }
 
+impl DeviceReport {
+    /// How much a limit on what is measured here allows, in the cost's unit: a percentage is of the baseline as it is known by now.
+    /// None where the baseline was not measured.
+    pub fn at_most(&self, limit: &Limit) -> Option<f64> {
+        match limit.at_most {
+            Amount::Of(amount) => Some(amount),
+            Amount::OfBaselinePpm(ppm) => {
+                let (quantity, unit) = Quantity::of_cost(&limit.cost)?;
+                let baseline = self.networks.iter().find(|row| row.kind == BASELINE)?.measured(quantity)?;
+                Some(baseline.median / unit * f64::from(ppm) / 1e6)
+            }
+        }
+    }
+}
+
 impl EnvironmentSummary {
     fn of(environments: &[Environment]) -> Self {
         let said = environments.iter().filter(|environment| **environment != Environment::default());
@@ -451,6 +466,15 @@ impl NetworkRow {
     /// Whether it is the float network, which differs from the baseline in no point's width.
     pub(super) fn is_float(&self) -> bool {
         self.kind == FLOAT
+    }
+
+    /// What was measured, in the quantity's unit.
+    pub fn measured(&self, quantity: Quantity) -> Option<Estimate> {
+        match quantity {
+            Quantity::Latency => self.latency_ns,
+            Quantity::Energy => self.energy_joules,
+            Quantity::PeakMemory => self.peak_memory_bytes,
+        }
     }
 
     /// What was measured as an interval in milliseconds.

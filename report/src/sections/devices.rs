@@ -1,8 +1,9 @@
-//! What was measured on devices: a file per subject, each with sections for every probe stage.
+//! What was measured on devices: all of them together, then a file per subject, each with sections for every probe stage.
 
 mod additivity;
 mod environment;
 mod fidelity;
+mod fleet;
 mod fronts;
 mod layers;
 mod networks;
@@ -32,9 +33,9 @@ const SUBJECTS: &[Subject] = &[
 
 pub(super) fn sections(material: &Material) -> Vec<Section> {
     let devices = (1..).zip(&material.report.devices);
-    devices
-        .flat_map(|(number, device)| SUBJECTS.iter().flat_map(move |subject| subject(number, device)))
-        .collect()
+    let each =
+        devices.flat_map(|(number, device)| SUBJECTS.iter().flat_map(move |subject| subject(number, device)));
+    fleet::section(material).into_iter().chain(each).collect()
 }
 
 /// The device for headings: its class, or what was asked for before that is known.
