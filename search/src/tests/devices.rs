@@ -12,6 +12,8 @@ use bitloop_core::trial::{
 use super::stages::{IMAGES, lost, staged, sweep};
 use super::*;
 
+mod fleet;
+
 /// What a device takes of a whole network and of its layers, in milliseconds.
 #[derive(Clone, Copy)]
 struct Board {
@@ -345,26 +347,6 @@ fn a_device_without_a_counter_says_so_when_energy_is_limited() {
         reason.starts_with("energy_mj (integer on board=one): the device has no counter of energy"),
         "{reason}"
     );
-}
-
-#[test]
-fn a_fleet_gets_configs_that_keep_the_limits_of_all_its_devices() {
-    let weights = Board { layer: |weight, _| 0.15 * f64::from(weight), ..PLAIN };
-    let inputs = Board { layer: |_, input| 0.15 * f64::from(input), ..PLAIN };
-    let limits = vec![limit("one", Amount::Of(4.0)), limit("two", Amount::Of(4.3))];
-    let plan = experiment(&["one", "two"], limited(limits));
-
-    let driver = run(plan, &[("one", weights), ("two", inputs)]);
-
-    assert_eq!(driver.status(), "finished");
-    let results = driver.results();
-    let search = &results.searches[0];
-    for top in &search.top {
-        let [one, two] = top.devices.as_slice() else { panic!("two devices") };
-        assert!(one.measured.unwrap().median <= 4.0 && two.measured.unwrap().median <= 4.3);
-    }
-    assert_eq!(results.devices.len(), 2);
-    assert!(results.devices.iter().all(|device| device.fronts.len() == 1));
 }
 
 #[test]
