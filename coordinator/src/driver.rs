@@ -332,8 +332,8 @@ impl Driver {
         self.metrics.note_decision(&self.state, input, &decision);
         chronicle::note(&self.state, (input, &decision), now, &mut self.round.happened);
         for event in decision.events {
+            log::write(&self.state, &event);
             self.state.apply(&event);
-            log::write(&event);
             self.leases.note(&event, now);
             self.board.note(&self.state, (input, &event), now);
             if let Event::Fact(fact) = event {

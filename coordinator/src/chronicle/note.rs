@@ -180,6 +180,8 @@ impl Notes<'_> {
                 (Kind::ExperimentFailed, experiment.clone(), short_reason(reason))
             }
             Fact::TrialQuarantined { key, losses } => return self.quarantined(key, *losses),
+            // What is proposed is no event.
+            Fact::OutcomeLost { key } if self.state.ledger.is_unmeasured(key) => return,
             Fact::OutcomeLost { key } => {
                 let text = "its artifact is gone or damaged; it is measured again".to_owned();
                 self.of_trial(EventKind::OutcomeLost, key, text);
@@ -198,8 +200,9 @@ impl Notes<'_> {
     }
 
     fn replaced(&mut self, key: &TrialKey, outcome: &Outcome) {
-        let lost = self.state.ledger.lost(key).map(|lost| lost.result.artifact());
-        let text = match lost.map(|lost| lost == outcome.result.artifact()) {
+        let lost = self.state.ledger.lost(key).filter(|lost| !lost.is_given_up());
+        let text = match lost.map(|lost| lost.result.artifact()).map(|lost| lost == outcome.result.artifact())
+        {
             None => "it was given up, and could be measured after all",
             Some(true) => "its artifact is there again",
             Some(false) => {

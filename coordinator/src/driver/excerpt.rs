@@ -83,7 +83,8 @@ impl Outline {
     ) -> Result<Excerpt, RequestError> {
         let status = self.status.clone();
         let ledger = self.replayed(pages)?.ledger;
-        let experiment = Experiment { status, ..ledger.experiments()[0].clone() };
+        let mut experiment = ledger.experiments()[0].clone();
+        experiment.status = status;
         Ok(Excerpt { ledger, experiment })
     }
 
@@ -168,7 +169,7 @@ impl View<'_> {
                 page.contexts.extend(ledger.context(context).cloned());
             }
             page.specs.push(trial.spec.clone());
-            page.states.push((trial.key, trial.state.clone()));
+            page.states.push((trial.key, experiment.came_of(trial).clone()));
         }
         Ok(page)
     }

@@ -1,17 +1,17 @@
 //! What the log says of events.
 
-use bitloop_core::state::{Change, Event, Fact, Loss};
+use bitloop_core::state::{Change, Event, Fact, Loss, State};
 use tracing::{debug, info, warn};
 
-/// Logs an event once, when it happens; a replay is silent.
-pub(super) fn write(event: &Event) {
+/// Logs an event once, when it happens; a replay is silent. `state` is that before it.
+pub(super) fn write(state: &State, event: &Event) {
     match event {
-        Event::Fact(fact) => write_fact(fact),
+        Event::Fact(fact) => write_fact(state, fact),
         Event::Change(change) => write_change(change),
     }
 }
 
-fn write_fact(fact: &Fact) {
+fn write_fact(state: &State, fact: &Fact) {
     match fact {
         Fact::ExperimentSubmitted { plan, .. } => info!(experiment = %plan.id(), "experiment submitted"),
         Fact::ExperimentPaused { experiment } => info!(%experiment, "experiment paused"),
@@ -26,11 +26,14 @@ fn write_fact(fact: &Fact) {
         Fact::OutcomeCommitted { key, outcome } => {
             debug!(trial = %key, device = outcome.provenance.device, "outcome committed");
         }
+        Fact::OutcomeLost { key } if state.ledger.is_unmeasured(key) => {
+            debug!(trial = %key, "what nobody could measure is tried again for another experiment");
+        }
         Fact::OutcomeLost { key } => {
             warn!(trial = %key, "an outcome's artifact is gone or damaged; it is measured again");
         }
         Fact::OutcomeReplaced { key, outcome } => {
-            info!(trial = %key, artifact = ?outcome.result.artifact(), "a lost outcome is replaced");
+            info!(trial = %key, artifact = ?outcome.result.artifact(), "an outcome that counts no more is replaced");
         }
         Fact::ConflictSeen { key, outcome } => {
             warn!(trial = %key, device = outcome.provenance.device, "a repeated measurement differs");

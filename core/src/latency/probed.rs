@@ -28,10 +28,11 @@ impl<'a> Probed<'a> {
         let keys = keys.filter(|(_, key)| seen.insert(*key));
         let probed = keys.filter_map(|(stage, key)| {
             let trial = ledger.trial(key)?;
-            let is_settled = !matches!(trial.state, TrialState::Open);
+            let is_settled = !matches!(experiment.came_of(trial), TrialState::Open);
             match &trial.spec {
                 TrialSpec::Probe(spec) if spec.target.is_on(target) => {
-                    Some(Self { stage, key, spec, outcome: ledger.outcome(key), is_settled })
+                    let outcome = ledger.outcome_for(experiment, key);
+                    Some(Self { stage, key, spec, outcome, is_settled })
                 }
                 TrialSpec::Probe(_)
                 | TrialSpec::Prepare(_)

@@ -34,7 +34,7 @@ impl Effort {
     /// Adds up what the ledger knows of an experiment's evaluations.
     pub fn new(ledger: &Ledger, experiment: &Experiment) -> Self {
         let keys = experiment.stages.iter().flat_map(|stage| &stage.trials);
-        let outcomes = keys.filter_map(|key| ledger.outcome(key));
+        let outcomes = keys.filter_map(|key| ledger.outcome_for(experiment, key));
         let mut work = Work::default();
         let mut trials: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
         for Outcome { result, provenance, work: own } in outcomes {

@@ -6,7 +6,7 @@ use super::interval::{Interval, mean_difference, paired_difference};
 use crate::bits::BitConfig;
 use crate::evaluation::sequence::DropBounds;
 use crate::evaluation::{EvaluationMode, Judge, Progress, Verdict};
-use crate::state::{Ledger, Trial, TrialState};
+use crate::state::{Experiment, Ledger, TrialState};
 use crate::trial::{Evaluation, ImageRange, TrialKey, TrialResult, TrialSpec};
 
 /// What evaluations say about a config, beside the baseline on the same images.
@@ -129,23 +129,28 @@ pub struct Evaluations<'a> {
     /// In the order in which each was first proposed.
     configs: Vec<&'a BitConfig>,
     /// By config, then by first image and number of images: in one table, as most configs have one part.
-    parts: BTreeMap<(&'a BitConfig, u64, u64), &'a Trial>,
+    parts: BTreeMap<(&'a BitConfig, u64, u64), &'a TrialState>,
     judge: Judge,
     references: Judge,
 }
 
 impl<'a> Evaluations<'a> {
-    /// Gathers trials that are evaluations on `images` images in all; others are left out.
-    pub fn new(ledger: &'a Ledger, keys: &[TrialKey], mode: EvaluationMode, images: u64) -> Self {
+    /// Gathers an experiment's trials that are evaluations on `images` images in all; others are left out.
+    pub fn new(
+        (ledger, experiment): (&'a Ledger, &'a Experiment),
+        keys: &[TrialKey],
+        mode: EvaluationMode,
+        images: u64,
+    ) -> Self {
         let mut configs = Vec::new();
-        let mut parts: BTreeMap<(&BitConfig, u64, u64), &Trial> = BTreeMap::new();
+        let mut parts: BTreeMap<(&BitConfig, u64, u64), &TrialState> = BTreeMap::new();
         for trial in keys.iter().filter_map(|key| ledger.trial(key)) {
             if let TrialSpec::Evaluate { config, part, .. } = &trial.spec {
                 let next = parts.range((config, 0, 0)..).next();
                 if next.is_none_or(|((known, ..), _)| *known != config) {
                     configs.push(config);
                 }
-                parts.insert((config, part.start, part.len), trial);
+                parts.insert((config, part.start, part.len), experiment.came_of(trial));
             }
         }
         Self {
@@ -218,8 +223,8 @@ fn row_state(progress: &Progress, judge: &Judge) -> RowState {
 }
 
 /// A trial's sums, if it is done. Errors: why there will be none.
-fn sums(trial: &Trial) -> Result<Option<&Evaluation>, String> {
-    match &trial.state {
+fn sums(trial: &TrialState) -> Result<Option<&Evaluation>, String> {
+    match trial {
         TrialState::Open => Ok(None),
         TrialState::Quarantined { losses } => {
             Err(format!("quarantined: {losses} workers were lost while they ran it"))

@@ -263,7 +263,8 @@ fn preparation(ledger: &Ledger, experiment: &Experiment) -> (Option<Digest>, Vec
     let stages = experiment.plan.stages.iter().zip(&experiment.stages);
     let mut trials =
         stages.filter(|(plan, _)| matches!(plan, StagePlan::Prepare)).flat_map(|(_, stage)| &stage.trials);
-    match trials.next().and_then(|key| ledger.outcome(key)).map(|outcome| &outcome.result) {
+    let outcome = trials.next().and_then(|key| ledger.outcome_for(experiment, key));
+    match outcome.map(|outcome| &outcome.result) {
         Some(TrialResult::Prepared { artifact, steps }) => (Some(*artifact), steps.clone()),
         _ => (None, Vec::new()),
     }

@@ -1,12 +1,13 @@
 //! Why a config that a search found is not recommended after all.
 
 use crate::bits::BitConfig;
-use crate::state::{Ledger, StageProgress};
+use crate::state::{Experiment, Ledger, StageProgress};
 use crate::trial::{Fidelity, ProbeSpec, Reading, TrialResult, TrialSpec};
 
 /// What devices computed in a verify stage, and by how much they may differ.
 pub(super) struct Refusals<'a> {
     pub(super) ledger: &'a Ledger,
+    pub(super) experiment: &'a Experiment,
     pub(super) stage: &'a StageProgress,
     /// In parts per million of the images.
     pub(super) difference_max_ppm: u32,
@@ -16,7 +17,8 @@ impl Refusals<'_> {
     /// Why a config is not recommended; none if no device was found to differ.
     pub(super) fn of(&self, config: &BitConfig) -> Option<String> {
         let trials = self.stage.trials.iter().filter_map(|key| self.ledger.trial(key));
-        trials.filter_map(|trial| self.reason(&trial.spec, config, self.ledger.outcome(&trial.key)?)).next()
+        let outcome = |key| self.ledger.outcome_for(self.experiment, key);
+        trials.filter_map(|trial| self.reason(&trial.spec, config, outcome(&trial.key)?)).next()
     }
 
     fn reason(

@@ -141,7 +141,8 @@ impl<'a> Configs<'a> {
         let stages = plan.stages.iter().zip(&experiment.stages);
         let measuring = stages.filter(|(stage, _)| !matches!(stage, StagePlan::Verify { .. }));
         let keys: Vec<_> = measuring.flat_map(|(_, progress)| &progress.trials).copied().collect();
-        let on_selection = Evaluations::new(ledger, &keys, plan.evaluation, plan.data.selection.images);
+        let on_selection =
+            Evaluations::new((ledger, experiment), &keys, plan.evaluation, plan.data.selection.images);
         Self { ledger, experiment, prices, on_selection }
     }
 
@@ -169,7 +170,7 @@ impl<'a> Configs<'a> {
 
     fn evaluations(&self, progress: &StageProgress) -> Evaluations<'a> {
         let plan = self.plan();
-        Evaluations::new(self.ledger, &progress.trials, plan.evaluation, plan.data.selection.images)
+        self.evaluated(progress, plan.data.selection.images)
     }
 
     fn row(&self, stage: &str, config: &BitConfig, result: RowState) -> ConfigRow {
@@ -290,6 +291,7 @@ impl<'a> Configs<'a> {
         self.stages().find_map(|(_, stage, progress)| match stage {
             StagePlan::Verify { difference_max_ppm, .. } => Some(Refusals {
                 ledger: self.ledger,
+                experiment: self.experiment,
                 stage: progress,
                 difference_max_ppm: *difference_max_ppm,
             }),
@@ -308,7 +310,12 @@ impl<'a> Configs<'a> {
 
     fn on_report(&self, progress: &StageProgress) -> Evaluations<'a> {
         let images = self.plan().data.report.images;
-        Evaluations::new(self.ledger, &progress.trials, self.plan().evaluation, images)
+        self.evaluated(progress, images)
+    }
+
+    fn evaluated(&self, progress: &StageProgress, images: u64) -> Evaluations<'a> {
+        let of = (self.ledger, self.experiment);
+        Evaluations::new(of, &progress.trials, self.plan().evaluation, images)
     }
 }
 

@@ -170,7 +170,9 @@ fn a_measurement_of_all_images_goes_before_one_of_some() {
     let mut result = |key: usize, sums: TrialResult| {
         let reports = vec![report(keys[key], sums)];
         engine.feed(Input::Commit { worker: WorkerId("w".into()), reports, trial_ms: 1.0 }).unwrap();
-        let all = Evaluations::new(&engine.state.ledger, &keys, plan.evaluation, 2_000);
+        let ledger = &engine.state.ledger;
+        let of = (ledger, &ledger.experiments()[0]);
+        let all = Evaluations::new(of, &keys, plan.evaluation, 2_000);
         all.result(&config)
     };
 

@@ -128,7 +128,7 @@ pub(super) fn searches(ledger: &Ledger, experiment: &Experiment) -> Vec<TrainedS
 
 impl<'a> Stage<'a> {
     fn entries(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
-        let ledger = self.ledger;
+        let (ledger, experiment) = (self.ledger, self.experiment);
         let trials = self.progress.asked.iter().zip(&self.progress.trials);
         trials.filter_map(move |(asked, key)| {
             let trial = ledger.trial(key)?;
@@ -137,7 +137,7 @@ impl<'a> Stage<'a> {
                 TrialSpec::Probe(_) if !asked.purpose.is_measured() => None,
                 TrialSpec::Probe(_) | TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } => return None,
             };
-            Some(Entry { asked, training, state: &trial.state })
+            Some(Entry { asked, training, state: experiment.came_of(trial) })
         })
     }
 

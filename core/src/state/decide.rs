@@ -311,7 +311,10 @@ fn advance(state: &State, id: &ExperimentId, stage: u32, proposal: &Proposal) ->
     let events = match proposal {
         Proposal::Wait => Vec::new(),
         Proposal::Trials(batch) => {
-            vec![Fact::StepProposed { experiment, stage, batch: batch.clone() }.into()]
+            let untried = state.ledger.untried(known, &batch.trials).into_iter();
+            let mut events: Vec<Event> = untried.map(|key| Fact::OutcomeLost { key }.into()).collect();
+            events.push(Fact::StepProposed { experiment, stage, batch: batch.clone() }.into());
+            events
         }
         Proposal::Failed(reason) => {
             vec![Fact::ExperimentFailed { experiment, reason: reason.clone() }.into()]

@@ -58,7 +58,7 @@ impl State {
     /// Says where a trial stands; none if no experiment has proposed it.
     pub fn explain_trial(&self, key: &TrialKey, now: UnixMillis) -> Option<Explanation> {
         let trial = self.ledger.trial(key)?;
-        let (standing, reasons) = match &trial.state {
+        let (standing, mut reasons) = match &trial.state {
             TrialState::Done(outcome) => match &outcome.result {
                 TrialResult::Failed { reason } => ("failed", vec![format!("it cannot be done: {reason}")]),
                 TrialResult::Prepared { .. }
@@ -80,6 +80,10 @@ impl State {
                 (standing, reasons)
             }
         };
+        let without = self.ledger.experiments().iter().filter(|experiment| experiment.has_given_up(key));
+        reasons.extend(without.map(|experiment| {
+            format!("nobody could measure it for experiment `{}`, which goes on without it", experiment.id)
+        }));
         let subject = key.0.hex();
         Some(Explanation { subject, standing: standing.to_owned(), reasons })
     }

@@ -98,7 +98,8 @@ pub enum Fact {
         /// What it gave.
         outcome: Outcome,
     },
-    /// The artifact that a trial's outcome names is gone or damaged; the trial is open again.
+    /// What came of a trial counts no more; the trial is open again. Its outcome names an artifact that is gone or damaged. Or nobody
+    /// could measure it, and an experiment wants it that has not tried: for those that have, that stays so.
     OutcomeLost {
         /// Which.
         key: TrialKey,
@@ -117,7 +118,8 @@ pub enum Fact {
         /// The later result.
         outcome: Outcome,
     },
-    /// A trial was running on each of several workers when they were lost; it is not tried again.
+    /// A trial was running on each of several workers when they were lost; it is not tried again for whoever
+    /// wants it.
     TrialQuarantined {
         /// Which.
         key: TrialKey,

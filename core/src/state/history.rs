@@ -53,7 +53,7 @@ impl<'a> StageHistory<'a> {
 
     /// What a trial gave, if it is done.
     pub fn outcome(&self, key: &TrialKey) -> Option<&'a Outcome> {
-        self.ledger.outcome(key)
+        self.ledger.outcome_for(self.experiment, key)
     }
 
     /// The evaluations that a stage proposed, as a table by config. `mode` says when a config is measured enough.
@@ -67,7 +67,7 @@ impl<'a> StageHistory<'a> {
             | StagePlan::Probe(_)
             | StagePlan::AutoQKeras(_) => plan.data.selection.images,
         };
-        Evaluations::new(self.ledger, &self.progress(stage).trials, mode, images)
+        Evaluations::new((self.ledger, self.experiment), &self.progress(stage).trials, mode, images)
     }
 
     /// What was asked of a device, by this stage and those before it.
@@ -84,7 +84,8 @@ impl<'a> StageHistory<'a> {
 
     /// Whether a trial is no longer open: it has an outcome or was quarantined.
     pub fn is_settled(&self, key: &TrialKey) -> bool {
-        self.ledger.trial(key).is_some_and(|trial| !matches!(trial.state, TrialState::Open))
+        let trial = self.ledger.trial(key);
+        trial.is_some_and(|trial| !matches!(self.experiment.came_of(trial), TrialState::Open))
     }
 
     fn progress(&self, stage: u32) -> &'a StageProgress {

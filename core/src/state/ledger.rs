@@ -1,6 +1,6 @@
 mod outcomes;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -76,6 +76,15 @@ pub enum TrialState {
     },
 }
 
+impl TrialState {
+    fn outcome(&self) -> Option<&Outcome> {
+        match self {
+            Self::Done(outcome) => Some(outcome.as_ref()),
+            Self::Open | Self::Quarantined { .. } => None,
+        }
+    }
+}
+
 /// A stage that wants a trial: whose requirements, priority and share of the workers it is measured under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
@@ -122,6 +131,13 @@ impl Trial {
             Some(_) => self.more_claims.get_or_insert_default().push(claim),
             None => self.first_claim = Some(claim),
         }
+    }
+
+    /// Takes all claims away.
+    fn take_claims(&mut self) -> impl Iterator<Item = Claim> + use<> {
+        let first = self.first_claim.take();
+        let more = self.more_claims.take();
+        first.into_iter().chain(more.into_iter().flat_map(|claims| *claims))
     }
 
     /// Takes back one of the times that a stage proposed it.
@@ -172,9 +188,21 @@ pub struct Experiment {
     /// How often what its searchers had made of outcomes became void: what it had proposed was taken back, as it followed from an artifact
     /// that is no more, or a trial that nobody could measure was measured after all.
     pub restarts: u32,
+    /// Of its trials, those that nobody could measure for it and that another experiment has had tried again since: what came of them here.
+    given_up: BTreeMap<TrialKey, TrialState>,
 }
 
 impl Experiment {
+    /// What came of one of its trials for this experiment.
+    pub fn came_of<'a>(&'a self, trial: &'a Trial) -> &'a TrialState {
+        self.given_up.get(&trial.key).unwrap_or(&trial.state)
+    }
+
+    /// Whether it goes on without a trial that another experiment has had tried again since.
+    pub(super) fn has_given_up(&self, key: &TrialKey) -> bool {
+        self.given_up.contains_key(key)
+    }
+
     /// The first stage that is not finished.
     pub fn current_stage(&self) -> Option<u32> {
         self.stages.iter().position(|stage| !stage.finished).map(|index| index as u32)
@@ -198,8 +226,11 @@ pub struct Ledger {
     /// Later results that differed, each kept once, and so many of them.
     conflicts: HashMap<TrialKey, Vec<TrialResult>>,
     conflicts_kept: u64,
-    /// Outcomes that count no more, as their artifacts are gone. Their trials are open, or were quarantined since.
+    /// Outcomes that count no more, as their artifacts are gone or they only say that nobody could measure the trial, which another
+    /// experiment wants. Their trials are open, or were quarantined since.
     lost: BTreeMap<TrialKey, Arc<Outcome>>,
+    /// Trials that nobody could measure.
+    unmeasured: BTreeSet<TrialKey>,
 }
 
 impl Ledger {
@@ -227,7 +258,10 @@ impl Ledger {
             Fact::OutcomeCommitted { key, outcome } => {
                 self.settle(key, TrialState::Done(Arc::new(outcome.clone())))
             }
-            Fact::OutcomeLost { key } => self.settle(key, TrialState::Open),
+            Fact::OutcomeLost { key } => {
+                self.set_aside(key);
+                self.settle(key, TrialState::Open);
+            }
             Fact::TrialQuarantined { key, losses } => {
                 self.settle(key, TrialState::Quarantined { losses: *losses });
             }
@@ -258,6 +292,7 @@ impl Ledger {
             reused: 0,
             failed: 0,
             restarts: 0,
+            given_up: BTreeMap::new(),
         });
     }
 
@@ -274,6 +309,7 @@ impl Ledger {
                 self.targets.entry(probe.target.digest()).or_insert_with(|| probe.target.requirements());
             }
             match self.trials.get_mut(&key) {
+                Some(_) if self.experiments[index].has_given_up(&key) => {}
                 Some(known) => known.add_claim(claim),
                 None => self.trials.push(Trial {
                     key,
@@ -285,9 +321,9 @@ impl Ledger {
                 }),
             }
             let trial = self.trials.get(&key).expect("it was put there");
-            let settled = is_settled(&trial.state);
-            let failed = has_failed(&trial.state);
             let owner = &mut self.experiments[index];
+            let came = owner.came_of(trial);
+            let (settled, failed) = (is_settled(came), has_failed(came));
             owner.stages[stage as usize].trials.push(key);
             owner.stages[stage as usize].settled += u64::from(settled);
             owner.reused += u64::from(settled);
@@ -322,12 +358,15 @@ impl Ledger {
         self.trials.get(key)
     }
 
-    /// The outcome of a trial, if it has been measured.
+    /// The outcome of a trial that counts now, if it has been measured. An experiment for which nobody could measure it may go by another
+    /// one: see [`Self::outcome_for`].
     pub fn outcome(&self, key: &TrialKey) -> Option<&Outcome> {
-        match &self.trial(key)?.state {
-            TrialState::Done(outcome) => Some(outcome.as_ref()),
-            TrialState::Open | TrialState::Quarantined { .. } => None,
-        }
+        self.trial(key)?.state.outcome()
+    }
+
+    /// The outcome that a trial has for an experiment, if it has one.
+    pub fn outcome_for<'a>(&'a self, experiment: &'a Experiment, key: &TrialKey) -> Option<&'a Outcome> {
+        experiment.came_of(self.trial(key)?).outcome()
     }
 
     /// What a set of evaluations shares.
@@ -417,6 +456,15 @@ impl Ledger {
 
 fn is_settled(state: &TrialState) -> bool {
     !matches!(state, TrialState::Open)
+}
+
+/// Whether nobody could measure it, which is no result that others could go by.
+fn is_unmeasured(state: &TrialState) -> bool {
+    match state {
+        TrialState::Open => false,
+        TrialState::Done(outcome) => outcome.is_given_up(),
+        TrialState::Quarantined { .. } => true,
+    }
 }
 
 fn has_failed(state: &TrialState) -> bool {

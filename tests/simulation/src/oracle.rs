@@ -162,6 +162,10 @@ impl Oracle {
 
     fn before_fact(&mut self, state: &State, input: &Input, fact: &Fact) {
         match fact {
+            Fact::OutcomeLost { key } if state.ledger.is_unmeasured(key) => {
+                let is_wanted = matches!(input, Input::Advance { .. });
+                self.require(is_wanted, || format!("nobody asked for {key}, which nobody could measure"));
+            }
             Fact::OutcomeLost { key } => {
                 self.lost += 1;
                 let named = state.ledger.outcome(key).and_then(|outcome| outcome.result.artifact());

@@ -1,7 +1,7 @@
 //! Results files, and what is said of experiments until they are there.
 
 use bitloop_core::report::Report;
-use bitloop_core::trial::Provenance;
+use bitloop_core::trial::{Provenance, TrialKey};
 
 use super::*;
 use crate::chronicle::{Event, EventKind};
@@ -229,4 +229,47 @@ async fn results_that_change_while_they_are_copied_are_copied_again() {
 
     assert_eq!(copy(start).await, Err(RequestError::Changed(id.clone())));
     assert!(handle.report(&id).await.is_ok());
+}
+
+/// The trials of which nobody could measure any, and the results, of an experiment whose second shard was given up.
+async fn with_gaps(handle: &Handle, worker: &WorkerId, id: &ExperimentId) -> (Vec<TrialKey>, String) {
+    work_once(handle, worker).await;
+    let shard = handle.request_shard(worker).await.unwrap().unwrap();
+    let mut given_up = other_reports(&shard);
+    for report in &mut given_up {
+        report.outcome.provenance = Provenance::of_nobody("cpu".to_owned());
+    }
+    handle.commit(worker, given_up, 1.0).await.unwrap();
+    work_off(handle, worker, id).await;
+    let keys = shard.trials.iter().map(|(key, _)| *key).collect();
+    (keys, handle.report(id).await.unwrap().0.to_csv())
+}
+
+#[tokio::test]
+async fn what_nobody_could_measure_is_measured_for_the_next_experiment_and_the_first_one_keeps_its_results() {
+    let undisturbed = Fixture::new();
+    let (_coordinator, handle, _, worker) = sweep(&undisturbed).await;
+    let id = submit(&handle, "another").await;
+    work_off(&handle, &worker, &id).await;
+    let whole = handle.report(&id).await.unwrap().0.to_csv();
+    let fixture = Fixture::new();
+    let (coordinator, handle, first, worker) = sweep(&fixture).await;
+    let (missed, gaps) = with_gaps(&handle, &worker, &first).await;
+    assert!(gaps.contains(",failed,") && !whole.contains(",failed,"));
+
+    let second = submit(&handle, "another").await;
+    let shard = next_shard(&handle, &worker, &second).await.unwrap();
+    let asked: Vec<TrialKey> = shard.trials.iter().map(|(key, _)| *key).collect();
+    handle.commit(&worker, reports(&shard), 1.0).await.unwrap();
+    work_off(&handle, &worker, &second).await;
+
+    assert_eq!(asked, missed, "the others are known");
+    assert_eq!(handle.report(&second).await.unwrap().0.to_csv(), whole);
+    assert_eq!(handle.report(&first).await.unwrap().0.to_csv(), gaps);
+    drop((handle, coordinator));
+    let coordinator = fixture.open();
+    let handle = coordinator.handle();
+    assert_eq!(handle.report(&second).await.unwrap().0.to_csv(), whole);
+    assert_eq!(handle.report(&first).await.unwrap().0.to_csv(), gaps);
+    assert_eq!(fs::read_to_string(fixture.results(&first)).unwrap(), gaps);
 }

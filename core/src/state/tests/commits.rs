@@ -100,7 +100,7 @@ fn searchers_are_made_anew_when_a_trial_that_was_given_up_is_measured_after_all(
 }
 
 #[test]
-fn a_finished_experiment_keeps_what_could_not_be_measured_unless_another_one_wants_it() {
+fn a_finished_experiment_keeps_what_could_not_be_measured_also_when_another_one_has_it_measured() {
     let mut engine = Engine::new();
     let (first, second) = (engine.submit("a"), engine.submit("b"));
     let keys = engine.propose(&first, 2);
@@ -120,5 +120,7 @@ fn a_finished_experiment_keeps_what_could_not_be_measured_unless_another_one_wan
     engine.propose(&second, 2);
     assert_eq!(engine.commit(&worker, &measured), (2, 0, 0));
 
+    let failed = |id| engine.state.ledger.experiment(id).unwrap().failed;
+    assert_eq!([failed(&first), failed(&second)], [2, 0]);
     assert_eq!(engine.replayed().ledger, engine.state.ledger);
 }

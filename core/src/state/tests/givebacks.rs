@@ -1,5 +1,6 @@
 //! Trials that workers give back, as they cannot measure them.
 
+mod again;
 mod resting;
 
 use super::*;
