@@ -85,7 +85,7 @@ impl Model {
             known: Vec::new(),
         };
         let samples: Vec<Sample> =
-            measured.iter().map(|(config, whole)| model.sample(config, *whole)).collect();
+            measured.iter().map(|(config, whole)| model.sample(readings, (config, *whole))).collect();
         let (correction, left_out) = Correction::fit(&samples, quantity == Quantity::Latency);
         model.correction = correction;
         model.known = measured
@@ -123,10 +123,12 @@ impl Model {
         }
     }
 
-    fn sample(&self, config: &BitConfig, whole: Estimate) -> Sample {
+    fn sample(&self, readings: &Readings, (config, whole): (&BitConfig, Estimate)) -> Sample {
         let error = (whole.high - whole.low) / (2.0 * INTERVAL_ERRORS);
         let error = error.max(ERROR_MIN * whole.median).max(f64::MIN_POSITIVE);
-        Sample { features: self.features(config), value: whole.median, weight: (error * error).recip() }
+        let is_unseen = self.quantity != Quantity::Latency || !self.is_in_table(readings, config);
+        let weight = (error * error).recip();
+        Sample { features: self.features(config), value: whole.median, weight, is_unseen }
     }
 
     fn features(&self, config: &BitConfig) -> [f64; 3] {

@@ -11,6 +11,8 @@ pub(super) struct Sample {
     pub(super) value: f64,
     /// One over its error squared.
     pub(super) weight: f64,
+    /// Whether its own layers had no part in the sum, which they would come to in any case.
+    pub(super) is_unseen: bool,
 }
 
 /// Which terms a corrected sum has.
@@ -57,7 +59,7 @@ pub struct Correction {
     /// For each value that goes from a layer to one of another width.
     pub per_change: f64,
     /// How far one more network may be from its prediction, with 95 %: each of the measured ones predicted from the others
-    /// says so. None of fewer than two networks.
+    /// says so, of those that the layers were not measured in if there are two. None of fewer than two networks.
     pub half_width: Option<f64>,
     /// Networks that it was fitted to.
     pub configs: u64,
@@ -133,10 +135,20 @@ fn fitted(samples: &[Sample], terms: Terms) -> Option<(Correction, Vec<f64>)> {
             numbers.iter().zip(samples[index].features).map(|(number, feature)| number * feature).sum(),
         );
     }
-    let freedom = samples.len() - columns.len();
-    let spread = mean_square(samples, &left_out).sqrt();
-    let half_width = (samples.len() >= 2).then(|| t_quantile(freedom) * spread);
+    let half_width = (samples.len() >= 2).then(|| reach(samples, &left_out, columns.len()));
     Some((Correction { terms, fixed, scale, per_change, half_width, ..Correction::of(samples) }, left_out))
+}
+
+/// How far one more network may be from its prediction, after so many numbers were fitted.
+fn reach(samples: &[Sample], left_out: &[f64], numbers: usize) -> f64 {
+    let all = samples.iter().copied().zip(left_out.iter().copied());
+    let unseen: (Vec<Sample>, Vec<f64>) = all.filter(|(sample, _)| sample.is_unseen).unzip();
+    let (samples, left_out) = match unseen.0.len() {
+        0 | 1 => (samples, left_out),
+        _ => (unseen.0.as_slice(), unseen.1.as_slice()),
+    };
+    let freedom = samples.len().saturating_sub(numbers).max(1);
+    t_quantile(freedom) * mean_square(samples, left_out).sqrt()
 }
 
 /// Pivots below this part of the largest are those of columns that say the same.

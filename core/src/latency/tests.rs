@@ -28,32 +28,49 @@ struct Made {
     layer: fn(usize, u32, u32) -> f64,
     per_change: f64,
     fixed: f64,
+    /// Largest part of a layer's time by which the widths of the layer before it slow it down, or speed it up: what no sum of layers says.
+    interplay: f64,
     /// Largest part by which a measurement is off.
     noise: f64,
+    /// Devices with other ones differ in what is drawn of them.
+    seed: u64,
 }
 
 const ADDITIVE: Made = Made {
     layer: |layer, weight, input| (layer as f64 + 2.0) * f64::from(10 * weight + 5 * input),
     per_change: 0.0,
     fixed: 100.0,
+    interplay: 0.0,
     noise: 0.0,
+    seed: 7,
 };
 
 impl Made {
     fn whole(&self, layout: &Layout, config: &BitConfig) -> f64 {
+        let mut before = (0, 0);
         let of_unit = |(index, unit): (usize, &Unit)| {
             let (weight, input) = layout.widths(config, unit);
-            (self.layer)(index, weight.unwrap_or(0), input)
+            let widths = (weight.unwrap_or(0), input);
+            let before = std::mem::replace(&mut before, widths);
+            (self.layer)(index, widths.0, widths.1) * self.beside(index, before, widths)
         };
         let sum: f64 = layout.units.iter().enumerate().map(of_unit).sum();
         self.fixed + sum + self.per_change * layout.changed_elements(config)
+    }
+
+    /// The factor by which a layer takes another time behind a layer of these widths than by itself.
+    fn beside(&self, index: usize, before: (u32, u32), widths: (u32, u32)) -> f64 {
+        let code = [before.0, before.1, widths.0, widths.1]
+            .iter()
+            .fold(index as u64, |code, bits| code * 64 + u64::from(*bits));
+        1.0 + self.interplay * (2.0 * rng(self.seed, code).uniform() - 1.0)
     }
 
     /// Uniform networks with their layers, and so many mixed ones.
     fn readings(&self, plan: &Plan, mixed: u64) -> Readings {
         let layout = Layout::new(plan).unwrap();
         let mut readings = Readings { class: Some("board".to_owned()), ..Readings::default() };
-        let mut noise = rng(7, 7);
+        let mut noise = rng(self.seed, 7);
         let mut about = |value: f64| {
             let median = value * (1.0 + self.noise * (2.0 * noise.uniform() - 1.0));
             Estimate { median, low: median * (1.0 - self.noise), high: median * (1.0 + self.noise) }
@@ -124,15 +141,15 @@ fn fit(plan: &Plan, readings: &Readings) -> Model {
     Model::fit(plan, readings, Quantity::Latency).unwrap()
 }
 
-/// The largest relative error of predictions for networks that were not measured, and how many lie outside the interval.
-fn errors(plan: &Plan, made: &Made, model: &Model) -> (f64, usize) {
-    let (mut largest, mut outside) = (0.0_f64, 0);
-    for (config, _) in configs(plan, 200).into_iter().skip(100) {
-        let (real, predicted) = (made.whole(&model.layout, &config), model.predict(&config));
-        largest = largest.max((predicted.median / real - 1.0).abs());
-        outside += usize::from(!predicted.holds(real));
-    }
-    (largest, outside)
+/// What is predicted of networks that were not measured, and what they take.
+fn unseen(plan: &Plan, made: &Made, model: &Model) -> Vec<(Estimate, f64)> {
+    let configs = configs(plan, 200).into_iter().skip(100);
+    configs.map(|(config, _)| (model.predict(&config), made.whole(&model.layout, &config))).collect()
+}
+
+fn largest_error(plan: &Plan, made: &Made, model: &Model) -> f64 {
+    let errors = unseen(plan, made, model).into_iter().map(|(predicted, real)| predicted.median / real - 1.0);
+    errors.map(f64::abs).fold(0.0, f64::max)
 }
 
 #[test]
@@ -144,7 +161,7 @@ fn a_device_that_adds_up_is_predicted_by_the_plain_sum() {
     assert_eq!((model.correction.terms, model.table.source), (Terms::Plain, Source::Layers));
     assert!(model.additivity.is_additive());
     assert!(model.additivity.mean_error < 1e-12 && model.additivity.correlation.unwrap() > 0.999_999);
-    assert!(errors(&plan, &ADDITIVE, &model).0 < 1e-12);
+    assert!(largest_error(&plan, &ADDITIVE, &model) < 1e-12);
 }
 
 #[test]
@@ -190,21 +207,31 @@ fn a_price_of_conversions_is_found_in_mixed_networks() {
     assert!((model.correction.per_change - 20.0).abs() < 1e-6, "{:?}", model.correction);
     assert!(!model.additivity.is_additive() && model.additivity.bias < -0.01);
     assert!(model.additivity.corrected_max_error.unwrap() < 1e-9);
-    assert!(errors(&plan, &made, &model).0 < 1e-9);
+    assert!(largest_error(&plan, &made, &model) < 1e-9);
 }
 
 #[test]
-fn a_device_that_does_not_add_up_gets_a_wide_interval_that_holds() {
+fn intervals_of_devices_that_do_not_add_up_hold_as_often_as_they_promise_and_are_no_wider_for_it() {
     let plan = network(5);
-    // What one layer takes depends on all others: the slowest decides, as far as the model knows nothing of that.
-    let made = Made { noise: 0.05, ..ADDITIVE };
-    let noisy = fit(&plan, &made.readings(&plan, 16));
-    let exact = fit(&plan, &ADDITIVE.readings(&plan, 16));
+    let (mut held, mut predicted, mut reaches) = (0, 0, Vec::new());
+    for seed in 0..100 {
+        let made = Made { interplay: 0.2, noise: 0.002, seed, ..ADDITIVE };
+        let model = fit(&plan, &made.readings(&plan, 16));
+        assert!(!model.additivity.is_additive(), "{:?}", model.additivity);
+        let unseen = unseen(&plan, &made, &model);
+        let squares = unseen.iter().map(|(predicted, real)| (predicted.median - real).powi(2));
+        let deviation = (squares.sum::<f64>() / unseen.len() as f64).sqrt();
+        held += unseen.iter().filter(|(predicted, real)| predicted.holds(*real)).count();
+        predicted += unseen.len();
+        reaches.push(model.correction.half_width.unwrap() / deviation);
+    }
+    reaches.sort_by(f64::total_cmp);
 
-    let reach = |model: &Model| model.correction.half_width.unwrap();
-    assert!(reach(&noisy) > 10.0 * reach(&exact).max(1.0), "{} {}", reach(&noisy), reach(&exact));
-    let (_, outside) = errors(&plan, &made, &noisy);
-    assert!(outside <= 10, "{outside} of 106 outside");
+    let share = held as f64 / f64::from(predicted as u32);
+    assert!((0.93..0.98).contains(&share), "{share} of the networks, where 0.95 is promised");
+    // Where it is known how far predictions are off, 1.96 deviations hold 95 %; 16 networks tell it less exactly.
+    let middle = reaches[reaches.len() / 2];
+    assert!((1.8..2.6).contains(&middle), "{middle} deviations to either side");
 }
 
 #[test]
