@@ -130,10 +130,18 @@ impl Engine {
     /// Proposes `count` evaluations for the first stage.
     fn propose(&mut self, experiment: &ExperimentId, count: u32) -> Vec<TrialKey> {
         let (context, trials) = trials(count);
-        let keys = trials.iter().map(TrialSpec::key).collect();
-        let batch = Batch { context: Some(context), trials, ..Batch::default() };
-        let proposal = Proposal::Trials(batch);
-        self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
+        self.propose_batch(experiment, 0, Batch { context: Some(context), trials, ..Batch::default() })
+    }
+
+    /// Proposes what asks for no context.
+    fn propose_alone(&mut self, experiment: &ExperimentId, trials: Vec<TrialSpec>) -> Vec<TrialKey> {
+        self.propose_batch(experiment, 0, Batch { trials, ..Batch::default() })
+    }
+
+    fn propose_batch(&mut self, experiment: &ExperimentId, stage: u32, batch: Batch) -> Vec<TrialKey> {
+        let keys = batch.trials.iter().map(TrialSpec::key).collect();
+        let (experiment, proposal) = (experiment.clone(), Proposal::Trials(batch));
+        self.feed(Input::Advance { experiment, stage, proposal }).unwrap();
         keys
     }
 

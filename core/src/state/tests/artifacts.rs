@@ -47,10 +47,7 @@ impl Site {
     }
 
     fn advance(&mut self, id: &ExperimentId, stage: u32, trials: Vec<TrialSpec>) -> Vec<TrialKey> {
-        let keys = trials.iter().map(TrialSpec::key).collect();
-        let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
-        self.engine.feed(Input::Advance { experiment: id.clone(), stage, proposal }).unwrap();
-        keys
+        self.engine.propose_batch(id, stage, Batch { trials, ..Batch::default() })
     }
 
     fn finish(&mut self, id: &ExperimentId, stage: u32) {

@@ -250,10 +250,7 @@ pub(super) fn training_for(epochs: u32) -> TrialSpec {
 fn what_a_quarantined_training_came_to_after_all_changes_nothing() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
-    let trial = training();
-    let key = trial.key();
-    let proposal = Proposal::Trials(Batch { trials: vec![trial], ..Batch::default() });
-    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+    let key = engine.propose_alone(&experiment, vec![training()])[0];
     let workers: Vec<WorkerId> = ["w1", "w2", "w3"]
         .map(|name| {
             let worker = engine.join(name);

@@ -144,10 +144,7 @@ fn a_worker_without_exact_arithmetic_gets_what_it_can_measure() {
 fn of_trials_that_go_alone_the_longest_is_taken_first_whatever_the_order_of_proposal() {
     let mut engine = Engine::new();
     let experiment = engine.submit("a");
-    let trials = [3, 9, 1, 5].map(losses::training_for).to_vec();
-    let keys: Vec<TrialKey> = trials.iter().map(TrialSpec::key).collect();
-    let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
-    engine.feed(Input::Advance { experiment, stage: 0, proposal }).unwrap();
+    let keys = engine.propose_alone(&experiment, [3, 9, 1, 5].map(losses::training_for).to_vec());
 
     let taken = [1, 2, 3, 4].map(|number| {
         let worker = engine.join(&format!("w{number}"));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::ProbeOffer;
-use crate::trial::{Measured, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget};
+use crate::trial::Measured;
 
 /// A worker with a probe, on its machine's processor unless the probe names a device.
 fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
@@ -13,28 +13,7 @@ fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
     }
 }
 
-pub(crate) fn probe(name: &str, repetition: u32) -> TrialSpec {
-    TrialSpec::Probe(Box::new(ProbeSpec {
-        target: ProbeTarget { probe: name.to_owned(), on: BTreeMap::new(), class: None },
-        prepared: Digest::of(b"prepared"),
-        baseline: Choice::Float,
-        config: BitConfig::baseline(),
-        setting: ProbeSetting::default(),
-        subject: ProbeSubject::Whole,
-        repetition,
-        asked_by: None,
-    }))
-}
-
 impl Engine {
-    fn propose_board_probes(&mut self, experiment: &ExperimentId, name: &str, count: u32) -> Vec<TrialKey> {
-        let trials: Vec<TrialSpec> = (0..count).map(|repetition| probe(name, repetition)).collect();
-        let keys = trials.iter().map(TrialSpec::key).collect();
-        let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
-        self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
-        keys
-    }
-
     fn commit_measured(&mut self, worker: &WorkerId, shard: &Shard) {
         let measured = Measured::made_up(&ProbeSubject::Whole, 1e6);
         let outcome = Outcome { result: TrialResult::Measured(Box::new(measured)), ..evaluated(0) };
@@ -54,7 +33,7 @@ impl Engine {
 fn a_processor_that_a_gpus_worker_probes_is_nobody_elses() {
     let mut engine = Engine::new();
     let (probes, shared) = (engine.submit_with("probes", 1, Requirements::NONE), engine.submit("shared"));
-    let keys = engine.propose_board_probes(&probes, "integer", 2);
+    let keys = engine.propose_probes(&probes, &anywhere("integer"), 2);
     engine.propose_points(&shared, 0..8);
     let first = engine.join_as(offering(gpu("g1", 16), "integer", None));
     let second = engine.join_as(offering(other_gpu("g2", 16), "integer", None));
@@ -81,7 +60,7 @@ fn a_gpu_that_a_processors_worker_probes_is_nobody_elses() {
     let prober = engine.join_as(offering(cpu("p"), "candle-cuda", Some("gpu-1")));
     let evaluator = engine.join_as(gpu("g", 16));
     let (_, busy) = engine.only(&evaluator);
-    let keys = engine.propose_board_probes(&probes, "candle-cuda", 1);
+    let keys = engine.propose_probes(&probes, &anywhere("candle-cuda"), 1);
 
     assert_eq!(engine.request(&prober), None, "the GPU is busy, and its own device rests for the probe");
     let explained = engine.explained(&keys[0]);
@@ -103,7 +82,7 @@ fn a_gpu_that_a_processors_worker_probes_is_nobody_elses() {
 fn a_board_that_two_hosts_reach_is_one_device() {
     let mut engine = Engine::new();
     let probes = engine.submit("probes");
-    let keys = engine.propose_board_probes(&probes, "external", 2);
+    let keys = engine.propose_probes(&probes, &anywhere("external"), 2);
     let hosts = ["a", "b"]
         .map(|host| engine.join_as(offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5"))));
 
@@ -119,7 +98,7 @@ fn behind_a_start_no_probe_begins_until_whoever_used_the_device_has_broken_off()
     let probes = engine.submit("probes");
     let on = |host: &str| offering(cpu_of(host, &format!("on-{host}")), "external", Some("pi5"));
     let first = engine.join_as(on("a"));
-    let keys = engine.propose_board_probes(&probes, "external", 2);
+    let keys = engine.propose_probes(&probes, &anywhere("external"), 2);
     engine.only(&first);
 
     for is_back in [true, false] {
@@ -146,7 +125,7 @@ fn a_start_without_probes_under_way_makes_none_wait() {
     let mut engine = Engine::new();
     engine.state.apply(&Change::Started { now: engine.now }.into());
     let probes = engine.submit("probes");
-    let keys = engine.propose_board_probes(&probes, "external", 1);
+    let keys = engine.propose_probes(&probes, &anywhere("external"), 1);
     let worker = engine.join_as(offering(cpu("w"), "external", Some("pi5")));
 
     assert_eq!(engine.only(&worker).0, keys[0]);

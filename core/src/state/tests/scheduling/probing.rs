@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::device::{ProbeNeed, ProbeOffer};
-use crate::trial::{ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget};
 
 /// A worker on a board with a probe.
 fn with_probe(info: WorkerInfo, board: Option<&str>, (class, device): (&str, Option<&str>)) -> WorkerInfo {
@@ -21,33 +20,6 @@ fn board(class: Option<&str>) -> ProbeTarget {
         probe: "snpe".into(),
         on: BTreeMap::from([("board".to_owned(), "pi5".to_owned())]),
         class: class.map(str::to_owned),
-    }
-}
-
-impl Engine {
-    fn propose_probes(
-        &mut self,
-        experiment: &ExperimentId,
-        target: &ProbeTarget,
-        count: u32,
-    ) -> Vec<TrialKey> {
-        let trial = |repetition| {
-            TrialSpec::Probe(Box::new(ProbeSpec {
-                target: target.clone(),
-                prepared: Digest::of(b"prepared"),
-                baseline: Choice::Float,
-                config: BitConfig::baseline(),
-                setting: ProbeSetting::default(),
-                subject: ProbeSubject::Whole,
-                repetition,
-                asked_by: None,
-            }))
-        };
-        let trials: Vec<TrialSpec> = (0..count).map(trial).collect();
-        let keys = trials.iter().map(TrialSpec::key).collect();
-        let proposal = Proposal::Trials(Batch { trials, ..Batch::default() });
-        self.feed(Input::Advance { experiment: experiment.clone(), stage: 0, proposal }).unwrap();
-        keys
     }
 }
 
