@@ -58,8 +58,7 @@ impl MeasuredCost {
             Quantity::Energy => {
                 let ratios =
                     network.energy.iter().map(|energy| energy.config.median / energy.baseline.median);
-                let exact = ratios.map(|median| Estimate { median, low: median, high: median });
-                merged(&exact.collect::<Vec<_>>())
+                merged(&ratios.map(Estimate::exactly).collect::<Vec<_>>())
             }
             Quantity::PeakMemory => None,
         }

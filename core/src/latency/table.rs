@@ -138,7 +138,7 @@ impl LayerTable {
     /// What a unit takes at some widths: as measured there, otherwise as at the nearest wider ones, otherwise as at the nearest.
     /// Nothing where the unit was not measured.
     pub fn time(&self, layout: &Layout, unit: &Unit, widths: Widths) -> Estimate {
-        let none = Estimate { median: 0.0, low: 0.0, high: 0.0 };
+        let none = Estimate::exactly(0.0);
         let widths = match self.source {
             Source::OneByOne if !unit.owns_input => {
                 (widths.0, layout.width(&BitConfig::baseline(), unit.input))

@@ -247,16 +247,7 @@ fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
             let changes = [(unit.weight.unwrap(), choice(weight)), (unit.input.unwrap(), choice(input))];
             let config = BitConfig::against(layout.baseline, changes);
             let time = ADDITIVE.whole(&layout, &config);
-            let [config_time, of_baseline, ratio] = [time, baseline, time / baseline].map(Estimate::exactly);
-            readings.networks.entry(config).or_default().sessions = vec![Session {
-                config: config_time,
-                baseline: of_baseline,
-                ratio,
-                rounds: 60,
-                disturbed: 0,
-                outliers: 0,
-                unsteady: None,
-            }];
+            readings.networks.entry(config).or_default().sessions = vec![session(time, baseline, None)];
         }
     }
 

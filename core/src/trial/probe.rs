@@ -272,14 +272,13 @@ impl Measured {
     /// What a device comes to that takes as many nanoseconds for everything, and computes what the simulation does: for
     /// benchmarks and tests of everything else.
     pub fn made_up(subject: &ProbeSubject, nanoseconds: f64) -> Self {
-        let always = |median| Estimate { median, low: median, high: median };
-        let time = always(nanoseconds);
+        let time = Estimate::exactly(nanoseconds);
         let reading = match subject {
             ProbeSubject::Whole => Reading::Whole {
                 session: Session {
                     config: time,
                     baseline: time,
-                    ratio: always(1.0),
+                    ratio: Estimate::exactly(1.0),
                     rounds: 1,
                     disturbed: 0,
                     outliers: 0,

@@ -59,16 +59,12 @@ fn trained(training: &Training) -> TrialResult {
     })
 }
 
-fn exactly(median: f64) -> Estimate {
-    Estimate { median, low: median, high: median }
-}
-
 fn reading(time: f64, float: f64) -> Measured {
     let session = Session {
         disturbed: 0,
-        config: exactly(time),
-        baseline: exactly(float),
-        ratio: exactly(time / float),
+        config: Estimate::exactly(time),
+        baseline: Estimate::exactly(float),
+        ratio: Estimate::exactly(time / float),
         rounds: 60,
         outliers: 0,
         unsteady: None,
@@ -241,8 +237,11 @@ fn energy_is_what_the_counter_says_and_without_one_the_search_ends_with_advice()
             Choice::Float => joules,
             Choice::Bits(bits) => joules - 0.001 * f64::from(8 - bits.get().min(8)),
         });
-        *energy =
-            Some(Energy { source: "made up".to_owned(), config: exactly(joules), baseline: exactly(0.032) });
+        *energy = Some(Energy {
+            source: "made up".to_owned(),
+            config: Estimate::exactly(joules),
+            baseline: Estimate::exactly(0.032),
+        });
         TrialResult::Measured(measured)
     });
     let without = run(plan_of(stage()), unpacked);

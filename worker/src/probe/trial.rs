@@ -149,8 +149,7 @@ fn layers(layered: Layered) -> Result<Measured, Unmeasured> {
     let Layered { nodes, other, whole: times, environment } = layered;
     let nodes = nodes.into_iter().filter_map(|(node, times)| Some((node, Estimate::of(&times)?)));
     let nodes: BTreeMap<String, Estimate> = nodes.collect();
-    let nothing = Estimate { median: 0.0, low: 0.0, high: 0.0 };
-    let other = Estimate::of(&other).unwrap_or(nothing);
+    let other = Estimate::of(&other).unwrap_or(Estimate::exactly(0.0));
     let whole = Estimate::of(&times).ok_or_else(|| Unmeasured::failed("no inference was timed"))?;
     let unsteady = Unsteady::of(&times, whole).or_else(|| Unsteady::if_busy(environment.others));
     Ok(Measured { reading: Reading::Layers { nodes, other, whole, unsteady }, environment })

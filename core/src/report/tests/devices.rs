@@ -69,7 +69,7 @@ fn timed(median: f64, unsteady: Option<Unsteady>) -> Reading {
         session: Session {
             config: ms(median),
             baseline: ms(2.0),
-            ratio: Estimate { median: median / 2.0, low: median / 2.0, high: median / 2.0 },
+            ratio: Estimate::exactly(median / 2.0),
             rounds: 60,
             disturbed: 0,
             outliers: 1,
