@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use bitloop_core::bits::{BitConfig, Bits, Choice, PointIndex};
 use bitloop_core::device::Requirements;
 use bitloop_core::digest::Digest;
-use bitloop_core::plan::{
-    Amount, ExperimentId, Limit, Lowered, Metric, Plan, ProbePlan, SearchMethod, SearchPlan, StagePlan,
-};
+use bitloop_core::plan::{Amount, ExperimentId, Limit, Lowered, Plan, ProbePlan, SearchPlan, StagePlan};
 use bitloop_core::probe::{Environment, Estimate, Session, Unsteady};
 use bitloop_core::report::Interval;
 use bitloop_core::selection::{Front, FrontPoint, OnDevice, Proof, Selected, Selection, ShadowPrice};
@@ -34,16 +32,7 @@ fn here() -> ProbeTarget {
 }
 
 fn search(limits: Vec<Limit>, lowers: Option<Lowered>) -> StagePlan {
-    StagePlan::Search(SearchPlan {
-        method: SearchMethod::Exact,
-        predictor: "auto".to_owned(),
-        objective: Metric::Top1Drop,
-        limits,
-        lowers,
-        cost: None,
-        trials: Some(10),
-        round: 5,
-    })
+    StagePlan::Search(SearchPlan { lowers, trials: Some(10), round: 5, ..SearchPlan::exact(limits) })
 }
 
 fn on(target: ProbeTarget, cost: &str, at_most: Amount) -> Limit {

@@ -220,6 +220,20 @@ impl SearchPlan {
     /// Most configs of a round: each takes a solver's descent, and more would leave the predictor uncorrected for long.
     pub const ROUND_MAX: u64 = 1024;
 
+    /// An exact search for the least drop of top-1 within limits, which measures one config at a time.
+    pub fn exact(limits: Vec<Limit>) -> Self {
+        Self {
+            method: SearchMethod::Exact,
+            predictor: "auto".to_owned(),
+            objective: Metric::Top1Drop,
+            limits,
+            lowers: None,
+            cost: None,
+            trials: None,
+            round: 1,
+        }
+    }
+
     /// The devices that it is limited on or lowers a cost on, each once, in the order of the file.
     pub fn targets(&self) -> Vec<&ProbeTarget> {
         let limited = self.limits.iter().filter_map(|limit| limit.target.as_ref());
@@ -266,6 +280,11 @@ impl ProbePlan {
 
     /// Most repetitions of a network.
     pub const REPETITIONS_MAX: u32 = 20;
+
+    /// Measures uniform networks alone, each once.
+    pub fn uniform(target: ProbeTarget) -> Self {
+        Self { target, setting: ProbeSetting::default(), configs: 0, repetitions: 1, fidelity: 0, seed: 0 }
+    }
 }
 
 /// One part of a plan.

@@ -2,11 +2,11 @@
 
 use bitloop_core::bits::BitConfig;
 use bitloop_core::latency::{Layout, Source};
-use bitloop_core::plan::{Amount, Limit, Lowered, Metric, ProbePlan, SearchMethod, SearchPlan};
+use bitloop_core::plan::{Amount, Limit, Lowered, Metric, ProbePlan, SearchPlan};
 use bitloop_core::probe::{Environment, Estimate, Session, Unsteady};
 use bitloop_core::state::Status;
 use bitloop_core::trial::{
-    Fidelity, Measured, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Provenance, Reading,
+    Fidelity, Measured, Outcome, ProbeSpec, ProbeSubject, ProbeTarget, Provenance, Reading,
 };
 
 use super::stages::{IMAGES, lost, staged, sweep};
@@ -59,14 +59,7 @@ fn target(board: &str) -> ProbeTarget {
 }
 
 fn probe(board: &str) -> StagePlan {
-    StagePlan::Probe(Box::new(ProbePlan {
-        target: target(board),
-        setting: ProbeSetting::default(),
-        configs: 12,
-        repetitions: 2,
-        fidelity: 0,
-        seed: 0,
-    }))
+    StagePlan::Probe(Box::new(ProbePlan { configs: 12, repetitions: 2, ..ProbePlan::uniform(target(board)) }))
 }
 
 fn limit(board: &str, at_most: Amount) -> Limit {
@@ -74,16 +67,7 @@ fn limit(board: &str, at_most: Amount) -> Limit {
 }
 
 fn limited(limits: Vec<Limit>) -> SearchPlan {
-    SearchPlan {
-        method: SearchMethod::Exact,
-        predictor: "auto".to_owned(),
-        objective: Metric::Top1Drop,
-        limits,
-        lowers: None,
-        cost: None,
-        trials: Some(24),
-        round: 4,
-    }
+    SearchPlan { trials: Some(24), round: 4, ..SearchPlan::exact(limits) }
 }
 
 fn experiment(boards: &[&str], search: SearchPlan) -> Plan {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bitloop_core::bits::BitConfig;
 use bitloop_core::evaluation::EvaluationMode;
-use bitloop_core::plan::{Amount, Limit, Metric, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
+use bitloop_core::plan::{Amount, Limit, Pairs, SearchMethod, SearchPlan, SubsetDesign, Subsets};
 use bitloop_core::report::{RowState, TopRow, uniform_configs};
 use bitloop_core::state::Status;
 
@@ -35,12 +35,9 @@ pub(super) fn search(method: SearchMethod, limit: Option<(&str, Amount)>) -> Sta
     StagePlan::Search(SearchPlan {
         cost,
         method,
-        predictor: "auto".to_owned(),
-        objective: Metric::Top1Drop,
-        limits: limit.into_iter().collect(),
-        lowers: None,
         trials: method.is_limited_by_cost().then_some(24),
         round: 4,
+        ..SearchPlan::exact(limit.into_iter().collect())
     })
 }
 

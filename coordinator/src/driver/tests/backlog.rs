@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use bitloop_core::device::{DeviceKind, Requirements};
 use bitloop_core::plan::{Plan, ProbePlan, StagePlan};
 use bitloop_core::state::{Backlog, WorkerInfo};
-use bitloop_core::trial::{Numerics, ProbeSetting, ProbeTarget};
+use bitloop_core::trial::{Numerics, ProbeTarget};
 
 use super::*;
 
@@ -84,15 +84,7 @@ async fn that_nobody_has_the_probe_that_a_device_is_measured_with_is_said_with_i
     let mut measuring = plan("measuring");
     measuring.requirements = vec![Requirements::NONE; measuring.stages.len()];
     measuring.requirements.push(target.requirements());
-    let probe = ProbePlan {
-        target,
-        setting: ProbeSetting::default(),
-        configs: 1,
-        repetitions: 1,
-        fidelity: 0,
-        seed: 0,
-    };
-    measuring.stages.push(StagePlan::Probe(Box::new(probe)));
+    measuring.stages.push(StagePlan::Probe(Box::new(ProbePlan::uniform(target))));
 
     let id = handle.submit(measuring, Sources::new(), 0).await.unwrap().experiment;
 

@@ -1,7 +1,7 @@
 //! Stages whose searchers take a while: they think beside the driver.
 
 use bitloop_core::bits::PointIndex;
-use bitloop_core::plan::{Amount, Limit, Metric, Plan, SearchMethod, SearchPlan, StagePlan};
+use bitloop_core::plan::{Amount, Limit, Metric, Plan, SearchPlan, StagePlan};
 
 use super::*;
 
@@ -9,14 +9,10 @@ fn searching(name: &str, at_most: Amount) -> Plan {
     let mut plan = plan(name);
     let limit = Limit::computed("size_kib", at_most);
     plan.stages.push(StagePlan::Search(SearchPlan {
-        cost: None,
-        method: SearchMethod::Exact,
-        predictor: "auto".to_owned(),
         objective: Metric::LossIncrease,
-        limits: vec![limit],
-        lowers: None,
         trials: Some(6),
         round: 2,
+        ..SearchPlan::exact(vec![limit])
     }));
     plan
 }

@@ -1,7 +1,7 @@
 //! The results file of an experiment on devices.
 
 use super::*;
-use crate::plan::{Amount, Limit, Metric, ProbePlan, SearchMethod, SearchPlan};
+use crate::plan::{Amount, Limit, ProbePlan, SearchPlan};
 use crate::probe::{Environment, Estimate, Session, Unsteady};
 use crate::selection::{OnDevice, Selected, Selection};
 use crate::state::{Fact, State};
@@ -24,32 +24,14 @@ fn silent() -> ProbeTarget {
 /// Sweep, probes of two devices, a search that is limited on one of them, and a verification.
 fn plan_of_devices() -> Plan {
     let mut plan = plan("golden");
-    let probe = |target| {
-        StagePlan::Probe(Box::new(ProbePlan {
-            target,
-            setting: ProbeSetting::default(),
-            configs: 0,
-            repetitions: 2,
-            fidelity: 0,
-            seed: 0,
-        }))
-    };
+    let probe =
+        |target| StagePlan::Probe(Box::new(ProbePlan { repetitions: 2, ..ProbePlan::uniform(target) }));
     let limits =
         vec![Limit { cost: "latency_us".to_owned(), at_most: Amount::Of(1_000.0), target: Some(board()) }];
-    let search = SearchPlan {
-        method: SearchMethod::Exact,
-        predictor: "auto".to_owned(),
-        objective: Metric::Top1Drop,
-        limits,
-        lowers: None,
-        cost: None,
-        trials: None,
-        round: 1,
-    };
     plan.stages.extend([
         probe(board()),
         probe(silent()),
-        StagePlan::Search(search),
+        StagePlan::Search(SearchPlan::exact(limits)),
         StagePlan::verify(1, false),
     ]);
     plan

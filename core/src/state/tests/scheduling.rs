@@ -6,7 +6,7 @@ mod probing;
 
 use super::*;
 use crate::device::{Device, DeviceKind, Requirements, Share};
-use crate::trial::{ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget};
+pub(crate) use boards::probe;
 
 const GIB: u64 = 1 << 30;
 
@@ -35,28 +35,6 @@ fn other_gpu(id: &str, gib: u64) -> WorkerInfo {
 fn on_gpu(gib: u64) -> Requirements {
     let device = Some(DeviceKind::Cuda);
     Requirements { device, gpu_memory_bytes: Some(gib * GIB), ..Requirements::NONE }
-}
-
-/// A device that any worker may have which offers the probe.
-fn anywhere(probe: &str) -> ProbeTarget {
-    ProbeTarget { probe: probe.to_owned(), on: BTreeMap::new(), class: None }
-}
-
-pub(crate) fn probe(name: &str, repetition: u32) -> TrialSpec {
-    probe_on(anywhere(name), repetition)
-}
-
-fn probe_on(target: ProbeTarget, repetition: u32) -> TrialSpec {
-    TrialSpec::Probe(Box::new(ProbeSpec {
-        target,
-        prepared: Digest::of(b"prepared"),
-        baseline: Choice::Float,
-        config: BitConfig::baseline(),
-        setting: ProbeSetting::default(),
-        subject: ProbeSubject::Whole,
-        repetition,
-        asked_by: None,
-    }))
 }
 
 fn exclusive() -> Requirements {
@@ -88,17 +66,6 @@ impl Engine {
         let (_, all) = trials(range.end);
         let trials = all[range.start as usize..].to_vec();
         self.propose_batch(experiment, 0, Batch { context: Some(context), trials, ..Batch::default() })
-    }
-
-    /// Proposes repeated measurements of one network on a device.
-    fn propose_probes(
-        &mut self,
-        experiment: &ExperimentId,
-        target: &ProbeTarget,
-        count: u32,
-    ) -> Vec<TrialKey> {
-        let trials = (0..count).map(|repetition| probe_on(target.clone(), repetition)).collect();
-        self.propose_alone(experiment, trials)
     }
 
     fn commit_after(&mut self, worker: &WorkerId, shard: &Shard, trial_ms: f64) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::ProbeOffer;
-use crate::trial::Measured;
+use crate::trial::{Measured, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget};
 
 /// A worker with a probe, on its machine's processor unless the probe names a device.
 fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
@@ -13,7 +13,40 @@ fn offering(info: WorkerInfo, probe: &str, device: Option<&str>) -> WorkerInfo {
     }
 }
 
+/// A device that any worker may have which offers the probe.
+fn anywhere(probe: &str) -> ProbeTarget {
+    ProbeTarget { probe: probe.to_owned(), on: BTreeMap::new(), class: None }
+}
+
+pub(crate) fn probe(name: &str, repetition: u32) -> TrialSpec {
+    probe_on(anywhere(name), repetition)
+}
+
+fn probe_on(target: ProbeTarget, repetition: u32) -> TrialSpec {
+    TrialSpec::Probe(Box::new(ProbeSpec {
+        target,
+        prepared: Digest::of(b"prepared"),
+        baseline: Choice::Float,
+        config: BitConfig::baseline(),
+        setting: ProbeSetting::default(),
+        subject: ProbeSubject::Whole,
+        repetition,
+        asked_by: None,
+    }))
+}
+
 impl Engine {
+    /// Proposes repeated measurements of one network on a device.
+    pub(super) fn propose_probes(
+        &mut self,
+        experiment: &ExperimentId,
+        target: &ProbeTarget,
+        count: u32,
+    ) -> Vec<TrialKey> {
+        let trials = (0..count).map(|repetition| probe_on(target.clone(), repetition)).collect();
+        self.propose_alone(experiment, trials)
+    }
+
     fn commit_measured(&mut self, worker: &WorkerId, shard: &Shard) {
         let measured = Measured::made_up(&ProbeSubject::Whole, 1e6);
         let outcome = Outcome { result: TrialResult::Measured(Box::new(measured)), ..evaluated(0) };

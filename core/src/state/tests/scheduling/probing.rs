@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::device::{ProbeNeed, ProbeOffer};
+use crate::trial::ProbeTarget;
 
 /// A worker on a board with a probe.
 fn with_probe(info: WorkerInfo, board: Option<&str>, (class, device): (&str, Option<&str>)) -> WorkerInfo {
