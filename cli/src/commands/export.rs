@@ -5,7 +5,7 @@ use std::fs;
 
 use bitloop_core::bits::{Bits, Choice};
 use bitloop_core::graph::Graph;
-use bitloop_core::report::{FoundNetwork, Report, TopRow};
+use bitloop_core::report::{FoundNetwork, Report};
 use bitloop_core::trial::NodeQuantizers;
 use bitloop_quant::export::{self, EncodingsVersion, Exported};
 use bitloop_quant::model::Model;
@@ -178,12 +178,12 @@ fn found(report: &Report, search: Option<u32>, rank: u32) -> Result<&BTreeMap<St
     let Some(search) = index.checked_sub(1).and_then(|index| searches.get(index)) else {
         return Err(missing(format!("there are {} searches in the experiment", searches.len())));
     };
-    match search.top.get(rank as usize - 1) {
-        Some(TopRow { refused: Some(refused), .. }) => Err(Failure::usage(format!(
-            "the config of rank {rank} is not recommended: {refused}; name another one with --rank, or write its widths down and \
+    match search.top.get(rank as usize - 1).map(|top| (top, top.objection())) {
+        Some((_, Some(objection))) => Err(Failure::usage(format!(
+            "the config of rank {rank} is not recommended: {objection}; name another one with --rank, or write its widths down and \
              export those with --bitconfig"
         ))),
-        Some(top) => Ok(&top.row.changes),
+        Some((top, None)) => Ok(&top.row.changes),
         None => Err(missing(format!("search {index} has found {} configs", search.top.len()))),
     }
 }

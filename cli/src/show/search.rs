@@ -106,7 +106,11 @@ fn found(search: &SearchReport) -> String {
     let devices: Vec<String> = search.top.first().map(on_devices).unwrap_or_default();
     header.extend(devices.iter().map(String::as_str));
     let rows = search.top.iter().take(SHOWN).enumerate().map(|(index, top)| {
-        let refused = if top.refused.is_some() { " refused" } else { "" };
+        let refused = match (&top.refused, &top.unconfirmed) {
+            (Some(_), _) => " refused",
+            (None, Some(_)) => " not compared",
+            (None, None) => "",
+        };
         let mut cells = vec![format!("{}{refused}", index + 1)];
         cells.extend(measured(metric, &top.row.result));
         if has_predictions {

@@ -8,10 +8,11 @@ use super::Interval;
 use super::network_names::{BASELINE, FLOAT, Named, NetworkNames};
 use super::refusal::refusal;
 use crate::bits::{BitConfig, Bits, Choice};
+use crate::evaluation::PPM_PER_POINT;
 use crate::latency::{
     Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, Usual, is_quantized,
 };
-use crate::plan::{Amount, Limit, Plan, ProbePlan, StagePlan};
+use crate::plan::{Amount, DIFFERENCE_MAX_PPM, Limit, Plan, ProbePlan, StagePlan};
 use crate::probe::{Environment, Estimate, Unsteady};
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::trial::{
@@ -237,6 +238,8 @@ impl<'a> Devices<'a> {
         let readings = Readings::of(&trials);
         let model = Model::fit(self.plan, &readings, Quantity::Latency).ok();
         let names = NetworkNames::of(self.plan, &trials);
+        let mut notes = model.as_ref().map(|model| model.notes(&readings)).unwrap_or_default();
+        notes.extend(self.doubt(stage, &trials));
         DeviceReport {
             stage,
             target: probe.target.clone(),
@@ -252,7 +255,7 @@ impl<'a> Devices<'a> {
             finalists: self.finalists(&probe.target),
             fronts: self.fronts(&probe.target),
             fidelity: self.fidelity(&trials, &names),
-            notes: model.as_ref().map(|model| model.notes(&readings)).unwrap_or_default(),
+            notes,
             correction: model.as_ref().map(|model| model.correction.clone()),
             additivity: model.as_ref().map(|model| model.additivity.clone()),
             layers: model.map(|model| model.table),
@@ -379,6 +382,31 @@ impl<'a> Devices<'a> {
 }
 
 impl Devices<'_> {
+    /// That networks which a probe stage compared are computed otherwise than simulated, where no later stage compares what is
+    /// found; none if they are not, or one does.
+    fn doubt(&self, stage: u32, trials: &[Probed<'_>]) -> Option<String> {
+        let mut later = self.plan.stages.iter().skip(stage as usize + 1);
+        if later.any(|later| matches!(later, StagePlan::Verify { .. })) {
+            return None;
+        }
+        let found = |asked: &Probed<'_>| {
+            let TrialResult::Measured(measured) = &asked.outcome?.result else { return None };
+            let Reading::Fidelity(found) = &measured.reading else { return None };
+            Some(refusal(asked.spec, found, DIFFERENCE_MAX_PPM))
+        };
+        let compared: Vec<Option<String>> =
+            trials.iter().filter(|asked| asked.stage == stage).filter_map(found).collect();
+        let differing: Vec<&String> = compared.iter().flatten().collect();
+        let first = differing.first()?;
+        Some(format!(
+            "{} of {} networks that were compared are computed otherwise than simulated, by more than {} percentage points: {first}. \
+             Nothing compares what searches find: add a `verify` stage",
+            differing.len(),
+            compared.len(),
+            f64::from(DIFFERENCE_MAX_PPM) / f64::from(PPM_PER_POINT)
+        ))
+    }
+
     /// Why a stage that verifies does not recommend a config after what a device computed of it.
     fn refused(&self, stage: u32, spec: &ProbeSpec, found: &Fidelity) -> Option<String> {
         match self.plan.stages.get(stage as usize)? {

@@ -1,40 +1,68 @@
 //! Why a config that a search found is not recommended after all.
 
+use std::collections::BTreeSet;
+
 use crate::bits::BitConfig;
 use crate::state::{Experiment, Ledger, StageProgress};
-use crate::trial::{Fidelity, ProbeSpec, Reading, TrialResult, TrialSpec};
+use crate::trial::{Fidelity, ProbeSpec, ProbeTarget, Reading, TrialResult, TrialSpec};
 
-/// What devices computed in a verify stage, and by how much they may differ.
+/// What devices computed in a verify stage, beside the simulation.
 pub(super) struct Refusals<'a> {
-    pub(super) ledger: &'a Ledger,
-    pub(super) experiment: &'a Experiment,
-    pub(super) stage: &'a StageProgress,
-    /// In parts per million of the images.
-    pub(super) difference_max_ppm: u32,
+    compared: Vec<Compared<'a>>,
 }
 
-impl Refusals<'_> {
+/// What one device computed of one config.
+struct Compared<'a> {
+    config: &'a BitConfig,
+    target: &'a ProbeTarget,
+    /// Why that is not what was simulated; none if it is, as far as is allowed.
+    refused: Option<String>,
+}
+
+impl<'a> Refusals<'a> {
+    /// Gathers the comparisons of a verify stage. Devices may differ by so many parts per million of the images.
+    pub(super) fn new(
+        (ledger, experiment): (&'a Ledger, &'a Experiment),
+        stage: &'a StageProgress,
+        difference_max_ppm: u32,
+    ) -> Self {
+        let compared = stage.trials.iter().filter_map(|key| {
+            let TrialSpec::Probe(probe) = &ledger.trial(key)?.spec else { return None };
+            let TrialResult::Measured(measured) = &ledger.outcome_for(experiment, key)?.result else { return None };
+            let Reading::Fidelity(found) = &measured.reading else { return None };
+            let refused = refusal(probe, found, difference_max_ppm);
+            Some(Compared { config: &probe.config, target: &probe.target, refused })
+        });
+        Self { compared: compared.collect() }
+    }
+
     /// Why a config is not recommended; none if no device was found to differ.
     pub(super) fn of(&self, config: &BitConfig) -> Option<String> {
-        let trials = self.stage.trials.iter().filter_map(|key| self.ledger.trial(key));
-        let outcome = |key| self.ledger.outcome_for(self.experiment, key);
-        trials.filter_map(|trial| self.reason(&trial.spec, config, outcome(&trial.key)?)).next()
+        self.of_config(config).find_map(|compared| compared.refused.clone())
     }
 
-    fn reason(
-        &self,
-        spec: &TrialSpec,
-        config: &BitConfig,
-        outcome: &crate::trial::Outcome,
-    ) -> Option<String> {
-        let TrialSpec::Probe(probe) = spec else { return None };
-        let TrialResult::Measured(measured) = &outcome.result else { return None };
-        let Reading::Fidelity(found) = &measured.reading else { return None };
-        refusal(probe, found, self.difference_max_ppm).filter(|_| probe.config == *config)
+    /// Why a config is passed over that nothing was found against: devices that compute another config otherwise say nothing of
+    /// it. None if there are no such devices.
+    pub(super) fn unconfirmed(&self, config: &BitConfig) -> Option<String> {
+        let differing = self.compared.iter().filter(|compared| compared.refused.is_some());
+        let differing: BTreeSet<&ProbeTarget> = differing.map(|compared| compared.target).collect();
+        let known: BTreeSet<&ProbeTarget> = self.of_config(config).map(|compared| compared.target).collect();
+        let silent: Vec<String> = differing.difference(&known).map(ToString::to_string).collect();
+        (!silent.is_empty()).then(|| {
+            format!(
+                "{} computes another config otherwise than simulated, and was not compared here; `verify` compares as many as its \
+                 `top` says",
+                silent.join(" and ")
+            )
+        })
+    }
+
+    fn of_config(&self, config: &BitConfig) -> impl Iterator<Item = &Compared<'a>> {
+        self.compared.iter().filter(move |compared| compared.config == config)
     }
 }
 
-/// Why a config is not recommended of which a device recognizes so many report images; none if they are as many as simulated,
+/// Why a config is not recommended of which a device recognizes so many images; none if they are as many as simulated,
 /// but for so many parts per million.
 pub(super) fn refusal(probe: &ProbeSpec, found: &Fidelity, difference_max_ppm: u32) -> Option<String> {
     let first = found.first_difference.as_ref();

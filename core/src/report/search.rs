@@ -49,6 +49,17 @@ pub struct TopRow {
     /// Why it is not recommended after all: a device computes something else than was simulated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+    /// Why it is passed over though nothing was found against it: a device computes another config otherwise than simulated, and
+    /// has not computed this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
+}
+
+impl TopRow {
+    /// Why it is not recommended; none if it may be.
+    pub fn objection(&self) -> Option<&str> {
+        self.refused.as_deref().or(self.unconfirmed.as_deref())
+    }
 }
 
 /// What a search came to, or has come to so far.
@@ -73,16 +84,41 @@ pub struct SearchReport {
 }
 
 impl SearchReport {
-    /// The best config that no device refused, with its rank from 1; none if there is none.
+    /// The best config that nothing speaks against, with its rank from 1; none if there is none.
+    ///
+    /// Where a device computes any config otherwise than simulated, only those count that it was compared with and computes as
+    /// simulated.
     pub fn recommended(&self) -> Option<(usize, &TopRow)> {
-        (1..).zip(&self.top).find(|(_, top)| top.refused.is_none())
+        (1..).zip(&self.top).find(|(_, top)| top.objection().is_none())
     }
 
-    /// What was refused, as sentences.
+    /// What is not recommended and why, as sentences: one for each config that is refused, one for all that are passed over for
+    /// the same reason.
     pub fn refusals(&self) -> Vec<String> {
-        let refused = (1..).zip(&self.top).filter_map(|(rank, top)| Some((rank, top.refused.as_ref()?)));
-        refused.map(|(rank, reason)| format!("rank {rank} is not recommended: {reason}")).collect()
+        let ranked = || (1_usize..).zip(&self.top);
+        let refused = ranked().filter_map(|(rank, top)| Some((rank, top.refused.as_ref()?)));
+        let refused = refused.map(|(rank, reason)| format!("rank {rank} is not recommended: {reason}"));
+        let mut passed_over: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (rank, top) in ranked().filter(|(_, top)| top.refused.is_none()) {
+            if let Some(reason) = &top.unconfirmed {
+                passed_over.entry(reason.as_str()).or_default().push(rank);
+            }
+        }
+        let passed_over = passed_over.into_iter().map(|(reason, ranks)| match ranks.as_slice() {
+            [rank] => format!("rank {rank} is not recommended: {reason}"),
+            ranks => format!("ranks {} are not recommended: {reason}", listed(ranks)),
+        });
+        refused.chain(passed_over).collect()
     }
+}
+
+/// Ascending ranks, those that follow one another as a range: `3, 5 to 9`.
+fn listed(ranks: &[usize]) -> String {
+    let ranges = ranks.chunk_by(|a, b| a + 1 == *b).map(|range| match range {
+        [first, .., last] => format!("{first} to {last}"),
+        single => single.iter().map(usize::to_string).collect(),
+    });
+    ranges.collect::<Vec<_>>().join(", ")
 }
 
 /// What was measured on the report images beside the searches' configs.
@@ -240,6 +276,7 @@ impl<'a> Configs<'a> {
             devices: selected.devices.clone(),
             verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
             refused: refusals.as_ref().and_then(|refusals| refusals.of(&selected.config)),
+            unconfirmed: refusals.as_ref().and_then(|refusals| refusals.unconfirmed(&selected.config)),
         });
         SearchReport {
             stage,
@@ -287,14 +324,12 @@ impl<'a> Configs<'a> {
         })
     }
 
+    /// What devices computed of what is verified; none without such a stage.
     fn refusals(&self) -> Option<Refusals<'a>> {
         self.stages().find_map(|(_, stage, progress)| match stage {
-            StagePlan::Verify { difference_max_ppm, .. } => Some(Refusals {
-                ledger: self.ledger,
-                experiment: self.experiment,
-                stage: progress,
-                difference_max_ppm: *difference_max_ppm,
-            }),
+            StagePlan::Verify { difference_max_ppm, .. } => {
+                Some(Refusals::new((self.ledger, self.experiment), progress, *difference_max_ppm))
+            }
             StagePlan::Prepare
             | StagePlan::Sensitivity { .. }
             | StagePlan::Search(_)

@@ -61,7 +61,8 @@ fn best(material: &Material) -> Vec<String> {
             return match search.top.len() {
                 0 => format!("Search {number} ({method}) has found nothing so far."),
                 _ => format!(
-                    "Search {number} ({method}) recommends nothing: devices compute none of its configurations as simulated."
+                    "Search {number} ({method}) recommends nothing: {}.",
+                    cut(&search.refusals().join("; "))
                 ),
             };
         };

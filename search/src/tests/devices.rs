@@ -12,6 +12,7 @@ use bitloop_core::trial::{
 use super::stages::{IMAGES, lost, staged, sweep};
 use super::*;
 
+mod fidelity;
 mod fleet;
 
 /// What a device takes of a whole network and of its layers, in milliseconds.
@@ -377,32 +378,6 @@ fn finalists_beside_others_are_measured_again_before_they_are_judged() {
     for row in top(&driver) {
         assert!(row.devices[0].unsteady.is_empty() && row.devices[0].measured.unwrap().median <= 4.0);
     }
-}
-
-#[test]
-fn what_a_device_computes_otherwise_is_not_recommended() {
-    let of = |wrong| {
-        let mut plan = experiment(&["one"], limited(vec![limit("one", Amount::Of(4.0))]));
-        if let StagePlan::Probe(probe) = &mut plan.stages[2] {
-            probe.fidelity = 100;
-        }
-        plan.stages.push(StagePlan::Verify { top: 2, uniform: false, difference_max_ppm: 5_000 });
-        let driver = run(plan, &[("one", Board { wrong, ..PLAIN })]);
-        assert_eq!(driver.status(), "finished");
-        driver.results().searches.remove(0)
-    };
-
-    let right = of(0);
-    assert_eq!((right.recommended().map(|(rank, _)| rank), right.refusals().len()), (Some(1), 0));
-
-    let wrong = of(20);
-    let refusals = wrong.refusals();
-    assert_eq!(refusals.len(), 2.min(wrong.top.len()));
-    assert!(
-        refusals[0].starts_with("rank 1 is not recommended: integer on board=one recognizes"),
-        "{refusals:?}"
-    );
-    assert_ne!(wrong.recommended().map(|(rank, _)| rank), Some(1));
 }
 
 #[test]

@@ -121,7 +121,14 @@ fn probed(plan: &Plan, (config, subject, repetition): (&BitConfig, ProbeSubject,
     }
 }
 
+/// The search's first config is compared, and differs.
 fn report_on_devices() -> Report {
+    report_of(&[(0, 80)])
+}
+
+/// The search found two configs; those with these places are compared, and the device recognizes so many images of them, where
+/// the simulation recognizes 89.
+fn report_of(compared: &[(usize, u64)]) -> Report {
     let plan = plan_of_devices();
     let [mixed, single] = [config(&[(0, 4), (1, 2)], &plan), config(&[(1, 2)], &plan)];
     let float = BitConfig::against(
@@ -163,16 +170,20 @@ fn report_on_devices() -> Report {
     history.evaluated(4, &[(float, 0), (baseline, 0), (mixed.clone(), 2)]);
     let images = ImageRange { start: 0, len: 100 };
     let subject = ProbeSubject::Fidelity { data: plan.data.report.digest, images };
-    let found = Fidelity {
+    let found = |device_correct| Fidelity {
         n: 100,
-        device_correct: 80,
+        device_correct,
         simulated_correct: 89,
         agreeing: 85,
         logit_difference_max: 1.0,
         logit_difference_mean: 0.25,
         first_difference: Some(LayerDifference { node: "conv".to_owned(), share: 0.25, largest: 3.0 }),
     };
-    history.measured(4, vec![(probed(&plan, (&mixed, subject, 0)), Reading::Fidelity(found))]);
+    let compared = compared.iter().map(|(place, device_correct)| {
+        let spec = probed(&plan, ([&mixed, &single][*place], subject.clone(), 0));
+        (spec, Reading::Fidelity(found(*device_correct)))
+    });
+    history.measured(4, compared.collect());
     let state = State::replayed(history.facts, |_, _| {});
     Report::new(&state.ledger, &state.ledger.experiments()[0]).unwrap()
 }
@@ -284,6 +295,37 @@ fn columns_of_devices_tell_predicted_from_measured_and_doubtful_from_refused() {
     assert_eq!(of_float.map(|name| &float[&format!("device1_{name}")]), ["", "2.500000", "2.000000", ""]);
     let of_single = ["latency_ms_predicted", "latency_ms_measured", "refused"];
     assert_eq!(of_single.map(|name| &single[&format!("device1_{name}")]), ["1.400000", "", ""]);
+}
+
+#[test]
+fn nothing_is_recommended_that_a_device_which_differs_has_not_computed() {
+    let search = report_of(&[(0, 80)]).searches.remove(0);
+
+    assert_eq!(search.recommended(), None);
+    assert_eq!(
+        search.refusals(),
+        [
+            "rank 1 is not recommended: onnxruntime on board=pi5,rack=2 recognizes 80 of 100 images, 89 as simulated, from `conv` on",
+            "rank 2 is not recommended: onnxruntime on board=pi5,rack=2 computes another config otherwise than simulated, and was \
+             not compared here; `verify` compares as many as its `top` says",
+        ]
+    );
+}
+
+#[test]
+fn what_a_device_computes_as_simulated_is_recommended_in_the_place_of_what_it_does_not() {
+    let search = report_of(&[(0, 80), (1, 89)]).searches.remove(0);
+
+    assert_eq!(search.recommended().map(|(rank, _)| rank), Some(2));
+    assert_eq!(search.refusals().len(), 1);
+}
+
+#[test]
+fn what_was_not_compared_is_recommended_where_no_device_differs() {
+    let search = report_of(&[(1, 89)]).searches.remove(0);
+
+    assert_eq!(search.recommended().map(|(rank, _)| rank), Some(1));
+    assert!(search.refusals().is_empty());
 }
 
 #[test]
