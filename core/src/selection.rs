@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bits::BitConfig;
+use crate::latency::ENERGY_MODEL;
 use crate::probe::{Estimate, Unsteady};
 use crate::report::Interval;
 use crate::trial::ProbeTarget;
@@ -25,6 +26,25 @@ pub struct OnDevice {
     /// Why that is not to be relied on; empty if it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsteady: Vec<Unsteady>,
+    /// Of a cost that is energy what says so: the counter, or `model` for the energy model, which measures nothing. Reports find it
+    /// in the outcomes; selections that are stored leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_source: Option<String>,
+}
+
+impl OnDevice {
+    /// The cost as people read it.
+    pub fn title(&self) -> String {
+        cost_title(&self.cost, self.energy_source.as_deref())
+    }
+}
+
+/// A cost on a device as people read it, with the word for what the energy model says.
+pub(crate) fn cost_title(cost: &str, energy_source: Option<&str>) -> String {
+    match energy_source {
+        Some(ENERGY_MODEL) => format!("{cost} by the energy model"),
+        Some(_) | None => cost.to_owned(),
+    }
 }
 
 /// A config that no other beats in both predicted loss and predicted cost on a device.

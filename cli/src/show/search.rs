@@ -141,7 +141,7 @@ fn found(search: &SearchReport) -> String {
 
 /// Titles of what is measured on devices.
 fn on_devices(top: &TopRow) -> Vec<String> {
-    top.devices.iter().map(|device| format!("{} ({})", device.cost, device.target)).collect()
+    top.devices.iter().map(|device| format!("{} ({})", device.title(), device.target)).collect()
 }
 
 fn measured(metric: Metric, result: &RowState) -> [String; 2] {

@@ -174,6 +174,7 @@ fn selection() -> Selection {
     let predicted = Estimate { median: 3.25, low: 3.0, high: 3.5 };
     let devices = vec![
         OnDevice {
+            energy_source: None,
             unsteady: Vec::new(),
             target: board(),
             cost: "latency_ms".to_owned(),
@@ -181,6 +182,7 @@ fn selection() -> Selection {
             measured: Some(Estimate { median: 3.375, low: 3.25, high: 3.5 }),
         },
         OnDevice {
+            energy_source: None,
             target: here(),
             cost: "peak_memory_mib".to_owned(),
             predicted,

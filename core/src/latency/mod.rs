@@ -17,7 +17,7 @@ mod usual;
 pub use additivity::Additivity;
 pub use layout::{Edge, Layout, Unit};
 pub use model::{Known, Model, ModelError};
-pub use probed::Probed;
+pub use probed::{ENERGY_MODEL, Probed, counter_before, energy_source};
 pub use quantity::Quantity;
 pub(crate) use readings::is_quantized;
 pub use readings::{LayerReadings, NetworkReadings, Readings};

@@ -69,7 +69,7 @@ impl Model {
             return Err(ModelError::Unmeasured(match quantity {
                 Quantity::Latency => "no network with quantizers could be measured whole",
                 Quantity::Energy => {
-                    "the device has no counter of energy; limit `bops_g` instead, or use the energy model of `bitloop inspect`"
+                    "the device has no counter of energy, or measured no network with quantizers whole"
                 }
                 Quantity::PeakMemory => {
                     "the probe does not measure memory; limit `peak_activation_kib` or `size_kib` instead"

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use crate::state::{Experiment, Ledger, TrialState};
-use crate::trial::{Outcome, ProbeSpec, ProbeTarget, TrialKey, TrialSpec};
+use crate::trial::{Outcome, ProbeSpec, ProbeTarget, Reading, TrialKey, TrialResult, TrialSpec};
 
 /// A trial on a device and what came of it.
 #[derive(Clone, Copy, Debug)]
@@ -43,3 +43,27 @@ impl<'a> Probed<'a> {
         probed.collect()
     }
 }
+
+/// The counter that told the energy of a network in stages before one, as a search in that stage has it; none if no energy was
+/// measured.
+pub fn counter_before<'a>(probed: &[Probed<'a>], stage: u32) -> Option<&'a str> {
+    let counter = |probed: &Probed<'a>| match &probed.outcome?.result {
+        TrialResult::Measured(measured) => match &measured.reading {
+            Reading::Whole { energy, .. } => energy.as_ref().map(|energy| energy.source.as_str()),
+            Reading::Layers { .. } | Reading::Fidelity(_) => None,
+        },
+        TrialResult::Failed { .. }
+        | TrialResult::Prepared { .. }
+        | TrialResult::Evaluated(_)
+        | TrialResult::Trained(_) => None,
+    };
+    probed.iter().filter(|probed| probed.stage < stage).find_map(counter)
+}
+
+/// Where energies are from that a search in a stage goes by: the counter's name, or [`ENERGY_MODEL`] where none was readable.
+pub fn energy_source(probed: &[Probed<'_>], stage: u32) -> String {
+    counter_before(probed, stage).unwrap_or(ENERGY_MODEL).to_owned()
+}
+
+/// What stands in a counter's place where the energy model says an energy.
+pub const ENERGY_MODEL: &str = "model";

@@ -8,7 +8,8 @@ use super::csv::write_real;
 use super::{DeviceReport, Finalist, NetworkRow, Report};
 use crate::bits::Bits;
 use crate::latency::Quantity;
-use crate::probe::Unsteady;
+use crate::probe::{Estimate, Unsteady};
+use crate::trial::ProbeTarget;
 
 /// What is told of a device, by the cost's name and so in its unit; every device has all of it, though few can measure all.
 const COSTS: [&str; 3] = ["latency_ms", "energy_mj", "peak_memory_mib"];
@@ -35,13 +36,19 @@ impl<'a> DeviceColumns<'a> {
     pub(super) fn of(report: &'a Report) -> Self {
         let devices = &report.devices;
         let cells = |row: &dyn Fn(&'a DeviceReport) -> Known<'a>| -> Cells {
-            devices.iter().flat_map(|device| row(device).cells(device)).collect()
+            devices
+                .iter()
+                .flat_map(|device| row(device).cells(device, goes_by_energy(report, device)))
+                .collect()
         };
         let changes: BTreeSet<&Changes> = devices.iter().flat_map(all_changes).collect();
         let known =
             changes.into_iter().map(|changes| (changes, cells(&|device| Known::of_config(device, changes))));
         Self {
-            names: (1..).zip(devices).flat_map(|(number, _)| names(number)).collect(),
+            names: (1..)
+                .zip(devices)
+                .flat_map(|(number, device)| names(number, goes_by_energy(report, device)))
+                .collect(),
             unknown: cells(&|_| Known::default()),
             float: cells(&Known::of_float),
             configs: known.collect(),
@@ -59,12 +66,27 @@ impl<'a> DeviceColumns<'a> {
     }
 }
 
+/// Whether a search limits or lowers the energy on a device, so that there is a column for what says it.
+fn goes_by_energy(report: &Report, device: &DeviceReport) -> bool {
+    let is_its = |cost: &str, target: &ProbeTarget| {
+        Quantity::of_cost(cost).is_some_and(|(quantity, _)| quantity == Quantity::Energy)
+            && *target == device.target
+    };
+    report.searches.iter().any(|search| {
+        let limited =
+            search.plan.limits.iter().filter_map(|limit| Some((&limit.cost, limit.target.as_ref()?)));
+        let lowered = search.plan.lowers.iter().map(|lowers| (&lowers.cost, &lowers.target));
+        limited.chain(lowered).any(|(cost, target)| is_its(cost, target))
+    })
+}
+
 /// The names of a device's columns.
-fn names(number: usize) -> Vec<String> {
+fn names(number: usize, has_energy_source: bool) -> Vec<String> {
     let of_cost = |cost: &'static str| OF_COST.map(|what| format!("device{number}_{cost}_{what}"));
     let mut names = vec![format!("device{number}"), format!("device{number}_class")];
     names.extend(COSTS.into_iter().flat_map(of_cost));
     names.extend(["unsteady", "refused"].map(|what| format!("device{number}_{what}")));
+    names.extend(has_energy_source.then(|| format!("device{number}_energy_source")));
     names
 }
 
@@ -99,7 +121,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    fn cells(&self, device: &DeviceReport) -> Cells {
+    fn cells(&self, device: &DeviceReport, has_energy_source: bool) -> Cells {
         let mut cells = vec![device.target.to_string(), device.class.clone().unwrap_or_default()];
         for cost in COSTS {
             let (quantity, unit) = Quantity::of_cost(cost).expect("costs that are measured");
@@ -114,6 +136,7 @@ impl<'a> Known<'a> {
         }
         cells.push(self.unsteady());
         cells.push(self.refused.unwrap_or_default().to_owned());
+        cells.extend(has_energy_source.then(|| self.energy_source().unwrap_or_default().to_owned()));
         cells
     }
 
@@ -129,6 +152,12 @@ impl<'a> Known<'a> {
             Quantity::Energy | Quantity::PeakMemory => None,
         };
         chosen.or_else(modelled)
+    }
+
+    /// What says its energy: the counter that measured it, else what a search went by that chose it.
+    fn energy_source(&self) -> Option<&'a str> {
+        let measured = self.network.and_then(|network| network.energy_source.as_deref());
+        measured.or_else(|| self.finalists.iter().find_map(|finalist| finalist.energy_source.as_deref()))
     }
 
     /// Why repetitions are not to be relied on, each reason once.

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Interval;
 use super::network_names::{BASELINE, FLOAT, Named, NetworkNames};
 use super::refusal::refusal;
+use super::{EnvironmentSummary, Interval};
 use crate::bits::{BitConfig, Bits, Choice};
 use crate::evaluation::PPM_PER_POINT;
 use crate::latency::{
-    Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, Usual, is_quantized,
+    Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, Usual, energy_source, is_quantized,
 };
 use crate::plan::{Amount, DIFFERENCE_MAX_PPM, Limit, Plan, ProbePlan, StagePlan};
-use crate::probe::{Environment, Estimate, Unsteady};
+use crate::probe::{Estimate, Unsteady};
+use crate::selection::cost_title;
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::trial::{
     Fidelity, Outcome, ProbeSetting, ProbeSpec, ProbeSubject, ProbeTarget, Reading, TrialKey, TrialResult,
@@ -62,36 +63,6 @@ pub struct NetworkRow {
     pub energy_source: Option<String>,
 }
 
-/// The least and the most of something that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Range {
-    /// The least.
-    pub least: f64,
-    /// The most.
-    pub most: f64,
-}
-
-/// What the device was like, over all measurements; what could not be read is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EnvironmentSummary {
-    /// Measurements that say something.
-    pub measurements: u64,
-    /// How the processor's frequency was governed: every way there was.
-    pub governors: BTreeSet<String>,
-    /// Processors that the probe could use: every set there was.
-    pub affinities: BTreeSet<Vec<u32>>,
-    /// Frequency in MHz.
-    pub mhz: Option<Range>,
-    /// Temperature in degrees Celsius.
-    pub celsius: Option<Range>,
-    /// Threads of the machine that were busy or wanted to be.
-    pub load: Option<Range>,
-    /// The part of the processors' time that others than the probe had.
-    pub others: Option<Range>,
-    /// What else was said, each value there was by name.
-    pub more: BTreeMap<String, BTreeSet<String>>,
-}
-
 /// Something that could not be measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -118,6 +89,9 @@ pub struct Finalist {
     pub measured: Option<Estimate>,
     /// Why that is not to be relied on; empty if it is.
     pub unsteady: Vec<Unsteady>,
+    /// Of a cost that is energy what says so: the counter, or `model` for the energy model, which measures nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_source: Option<String>,
 }
 
 /// A config of a front.
@@ -140,6 +114,9 @@ pub struct DeviceFront {
     pub metric: String,
     /// The cost, such as `latency_ms`.
     pub cost: String,
+    /// Of a cost that is energy what says so, as in [`Finalist`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy_source: Option<String>,
     /// By ascending loss.
     pub points: Vec<FrontRow>,
 }
@@ -252,8 +229,8 @@ impl<'a> Devices<'a> {
             networks: self.networks(&readings, model.as_ref(), (&trials, &names)),
             environment: EnvironmentSummary::of(&readings.environments),
             failures: failures(&trials),
-            finalists: self.finalists(&probe.target),
-            fronts: self.fronts(&probe.target),
+            finalists: self.finalists(&probe.target, &trials),
+            fronts: self.fronts(&probe.target, &trials),
             fidelity: self.fidelity(&trials, &names),
             notes,
             correction: model.as_ref().map(|model| model.correction.clone()),
@@ -313,7 +290,7 @@ impl<'a> Devices<'a> {
         rows.collect()
     }
 
-    fn finalists(&self, target: &ProbeTarget) -> Vec<Finalist> {
+    fn finalists(&self, target: &ProbeTarget, trials: &[Probed<'_>]) -> Vec<Finalist> {
         let mut finalists = Vec::new();
         for (stage, progress) in (0..).zip(&self.experiment.stages) {
             for selected in progress.selection.iter().flat_map(|selection| &selection.top) {
@@ -325,13 +302,14 @@ impl<'a> Devices<'a> {
                     predicted: device.predicted,
                     measured: device.measured,
                     unsteady: device.unsteady.clone(),
+                    energy_source: source_of(&device.cost, trials, stage),
                 }));
             }
         }
         finalists
     }
 
-    fn fronts(&self, target: &ProbeTarget) -> Vec<DeviceFront> {
+    fn fronts(&self, target: &ProbeTarget, trials: &[Probed<'_>]) -> Vec<DeviceFront> {
         let mut fronts = Vec::new();
         for (stage, (planned, progress)) in (0..).zip(self.plan.stages.iter().zip(&self.experiment.stages)) {
             let StagePlan::Search(search) = planned else { continue };
@@ -340,6 +318,7 @@ impl<'a> Devices<'a> {
                 stage,
                 metric: search.objective.as_str().to_owned(),
                 cost: front.cost.clone(),
+                energy_source: source_of(&front.cost, trials, stage),
                 points: front.points.iter().map(|point| self.front_row(point)).collect(),
             }));
         }
@@ -420,6 +399,12 @@ impl Devices<'_> {
     }
 }
 
+/// What says the energies by which a search in a stage went; none for other costs.
+pub(super) fn source_of(cost: &str, trials: &[Probed<'_>], stage: u32) -> Option<String> {
+    let is_energy = Quantity::of_cost(cost).is_some_and(|(quantity, _)| quantity == Quantity::Energy);
+    is_energy.then(|| energy_source(trials, stage))
+}
+
 fn reason(outcome: &Outcome) -> Option<&str> {
     match &outcome.result {
         TrialResult::Failed { reason } => Some(reason),
@@ -461,32 +446,17 @@ impl DeviceReport {
     }
 }
 
-impl EnvironmentSummary {
-    fn of(environments: &[Environment]) -> Self {
-        let said = environments.iter().filter(|environment| **environment != Environment::default());
-        let mut summary = Self::default();
-        for environment in said {
-            summary.measurements += 1;
-            summary.governors.extend(environment.governor.clone());
-            if !environment.affinity.is_empty() {
-                summary.affinities.insert(environment.affinity.clone());
-            }
-            for (range, read) in [
-                (&mut summary.mhz, environment.mhz),
-                (&mut summary.celsius, environment.celsius),
-                (&mut summary.load, environment.load),
-                (&mut summary.others, environment.others.map(|others| [others; 2])),
-            ] {
-                for value in read.into_iter().flatten() {
-                    let known = range.get_or_insert(Range { least: value, most: value });
-                    *known = Range { least: known.least.min(value), most: known.most.max(value) };
-                }
-            }
-            for (name, value) in &environment.more {
-                summary.more.entry(name.clone()).or_default().insert(value.clone());
-            }
-        }
-        summary
+impl Finalist {
+    /// The cost as people read it.
+    pub fn title(&self) -> String {
+        cost_title(&self.cost, self.energy_source.as_deref())
+    }
+}
+
+impl DeviceFront {
+    /// The cost as people read it.
+    pub fn title(&self) -> String {
+        cost_title(&self.cost, self.energy_source.as_deref())
     }
 }
 

@@ -9,6 +9,7 @@ mod csv;
 mod csv_devices;
 mod devices;
 mod effort;
+mod environment;
 mod interval;
 mod measured;
 mod network_names;
@@ -36,11 +37,9 @@ use crate::sweep::Sweep;
 use crate::trial::{PreparedStep, TrialResult};
 
 pub use self::csv::CSV_COLUMNS;
-pub use self::devices::{
-    DeviceFront, DeviceReport, EnvironmentSummary, Failure, FidelityRow, Finalist, FrontRow, NetworkRow,
-    Range,
-};
+pub use self::devices::{DeviceFront, DeviceReport, Failure, FidelityRow, Finalist, FrontRow, NetworkRow};
 pub use self::effort::{Effort, MeasuredBy};
+pub use self::environment::{EnvironmentSummary, Range};
 pub use self::interval::{Interval, mean_difference, paired_difference};
 pub use self::measured::Evaluations;
 pub use self::measured::{Measured, RowState};

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::devices::source_of;
 use super::measured::{Evaluations, Measured, RowState};
 use super::prices::{Price, Prices};
 use super::refusal::Refusals;
 use super::so_far::SoFar;
 use super::{Interval, Report};
 use crate::bits::{BitConfig, Bits, Choice};
+use crate::latency::Probed;
 use crate::plan::{Metric, Plan, SearchPlan, StagePlan};
 use crate::selection::{OnDevice, Proof, Selection, ShadowPrice};
 use crate::state::{Experiment, Ledger, StageProgress};
@@ -268,12 +270,13 @@ impl<'a> Configs<'a> {
             None => Selection { top: self.so_far(plan, progress).best(), ..Selection::default() },
         };
         let refusals = self.refusals();
+        let sources = self.energy_sources(stage, &selection);
         let top = selection.top.iter().map(|selected| TopRow {
             // It may have been measured by an earlier stage.
             row: self.row("search", &selected.config, self.on_selection.result(&selected.config)),
             predicted: selected.predicted,
             costs: selected.costs.clone(),
-            devices: selected.devices.clone(),
+            devices: with_sources(&selected.devices, &sources),
             verified: verified.map_or(RowState::Open, |verified| verified.reference(&selected.config)),
             refused: refusals.as_ref().and_then(|refusals| refusals.of(&selected.config)),
             unconfirmed: refusals.as_ref().and_then(|refusals| refusals.unconfirmed(&selected.config)),
@@ -288,6 +291,16 @@ impl<'a> Configs<'a> {
             prices: selection.prices,
             notes: selection.notes,
         }
+    }
+
+    /// What says the energies among a selection's costs on devices, in their order, which is that of the limits.
+    fn energy_sources(&self, stage: u32, selection: &Selection) -> Vec<Option<String>> {
+        let devices = selection.top.first().map(|selected| selected.devices.as_slice()).unwrap_or_default();
+        let source = |device: &OnDevice| {
+            let trials = Probed::all(self.ledger, self.experiment, &device.target);
+            source_of(&device.cost, &trials, stage)
+        };
+        devices.iter().map(source).collect()
     }
 
     fn so_far<'b>(&'b self, search: &'b SearchPlan, progress: &StageProgress) -> SoFar<'b> {
@@ -352,6 +365,13 @@ impl<'a> Configs<'a> {
         let of = (self.ledger, self.experiment);
         Evaluations::new(of, &progress.trials, self.plan().evaluation, images)
     }
+}
+
+/// Costs on devices with what says them, where that is energy.
+fn with_sources(devices: &[OnDevice], sources: &[Option<String>]) -> Vec<OnDevice> {
+    let source = |place: usize| sources.get(place).cloned().flatten();
+    let devices = devices.iter().enumerate();
+    devices.map(|(place, device)| OnDevice { energy_source: source(place), ..device.clone() }).collect()
 }
 
 fn is_quantized(config: &BitConfig) -> bool {

@@ -72,7 +72,7 @@ fn sentence(search: &SearchReport, rank: usize, best: &TopRow) -> String {
     let computed = best.costs.iter().map(|(name, cost)| format!("{name} {cost:.4}"));
     let on_devices = best.devices.iter().map(|device| match device.measured {
         Some(measured) => format!("{} {:.4} measured on {}", device.cost, measured.median, device.target),
-        None => format!("{} {:.4} predicted for {}", device.cost, device.predicted.median, device.target),
+        None => format!("{} {:.4} predicted for {}", device.title(), device.predicted.median, device.target),
     });
     let costs: Vec<String> = computed.chain(on_devices).collect();
     let costs =

@@ -7,6 +7,7 @@
 
 mod bops;
 mod device;
+mod energy;
 mod limpq;
 mod macs;
 mod pairwise_mpq;
@@ -23,6 +24,7 @@ use crate::form::Form;
 use crate::space::Space;
 
 pub(crate) use device::on_device;
+pub(crate) use energy::ModelledEnergy;
 pub use limpq::{ERASED, Erased};
 pub use subject::{Layer, Subject, Width};
 pub use table::Table;

@@ -157,6 +157,7 @@ fn report_of(compared: &[(usize, u64)]) -> Report {
         predicted: None,
         costs: BTreeMap::new(),
         devices: vec![OnDevice {
+            energy_source: None,
             target: board(),
             cost: "latency_us".to_owned(),
             predicted,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitloop_core::bits::Bits;
+use bitloop_core::latency::ENERGY_MODEL;
 use bitloop_core::report::{DeviceFront, DeviceReport, NetworkRow};
 
 use super::{estimate_cells, estimate_columns, name, networks};
@@ -11,9 +12,9 @@ use crate::document::{Cell, Column, Section, Table, plural};
 use crate::sections::{MARKS_MAX, ROWS_MAX, changes, spread};
 
 pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
-    let mut costs: Vec<(&str, &str)> = Vec::new();
+    let mut costs: Vec<(&str, String)> = Vec::new();
     for front in &device.fronts {
-        let of = (front.metric.as_str(), front.cost.as_str());
+        let of = (front.metric.as_str(), front.title());
         if !front.points.is_empty() && !costs.contains(&of) {
             costs.push(of);
         }
@@ -26,9 +27,9 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
 }
 
 /// The fronts of all searches that have this metric and cost.
-fn front(device: &DeviceReport, (metric, cost): (&str, &str), id: String) -> Section {
+fn front(device: &DeviceReport, (metric, cost): (&str, String), id: String) -> Section {
     let is_of =
-        |front: &&DeviceFront| front.metric == metric && front.cost == cost && !front.points.is_empty();
+        |front: &&DeviceFront| front.metric == metric && front.title() == cost && !front.points.is_empty();
     let fronts: Vec<&DeviceFront> = device.fronts.iter().filter(is_of).collect();
     let title = format!("Predicted {} against {cost}: {}", metric.replace('_', " "), name(device));
     let mut section = Section::new(id, title).say(
@@ -64,7 +65,7 @@ fn front(device: &DeviceReport, (metric, cost): (&str, &str), id: String) -> Sec
             plural(fronts.len(), "search", "searches")
         ),
         plot: Plot::Scatter(Scatter {
-            x: cost.to_owned(),
+            x: cost.clone(),
             y: format!("predicted {metric}"),
             legend: "front of".to_owned(),
             series: fronts.iter().map(|front| search(front)).collect(),
@@ -99,9 +100,21 @@ fn finalists(number: usize, device: &DeviceReport) -> Option<Section> {
         return None;
     }
     let measured = device.finalists.iter().filter(|finalist| finalist.measured.is_some()).count();
+    let modelled = device
+        .finalists
+        .iter()
+        .filter(|finalist| finalist.energy_source.as_deref() == Some(ENERGY_MODEL))
+        .count();
+    let modelled = match modelled {
+        0 => String::new(),
+        rows => format!(
+            " Of {} the energy is what the energy model says, which measures nothing.",
+            plural(rows, "row", "rows")
+        ),
+    };
     let title = format!("What searches chose for {}", name(device));
     let mut section = Section::new(format!("device-{number}-finalists"), title).say(format!(
-        "Configurations that searches chose by what they take here; {measured} of {} were measured whole.",
+        "Configurations that searches chose by what they take here; {measured} of {} were measured whole.{modelled}",
         device.finalists.len()
     ));
     let words = ["search", "network", "configuration", "cost"];
@@ -114,7 +127,7 @@ fn finalists(number: usize, device: &DeviceReport) -> Option<Section> {
             Cell::Words(format!("search of stage {}", finalist.stage + 1)),
             network_name(device, &finalist.changes),
             Cell::Words(changes(&finalist.changes)),
-            Cell::words(&finalist.cost),
+            Cell::words(finalist.title()),
         ];
         cells.extend(estimate_cells(Some(finalist.predicted)));
         cells.extend(estimate_cells(finalist.measured));

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bitloop_core::bits::{BitConfig, Choice};
-use bitloop_core::latency::{Model, Probed, Quantity, Readings, Terms};
+use bitloop_core::latency::{Probed, Quantity, Readings, counter_before};
 use bitloop_core::plan::{Amount, Plan, ProbePlan, SearchPlan, StagePlan};
 use bitloop_core::probe::{Estimate, Unsteady};
 use bitloop_core::selection::OnDevice;
 use bitloop_core::state::StageHistory;
 use bitloop_core::trial::{ProbeSpec, ProbeSubject, ProbeTarget, TrialSpec};
 
-use crate::cost::{Cost, on_device};
+use super::pricing::Pricing;
+use crate::cost::Cost;
 use crate::searched::Searched;
 
 /// Configs that are measured whole before a search ends.
@@ -27,9 +28,9 @@ pub(super) struct Device {
     cost: String,
     /// The limit; none for a cost that is lowered.
     at_most: Option<f64>,
-    /// How many of the model's units make one.
+    /// How many of the quantity's units make one.
     unit: f64,
-    model: Model,
+    pricing: Pricing,
     /// What was measured whole; none of what could not be.
     measured: BTreeMap<BitConfig, Option<Estimate>>,
     /// Why what was measured is not to be relied on, where it is not.
@@ -38,13 +39,15 @@ pub(super) struct Device {
     own: Vec<BitConfig>,
 }
 
-/// How finalists are measured on a device.
-struct Probing {
+/// How finalists are measured on a device, and all that was measured there.
+pub(super) struct Probing {
     /// What all trials have in common.
-    probe: ProbeSpec,
+    pub(super) probe: ProbeSpec,
     /// How often each config is measured.
     repetitions: u32,
-    readings: Readings,
+    pub(super) readings: Readings,
+    /// Whether a counter told the energy of any network before the search: what comes later changes nothing.
+    pub(super) counts_energy: bool,
 }
 
 /// All costs on devices of a search.
@@ -70,7 +73,8 @@ impl Devices {
             let own =
                 own.map(|probed| probed.spec.config.clone()).filter(|config| seen.insert(config.clone()));
             known.push((target, probing.len(), own.collect()));
-            probing.push(Probing::new(plan, target, &probed)?);
+            let counts_energy = counter_before(&probed, history.stage()).is_some();
+            probing.push(Probing { counts_energy, ..Probing::new(plan, target, &probed)? });
         }
         let lowered =
             search.lowers.iter().map(|lowers| (lowers.cost.as_str(), &lowers.target, lowers.title(), None));
@@ -80,7 +84,7 @@ impl Devices {
         let device = |(cost, target, title, at_most): (&str, &ProbeTarget, String, Option<Amount>)| {
             let known = known.iter().find(|(known, ..)| *known == target);
             let (_, index, own) = known.ok_or_else(|| format!("nothing was measured on {target}"))?;
-            Device::new(plan, (cost, target, title, at_most), &probing[*index].readings)
+            Device::new(plan, (cost, target, title, at_most), &probing[*index])
                 .map(|device| Device { own: own.clone(), ..device })
         };
         let all: Result<Vec<Device>, String> = lowered.chain(limited).map(device).collect();
@@ -161,9 +165,15 @@ impl Devices {
         let on = |device: &Device| OnDevice {
             target: device.target.clone(),
             cost: device.cost.clone(),
-            predicted: device.model.predict_unseen(config).scaled(device.unit.recip()),
-            measured: device.measured.get(config).copied().flatten(),
+            predicted: device.pricing.predict_unseen(config).scaled(device.unit.recip()),
+            measured: device
+                .measured
+                .get(config)
+                .copied()
+                .flatten()
+                .filter(|_| !device.pricing.is_modelled()),
             unsteady: device.unsteady.get(config).cloned().unwrap_or_default(),
+            energy_source: None,
         };
         self.all.iter().map(on).collect()
     }
@@ -172,13 +182,20 @@ impl Devices {
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for device in &self.all {
-            let correction = &device.model.correction;
-            if let Some(reach) = correction.half_width {
+            let correction = device.pricing.correction();
+            if let Some((correction, reach)) = correction.and_then(|known| Some((known, known.half_width?))) {
                 notes.push(format!(
                     "{}: predictions of one more config hold within {:.4}, as {} measured ones say",
                     device.title,
                     reach / device.unit,
                     correction.configs
+                ));
+            }
+            if device.pricing.is_modelled() {
+                notes.push(format!(
+                    "{}: no counter of energy was readable there, so that no energy is measured; every value is what QTools's model \
+                     says, of a 45 nm process with weights in the circuit and activations in DRAM",
+                    device.title
                 ));
             }
             let unsteady = device.own.iter().filter(|config| device.unsteady.contains_key(*config)).count();
@@ -221,7 +238,12 @@ impl Probing {
             repetition: 0,
             asked_by: None,
         };
-        Ok(Self { probe, repetitions: stage.repetitions, readings })
+        Ok(Self { probe, repetitions: stage.repetitions, readings, counts_energy: false })
+    }
+
+    /// Whether any network with quantizers was measured whole.
+    pub(super) fn has_measured_any(&self) -> bool {
+        !self.readings.quantized(Quantity::Latency).is_empty()
     }
 
     /// Repetitions that a config lacks.
@@ -244,34 +266,44 @@ impl Device {
     fn new(
         plan: &Plan,
         (cost, target, title, at_most): (&str, &ProbeTarget, String, Option<Amount>),
-        readings: &Readings,
+        probing: &Probing,
     ) -> Result<Self, String> {
         let (quantity, unit) =
             Quantity::of_cost(cost).ok_or_else(|| format!("`{cost}` is not measured on devices"))?;
-        let model = Model::fit(plan, readings, quantity).map_err(|error| format!("{title}: {error}"))?;
+        let readings = &probing.readings;
+        let pricing = Pricing::new(plan, probing, quantity).map_err(|error| format!("{title}: {error}"))?;
+        let is_modelled = pricing.is_modelled();
+        // Nobody takes a limit that is named in an error or a note for a measured one.
+        let title = if is_modelled { format!("{title} by the energy model") } else { title };
+        // What was measured, if at all. What the energy model says counts of networks that the device executes.
+        let estimate = |config: &BitConfig| match is_modelled {
+            true => readings.estimate(config, Quantity::Latency).map(|_| pricing.predict(config)),
+            false => readings.estimate(config, quantity),
+        };
         let at_most = match at_most {
             None => None,
             Some(Amount::Of(amount)) => Some(amount),
             Some(Amount::OfBaselinePpm(ppm)) => {
-                let baseline = readings.estimate(&BitConfig::baseline(), quantity);
+                let baseline = estimate(&BitConfig::baseline());
                 let baseline = baseline.ok_or_else(|| format!("{title}: the baseline was not measured"))?;
                 Some(baseline.median / unit * f64::from(ppm) / 1e6)
             }
         };
         let whole = || readings.networks.iter().filter(|(_, network)| network.settled > 0);
         let measured = whole().map(|(config, _)| {
-            let estimate = readings.estimate(config, quantity);
-            (config.clone(), estimate.map(|estimate| estimate.scaled(unit.recip())))
+            (config.clone(), estimate(config).map(|estimate| estimate.scaled(unit.recip())))
         });
-        let unsteady = whole().map(|(config, _)| (config.clone(), readings.unsteady(config)));
+        let measured = measured.collect();
+        let timed = whole().filter(|_| !is_modelled);
+        let unsteady = timed.map(|(config, _)| (config.clone(), readings.unsteady(config)));
         Ok(Self {
             title,
             target: target.clone(),
             cost: cost.to_owned(),
             at_most,
             unit,
-            model,
-            measured: measured.collect(),
+            pricing,
+            measured,
             unsteady: unsteady.filter(|(_, reasons)| !reasons.is_empty()).collect(),
             own: Vec::new(),
         })
@@ -299,7 +331,7 @@ impl Device {
 
     /// What a config is predicted to take.
     pub(super) fn predicted(&self, config: &BitConfig) -> f64 {
-        self.model.predict(config).median / self.unit
+        self.pricing.predict(config).median / self.unit
     }
 
     /// The limit for what was not measured, if finalists broke it: lower by how much they took more than the model says that
@@ -315,31 +347,25 @@ impl Device {
             return Some(at_most);
         }
         let bias = over.iter().sum::<f64>() / over.len() as f64;
-        let reach = self.model.correction.half_width.unwrap_or_default() / self.unit;
+        let reach =
+            self.pricing.correction().and_then(|known| known.half_width).unwrap_or_default() / self.unit;
         let times = over.len().div_ceil(FINALISTS) as f64;
         Some((at_most - bias.max(0.0) - reach * times / 2.0).max(0.0))
     }
 
     /// The prediction as solvers take it.
     pub(super) fn form(&self, searched: &Searched) -> Cost {
-        on_device(&self.model, searched, (self.title.clone(), self.unit))
+        self.pricing.form(searched, (self.title.clone(), self.unit))
     }
 
-    /// The same without the prices of conversions, which tie layers together: what they come to on average stands in their
-    /// place.
+    /// The same without the prices of conversions, which tie layers together.
     pub(super) fn simpler_form(&self, searched: &Searched) -> Cost {
-        let mut model = self.model.clone();
-        let count = model.known.len().max(1) as f64;
-        let changed = model.known.iter().map(|known| model.layout.changed_elements(&known.config));
-        let mean = changed.sum::<f64>() / count;
-        model.correction.fixed += model.correction.per_change * mean;
-        model.correction.per_change = 0.0;
-        on_device(&model, searched, (self.title.clone(), self.unit))
+        self.pricing.simpler_form(searched, (self.title.clone(), self.unit))
     }
 
     /// Whether conversions have a price.
     pub(super) fn has_changes(&self) -> bool {
-        self.model.correction.terms == Terms::Changes && self.model.correction.per_change > 0.0
+        self.pricing.has_changes()
     }
 
     /// The device and the cost's name.

@@ -4,6 +4,7 @@
 //! measured counts, from whichever stage; but only what was measured on all images is recommended.
 
 mod devices;
+mod pricing;
 mod round;
 mod solve;
 
