@@ -11,7 +11,7 @@ use bitloop_core::selection::OnDevice;
 use bitloop_core::trial::ProbeTarget;
 use bitloop_report::{Cell, Document, Material, Plot, html, markdown, svg};
 use expect_test::expect_file;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SEARCH: &str = include_str!("material/search.json");
 /// The search with what a device took, of which all kinds of measurements are there.
@@ -450,4 +450,45 @@ fn an_experiment_of_which_nothing_is_measured_has_a_report() {
     for spec in specs(&html(&document)) {
         assert_fields(&spec, &BTreeSet::new());
     }
+}
+
+#[test]
+fn a_search_that_trains_says_what_its_device_was_like() {
+    let device = json!({
+        "target": { "probe": "integer", "on": { "board": "pi5" } },
+        "class": "Cortex-A76",
+        "runtime": "integer, neon",
+        "cost": "latency_us",
+        "setting": { "batch": 1, "threads": 1, "half_width_ppm": 5000, "at_most_ms": 10000 },
+        "repetitions": 3,
+        "networks": 4,
+        "unsteady": 0,
+        "failed": 0,
+        "environment": {
+            "measurements": 12,
+            "governors": ["performance"],
+            "affinities": [[0, 2]],
+            "mhz": { "least": 2350.5, "most": 2400.0 },
+            "celsius": null,
+            "load": null,
+            "others": null,
+            "more": { "throttled": ["0x0"] },
+        },
+        "found": null,
+    });
+    let mut material = read(TRAINING);
+    material.report.trained[0].device = Some(serde_json::from_value(device).expect("a device of a search"));
+
+    let document = Document::new(&material);
+
+    let text: Vec<&String> = document.sections.iter().flat_map(|section| &section.text).collect();
+    let said = text.iter().find(|text| text.starts_with("What the device was like")).expect("it is said");
+    let words = [
+        "over 12 measurements: ",
+        "governor performance; ",
+        "processors [0, 2]; ",
+        "frequency 2350.50 to 2400.00 MHz; ",
+        "throttled 0x0.",
+    ];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::EnvironmentSummary;
 use crate::autoqkeras::{MeasuredCost, MeasuredGoal, Purpose};
 use crate::latency::{NetworkReadings, Probed, Readings};
 use crate::probe::Estimate;
@@ -29,6 +30,9 @@ pub struct SearchedDevice {
     pub unsteady: u64,
     /// Of them those that could not be measured.
     pub failed: u64,
+    /// What the device was like, also when it measured the network found anew.
+    #[serde(default)]
+    pub environment: EnvironmentSummary,
     /// The network found, measured anew at the end, as a part of what the float network took in the same turns; none before that.
     pub found: Option<Estimate>,
 }
@@ -49,6 +53,7 @@ impl SearchedDevice {
         };
         let looks = progress.asked.iter().filter(|asked| asked.purpose == Purpose::FoundOnDevice);
         let is_complete = |found: &&NetworkReadings| found.settled as usize >= looks.clone().count();
+        let environments = [search.environments.as_slice(), anew.environments.as_slice()].concat();
         let found = anew.networks.values().find(is_complete);
         Self {
             target: goal.target.clone(),
@@ -60,6 +65,7 @@ impl SearchedDevice {
             networks: search.networks.len() as u64,
             unsteady: count(|network| !network.reasons().is_empty()),
             failed: count(|network| network.sessions.is_empty()),
+            environment: EnvironmentSummary::of(&environments),
             found: found.and_then(|found| goal.cost.share(found)),
         }
     }

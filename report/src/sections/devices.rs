@@ -1,7 +1,7 @@
 //! What was measured on devices: all of them together, then a file per subject, each with sections for every probe stage.
 
 mod additivity;
-mod environment;
+pub(super) mod environment;
 mod fidelity;
 mod fleet;
 mod fronts;

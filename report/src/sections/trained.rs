@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use bitloop_core::autoqkeras::Order;
 use bitloop_core::probe::Estimate;
 use bitloop_core::qkeras::Quantizer;
-use bitloop_core::report::{BlockRows, FoundNetwork, SearchedDevice, TrainedRow, TrainedSearch};
+use bitloop_core::report::{
+    BlockRows, EnvironmentSummary, FoundNetwork, SearchedDevice, TrainedRow, TrainedSearch,
+};
 use bitloop_core::trial::{NodeQuantizers, Trained};
 
+use super::devices::environment;
 use super::{MARKS_MAX, NAMES_MAX, ROWS_MAX, cut, spread};
 use crate::chart::{Bar, Bars, Chart, Mark, Plot, Scatter, Trace};
 use crate::document::{Cell, Column, Section, Table, plural};
@@ -71,6 +74,7 @@ fn trials(number: usize, search: &TrainedSearch) -> Section {
     }
     if let Some(device) = &search.device {
         section = section.say(device_sentence(search, device));
+        section.text.extend(environment_sentence(&device.environment));
     }
     section.chart = chart(search);
     section.table = Some(table(search));
@@ -100,6 +104,18 @@ fn device_sentence(search: &TrainedSearch, device: &SearchedDevice) -> String {
         plural(device.repetitions as usize, "time", "times"),
         found.unwrap_or_default()
     )
+}
+
+/// What the device was like meanwhile; none where nothing could be read.
+fn environment_sentence(environment: &EnvironmentSummary) -> Option<String> {
+    let facts = environment::facts(environment).into_iter().map(|(name, value)| format!("{name} {value}"));
+    (environment.measurements > 0).then(|| {
+        format!(
+            "What the device was like, as far as it can be read, over {}: {}.",
+            plural(environment.measurements as usize, "measurement", "measurements"),
+            facts.collect::<Vec<_>>().join("; ")
+        )
+    })
 }
 
 /// The trials that were trained, with the names of their blocks, best last in each block.

@@ -253,7 +253,39 @@ fn energy_is_what_the_counter_says_and_without_one_the_search_ends_with_advice()
     assert_eq!(without.status(), "failed");
     let experiment = without.state.ledger.experiment(&without.plan.id()).unwrap();
     let reason = format!("{:?}", experiment.status);
-    assert!(reason.contains("does not measure `energy_mj`; write `cost: latency_us`"), "{reason}");
+    let advice = "does not measure `energy_mj`; write `cost: latency_us`, or choose the goal `type: energy`, which is a model";
+    assert!(reason.contains(advice), "{reason}");
+    let is_trained =
+        |trial: &TrialSpec| matches!(trial, TrialSpec::Train(training) if training.recipe.epochs > 0);
+    assert!(!without.proposed.iter().any(is_trained));
+}
+
+#[test]
+fn what_a_device_was_like_is_told_of_the_search_and_of_the_last_look() {
+    let goal = goal(MeasuredCost::LatencyMs);
+    let driver = run(plan_of(stage(Goal::Measured(goal.clone()))), |spec| {
+        let TrialResult::Measured(mut measured) = unpacked(spec) else { panic!("it is measured") };
+        let (governor, mhz) = match spec.repetition < goal.repetitions_max() {
+            true => ("powersave", 800.0),
+            false => ("performance", 2_400.0),
+        };
+        measured.environment = Environment {
+            governor: Some(governor.to_owned()),
+            mhz: Some([mhz, mhz + 100.0]),
+            affinity: vec![0, 2],
+            ..Environment::default()
+        };
+        TrialResult::Measured(measured)
+    });
+
+    let environment = found(&driver).device.unwrap().environment;
+
+    assert_eq!(environment.measurements, probes(&driver).len() as u64);
+    let governors: Vec<&str> = environment.governors.iter().map(String::as_str).collect();
+    assert_eq!(governors, ["performance", "powersave"]);
+    let mhz = environment.mhz.unwrap();
+    assert_eq!((mhz.least, mhz.most), (800.0, 2_500.0));
+    assert_eq!(environment.affinities, BTreeSet::from([vec![0, 2]]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the device was like meanwhile.
 
-use bitloop_core::report::{DeviceReport, Range};
+use bitloop_core::report::{DeviceReport, EnvironmentSummary, Range};
 
 use super::name;
 use crate::document::{Cell, Column, Section, Table, plural, shown};
@@ -16,6 +16,15 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
         "As far as it can be read, over {}.",
         plural(environment.measurements as usize, "measurement", "measurements")
     ));
+    let rows =
+        facts(environment).into_iter().map(|(name, value)| vec![Cell::Words(name), Cell::Words(value)]);
+    let columns = vec![Column::words("what"), Column::words("value")];
+    section.table = Some(Table::new("Environment", columns).fill(ROWS_MAX, rows));
+    vec![section]
+}
+
+/// What could be read, by name.
+pub(in crate::sections) fn facts(environment: &EnvironmentSummary) -> Vec<(String, String)> {
     let span = |range: Range, unit: &str| {
         format!("{} to {} {unit}", shown(range.least, 2, false), shown(range.most, 2, false))
     };
@@ -41,8 +50,5 @@ pub(super) fn sections(number: usize, device: &DeviceReport) -> Vec<Section> {
     );
     let more = environment.more.iter();
     facts.extend(more.map(|(name, values)| (cut(name), cut(&list(values.iter().cloned().collect())))));
-    let rows = facts.into_iter().map(|(name, value)| vec![Cell::Words(name), Cell::Words(value)]);
-    let columns = vec![Column::words("what"), Column::words("value")];
-    section.table = Some(Table::new("Environment", columns).fill(ROWS_MAX, rows));
-    vec![section]
+    facts
 }

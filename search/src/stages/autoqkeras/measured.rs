@@ -130,7 +130,7 @@ impl Device {
         match whole.map(|estimate| estimate.median / unit).filter(|total| *total > 0.0) {
             Some(total) => Ok(Size { total, layers: Vec::new() }),
             None => Err(format!(
-                "{} does not measure `{}`; write `cost: latency_us`, or choose the goal `energy`, which is a model",
+                "{} does not measure `{}`; write `cost: latency_us`, or choose the goal `type: energy`, which is a model",
                 self.goal.target,
                 self.goal.cost.as_str()
             )),
