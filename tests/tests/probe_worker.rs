@@ -95,6 +95,18 @@ fn a_probe_that_cannot_be_used_is_refused_at_the_start_with_its_reason() {
 }
 
 #[test]
+fn a_probe_of_a_gpu_is_started_with_that_one_alone_in_sight() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gpu = "device=GPU-01234567-89ab-cdef-0123-456789abcdef";
+    let probe = format!("onnxruntime=provider=cuda,class=made-up,{gpu},lib=missing");
+
+    let said = say(folder.path(), ["probe", &probe]);
+
+    // While CUDA could see another one, nothing is loaded.
+    assert!(said.err.contains("there is no library of onnxruntime at missing"), "{}", said.err);
+}
+
+#[test]
 fn an_experiment_here_refuses_such_a_probe_before_it_makes_anything() {
     let folder = tempfile::tempdir().expect("a folder");
     write_probes(folder.path(), &[("board", "other-protocol")]);

@@ -9,6 +9,8 @@ pub(super) fn execute(probe: &str) -> Outcome {
         ServeError::Open(OpenError::Unknown { .. } | OpenError::Options(_)) => {
             Failure::usage(error.to_string())
         }
-        ServeError::Open(OpenError::Adapter(_)) | ServeError::Output(_) => error.into(),
+        ServeError::Open(OpenError::Adapter(_)) | ServeError::Variables { .. } | ServeError::Output(_) => {
+            error.into()
+        }
     })
 }

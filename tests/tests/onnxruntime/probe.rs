@@ -112,7 +112,7 @@ fn a_provider_that_the_library_lacks_is_refused_with_those_it_has() {
     let error =
         |options: &str| open(&format!("onnxruntime=lib={library},{options}")).err().unwrap().to_string();
 
-    let lacking = error("provider=directml,class=GPU,device=gpu-1");
+    let lacking = error("provider=directml,class=GPU,device=gpu-1,device_id=0");
     assert!(lacking.contains("`directml`") && lacking.contains("it has cpu"), "{lacking}");
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("libonnxruntime.so"), "").unwrap();

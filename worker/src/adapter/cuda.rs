@@ -11,6 +11,7 @@ use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{InferenceError, Walk};
 
 use super::energy::Meter;
+use super::gpu::driver_name;
 use super::images::{Output, each_block};
 use super::network::quantized;
 use super::{
@@ -119,7 +120,7 @@ impl Nvml {
     /// None without the library, for a part of a GPU, and for GPUs that have no counter (before Volta).
     fn open(id: &str) -> Option<Self> {
         let library = nvml_wrapper::Nvml::builder().lib_path(NVML.as_ref()).init().ok()?;
-        let mut nvml = Self { library, uuid: uuid(id)?, start_mj: 0 };
+        let mut nvml = Self { library, uuid: driver_name(id)?, start_mj: 0 };
         nvml.start_mj = nvml.millijoules()?;
         Some(nvml)
     }
@@ -142,29 +143,5 @@ impl Meter for Nvml {
     fn joules(&mut self) -> Option<f64> {
         let millijoules = self.millijoules()?.checked_sub(self.start_mj)?;
         Some(millijoules as f64 / 1e3)
-    }
-}
-
-/// The driver's name of a GPU, from ours.
-fn uuid(id: &str) -> Option<String> {
-    let digits = id.strip_prefix("gpu-").filter(|digits| digits.len() == 32 && digits.is_ascii())?;
-    let (a, rest) = digits.split_at(8);
-    let (b, rest) = rest.split_at(4);
-    let (c, rest) = rest.split_at(4);
-    let (d, e) = rest.split_at(4);
-    Some(format!("GPU-{a}-{b}-{c}-{d}-{e}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_gpu_has_the_drivers_name_too() {
-        let driver = uuid("gpu-0123456789abcdef0123456789abcdef");
-
-        assert_eq!(driver.as_deref(), Some("GPU-01234567-89ab-cdef-0123-456789abcdef"));
-        assert_eq!(uuid("mig-gpu-01234567/7/0"), None);
-        assert_eq!(uuid("cpu"), None);
     }
 }

@@ -12,6 +12,7 @@ mod cuda;
 pub mod energy;
 mod environment;
 mod frequency;
+mod gpu;
 mod images;
 mod integer;
 mod measure;
@@ -44,7 +45,13 @@ pub struct BuiltIn {
     pub summary: &'static str,
     /// Opens it. It takes the options that it knows; others are mistakes, which the caller finds.
     pub open: fn(&mut ProbeOptions) -> Result<Box<dyn Adapter>, AdapterError>,
+    /// Variables that what it loads has to find in the environment, and that are not there. Libraries may read them at any time and
+    /// on any thread, so that a process has them from its start, or never.
+    pub variables: fn(&ProbeOptions) -> Vec<Variable>,
 }
+
+/// A variable of the environment: its name, and what it has to be.
+pub type Variable = (&'static str, String);
 
 /// Every built-in adapter: a file and a line here each.
 pub const ADAPTERS: &[BuiltIn] = &[
@@ -52,19 +59,30 @@ pub const ADAPTERS: &[BuiltIn] = &[
         name: "integer",
         summary: "bitloop's own integer kernels on this machine's processor",
         open: integer::open,
+        variables: |_| Vec::new(),
     },
     #[cfg(feature = "cuda")]
     BuiltIn {
         name: "candle-cuda",
         summary: "what bitloop evaluates with on a CUDA GPU: fake quantization in f32",
         open: cuda::open,
+        variables: |_| Vec::new(),
     },
     BuiltIn {
         name: "onnxruntime",
         summary: "ONNX Runtime, whose library is loaded: lib=PATH,provider=NAME,codes=int8|native",
         open: onnxruntime::open,
+        variables: onnxruntime::variables,
     },
 ];
+
+/// The variables that the process lacks which is to be the probe that a text names; see [`BuiltIn::variables`].
+fn variables(text: &str) -> Vec<Variable> {
+    // What is wrong with the text is said when the adapter is opened.
+    let Ok(options) = ProbeOptions::parse(text) else { return Vec::new() };
+    let built_in = ADAPTERS.iter().find(|built_in| built_in.name == options.name());
+    built_in.map(|built_in| (built_in.variables)(&options)).unwrap_or_default()
+}
 
 /// Opens the adapter that a text such as `integer=cpus=0-1` names. Each adapter has the option `cpus`, which keeps this thread,
 /// and those that it starts, on some processors.

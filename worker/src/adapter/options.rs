@@ -83,6 +83,11 @@ impl ProbeOptions {
         &self.name
     }
 
+    /// What an option says, if it is given and nobody has taken it.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.get(key).map(String::as_str)
+    }
+
     /// Takes an option out, if it is given.
     pub fn take(&mut self, key: &str) -> Option<String> {
         self.pairs.remove(key)
@@ -104,6 +109,20 @@ impl ProbeOptions {
                 Err(OptionsError::Value { name: self.name.clone(), key: key.to_owned(), value, expected })
             }
         }
+    }
+
+    /// Takes an option out that is a number of one of several things, of which the first one is 0.
+    ///
+    /// Errors: `Value`.
+    pub fn take_number(&mut self, key: &str) -> Result<Option<u16>, OptionsError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let wrong = |_| OptionsError::Value {
+            name: self.name.clone(),
+            key: key.to_owned(),
+            value: value.clone(),
+            expected: "a number, the first one is 0".to_owned(),
+        };
+        value.parse().map(Some).map_err(wrong)
     }
 
     /// Takes an option out that has to be given; `expected` says what it may be.
@@ -154,6 +173,12 @@ mod tests {
         assert_eq!(error("p=fast"), "`fast` is no option of the probe `p`; write NAME=key=value,key=value");
         assert_eq!(error("p=a=1,a=2"), "the probe `p` is given the option `a` twice");
         let mut options = ProbeOptions::parse("p=a=x,b=1").unwrap();
+        let number = options.clone().take_number("a").unwrap_err().to_string();
+        assert_eq!(
+            number,
+            "the option `a` of the probe `p` cannot be `x`; give a number, the first one is 0"
+        );
+        assert_eq!((options.get("b"), options.clone().take_number("b")), (Some("1"), Ok(Some(1))));
         let value = options.take_one_of("a", &[("y", 1), ("z", 2)]).unwrap_err();
         assert_eq!(value.to_string(), "the option `a` of the probe `p` cannot be `x`; give y, z");
         assert_eq!(options.finish().unwrap_err().to_string(), "the probe `p` has no option `b`");

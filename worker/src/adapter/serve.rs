@@ -18,7 +18,7 @@ use tracing::warn;
 use super::environment::Surroundings;
 use super::measure::Measuring;
 use super::memory::Memory;
-use super::{AdapterError, Answer, OpenError, Reply, Request};
+use super::{AdapterError, Answer, OpenError, Reply, Request, Variable};
 
 /// A request names some files, and a width for each point of two networks: far less than this.
 const LINE_BYTES_MAX: u64 = 16 << 20;
@@ -40,6 +40,14 @@ pub enum ServeError {
     /// The adapter cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// What it loads needs variables that the process cannot be started anew with.
+    #[error("cannot start this program again with {variables}: {error}")]
+    Variables {
+        /// Which, and what they have to be.
+        variables: String,
+        /// Why not.
+        error: io::Error,
+    },
     /// Nobody reads its answers, or they cannot be sent.
     #[error("cannot answer on standard output: {0}")]
     Output(io::Error),
@@ -50,7 +58,7 @@ pub enum ServeError {
 ///
 /// Errors: [`ServeError`].
 pub fn serve_process(text: &str) -> Result<(), ServeError> {
-    give_memory_back();
+    begin_anew(super::variables(text))?;
     // Before a library is loaded that prints something.
     let mut output = own_output().map_err(ServeError::Output)?;
     let (told, opened) = sync_channel(1);
@@ -67,15 +75,27 @@ pub fn serve_process(text: &str) -> Result<(), ServeError> {
     serve(measuring, &requests, &mut output).map_err(ServeError::Output)
 }
 
-/// Becomes the same program with [`GIVEN_BACK`], which the C library reads once, at the start; goes on without it if that fails.
-fn give_memory_back() {
+/// Becomes the same program with variables that it lacks, and with [`GIVEN_BACK`], which the C library reads once, at the start; goes
+/// on without that one if need be.
+///
+/// Errors: `Variables`.
+fn begin_anew(lacking: Vec<Variable>) -> Result<(), ServeError> {
     let (variable, bytes) = GIVEN_BACK;
-    if std::env::var_os(variable).is_none()
-        && let Ok(program) = this_program()
-    {
-        let error = Command::new(program).args(std::env::args_os().skip(1)).env(variable, bytes).exec();
-        warn!(%error, "memory of networks before stays counted");
+    let mut set = lacking.clone();
+    if std::env::var_os(variable).is_none() {
+        set.push((variable, bytes.to_owned()));
     }
+    if set.is_empty() {
+        return Ok(());
+    }
+    let begin = |program: PathBuf| Command::new(program).args(std::env::args_os().skip(1)).envs(set).exec();
+    let error = this_program().map_or_else(|error| error, begin);
+    if lacking.is_empty() {
+        warn!(%error, "memory of networks before stays counted");
+        return Ok(());
+    }
+    let variables: Vec<String> = lacking.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Err(ServeError::Variables { variables: variables.join(", "), error })
 }
 
 /// This very program, also when another one has its name by now, as after an upgrade: the name of its file says less.

@@ -14,6 +14,7 @@ use super::checks::{self, Layered};
 use super::command::ProbeCommand;
 use super::error::{Breakage, ProbeError, Suspect};
 use super::process::{Process, Silence, Wait, excerpt};
+use super::protocol::device_name;
 use super::restarts::Restarts;
 use super::unburied::Unburied;
 use super::{Answer, Ask, Hello, InferenceSetting, Network, Reply, Request, Timed};
@@ -109,6 +110,8 @@ impl Probe {
     /// What a coordinator hears of it.
     pub fn offer(&self) -> ProbeOffer {
         let Hello { device, runtime, .. } = self.hello.clone();
+        // It is compared with what workers call their own GPUs.
+        let device = device.map(|device| device_name(&device));
         ProbeOffer { name: self.name.clone(), class: self.hello.device_class(), device, runtime }
     }
 
@@ -368,4 +371,37 @@ fn not_asked_for(reply: &Reply) -> String {
         Reply::Failed { .. } | Reply::Unable { .. } => "why not",
     };
     format!("it says {what} when it was asked for something else")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use bitloop_quant::export::CodeTypes;
+
+    use super::super::{Limits, PROTOCOL};
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_offered_by_the_name_that_its_workers_have_for_it() {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            class: "GPU".to_owned(),
+            device: Some("GPU-01234567-89ab-cdef-0123-456789abcdef".to_owned()),
+            runtime: "far 1".to_owned(),
+            onnx: true,
+            codes: CodeTypes::default(),
+            abilities: Vec::new(),
+        };
+        let command = ProbeCommand {
+            program: PathBuf::from("/missing"),
+            arguments: Vec::new(),
+            environment: Default::default(),
+            folder: None,
+            limits: Limits::default(),
+        };
+        let probe = Probe { name: "far".to_owned(), command, hello, state: Mutex::default() };
+
+        assert_eq!(probe.offer().device.as_deref(), Some("gpu-0123456789abcdef0123456789abcdef"));
+    }
 }

@@ -32,7 +32,8 @@ pub struct Hello {
     pub protocol: u32,
     /// Class of the device that it measures on, such as a processor's model. Times of one class and runtime are compared with each other.
     pub class: String,
-    /// Name of the one device, if it is not the worker's own: no two probes use it at a time, wherever their workers are.
+    /// Name of the one device, if it is not the processor of the worker's machine: no two probes of a coordinator's workers use it at
+    /// a time. A GPU is one device however its UUID is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
     /// What executes networks, with version and settings, such as `onnxruntime 1.32.0 CPUExecutionProvider`.
@@ -52,6 +53,21 @@ impl Hello {
     /// What must be the same where times are put beside each other: the device, and what executes networks there.
     pub fn device_class(&self) -> String {
         format!("{}, {}", self.class, self.runtime)
+    }
+}
+
+/// The name by which workers know a GPU, or a part of one, of which this is the name that NVIDIA's tools have for it, as
+/// `nvidia-smi -L` shows them; any other name as it is.
+pub(crate) fn device_name(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let Some((kind @ ("gpu" | "mig"), rest)) = lower.split_once('-') else { return name.to_owned() };
+    let digits = rest.replace('-', "");
+    let is_uuid = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match (is_uuid, kind) {
+        (true, _) => format!("gpu-{digits}"),
+        // Old drivers name a part by the whole's UUID and two numbers.
+        (false, "mig") => lower,
+        (false, _) => name.to_owned(),
     }
 }
 
@@ -200,4 +216,25 @@ pub struct EnergyReading {
     pub source: String,
     /// Joules of an inference in several stretches of time, config and baseline.
     pub joules: Vec<[f64; 2]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_has_the_name_that_its_workers_have_for_it_however_it_is_written() {
+        let known = "gpu-0123456789abcdef0123456789abcdef";
+        let uuid = "01234567-89ab-cdef-0123-456789abcdef";
+
+        for written in [format!("GPU-{uuid}"), format!("gpu-{}", uuid.to_ascii_uppercase()), known.to_owned()]
+        {
+            assert_eq!(device_name(&written), known, "{written}");
+        }
+        assert_eq!(device_name(&format!("MIG-{uuid}")), known, "as CUDA names a part");
+        assert_eq!(device_name("MIG-GPU-01234567/7/0"), "mig-gpu-01234567/7/0");
+        for other in ["cpu", "pi5-kitchen", "GPU-1", "GPU-0123", "Orin 1", "gpu"] {
+            assert_eq!(device_name(other), other);
+        }
+    }
 }

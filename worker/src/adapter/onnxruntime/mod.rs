@@ -3,13 +3,15 @@
 //!
 //! Start at [`open`]. Options: `lib` where the library is ([`library`]), `provider` what executes ([`provider::PROVIDERS`]), `codes` in
 //! which integers narrow codes lie (`int8` by default, as the processors' kernels have no fewer), `class` and `device` what the
-//! worker is told of an accelerator.
+//! worker is told of an accelerator, `device_id` which of several it is where its name does not say so. What executes, and where, is
+//! an [`Execution`].
 
 mod library;
 mod network;
 mod profile;
 mod provider;
 
+use std::env;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -20,15 +22,21 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::energy::{self, Meter};
+use super::gpu::driver_name;
 use super::{
     Ability, Adapter, AdapterError, Hello, InferenceSetting, Loaded, Network, PROTOCOL, ProbeOptions,
+    Variable,
 };
+use crate::probe::protocol::device_name;
 use library::one_line;
 use network::{LoadedNetwork, unread};
-use provider::{PROVIDERS, Provider};
+use provider::{Execution, is_of_cuda};
 
 /// Name of the first axis in the files that bitloop writes.
 const BATCH: &str = "batch";
+
+/// Names the GPUs that CUDA sees, and numbers them anew.
+const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 
 /// ONNX Runtime with one of its providers.
 struct OnnxRuntime {
@@ -40,18 +48,38 @@ struct OnnxRuntime {
 #[derive(Clone)]
 struct Runtime {
     environment: Environment,
-    provider: &'static Provider,
+    execution: Execution,
+}
+
+/// The GPU that is named by its UUID has to be the only one that CUDA sees, from the start of the process on: nothing tells
+/// the library's number of a GPU from its name.
+pub(super) fn variables(options: &ProbeOptions) -> Vec<Variable> {
+    let visible = env::var(VISIBLE).ok();
+    only_visible(options, visible.as_deref()).map(|name| (VISIBLE, name)).into_iter().collect()
+}
+
+/// What [`VISIBLE`] has to be where it is `visible`; none where that is as good, or no GPU is named.
+fn only_visible(options: &ProbeOptions, visible: Option<&str>) -> Option<String> {
+    options.get("provider").filter(|provider| is_of_cuda(provider))?;
+    let device = options.get("device")?;
+    let is_alone = visible.is_some_and(|visible| device_name(visible.trim()) == device_name(device));
+    driver_name(device).filter(|_| !is_alone)
 }
 
 /// Opens ONNX Runtime.
 ///
-/// Errors: `Unable` where the library is not found, is none or too old, or has no such provider; wrong options.
+/// Errors: `Unable` where the library is not found, is none or too old, or has no such provider; where another GPU than the one that
+/// is named would execute; wrong options.
 pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, AdapterError> {
+    if let Some((variable, value)) = variables(options).pop() {
+        return Err(AdapterError::Unable(format!(
+            "{variable} has to be {value} before this process starts; `bitloop probe` sees to that"
+        )));
+    }
     let codes = [("int8", CodeTypes::Int8), ("native", CodeTypes::Native)];
     let codes = options.take_one_of("codes", &codes)?.unwrap_or(CodeTypes::Int8);
-    let providers = PROVIDERS.each_ref().map(|provider| (provider.option, provider));
-    let provider = options.take_one_of("provider", &providers)?.unwrap_or(&PROVIDERS[0]);
-    let (class, device) = match provider.is_processor {
+    let execution = Execution::taken(options)?;
+    let (class, device) = match execution.is_processor() {
         true => (options.take("class").unwrap_or_else(cpu_class), options.take("device")),
         // Nothing here knows what it is, and two that are taken for one would be measured as one.
         false => {
@@ -59,18 +87,19 @@ pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, Adapt
             (options.take_needed("class", class)?, Some(options.take_needed("device", device)?))
         }
     };
+    let execution = execution.on(device.as_deref())?;
     let (environment, version) = library::loaded(options.take("lib").map(PathBuf::from))?;
-    provider.check(&environment)?;
+    execution.check(&environment)?;
     let hello = Hello {
         protocol: PROTOCOL,
         class,
-        device,
-        runtime: format!("onnxruntime {version} {}", provider.name()),
+        device: device.map(|device| device_name(&device)),
+        runtime: format!("onnxruntime {version} {}", execution.name()),
         onnx: true,
         codes,
         abilities: vec![Ability::Layers, Ability::Infer],
     };
-    Ok(Box::new(OnnxRuntime { runtime: Runtime { environment, provider }, hello }))
+    Ok(Box::new(OnnxRuntime { runtime: Runtime { environment, execution }, hello }))
 }
 
 impl Adapter for OnnxRuntime {
@@ -90,11 +119,11 @@ impl Adapter for OnnxRuntime {
 
     /// Of an accelerator nothing here knows a counter.
     fn meter(&self) -> Option<Box<dyn Meter>> {
-        if self.runtime.provider.is_processor { energy::rapl() } else { None }
+        if self.runtime.execution.is_processor() { energy::rapl() } else { None }
     }
 
     fn is_in_this_process(&self) -> bool {
-        self.runtime.provider.is_processor
+        self.runtime.execution.is_processor()
     }
 }
 
@@ -136,7 +165,7 @@ impl Runtime {
             .with_parallel_execution(false)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_dimension_override(BATCH, i64::from(setting.batch))?;
-        let builder = builder.with_execution_providers(self.provider.dispatches())?;
+        let builder = builder.with_execution_providers(self.execution.dispatches())?;
         match profile {
             Some(path) => Ok(builder.with_profiling(path)?),
             None => Ok(builder),
@@ -162,8 +191,36 @@ mod tests {
         );
         let device = refused("onnxruntime=provider=cuda,class=Orin,lib=/missing");
         assert!(device.contains("needs the option `device`"), "{device}");
-        let given = refused("onnxruntime=provider=cuda,class=Orin,device=orin-1,lib=/missing");
+        let given = refused("onnxruntime=provider=cuda,class=Orin,device=orin-1,device_id=0,lib=/missing");
         assert!(given.contains("there is no library of onnxruntime at /missing"), "{given}");
+    }
+
+    #[test]
+    fn the_gpu_that_executes_is_the_one_that_is_named() {
+        const UUID: &str = "GPU-01234567-89ab-cdef-0123-456789abcdef";
+        let wanted = |options: &str, visible: Option<&str>| {
+            only_visible(&ProbeOptions::parse(&format!("onnxruntime=class=x,{options}")).unwrap(), visible)
+        };
+        let ours = "gpu-0123456789abcdef0123456789abcdef";
+
+        for provider in ["cuda", "tensorrt"] {
+            let named = |name: &str, visible: Option<&str>| {
+                wanted(&format!("provider={provider},device={name}"), visible)
+            };
+            for visible in [None, Some("0"), Some(""), Some("GPU-11111111-89ab-cdef-0123-456789abcdef")] {
+                assert_eq!(named(UUID, visible).as_deref(), Some(UUID), "{visible:?}");
+                assert_eq!(named(ours, visible).as_deref(), Some(UUID), "as workers write it");
+            }
+            let two = format!("{UUID},GPU-11111111-89ab-cdef-0123-456789abcdef");
+            assert_eq!(named(UUID, Some(&two)).as_deref(), Some(UUID), "one of two");
+            assert_eq!(named(UUID, Some(UUID)), None, "it is the only one");
+            assert_eq!(named(ours, Some(&UUID.replace("GPU", "MIG"))), None, "a part that its worker has");
+            assert_eq!(named("orin-1", None), None);
+        }
+        assert_eq!(wanted(&format!("provider=openvino,device={UUID}"), None), None, "it is not CUDA's");
+        assert_eq!(wanted("lib=/missing", None), None);
+        let unseen = refused(&format!("onnxruntime=provider=cuda,class=x,device={UUID},lib=/missing"));
+        assert!(unseen.starts_with(&format!("CUDA_VISIBLE_DEVICES has to be {UUID}")), "{unseen}");
     }
 
     #[test]
