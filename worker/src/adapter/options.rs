@@ -93,6 +93,15 @@ impl ProbeOptions {
         self.pairs.remove(key)
     }
 
+    /// Takes all options out whose names begin so, by what follows in their names.
+    pub fn take_all(&mut self, beginning: &str) -> BTreeMap<String, String> {
+        let pairs = std::mem::take(&mut self.pairs);
+        let (taken, left): (BTreeMap<_, _>, _) =
+            pairs.into_iter().partition(|(key, _)| key.starts_with(beginning));
+        self.pairs = left;
+        taken.into_iter().map(|(key, value)| (key[beginning.len()..].to_owned(), value)).collect()
+    }
+
     /// Takes an option out that is one of some words, and returns what the word stands for.
     ///
     /// Errors: `Value`.
@@ -162,6 +171,11 @@ mod tests {
         assert_eq!(options.take("cpus"), None);
         assert_eq!(options.finish(), Ok(()));
         assert_eq!(ProbeOptions::parse("integer").unwrap().finish(), Ok(()));
+        let mut options = ProbeOptions::parse("other=ep.a=1,epoch=2,ep.b.c=3").unwrap();
+        let taken = options.take_all("ep.");
+        let expected = [("a", "1"), ("b.c", "3")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(taken, BTreeMap::from(expected));
+        assert_eq!((options.take("epoch").as_deref(), options.finish()), (Some("2"), Ok(())));
         // A value may hold what separates a key from it.
         let mut options = ProbeOptions::parse("other=library=/opt/a=b.so").unwrap();
         assert_eq!(options.take("library").as_deref(), Some("/opt/a=b.so"));

@@ -4,7 +4,7 @@
 //! Start at [`open`]. Options: `lib` where the library is ([`library`]), `provider` what executes ([`provider::PROVIDERS`]), `codes` in
 //! which integers narrow codes lie (`int8` by default, as the processors' kernels have no fewer), `class` and `device` what the
 //! worker is told of an accelerator, `device_id` which of several it is where its name does not say so. What executes, and where, is
-//! an [`Execution`].
+//! an [`Execution`]: `ep.KEY` are settings of the provider, `fallback` whether the processor executes what the provider does not.
 
 mod library;
 mod network;
@@ -80,13 +80,19 @@ pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, Adapt
     let codes = options.take_one_of("codes", &codes)?.unwrap_or(CodeTypes::Int8);
     let execution = Execution::taken(options)?;
     let (class, device) = match execution.is_processor() {
-        true => (options.take("class").unwrap_or_else(cpu_class), options.take("device")),
+        true => (options.take("class").unwrap_or_else(cpu_class), None),
         // Nothing here knows what it is, and two that are taken for one would be measured as one.
         false => {
             let (class, device) = ("its model", "a name that no other device has");
             (options.take_needed("class", class)?, Some(options.take_needed("device", device)?))
         }
     };
+    if execution.is_processor() && options.get("device").is_some() {
+        // Its worker's machine names it. By another name it would not be taken while it is measured.
+        let reason =
+            "the processor of this machine executes, which needs no name; leave out the option `device`";
+        return Err(AdapterError::Unable(reason.to_owned()));
+    }
     let execution = execution.on(device.as_deref())?;
     let (environment, version) = library::loaded(options.take("lib").map(PathBuf::from))?;
     execution.check(&environment)?;
@@ -94,7 +100,7 @@ pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, Adapt
         protocol: PROTOCOL,
         class,
         device: device.map(|device| device_name(&device)),
-        runtime: format!("onnxruntime {version} {}", execution.name()),
+        runtime: format!("onnxruntime {version} {}", execution.text()),
         onnx: true,
         codes,
         abilities: vec![Ability::Layers, Ability::Infer],
@@ -155,7 +161,7 @@ impl Runtime {
             }
             Source::Bytes(bytes) => builder.commit_from_memory(bytes),
         };
-        made.map_err(|error| AdapterError::Failed(format!("onnxruntime refuses the network: {error}")))
+        made.map_err(|error| self.execution.refusal(&error.to_string()))
     }
 
     fn builder(&self, setting: InferenceSetting, profile: Option<&Path>) -> ort::Result<SessionBuilder> {
@@ -165,7 +171,8 @@ impl Runtime {
             .with_parallel_execution(false)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_dimension_override(BATCH, i64::from(setting.batch))?;
-        let builder = builder.with_execution_providers(self.execution.dispatches())?;
+        let builder = builder.with_execution_providers(self.execution.dispatches(setting.threads))?;
+        let builder = if self.execution.is_alone() { builder.with_disable_cpu_fallback()? } else { builder };
         match profile {
             Some(path) => Ok(builder.with_profiling(path)?),
             None => Ok(builder),
@@ -193,6 +200,16 @@ mod tests {
         assert!(device.contains("needs the option `device`"), "{device}");
         let given = refused("onnxruntime=provider=cuda,class=Orin,device=orin-1,device_id=0,lib=/missing");
         assert!(given.contains("there is no library of onnxruntime at /missing"), "{given}");
+    }
+
+    #[test]
+    fn the_processor_is_known_by_its_machine() {
+        for options in ["", "provider=xnnpack,", "provider=openvino,ep.device_type=CPU,"] {
+            let named = refused(&format!("onnxruntime={options}device=kitchen,lib=/missing"));
+            assert!(named.ends_with("leave out the option `device`"), "{named}");
+        }
+        let accelerator = refused("onnxruntime=provider=openvino,ep.device_type=NPU,lib=/missing");
+        assert!(accelerator.contains("needs the option `class`"), "{accelerator}");
     }
 
     #[test]
