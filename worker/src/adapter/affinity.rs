@@ -1,6 +1,43 @@
 //! Which processors a process may use.
 
-use super::AdapterError;
+use super::{Adapter, AdapterError, Hello, InferenceSetting, Loaded, Meter, Network};
+
+/// An adapter on a thread that is kept on some processors.
+pub(super) struct Pinned {
+    adapter: Box<dyn Adapter>,
+    list: String,
+}
+
+impl Pinned {
+    /// The adapter, where [`pin`] was given this list.
+    pub(super) fn new(adapter: Box<dyn Adapter>, list: String) -> Self {
+        Self { adapter, list }
+    }
+}
+
+impl Adapter for Pinned {
+    /// Times on some processors are put beside none on others, so that they are a part of what executes.
+    fn hello(&self) -> Hello {
+        let hello = self.adapter.hello();
+        Hello { runtime: format!("{} cpus {}", hello.runtime, self.list), ..hello }
+    }
+
+    fn load(
+        &mut self,
+        network: &Network,
+        setting: InferenceSetting,
+    ) -> Result<Box<dyn Loaded>, AdapterError> {
+        self.adapter.load(network, setting)
+    }
+
+    fn meter(&self) -> Option<Box<dyn Meter>> {
+        self.adapter.meter()
+    }
+
+    fn is_in_this_process(&self) -> bool {
+        self.adapter.is_in_this_process()
+    }
+}
 
 /// Reads a list of numbers as Linux writes it, such as `0-3,8`; none if it is none.
 pub(super) fn read(list: &str) -> Option<Vec<u32>> {

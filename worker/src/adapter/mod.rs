@@ -32,6 +32,7 @@ use crate::probe::protocol::{
     Setting as InferenceSetting, Timed,
 };
 
+use affinity::Pinned;
 pub use energy::Meter;
 pub use options::{OptionsError, ProbeOptions};
 pub use serve::{ServeError, serve_process, this_program};
@@ -85,7 +86,7 @@ fn variables(text: &str) -> Vec<Variable> {
 }
 
 /// Opens the adapter that a text such as `integer=cpus=0-1` names. Each adapter has the option `cpus`, which keeps this thread,
-/// and those that it starts, on some processors.
+/// and those that it starts, on some processors, and stands in the runtime's text as it was given.
 ///
 /// Errors: what is wrong with the text, or why the adapter cannot be used here.
 pub fn open(text: &str) -> Result<Box<dyn Adapter>, OpenError> {
@@ -95,12 +96,14 @@ pub fn open(text: &str) -> Result<Box<dyn Adapter>, OpenError> {
         let known: Vec<&str> = ADAPTERS.iter().map(|built_in| built_in.name).collect();
         OpenError::Unknown { name: options.name().to_owned(), known: known.join(", ") }
     })?;
-    if let Some(processors) = options.take("cpus") {
-        affinity::pin(&processors)?;
-    }
+    let processors = options.take("cpus");
+    processors.as_deref().map_or(Ok(()), affinity::pin)?;
     let adapter = (built_in.open)(&mut options)?;
     options.finish()?;
-    Ok(adapter)
+    Ok(match processors {
+        None => adapter,
+        Some(list) => Box::new(Pinned::new(adapter, list)),
+    })
 }
 
 /// Why no adapter can be opened.

@@ -410,6 +410,26 @@ fn an_output_that_nobody_reads_ends_the_probe() {
     assert!(served.is_err());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn times_on_other_processors_are_of_another_class_of_device() {
+    // A thread of its own, so that the tests beside it are not moved.
+    let classes = std::thread::spawn(|| {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+        let first = super::affinity::read(list).unwrap()[0].to_string();
+        let class = |options: &str| open(&format!("integer{options}")).unwrap().hello().device_class();
+        let plain = class("");
+        (plain, class(&format!("=cpus={first}")), class(&format!("=cpus={first}-{first}")), first)
+    });
+
+    let (plain, pinned, otherwise, first) = classes.join().unwrap();
+
+    assert!(!plain.contains("cpus"), "{plain}");
+    assert_eq!(pinned, format!("{plain} cpus {first}"), "as it was given");
+    assert_ne!(otherwise, pinned);
+}
+
 #[test]
 fn probes_are_opened_by_name() {
     let error = |text: &str| open(text).map(|_| ()).unwrap_err().to_string();

@@ -100,12 +100,21 @@ pub(super) fn open(options: &mut ProbeOptions) -> Result<Box<dyn Adapter>, Adapt
         protocol: PROTOCOL,
         class,
         device: device.map(|device| device_name(&device)),
-        runtime: format!("onnxruntime {version} {}", execution.text()),
+        runtime: runtime(&version, &execution, codes),
         onnx: true,
         codes,
         abilities: vec![Ability::Layers, Ability::Infer],
     };
     Ok(Box::new(OnnxRuntime { runtime: Runtime { environment, execution }, hello }))
+}
+
+/// The runtime's text: what times of one class of device have in common.
+fn runtime(version: &str, execution: &Execution, codes: CodeTypes) -> String {
+    let codes = match codes {
+        CodeTypes::Int8 => "",
+        CodeTypes::Native => " codes native",
+    };
+    format!("onnxruntime {version} {}{codes}", execution.text())
 }
 
 impl Adapter for OnnxRuntime {
@@ -200,6 +209,27 @@ mod tests {
         assert!(device.contains("needs the option `device`"), "{device}");
         let given = refused("onnxruntime=provider=cuda,class=Orin,device=orin-1,device_id=0,lib=/missing");
         assert!(given.contains("there is no library of onnxruntime at /missing"), "{given}");
+    }
+
+    #[test]
+    fn what_is_executed_otherwise_is_another_runtime() {
+        let runtime = |options: &str, codes| {
+            let mut options = ProbeOptions::parse(&format!("onnxruntime={options}")).unwrap();
+            runtime("1.32.0", &Execution::taken(&mut options).unwrap(), codes)
+        };
+
+        let plain = runtime("", CodeTypes::Int8);
+        assert_eq!(plain, "onnxruntime 1.32.0 CPUExecutionProvider");
+        let others = [
+            runtime("", CodeTypes::Native),
+            runtime("provider=xnnpack", CodeTypes::Int8),
+            runtime("provider=xnnpack,fallback=cpu", CodeTypes::Int8),
+            runtime("provider=xnnpack,ep.speed=9", CodeTypes::Int8),
+        ];
+        assert_eq!(others[0], "onnxruntime 1.32.0 CPUExecutionProvider codes native");
+        for (index, other) in others.iter().enumerate() {
+            assert!(*other != plain && !others[..index].contains(other), "{other}");
+        }
     }
 
     #[test]
