@@ -11,18 +11,12 @@ use bitloop_quant::export::CodeTypes;
 use bitloop_quant::inference::{InferenceError, Walk};
 
 use super::energy::Meter;
-use super::gpu::driver_name;
+use super::gpu;
 use super::images::{Output, each_block};
 use super::network::quantized;
 use super::{
     Ability, Adapter, AdapterError, Hello, InferenceSetting, Inputs, Loaded, Network, PROTOCOL, ProbeOptions,
 };
-
-/// NVML's library, as drivers install it; the name without a version comes with development files alone.
-const NVML: &str = "libnvidia-ml.so.1";
-
-/// A GPU's counter moves every 20 to 100 milliseconds: a stretch of so many nanoseconds is a few tens of steps.
-const STRETCH_NS: f64 = 2e9;
 
 /// Opens the GPU that the option `device` names, or the first.
 ///
@@ -66,7 +60,7 @@ impl Adapter for Gpu {
     }
 
     fn meter(&self) -> Option<Box<dyn Meter>> {
-        Nvml::open(&self.0.inventory.id).map(|nvml| Box::new(nvml) as Box<dyn Meter>)
+        gpu::meter(&self.0.inventory.id)
     }
 
     fn is_in_this_process(&self) -> bool {
@@ -106,42 +100,5 @@ fn unable(error: InferenceError) -> AdapterError {
     match error {
         InferenceError::Evaluate(_) => AdapterError::Unable(error.to_string()),
         other => other.into(),
-    }
-}
-
-/// The energy counter of one GPU.
-struct Nvml {
-    library: nvml_wrapper::Nvml,
-    uuid: String,
-    start_mj: u64,
-}
-
-impl Nvml {
-    /// None without the library, for a part of a GPU, and for GPUs that have no counter (before Volta).
-    fn open(id: &str) -> Option<Self> {
-        let library = nvml_wrapper::Nvml::builder().lib_path(NVML.as_ref()).init().ok()?;
-        let mut nvml = Self { library, uuid: driver_name(id)?, start_mj: 0 };
-        nvml.start_mj = nvml.millijoules()?;
-        Some(nvml)
-    }
-
-    fn millijoules(&self) -> Option<u64> {
-        let device = self.library.device_by_uuid(self.uuid.as_str()).ok()?;
-        device.total_energy_consumption().ok()
-    }
-}
-
-impl Meter for Nvml {
-    fn source(&self) -> String {
-        "nvml".to_owned()
-    }
-
-    fn stretch_ns(&self) -> f64 {
-        STRETCH_NS
-    }
-
-    fn joules(&mut self) -> Option<f64> {
-        let millijoules = self.millijoules()?.checked_sub(self.start_mj)?;
-        Some(millijoules as f64 / 1e3)
     }
 }

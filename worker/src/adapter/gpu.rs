@@ -1,5 +1,6 @@
-//! NVIDIA's GPUs by the names that their driver has for them.
+//! NVIDIA's GPUs: the names that their driver has for them, and its counter of their energy.
 
+use super::Meter;
 use crate::probe::protocol::device_name;
 
 /// What the driver calls a GPU, or a part of one, that is named in its way or in workers'; none where the name is no GPU's.
@@ -17,6 +18,69 @@ pub(super) fn driver_name(name: &str) -> Option<String> {
     let (c, rest) = rest.split_at(4);
     let (d, e) = rest.split_at(4);
     Some(format!("{kind}-{a}-{b}-{c}-{d}-{e}"))
+}
+
+/// The energy counter of the GPU that is named so; none of other devices, and in programs without the feature `cuda`.
+pub(super) fn meter(name: &str) -> Option<Box<dyn Meter>> {
+    counter(&driver_name(name)?)
+}
+
+#[cfg(feature = "cuda")]
+fn counter(uuid: &str) -> Option<Box<dyn Meter>> {
+    nvml::Nvml::open(uuid).map(|nvml| Box::new(nvml) as Box<dyn Meter>)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn counter(_uuid: &str) -> Option<Box<dyn Meter>> {
+    None
+}
+
+#[cfg(feature = "cuda")]
+mod nvml {
+    use super::Meter;
+
+    /// NVML's library, as drivers install it; the name without a version comes with development files alone.
+    const LIBRARY: &str = "libnvidia-ml.so.1";
+
+    /// A GPU's counter moves every 20 to 100 milliseconds: a stretch of so many nanoseconds is a few tens of steps.
+    const STRETCH_NS: f64 = 2e9;
+
+    /// The energy counter of one GPU.
+    pub(super) struct Nvml {
+        library: nvml_wrapper::Nvml,
+        uuid: String,
+        start_mj: u64,
+    }
+
+    impl Nvml {
+        /// None without the library, for a part of a GPU, and for GPUs that have no counter (before Volta).
+        pub(super) fn open(uuid: &str) -> Option<Self> {
+            let library = nvml_wrapper::Nvml::builder().lib_path(LIBRARY.as_ref()).init().ok()?;
+            let mut nvml = Self { library, uuid: uuid.to_owned(), start_mj: 0 };
+            nvml.start_mj = nvml.millijoules()?;
+            Some(nvml)
+        }
+
+        fn millijoules(&self) -> Option<u64> {
+            let device = self.library.device_by_uuid(self.uuid.as_str()).ok()?;
+            device.total_energy_consumption().ok()
+        }
+    }
+
+    impl Meter for Nvml {
+        fn source(&self) -> String {
+            "nvml".to_owned()
+        }
+
+        fn stretch_ns(&self) -> f64 {
+            STRETCH_NS
+        }
+
+        fn joules(&mut self) -> Option<f64> {
+            let millijoules = self.millijoules()?.checked_sub(self.start_mj)?;
+            Some(millijoules as f64 / 1e3)
+        }
+    }
 }
 
 #[cfg(test)]

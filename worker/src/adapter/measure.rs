@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bitloop_core::probe::{Pacing, Patience, Round, Session, Side, Step};
+use bitloop_core::probe::{Environment, Pacing, Patience, Round, Session, Side, Step};
 
-use super::environment::Surroundings;
+use super::environment::{Look, Surroundings};
 use super::memory::Memory;
 use super::{
     Adapter, AdapterError, Ask, EnergyReading, InferenceSetting, Inputs, Loaded, Meter, Network, Reply, Timed,
@@ -70,13 +70,18 @@ impl Measuring<'_> {
             warmed(loaded, inferences)?;
             timed(loaded, inferences)
         })?;
-        let environment = before.until(&self.surroundings.look());
+        let environment = self.environment(&before);
         let energy = match self.adapter.meter() {
             Some(mut meter) => energy(meter.as_mut(), &mut sides, &rounds)?,
             None => None,
         };
         let rounds = rounds.iter().map(|round| [round.config, round.baseline]).collect();
         Ok(Timed { rounds, peak_memory_bytes, energy, environment })
+    }
+
+    /// What this machine was like since a look at it.
+    fn environment(&self, before: &Look) -> Environment {
+        told_of(self.adapter.hello().device.as_deref(), before.until(&self.surroundings.look()))
     }
 
     /// The most memory that the process has while it executes a network, which is the only one that it holds.
@@ -111,7 +116,7 @@ impl Measuring<'_> {
                 Ok(elapsed)
             }
         })?;
-        let environment = Box::new(before.until(&self.surroundings.look()));
+        let environment = Box::new(self.environment(&before));
         // The warm-up's do not count.
         let repetitions = repetitions.split_off(repetitions.len() - rounds.len());
         let mut nodes: BTreeMap<String, Vec<f64>> = BTreeMap::new();
@@ -121,6 +126,15 @@ impl Measuring<'_> {
         let other = nodes.remove("").unwrap_or_default();
         let whole = rounds.iter().map(|round| round.config).collect();
         Ok(Reply::Layers { nodes, other, whole, environment })
+    }
+}
+
+/// What is told of this machine where a device is measured. Of another device than its processor it is the host: others that
+/// compute there do not take that device's time, so that they do not make its times unsteady.
+fn told_of(device: Option<&str>, host: Environment) -> Environment {
+    match device {
+        None => host,
+        Some(_) => Environment { others: None, ..host },
     }
 }
 
@@ -204,4 +218,19 @@ fn energy(
         }
     }
     Ok(Some(EnergyReading { source: meter.source(), joules }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_computes_beside_another_device_is_not_said_to_disturb_it() {
+        let host = Environment { others: Some(0.9), load: Some([3.0, 4.0]), ..Environment::default() };
+
+        assert_eq!(told_of(None, host.clone()), host);
+        let beside = told_of(Some("gpu-1"), host.clone());
+        assert_eq!(beside.others, None);
+        assert_eq!(beside.load, host.load, "what the host was like is told");
+    }
 }

@@ -22,7 +22,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use super::energy::{self, Meter};
-use super::gpu::driver_name;
+use super::gpu::{self, driver_name};
 use super::{
     Ability, Adapter, AdapterError, Hello, InferenceSetting, Loaded, Network, PROTOCOL, ProbeOptions,
     Variable,
@@ -132,9 +132,12 @@ impl Adapter for OnnxRuntime {
         Ok(Box::new(LoadedNetwork::new(self.runtime.clone(), file.clone(), setting)?))
     }
 
-    /// Of an accelerator nothing here knows a counter.
+    /// The processor's, or that of the GPU whose UUID the device's name is; of other accelerators nothing here knows a counter.
     fn meter(&self) -> Option<Box<dyn Meter>> {
-        if self.runtime.execution.is_processor() { energy::rapl() } else { None }
+        match &self.hello.device {
+            None => energy::rapl(),
+            Some(device) => gpu::meter(device),
+        }
     }
 
     fn is_in_this_process(&self) -> bool {
