@@ -79,7 +79,7 @@ fn a_probe_that_cannot_be_used_is_refused_at_the_start_with_its_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let start = |probe: &str| worker(folder.path(), probe).end();
 
-    refused(&start("pi5"), "there is no probe `pi5`; there are integer, onnxruntime, candle-cuda, external");
+    refused(&start("pi5"), "there is no probe `pi5`; there are integer, onnxruntime, external");
     refused(&start("external"), "write `external=FILE`");
     refused(&start("external=absent.yaml"), "absent.yaml: No such file");
     fs::write(folder.path().join("wrong.yaml"), "version: 1\nprobes: { integer: { command: ls } }\n")

@@ -3,7 +3,8 @@
 //! A worker starts `bitloop probe NAME` and speaks [the protocol](crate::probe) with it; how it does so is `crate::probe`'s affair,
 //! and nothing here knows of workers, coordinators or trials. Start at [`serve_process`], which reads requests and writes answers
 //! over one [`Adapter`] of the registry [`ADAPTERS`]; `measure` decides what is timed in which order, whatever the device is. An
-//! adapter is a file and a line in the registry. What lies beside them is what they share: the machine that they find themselves
+//! adapter is a file and its entry in the registry; and as no program of a worker's own may have its name, one more in
+//! [`bitloop_core::spec::PROBE_KINDS`]. What lies beside them is what they share: the machine that they find themselves
 //! on (`environment`, `frequency`, `affinity`, `memory`, `energy`) and the files that requests name (`network`, `images`).
 
 mod affinity;
@@ -54,7 +55,7 @@ pub struct BuiltIn {
 /// A variable of the environment: its name, and what it has to be.
 pub type Variable = (&'static str, String);
 
-/// Every built-in adapter: a file and a line here each.
+/// Every built-in adapter: a file and an entry here each, and a name in [`bitloop_core::spec::PROBE_KINDS`].
 pub const ADAPTERS: &[BuiltIn] = &[
     BuiltIn {
         name: "integer",

@@ -16,6 +16,9 @@ const PROBES_MAX: usize = 64;
 /// The kind that stands for programs of a file.
 const EXTERNAL: &str = "external";
 
+/// The kind that programs without the feature `cuda` lack.
+const CUDA: &str = "candle-cuda";
+
 /// Before the name that experiments call one of several probes of a kind.
 const NAME: &str = "name=";
 
@@ -39,8 +42,11 @@ pub enum ProbeOption {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeOptionError {
     /// There is no such probe.
-    #[error("there is no probe `{0}`; there are {kinds}; programs of your own stand in the file of `external=FILE`", kinds = PROBE_KINDS.join(", "))]
+    #[error("there is no probe `{0}`; there are {kinds}; programs of your own stand in the file of `external=FILE`", kinds = offered().join(", "))]
     Unknown(String),
+    /// Another build of this program has it.
+    #[error("this bitloop was built without the probe `{0}`; build it with `cargo build --release --features cuda`, or give {kinds}", kinds = offered().join(", "))]
+    NotBuilt(String),
     /// Experiments cannot call it so.
     #[error(
         "`{0}` is no name for a probe; give one name of 1 to 32 letters, digits, `-` and `_` that is no probe's of bitloop's own, \
@@ -60,8 +66,11 @@ impl FromStr for ProbeOption {
             Some((name, options)) => (name, Some(options)),
             None => (text, None),
         };
-        let known = PROBE_KINDS.into_iter().find(|known| *known == name);
-        let name = known.ok_or_else(|| ProbeOptionError::Unknown(name.to_owned()))?;
+        let known = offered().into_iter().find(|known| *known == name);
+        let name = known.ok_or_else(|| match PROBE_KINDS.contains(&name) {
+            true => ProbeOptionError::NotBuilt(name.to_owned()),
+            false => ProbeOptionError::Unknown(name.to_owned()),
+        })?;
         match (name, options) {
             (EXTERNAL, None | Some("")) => Err(ProbeOptionError::NoFile),
             (EXTERNAL, Some(file)) => Ok(Self::External(PathBuf::from(file))),
@@ -71,6 +80,11 @@ impl FromStr for ProbeOption {
             }
         }
     }
+}
+
+/// The kinds that this program has.
+fn offered() -> Vec<&'static str> {
+    PROBE_KINDS.into_iter().filter(|kind| *kind != CUDA || cfg!(feature = "cuda")).collect()
 }
 
 /// What a probe is to be called, which is for the worker, and the other options, which are for the adapter.
@@ -217,10 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn every_adapter_of_this_program_can_be_named() {
-        for adapter in crate::adapter::ADAPTERS {
-            assert!(adapter.name.parse::<ProbeOption>().is_ok(), "{}", adapter.name);
+    fn the_adapters_of_this_program_can_be_named_and_no_others() {
+        let adapters: BTreeSet<&str> = crate::adapter::ADAPTERS.iter().map(|adapter| adapter.name).collect();
+        let named: BTreeSet<&str> = offered().into_iter().filter(|kind| *kind != EXTERNAL).collect();
+
+        assert_eq!(named, adapters);
+        for adapter in PROBE_KINDS.into_iter().filter(|kind| *kind != EXTERNAL) {
+            let parsed = adapter.parse::<ProbeOption>();
+            match adapters.contains(adapter) {
+                true => assert!(parsed.is_ok(), "{adapter}"),
+                false => assert_eq!(parsed, Err(ProbeOptionError::NotBuilt(adapter.to_owned()))),
+            }
         }
+        let said = ProbeOptionError::NotBuilt(CUDA.to_owned()).to_string();
+        assert!(said.contains("--features cuda") && said.contains("integer, onnxruntime"), "{said}");
     }
 
     #[test]
@@ -229,7 +253,8 @@ mod tests {
         assert_eq!("external".parse::<ProbeOption>(), Err(ProbeOptionError::NoFile));
         assert_eq!("external=".parse::<ProbeOption>(), Err(ProbeOptionError::NoFile));
         let said = ProbeOptionError::Unknown("pi5".to_owned()).to_string();
-        assert!(said.contains("integer, onnxruntime, candle-cuda, external"), "{said}");
+        assert!(said.contains(&format!("there are {};", offered().join(", "))), "{said}");
+        assert_eq!(said.contains("candle-cuda"), cfg!(feature = "cuda"), "{said}");
     }
 
     #[test]
