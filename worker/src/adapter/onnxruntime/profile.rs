@@ -46,7 +46,7 @@ struct Arguments {
 
 /// Nanoseconds by node of the last inferences of a profile; what belongs to no node stands under ``.
 ///
-/// Errors: `Failed` where the profile is not as expected.
+/// Errors: `Failed` where the profile is not as expected, or no kernel is a node's.
 pub(super) fn by_node(
     profile: &[u8],
     kernels: &Kernels,
@@ -65,9 +65,21 @@ pub(super) fn by_node(
         *current.entry(node.to_owned()).or_default() += event.dur * NS_PER_US + CUT_NS;
     }
     match all.len().checked_sub(inferences) {
-        Some(before) => Ok(all.split_off(before)),
+        Some(before) => told_apart(all.split_off(before)),
         None => Err(failed(format!("it has {} inferences of {inferences}", all.len()))),
     }
+}
+
+/// The inferences, if any node's time is known.
+///
+/// Errors: `Failed`.
+fn told_apart(inferences: Vec<BTreeMap<String, f64>>) -> Result<Vec<BTreeMap<String, f64>>, AdapterError> {
+    if inferences.iter().flat_map(BTreeMap::keys).all(String::is_empty) {
+        // As OpenVINO makes one kernel of a whole network.
+        let reason = "onnxruntime's provider executes nodes together, so that layers cannot be told apart";
+        return Err(AdapterError::Failed(reason.to_owned()));
+    }
+    Ok(inferences)
 }
 
 /// Name and operator of a kernel, if the event is of one.
@@ -86,4 +98,22 @@ fn node_of<'a>(kernels: &'a Kernels, name: &str, operator: &str) -> Option<&'a s
     }
     candidates.extend(candidates.clone().iter().filter_map(|name| name.strip_suffix(BLOCKED)));
     candidates.into_iter().find_map(|name| kernels.node_of(name, is_layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_one_kernel_has_no_layers() {
+        let inference = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 1.0)).collect();
+
+        let apart: Vec<BTreeMap<String, f64>> = vec![inference(&["", "conv"]), inference(&["conv"])];
+        assert_eq!(told_apart(apart.clone()), Ok(apart));
+        let together = told_apart(vec![inference(&[""]), inference(&[""])]).unwrap_err();
+        assert!(
+            matches!(&together, AdapterError::Failed(reason) if reason.contains("together")),
+            "{together}"
+        );
+    }
 }
