@@ -12,7 +12,7 @@ use bitloop_quant::export::{CodeTypes, Exported, onnx_for_device};
 use bitloop_quant::prepare::Prepared;
 use bitloop_tests::{is_required, root};
 use bitloop_worker::probe::{
-    InferenceSetting, Network, Probe, ProbeCommand, ProbeError, ProbeOption, Timed, registered,
+    InferenceSetting, Network, Probe, ProbeCommand, ProbeError, ProbeOption, Timed, Timing, registered,
 };
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -51,7 +51,8 @@ fn time_at_most(at_most_ns: f64, probe: &Probe, folder: &Path) -> Result<Timed, 
     fs::write(&file, "a network").expect("a file");
     let network = Network { prepared: None, onnx: Some(file), bits: BTreeMap::new() };
     let patience = Patience { at_most_ns, ..Patience::default() };
-    probe.time((&network, &network), (InferenceSetting { batch: 2, threads: 1 }, patience), &GO_ON)
+    let setting = InferenceSetting { batch: 2, threads: 1 };
+    probe.time((&network, &network), Timing { setting, patience, macs: 0 }, &GO_ON)
 }
 
 #[test]
@@ -166,7 +167,8 @@ fn this_machine_is_timed_with_onnx_runtime_or_the_probe_says_what_to_install() {
     let (config, baseline) = (network(Choice::Bits(8.try_into().expect("a width"))), network(Choice::Float));
     let patience = Patience { at_most_ns: 0.2e9, warm_up_ns: 0.02e9, turn_ns: 1e6, ..Patience::default() };
     let setting = InferenceSetting { batch: 2, threads: 1 };
-    let timed = probe.time((&config, &baseline), (setting, patience), &GO_ON).expect("times");
+    let timed =
+        probe.time((&config, &baseline), Timing { setting, patience, macs: 0 }, &GO_ON).expect("times");
     assert!(probe.hello().runtime.starts_with("onnxruntime "), "{:?}", probe.hello());
     assert!(timed.rounds.len() > 10, "{timed:?}");
 }

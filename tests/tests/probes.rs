@@ -12,13 +12,12 @@ use bitloop_core::probe::Patience;
 use bitloop_tests::process::{PATIENCE as TEST_PATIENCE, await_that, is_running, numbers, signal};
 use bitloop_worker::probe::{
     Breakage, Inference, InferenceSetting, Limits, Network, Probe, ProbeCommand, ProbeError, Suspect, Timed,
+    Timing,
 };
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The probe that behaves as it is told.
 const DOUBLE: &str = env!("CARGO_BIN_EXE_misbehaving_probe");
-
-const SETTING: InferenceSetting = InferenceSetting { batch: 1, threads: 1 };
 
 /// Nobody stops anything.
 static GO_ON: AtomicBool = AtomicBool::new(false);
@@ -82,17 +81,18 @@ fn network(points: &[&str]) -> Network {
     Network { prepared: None, onnx: Some(PathBuf::from("network.onnx")), bits }
 }
 
-/// What is to be measured is soon over.
-fn patience() -> Patience {
-    Patience { at_most_ns: 1e6, ..Patience::default() }
+/// What is to be measured is soon over; an inference is of 2.6 thousand million multiply-adds.
+fn timing() -> Timing {
+    let patience = Patience { at_most_ns: 1e6, ..Patience::default() };
+    Timing { setting: InferenceSetting { batch: 1000, threads: 1 }, patience, macs: 2_600_000 }
 }
 
 fn time_of(probe: &Probe, config: &Network) -> Result<Timed, ProbeError> {
-    probe.time((config, &network(&[])), (SETTING, patience()), &GO_ON)
+    probe.time((config, &network(&[])), timing(), &GO_ON)
 }
 
 fn time(probe: &Probe) -> Result<Timed, ProbeError> {
-    time_of(probe, &network(&["conv.weight"]))
+    time_of(probe, &network(&[]))
 }
 
 fn broken(error: ProbeError) -> (Breakage, String, Suspect) {
@@ -116,7 +116,7 @@ fn a_good_probe_answers_all_that_is_asked_in_one_process_and_ends_with_its_input
     let first = time(&probe).expect("times");
     assert_eq!(first.rounds.len(), 20);
     let names: BTreeSet<String> = ["conv", "dense"].map(str::to_owned).into();
-    let layered = probe.layers((&network(&[]), &names), (SETTING, patience()), &GO_ON).expect("layers");
+    let layered = probe.layers((&network(&[]), &names), timing(), &GO_ON).expect("layers");
     assert_eq!(layered.nodes["conv"], [600.0, 600.0]);
     let (output, nodes) = (bench.path("output"), vec!["conv".to_owned()]);
     fs::write(&output, "what was there before").expect("a file");
@@ -166,7 +166,7 @@ fn what_does_not_start_as_it_should_says_why() {
 }
 
 /// Every way to answer with what is no answer to a request for times, and what is said of it.
-const LIES: [(&str, &str); 18] = [
+const LIES: [(&str, &str); 20] = [
     ("garbage", "it says `Segmentation fault (core dumped)`, which is no answer"),
     ("endless-line", "it says a line of more than 8388608 bytes"),
     ("wrong-id", "it answers request 1000000 when it was asked"),
@@ -175,6 +175,8 @@ const LIES: [(&str, &str); 18] = [
     ("unknown-reply-field", "unknown field `colour`"),
     ("other-reply", "it says that it computed when it was asked for something else"),
     ("no-unit", "it says that an inference takes 5 ns: is it nanoseconds?"),
+    ("milliseconds", "2600000000 multiply-adds takes 30 ns"),
+    ("microseconds", "2600000000 multiply-adds takes 100 ns"),
     ("large-unit", "s of inferences within"),
     ("not-a-number", "which is no answer"),
     ("null", "which is no answer"),
@@ -212,7 +214,7 @@ fn lies_about_layers_and_outputs_are_found() {
     ] {
         let bench = Bench::new();
         let probe = bench.probe(&[mode]);
-        let said = probe.layers((&network(&[]), &names), (SETTING, patience()), &GO_ON);
+        let said = probe.layers((&network(&[]), &names), timing(), &GO_ON);
         let (how, reason, _) = broken(said.expect_err(mode));
         assert!(how == Breakage::Lied && reason.contains(expected), "{mode}: {reason}");
     }
@@ -473,7 +475,7 @@ fn what_is_not_wanted_any_more_ends_at_once_and_costs_nothing() {
         stopper.store(true, Ordering::Relaxed);
     });
 
-    let said = probe.time((&network(&["bad"]), &network(&[])), (SETTING, patience()), &stop);
+    let said = probe.time((&network(&["bad"]), &network(&[])), timing(), &stop);
 
     assert_eq!(said, Err(ProbeError::Stopped { probe: "double".to_owned() }));
     stopping.join().expect("it stops");

@@ -159,8 +159,12 @@ impl Probe {
 /// What cannot be, in a good answer.
 fn lie(mode: &str, reply: &mut Value) {
     let times = |time: f64| json!(vec![[time, TIME_NS]; ROUNDS]);
+    let both = |time: f64| json!(vec![[time, time]; ROUNDS]);
     match mode {
         "no-unit" => reply["timed"]["rounds"] = times(5.0),
+        // Of inferences of 30 ms and of 100 us.
+        "milliseconds" => reply["timed"]["rounds"] = both(30.0),
+        "microseconds" => reply["timed"]["rounds"] = both(100.0),
         // More than a year each.
         "large-unit" => reply["timed"]["rounds"] = times(5e16),
         "negative" => reply["timed"]["rounds"] = times(-TIME_NS),

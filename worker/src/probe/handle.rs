@@ -49,6 +49,24 @@ struct Running {
     is_fresh: bool,
 }
 
+/// How inferences are timed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Timing {
+    /// How an inference is made.
+    pub setting: InferenceSetting,
+    /// How long and how closely.
+    pub patience: Patience,
+    /// Multiply-adds of an image, which take any device some time; 0 where nobody knows.
+    pub macs: u64,
+}
+
+impl Timing {
+    /// Multiply-adds of an inference.
+    fn macs_of_all(&self) -> u64 {
+        self.macs.saturating_mul(u64::from(self.setting.batch))
+    }
+}
+
 /// What a network computes, and what is to come of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Inference<'a> {
@@ -121,16 +139,17 @@ impl Probe {
     pub fn time(
         &self,
         (config, baseline): (&Network, &Network),
-        (setting, patience): (InferenceSetting, Patience),
+        timing: Timing,
         stop: &AtomicBool,
     ) -> Result<Timed, ProbeError> {
+        let Timing { setting, patience, .. } = timing;
         let (config, baseline) = (Box::new(config.clone()), Box::new(baseline.clone()));
         self.answer(&Question {
             ask: Ask::Time { config, baseline, setting, patience },
             limit: self.command.limits.of_timing(&patience),
             stop,
             check: &|reply, elapsed| match reply {
-                Reply::Timed(timed) => checks::timed(&timed, elapsed).map(|()| *timed),
+                Reply::Timed(timed) => checks::timed(&timed, timing.macs_of_all(), elapsed).map(|()| *timed),
                 other => Err(not_asked_for(&other)),
             },
         })
@@ -142,9 +161,10 @@ impl Probe {
     pub fn layers(
         &self,
         (config, names): (&Network, &BTreeSet<String>),
-        (setting, patience): (InferenceSetting, Patience),
+        timing: Timing,
         stop: &AtomicBool,
     ) -> Result<Layered, ProbeError> {
+        let Timing { setting, patience, .. } = timing;
         self.answer(&Question {
             ask: Ask::Layers { config: Box::new(config.clone()), setting, patience },
             limit: self.command.limits.of_timing(&patience),
@@ -152,7 +172,7 @@ impl Probe {
             check: &|reply, elapsed| match reply {
                 Reply::Layers { nodes, other, whole, environment } => {
                     let layered = Layered { nodes, other, whole, environment: *environment };
-                    checks::layers(&layered, names, elapsed).map(|()| layered)
+                    checks::layers(&layered, names, (timing.macs_of_all(), elapsed)).map(|()| layered)
                 }
                 other => Err(not_asked_for(&other)),
             },

@@ -25,7 +25,7 @@ pub(crate) mod values;
 pub use checks::Layered;
 pub use command::{Limits, ProbeCommand};
 pub use error::{Breakage, ProbeError, Suspect};
-pub use handle::{Inference, Probe};
+pub use handle::{Inference, Probe, Timing};
 pub use protocol::{
     Ability, Answer, Ask, EnergyReading, Hello, Network, PROTOCOL, Reply, Request,
     Setting as InferenceSetting, Timed,

@@ -39,6 +39,13 @@ impl Staged {
         self.digest == *digest
     }
 
+    /// Multiply-adds of an image.
+    pub(super) fn macs(&self) -> Result<u64, Obstacle> {
+        let layers = self.prepared.model.graph.layer_costs_with(&self.prepared.points);
+        let layers = layers.map_err(|error| Obstacle::Failed(error.to_string()))?;
+        Ok(layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.macs)))
+    }
+
     /// The network at the widths of a config, in memory.
     pub(super) fn quantized(&self, network: &Network) -> Result<Quantized, Obstacle> {
         Quantized::new(Arc::clone(&self.prepared), &network.bits)

@@ -10,7 +10,7 @@ use bitloop_core::trial::{
 
 use super::fidelity::fidelity;
 use super::staged::Staged;
-use super::{Ability, EnergyReading, InferenceSetting, Layered, Probe, ProbeError, Timed};
+use super::{Ability, EnergyReading, InferenceSetting, Layered, Probe, ProbeError, Timed, Timing};
 use crate::executor::{ExecuteError, Obstacle, Setting};
 
 /// What probe trials keep between them.
@@ -96,14 +96,15 @@ fn attempt(
     };
     let staged = kept.insert(staged);
     let config = staged.network("config", (&spec.config, spec.baseline), probe.hello())?;
-    let how = (inference_setting(spec.setting), spec.setting.patience());
+    let (inference, patience) = (inference_setting(spec.setting), spec.setting.patience());
+    let timing = Timing { setting: inference, patience, macs: staged.macs()? };
     match &spec.subject {
         ProbeSubject::Whole => {
             let baseline = (&BitConfig::baseline(), spec.baseline);
             let baseline = staged.network("baseline", baseline, probe.hello())?;
             // Where its memory came to lie is a part of what a process measures; each repetition is to have its own.
             probe.renew();
-            whole(probe.time((&config, &baseline), how, setting.stop)?)
+            whole(probe.time((&config, &baseline), timing, setting.stop)?)
         }
         ProbeSubject::Layers => {
             require(probe, Ability::Layers, "say how long layers take")?;
@@ -111,7 +112,7 @@ fn attempt(
             let nodes = nodes.prepared().model.graph.nodes.iter().map(|node| node.name.clone());
             let nodes: BTreeSet<String> = nodes.collect();
             probe.renew();
-            layers(probe.layers((&config, &nodes), how, setting.stop)?)
+            layers(probe.layers((&config, &nodes), timing, setting.stop)?)
         }
         ProbeSubject::Fidelity { data, images } => {
             require(probe, Ability::Infer, "give what the network computes")?;

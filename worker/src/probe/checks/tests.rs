@@ -23,22 +23,54 @@ fn with_time(time_ns: f64) -> Timed {
 fn said(change: impl FnOnce(&mut Timed)) -> String {
     let mut changed = good();
     change(&mut changed);
-    timed(&changed, SECOND).expect_err("it is a lie")
+    timed(&changed, 0, SECOND).expect_err("it is a lie")
 }
 
 #[test]
 fn times_that_can_be_are_believed() {
-    assert_eq!(timed(&good(), SECOND), Ok(()));
-    assert_eq!(timed(&good(), Duration::from_millis(110)), Ok(()), "all the time was spent on inferences");
-    assert_eq!(timed(&with_time(75.0), SECOND), Ok(()), "an FPGA is as fast");
+    assert_eq!(timed(&good(), 0, SECOND), Ok(()));
+    assert_eq!(timed(&good(), 0, Duration::from_millis(110)), Ok(()), "all the time was spent on inferences");
+    assert_eq!(timed(&with_time(75.0), 0, SECOND), Ok(()), "an FPGA is as fast");
 }
 
 #[test]
 fn times_that_no_inference_takes_are_no_times() {
     for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, -0.0, -5e6, 5.0, 1e-300] {
-        let said = timed(&with_time(wrong), SECOND).expect_err("it is a lie");
+        let said = timed(&with_time(wrong), 0, SECOND).expect_err("it is a lie");
         assert!(said.contains("is it nanoseconds?"), "{wrong}: {said}");
     }
+}
+
+/// Of networks at 224x224, one image.
+const MOBILENET_V2: u64 = 300_774_272;
+const RESNET18: u64 = 1_814_073_344;
+
+#[test]
+fn other_units_are_found_where_no_device_computes_as_much_in_so_many_nanoseconds() {
+    let rounds = |time_ns: f64| Timed { rounds: vec![[time_ns, time_ns]; 10], ..good() };
+    let of = |macs: u64, time_ns: f64| timed(&rounds(time_ns), macs, SECOND);
+    // 30 ms told in milliseconds; then these, 180 us told in microseconds, and 11 ms of a batch of 64.
+    assert_eq!(
+        of(MOBILENET_V2, 30.0).unwrap_err(),
+        "it says that an inference of 300774272 multiply-adds takes 30 ns, which no device can: is it nanoseconds?"
+    );
+    for (macs, time_ns) in [(RESNET18, 30.0), (RESNET18, 180.0), (64 * RESNET18, 11_000.0)] {
+        assert!(of(macs, time_ns).is_err(), "{macs} in {time_ns} ns");
+    }
+
+    // Which a device might do: docs/probes.md says so.
+    for (macs, time_ns) in [(MOBILENET_V2, 31.0), (RESNET18, 182.0), (RESNET18, 30_000.0)] {
+        assert_eq!(of(macs, time_ns), Ok(()), "{macs} in {time_ns} ns");
+    }
+    assert_eq!(of(2_569_408, 75.0), Ok(()), "an FPGA is as fast");
+    assert!(of(u64::MAX, 1e9).is_err());
+
+    let names = BTreeSet::from(["conv".to_owned()]);
+    let whole = Layered { whole: vec![millis(6.0); 5], ..layered(&[("conv", 6.0)], 0.0) };
+    assert_eq!(layers(&whole, &names, (RESNET18, SECOND)), Ok(()));
+    assert!(
+        layers(&whole, &names, (100_000 * RESNET18, SECOND)).unwrap_err().contains("which no device can")
+    );
 }
 
 #[test]
@@ -46,7 +78,7 @@ fn inferences_do_not_take_longer_than_one_waited_for_all_of_them() {
     let said = said(|timed| timed.rounds.iter_mut().flatten().for_each(|time| *time *= 1e3));
 
     assert_eq!(said, "it says 110.000000 s of inferences within 1.000000 s: is it nanoseconds?");
-    assert!(timed(&with_time(f64::MAX), SECOND).is_err());
+    assert!(timed(&with_time(f64::MAX), 0, SECOND).is_err());
 }
 
 #[test]
@@ -63,7 +95,7 @@ fn memory_and_energy_are_what_machines_have() {
 
     let mut with_energy = good();
     with_energy.energy = Some(reading(0.012));
-    assert_eq!(timed(&with_energy, SECOND), Ok(()), "2 W");
+    assert_eq!(timed(&with_energy, 0, SECOND), Ok(()), "2 W");
     for wrong in [f64::NAN, f64::INFINITY, -0.01] {
         assert!(said(|timed| timed.energy = Some(reading(wrong))).contains("an inference took"), "{wrong}");
     }
@@ -86,7 +118,7 @@ fn what_is_said_of_the_environment_is_short_printable_and_possible() {
         others: Some(0.02),
         more: BTreeMap::from([("power mode".to_owned(), "MAXN".to_owned())]),
     };
-    assert_eq!(timed(&of(possible.clone()), SECOND), Ok(()));
+    assert_eq!(timed(&of(possible.clone()), 0, SECOND), Ok(()));
 
     let long = "x".repeat(1_000);
     let wrong = [
@@ -104,7 +136,7 @@ fn what_is_said_of_the_environment_is_short_printable_and_possible() {
         },
     ];
     for wrong in wrong {
-        assert!(timed(&of(wrong.clone()), SECOND).is_err(), "{wrong:?}");
+        assert!(timed(&of(wrong.clone()), 0, SECOND).is_err(), "{wrong:?}");
     }
 }
 
@@ -120,7 +152,7 @@ fn layered(parts: &[(&str, f64)], other: f64) -> Layered {
 #[test]
 fn layers_are_those_of_the_network_and_come_to_about_the_whole() {
     let names = ["conv", "dense"].map(str::to_owned).into();
-    let check = |layered: &Layered| layers(layered, &names, SECOND);
+    let check = |layered: &Layered| layers(layered, &names, (0, SECOND));
     assert_eq!(check(&layered(&[("conv", 4.0), ("dense", 1.0)], 1.0)), Ok(()));
     assert_eq!(check(&Layered { other: Vec::new(), ..layered(&[("conv", 5.0)], 0.0) }), Ok(()));
     let mut interrupted = layered(&[("conv", 5.0)], 0.5);
