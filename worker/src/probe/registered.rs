@@ -185,13 +185,18 @@ fn of_file(probe: ExternalProbe, folder: &Path) -> (String, ProbeCommand) {
     let program = words.next().unwrap_or_default();
     // A name without a folder is looked up in `PATH`.
     let program = if program.contains('/') { folder.join(program) } else { PathBuf::from(program) };
-    let limits = Limits { start: start_limit, request: time_limit, ..Limits::default() };
+    let usual = Limits::default();
+    // Whoever gives a device seconds does not want to wait minutes for one that hangs.
+    let load = usual.load.min(time_limit);
+    let limits = Limits { start: start_limit, request: time_limit, load, ..usual };
     let folder = Some(folder.to_owned());
     (name, ProbeCommand { program, arguments: words.collect(), environment, folder, limits })
 }
 
 #[cfg(test)]
 mod tests {
+    use bitloop_core::probe::Patience;
+
     use super::*;
 
     const PROGRAM: &str = "/opt/bitloop";
@@ -273,6 +278,13 @@ mod tests {
         let (name, far) = &found[0];
         assert_eq!((name.as_str(), far.arguments.join(" ").as_str()), ("far", "far.py"));
         assert_eq!((far.folder.as_ref(), far.limits.request.as_secs()), (Some(&folder), 7));
+        let asked = Patience { at_most_ns: 2e9, ..Patience::default() };
+        let limits = found.iter().map(|(_, command)| command.limits.of_timing(&asked).as_secs());
+        assert_eq!(
+            limits.collect::<Vec<_>>(),
+            [2 * 2 + 7, 5 * 60, 5 * 60],
+            "a short limit binds what is timed, too"
+        );
     }
 
     #[test]
