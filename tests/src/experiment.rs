@@ -64,6 +64,13 @@ impl Experiment {
         experiment
     }
 
+    /// Writes something else where `from` stands in its file.
+    pub fn replace(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.file).expect("the experiment file");
+        assert!(text.contains(from), "{from} does not stand in\n{text}");
+        fs::write(&self.file, text.replace(from, to)).expect("the experiment file");
+    }
+
     /// The file's path as an argument.
     pub fn path(&self) -> String {
         self.file.display().to_string()

@@ -208,7 +208,7 @@ fn each_lie_is_found_and_ends_both_processes_that_told_it() {
 fn lies_about_layers_and_outputs_are_found() {
     let names: BTreeSet<String> = ["conv", "dense"].map(str::to_owned).into();
     for (mode, expected) in [
-        ("unknown-layer", "`softmax` takes, which the network does not have"),
+        ("unknown-layer", "`attention` takes, which the network does not have"),
         ("layers-unit", "are both nanoseconds?"),
         ("unknown-reply-field", "unknown field `colour`"),
     ] {
@@ -309,8 +309,8 @@ impl Bench {
 #[test]
 fn a_trial_that_breaks_a_good_probe_is_at_fault_and_the_others_are_measured() {
     let bench = Bench::new();
-    let probe = bench.probe(&["dies", "--if-bad"]);
-    let bad = network(&["bad"]);
+    let probe = bench.probe(&["dies", "--if", "time:4"]);
+    let bad = network(&["conv.weight"]);
 
     let (.., suspect) = broken(time_of(&probe, &bad).expect_err("it dies"));
     assert_eq!(suspect, Suspect::Probe, "nobody has seen it answer yet");
@@ -324,10 +324,10 @@ fn a_trial_that_breaks_a_good_probe_is_at_fault_and_the_others_are_measured() {
 #[test]
 fn a_probe_that_breaks_whatever_it_is_asked_costs_one_trial_at_most() {
     let bench = Bench::new();
-    let probe = bench.probe(&["dies", "--if-bad"]);
+    let probe = bench.probe(&["dies", "--if", "time:4"]);
     time(&probe).expect("a good start");
     // From here on all of them kill it.
-    let suspects = (0..3).map(|_| match time_of(&probe, &network(&["bad"])).expect_err("it dies") {
+    let suspects = (0..3).map(|_| match time_of(&probe, &network(&["conv.weight"])).expect_err("it dies") {
         ProbeError::Broken { suspect, .. } => suspect == Suspect::Trial,
         // It is not started at once any more.
         ProbeError::Absent { reason, .. } => !reason.starts_with("it broke again and again"),
@@ -465,7 +465,7 @@ fn what_ignores_the_end_of_its_input_is_killed() {
 #[test]
 fn what_is_not_wanted_any_more_ends_at_once_and_costs_nothing() {
     let bench = Bench::new();
-    let probe = bench.probe(&["hangs", "--if-bad"]);
+    let probe = bench.probe(&["hangs", "--if", "time:4"]);
     time(&probe).expect("times");
     let stop = Arc::new(AtomicBool::new(false));
     let stopper = Arc::clone(&stop);
@@ -475,7 +475,7 @@ fn what_is_not_wanted_any_more_ends_at_once_and_costs_nothing() {
         stopper.store(true, Ordering::Relaxed);
     });
 
-    let said = probe.time((&network(&["bad"]), &network(&[])), timing(), &stop);
+    let said = probe.time((&network(&["conv.weight"]), &network(&[])), timing(), &stop);
 
     assert_eq!(said, Err(ProbeError::Stopped { probe: "double".to_owned() }));
     stopping.join().expect("it stops");

@@ -1,11 +1,13 @@
 //! A probe that behaves as its first argument says; `good` is one that does all it should.
 //!
-//! `--once FILE` behind it: good from the second process on, as the first one leaves the file. `--if-bad`: good but for networks
-//! that have a point `bad`. `--tell FILE` adds the number of each process that is started to a file,
-//! and a word when it ends by itself.
+//! `--once FILE` behind it: good from the second process on, as the first one leaves the file. `--if KIND:WIDTH`: good but for
+//! requests of that kind about networks whose points all have that width. `--tell FILE` adds the number of each process that is
+//! started to a file, each request, and a word when the process ends by itself.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio, exit};
 use std::thread;
 
@@ -21,21 +23,34 @@ fn main() -> io::Result<()> {
         let at = arguments.iter().position(|argument| argument == flag)?;
         Some(arguments.get(at + 1).map(String::as_str).unwrap_or_default())
     };
-    let tell = |text: &str| match behind("--tell") {
-        Some(file) => writeln!(OpenOptions::new().create(true).append(true).open(file)?, "{text}"),
-        None => Ok(()),
-    };
-    tell(&std::process::id().to_string())?;
+    let told = Told(behind("--tell").map(PathBuf::from));
+    told.add(&std::process::id().to_string())?;
     let is_first = behind("--once")
         .is_none_or(|file| OpenOptions::new().create_new(true).write(true).open(file).is_ok());
     let mode = if is_first { arguments.first().map_or("", String::as_str) } else { "good" };
-    Probe { mode: mode.to_owned(), only_bad: behind("--if-bad").is_some(), child: None }.serve()?;
-    tell("ended by itself")
+    let only = behind("--if").and_then(|what| what.split_once(':'));
+    let only = only.map(|(kind, width)| (kind.to_owned(), width.parse().expect("a width is a number")));
+    Probe { mode: mode.to_owned(), only, told: told.clone(), child: None }.serve()?;
+    told.add("ended by itself")
+}
+
+/// The file that is told of what happens, if there is one.
+#[derive(Clone)]
+struct Told(Option<PathBuf>);
+
+impl Told {
+    fn add(&self, text: &str) -> io::Result<()> {
+        let Some(file) = &self.0 else { return Ok(()) };
+        // In one piece: whoever kills it finds whole lines.
+        OpenOptions::new().create(true).append(true).open(file)?.write_all(format!("{text}\n").as_bytes())
+    }
 }
 
 struct Probe {
     mode: String,
-    only_bad: bool,
+    /// The kind of requests and the width that it misbehaves for, if not for all.
+    only: Option<(String, u64)>,
+    told: Told,
     child: Option<Child>,
 }
 
@@ -55,8 +70,9 @@ impl Probe {
             say(&json!({ "id": 1, "reply": "inferred" }))?;
         }
         for line in io::stdin().lock().lines() {
-            let request: Value = serde_json::from_str(&line?)?;
-            self.answer(&request)?;
+            let line = line?;
+            self.told.add(&line)?;
+            self.answer(&serde_json::from_str(&line)?)?;
         }
         if self.mode == "ignores-end" {
             hang();
@@ -82,8 +98,10 @@ impl Probe {
     fn answer(&self, request: &Value) -> io::Result<()> {
         let (id, ask) = (&request["id"], &request["ask"]);
         let asked = ask.as_object().and_then(|ask| ask.keys().next()).cloned().unwrap_or_default();
-        let is_bad = ask[&asked]["config"]["bits"].get("bad").is_some();
-        let mode = if self.only_bad && !is_bad { "good" } else { &self.mode };
+        let is_good = self.only.as_ref().is_some_and(|(kind, width)| {
+            *kind != asked || widths(&ask[&asked]) != BTreeSet::from([Some(*width)])
+        });
+        let mode = if is_good { "good" } else { &self.mode };
         let mut answer = json!({ "id": id, "reply": self.reply(&asked, &ask[&asked])? });
         match mode {
             "hangs" | "child" => hang(),
@@ -125,8 +143,7 @@ impl Probe {
         match asked {
             "infer" => self.infer(ask),
             "layers" => Ok(json!({ "layers": {
-                "nodes": { "conv": [600.0, 600.0], "dense": [300.0, 300.0] }, "other": [100.0, 100.0],
-                "whole": [TIME_NS, TIME_NS], "environment": {},
+                "nodes": nodes(ask), "other": [100.0, 100.0], "whole": [TIME_NS, TIME_NS], "environment": {},
             } })),
             _ => {
                 let child = self.child.as_ref().map(|child| child.id().to_string());
@@ -156,6 +173,21 @@ impl Probe {
     }
 }
 
+/// The widths that points of a request's network have; none stands for floats.
+fn widths(ask: &Value) -> BTreeSet<Option<u64>> {
+    let bits = ask["config"]["bits"].as_object();
+    bits.into_iter().flatten().map(|(_, bits)| bits.as_u64()).collect()
+}
+
+/// Times of the layers that have weights, two of each; of two layers where nothing is said of weights.
+fn nodes(ask: &Value) -> Value {
+    let points = ask["config"]["bits"].as_object().into_iter().flatten();
+    let layers = points.filter_map(|(point, _)| point.strip_suffix(".weight"));
+    let nodes: serde_json::Map<_, _> =
+        layers.map(|layer| (layer.to_owned(), json!([300.0, 300.0]))).collect();
+    if nodes.is_empty() { json!({ "conv": [600.0, 600.0], "dense": [300.0, 300.0] }) } else { nodes.into() }
+}
+
 /// What cannot be, in a good answer.
 fn lie(mode: &str, reply: &mut Value) {
     let times = |time: f64| json!(vec![[time, TIME_NS]; ROUNDS]);
@@ -179,7 +211,7 @@ fn lie(mode: &str, reply: &mut Value) {
             let what = if reply.get("timed").is_some() { "timed" } else { "layers" };
             reply[what]["colour"] = json!("red");
         }
-        "unknown-layer" => reply["layers"]["nodes"]["softmax"] = json!([1.0, 1.0]),
+        "unknown-layer" => reply["layers"]["nodes"]["attention"] = json!([1.0, 1.0]),
         "layers-unit" => reply["layers"]["whole"] = json!([9e5]),
         _ => {}
     }
