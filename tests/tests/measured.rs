@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use bitloop_tests::experiment::Experiment;
-use bitloop_tests::process::{Process, binary, bitloop, now, say};
-use serde_json::Value;
+use bitloop_tests::process::{Process, await_that, binary, bitloop, now, numbers, say};
+use serde_json::{Map, Value};
 
 const STAGES: [&str; 4] = [
     "sensitivity: { single: all }",
@@ -33,6 +33,12 @@ fn limited(folder: &Path, name: &str, stages: &[&str]) -> Experiment {
     experiment.replace("baseline: 8", &format!("baseline: {BASELINE}"));
     experiment
 }
+
+/// The probe that measures nothing and says so of a class of its own.
+const DOUBLE: &str = env!("CARGO_BIN_EXE_misbehaving_probe");
+
+/// What it says that executes networks.
+const RUNTIME: &str = "double 1.0";
 
 fn results(folder: &Path, name: &str) -> Value {
     let said = say(folder, ["results", name, "--data-dir", "data", "--format", "json"]).ok();
@@ -117,27 +123,47 @@ fn an_experiment_without_its_probe_is_refused_with_the_option_that_it_lacks() {
     assert!(said.err.contains("start it with `--probe integer`"), "{}", said.err);
 }
 
-/// Repetitions of every network and what they came to, by its kind and widths; nothing before the experiment is known.
-fn known(folder: &Path, name: &str) -> BTreeMap<String, (u64, Value)> {
+/// Repetitions of networks and what they came to, by probe and widths.
+type Known = BTreeMap<(String, String), (u64, Value)>;
+
+/// What is known of every network; nothing before the experiment is known.
+fn known(folder: &Path, name: &str) -> Known {
     let said = say(folder, ["results", name, "--data-dir", "data", "--format", "json"]);
-    let Ok(report) = serde_json::from_str::<Value>(&said.out) else { return BTreeMap::new() };
+    let Ok(report) = serde_json::from_str::<Value>(&said.out) else { return Known::new() };
     let devices = report["devices"].as_array().into_iter().flatten();
-    let networks = devices.flat_map(|device| device["networks"].as_array().into_iter().flatten());
-    let known = networks.map(|row| {
-        let sessions = row["sessions"].as_u64().expect("a number");
-        (format!("{} {}", row["kind"], row["changes"]), (sessions, row["ratio"].clone()))
+    let known = devices.flat_map(|device| {
+        let probe = device["target"]["probe"].as_str().expect("a name");
+        let rows = device["networks"].as_array().into_iter().flatten();
+        rows.map(move |row| {
+            let network = (probe.to_owned(), network(row["kind"] == "float", &row["changes"]));
+            (network, (row["sessions"].as_u64().expect("a number"), row["ratio"].clone()))
+        })
     });
     known.collect()
+}
+
+/// A network by what it has other than the baseline.
+fn network(is_float: bool, changes: &Value) -> String {
+    if is_float { "float".to_owned() } else { changes.to_string() }
 }
 
 /// A line in which a probe that writes down what it is asked begins.
 const STARTED: &str = "started";
 
+/// Registers two probes that write down what they are asked: `noted` is the built-in one, `double` measures another class of device.
+fn register_probes(folder: &Path) {
+    let program =
+        format!("echo {STARTED} >> noted.asked; tee -a noted.asked | {} probe integer", binary().display());
+    let probes = format!(
+        "version: 1\nprobes:\n  noted:\n    command: [/bin/sh, -c, \"{program}\"]\n    start_limit: 3m\n  \
+         double:\n    command: [{DOUBLE}, good, --tell, double.asked]\n    start_limit: 3m\n"
+    );
+    fs::write(folder.join("probes.yaml"), probes).expect("a file");
+}
+
 /// Measures with the built-in probe and gives what was compared, and the lines that its processes wrote down.
 fn noted(folder: &Path) -> (Vec<Value>, Vec<String>) {
-    let program = format!("echo {STARTED} >> asked; tee -a asked | {} probe integer", binary().display());
-    let probes = format!("version: 1\nprobes:\n  noted:\n    command: [/bin/sh, -c, \"{program}\"]\n");
-    fs::write(folder.join("probes.yaml"), probes).expect("a file");
+    register_probes(folder);
     let stage =
         "probe: { probe: noted, configs: 0, repetitions: 1, at_most: 100ms, interval: 10%, fidelity: 16 }";
     let experiment = Experiment::with_stages(folder, "noted", &[stage], 320);
@@ -145,7 +171,7 @@ fn noted(folder: &Path) -> (Vec<Value>, Vec<String>) {
     say(folder, ["run", &path, "--data-dir", "data", "--probe", "external=probes.yaml"]).ok();
     let report = results(folder, "noted");
     let compared = device(&report, "noted")["fidelity"].as_array().expect("comparisons").clone();
-    let asked = fs::read_to_string(folder.join("asked")).expect("what it was asked");
+    let asked = fs::read_to_string(folder.join("noted.asked")).expect("what it was asked");
     (compared, asked.lines().map(str::to_owned).collect())
 }
 
@@ -182,46 +208,164 @@ fn layers_are_left_alone_where_every_logit_is_as_simulated() {
     assert!(inferred.iter().all(|infer| infer["nodes"] == Value::Array(Vec::new())), "{inferred:?}");
 }
 
-/// Starts an experiment again and again, each time killing it a little later, at most six times; says what was known at each kill.
-fn through_kills(folder: &Path, experiment: &Experiment) -> Vec<BTreeMap<String, (u64, Value)>> {
-    let mut kept = Vec::new();
+/// Starts an experiment again and again, each time killing it a little later, at most six times; says how often it was killed.
+fn through_kills(folder: &Path, experiment: &Experiment) -> u32 {
+    let mut kills = 0;
     loop {
         let path = experiment.path();
         let arguments = ["run", &path, "--data-dir", "data", "--workers", "1", "--probe", "integer"];
         let mut process = Process::start(bitloop(folder, arguments));
         let started = now();
-        let patience = Duration::from_millis(500 + 400 * kept.len() as u64);
+        let patience = Duration::from_millis(500 + 400 * u64::from(kills));
         while process.is_running() && started.elapsed() < patience {
             thread::sleep(Duration::from_millis(5));
         }
-        if kept.len() == 6 || !process.is_running() {
+        if kills == 6 || !process.is_running() {
             process.end().ok();
-            return kept;
+            return kills;
         }
         process.kill();
-        let name = experiment.file.file_stem().and_then(|stem| stem.to_str()).expect("a name");
-        kept.push(known(folder, name));
+        kills += 1;
     }
 }
 
-#[test]
-fn what_was_measured_before_a_kill_is_measured_once_and_the_rest_on_the_same_device() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let experiment = limited(folder.path(), "killed", &STAGES);
+/// Both probes' devices, one stage behind the other, and a search that has limits on both.
+const TWO_DEVICES: [&str; 5] = [
+    "probe: { probe: double, configs: 3, repetitions: 2, at_most: 100ms, interval: 10%, fidelity: 0 }",
+    "probe: { probe: noted, configs: 3, repetitions: 2, at_most: 100ms, interval: 10%, fidelity: 16 }",
+    "sensitivity: { single: all }",
+    "search: { constraints: { latency_ms: [{ max: 80%, probe: noted }, { max: 1, probe: double }] }, \
+     trials: 4, round: 2 }",
+    "verify: { top: 1 }",
+];
 
-    let kept = through_kills(folder.path(), &experiment);
-
-    assert!(kept.len() >= 2, "it is long enough to be killed more than once");
-    assert_measured(&results(folder.path(), "killed"), "integer");
-    // No two measurements come to the same, so what is the same was not measured again.
-    let last = known(folder.path(), "killed");
-    let earlier: Vec<_> = kept.iter().flatten().filter(|(_, (sessions, _))| *sessions > 0).collect();
-    assert!(!earlier.is_empty(), "something was measured before a kill");
-    for (network, (sessions, ratio)) in earlier {
-        let (all, final_ratio) = &last[network];
-        assert!(all >= sessions, "{network}: {all} repetitions of {sessions} are left");
-        assert!(all > sessions || final_ratio == ratio, "{network}: {ratio} became {final_ratio}");
+/// How often each network was to be timed whole by a probe, as far as it wrote that down.
+fn timed(folder: &Path, probe: &str) -> BTreeMap<String, u32> {
+    let mut counts = BTreeMap::new();
+    for line in fs::read_to_string(folder.join(format!("{probe}.asked"))).unwrap_or_default().lines() {
+        let Ok(request) = serde_json::from_str::<Value>(line) else { continue };
+        let Some(bits) = request["ask"]["time"]["config"]["bits"].as_object() else { continue };
+        let changes = bits.iter().filter(|(_, bits)| **bits != BASELINE);
+        let changes: Map<String, Value> =
+            changes.map(|(point, bits)| (point.clone(), bits.clone())).collect();
+        let network = network(bits.values().all(Value::is_null), &Value::Object(changes));
+        *counts.entry(network).or_default() += 1;
     }
+    counts
+}
+
+/// What is known of both devices at a moment, and how often their probes were asked for each network until then.
+struct Moment {
+    known: Known,
+    timed: BTreeMap<&'static str, BTreeMap<String, u32>>,
+}
+
+impl Moment {
+    fn now(folder: &Path) -> Self {
+        // What was asked for when it was killed is written down by then.
+        let known = known(folder, "killed");
+        Self { known, timed: ["noted", "double"].map(|probe| (probe, timed(folder, probe))).into() }
+    }
+
+    /// Starts an experiment with both probes and kills it when it has asked one of them so many times more.
+    fn of_kill((more, probe): (u32, &str), (folder, experiment): (&Path, &Experiment)) -> Self {
+        let asked = || timed(folder, probe).values().sum::<u32>();
+        let before = asked();
+        let mut process = Process::start(bitloop(folder, measuring(&experiment.path())));
+        await_that("it has measured", || asked() >= before + more || !process.is_running());
+        assert!(process.is_running(), "{probe}: {}", process.err());
+        process.kill();
+        Self::now(folder)
+    }
+
+    fn known_of<'a>(
+        &'a self,
+        probe: &'a str,
+    ) -> impl Iterator<Item = (&'a (String, String), &'a (u64, Value))> {
+        self.known.iter().filter(move |((of, _), _)| of == probe)
+    }
+
+    /// Repetitions that are known of all networks, and how often the probe was asked for one.
+    fn counts(&self, probe: &str) -> [u64; 2] {
+        let asked = self.timed[probe].values().map(|count| u64::from(*count));
+        [self.known_of(probe).map(|(_, (sessions, _))| *sessions).sum(), asked.sum()]
+    }
+}
+
+/// Checks that after a kill a probe was asked for what was not known then, and for nothing else.
+fn assert_measured_once(probe: &str, killed: &Moment, end: &Moment) {
+    let ([known, asked_before], [all, asked]) = (killed.counts(probe), end.counts(probe));
+    assert!(known > 0, "{probe}: something was measured before the kill");
+    let (missing, asked) = (all - known, asked - asked_before);
+    // What was under way may have been written down behind the kill.
+    assert!(
+        (missing..=missing + 1).contains(&asked),
+        "{probe}: {asked} were asked for, {missing} were not known"
+    );
+    for (network, (sessions, ratio)) in killed.known_of(probe) {
+        let (all, final_ratio) = &end.known[network];
+        assert!(all >= sessions, "{network:?}: {all} repetitions of {sessions} are left");
+        // No two measurements come to the same on a processor.
+        assert!(all > sessions || final_ratio == ratio, "{network:?}: {ratio} became {final_ratio}");
+    }
+}
+
+/// The arguments that run an experiment with both probes.
+fn measuring(experiment: &str) -> [&str; 8] {
+    ["run", experiment, "--data-dir", "data", "--workers", "1", "--probe", "external=probes.yaml"]
+}
+
+/// Checks that each device has its own class, and what was measured on it alone.
+fn assert_apart(report: &Value, folder: &Path) {
+    let said = say(folder, ["probe", "integer"]).ok();
+    let hello: Value = serde_json::from_str(&said.out).expect("it says what it is");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let own_class = format!("{}, {}", text(&hello["class"]), text(&hello["runtime"]));
+    let [noted, double] = ["noted", "double"].map(|probe| device(report, probe));
+    assert_eq!((text(&noted["class"]), &noted["runtime"]), (own_class, &hello["runtime"]));
+    assert_eq!(
+        (text(&double["class"]), text(&double["runtime"])),
+        (format!("made-up board, {RUNTIME}"), RUNTIME.into())
+    );
+    for (device, is_double) in [(noted, false), (double, true)] {
+        assert_eq!(device["failures"], Value::Array(Vec::new()));
+        for row in device["networks"].as_array().expect("networks") {
+            let times = ["low", "median", "high"].map(|key| number(&row["latency_ns"][key]));
+            // It says so of everything, and no processor needs so little.
+            assert_eq!(times == [1000.0; 3], is_double, "{row}");
+            assert_eq!(row["energy_source"] == "made up", is_double, "{row}");
+        }
+    }
+    // It alone says which of its processes measured.
+    let processes = double["environment"]["more"]["process"].as_array().expect("numbers of processes");
+    let started = numbers(&folder.join("double.asked"));
+    let is_own = |number: &Value| {
+        number.as_str().and_then(|text| text.parse().ok()).is_some_and(|it| started.contains(&it))
+    };
+    assert!(!processes.is_empty() && processes.iter().all(is_own), "{processes:?}");
+    assert!(double["environment"]["affinities"] == Value::Array(Vec::new()), "{}", double["environment"]);
+    assert!(noted["environment"]["more"].get("process").is_none(), "{}", noted["environment"]);
+}
+
+/// Beginning anew takes ten seconds each time: a device may still be measured for whoever was killed.
+#[test]
+fn what_was_measured_before_a_kill_is_measured_once_and_no_device_gets_what_is_anothers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let experiment = limited(folder.path(), "killed", &TWO_DEVICES);
+    register_probes(folder.path());
+    let at = (folder.path(), &experiment);
+
+    let in_the_first = Moment::of_kill((8, "double"), at);
+    Moment::of_kill((4, "noted"), at);
+    let in_the_second = Moment::of_kill((6, "noted"), at);
+    say(folder.path(), measuring(&experiment.path())).ok();
+
+    let report = results(folder.path(), "killed");
+    assert_measured(&report, "noted");
+    assert_apart(&report, folder.path());
+    let end = Moment::now(folder.path());
+    assert_measured_once("double", &in_the_first, &end);
+    assert_measured_once("noted", &in_the_second, &end);
 }
 
 /// Two blocks, and kernels of which the narrower ones save no time.
@@ -250,9 +394,9 @@ fn a_search_that_trains_forgives_what_was_measured_on_this_machine_also_after_ki
     let folder = tempfile::tempdir().expect("a folder");
     let experiment = that_trains_by_measuring(folder.path(), "forgiven");
 
-    let kept = through_kills(folder.path(), &experiment);
+    let kills = through_kills(folder.path(), &experiment);
 
-    assert!(kept.len() >= 2, "it is long enough to be killed more than once");
+    assert!(kills >= 2, "it is long enough to be killed more than once");
     let report = results(folder.path(), "forgiven");
     assert_eq!(report["status"], "finished", "{report}");
     let search = &report["trained"][0];
