@@ -104,6 +104,7 @@ fn fleet() -> Material {
         let targets = [&device.target, &target].into_iter().zip(taken);
         top.devices = targets
             .map(|(target, measured)| OnDevice {
+                energy_source: None,
                 target: target.clone(),
                 cost: "latency_ms".to_owned(),
                 predicted: estimate([2.0, 1.5, 2.5]),

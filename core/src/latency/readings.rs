@@ -197,7 +197,7 @@ impl Readings {
     }
 
     /// The networks that have quantizers everywhere and were measured whole, as they compare with one another.
-    pub(super) fn quantized(&self, quantity: Quantity) -> Vec<(&BitConfig, Estimate)> {
+    pub fn quantized(&self, quantity: Quantity) -> Vec<(&BitConfig, Estimate)> {
         let quantized = self.networks.iter().filter(|(config, _)| is_quantized(config));
         quantized.filter_map(|(config, _)| Some((config, self.beside_others(config, quantity)?))).collect()
     }

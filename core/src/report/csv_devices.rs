@@ -8,7 +8,7 @@ use super::csv::write_real;
 use super::{DeviceReport, Finalist, NetworkRow, Report};
 use crate::bits::Bits;
 use crate::latency::Quantity;
-use crate::probe::{Estimate, Unsteady};
+use crate::probe::Unsteady;
 use crate::trial::ProbeTarget;
 
 /// What is told of a device, by the cost's name and so in its unit; every device has all of it, though few can measure all.

@@ -35,6 +35,7 @@ pub struct NetworkRow {
     /// it could not be measured, or was not yet.
     pub latency_ns: Option<Estimate>,
     /// Medians of each repetition's own rounds, in nanoseconds, also of those that do not count: its own, and the baseline's.
+    #[serde(default)]
     pub sessions_ns: Vec<[f64; 2]>,
     /// Its time as a part of the baseline's in the same rounds, over the repetitions that count.
     pub ratio: Option<Estimate>,

@@ -28,7 +28,9 @@ impl<'a> Refusals<'a> {
     ) -> Self {
         let compared = stage.trials.iter().filter_map(|key| {
             let TrialSpec::Probe(probe) = &ledger.trial(key)?.spec else { return None };
-            let TrialResult::Measured(measured) = &ledger.outcome_for(experiment, key)?.result else { return None };
+            let TrialResult::Measured(measured) = &ledger.outcome_for(experiment, key)?.result else {
+                return None;
+            };
             let Reading::Fidelity(found) = &measured.reading else { return None };
             let refused = refusal(probe, found, difference_max_ppm);
             Some(Compared { config: &probe.config, target: &probe.target, refused })

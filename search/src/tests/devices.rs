@@ -6,8 +6,7 @@ use bitloop_core::plan::{Amount, Limit, Lowered, Metric, ProbePlan, SearchPlan};
 use bitloop_core::probe::{Environment, Estimate, Session, Unsteady};
 use bitloop_core::state::Status;
 use bitloop_core::trial::{
-    Energy, Fidelity, Measured, Outcome, ProbeSpec, ProbeSubject, ProbeTarget, Provenance,
-    Reading,
+    Energy, Fidelity, Measured, Outcome, ProbeSpec, ProbeSubject, ProbeTarget, Provenance, Reading,
 };
 
 use super::stages::{IMAGES, lost, staged, sweep};
