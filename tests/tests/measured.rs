@@ -315,14 +315,13 @@ fn measuring(experiment: &str) -> [&str; 8] {
     ["run", experiment, "--data-dir", "data", "--workers", "1", "--probe", "external=probes.yaml"]
 }
 
-/// Checks that each device has its own class, and what was measured on it alone.
-fn assert_apart(report: &Value, folder: &Path) {
-    let said = say(folder, ["probe", "integer"]).ok();
-    let hello: Value = serde_json::from_str(&said.out).expect("it says what it is");
+/// Checks that each device has its own class, as its probe was announced, and what was measured on it alone.
+fn assert_apart(report: &Value, (folder, announced): (&Path, &str)) {
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let own_class = format!("{}, {}", text(&hello["class"]), text(&hello["runtime"]));
     let [noted, double] = ["noted", "double"].map(|probe| device(report, probe));
-    assert_eq!((text(&noted["class"]), &noted["runtime"]), (own_class, &hello["runtime"]));
+    let (own_class, own_runtime) = (text(&noted["class"]), text(&noted["runtime"]));
+    assert!(own_class.ends_with(&own_runtime) && own_runtime.contains(" integer "), "{own_class}");
+    assert!(announced.contains(&format!("probe noted: {own_class}\n")), "{own_class}: {announced}");
     assert_eq!(
         (text(&double["class"]), text(&double["runtime"])),
         (format!("made-up board, {RUNTIME}"), RUNTIME.into())
@@ -358,11 +357,11 @@ fn what_was_measured_before_a_kill_is_measured_once_and_no_device_gets_what_is_a
     let in_the_first = Moment::of_kill((8, "double"), at);
     Moment::of_kill((4, "noted"), at);
     let in_the_second = Moment::of_kill((6, "noted"), at);
-    say(folder.path(), measuring(&experiment.path())).ok();
+    let said = say(folder.path(), measuring(&experiment.path())).ok();
 
     let report = results(folder.path(), "killed");
     assert_measured(&report, "noted");
-    assert_apart(&report, folder.path());
+    assert_apart(&report, (folder.path(), &said.err));
     let end = Moment::now(folder.path());
     assert_measured_once("double", &in_the_first, &end);
     assert_measured_once("noted", &in_the_second, &end);
