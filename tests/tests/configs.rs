@@ -70,11 +70,14 @@ fn every_search_that_trains_fits_its_network() {
                 "cifar100" => 2_725_740.0,
                 other => panic!("{other} has no price here"),
             };
-            assert_eq!((forecast.reference, forecast.unit), (reference, "pJ"), "{}", path.display());
+            // Of what a device takes nobody knows anything beforehand: there the forecast goes by bits.
+            let is_measured = text.contains("type: measured");
+            let expected = if is_measured { (forecast.reference, "bits") } else { (reference, "pJ") };
+            assert_eq!((forecast.reference, forecast.unit), expected, "{}", path.display());
             assert!(forecast.blocks.iter().all(|block| block.cost > 0.0), "{}", path.display());
             assert_eq!(forecast.warnings, Vec::<String>::new(), "{}", path.display());
             searches += 1;
         }
     }
-    assert_eq!(searches, 8, "searches that train are shipped");
+    assert_eq!(searches, 9, "searches that train are shipped");
 }

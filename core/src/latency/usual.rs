@@ -100,10 +100,11 @@ impl Usual {
         };
         let sessions: Vec<Estimate> = network.relied_on().map(as_usual).collect();
         let median = median(&mut sessions.iter().map(|session| session.median).collect::<Vec<_>>())?;
-        let within = sessions.iter().map(Estimate::half_width).fold(0.0, f64::max) / t_quantile(usize::MAX);
-        let scatter = self.spread.max(within).max(scatter(&sessions, median));
+        let scatter = t_quantile(self.freedom) * self.spread.max(scatter(&sessions, median));
+        // A process's own interval is of its many rounds: however few processes there are, they know that.
+        let widest = sessions.iter().map(Estimate::half_width).fold(scatter, f64::max);
         // Both measurements have as many processes, this one and the next.
-        let processes = t_quantile(self.freedom) * scatter * (2.0 / sessions.len() as f64).sqrt();
+        let processes = widest * (2.0 / sessions.len() as f64).sqrt();
         let reach = processes.hypot(moved) * median;
         Some(Estimate { median, low: (median - reach).max(0.0), high: median + reach })
     }
