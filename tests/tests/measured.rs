@@ -329,9 +329,9 @@ fn assert_apart(report: &Value, (folder, announced): (&Path, &str)) {
     for (device, is_double) in [(noted, false), (double, true)] {
         assert_eq!(device["failures"], Value::Array(Vec::new()));
         for row in device["networks"].as_array().expect("networks") {
-            let times = ["low", "median", "high"].map(|key| number(&row["latency_ns"][key]));
+            let time = number(&row["latency_ns"]["median"]);
             // It says so of everything, and no processor needs so little.
-            assert_eq!(times == [1000.0; 3], is_double, "{row}");
+            assert_eq!(time == 1000.0, is_double, "{row}");
             assert_eq!(row["energy_source"] == "made up", is_double, "{row}");
         }
     }
