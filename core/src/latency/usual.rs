@@ -4,7 +4,7 @@ use super::{NetworkReadings, Readings};
 use crate::probe::{Environment, Estimate, Session, median, t_quantile};
 
 /// What the level of a device may move by from hour to hour while nobody fixes its frequency, as a part of it: on virtual machines, and
-/// where caches are shared, sessions of one hour say nothing of the next one. What 95 % of the hours come to in docs/experiments/devices.
+/// where caches are shared, sessions of one hour say nothing of the next one. About twice the deviation of the hours in docs/experiments/devices.
 const BY_THE_HOUR: f64 = 0.025;
 
 /// The part of the processes whose level an interval is for.
