@@ -21,8 +21,8 @@ pub struct LayerReadings {
 /// All that was measured of one network on one class of device.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkReadings {
-    /// Whole inferences, one session per repetition.
-    pub sessions: Vec<Session>,
+    /// Whole inferences, one session per repetition, with how many measurements of the device were proposed before.
+    pub sessions: Vec<(usize, Session)>,
     /// Peak memory in bytes, per repetition that has it.
     pub peak_memory_bytes: Vec<u64>,
     /// Energy, per repetition that has it.
@@ -40,13 +40,14 @@ pub struct NetworkReadings {
 impl NetworkReadings {
     /// Its time as a part of the baseline's, from turns with it; none if there were none.
     pub fn ratio(&self) -> Option<Estimate> {
-        merged(&self.relied_on().map(|session| session.ratio).collect::<Vec<_>>()).map(Estimate::not_negative)
+        merged(&self.relied_on().map(|(_, session)| session.ratio).collect::<Vec<_>>())
+            .map(Estimate::not_negative)
     }
 
     /// What it took in its own repetitions, in the quantity's unit; none if there are none.
     pub fn by_itself(&self, quantity: Quantity) -> Option<Estimate> {
         let sessions: Vec<Estimate> = match quantity {
-            Quantity::Latency => self.relied_on().map(|session| session.config).collect(),
+            Quantity::Latency => self.relied_on().map(|(_, session)| session.config).collect(),
             Quantity::Energy => self.energy.iter().map(|energy| energy.config).collect(),
             Quantity::PeakMemory => {
                 self.peak_memory_bytes.iter().map(|bytes| Estimate::exactly(*bytes as f64)).collect()
@@ -57,7 +58,7 @@ impl NetworkReadings {
 
     /// What speaks against the repetitions that count: nothing if any was steady.
     pub fn reasons(&self) -> Vec<Unsteady> {
-        self.relied_on().filter_map(|session| session.unsteady).collect()
+        self.relied_on().filter_map(|(_, session)| session.unsteady).collect()
     }
 
     /// The repetitions of its layers that count: as [`Self::relied_on`].
@@ -67,9 +68,9 @@ impl NetworkReadings {
     }
 
     /// The repetitions that count: the steady ones, or all where none was steady.
-    pub fn relied_on(&self) -> impl Iterator<Item = &Session> {
-        let has_steady = self.sessions.iter().any(|session| session.unsteady.is_none());
-        self.sessions.iter().filter(move |session| !has_steady || session.unsteady.is_none())
+    pub fn relied_on(&self) -> impl Iterator<Item = &(usize, Session)> {
+        let has_steady = self.sessions.iter().any(|(_, session)| session.unsteady.is_none());
+        self.sessions.iter().filter(move |(_, session)| !has_steady || session.unsteady.is_none())
     }
 }
 
@@ -131,11 +132,12 @@ impl Readings {
         match &outcome.result {
             TrialResult::Failed { reason } => failed.push(reason.clone()),
             TrialResult::Measured(measured) => {
+                let before = self.environments.len();
                 self.environments.push(measured.environment.clone());
                 self.runtime.get_or_insert_with(|| outcome.provenance.kernels.clone());
                 match &measured.reading {
                     Reading::Whole { session, peak_memory_bytes, energy } => {
-                        network.sessions.push(session.clone());
+                        network.sessions.push((before, session.clone()));
                         network.peak_memory_bytes.extend(peak_memory_bytes);
                         network.energy.extend(energy.clone());
                     }
@@ -183,10 +185,14 @@ impl Readings {
     }
 
     /// Whether another repetition of a network may say more: up to twice as many as were asked for, unless one failed, which
-    /// costs the device its time and says nothing new.
+    /// costs the device its time and says nothing new, or repetitions are steady and it is the device's level that moves.
     pub fn is_worth_repeating(&self, config: &BitConfig, repetitions: u32) -> bool {
-        let may_say_more =
-            |network: &NetworkReadings| network.failed.is_empty() && network.settled < 2 * repetitions;
+        let says_all = |network: &NetworkReadings| {
+            network.reasons().is_empty() && self.usual.is_none_or(|usual| usual.moves_too_far())
+        };
+        let may_say_more = |network: &NetworkReadings| {
+            network.failed.is_empty() && network.settled < 2 * repetitions && !says_all(network)
+        };
         self.networks.get(config).is_some_and(may_say_more) && !self.unsteady(config).is_empty()
     }
 

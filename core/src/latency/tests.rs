@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +5,7 @@ use crate::bits::{BitConfig, Bits, Choice, PointIndex};
 use crate::graph::{Graph, INPUT, Input as GraphInput, Linear, Op, PointKind, Shape};
 use crate::plan::Plan;
 use crate::probe::{Environment, Estimate, Session, Unsteady};
-use crate::rng::rng;
+use crate::rng::{Rng, rng};
 use crate::state::tests::plan as small_plan;
 
 /// A network of layers behind each other, all alike but for the last one.
@@ -89,7 +87,7 @@ impl Made {
                 outliers: 0,
                 unsteady: None,
             };
-            network.sessions.push(session);
+            network.sessions.push((0, session));
             network.settled = 1;
             if is_uniform {
                 let time = |(index, unit): (usize, &Unit)| {
@@ -182,8 +180,8 @@ fn a_network_that_was_measured_is_predicted_from_the_others() {
     let mut readings = ADDITIVE.readings(&plan, 12);
     let (config, network) = readings.networks.iter_mut().next_back().unwrap();
     let config = config.clone();
-    let median = network.sessions[0].config.median;
-    network.sessions[0].config = network.sessions[0].config.scaled(3.0);
+    let median = network.sessions[0].1.config.median;
+    network.sessions[0].1.config = network.sessions[0].1.config.scaled(3.0);
 
     let model = fit(&plan, &readings);
 
@@ -247,7 +245,8 @@ fn layers_by_one_changed_network_each_give_differences_to_the_baseline() {
             let changes = [(unit.weight.unwrap(), choice(weight)), (unit.input.unwrap(), choice(input))];
             let config = BitConfig::against(layout.baseline, changes);
             let time = ADDITIVE.whole(&layout, &config);
-            readings.networks.entry(config).or_default().sessions = vec![session(time, baseline, None)];
+            let sessions = in_rounds([session(time, baseline, None)]);
+            readings.networks.entry(config).or_default().sessions = sessions;
         }
     }
 
@@ -274,7 +273,7 @@ fn what_slows_down_a_whole_session_changes_no_estimate() {
     let mut slowed = readings.clone();
     // Every third network was measured while the machine took twice as long for everything.
     for network in slowed.networks.values_mut().step_by(3) {
-        for session in &mut network.sessions {
+        for (_, session) in &mut network.sessions {
             session.config = session.config.scaled(2.0);
             session.baseline = session.baseline.scaled(2.0);
         }
@@ -299,6 +298,11 @@ fn session(config: f64, baseline: f64, unsteady: Option<Unsteady>) -> Session {
     Session { config, baseline, ratio, rounds: 60, disturbed: 0, outliers: 0, unsteady }
 }
 
+/// Sessions of one network, each in a round of its own.
+fn in_rounds(sessions: impl IntoIterator<Item = Session>) -> Vec<(usize, Session)> {
+    sessions.into_iter().enumerate().collect()
+}
+
 /// Nothing was measured on it yet.
 fn device(governor: Option<&str>) -> Readings {
     let environment = Environment { governor: governor.map(str::to_owned), ..Environment::default() };
@@ -307,7 +311,8 @@ fn device(governor: Option<&str>) -> Readings {
 
 /// One network with these sessions, on a device that keeps its frequency.
 fn one(sessions: Vec<Session>) -> Readings {
-    let network = NetworkReadings { settled: sessions.len() as u32, sessions, ..NetworkReadings::default() };
+    let settled = sessions.len() as u32;
+    let network = NetworkReadings { settled, sessions: in_rounds(sessions), ..NetworkReadings::default() };
     let mut readings = device(Some("performance"));
     readings.networks.insert(BitConfig::baseline(), network);
     readings.compare();
@@ -334,49 +339,96 @@ fn steady_repetitions_alone_count_where_there_are_some() {
     ));
 }
 
-/// Three processes for each of many networks, each at a level of its own, and what as many more come to at one other level.
-fn twice(follows: f64, scatter: f64) -> (Readings, BTreeMap<BitConfig, f64>) {
-    let mut rng = rng(11, 0);
-    let (mut readings, mut later) = (device(Some("performance")), BTreeMap::new());
-    for (index, (config, _)) in configs(&network(5), 34).into_iter().enumerate() {
-        let levels: Vec<f64> = (0..4).map(|_| 0.02 * rng.normal()).collect();
-        let mut process = |level: f64| {
-            let own = 1.0 + scatter * rng.normal();
-            let time = (100.0 + index as f64) * (1.0 + follows * level) * own;
-            session(time, 1000.0 * (1.0 + level), None)
-        };
-        let sessions = levels[..3].iter().map(|level| process(*level)).collect();
-        let mut next: Vec<f64> = (0..3).map(|_| process(levels[3]).config.median).collect();
-        next.sort_by(f64::total_cmp);
-        later.insert(config.clone(), next[1]);
-        let network = NetworkReadings { settled: 3, sessions, ..NetworkReadings::default() };
-        readings.networks.insert(config, network);
+/// A made-up device whose level moves from round to round, and whose processes differ besides.
+#[derive(Clone, Copy, Debug)]
+struct Moving {
+    follows: f64,
+    /// Standard deviations, as parts of the time: of the rounds' levels, ...
+    level: f64,
+    /// ... of what a process makes of both networks that it measures, ...
+    process: f64,
+    /// ... and of what it makes of one of them.
+    scatter: f64,
+}
+
+impl Moving {
+    /// Many networks, measured once in each of as many rounds as there are levels.
+    fn measured(self, levels: &[f64], rng: &mut Rng) -> Readings {
+        let mut readings = device(None);
+        for (index, (config, _)) in configs(&network(5), 34).into_iter().enumerate() {
+            let mut process = |level: &f64| {
+                let slower = level + self.process * rng.normal();
+                let own = 1.0 + self.scatter * rng.normal();
+                let time = (100.0 + index as f64) * (1.0 + self.follows * slower) * own;
+                session(time, 1000.0 * (1.0 + slower), None)
+            };
+            let sessions = in_rounds(levels.iter().map(&mut process));
+            let settled = levels.len() as u32;
+            let network = NetworkReadings { settled, sessions, ..NetworkReadings::default() };
+            readings.networks.insert(config, network);
+        }
+        readings.compare();
+        readings
     }
-    readings.compare();
-    (readings, later)
 }
 
 #[test]
 fn all_networks_say_together_how_far_times_follow_the_baseline_and_its_level() {
-    for (follows, scatter) in [(0.0, 0.01), (0.5, 0.01), (1.0, 0.002)] {
-        let (readings, later) = twice(follows, scatter);
+    let still = Moving { follows: 0.0, level: 0.012, process: 0.01, scatter: 0.005 };
+    let half = Moving { follows: 0.5, ..still };
+    let alike = Moving { follows: 1.0, scatter: 0.002, ..still };
+    let by_process = Moving { follows: 1.0, level: 0.0, process: 0.04, scatter: 0.002 };
+    for made in [still, half, alike, by_process] {
+        let (mut inside, mut count, mut widths) = (0, 0, 0.0);
+        for seed in 0..20 {
+            let mut rng = rng(seed, 0);
+            let levels: Vec<f64> = (0..8).map(|_| made.level * rng.normal()).collect();
+            let [first, later] =
+                [&levels[..4], &[levels[4]; 4]].map(|levels| made.measured(levels, &mut rng));
 
-        let usual = readings.usual.unwrap();
-        assert!((usual.follows - follows).abs() < 0.15, "{usual:?}");
-        assert!((0.5..2.0).contains(&(usual.spread / scatter)), "{usual:?} {scatter}");
-        assert!((0.03..0.05).contains(&usual.level), "{usual:?}");
-        let times = later.iter().map(|(config, next)| {
-            let time = readings.estimate(config, Quantity::Latency).unwrap();
-            (time.half_width(), time.holds(*next))
-        });
-        let (widths, held): (Vec<f64>, Vec<bool>) = times.unzip();
-        let inside = held.iter().filter(|held| **held).count();
-        assert!(inside * 100 >= held.len() * 85, "{inside} of {} for {usual:?}", held.len());
-        // Normal quantiles of what both measurements differ by, a half more for what few repetitions scatter.
-        let promised = 1.96 * (scatter * scatter * 2.0 / 3.0 + (follows * 0.02).powi(2)).sqrt();
-        let mean = widths.iter().sum::<f64>() / widths.len() as f64;
-        assert!(mean < 1.5 * promised, "{mean} for {promised}");
+            let usual = first.usual.unwrap();
+            assert!((usual.follows - made.follows).abs() < 0.15, "{usual:?}");
+            assert!((0.5..2.0).contains(&(usual.spread / made.scatter)), "{usual:?} {}", made.scatter);
+            for config in later.networks.keys() {
+                let [time, next] = [&first, &later].map(|of| of.estimate(config, Quantity::Latency).unwrap());
+                inside += u32::from(time.holds(next.median));
+                widths += time.half_width();
+                count += 1;
+            }
+        }
+        assert!(inside * 100 >= count * 90, "{inside} of {count} for {made:?}");
+        // What every process does to all that it measures is gone from the middle of so many.
+        let mean = widths / f64::from(count);
+        assert!(mean < 0.032, "{mean} for {made:?}");
     }
+}
+
+#[test]
+fn a_level_that_an_hour_moved_is_in_the_interval() {
+    let hours = |later: f64| {
+        let made = Moving { follows: 1.0, level: 0.0, process: 0.005, scatter: 0.002 };
+        let readings = made.measured(&[0.0, 0.0, 0.0, later, later, later], &mut rng(3, 0));
+        let config = readings.networks.keys().next().unwrap();
+        readings.estimate(config, Quantity::Latency).unwrap().half_width()
+    };
+
+    assert!(hours(0.0) < 0.03, "{}", hours(0.0));
+    assert!((0.05..0.11).contains(&hours(0.1)), "{}", hours(0.1));
+}
+
+#[test]
+fn what_a_level_makes_too_wide_is_not_repeated_in_vain() {
+    let of_levels = |levels: [f64; 3]| {
+        let sessions = levels.map(|level| session(1.0 + level, 1.0 + level, None));
+        let readings = one(sessions.to_vec());
+        let config = BitConfig::baseline();
+        (readings.unsteady(&config).len(), readings.is_worth_repeating(&config, 3))
+    };
+
+    assert_eq!(of_levels([0.0, 0.001, 0.002]), (0, false));
+    assert_eq!(of_levels([0.0, 0.001, 0.05]), (1, false), "the device moves, whatever is repeated");
+    let apart = one([1.0, 1.0, 1.05].map(|time| session(time, 1.0, None)).to_vec());
+    assert!(apart.is_worth_repeating(&BitConfig::baseline(), 3), "processes differ");
 }
 
 #[test]
@@ -474,7 +526,7 @@ proptest! {
             [median, low, high].into_iter().for_each(|value| *value *= scale);
         };
         for network in scaled.networks.values_mut() {
-            network.sessions.iter_mut().for_each(|session| {
+            network.sessions.iter_mut().for_each(|(_, session)| {
                 by(&mut session.config);
                 by(&mut session.baseline);
             });

@@ -1,14 +1,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{NetworkReadings, Readings};
-use crate::probe::{Environment, Estimate, Session, median, t_quantile};
+use crate::probe::{Environment, Estimate, Session, Unsteady, median, t_quantile};
 
 /// What the level of a device may move by from hour to hour while nobody fixes its frequency, as a part of it: on virtual machines, and
 /// where caches are shared, sessions of one hour say nothing of the next one. About twice the deviation of the hours in docs/experiments/devices.
 const BY_THE_HOUR: f64 = 0.025;
 
-/// The part of the processes whose level an interval is for.
-const MOST: f64 = 0.95;
+/// Parts of the sessions on a device whose levels are compared.
+const PARTS: usize = 3;
 
 /// Makes the median distance an estimate of a normal distribution's standard deviation.
 const TO_DEVIATION: f64 = 1.4826;
@@ -18,6 +18,9 @@ const TO_DEVIATION: f64 = 1.4826;
 /// Each process measures a network in turns with the baseline, so there is a pair of times for each. Processes differ: memory lies
 /// elsewhere, others are busy. How much of what slows the baseline down slows networks down, too, is one number for the device,
 /// and what is then left between processes another one; a network's own few repetitions could tell neither.
+///
+/// The device has a level besides, which moves with time and takes all processes of a while with it. What processes differ by lies
+/// above and below that, and is not the next measurement's, which is of as many processes: so the level is that of many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Usual {
     /// What the baseline takes in the middle of all processes, in nanoseconds.
@@ -27,7 +30,8 @@ pub struct Usual {
     pub follows: f64,
     /// Standard deviation of what is left between processes, as a part of the time.
     pub spread: f64,
-    /// How far the level moves: in 95 % of the processes what the baseline takes is within this part of [`Self::baseline_ns`].
+    /// How far the level moves: in each third of the sessions what the baseline takes in the middle is within this part of
+    /// [`Self::baseline_ns`].
     pub level: f64,
     /// Whether somebody keeps the frequency of the device where it is.
     pub is_fixed: bool,
@@ -47,7 +51,7 @@ impl Usual {
     /// Looks at the sessions that count; none if there are none.
     pub(super) fn of(readings: &Readings) -> Option<Self> {
         let networks: Vec<Vec<&Session>> =
-            readings.networks.values().map(|network| network.relied_on().collect()).collect();
+            readings.networks.values().map(|network| sessions(network).collect()).collect();
         let mut baselines: Vec<f64> =
             networks.iter().flatten().map(|session| session.baseline.median).collect();
         baselines.sort_by(f64::total_cmp);
@@ -62,17 +66,12 @@ impl Usual {
             .iter()
             .map(|deviation| (deviation.config - follows * deviation.baseline).abs() * deviation.few)
             .collect();
-        // No deviation that a few do not move: where most processes are of one hour, the others tell what an hour makes.
-        let mut moved: Vec<f64> =
-            baselines.iter().map(|baseline| (baseline / baseline_ns - 1.0).abs()).collect();
-        moved.sort_by(f64::total_cmp);
-        let most = (MOST * moved.len() as f64).ceil() as usize;
         let repeated = networks.iter().filter(|sessions| sessions.len() > 1).count();
         Some(Self {
             baseline_ns,
             follows,
             spread: TO_DEVIATION * median(&mut left).unwrap_or_default(),
-            level: moved[most - 1],
+            level: level(readings, baseline_ns),
             is_fixed: readings.environments.iter().all(Environment::has_fixed_frequency),
             freedom: deviations.len() - repeated,
         })
@@ -83,8 +82,18 @@ impl Usual {
     ///
     /// More repetitions narrow what processes differ by, and not what the level moves by: that is the machine's.
     pub(super) fn time(&self, network: &NetworkReadings) -> Option<Estimate> {
+        self.at_level(network, self.moves())
+    }
+
+    /// What the level moves a network by, as a part of its time.
+    fn moves(&self) -> f64 {
         let seen = self.follows * self.level;
-        self.at_level(network, if self.is_fixed { seen } else { seen.max(BY_THE_HOUR) })
+        if self.is_fixed { seen } else { seen.max(BY_THE_HOUR) }
+    }
+
+    /// Whether an interval is too wide for the level alone, which no repetition narrows.
+    pub(super) fn moves_too_far(&self) -> bool {
+        Unsteady::if_wide(around(1.0, self.moves())).is_some()
     }
 
     /// The same at one level, which networks that are compared with one another have in common.
@@ -98,16 +107,43 @@ impl Usual {
             let slower = session.baseline.median / self.baseline_ns - 1.0;
             session.config.scaled((1.0 + self.follows * slower).recip())
         };
-        let sessions: Vec<Estimate> = network.relied_on().map(as_usual).collect();
+        let sessions: Vec<Estimate> = sessions(network).map(as_usual).collect();
         let median = median(&mut sessions.iter().map(|session| session.median).collect::<Vec<_>>())?;
         let scatter = t_quantile(self.freedom) * self.spread.max(scatter(&sessions, median));
         // A process's own interval is of its many rounds: however few processes there are, they know that.
         let widest = sessions.iter().map(Estimate::half_width).fold(scatter, f64::max);
         // Both measurements have as many processes, this one and the next.
         let processes = widest * (2.0 / sessions.len() as f64).sqrt();
-        let reach = processes.hypot(moved) * median;
-        Some(Estimate { median, low: (median - reach).max(0.0), high: median + reach })
+        Some(around(median, processes.hypot(moved)))
     }
+}
+
+/// A time with this part of it to both sides.
+fn around(median: f64, part: f64) -> Estimate {
+    Estimate { median, low: (median * (1.0 - part)).max(0.0), high: median * (1.0 + part) }
+}
+
+/// The repetitions of a network that count.
+fn sessions(network: &NetworkReadings) -> impl Iterator<Item = &Session> {
+    network.relied_on().map(|(_, session)| session)
+}
+
+/// How far the baseline's level lies from its middle in a third of the sessions at most, as a part of it: in the order in which they were
+/// proposed, which is about that of time.
+///
+/// What it does from second to second is in the middle of any measurement. An hour that a third of the sessions are of tells what
+/// hours make.
+fn level(readings: &Readings, baseline_ns: f64) -> f64 {
+    let relied_on = readings.networks.values().flat_map(NetworkReadings::relied_on);
+    let mut sessions: Vec<(usize, f64)> =
+        relied_on.map(|(before, session)| (*before, session.baseline.median)).collect();
+    sessions.sort_by_key(|(before, _)| *before);
+    let parts = sessions.chunks(sessions.len().div_ceil(PARTS).max(1));
+    let moved = parts.filter_map(|part| {
+        let mut baselines: Vec<f64> = part.iter().map(|(_, baseline)| *baseline).collect();
+        Some((median(&mut baselines)? / baseline_ns - 1.0).abs())
+    });
+    moved.fold(0.0, f64::max)
 }
 
 /// Standard deviation of sessions' medians, as a part of the one in the middle; nothing of a single one.

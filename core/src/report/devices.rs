@@ -13,7 +13,7 @@ use crate::latency::{
     Additivity, Correction, LayerTable, Model, Probed, Quantity, Readings, Usual, energy_source, is_quantized,
 };
 use crate::plan::{Amount, DIFFERENCE_MAX_PPM, Limit, Plan, ProbePlan, StagePlan};
-use crate::probe::{Estimate, Unsteady};
+use crate::probe::{Estimate, Session, Unsteady};
 use crate::selection::cost_title;
 use crate::state::{Experiment, Ledger, StageProgress};
 use crate::trial::{
@@ -262,7 +262,7 @@ impl<'a> Devices<'a> {
             let network = readings.networks.get(config)?;
             let Named { kind, name } = names.get(config)?;
             let of_sessions =
-                |count: fn(&crate::probe::Session) -> u64| network.sessions.iter().map(count).sum();
+                |count: fn(&Session) -> u64| network.sessions.iter().map(|(_, session)| count(session)).sum();
             let model = model.filter(|_| *kind != FLOAT);
             Some(NetworkRow {
                 kind: (*kind).to_owned(),
@@ -272,7 +272,7 @@ impl<'a> Devices<'a> {
                 sessions_ns: network
                     .sessions
                     .iter()
-                    .map(|session| [session.config.median, session.baseline.median])
+                    .map(|(_, session)| [session.config.median, session.baseline.median])
                     .collect(),
                 ratio: network.ratio(),
                 sessions: network.sessions.len() as u64,

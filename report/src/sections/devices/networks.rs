@@ -44,8 +44,8 @@ fn how(device: &DeviceReport) -> String {
     let runtime = device.runtime.as_ref().map(|runtime| format!("{}, ", cut(runtime))).unwrap_or_default();
     format!(
         "Whole inferences on the device itself: {runtime}batches of {}, {}, {} of each network by processes of their own. The \
-         baseline had turns with each. Times are those while it takes what it usually does, intervals are of 95 % and for one more \
-         process.",
+         baseline had turns with each. Times are those while it takes what it usually does, intervals are of 95 % and for the \
+         same measurement at another time.",
         setting.batch,
         plural(setting.threads as usize, "thread", "threads"),
         plural(device.repetitions as usize, "repetition", "repetitions")
