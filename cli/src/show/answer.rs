@@ -115,5 +115,9 @@ pub(super) fn number(value: f64) -> String {
     if value.fract() == 0.0 && (0.0..1e15).contains(&value) {
         return with_thousands(value as u64);
     }
-    format!("{value:.6}")
+    match value.abs() {
+        // Six decimals would tell nothing of it: measured costs have steps of a few nanoseconds.
+        1e-12..1e-4 => format!("{value:.2e}"),
+        _ => format!("{value:.6}"),
+    }
 }
