@@ -116,7 +116,7 @@ impl State {
         }
         let ahead = self.dispatch.queue(&self.ledger).take_while(|queued| *queued != key);
         let ahead = ahead.take(AHEAD_MAX + 1).count();
-        let glance = Glance::new(self);
+        let glance = Glance::new(self, now);
         let mut reasons = Vec::new();
         for claim in claims {
             let lane = Lane::of(claim, trial);
@@ -165,7 +165,7 @@ impl State {
         for (part, (lane, count)) in &elsewhere.parts {
             parts.entry(*part).or_insert((*lane, 0)).1 += count;
         }
-        let glance = Glance::new(self);
+        let glance = Glance::new(self, now);
         let mut reasons = Vec::new();
         if leased > 0 {
             reasons.push(format!("{leased} trials are leased"));
@@ -354,7 +354,7 @@ struct Glance<'a> {
 }
 
 impl<'a> Glance<'a> {
-    fn new(state: &'a State) -> Self {
+    fn new(state: &'a State, now: UnixMillis) -> Self {
         let kind = |lane: &Lane| (state.part(lane), numerics(&state.ledger, lane) == Numerics::Exact);
         let waiting: BTreeMap<(Part, bool), &Lane> =
             state.dispatch.lanes().map(|(lane, _)| (kind(lane), lane)).collect();
@@ -362,7 +362,7 @@ impl<'a> Glance<'a> {
         for (_, lease) in state.dispatch.leases() {
             busy.entry(&lease.worker).or_insert(lease.trials.len());
         }
-        let moment = Moment::new(&state.ledger, &state.dispatch);
+        let moment = Moment::new((&state.ledger, &state.dispatch), now);
         Self { state, moment, waiting: waiting.into_values().collect(), busy }
     }
 

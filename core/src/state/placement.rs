@@ -97,7 +97,7 @@ impl<'a> Fitting<'a> {
         }
         // The same for every lane.
         let taken = dispatch.taken(&worker.info, Some(&worker.info.id));
-        let moment = Moment::new(ledger, dispatch);
+        let moment = Moment::new((ledger, dispatch), now);
         let place = Place::of(&worker.info);
         let rests = |from| dispatch.rests().is_resting(&place, from, now);
         if rests(RestFrom::Everything) {
@@ -226,13 +226,14 @@ fn places_able(ledger: &Ledger, dispatch: &Dispatch, lane: &Lane) -> BTreeSet<Pl
 pub(super) struct Moment<'a> {
     ledger: &'a Ledger,
     dispatch: &'a Dispatch,
+    now: UnixMillis,
     /// The lanes whose trials need a device to themselves, and the devices that rest for them.
     alone: OnceCell<Vec<(&'a Lane, BTreeSet<Place>)>>,
 }
 
 impl<'a> Moment<'a> {
-    pub(super) fn new(ledger: &'a Ledger, dispatch: &'a Dispatch) -> Self {
-        Self { ledger, dispatch, alone: OnceCell::new() }
+    pub(super) fn new((ledger, dispatch): (&'a Ledger, &'a Dispatch), now: UnixMillis) -> Self {
+        Self { ledger, dispatch, now, alone: OnceCell::new() }
     }
 
     /// Whom a trial is measured for.
@@ -312,7 +313,11 @@ impl<'a> Moment<'a> {
         let alone = dispatch.lanes().filter(|(lane, _)| is_alone(ledger.requirements(lane)));
         let resting = alone.map(|(lane, group)| {
             let requirements: &Requirements = ledger.requirements(lane);
-            let fits = |worker: &&Worker| worker.info.unmet(requirements, numerics(ledger, lane)).is_none();
+            // A device that gets nothing of the lane for a while is not kept free for it.
+            let fits = |worker: &&Worker| {
+                worker.info.unmet(requirements, numerics(ledger, lane)).is_none()
+                    && !rests_from_all((ledger, dispatch), (&worker.info, self.now), (lane, group))
+            };
             let devices: BTreeSet<(bool, Busy, Vec<Place>)> = dispatch
                 .workers()
                 .filter(fits)
@@ -354,6 +359,24 @@ fn first_apart(sets: impl Iterator<Item = Vec<Place>>, most: usize) -> BTreeSet<
         }
     }
     taken
+}
+
+/// Whether a worker's device gets none of a group's trials for a while.
+fn rests_from_all(
+    (ledger, dispatch): (&Ledger, &Dispatch),
+    (info, now): (&WorkerInfo, UnixMillis),
+    (lane, group): (&Lane, &Group),
+) -> bool {
+    let rests = dispatch.rests();
+    if rests.is_empty() {
+        return false;
+    }
+    let place = Place::of(info);
+    let froms = [RestFrom::Everything, RestFrom::lane(lane.company)];
+    froms.iter().any(|from| rests.is_resting(&place, *from, now))
+        || group
+            .trials()
+            .all(|sequence| rests.is_resting(&place, RestFrom::trial(ledger.proposed_at(sequence)), now))
 }
 
 /// Whether a worker's device could measure none of a group's trials.

@@ -126,6 +126,11 @@ impl Rests {
         self.0.remove(place);
     }
 
+    /// Whether nothing rests from anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How often in a row a device began to rest from this, lately.
     pub(super) fn times(&self, place: &Place, from: RestFrom, now: UnixMillis) -> u32 {
         self.at(place, from).filter(|rest| !rest.is_over(now)).map_or(0, |rest| rest.times)

@@ -299,7 +299,8 @@ struct Room<'a> {
 
 impl<'a> Room<'a> {
     fn new((ledger, dispatch): (&'a Ledger, &'a Dispatch), (worker, now): (&'a Worker, UnixMillis)) -> Self {
-        Self { moment: Moment::new(ledger, dispatch), dispatch, worker, now, met: RefCell::default() }
+        let moment = Moment::new((ledger, dispatch), now);
+        Self { moment, dispatch, worker, now, met: RefCell::default() }
     }
 
     /// Whom the worker can measure a trial for now: the first that it is for and that `is_meant`.

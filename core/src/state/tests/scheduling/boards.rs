@@ -126,6 +126,26 @@ fn a_board_that_two_hosts_reach_is_one_device() {
 }
 
 #[test]
+fn no_processor_is_kept_free_for_what_it_rests_from() {
+    let mut engine = Engine::new();
+    let (probes, shared) = (engine.submit_with("probes", 1, Requirements::NONE), engine.submit("shared"));
+    let keys = engine.propose_probes(&probes, &anywhere("integer"), 1);
+    engine.propose_points(&shared, 0..8);
+    let worker = engine.join_as(offering(cpu("p"), "integer", None));
+    let (_, shard) = engine.only(&worker);
+    let obstacle = Obstacle { kind: ObstacleKind::Supply, reason: "gone".to_owned(), trials: keys.clone() };
+    let (lease, obstacle) = (shard.lease, Some(obstacle));
+    engine.feed(Input::Release { worker: worker.clone(), lease, trials: None, obstacle }).unwrap();
+
+    let meanwhile = engine.request(&worker).unwrap();
+
+    assert!(!keys.contains(&meanwhile.trials[0].0), "it evaluates");
+    engine.commit_after(&worker, &meanwhile, 1.0);
+    engine.wait(1_000);
+    assert_eq!(engine.only(&worker).0, keys[0], "it has rested");
+}
+
+#[test]
 fn behind_a_start_no_probe_begins_until_whoever_used_the_device_has_broken_off() {
     let mut engine = Engine::new();
     let probes = engine.submit("probes");
