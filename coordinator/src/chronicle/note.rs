@@ -265,7 +265,7 @@ impl Notes<'_> {
         let mut ended = Vec::new();
         for event in &decision.events {
             let (lease, trials) = match event {
-                Event::Change(Change::LeaseEnded { lease }) => (*lease, None),
+                Event::Change(Change::LeaseEnded { lease, .. }) => (*lease, None),
                 Event::Change(Change::TrialsReturned { lease, trials }) => (*lease, Some(trials)),
                 Event::Change(_) | Event::Fact(_) => continue,
             };

@@ -52,6 +52,7 @@ fn write_change(change: &Change) {
         Change::WorkerSeen { .. }
         | Change::WorkerCommitted { .. }
         | Change::LeaseRenewed { .. }
+        | Change::TrialsLeft { .. }
         | Change::Started { .. }
         | Change::Settled
         | Change::HeldUp { .. } => {}
@@ -65,7 +66,10 @@ fn write_change(change: &Change) {
         Change::TrialsReturned { lease, trials } => {
             debug!(lease = lease.0, trials = trials.len(), "unbegun trials came back");
         }
-        Change::LeaseEnded { lease } => debug!(lease = lease.0, "lease ended"),
+        Change::LeaseEnded { lease, running } => {
+            debug!(lease = lease.0, running = running.len(), "lease ended");
+        }
+        Change::DeviceVacated { lease } => debug!(lease = lease.0, "what it took is free"),
         Change::TrialLost { key, worker, loss: Loss::Silent { .. } } => {
             warn!(trial = %key, worker = worker.0, "a worker was lost while it ran a trial; it may come back");
         }

@@ -89,8 +89,22 @@ pub enum Change {
         /// Which.
         trials: Vec<TrialKey>,
     },
+    /// A worker is not at these trials any more: it has reported them, or gives them back.
+    TrialsLeft {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which trials.
+        trials: BTreeSet<TrialKey>,
+    },
     /// What is left of a lease goes back to the queue.
     LeaseEnded {
+        /// Which.
+        lease: LeaseId,
+        /// Trials that its worker may still be at, so that its devices are not free yet.
+        running: BTreeSet<TrialKey>,
+    },
+    /// A worker is at nothing any more of a lease that was over before.
+    DeviceVacated {
         /// Which.
         lease: LeaseId,
     },

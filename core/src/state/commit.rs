@@ -71,6 +71,11 @@ pub(super) fn commit(
         let companies = measured.map(|trial| trial.spec.company()).collect();
         events.push(Change::WorkerCommitted { worker, trials, trial_ms, subject, companies }.into());
     }
+    if state.dispatch.held_by(worker).next().is_some() {
+        // Behind the outcomes, which take the trials away from whoever has them.
+        let trials = reports.iter().map(|report| report.key).collect();
+        events.push(Change::TrialsLeft { worker: worker.clone(), trials }.into());
+    }
     Ok(Decision::new(events, Reply::Committed { accepted, duplicates, conflicts }))
 }
 

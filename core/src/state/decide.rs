@@ -242,7 +242,7 @@ pub fn decide(state: &State, input: &Input, now: UnixMillis) -> Result<Decision,
         Input::Act { experiment, action } => act(state, experiment, *action),
         Input::Advance { experiment, stage, proposal } => Ok(advance(state, experiment, *stage, proposal)),
         Input::Register { info, held } => Ok(presence::register(state, info, held, now)),
-        Input::Leave { worker } => Ok(Decision::quiet(presence::leave(state, worker))),
+        Input::Leave { worker } => Ok(Decision::quiet(presence::leave(state, worker, |_, _| false))),
         Input::Request { worker } => request(state, worker, now),
         Input::Heartbeat { worker, lease, running } => heartbeat(state, worker, *lease, running, now),
         Input::Commit { worker, reports, trial_ms } => commit(state, worker, reports, *trial_ms),
@@ -371,6 +371,7 @@ pub(super) fn grant(
         second,
         charge_ms: if second { 0.0 } else { charge_ms(predicted_ms) / trials.len().max(1) as f64 },
         recalled: BTreeSet::new(),
+        withdrawn: BTreeSet::new(),
     };
     let context = trials.first().and_then(|(_, spec)| spec.context());
     let trials = trials.into_iter().map(|(key, spec)| (*key, spec.clone())).collect();
@@ -437,13 +438,21 @@ fn release(
     now: UnixMillis,
 ) -> Vec<Event> {
     // A stale lease never changes state.
-    let Some(held) = state.dispatch.lease(lease).filter(|held| held.worker == *worker) else {
+    if state.dispatch.held_by(worker).all(|(id, _)| id != lease) {
         return Vec::new();
+    }
+    // What it gives back it is not at, also where that was taken away before.
+    let left = trials.map(|trials| Change::TrialsLeft {
+        worker: worker.clone(),
+        trials: trials.iter().copied().collect(),
+    });
+    let Some(held) = state.dispatch.lease(lease) else {
+        return vec![left.unwrap_or(Change::DeviceVacated { lease }).into()];
     };
-    let mut events = vec![match trials {
-        Some(trials) => Change::TrialsReturned { lease, trials: trials.to_vec() }.into(),
-        None => Change::LeaseEnded { lease }.into(),
-    }];
+    let returned = trials.map(|trials| Change::TrialsReturned { lease, trials: trials.to_vec() });
+    let ended = returned.unwrap_or(Change::LeaseEnded { lease, running: BTreeSet::new() });
+    let mut events: Vec<Event> = vec![ended.into()];
+    events.extend(left.map(Event::from));
     if let (Some(obstacle), Some(known)) = (obstacle, state.dispatch.worker(worker)) {
         events.extend(blame::given_back(state, (held, &known.info), obstacle, now));
     }

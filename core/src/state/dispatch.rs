@@ -2,6 +2,7 @@
 //! workers re-attach the trials they still hold.
 
 mod check;
+mod ending;
 mod info;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +21,7 @@ use super::rests::{RestFrom, Rests};
 use super::troubles::{Obstacle, ObstacleKind, Troubles};
 use super::{LEASE_TERM_MS, UnixMillis};
 
+use ending::Vacating;
 pub use info::WorkerInfo;
 
 /// A worker's name: stable while its process lives.
@@ -74,6 +76,8 @@ pub struct Lease {
     pub(super) charge_ms: f64,
     /// Trials that the worker is asked to give back unless it has begun them.
     pub recalled: BTreeSet<TrialKey>,
+    /// Trials that were taken away from the worker, which may still be at them.
+    pub(super) withdrawn: BTreeSet<TrialKey>,
 }
 
 impl Lease {
@@ -94,6 +98,10 @@ pub struct Dispatch {
     /// Leases that hold a trial beside the one in `leased`.
     seconds: HashMap<TrialKey, LeaseId>,
     leases: BTreeMap<LeaseId, Lease>,
+    /// Leases that are over while their workers may still be at trials that were taken away, so that the devices are not free yet.
+    vacating: BTreeMap<LeaseId, Vacating>,
+    /// The leases of each worker, also those that are vacating.
+    holding: HashMap<WorkerId, BTreeSet<LeaseId>>,
     occupancy: Occupancy,
     workers: BTreeMap<WorkerId, Worker>,
     troubles: Troubles,
@@ -112,7 +120,8 @@ impl Dispatch {
     pub(super) fn apply(&mut self, change: &Change, ledger: &Ledger) {
         match change {
             Change::Started { now } => {
-                let may_be_measured = self.queue.queued().probe > 0;
+                // Of a paused experiment nothing is queued, and a worker may be at it still.
+                let may_be_measured = ledger.has_probes();
                 self.unsettled_until = may_be_measured.then(|| now.after(LEASE_TERM_MS));
             }
             Change::Settled => {
@@ -165,7 +174,9 @@ impl Dispatch {
                 }
             }
             Change::TrialsReturned { lease, trials } => self.take_back(*lease, trials, ledger),
-            Change::LeaseEnded { lease } => self.end(*lease, ledger),
+            Change::TrialsLeft { worker, trials } => self.leave_off(worker, trials),
+            Change::LeaseEnded { lease, running } => self.end(*lease, running, ledger),
+            Change::DeviceVacated { lease } => self.vacate(*lease),
             Change::TrialLost { key, worker, loss } => {
                 self.troubles.lose(*key, worker, *loss);
                 self.enqueue(key, ledger);
@@ -216,6 +227,9 @@ impl Dispatch {
             lease.deadline = lease.deadline.after(millis);
             lease.since = lease.since.after(millis).min(now);
         }
+        for Vacating { lease, .. } in self.vacating.values_mut() {
+            lease.deadline = lease.deadline.after(millis);
+        }
         for worker in self.workers.values_mut() {
             worker.last_seen = now;
         }
@@ -249,55 +263,9 @@ impl Dispatch {
         if let Some(holder) = self.workers.get(&terms.worker) {
             self.occupancy.begin(id, terms, &holder.info);
         }
+        self.leave_off(&terms.worker, &terms.trials);
         self.leases.insert(id, terms.clone());
-    }
-
-    fn remove(&mut self, id: LeaseId) -> Option<Lease> {
-        let lease = self.leases.remove(&id)?;
-        self.turns += 1;
-        self.occupancy.end(id, &lease.worker);
-        Some(lease)
-    }
-
-    fn end(&mut self, id: LeaseId, ledger: &Ledger) {
-        let Some(lease) = self.remove(id) else { return };
-        self.served.refund(lease.claim.experiment, lease.charged_for_unbegun(lease.trials.iter()));
-        for key in &lease.trials {
-            self.let_go(key, id, ledger);
-        }
-    }
-
-    fn take_back(&mut self, id: LeaseId, trials: &[TrialKey], ledger: &Ledger) {
-        let Some(lease) = self.leases.get_mut(&id) else { return };
-        lease.recalled.clear();
-        let returned: Vec<_> = trials.iter().filter(|key| lease.trials.remove(key)).copied().collect();
-        self.served.refund(lease.claim.experiment, lease.charged_for_unbegun(returned.iter()));
-        if lease.trials.is_empty() {
-            self.remove(id);
-        }
-        for key in returned {
-            self.let_go(&key, id, ledger);
-        }
-    }
-
-    /// A lease holds a trial no more: it is queued, unless another lease holds it too.
-    fn let_go(&mut self, key: &TrialKey, id: LeaseId, ledger: &Ledger) {
-        if self.seconds.get(key) == Some(&id) {
-            self.seconds.remove(key);
-            return;
-        }
-        match self.seconds.remove(key) {
-            Some(second) => {
-                self.leased.insert(*key, second);
-                if let Some(lease) = self.leases.get_mut(&second) {
-                    lease.second = false;
-                }
-            }
-            None => {
-                self.leased.remove(key);
-                self.enqueue(key, ledger);
-            }
-        }
+        self.holding.entry(terms.worker.clone()).or_default().insert(id);
     }
 
     /// Puts a trial into the queue if it is owed and nobody holds it, unless it is withheld; takes it out if it is owed no
@@ -325,17 +293,6 @@ impl Dispatch {
             self.withdraw(key);
         }
         self.enqueue(key, ledger);
-    }
-
-    fn withdraw(&mut self, key: &TrialKey) {
-        for id in [self.leased.remove(key), self.seconds.remove(key)].into_iter().flatten() {
-            let Some(lease) = self.leases.get_mut(&id) else { continue };
-            lease.trials.remove(key);
-            lease.recalled.remove(key);
-            if lease.trials.is_empty() {
-                self.remove(id);
-            }
-        }
     }
 
     /// How many trials wait for a worker.

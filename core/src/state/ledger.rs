@@ -416,6 +416,11 @@ impl Ledger {
         target.unwrap_or_else(|| self.claimant(lane.claim).plan.requires(lane.claim.stage))
     }
 
+    /// Whether any device was ever to be measured.
+    pub(super) fn has_probes(&self) -> bool {
+        !self.targets.is_empty()
+    }
+
     /// Whether a digest is that of a device which trials were proposed for.
     pub(super) fn is_target(&self, digest: &Digest) -> bool {
         self.targets.contains_key(digest)

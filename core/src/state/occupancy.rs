@@ -169,6 +169,7 @@ mod tests {
             second: false,
             charge_ms: 0.0,
             recalled: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 

@@ -400,11 +400,14 @@ enum Busy {
 /// The devices that leases take.
 fn busy(dispatch: &Dispatch) -> BTreeMap<Place, Busy> {
     let mut busy = BTreeMap::new();
-    for (_, lease) in dispatch.leases() {
-        let Some(holder) = dispatch.worker(&lease.worker) else { continue };
+    let in_force = dispatch.leases().filter_map(|(_, lease)| {
         let end = lease.predicted_ms.map(|predicted_ms| lease.since.after(predicted_ms as u64));
-        let end = end.map_or(Busy::Unknown, Busy::Until);
-        for place in [Some(Place::of(&holder.info)), lease.probed.clone()].into_iter().flatten() {
+        Some((lease, &dispatch.worker(&lease.worker)?.info, end.map_or(Busy::Unknown, Busy::Until)))
+    });
+    let vacating =
+        dispatch.vacating().map(|(_, over)| (&over.lease, &over.holder, Busy::Until(over.until())));
+    for (lease, holder, end) in in_force.chain(vacating) {
+        for place in [Some(Place::of(holder)), lease.probed.clone()].into_iter().flatten() {
             let known = busy.entry(place).or_insert(end);
             *known = end.max(*known);
         }

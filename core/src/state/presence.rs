@@ -7,7 +7,7 @@ use crate::trial::{Company, TrialKey};
 use super::blame;
 use super::change::Change;
 use super::decide::{Decision, Reply, grant};
-use super::dispatch::{Lease, WorkerId, WorkerInfo};
+use super::dispatch::{Lease, LeaseId, WorkerId, WorkerInfo};
 use super::ledger::{Claim, Trial};
 use super::placement::numerics;
 use super::queue::Lane;
@@ -19,8 +19,10 @@ use super::{Event, LEASE_TERM_MS, State, UnixMillis};
 const HOLDERS_MAX: usize = 2;
 
 pub(super) fn register(state: &State, info: &WorkerInfo, held: &[TrialKey], now: UnixMillis) -> Decision {
-    // What the worker does not hold any more is free for others at once.
-    let mut events = leave(state, &info.id);
+    // Its trials are others' at once. Of devices that it measures alone it need not say the truth: a registration may be late, or come
+    // twice.
+    let named: BTreeSet<&TrialKey> = held.iter().collect();
+    let mut events = leave(state, &info.id, |lease, key| lease.exclusive || named.contains(key));
     events.push(Change::WorkerJoined { info: info.clone(), now }.into());
     let adopted = still_held(state, info, held).map(|portion| {
         let (grant, shard) = grant(state, &info.id, portion, now);
@@ -66,10 +68,21 @@ fn claim_met(state: &State, info: &WorkerInfo, trial: &Trial) -> Option<Claim> {
     })
 }
 
-/// Ends what a worker holds and forgets it; nothing is held against anyone.
-pub(super) fn leave(state: &State, worker: &WorkerId) -> Vec<Event> {
-    let own = state.dispatch.leases().filter(|(_, lease)| lease.worker == *worker);
-    let mut events: Vec<Event> = own.map(|(id, _)| Change::LeaseEnded { lease: *id }.into()).collect();
+/// Ends what a worker holds and forgets it; nothing is held against anyone. It may still be at trials that are running.
+pub(super) fn leave(
+    state: &State,
+    worker: &WorkerId,
+    is_running: impl Fn(&Lease, &TrialKey) -> bool,
+) -> Vec<Event> {
+    let end = |(id, lease): (LeaseId, &Lease)| {
+        let taken = lease.trials.union(&lease.withdrawn);
+        let running: BTreeSet<TrialKey> = taken.filter(|key| is_running(lease, key)).copied().collect();
+        match state.dispatch.lease(id) {
+            Some(_) => Some(Change::LeaseEnded { lease: id, running }.into()),
+            None => running.is_empty().then(|| Change::DeviceVacated { lease: id }.into()),
+        }
+    };
+    let mut events: Vec<Event> = state.dispatch.held_by(worker).filter_map(end).collect();
     if state.dispatch.worker(worker).is_some() {
         events.push(Change::WorkerLeft { worker: worker.clone() }.into());
     }
@@ -84,10 +97,15 @@ pub(super) fn tick(state: &State, stalled_ms: u64, now: UnixMillis) -> Vec<Event
     let late = state.dispatch.workers().filter(|worker| worker.last_seen.after(LEASE_TERM_MS) < now);
     let silent: BTreeSet<&WorkerId> = late.map(|worker| &worker.info.id).collect();
     let (mut events, mut lost) = (Vec::new(), Vec::new());
+    let vacated = state.dispatch.vacating().filter(|(_, over)| over.until() < now);
+    events.extend(vacated.map(|(id, _)| Event::from(Change::DeviceVacated { lease: *id })));
     for (id, lease) in state.dispatch.leases() {
         let is_lost = silent.contains(&lease.worker) || is_hung(lease, now);
         if is_lost || lease.deadline < now {
-            events.push(Change::LeaseEnded { lease: *id }.into());
+            // One that hangs is told to stop. What a worker evaluates that is not heard it goes on with, and nobody waits for that.
+            let may_stop = lease.deadline >= now;
+            let running = lease.trials.union(&lease.withdrawn).filter(|_| may_stop).copied().collect();
+            events.push(Change::LeaseEnded { lease: *id, running }.into());
         }
         if is_lost {
             let loss = if silent.contains(&lease.worker) { blame::silent(now) } else { Loss::Hung };

@@ -64,7 +64,7 @@ async fn a_download_ends_with_its_lease() {
 
     assert_eq!(fake.with(|script| script.committed()), [key]);
     let calls = fake.with(|script| script.calls.clone());
-    assert!(!calls.contains(&Call::Release { lease: 7 }), "what is void is not given back");
+    assert!(calls.contains(&Call::Release { lease: 7 }), "the coordinator hears that it has stopped");
 }
 
 #[tokio::test]

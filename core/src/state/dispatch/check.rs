@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Claim, Dispatch, LeaseId, Ledger, Occupancy, Share, Trial, TrialKey, TrialState};
+use super::{
+    Claim, Dispatch, Lease, LeaseId, Ledger, Occupancy, Share, Trial, TrialKey, TrialState, Vacating,
+    WorkerInfo,
+};
 
 impl Dispatch {
     /// Checks what must always hold; returns the first breach.
@@ -45,25 +48,38 @@ impl Dispatch {
     /// No device is given out more than once, and what is kept of the devices is what the leases say.
     fn check_devices(&self) -> Result<(), String> {
         let mut occupancy = Occupancy::default();
-        for (id, lease) in &self.leases {
-            if let Some(holder) = self.workers.get(&lease.worker) {
-                occupancy.begin(*id, lease, &holder.info);
-            }
+        let in_force = self.leases.iter().filter_map(|(id, lease)| {
+            let holder = self.workers.get(&lease.worker)?;
+            Some((id, lease, &holder.info))
+        });
+        let vacating = self.vacating.iter().map(|(id, Vacating { lease, holder })| (id, lease, holder));
+        let held: Vec<(&LeaseId, &Lease, &WorkerInfo)> = in_force.chain(vacating).collect();
+        for (id, lease, holder) in &held {
+            occupancy.begin(**id, lease, holder);
         }
         if occupancy != self.occupancy {
             return Err("what is known to be taken of devices is not what leases take".to_owned());
         }
-        for lease in self.leases.values() {
-            let Some(holder) = self.workers.get(&lease.worker) else { continue };
-            let taken = self.taken(&holder.info, None);
+        let known = self.holding.values().map(BTreeSet::len).sum::<usize>();
+        let is_known = |(id, lease, _): &(&LeaseId, &Lease, &WorkerInfo)| {
+            self.holding.get(&lease.worker).is_some_and(|ids| ids.contains(*id))
+        };
+        if known != held.len() || !held.iter().all(is_known) {
+            return Err("what is known of each worker's leases is not what they are".to_owned());
+        }
+        if let Some((id, _)) = self.vacating.iter().find(|(_, over)| over.lease.withdrawn.is_empty()) {
+            return Err(format!("{id:?} takes devices for nothing"));
+        }
+        for (_, lease, holder) in held {
+            let taken = self.taken(holder, None);
             let probed = lease.probed.as_ref().map(|place| self.taken_at(place, None));
             for taken in [Some(taken), probed].into_iter().flatten() {
                 if taken.exclusive.is_some() && taken.holders > 1 {
-                    return Err(format!("{} measures beside an exclusive lease", holder.info.id.0));
+                    return Err(format!("{} measures beside an exclusive lease", holder.id.0));
                 }
             }
             if taken.share > Share::WHOLE.ten_thousandths() {
-                return Err(format!("more than all of {}'s device is leased", holder.info.id.0));
+                return Err(format!("more than all of {}'s device is leased", holder.id.0));
             }
         }
         Ok(())

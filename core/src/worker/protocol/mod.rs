@@ -1,6 +1,7 @@
 //! The state machine: what each input changes. What is to be done then is in `next.rs`.
 
 mod next;
+mod taken;
 mod unheard;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -116,7 +117,10 @@ pub struct Protocol {
     has_spool: bool,
     epoch: Option<Epoch>,
     lease: Option<LeaseId>,
-    /// When the coordinator is known to have prolonged the lease last.
+    /// A lease that was taken away while something of it was measured: the coordinator is told when that has stopped, as the device
+    /// is nobody else's before.
+    stopping: Option<LeaseId>,
+    /// When the coordinator is known to have prolonged the lease last: no earlier than that, it was asked for it.
     heard: Millis,
     current: Option<Current>,
     contexts: VecDeque<(Digest, Arc<EvaluateContext>)>,
@@ -129,6 +133,8 @@ pub struct Protocol {
     batch: usize,
     commit_at: Millis,
     calling: Option<Calling>,
+    /// When the last call was made.
+    called: Millis,
     /// No call before this time.
     rest_until: Millis,
     backoff: Backoff,
@@ -156,6 +162,7 @@ impl Protocol {
             has_spool,
             epoch: None,
             lease: None,
+            stopping: None,
             heard: Millis(0),
             current: None,
             contexts: VecDeque::with_capacity(KEPT_CONTEXTS),
@@ -165,6 +172,7 @@ impl Protocol {
             batch: BATCH,
             commit_at: Millis(0),
             calling: None,
+            called: Millis(0),
             rest_until: Millis(0),
             give_backs: GiveBacks { count: 0, backoff: backoff.clone(), reason: String::new() },
             backoff,
@@ -280,7 +288,7 @@ impl Protocol {
                     self.take_shard(shard);
                 }
             }
-            Answer::Released => self.lease = None,
+            Answer::Released => self.released(),
             Answer::Left => self.finish(),
         }
     }
@@ -292,35 +300,6 @@ impl Protocol {
     fn rest(&mut self) {
         let wait = self.backoff.next_wait();
         self.rest_until = self.now.after(wait.as_millis() as u64);
-    }
-
-    /// Goes on under the new lease, or stops the work that nobody waits for any more.
-    fn adopt(&mut self, adopted: Option<&Shard>) {
-        self.lease = None;
-        let Some(current) = &self.current else { return };
-        let wanted = |shard: &&Shard| shard.trials.iter().any(|(key, _)| current.remaining.contains(key));
-        match adopted.filter(wanted) {
-            Some(Shard { lease, trials, .. }) => {
-                (self.lease, self.heard) = (Some(*lease), self.now);
-                self.tell(Notice::Adopted { lease: *lease, trials: trials.len() });
-            }
-            None => self.stop(),
-        }
-    }
-
-    /// Ends the work on the shard at hand.
-    fn stop(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        match current.progress {
-            Progress::Waiting { .. } => {
-                current.progress = Progress::Ended(End::Stopped);
-                if matches!(self.calling, Some(Calling::FetchContext(_))) {
-                    self.abandon();
-                }
-            }
-            Progress::Measuring => self.effects.push(Effect::Stop),
-            Progress::Ended(_) => {}
-        }
     }
 
     fn abandon(&mut self) {
@@ -346,7 +325,7 @@ impl Protocol {
         self.forget_waits();
         self.summary.shards += 1;
         self.idle_since = None;
-        (self.lease, self.heard) = (Some(lease), self.now);
+        (self.lease, self.heard) = (Some(lease), self.called);
         let remaining = trials.iter().map(|(key, _)| *key).collect();
         let is_probe = trials.iter().any(|(_, spec)| matches!(spec, TrialSpec::Probe(_)));
         self.current = Some(Current { remaining, is_probe, progress: Progress::Waiting { context, trials } });
@@ -358,8 +337,7 @@ impl Protocol {
         let Failure { kind, reason } = failure;
         self.is_away = kind == FailureKind::Away;
         match (calling, kind) {
-            // Without an answer the lease ends at its deadline.
-            (Calling::Release, _) => self.lease = None,
+            (Calling::Release, _) => self.released(),
             (Calling::Leave, _) => {
                 self.tell(Notice::NoGoodbye);
                 self.finish();
@@ -430,30 +408,6 @@ impl Protocol {
     fn ended(&mut self, end: End) {
         if let Some(current) = &mut self.current {
             current.progress = Progress::Ended(end);
-        }
-    }
-
-    /// A registration does not name trials any more that were given back, and at the end they are not left to release.
-    fn forget_trials(&mut self, beat: Beat, trials: &[TrialKey]) {
-        if self.beat() == Some(beat)
-            && let Some(current) = &mut self.current
-        {
-            current.remaining.retain(|key| !trials.contains(key));
-        }
-    }
-
-    fn revoke(&mut self, beat: Beat) {
-        if self.epoch == Some(beat.epoch) && self.lease.is_some() && self.lease == beat.lease {
-            self.lease = None;
-            self.stop();
-        }
-    }
-
-    fn displace(&mut self, epoch: Epoch) {
-        if self.epoch == Some(epoch) {
-            self.epoch = None;
-            // What is under way was meant for a coordinator that is gone, or that has forgotten the worker.
-            self.abandon();
         }
     }
 

@@ -32,6 +32,7 @@ impl Protocol {
             && self.now >= self.rest_until
             && let Some(call) = self.next_call()
         {
+            self.called = self.now;
             self.effects.push(Effect::Call(call));
         }
     }
@@ -82,6 +83,8 @@ impl Protocol {
     pub(super) fn settle_current(&mut self) {
         let Some(mut current) = self.current.take() else { return };
         current.progress = match current.progress {
+            // Nobody knows how long the lease has been in force, and a heartbeat will tell.
+            waiting @ Progress::Waiting { .. } if current.is_probe && self.is_in_doubt() => waiting,
             Progress::Waiting { context, trials } => match context.map(|digest| self.context(digest)) {
                 Some(None) => Progress::Waiting { context, trials },
                 known => {
@@ -91,7 +94,7 @@ impl Protocol {
             },
             Progress::Measuring => Progress::Measuring,
             Progress::Ended(end) if self.pending.is_empty() && !self.has_to_release(&current.remaining) => {
-                self.lease = None;
+                self.released();
                 return self.conclude(end);
             }
             Progress::Ended(end) => Progress::Ended(end),
@@ -162,7 +165,7 @@ impl Protocol {
                     End::GaveUp(obstacle) if phase == Phase::Working => Some(obstacle.clone()),
                     End::GaveUp(_) | End::Finished | End::Stopped => None,
                 };
-                (Calling::Release, Call::Release { epoch, lease: self.lease?, obstacle })
+                (Calling::Release, Call::Release { epoch, lease: self.stopping.or(self.lease)?, obstacle })
             }
         };
         self.calling = Some(calling);
@@ -184,9 +187,9 @@ impl Protocol {
         self.phase == Phase::Working && is_over && self.pending.len() <= self.batch
     }
 
-    /// Whether a lease is in force of which something is left. One of which nothing is left has ended by itself.
+    /// Whether something is left of a lease that is in force, or was taken away. One of which nothing is left has ended by itself.
     fn has_to_release(&self, remaining: &BTreeSet<TrialKey>) -> bool {
-        self.lease.is_some() && !remaining.is_empty()
+        (self.lease.is_some() || self.stopping.is_some()) && !remaining.is_empty()
     }
 
     /// Whether outcomes need not wait for company.

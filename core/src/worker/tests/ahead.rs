@@ -87,21 +87,36 @@ fn who_gives_up_or_has_something_to_release_wants_no_other_shard_yet() {
 }
 
 #[test]
-fn a_worker_whose_lease_ended_takes_another_with_its_last_commit() {
+fn a_worker_whose_lease_was_taken_away_takes_no_shard_before_it_has_said_that_it_stopped() {
     let (mut bench, keys) = Bench::measuring(2);
     let beat = bench.protocol.beat().unwrap();
     bench.measure(keys[0]);
     bench.feed(Input::LeaseVoid(beat));
     assert_eq!(bench.next(), Effect::Stop);
     bench.feed(Input::Ended(End::Stopped));
-    assert_eq!(bench.committed_and_wants(), (keys[..1].to_vec(), true));
+    assert_eq!(bench.committed_and_wants(), (keys[..1].to_vec(), false));
 
-    bench.answer(Answer::Committed { next: Some(shard(8, 1)) });
+    bench.answer(Answer::Committed { next: None });
+    assert!(matches!(bench.call(), Call::Release { .. }));
+    bench.answer(Answer::Released);
+    bench.take_shard(shard(8, 1));
 
-    assert!(matches!(bench.next(), Effect::Measure(_)));
     // What a heartbeat from before is told does not end it.
     bench.feed(Input::LeaseVoid(beat));
     bench.assert_idle();
+}
+
+#[test]
+fn a_shard_that_came_with_a_commit_is_taken_though_a_heartbeat_found_the_lease_before_ended() {
+    let (mut bench, keys) = at_the_end(1);
+    let beat = bench.protocol.beat().unwrap();
+    assert_eq!(bench.committed_and_wants(), (keys, true));
+
+    bench.feed(Input::LeaseVoid(beat));
+    bench.answer(Answer::Committed { next: Some(shard(9, 1)) });
+
+    assert!(matches!(bench.next(), Effect::Measure(_)));
+    assert_eq!(bench.protocol.beat(), Some(Beat { epoch: Epoch(1), lease: Some(LeaseId(9)) }));
 }
 
 #[test]

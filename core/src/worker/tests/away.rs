@@ -260,6 +260,26 @@ fn a_probe_breaks_off_before_another_worker_can_have_its_device() {
 }
 
 #[test]
+fn a_probe_begins_at_once_under_a_new_lease_and_under_one_that_may_be_old_when_that_is_prolonged() {
+    for (waited_ms, begins) in [(2_000, true), (2_001, false), (15_000, false)] {
+        let mut bench = Bench::new();
+        bench.register(1, None);
+        assert!(matches!(bench.call(), Call::RequestShard { .. }));
+        bench.wait(waited_ms);
+        let spec = probe("external", 0);
+        let shard = Shard { lease: LeaseId(7), context: None, trials: vec![(spec.key(), spec)] };
+        bench.answer(Answer::Shard(Some(shard)));
+
+        assert_eq!(!bench.effects.is_empty(), begins, "after {waited_ms} ms");
+        if !begins {
+            let beat = bench.protocol.beat().unwrap();
+            bench.feed(Input::Heard { beat, ago_ms: 100 });
+        }
+        assert!(matches!(bench.next(), Effect::Measure(_)));
+    }
+}
+
+#[test]
 fn a_probe_goes_on_under_a_new_coordinator_that_knows_of_it() {
     let mut bench = probing();
     bench.wait(5_000);

@@ -201,7 +201,7 @@ fn an_outcome_that_is_refused_takes_no_other_with_it() {
 }
 
 #[test]
-fn a_void_lease_stops_the_work_and_is_not_released() {
+fn a_void_lease_stops_the_work_and_is_released_when_that_has_stopped() {
     let (mut bench, keys) = Bench::measuring(2);
     let beat = bench.protocol.beat().unwrap();
     bench.measure(keys[0]);
@@ -209,9 +209,27 @@ fn a_void_lease_stops_the_work_and_is_not_released() {
     bench.feed(Input::LeaseVoid(beat));
 
     assert_eq!(bench.next(), Effect::Stop);
+    assert_eq!(bench.protocol.beat().unwrap().lease, None, "it is not prolonged");
+    bench.assert_idle();
     bench.feed(Input::Ended(End::Stopped));
     assert_eq!(bench.committed(), keys[..1]);
     bench.answer(Answer::Committed { next: None });
+    assert_eq!(bench.call(), Call::Release { epoch: Epoch(1), lease: LeaseId(7), obstacle: None });
+    bench.answer(Answer::Released);
+    assert!(matches!(bench.call(), Call::RequestShard { .. }));
+}
+
+#[test]
+fn a_void_lease_is_released_once_whether_or_not_that_is_heard() {
+    let (mut bench, _) = Bench::measuring(1);
+    let beat = bench.protocol.beat().unwrap();
+    bench.feed(Input::LeaseVoid(beat));
+    assert_eq!(bench.next(), Effect::Stop);
+    bench.feed(Input::Ended(End::Stopped));
+    assert!(matches!(bench.call(), Call::Release { .. }));
+
+    bench.feed(failure(FailureKind::Away));
+
     assert!(matches!(bench.call(), Call::RequestShard { .. }));
 }
 
