@@ -254,6 +254,11 @@ impl Coordinator {
                     *event = Fact::OutcomeCommitted { key: *key, outcome: outcome.clone() }.into();
                 }
             }),
+            Some(Sabotage::FreesDevicesAtOnce) => {
+                let freed =
+                    self.state.dispatch.leases().map(|(lease, _)| Change::DeviceVacated { lease: *lease });
+                events.extend(freed.map(StateEvent::from));
+            }
             Some(Sabotage::ForgetsOutcomes | Sabotage::ServesCommitsFirst) | None => {}
         }
     }

@@ -1,18 +1,19 @@
 //! The experiments of the simulation, and what their trials give.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bitloop_core::bits::{Bits, PointIndex};
-use bitloop_core::device::{DeviceKind, Requirements};
+use bitloop_core::device::{Device, DeviceKind, ProbeOffer, Requirements};
 use bitloop_core::digest::Digest;
 use bitloop_core::evaluation::EvaluationMode;
 use bitloop_core::graph::{Conv2d, Graph, INPUT, Input, Linear, Op, Padding, Shape};
 use bitloop_core::plan::{
-    Amount, DataPart, DataParts, Limit, Metric, Pairs, Plan, SearchMethod, SearchPlan, StagePlan,
+    Amount, DataPart, DataParts, Limit, Metric, Pairs, Plan, ProbePlan, SearchMethod, SearchPlan, StagePlan,
 };
 use bitloop_core::trial::{
-    Candidates, Evaluation, Guard, ImageRange, Measured, Numerics, Outcome, Provenance, TrialKey,
-    TrialResult, TrialSpec, Work,
+    Candidates, Evaluation, Guard, ImageRange, Measured, Numerics, Outcome, ProbeSetting, ProbeTarget,
+    Provenance, TrialKey, TrialResult, TrialSpec, Work,
 };
 
 /// Images that an evaluation sees.
@@ -103,6 +104,51 @@ pub(crate) const IMPOSSIBLE: &str = "out of memory";
 /// What a measurement says that panics.
 pub(crate) const PANIC: &str = "the measurement panicked";
 
+/// The class of all processors, and of the board.
+const CLASS: &str = "cpu";
+
+/// The probe that measures a board, which all hosts reach, and what it is called.
+const BOARD: (&str, &str) = ("external", "board");
+
+/// The probe that measures the processor of its worker.
+const PROCESSOR: &str = "integer";
+
+/// What every worker offers.
+pub(crate) fn probes() -> Vec<ProbeOffer> {
+    let offer = |name: &str, device: Option<&str>| ProbeOffer {
+        name: name.to_owned(),
+        class: CLASS.to_owned(),
+        device: device.map(str::to_owned),
+        runtime: "simulated".to_owned(),
+    };
+    vec![offer(BOARD.0, Some(BOARD.1)), offer(PROCESSOR, None)]
+}
+
+/// The device of every worker.
+pub(crate) fn processor() -> Device {
+    Device { id: CLASS.to_owned(), class: CLASS.to_owned(), ..Device::default() }
+}
+
+/// The device that a trial measures, which no other may meanwhile, on a machine; none of one that measures none.
+pub(crate) fn probed(spec: &TrialSpec, machine: usize) -> Option<String> {
+    match spec {
+        TrialSpec::Probe(probe) if probe.target.probe == BOARD.0 => Some(BOARD.1.to_owned()),
+        TrialSpec::Probe(_) => Some(format!("processor of machine {machine}")),
+        TrialSpec::Prepare(_) | TrialSpec::Evaluate { .. } | TrialSpec::Train(_) => None,
+    }
+}
+
+/// A plan that measures the board and a processor, one after the other, with so many images at a time.
+fn measuring(name: &str, batch: u32) -> Plan {
+    let on = |probe: &str| {
+        let target = ProbeTarget { probe: probe.to_owned(), on: BTreeMap::new(), class: None };
+        let setting = ProbeSetting { batch, ..ProbeSetting::default() };
+        let probe = ProbePlan { setting, configs: 2, repetitions: 2, ..ProbePlan::uniform(target) };
+        StagePlan::Probe(Box::new(probe))
+    };
+    plan(name, vec![StagePlan::Prepare, on(BOARD.0), on(PROCESSOR)])
+}
+
 /// What is special about a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Oddity {
@@ -142,7 +188,7 @@ impl Oddity {
     }
 }
 
-/// What users submit: the [`plans`] and one of odd trials, after one that wants some of their trials on devices that nobody has,
+/// What users submit: the [`plans`], two that measure the same devices and one of odd trials, after one that wants some of their trials on devices that nobody has,
 /// and later one with a context of its own that is more urgent, one whose model can be prepared once, and at last one that wants
 /// what those of the picky one are, so that they are measured whatever is lost.
 pub(crate) fn submissions() -> &'static [Submission] {
@@ -164,6 +210,8 @@ pub(crate) fn submissions() -> &'static [Submission] {
             of(odd(), 0, Arrival::After(0)),
             of(exact, 1, Arrival::After(3_000)),
             of(fragile, 0, Arrival::After(1_000)),
+            of(measuring("measuring", 1), 0, Arrival::After(0)),
+            of(measuring("measuring again", 2), 0, Arrival::After(0)),
             of(last, 0, Arrival::Last),
         ]
     })
@@ -253,6 +301,7 @@ pub(crate) fn outcome(key: &TrialKey, spec: &TrialSpec, kind: usize) -> Outcome 
         }
     };
     let text = str::to_owned;
-    let provenance = Provenance { engine: text("simulation"), device: text("cpu"), kernels: text("none") };
+    let provenance =
+        Provenance { engine: text("simulation"), device: text(CLASS), kernels: text("simulated") };
     Outcome { result, provenance, work: Work::default() }
 }

@@ -110,6 +110,8 @@ pub enum Sabotage {
     ForgetsOutcomes,
     /// A trial that lost its outcome gets the next one as if it had had none.
     CommitsAgain,
+    /// A device is another one's as soon as its trial is taken away.
+    FreesDevicesAtOnce,
     /// Workers that commit get their next shard before those who wait.
     ServesCommitsFirst,
 }

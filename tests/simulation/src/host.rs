@@ -4,18 +4,26 @@ use std::collections::BTreeSet;
 
 use bitloop_core::device::Share;
 use bitloop_core::digest::Digest;
-use bitloop_core::state::{Obstacle, ObstacleKind, Report, WorkerId, WorkerInfo};
+use bitloop_core::state::{LEASE_TERM_MS, Obstacle, ObstacleKind, Report, WorkerId, WorkerInfo};
 use bitloop_core::trial::{TrialKey, TrialSpec};
 use bitloop_core::worker::{
     Answer, Beat, Call, Effect, End, Failure, FailureKind, Input, Measured, Millis, Order, Protocol,
     Settings, read_spool, spool_head, spool_line,
 };
 
-use crate::experiment::{IMPOSSIBLE, Oddity, PANIC, is_fragile, is_poisonous, outcome};
+use crate::experiment::{
+    IMPOSSIBLE, Oddity, PANIC, is_fragile, is_poisonous, outcome, probed, probes, processor,
+};
 use crate::message::{Body, Instant, Process, Pulse, Returned};
 
+/// A process that has been suspended hears within this time that a lease is over which it got meanwhile.
+const SUSPICION_MS: u64 = 2 * LEASE_TERM_MS;
+
+/// A probe that is stopped is killed within this time.
+const KILL_MS: u64 = 1_000;
+
 /// Milliseconds between two heartbeats, as the coordinator asks for.
-pub(crate) const BEAT_MS: u64 = bitloop_core::state::LEASE_TERM_MS / 5;
+pub(crate) const BEAT_MS: u64 = LEASE_TERM_MS / 5;
 
 /// What outlives the worker's process.
 #[derive(Debug, Default)]
@@ -32,6 +40,8 @@ struct Computing {
     order: Order,
     next: usize,
     is_stopped: bool,
+    /// Whether the process was suspended meanwhile: until it is told so, it measures what may be another one's.
+    was_suspended: bool,
     /// Trials taken out of the order for others, which the coordinator may not know yet.
     withdrawn: Vec<TrialKey>,
     /// Whether trials that go together end together.
@@ -116,6 +126,11 @@ pub(crate) enum Wish {
     Compute {
         number: u64,
     },
+    /// The compute thread ends within this time.
+    Stop {
+        number: u64,
+        within_ms: u64,
+    },
     /// The process dies while it writes to its spool, of which a part is written.
     TornSpool(Vec<Measured>),
     Breach(String),
@@ -167,8 +182,10 @@ impl Host {
             id: id.clone(),
             host: format!("host{}", self.device.0),
             machine: format!("machine{}", self.device.0),
+            device: processor(),
             share: self.device.1,
             threads: 1,
+            probes: probes(),
             ..WorkerInfo::default()
         };
         let left = self.spool.as_mut().map(|spool| {
@@ -361,6 +378,26 @@ impl Program {
         said
     }
 
+    /// The device that it measures alone now.
+    pub(crate) fn probed(&self) -> Option<String> {
+        let (_, spec) = self.computing.as_ref()?.at_hand().first()?;
+        probed(spec, self.device)
+    }
+
+    /// The same, unless it may have been suspended as that was taken from it.
+    pub(crate) fn probes_awake(&self) -> Option<String> {
+        self.computing.as_ref().filter(|computing| !computing.was_suspended).and_then(|_| self.probed())
+    }
+
+    /// It does nothing for a while.
+    pub(crate) fn suspend(&mut self, until: Instant) {
+        // What it would have done before was put off until the end of the first.
+        self.suspended_until = self.suspended_until.max(until);
+        if let Some(computing) = &mut self.computing {
+            computing.was_suspended = true;
+        }
+    }
+
     /// Whether it dies of what it measures now.
     pub(crate) fn is_poisoned(&self) -> bool {
         let at_hand = self.computing.as_ref().map(Computing::at_hand).unwrap_or_default();
@@ -410,6 +447,7 @@ impl Program {
                         order,
                         next: 0,
                         is_stopped: false,
+                        was_suspended: self.suspended_until > 0 && now < self.suspended_until + SUSPICION_MS,
                         withdrawn: Vec::new(),
                         is_together,
                     });
@@ -418,6 +456,10 @@ impl Program {
                 Effect::Stop => {
                     if let Some(computing) = &mut self.computing {
                         computing.is_stopped = true;
+                        let number = computing.number;
+                        if self.probed().is_some() {
+                            wishes.push(Wish::Stop { number, within_ms: KILL_MS });
+                        }
                     }
                 }
                 Effect::Spool(outcomes) => match spool.as_deref_mut() {

@@ -91,7 +91,10 @@ impl Oracle {
         let lost =
             self.acknowledged.iter().find(|(key, outcome)| state.ledger.outcome(key) != Some(*outcome));
         let lost = lost.map(|(key, _)| *key);
-        self.require(lost.is_none(), || format!("the acknowledged outcome of {lost:?} is lost"));
+        self.require(lost.is_none(), || {
+            let instead = lost.and_then(|key| state.ledger.trial(&key)).map(|trial| &trial.state);
+            format!("the acknowledged outcome of {lost:?} is lost, which is {instead:?}")
+        });
         let equal = state.ledger == self.replay.ledger;
         self.require(equal, || "a restart gives another ledger than the facts did one by one".to_owned());
         let checked = state.check();
@@ -121,7 +124,7 @@ impl Oracle {
                     let doubtful = terms.trials.iter().find(is_doubtful).filter(|_| is_asked);
                     self.require(doubtful.is_none(), || format!("{doubtful:?} is leased though withheld"));
                 }
-                Event::Change(Change::LeaseEnded { lease }) if matches!(input, Input::Tick { .. }) => {
+                Event::Change(Change::LeaseEnded { lease, .. }) if matches!(input, Input::Tick { .. }) => {
                     let since =
                         self.renewed.get(lease).map_or(u64::MAX, |renewed| awake.saturating_sub(*renewed));
                     let holder = state.dispatch.lease(*lease).map(|lease| lease.worker.clone());
@@ -154,6 +157,8 @@ impl Oracle {
                     | Change::HeldUp { .. }
                     | Change::TrialsRecalled { .. }
                     | Change::TrialsReturned { .. }
+                    | Change::TrialsLeft { .. }
+                    | Change::DeviceVacated { .. }
                     | Change::TrialsGivenBack { .. },
                 ) => {}
             }

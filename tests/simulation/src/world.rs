@@ -202,6 +202,7 @@ impl World {
             }
             self.now = at;
             self.happens(event);
+            self.check_devices();
             self.oracle.verdict().map_err(|breach| format!("{breach}, at {} ms", self.now))?;
             if self.report.worked_ms == 0 && self.is_over() {
                 self.report.worked_ms = self.now;
@@ -310,6 +311,18 @@ impl World {
         let mut programs = programs.filter(|one| began(one) + BACK_MS <= self.now && !one.is_ending());
         let away = programs.find(|program| !is_known(program)).map(|program| program.id.clone());
         self.oracle.require(away.is_none(), || format!("{away:?} is not back after {BACK_MS} ms"));
+    }
+
+    /// No two processes measure one device, whatever the coordinator believes.
+    fn check_devices(&mut self) {
+        let mut probed = BTreeMap::new();
+        for program in self.hosts.iter().flat_map(|host| &host.program) {
+            let Some(device) = program.probes_awake() else { continue };
+            if let Some(other) = probed.insert(device, &program.id) {
+                let breach = || format!("{:?} and {other:?} measure one device", program.id);
+                self.oracle.require(false, breach);
+            }
+        }
     }
 
     fn at(&mut self, at: Instant, event: Event) {

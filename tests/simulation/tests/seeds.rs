@@ -116,10 +116,11 @@ fn a_rule_that_is_broken_on_purpose_is_noticed() {
         Sabotage::KeepsLeases,
         Sabotage::ForgetsOutcomes,
         Sabotage::CommitsAgain,
+        Sabotage::FreesDevicesAtOnce,
         Sabotage::ServesCommitsFirst,
     ];
     for sabotage in all {
-        let noticed = (0..8).find_map(|seed| {
+        let noticed = (0..200).find_map(|seed| {
             simulate(Settings { sabotage: Some(sabotage), ..Settings::of_seed(seed) }).err()
         });
         eprintln!("{sabotage:?}: {}", noticed.expect("one of the seeds notices it"));

@@ -36,8 +36,7 @@ impl World {
             Fault::WorkerSuspended => {
                 let until = self.now + self.within(20_000);
                 if let Some(program) = &mut self.hosts[host].program {
-                    // What it would have done before was put off until the end of the first.
-                    program.suspended_until = program.suspended_until.max(until);
+                    program.suspend(until);
                 }
             }
             Fault::WorkerSlows => {
@@ -75,12 +74,13 @@ impl World {
 
     /// A user pauses an experiment, or gives it up and comes back to it.
     fn interrupt(&mut self, action: Action) {
-        let any = self.draw(submissions().len() as u64) as usize;
         let Some(coordinator) = self.coordinator.as_mut().filter(|now| !now.is_storing && !now.is_out) else {
             return;
         };
-        let experiments = coordinator.state.ledger.experiments();
-        let Some(experiment) = experiments.get(any).map(|known| known.id.clone()) else { return };
+        let experiments = coordinator.state.ledger.experiments().iter();
+        let active: Vec<_> = experiments.filter(|known| known.status == Status::Active).collect();
+        let any = self.rng.below(active.len().max(1));
+        let Some(experiment) = active.get(any).map(|known| known.id.clone()) else { return };
         let input = CoordinatorInput::Act { experiment: experiment.clone(), action };
         coordinator.act(&input, self.now, &mut self.oracle);
         let wait = self.within(5_000);

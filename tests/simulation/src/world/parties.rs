@@ -293,6 +293,10 @@ impl World {
             match wish {
                 Wish::Call(call) => self.call(process, *call),
                 Wish::Compute { number } => self.schedule_compute(process, number),
+                Wish::Stop { number, within_ms } => {
+                    let wait = 1 + self.draw(within_ms);
+                    self.after(wait, Event::Compute { process, order: number });
+                }
                 Wish::TornSpool(outcomes) => {
                     let cut = self.draw(10_000) as usize;
                     if let Some(spool) = &mut self.hosts[process.host].spool {
