@@ -173,27 +173,31 @@ impl Readings {
         }
     }
 
-    /// Why what was measured of a network is not to be relied on: no repetition was steady, or the interval is too wide. Empty
-    /// if it is, or nothing was measured.
+    /// Why what was measured of a network is not to be relied on: no repetition was steady, the interval is too wide, or the device's
+    /// frequency moved. Empty if it is, or nothing was measured.
     pub fn unsteady(&self, config: &BitConfig) -> Vec<Unsteady> {
         let Some(network) = self.networks.get(config) else { return Vec::new() };
         let reasons = network.reasons();
         if !reasons.is_empty() {
             return reasons;
         }
-        self.estimate(config, Quantity::Latency).and_then(Unsteady::if_wide).into_iter().collect()
+        let clock = self.usual.filter(|_| !network.sessions.is_empty()).and_then(|usual| usual.clock);
+        self.if_wide(config).into_iter().chain(Unsteady::if_restless(clock)).collect()
+    }
+
+    fn if_wide(&self, config: &BitConfig) -> Option<Unsteady> {
+        self.estimate(config, Quantity::Latency).and_then(Unsteady::if_wide)
     }
 
     /// Whether another repetition of a network may say more: up to twice as many as were asked for, unless one failed, which
     /// costs the device its time and says nothing new, or repetitions are steady and it is the device's level that moves.
     pub fn is_worth_repeating(&self, config: &BitConfig, repetitions: u32) -> bool {
-        let says_all = |network: &NetworkReadings| {
-            network.reasons().is_empty() && self.usual.is_none_or(|usual| usual.moves_too_far())
-        };
-        let may_say_more = |network: &NetworkReadings| {
-            network.failed.is_empty() && network.settled < 2 * repetitions && !says_all(network)
-        };
-        self.networks.get(config).is_some_and(may_say_more) && !self.unsteady(config).is_empty()
+        let moves_too_far = self.usual.is_none_or(|usual| usual.moves_too_far());
+        let may_narrow = || !moves_too_far && self.if_wide(config).is_some();
+        self.networks.get(config).is_some_and(|network| {
+            let may_be = network.failed.is_empty() && network.settled < 2 * repetitions;
+            may_be && (!network.reasons().is_empty() || may_narrow())
+        })
     }
 
     /// The next repetition of a network: as many as were settled, but for the survey, which measured the baseline besides.

@@ -444,6 +444,23 @@ fn an_hour_may_differ_from_the_next_where_nobody_keeps_the_frequency() {
 }
 
 #[test]
+fn a_frequency_that_moves_is_said_of_all_networks_and_nothing_is_repeated_for_it() {
+    let of_mhz = |mhz: [f64; 4]| {
+        let mut readings = one(vec![session(1.0, 1.0, None); 3]);
+        let looks = mhz.map(|mhz| Environment { mhz: Some([mhz, mhz]), ..Environment::default() });
+        readings.environments = looks.to_vec();
+        readings.compare();
+        let config = BitConfig::baseline();
+        (readings.unsteady(&config), readings.is_worth_repeating(&config, 3))
+    };
+
+    assert_eq!(of_mhz([3_618.0, 3_640.0, 3_660.0, 3_694.0]), (Vec::new(), false));
+    let (unsteady, is_repeated) = of_mhz([4_195.0, 4_300.0, 4_400.0, 4_522.0]);
+    assert!(matches!(unsteady.as_slice(), [Unsteady::Clock(moved)] if (0.03..0.05).contains(moved)));
+    assert!(!is_repeated);
+}
+
+#[test]
 fn more_repetitions_narrow_what_processes_differ_by() {
     let apart = |count: usize| {
         let sessions = (0..count).map(|index| session(1.0 + 0.01 * (index % 2) as f64, 1.0, None));

@@ -7,6 +7,9 @@ use crate::probe::{Environment, Estimate, Session, Unsteady, median, t_quantile}
 /// where caches are shared, sessions of one hour say nothing of the next one. About twice the deviation of the hours in docs/experiments/devices.
 const BY_THE_HOUR: f64 = 0.025;
 
+/// The part of the looks at a frequency that says how far it moved; others may have been looks at something else.
+const MOST_LOOKS: f64 = 0.9;
+
 /// Parts of the sessions on a device whose levels are compared.
 const PARTS: usize = 3;
 
@@ -35,6 +38,10 @@ pub struct Usual {
     pub level: f64,
     /// Whether somebody keeps the frequency of the device where it is.
     pub is_fixed: bool,
+    /// How far the frequency moved to either side of its middle, as a part of it, where that is known: nine of ten looks at it, before
+    /// and behind measurements, lie that near.
+    #[serde(default)]
+    pub clock: Option<f64>,
     /// Sessions behind these numbers, less the networks they are of: none where each was measured once.
     pub freedom: usize,
 }
@@ -72,6 +79,7 @@ impl Usual {
             follows,
             spread: TO_DEVIATION * median(&mut left).unwrap_or_default(),
             level: level(readings, baseline_ns),
+            clock: clock(&readings.environments),
             is_fixed: readings.environments.iter().all(Environment::has_fixed_frequency),
             freedom: deviations.len() - repeated,
         })
@@ -144,6 +152,15 @@ fn level(readings: &Readings, baseline_ns: f64) -> f64 {
         Some((median(&mut baselines)? / baseline_ns - 1.0).abs())
     });
     moved.fold(0.0, f64::max)
+}
+
+fn clock(environments: &[Environment]) -> Option<f64> {
+    let mut mhz: Vec<f64> = environments.iter().filter_map(|environment| environment.mhz).flatten().collect();
+    let middle = median(&mut mhz).filter(|middle| *middle > 0.0)?;
+    let mut moved: Vec<f64> = mhz.iter().map(|mhz| (mhz / middle - 1.0).abs()).collect();
+    moved.sort_by(f64::total_cmp);
+    let most = (MOST_LOOKS * moved.len() as f64).ceil() as usize;
+    moved.get(most.checked_sub(1)?).copied()
 }
 
 /// Standard deviation of sessions' medians, as a part of the one in the middle; nothing of a single one.

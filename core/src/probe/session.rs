@@ -6,6 +6,10 @@ use super::quiet::quiet;
 /// The widest interval of a steady measurement, as a part of the median.
 const STEADY: f64 = 0.03;
 
+/// The farthest that a frequency may move to either side. With what a level moves by from hour to hour besides, times would move by more
+/// than [`STEADY`].
+const STILL: f64 = 0.0166;
+
 /// Fewer rounds say nothing of how far off their median may be: of one or two, the interval has no width.
 const ROUNDS_MIN: usize = 6;
 
@@ -39,6 +43,8 @@ pub enum Unsteady {
     Drift(f64),
     /// Others had this part of the processors' time meanwhile: what they slow down steadily neither widens the interval nor drifts.
     Busy(f64),
+    /// The processor's frequency moved by this part to either side meanwhile, as nobody keeps it: at another time it may be any.
+    Clock(f64),
 }
 
 impl Unsteady {
@@ -53,6 +59,11 @@ impl Unsteady {
         others.filter(|others| *others > QUIET).map(Self::Busy)
     }
 
+    /// That the frequency moved too far, if anyone knows how far it did.
+    pub fn if_restless(clock: Option<f64>) -> Option<Self> {
+        clock.filter(|moved| *moved > STILL).map(Self::Clock)
+    }
+
     /// What is said of an interval, if it is too wide.
     pub fn if_wide(estimate: Estimate) -> Option<Self> {
         Some(estimate.half_width()).filter(|half| *half > STEADY).map(Self::Wide)
@@ -65,6 +76,7 @@ impl Unsteady {
             Self::Wide(_) => "wide",
             Self::Drift(_) => "drift",
             Self::Busy(_) => "busy",
+            Self::Clock(_) => "clock",
         }
     }
 }

@@ -130,11 +130,11 @@ impl Measuring<'_> {
 }
 
 /// What is told of this machine where a device is measured. Of another device than its processor it is the host: others that
-/// compute there do not take that device's time, so that they do not make its times unsteady.
+/// compute there do not take that device's time, and its frequency is another one, so that neither makes its times unsteady.
 fn told_of(device: Option<&str>, host: Environment) -> Environment {
     match device {
         None => host,
-        Some(_) => Environment { others: None, ..host },
+        Some(_) => Environment { others: None, mhz: None, ..host },
     }
 }
 
@@ -226,11 +226,16 @@ mod tests {
 
     #[test]
     fn who_computes_beside_another_device_is_not_said_to_disturb_it() {
-        let host = Environment { others: Some(0.9), load: Some([3.0, 4.0]), ..Environment::default() };
+        let host = Environment {
+            others: Some(0.9),
+            load: Some([3.0, 4.0]),
+            mhz: Some([2e3; 2]),
+            ..Environment::default()
+        };
 
         assert_eq!(told_of(None, host.clone()), host);
         let beside = told_of(Some("gpu-1"), host.clone());
-        assert_eq!(beside.others, None);
+        assert_eq!((beside.others, beside.mhz), (None, None));
         assert_eq!(beside.load, host.load, "what the host was like is told");
     }
 }

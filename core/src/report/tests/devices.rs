@@ -341,7 +341,13 @@ fn the_page_on_results_names_every_reason_not_to_rely_on_a_latency() {
     let page = include_str!("../../../../docs/results.md");
     let row = page.lines().find(|line| line.starts_with("| `deviceN_unsteady` |")).unwrap();
 
-    for reason in [Unsteady::Few(1), Unsteady::Wide(0.1), Unsteady::Drift(0.1), Unsteady::Busy(0.5)] {
+    for reason in [
+        Unsteady::Few(1),
+        Unsteady::Wide(0.1),
+        Unsteady::Drift(0.1),
+        Unsteady::Busy(0.5),
+        Unsteady::Clock(0.1),
+    ] {
         assert!(row.contains(&format!("`{}`", reason.as_str())), "{reason:?}: {row}");
     }
 }

@@ -109,5 +109,6 @@ fn reason(reason: &Unsteady) -> String {
         Unsteady::Wide(share) => format!("interval of {:.1} %", share * 100.0),
         Unsteady::Drift(share) => format!("drift of {:.1} %", share * 100.0),
         Unsteady::Busy(share) => format!("others had {:.0} % of the processors", share * 100.0),
+        Unsteady::Clock(share) => format!("frequency moved by {:.1} % to either side", share * 100.0),
     }
 }
