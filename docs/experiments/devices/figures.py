@@ -1,13 +1,11 @@
-"""Makes the tables of README.md from results of `bitloop results NAME --format json`: of a first run, and of more repetitions later.
+"""Makes the tables of README.md from results of `bitloop results NAME --format json`: of a first run, and of a later one in other stores.
 
-usage: figures.py FIRST_FOLDER LATER_FOLDER, with files NAME.json; repetitions of the first are among the later ones. What is not
-in the second folder was not repeated.
+usage: figures.py FIRST_FOLDER LATER_FOLDER, with files NAME.json. What is not in the second folder was not measured again.
 """
 
 import json
 import sys
 from pathlib import Path
-from statistics import median
 
 
 def cell(row):
@@ -17,35 +15,22 @@ def cell(row):
     return [f"{time['median'] / 1e6:.4f}", f"{100 * reach:.1f} %" + (" (unsteady)" if row["unsteady"] else "")]
 
 
-def later_times(first, later):
-    """What each network's new repetitions come to, as bitloop finds it: while the baseline takes what it usually takes in them."""
-    known = {name(row): row["sessions"] for row in first["networks"]}
-    new = {name(row): row["sessions_ns"][known[name(row)] :] for row in later["networks"]}
-    usual = median(baseline for pairs in new.values() for _, baseline in pairs)
-    follows = later["usual"]["follows"]
-    return {
-        which: median(config / (1 + follows * (baseline / usual - 1)) for config, baseline in pairs)
-        for which, pairs in new.items()
-    }
-
-
 def name(row):
     return json.dumps(row["changes"], sort_keys=True) + row["kind"]
 
 
 def device_rows(first, later):
     again = {name(row): row for row in later["networks"]} if later else {}
-    new = later_times(first, later) if later else {}
     baseline = next(row for row in first["networks"] if row["kind"] == "baseline")["latency_ns"]["median"]
     for row in first["networks"]:
         beside = f"{row['latency_ns']['median'] / baseline:.3f}"
-        yield [row["name"], *cell(row), beside, *(again_cells(row, again[name(row)], new[name(row)]) if later else [])]
+        yield [row["name"], *cell(row), beside, *(again_cells(row, again[name(row)]) if later else [])]
 
 
-def again_cells(row, both, new):
-    inside = row["latency_ns"]["low"] <= new <= row["latency_ns"]["high"]
-    unsteady = bool(row["unsteady"]) or bool(both["unsteady"])
-    return [f"{new / 1e6:.4f}", "yes" if inside else "unsteady" if unsteady else "no", *cell(both)]
+def again_cells(row, other):
+    inside = row["latency_ns"]["low"] <= other["latency_ns"]["median"] <= row["latency_ns"]["high"]
+    unsteady = bool(row["unsteady"]) or bool(other["unsteady"])
+    return [*cell(other), "yes" if inside else "unsteady" if unsteady else "no"]
 
 
 def additivity(found):
@@ -58,7 +43,7 @@ def additivity(found):
 
 def main(first_folder, later_folder):
     header = ["network", "ms", "half width", "beside W8A8"]
-    header_again = ["later, ms", "within", "both, ms", "half width"]
+    header_again = ["later, ms", "half width", "within"]
     for file in sorted(Path(first_folder).glob("*.json")):
         first = json.loads(file.read_text())
         again = Path(later_folder) / file.name
@@ -66,7 +51,7 @@ def main(first_folder, later_folder):
         for device, other in zip(first["devices"], later):
             columns = header + (header_again if other else [])
             print(f"\n### {file.stem}, {device['target']['probe']}\n")
-            print(additivity((other or device)["additivity"]) + "\n")
+            print(additivity(device["additivity"]) + "\n")
             print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
             for row in device_rows(device, other):
                 print("| " + " | ".join(row) + " |")
