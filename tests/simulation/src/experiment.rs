@@ -188,9 +188,9 @@ impl Oddity {
     }
 }
 
-/// What users submit: the [`plans`], two that measure the same devices and one of odd trials, after one that wants some of their trials on devices that nobody has,
-/// and later one with a context of its own that is more urgent, one whose model can be prepared once, and at last one that wants
-/// what those of the picky one are, so that they are measured whatever is lost.
+/// What users submit: the [`plans`], two that measure the same devices and one of odd trials, after one that wants some of their
+/// trials on devices that nobody has, and later one with a context of its own that is more urgent, one whose model can be prepared
+/// once, and at last one that wants what those of the picky one are, so that they are measured whatever is lost.
 pub(crate) fn submissions() -> &'static [Submission] {
     static SUBMISSIONS: OnceLock<Vec<Submission>> = OnceLock::new();
     SUBMISSIONS.get_or_init(|| {
