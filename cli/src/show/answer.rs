@@ -109,7 +109,7 @@ fn front(answer: &Answer) -> String {
     table(&[">cost", ">objective", "front"], rows)
 }
 
-/// Six digits behind the point, or none for whole numbers.
+/// Six digits behind the point, none for whole numbers, and powers of ten for what six digits would hide.
 pub(super) fn number(value: f64) -> String {
     // Counts of bits and operations are whole and far below 2^53.
     if value.fract() == 0.0 && (0.0..1e15).contains(&value) {

@@ -120,7 +120,7 @@ pub struct Protocol {
     /// A lease that was taken away while something of it was measured: the coordinator is told when that has stopped, as the device
     /// is nobody else's before.
     stopping: Option<LeaseId>,
-    /// When the coordinator is known to have prolonged the lease last: no earlier than that, it was asked for it.
+    /// The coordinator gave the lease, or prolonged it, no earlier than this: when it was asked for it, or was told of it last.
     heard: Millis,
     current: Option<Current>,
     contexts: VecDeque<(Digest, Arc<EvaluateContext>)>,
